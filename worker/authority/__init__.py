@@ -1,0 +1,1 @@
+"""The self-hosted ZeroKMS and CTS of one region."""

@@ -1,0 +1,155 @@
+"""
+Every exception of the worker; the class says what its catcher must do.
+
+::
+
+    WorkerError
+    ├─ ConfigError                  refuse to start                     exit 2
+    │  └─ DeclarationError          (also a RecordError: see there)
+    ├─ RecordError                  dead-letter this record, go on
+    │  ├─ DecodeError
+    │  ├─ DeclarationError
+    │  ├─ DecryptionError
+    │  └─ ResidencyError
+    ├─ TransientError               pause, retry, commit nothing
+    │  ├─ KeyServiceUnavailable
+    │  ├─ RegistryUnavailable
+    │  ├─ SourceUnavailable
+    │  └─ SinkUnavailable
+    └─ FatalError                   stop                                exit 3
+       ├─ RegionViolation
+       ├─ KeyAccessDenied
+       ├─ KeyMaterialError
+       ├─ CanaryError
+       ├─ DeadLetterLimitExceeded
+       ├─ OffsetLost
+       └─ Fenced                    a newer owner is at work            exit 5
+
+A message says what failed, where, and what to do. It never holds a plaintext, a key, a token or a record.
+"""
+
+from __future__ import annotations
+
+
+class WorkerError(Exception):
+    """The root of everything this package raises on purpose."""
+
+    exit_code = 3
+
+
+class ConfigError(WorkerError):
+    """The configuration, a schema or a credential is unusable: refuse to start."""
+
+    exit_code = 2
+
+
+class RecordError(WorkerError):
+    """
+    One record can't be processed: it goes to the dead letters, and the run continues.
+
+    Args:
+        message: what failed and what to do; free of any content of the record.
+        code: the stable word for dead letters and metrics (docs/contracts.md, 5).
+        path: the field's path within the record, empty where no field is meant.
+    """
+
+    code = "decode_failed"
+
+    def __init__(self, message: str, *, code: str | None = None, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        if code is not None:
+            self.code = code
+
+
+class DecodeError(RecordError):
+    """The record's bytes are not what its schema says."""
+
+
+class DeclarationError(ConfigError, RecordError):
+    """
+    A schema declares what can't be kept, or two declarations differ.
+
+    At start it is a `ConfigError` and refuses to run; for a schema that first appears in mid-stream it is a
+    `RecordError`, and the schema's records go to the dead letters.
+    """
+
+    code = "declaration"
+
+
+class DecryptionError(RecordError):
+    """A ciphertext does not open: altered, moved, another key's, or not an envelope at all."""
+
+    code = "decryption_failed"
+
+
+class ResidencyError(RecordError):
+    """A record belongs to another region."""
+
+    code = "residency"
+
+
+class TransientError(WorkerError):
+    """
+    Something outside is away: pause, retry, commit nothing.
+
+    Args:
+        message: what is away and how that showed.
+        retry_after_s: the other side's own wish, where it named one.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class KeyServiceUnavailable(TransientError):
+    """ZeroKMS or CTS does not answer, or answers 429 or 5xx."""
+
+
+class RegistryUnavailable(TransientError):
+    """The schema registry does not answer."""
+
+
+class SourceUnavailable(TransientError):
+    """The source's broker does not answer."""
+
+
+class SinkUnavailable(TransientError):
+    """The sink does not take records now."""
+
+
+class FatalError(WorkerError):
+    """Going on would be wrong: stop, after what is under way has been flushed or abandoned."""
+
+
+class RegionViolation(FatalError):
+    """Two things that must belong to one region do not; the message names both."""
+
+
+class KeyAccessDenied(FatalError):
+    """The key service refuses this identity: no grant, deleted client, disabled keyset, wrong scope or context."""
+
+
+class KeyMaterialError(FatalError):
+    """Key material is malformed or of a form that no honest authority sends."""
+
+
+class CanaryError(FatalError):
+    """The authority's keys do not open what they sealed before: nothing more may be written with them."""
+
+
+class DeadLetterLimitExceeded(FatalError):
+    """More records fail than the operator allows: the schema or the source is broken, not a record."""
+
+
+class OffsetLost(FatalError):
+    """The position to continue from is gone from the source, or the topic is another one of the same name."""
+
+
+class Fenced(FatalError):
+    """A newer owner of the same work is active; this process must not write any more."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""Real Kafka and PostgreSQL on loopback, for the demo and the tests."""

@@ -1,0 +1,1 @@
+"""The one loop: poll, encrypt, write, commit."""

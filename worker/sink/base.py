@@ -1,0 +1,129 @@
+"""
+What the runner asks of a sink, and the values that pass.
+
+A sink writes one batch at a time: `write` any number of records, `write_dead` any number of sealed dead letters, then
+one `commit` that makes the batch durable and, where the sink owns the positions, stores them with it; or `abort`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from worker.model import Header, SinkRecord
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TopicPartition:
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """
+    What one batch did to one partition.
+
+    `read` is the position before the batch, `next` the one after it (the last record's offset + 1).
+    """
+
+    read: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A sealed record on its way to `<source topic>.dead`; nothing in it is in the clear."""
+
+    topic: str
+    key: bytes
+    value: bytes = field(repr=False)
+    headers: Sequence[Header] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One batch and partition in the worker's own ledger (docs/contracts.md, 10)."""
+
+    batch: UUID
+    request_ids: tuple[UUID, ...]
+    keyset: UUID
+    format: str
+    keys: int
+    values: int
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    schema_id: str
+
+
+class Sink(Protocol):
+    """
+    Where encrypted records go.
+
+    Every method may raise `SinkUnavailable` (pause and try the whole batch again), `RecordError` never, `Fenced` when a
+    newer owner is at work, `RegionViolation` when the other side is not the one it was.
+    """
+
+    @property
+    def owns_positions(self) -> bool:
+        """Whether the truth about positions lies in the sink; if so, `positions` is asked at every assignment."""
+        ...
+
+    def check(self) -> None:
+        """Verify at start that the sink can take the records: it exists, has the shape, region, limits and rights."""
+        ...
+
+    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """
+        Return where to continue, given where each partition would start otherwise; claims the partitions.
+
+        Raises:
+            FatalError: the stored position belongs to another cluster or to another topic of the same name.
+        """
+        ...
+
+    def begin(self) -> None:
+        """Start a batch."""
+        ...
+
+    def write(self, records: Sequence[SinkRecord]) -> None:
+        """Hand over records of the batch, in order; need not wait for them."""
+        ...
+
+    def write_dead(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand over the batch's dead letters."""
+        ...
+
+    def flush(self) -> None:
+        """Return when every record of the batch has reached the other side, or raise."""
+        ...
+
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, OffsetRange],
+        ledger: Sequence[LedgerRow],
+        group_metadata: object | None,
+    ) -> None:
+        """
+        Make the flushed batch durable, with its positions where the sink owns them or takes them along.
+
+        `group_metadata` is the consumer's, opaque, for a transactional Kafka sink.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Forget the batch: nothing of it becomes visible where the sink has transactions."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; safe to call twice."""
+        ...
