@@ -1,0 +1,144 @@
+"""The rules of the house (docs/architecture.md), held by the code itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker import errors, metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKER = ROOT / "worker"
+DOCS = ROOT / "docs"
+
+DOORS = {
+    "confluent_kafka": (
+        "worker/source/",
+        "worker/sink/",
+        "worker/avro/registry.py",
+        "worker/pipeline/",
+        "worker/demo",
+        "worker/cli/dead.py",
+        "worker/local/",
+    ),
+    "fastavro": ("worker/avro/",),
+    "httpx": ("worker/zerokms/", "worker/authority/tokens.py", "worker/authority/oidc.py", "worker/demo"),
+    "psycopg": ("worker/sink/", "worker/local/", "worker/demo", "worker/cli/dead.py"),
+    "fastapi": ("worker/authority/",),
+    "sqlalchemy": ("worker/authority/",),
+}
+
+
+def modules() -> Iterator[Path]:
+    return (path for path in sorted(WORKER.rglob("*.py")) if "migrations" not in path.parts)
+
+
+def imported(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_imports_go_down_only() -> None:
+    """The layers and the authority's isolation hold."""
+    result = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stdout[-4000:]
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_few_doors_lead_outside(library: str) -> None:
+    """A library of the outside world is imported only where its door is."""
+    strangers = [
+        str(path.relative_to(ROOT))
+        for path in modules()
+        if library in imported(path) and not str(path.relative_to(ROOT)).startswith(DOORS[library])
+    ]
+
+    assert strangers == []
+
+
+def test_only_the_edge_imports_the_authority() -> None:
+    """Nothing of the worker but the command line and the demo imports the authority."""
+    users = [
+        str(path.relative_to(WORKER))
+        for path in modules()
+        if "worker.authority" in path.read_text()
+        and not str(path.relative_to(WORKER)).startswith(("authority/", "cli/", "demo"))
+    ]
+
+    assert users == []
+
+
+def test_the_loop_alone_catches_everything() -> None:
+    """`except Exception` stands only in the runner and where a thread or a connection ends."""
+    catchers = [
+        str(path.relative_to(WORKER))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and isinstance(node.type, ast.Name)
+        and node.type.id == "Exception"
+        and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+    ]
+
+    assert set(catchers) <= {"pipeline/runner.py", "app.py", "zerokms/keys/refill.py"}, catchers
+
+
+def test_every_error_has_a_test() -> None:
+    """Each error class is expected by name somewhere in the tests."""
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    names = [
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.WorkerError) and value is not errors.WorkerError
+    ]
+
+    assert [name for name in names if name not in tests] == []
+
+
+def test_every_metric_is_documented() -> None:
+    """Each name of the catalogue stands in the contracts."""
+    text = (DOCS / "contracts.md").read_text()
+
+    assert [m.name for m in metrics.CATALOGUE if m.name not in text] == []
+
+
+def test_every_module_imports_alone() -> None:
+    """No module depends on another having been imported before it."""
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in modules()
+        if path.name != "env.py"
+    ]
+    script = (
+        "import os, sys, importlib\n"
+        "for name in sys.argv[1:]:\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        try:\n"
+        "            importlib.import_module(name); os._exit(0)\n"
+        "        except BaseException as exc:\n"
+        "            print(name, repr(exc), flush=True); os._exit(1)\n"
+        "    if os.waitpid(pid, 0)[1]: sys.exit(name)\n"
+    )
+
+    result = subprocess.run([sys.executable, "-c", script, *names], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
