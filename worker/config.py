@@ -1,0 +1,200 @@
+"""
+The settings of one region's worker: command line > environment (`WORKER_KEYS__MAX_AGE_S`) > TOML file.
+
+Every stage owns its options; this module nests them and names each wrong value with its place. Secrets are no
+settings: a setting holds the *name* of the environment variable that holds the secret (or its `NAME_FILE`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
+
+from worker.avro import DeclarationOptions
+from worker.errors import ConfigError
+from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, ResidencyOptions
+from worker.sink.kafka import KafkaSinkOptions
+from worker.sink.postgres import PostgresSinkOptions
+from worker.source.options import SourceOptions
+from worker.zerokms.client import ClientOptions
+from worker.zerokms.keys import KeyOptions
+
+_PREFIX = "WORKER_"
+_NOT_SETTINGS = {"WORKER_INSTANCE"}
+
+SinkOptions = Annotated[KafkaSinkOptions | PostgresSinkOptions, Field(discriminator="kind")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AuthoritySettings(_Section):
+    """
+    `[authority]`: where the key service is; credentials come from `CS_*`.
+
+    `allow_hosts` lists `host:port` (or `host`) that may stand in for the region's own hosts.
+    """
+
+    workspace_crn: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    client: ClientOptions = ClientOptions()
+
+
+class KafkaSettings(_Section):
+    """`[kafka]`: the region's cluster. `secrets` maps a librdkafka property to the variable that holds it."""
+
+    bootstrap: str
+    cluster_id: str
+    properties: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+
+
+class LocalSchemaFile(_Section):
+    """One schema id that needs no registry: the file of the input schema and the id of the output's."""
+
+    input: str
+    output_id: int = Field(ge=0, le=0xFFFF_FFFF)
+
+
+class SchemaSettings(_Section):
+    """`[schemas]`: a registry's URL, or local files by id."""
+
+    registry: str | None = None
+    local: dict[str, LocalSchemaFile] = {}
+    auto_register: bool = True
+    required: tuple[str, ...] = ()
+    properties: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+
+
+class EncryptionSettings(DeclarationOptions):
+    """`[encryption]`: the defaults and policies of declarations."""
+
+
+class HttpSettings(_Section):
+    """`[http]`: where `/metrics`, `/healthz` and `/readyz` are served."""
+
+    listen: str = "0.0.0.0:9464"  # noqa: S104  Prometheus scrapes from another host; the surface holds no secret
+
+
+class RouteSettings(_Section):
+    """`[[routes]]`: one source, one sink, one consumer group, one loop."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    group: str = Field(min_length=1)
+    source: SourceOptions
+    sink: SinkOptions
+    residency: ResidencyOptions | None = None
+    already_encrypted: Literal["refuse", "pass"] = "refuse"
+    subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
+
+
+class Settings(BaseSettings):
+    """Everything one region's worker is told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    region: str
+    kafka: KafkaSettings
+    authority: AuthoritySettings = AuthoritySettings()
+    schemas: SchemaSettings = SchemaSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    keys: KeyOptions = KeyOptions()
+    delivery: DeliveryOptions = DeliveryOptions()
+    dead_letters: DeadLetterOptions = DeadLetterOptions()
+    http: HttpSettings = HttpSettings()
+    routes: tuple[RouteSettings, ...] = Field(min_length=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keep the file (given as init values by `load`) below the environment; nothing else is read."""
+        return env_settings, init_settings
+
+
+def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """
+    Read the settings.
+
+    Args:
+        path: the TOML file.
+        environ: the environment; only names with the prefix `WORKER_` are settings.
+        overrides: values of the command line, nested as in the file; they win.
+
+    Raises:
+        ConfigError: a value is wrong, missing or unknown; the message has a line for each, with its place.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: is not TOML: {exc}") from exc
+    _refuse_unknown_variables(environ)
+    merged = _merge(_merge(values, _from_environment(environ)), overrides or {})
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as exc:
+        raise ConfigError(f"{path}:\n{describe(exc)}") from None
+    _cross_check(path, settings)
+    return settings
+
+
+def describe(error: ValidationError) -> str:
+    """Write one line per wrong value: its place and what was expected, never the value."""
+    return "\n".join(
+        f"  {'.'.join(str(part) for part in item['loc']) or '(whole file)'}: {item['msg']}"
+        for item in error.errors(include_input=False, include_url=False)
+    )
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    class Source(EnvSettingsSource):
+        def _load_env_vars(self) -> Mapping[str, str | None]:
+            return {name.lower(): value for name, value in environ.items()}
+
+    return Source(Settings)()
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    for name in environ:
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS:
+            head = name.removeprefix(_PREFIX).split("__")[0].lower()
+            if head not in Settings.model_fields:
+                raise ConfigError(f"environment variable {name}: there is no setting {head!r}")
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _cross_check(path: Path, settings: Settings) -> None:
+    if bool(settings.schemas.registry) == bool(settings.schemas.local):
+        raise ConfigError(f"{path}:\n  schemas: give either registry = \"https://...\" or [schemas.local], not both or none")
+    for kind in ("name", "group"):
+        seen = [getattr(route, kind) for route in settings.routes]
+        twice = sorted({value for value in seen if seen.count(value) > 1})
+        if twice:
+            raise ConfigError(f"{path}:\n  routes: {kind} {', '.join(map(repr, twice))} is used twice; a route has its own")
+    for name in settings.schemas.local:
+        if not name.isdigit():
+            raise ConfigError(f"{path}:\n  schemas.local.{name}: the key is a schema id, a whole number")

@@ -1,0 +1,35 @@
+"""Secrets come from the environment, or from the file that `NAME_FILE` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker.errors import ConfigError
+
+
+def read(environ: Mapping[str, str], name: str) -> str | None:
+    """
+    Return the secret `name`, or None where neither `NAME` nor `NAME_FILE` is set.
+
+    Raises:
+        ConfigError: both are set, or the file can't be read; the message never holds the content.
+    """
+    path = environ.get(f"{name}_FILE")
+    value = environ.get(name)
+    if path is None:
+        return value or None
+    if value:
+        raise ConfigError(f"both {name} and {name}_FILE are set; keep one")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{name}_FILE = {path!r} can't be read: {type(exc).__name__}") from None
+
+
+def require(environ: Mapping[str, str], name: str, why: str) -> str:
+    """Return the secret `name`; raises `ConfigError` naming it and `why` where it is missing."""
+    value = read(environ, name)
+    if value is None:
+        raise ConfigError(f"{name} is not set ({why}); set it, or {name}_FILE to the path of a file that holds it")
+    return value
