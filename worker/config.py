@@ -81,7 +81,7 @@ class EncryptionSettings(DeclarationOptions):
 class HttpSettings(_Section):
     """`[http]`: where `/metrics`, `/healthz` and `/readyz` are served."""
 
-    listen: str = "0.0.0.0:9464"  # noqa: S104  Prometheus scrapes from another host; the surface holds no secret
+    listen: str = "0.0.0.0:9464"
 
 
 class RouteSettings(_Section):
@@ -100,7 +100,11 @@ class Settings(BaseSettings):
     """Everything one region's worker is told."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
+        frozen=True,
+        extra="forbid",
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
     )
 
     region: str
@@ -189,12 +193,16 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _cross_check(path: Path, settings: Settings) -> None:
     if bool(settings.schemas.registry) == bool(settings.schemas.local):
-        raise ConfigError(f"{path}:\n  schemas: give either registry = \"https://...\" or [schemas.local], not both or none")
+        raise ConfigError(
+            f'{path}:\n  schemas: give either registry = "https://..." or [schemas.local], not both or none'
+        )
     for kind in ("name", "group"):
         seen = [getattr(route, kind) for route in settings.routes]
         twice = sorted({value for value in seen if seen.count(value) > 1})
         if twice:
-            raise ConfigError(f"{path}:\n  routes: {kind} {', '.join(map(repr, twice))} is used twice; a route has its own")
+            raise ConfigError(
+                f"{path}:\n  routes: {kind} {', '.join(map(repr, twice))} is used twice; a route has its own"
+            )
     for name in settings.schemas.local:
         if not name.isdigit():
             raise ConfigError(f"{path}:\n  schemas.local.{name}: the key is a schema id, a whole number")

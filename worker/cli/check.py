@@ -1,0 +1,49 @@
+"""`worker check`: everything that `run` verifies, without consuming a record."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from worker.app import Worker
+from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
+from worker.pins import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("check")(check)
+
+
+def check(
+    config: ConfigFile,
+    set_: Set = None,
+    json: Json = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create missing topics, tables and the worker's schema.")
+    ] = False,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."""
+    with Worker(load(config, set_, log_level=log_level), os.environ) as worker:
+        findings = worker.check(create=create)
+    show(findings, json=json)
+    if any(finding.is_broken for finding in findings):
+        raise typer.Exit(max(finding.exit_code for finding in findings))
+
+
+def show(findings: list[Finding], *, json: bool) -> None:
+    """Print findings as a table or as JSON."""
+    if json:
+        typer.echo(orjson.dumps([finding.as_dict() for finding in findings]))
+        return
+    table = Table("what", "verdict", "expected", "found", "what to do", box=None, pad_edge=False)
+    colours = {"ok": "green", "unauthenticated": "yellow", "warning": "yellow", "broken": "red", "unreachable": "red"}
+    for f in findings:
+        table.add_row(f.name, f"[{colours[f.verdict]}]{f.verdict}[/]", f.expected, f.found, f.remedy)
+    Console(width=None if Console().is_terminal else 200).print(table)
