@@ -1,0 +1,229 @@
+"""
+Service tokens: exchanged at CTS, refreshed before they expire by one caller for all.
+
+Source: protocol 3.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet as JwkSet
+
+from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable, RegionViolation
+from worker.metrics import Metrics
+from worker.zerokms.credentials import AccessKey, Credentials, is_allowed
+
+REFRESH_BEFORE_S = 90.0
+"""A token this close to its end is refreshed, by one caller, while the others go on with it."""
+REFUSAL_S = 60.0
+"""An account refusal (402) is remembered this long without asking again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceToken:
+    """
+    One service token and the claims we use.
+
+    `expires_at` is on the local monotonic clock, so a clock that differs from the authority's does no harm.
+    """
+
+    text: str = field(repr=False)
+    workspace: str
+    issuer: str
+    subject: str
+    zerokms: str | None
+    expires_at: float
+    expiry: float
+
+
+class TokenSource:
+    """
+    Hands out a valid service token; thread-safe.
+
+    Args:
+        credentials: what is exchanged.
+        http: the connection pool to use.
+        cts: CTS's base URL.
+        allow_hosts: hosts that may stand in for the region's own, `host:port`.
+        verify: check the token's signature against the issuer's JWKS.
+        metrics: where the expiry is exported.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        http: httpx.Client,
+        cts: str,
+        *,
+        allow_hosts: tuple[str, ...] = (),
+        verify: bool = True,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._credentials, self._http, self._cts = credentials, http, cts
+        self._allow_hosts, self._verify, self._metrics, self._clock = allow_hosts, verify, metrics, clock
+        self._token: ServiceToken | None = None
+        self._refusal: tuple[float, KeyAccessDenied] | None = None
+        self._refreshing = threading.Lock()
+        self._keys: JwkSet | None = None
+
+    def token(self) -> ServiceToken:
+        """
+        Return a token that is valid now.
+
+        Raises:
+            KeyServiceUnavailable: CTS does not answer; asking again is safe.
+            KeyAccessDenied: CTS refuses the credential or the account.
+            RegionViolation: the token names a ZeroKMS of another region, or another workspace.
+        """
+        token = self._token
+        now = self._clock()
+        if token is not None and now < token.expires_at - REFRESH_BEFORE_S:
+            return token
+        if token is not None and now < token.expires_at:
+            if self._refreshing.acquire(blocking=False):
+                try:
+                    return self._refresh_or(token)
+                finally:
+                    self._refreshing.release()
+            return token
+        with self._refreshing:
+            current = self._token
+            if current is not None and current is not token and self._clock() < current.expires_at:
+                return current
+            return self._refresh()
+
+    def forget(self, token: ServiceToken) -> None:
+        """Drop a token that the key service refused, unless it has been replaced already."""
+        if self._token is token:
+            self._token = None
+
+    def _refresh_or(self, token: ServiceToken) -> ServiceToken:
+        try:
+            return self._refresh()
+        except KeyServiceUnavailable:
+            return token
+
+    def _refresh(self) -> ServiceToken:
+        now = self._clock()
+        if self._refusal is not None and now < self._refusal[0]:
+            raise self._refusal[1]
+        token = self._exchange()
+        self._token, self._refusal = token, None
+        if self._metrics is not None:
+            self._metrics.set("worker_token_expiry_timestamp_seconds", token.expiry)
+        return token
+
+    def _exchange(self) -> ServiceToken:
+        identity = self._credentials.identity
+        body = (
+            {"accessKey": identity.secret}
+            if isinstance(identity, AccessKey)
+            else {"oidcToken": identity.supply(), "workspaceId": self._credentials.workspace.workspace}
+        )
+        try:
+            reply = self._http.post(f"{self._cts}api/authorise", content=orjson.dumps(body), timeout=30.0)
+        except httpx.HTTPError as exc:
+            raise KeyServiceUnavailable(f"CTS at {self._cts} does not answer: {type(exc).__name__}") from exc
+        self._raise_for(reply)
+        return self._accept(reply)
+
+    def _raise_for(self, reply: httpx.Response) -> None:
+        status = reply.status_code
+        if status == httpx.codes.OK:
+            return
+        if status == httpx.codes.PAYMENT_REQUIRED:
+            refusal = KeyAccessDenied(f"CTS refuses the account: {_account_code(reply.content)}")
+            self._refusal = (self._clock() + REFUSAL_S, refusal)
+            raise refusal
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+            raise KeyServiceUnavailable(f"CTS at {self._cts} answers {status}", retry_after_s=retry_after(reply))
+        raise KeyAccessDenied(f"CTS at {self._cts} refuses the credential ({status}); check CS_CLIENT_ACCESS_KEY")
+
+    def _accept(self, reply: httpx.Response) -> ServiceToken:
+        try:
+            body = orjson.loads(reply.content)
+            text, expiry = str(body["accessToken"]), float(body["expiry"])
+            claims = self._claims(text)
+            workspace = str(claims["workspace"]).removeprefix("ws:")
+            issuer, subject = str(claims["iss"]), str(claims["sub"])
+            issued = float(claims.get("iat", time.time()))
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+            raise KeyServiceUnavailable(f"CTS at {self._cts} sent no usable token") from exc
+        services = claims.get("services")
+        zerokms = services.get("zerokms") if isinstance(services, dict) else None
+        self._check_region(workspace, zerokms)
+        lifetime = expiry - max(issued, 0.0)
+        return ServiceToken(text, workspace, issuer, subject, zerokms, self._clock() + lifetime, expiry)
+
+    def _check_region(self, workspace: str, zerokms: object) -> None:
+        own = self._credentials.workspace
+        if workspace != own.workspace:
+            raise RegionViolation(f"the service token is of workspace {workspace!r}, configured is {own.workspace!r}")
+        if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
+            raise RegionViolation(
+                f"the service token names the key service {zerokms!r}, "
+                f"region {own.region} has {own.region.zerokms_url!r}"
+            )
+
+    def _claims(self, text: str) -> dict[str, Any]:
+        if not self._verify:
+            payload = text.split(".")[1]
+            claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            if not isinstance(claims, dict):
+                raise ValueError("claims are no object")
+            return claims
+        for keys in (self._keys, None):
+            try:
+                keys = keys or self._fetch_keys()
+                return dict(jwt.decode(text, keys, algorithms=["RS256"]).claims)
+            except (JoseError, ValueError) as exc:
+                if keys is not self._keys or self._keys is None:
+                    raise KeyAccessDenied("the service token's signature does not verify") from exc
+                self._keys = None
+        raise AssertionError("unreachable")
+
+    def _fetch_keys(self) -> JwkSet:
+        try:
+            reply = self._http.get(f"{self._cts}.well-known/jwks.json", timeout=10.0)
+            reply.raise_for_status()
+            self._keys = JwkSet.import_key_set(orjson.loads(reply.content))
+        except (httpx.HTTPError, orjson.JSONDecodeError, JoseError, KeyError) as exc:
+            raise KeyServiceUnavailable(f"the token keys of {self._cts} can't be read: {type(exc).__name__}") from exc
+        return self._keys
+
+
+def _account_code(body: bytes) -> str:
+    """Return the reason of a 402: an empty body or one without a code is the usage limit (protocol 3.1)."""
+    if not body:
+        return "USAGE_LIMIT_EXCEEDED"
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "unknown reason"
+    code = value.get("cs_code", "USAGE_LIMIT_EXCEEDED") if isinstance(value, dict) else "unknown reason"
+    return code if code in ("USAGE_LIMIT_EXCEEDED", "ORG_NOT_PROVISIONED") else "unknown reason"
+
+
+def retry_after(reply: httpx.Response) -> float | None:
+    """Return the seconds of a `Retry-After` header, where it has a number."""
+    value = reply.headers.get("retry-after", "")
+    return min(float(value), 300.0) if value.isdigit() else None
+
+
+def require_https(url: str, what: str) -> None:
+    """Refuse plain http to another machine; raises `ConfigError`."""
+    host = httpx.URL(url).host
+    if url.startswith("http://") and host not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigError(f"{what} {url!r} is plain http to another machine; use https")

@@ -1,0 +1,124 @@
+"""
+One authenticated POST to the key service, and the verdict on its answer.
+
+Source: protocol 4.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from typing import Any
+
+import httpx
+import orjson
+
+from worker import __version__
+from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable
+from worker.metrics import Metrics
+from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
+
+_REASON_CHARACTERS = 200
+
+
+def pool(*, connect_timeout_s: float, timeout_s: float, connections: int) -> httpx.Client:
+    """Return a connection pool with our user agent; the default agent of a library is refused at the public edge."""
+    return httpx.Client(
+        timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=90),
+        headers={
+            "user-agent": f"residency-worker/{__version__} ({platform.system().lower()} {platform.machine()})",
+            "accept-encoding": "gzip",
+        },
+        follow_redirects=False,
+    )
+
+
+class Wire:
+    """
+    Posts JSON to the key service with a valid service token; thread-safe.
+
+    Args:
+        http: the connection pool.
+        tokens: where service tokens come from.
+        base: the key service's base URL; None takes the one that the service token names.
+        in_flight: how many requests may be under way at once, over all threads.
+        metrics: where requests are counted.
+    """
+
+    def __init__(
+        self, http: httpx.Client, tokens: TokenSource, base: str | None, *, in_flight: int, metrics: Metrics | None
+    ) -> None:
+        self._http, self._tokens, self._base, self._metrics = http, tokens, base, metrics
+        self._slots = threading.BoundedSemaphore(in_flight)
+
+    def post(self, endpoint: str, body: bytes) -> Any:
+        """
+        Return the parsed reply.
+
+        A token that the service refuses is exchanged anew, once.
+
+        Raises:
+            KeyServiceUnavailable: no answer, 429 or 5xx.
+            KeyAccessDenied: 401, 403 or 404.
+            ConfigError: 409 or another request that can't succeed as it is.
+        """
+        with self._slots:
+            token = self._tokens.token()
+            reply = self._send(endpoint, body, token)
+            if reply.status_code == httpx.codes.UNAUTHORIZED:
+                self._tokens.forget(token)
+                reply = self._send(endpoint, body, self._tokens.token())
+        return _accept(endpoint, reply)
+
+    def _send(self, endpoint: str, body: bytes, token: ServiceToken) -> httpx.Response:
+        base = self._base or token.zerokms
+        if base is None:
+            raise ConfigError("the service token names no key service; set CS_ZEROKMS_HOST")
+        headers = {"authorization": f"Bearer {token.text}", "content-type": "application/json"}
+        started, outcome = time.perf_counter(), "unreachable"
+        self._count_in_flight(1)
+        try:
+            url = f"{base.rstrip('/')}/{endpoint}"
+            reply = self._http.post(url, content=body, headers=headers)
+            outcome = str(reply.status_code)
+        except httpx.HTTPError as exc:
+            raise KeyServiceUnavailable(f"the key service at {base} does not answer: {type(exc).__name__}") from exc
+        finally:
+            self._count_in_flight(-1)
+            self._count(endpoint, outcome, time.perf_counter() - started)
+        return reply
+
+    def _count_in_flight(self, change: int) -> None:
+        if self._metrics is not None:
+            self._metrics.add("worker_authority_requests_in_flight", change)
+
+    def _count(self, endpoint: str, outcome: str, seconds: float) -> None:
+        if self._metrics is not None:
+            self._metrics.inc("worker_authority_requests_total", endpoint=endpoint, outcome=outcome)
+            self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
+
+
+def _accept(endpoint: str, reply: httpx.Response) -> Any:
+    status = reply.status_code
+    if httpx.codes.is_success(status):
+        if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+            raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?")
+        try:
+            return orjson.loads(reply.content)
+        except orjson.JSONDecodeError as exc:
+            raise KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON") from exc
+    if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+        raise KeyServiceUnavailable(f"{endpoint}: the key service answers {status}", retry_after_s=retry_after(reply))
+    message = f"{endpoint}: the key service refuses ({status}): {_reason(reply)}"
+    if status in (401, 403, 404):
+        raise KeyAccessDenied(message)
+    if status in (400, 409, 422):
+        raise ConfigError(message)
+    raise FatalError(message)
+
+
+def _reason(reply: httpx.Response) -> str:
+    text = reply.text[:_REASON_CHARACTERS]
+    return "".join(c if c.isprintable() else " " for c in text)
