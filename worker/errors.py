@@ -10,7 +10,8 @@ Every exception of the worker; the class says what its catcher must do.
     │  ├─ DecodeError
     │  ├─ DeclarationError
     │  ├─ DecryptionError
-    │  └─ ResidencyError
+    │  ├─ ResidencyError
+    │  └─ SinkRejected
     ├─ TransientError               pause, retry, commit nothing
     │  ├─ KeyServiceUnavailable
     │  ├─ RegistryUnavailable
@@ -29,6 +30,8 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class WorkerError(Exception):
@@ -87,6 +90,23 @@ class ResidencyError(RecordError):
     """A record belongs to another region."""
 
     code = "residency"
+
+
+class SinkRejected(RecordError):
+    """
+    The sink will never take one or more records of the batch: too large, or against the table's rules.
+
+    Args:
+        message: what the other side refused, without any value.
+        records: indexes, within the batch as it was written, of the records that were refused; empty where the
+            sink can't tell, and then the runner finds them by halving the batch.
+    """
+
+    code = "sink_rejected"
+
+    def __init__(self, message: str, *, records: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.records = tuple(records)
 
 
 class TransientError(WorkerError):

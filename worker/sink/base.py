@@ -13,17 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from worker.model import Header, SinkRecord
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class TopicPartition:
-    """One partition of a topic."""
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]"
+from worker.model import TopicPartition as TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +59,10 @@ class Sink(Protocol):
     """
     Where encrypted records go.
 
-    Every method may raise `SinkUnavailable` (pause and try the whole batch again), `RecordError` never, `Fenced` when a
-    newer owner is at work, `RegionViolation` when the other side is not the one it was.
+    Every method may raise `SinkUnavailable` (pause and try the whole batch again), `Fenced` when a newer owner is at
+    work, `RegionViolation` when the other side is not the one it was. `write`, `flush` and `commit` may raise
+    `SinkRejected` for records that the other side will never take: the runner aborts, dead-letters those and tries the
+    rest again. No other `RecordError` leaves a sink.
     """
 
     @property
