@@ -1,0 +1,79 @@
+"""What a route tells of itself to `/healthz` and `/readyz`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class RouteHealth:
+    """
+    Facts about one route, written by its loop and read from any thread.
+
+    Args:
+        route: the route's name.
+        stall_s: the loop counts as dead when it has not turned for this long.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, route: str, *, stall_s: float = 90.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._route = route
+        self._stall_s = stall_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._turned_at = clock()
+        self._assigned: int | None = None
+        self._paused: dict[str, str] = {}
+        self._ended = ""
+
+    @property
+    def route(self) -> str:
+        """The route's name."""
+        return self._route
+
+    @property
+    def assigned(self) -> int:
+        """Number of partitions assigned now."""
+        with self._lock:
+            return self._assigned or 0
+
+    def alive(self, now: float) -> bool:
+        """Whether the loop has turned within `stall_s` before `now`, a `time.monotonic()`."""
+        with self._lock:
+            return not self._ended and now - self._turned_at <= self._stall_s
+
+    def reasons(self) -> list[str]:
+        """Why the route is not ready; empty if it is."""
+        with self._lock:
+            if self._ended:
+                return [self._ended]
+            joined = [] if self._assigned is not None else ["has not joined its consumer group yet"]
+            return joined + [f"paused, {reason} away: {detail}" for reason, detail in self._paused.items()]
+
+    def beat(self) -> None:
+        """The loop turned."""
+        with self._lock:
+            self._turned_at = self._clock()
+
+    def set_assigned(self, count: int) -> None:
+        """The group gave this many partitions."""
+        with self._lock:
+            self._assigned = count
+
+    def pause(self, reason: str, detail: str) -> bool:
+        """Something is away; returns whether that is new. `detail` holds no content of any record."""
+        with self._lock:
+            new = reason not in self._paused
+            self._paused[reason] = detail
+            return new
+
+    def resume(self, reason: str) -> bool:
+        """It is back; returns whether it had been away."""
+        with self._lock:
+            return self._paused.pop(reason, None) is not None
+
+    def end(self, why: str) -> None:
+        """The loop has ended."""
+        with self._lock:
+            self._ended = why

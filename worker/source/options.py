@@ -1,0 +1,45 @@
+"""What a source is told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Start = Literal["earliest", "latest"] | AwareDatetime
+
+
+class SourceOptions(BaseModel):
+    """
+    `source` of a route.
+
+    Args:
+        topics: names of the topics to read.
+        start: where a partition without a stored position begins: `earliest`, `latest`, or a time with its zone.
+        on_offset_loss: what to do where the position is gone from the log: `stop` the worker, or begin again there.
+        assignment: how the group shares partitions: `cooperative` (cooperative-sticky), `eager` (range), or
+            `consumer` (KIP-848, needs Kafka 4).
+        static_membership: join with the instance's name, so that a restart within `session_timeout_s` moves nothing.
+        max_poll_interval_s: after this long without a poll the group takes the partitions away.
+        session_timeout_s: after this long without a heartbeat the group takes the partitions away.
+        queue_bytes: bound of what is fetched ahead.
+        fetch_bytes: bound of one fetch from one partition.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topics: tuple[str, ...] = Field(min_length=1)
+    start: Start = "earliest"
+    on_offset_loss: Literal["stop", "earliest", "latest"] = "stop"
+    assignment: Literal["cooperative", "eager", "consumer"] = "cooperative"
+    static_membership: bool = False
+    max_poll_interval_s: float = Field(300, ge=10, le=86_400)
+    session_timeout_s: float = Field(45, ge=6, le=1_800)
+    queue_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30)
+    fetch_bytes: int = Field(2**20, ge=2**10, le=2**30)
+
+    @property
+    def start_time_ms(self) -> int | None:
+        """The start as ms since 1970 where it is a time, else None."""
+        return int(self.start.timestamp() * 1000) if isinstance(self.start, datetime) else None
