@@ -33,3 +33,10 @@ def require(environ: Mapping[str, str], name: str, why: str) -> str:
     if value is None:
         raise ConfigError(f"{name} is not set ({why}); set it, or {name}_FILE to the path of a file that holds it")
     return value
+
+
+def with_prefix(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the variables `<prefix>NAME` as `CS_NAME`, so that `CS_EU_CLIENT_ID` reads as `CS_CLIENT_ID`."""
+    if prefix == "CS_":
+        return dict(environ)
+    return {f"CS_{name.removeprefix(prefix)}": value for name, value in environ.items() if name.startswith(prefix)}

@@ -1,0 +1,24 @@
+"""`worker config`: a commented template, and the settings' JSON schema for editors and CI."""
+
+from __future__ import annotations
+
+import importlib.resources
+
+import orjson
+import typer
+
+from worker.config import Settings
+
+app = typer.Typer(help="A commented template and the JSON schema of the settings.", no_args_is_help=True)
+
+
+@app.command()
+def template() -> None:
+    """Print a TOML file with every section explained."""
+    typer.echo(importlib.resources.files("worker").joinpath("template.toml").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the settings."""
+    typer.echo(orjson.dumps(Settings.model_json_schema(), option=orjson.OPT_INDENT_2))

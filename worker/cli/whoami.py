@@ -1,0 +1,42 @@
+"""`worker whoami`: the identity that the key service sees, and what it may do."""
+
+from __future__ import annotations
+
+import os
+
+import orjson
+import typer
+from rich.console import Console
+
+from worker import environment
+from worker.cli.options import Json
+from worker.zerokms.factory import client_from_environment
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("whoami")(whoami)
+
+
+def whoami(prefix: str = typer.Option("CS_", help="Prefix of the variables, as CS_EU_."), json: Json = False) -> None:
+    """Exchange the credential and show workspace, region, subject, client and default keyset."""
+    with client_from_environment(environment.with_prefix(os.environ, prefix)) as client:
+        token = client.tokens.token()
+        keyset = client.load_keyset(None)
+        facts = {
+            "workspace": str(client.credentials.workspace),
+            "region": str(client.credentials.workspace.region),
+            "issuer": token.issuer,
+            "subject": token.subject,
+            "zerokms": client.zerokms or token.zerokms,
+            "client_id": str(client.credentials.client_id),
+            "keyset": keyset.name,
+            "keyset_id": str(keyset.id),
+            "token_expires": int(token.expiry),
+        }
+    if json:
+        typer.echo(orjson.dumps(facts))
+        return
+    console = Console(highlight=False)
+    for name, value in facts.items():
+        console.print(f"{name:<14}{value}", markup=False)

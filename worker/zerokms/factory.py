@@ -1,0 +1,86 @@
+"""A client from the environment's variables (protocol 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from worker import environment
+from worker.errors import ConfigError
+from worker.metrics import Metrics
+from worker.region import Region, WorkspaceCrn
+from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
+from worker.zerokms.derive import ClientKey
+
+
+def credentials_from_environment(environ: Mapping[str, str], *, crn: str | None = None) -> Credentials:
+    """
+    Read `CS_WORKSPACE_CRN` (or `CS_WORKSPACE_ID` and `CS_REGION`), `CS_CLIENT_ID`, `CS_CLIENT_KEY` and an identity.
+
+    The identity is `CS_CLIENT_ACCESS_KEY`, or `CS_OIDC_TOKEN_FILE` whose file is read at every exchange. Each secret may
+    come as `NAME_FILE`.
+
+    Args:
+        environ: the variables.
+        crn: the workspace's name from a settings file, used where the environment names none.
+
+    Raises:
+        ConfigError: a variable is missing or malformed.
+    """
+    workspace = WorkspaceCrn.parse(_crn(environ, crn))
+    client_id = environment.require(environ, "CS_CLIENT_ID", "the client's uuid")
+    key = ClientKey.parse(environment.require(environ, "CS_CLIENT_KEY", "our half of the key"))
+    try:
+        identity = UUID(client_id)
+    except ValueError as exc:
+        raise ConfigError("CS_CLIENT_ID is not a uuid") from exc
+    return Credentials(workspace, identity, key, _identity(environ))
+
+
+def client_from_environment(
+    environ: Mapping[str, str],
+    *,
+    crn: str | None = None,
+    allow_hosts: tuple[str, ...] = (),
+    options: ClientOptions | None = None,
+    metrics: Metrics | None = None,
+) -> ZeroKMSClient:
+    """
+    Build a client; see `credentials_from_environment`.
+
+    `CS_CTS_HOST` and `CS_ZEROKMS_HOST` name other hosts than the region's own. Set in the environment of the process they
+    are its operator's explicit override; a pinned worker lists them in `allow_hosts` besides.
+    """
+    cts = environ.get("CS_CTS_HOST") or None
+    zerokms = environ.get("CS_ZEROKMS_HOST") or environ.get("CS_VITUR_HOST") or None
+    return ZeroKMSClient(
+        credentials_from_environment(environ, crn=crn),
+        cts=cts,
+        zerokms=zerokms,
+        allow_hosts=allow_hosts,
+        options=options,
+        metrics=metrics,
+    )
+
+
+def _crn(environ: Mapping[str, str], fallback: str | None) -> str:
+    crn = environ.get("CS_WORKSPACE_CRN")
+    if crn:
+        return crn
+    if environ.get("CS_WORKSPACE_ID") and environ.get("CS_REGION"):
+        return str(WorkspaceCrn(Region(environ["CS_REGION"]), environ["CS_WORKSPACE_ID"]))
+    if fallback:
+        return fallback
+    raise ConfigError("CS_WORKSPACE_CRN is not set (or CS_WORKSPACE_ID and CS_REGION, or [authority] workspace_crn)")
+
+
+def _identity(environ: Mapping[str, str]) -> AccessKey | OidcToken:
+    access_key = environment.read(environ, "CS_CLIENT_ACCESS_KEY")
+    if access_key is not None:
+        return AccessKey(access_key)
+    if environ.get("CS_OIDC_TOKEN_FILE"):
+        return OidcToken(lambda: environment.require(environ, "CS_OIDC_TOKEN", "the identity provider's token"))
+    raise ConfigError(
+        "CS_CLIENT_ACCESS_KEY is not set (or CS_OIDC_TOKEN_FILE, the path of an identity provider's token)"
+    )
