@@ -1,0 +1,84 @@
+"""The suite's Kafka and PostgreSQL: in containers where a Docker daemon answers, native programs elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import docker  # type: ignore[import-untyped]
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from testcontainers.community.kafka import KafkaContainer
+from testcontainers.community.postgres import PostgresContainer
+
+from worker.local import LocalKafka, LocalPostgres
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """
+    One running cluster; `properties` are what a client needs besides `bootstrap.servers`.
+
+    Killing and restarting need a `LocalKafka` of the test's own.
+    """
+
+    bootstrap: str
+    cluster_id: str
+    properties: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def client(self) -> dict[str, str | int | float | bool]:
+        return {"bootstrap.servers": self.bootstrap, **self.properties}
+
+    def create_topic(
+        self, name: str | None = None, *, partitions: int = 1, config: Mapping[str, str] | None = None
+    ) -> str:
+        name = f"t-{uuid.uuid4().hex[:12]}" if name is None else name
+        admin = AdminClient({**self.client, "log_level": 4})
+        admin.create_topics([NewTopic(name, partitions, 1, config=dict(config or {}))])[name].result(30)
+        return name
+
+
+def docker_answers() -> bool:
+    """Whether a Docker daemon is there, and not only its command line."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    try:
+        if host.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(host.removeprefix("unix://"))
+        with contextlib.closing(docker.from_env(timeout=5)) as client:
+            return bool(client.ping())
+    except (OSError, docker.errors.DockerException):
+        return False
+
+
+@contextlib.contextmanager
+def running_kafka() -> Iterator[Kafka]:
+    if docker_answers():
+        container = KafkaContainer("confluentinc/cp-kafka:8.1.0").with_kraft()
+        container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
+        container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
+        container.with_env("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
+        container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+        with container:
+            bootstrap = str(container.get_bootstrap_server())
+            found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30)
+            yield Kafka(bootstrap, str(found.cluster_id))
+    else:
+        with LocalKafka() as local:
+            yield Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[str]:
+    """Yield an administrator's connection URI."""
+    if docker_answers():
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield str(container.get_connection_url())
+    else:
+        with LocalPostgres() as local:
+            yield local.dsn
