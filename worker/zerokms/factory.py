@@ -18,8 +18,8 @@ def credentials_from_environment(environ: Mapping[str, str], *, crn: str | None 
     """
     Read `CS_WORKSPACE_CRN` (or `CS_WORKSPACE_ID` and `CS_REGION`), `CS_CLIENT_ID`, `CS_CLIENT_KEY` and an identity.
 
-    The identity is `CS_CLIENT_ACCESS_KEY`, or `CS_OIDC_TOKEN_FILE` whose file is read at every exchange. Each secret may
-    come as `NAME_FILE`.
+    The identity is `CS_CLIENT_ACCESS_KEY`, or `CS_OIDC_TOKEN_FILE` whose file is read at every exchange. Each secret
+    may come as `NAME_FILE`.
 
     Args:
         environ: the variables.
@@ -49,8 +49,7 @@ def client_from_environment(
     """
     Build a client; see `credentials_from_environment`.
 
-    `CS_CTS_HOST` and `CS_ZEROKMS_HOST` name other hosts than the region's own. Set in the environment of the process they
-    are its operator's explicit override; a pinned worker lists them in `allow_hosts` besides.
+    `CS_CTS_HOST` and `CS_ZEROKMS_HOST` name other hosts than the region's own; these must stand in `allow_hosts`.
     """
     cts = environ.get("CS_CTS_HOST") or None
     zerokms = environ.get("CS_ZEROKMS_HOST") or environ.get("CS_VITUR_HOST") or None
