@@ -63,6 +63,7 @@ class SinkRecord:
 
     `value` is the framed output (schema id in front), `row` the same record's top-level values for a table, encrypted
     fields as envelopes; `row` is None for a tombstone and for sinks that take bytes. `schema_id` is the output's.
+    `topic` names the target where it is not the sink's own: a record forwarded for another region.
     """
 
     position: Position
@@ -74,6 +75,7 @@ class SinkRecord:
     row: Mapping[str, object] | None = field(default=None, repr=False)
     key_row: Mapping[str, object] | None = field(default=None, repr=False)
     schema_id: str = ""
+    topic: str | None = None
 
 
 class PlaintextKind(StrEnum):
