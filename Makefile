@@ -1,0 +1,84 @@
+# Every target does all of its own set-up; the only things needed beforehand are Python 3.11 or later and, for the
+# broker, either Maven (it fetches Kafka once, 43 MB) or a Docker daemon. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SEED ?= $(shell date +%s)
+FUZZ_S ?= 60
+
+.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop soak interop api-fuzz \
+  fuzz properties clean
+
+help: ## Say what each target does
+	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60]"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read back, refused (about two minutes)
+	$(BIN)/worker demo
+
+test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
+
+test-all: test properties interop api-fuzz fuzz soak ## `test`, then every heavy suite
+
+lint: $(BIN)/.dev ## ruff and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
+	$(BIN)/mypy
+
+pytest: $(BIN)/.dev fetch
+	$(PYTEST) -m "not heavy"
+
+fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
+	$(BIN)/python -m worker.local
+
+bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
+	$(BIN)/python -m tests.bench.keys
+
+bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
+	$(BIN)/python -m tests.bench.authority
+
+bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
+	$(BIN)/python -m tests.bench.loop
+
+soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
+	@echo "seed $(SEED)"
+	SOAK_SEED=$(SEED) $(PYTEST) -m heavy --timeout 3600 tests/faults
+
+interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
+	$(PYTEST) -m heavy --timeout 600 tests/interop
+
+api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
+	$(PYTEST) -m heavy --timeout 1800 tests/api
+
+fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
+	for each in tests/fuzz/*_fuzz.py tests/fuzz/avro*.py; do \
+	  [ -e "$$each" ] || continue; \
+	  echo "$$each"; $(BIN)/python "$$each" -max_total_time=$(FUZZ_S); done
+
+properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
+	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties
+
+clean: ## Remove the virtual environment and everything that was generated
+	rm -rf $(VENV) .run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found on PATH" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(BIN)/.heavy: pyproject.toml $(BIN)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[heavy]'
+	@touch $@
