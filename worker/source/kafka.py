@@ -1,0 +1,346 @@
+"""Kafka as a source: one consumer of one group, manual offsets, both rebalance protocols."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from worker.errors import ConfigError, OffsetLost, SourceUnavailable
+from worker.model import Position, SourceRecord, TopicPartition
+from worker.source.base import AssignmentListener
+from worker.source.identity import TopicIdentities
+from worker.source.options import SourceOptions
+from worker.source.properties import consumer_properties
+from worker.source.verdict import NOT_THE_OWNER, as_error
+
+_log = structlog.get_logger(__name__)
+_REQUEST_S = 10.0
+
+
+class KafkaSource:
+    """
+    A consumer group's member over one or more topics; reads committed records only.
+
+    Not thread-safe, except `commit`, `report` and `group_metadata`, which one other thread may call.
+
+    Args:
+        options: the route's `source`.
+        bootstrap: the cluster's addresses.
+        group: the consumer group.
+        instance: the worker's stable name, for static membership and client id.
+        properties: librdkafka properties; those that the worker owns are refused by name.
+        cluster_id: the pin; every connection's cluster must have it. None pins to the first one seen.
+        bounded: whether `at_end` is asked.
+
+    Raises:
+        ConfigError: a property is refused or unknown.
+    """
+
+    def __init__(
+        self,
+        options: SourceOptions,
+        *,
+        bootstrap: str,
+        group: str,
+        instance: str,
+        properties: Mapping[str, str],
+        cluster_id: str | None = None,
+        bounded: bool = False,
+    ) -> None:
+        self._options = options
+        self._incremental = options.assignment != "eager"
+        self._listener: AssignmentListener | None = None
+        self._placed: set[TopicPartition] = set()
+        self._ends: dict[TopicPartition, int] = {}
+        self._failure: BaseException | None = None
+        self._closed = False
+        conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
+        logger = logging.getLogger("librdkafka")
+        try:
+            self._consumer = Consumer({**conf, "error_cb": self._on_error}, logger=logger)
+        except KafkaException as exc:
+            raise ConfigError(f"[kafka] properties: {exc.args[0].str()}") from exc
+        self._identities = TopicIdentities(
+            {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
+        )
+
+    def cluster_id(self) -> str:
+        """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
+        return self._identities.cluster_id()
+
+    def topic_id(self, topic: str) -> str:
+        """The topic's id as first seen by this source; another topic of the same name has another."""
+        return self._identities.topic_id(topic)
+
+    def subscribe(self, listener: AssignmentListener) -> None:
+        """Learn the identities of cluster and topics, then join the group."""
+        self._identities.learn()
+        self._listener = listener
+        self._consumer.subscribe(
+            list(self._options.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
+        """Return records, and serve the group meanwhile."""
+        try:
+            messages = self._consumer.consume(max_records, timeout_s)
+        except KafkaException as exc:
+            raise as_error(exc.args[0], "reading") from exc
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        records: list[SourceRecord] = []
+        append = records.append
+        for message in messages:
+            if message.error() is not None:
+                self._judge(message)
+                continue
+            kind, at_ms = message.timestamp()
+            append(
+                SourceRecord(
+                    Position(message.topic(), message.partition(), message.offset()),
+                    message.key(),
+                    message.value(),
+                    message.headers() or (),
+                    kind,
+                    at_ms,
+                )
+            )
+        return records
+
+    def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
+        """Return the group's stored offsets, and the options' start for partitions without one."""
+        found: dict[TopicPartition, int] = {}
+        if stored:
+            for item in self._ask(lambda: self._consumer.committed(_kafka(partitions), timeout=_REQUEST_S)):
+                if item.error is not None:
+                    raise as_error(item.error, "asking for stored offsets")
+                if item.offset >= 0:
+                    self._refuse_other_topic(item)
+                    found[TopicPartition(item.topic, item.partition)] = item.offset
+        missing = [p for p in partitions if p not in found]
+        time_ms = self._options.start_time_ms
+        if time_ms is not None:
+            return found | self._at_time(missing, time_ms)
+        return found | {p: self._edge(p, at_start=self._options.start == "earliest") for p in missing}
+
+    def end_positions(self, partitions: Collection[TopicPartition], until_ms: int | None) -> dict[TopicPartition, int]:
+        """Return the last stable offsets, or the first offsets at or after a time."""
+        if until_ms is not None:
+            return self._at_time(partitions, until_ms)
+        return {p: self._edge(p, at_start=False) for p in partitions}
+
+    def at_end(self, partition: TopicPartition, end: int) -> bool:
+        """Whether the broker has said that nothing more lies before `end`."""
+        return self._ends.get(partition, -1) >= end
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> set[TopicPartition]:
+        """Continue there; a partition whose fetcher has not started yet is left for the next call."""
+        done = set()
+        for partition, offset in positions.items():
+            try:
+                self._consumer.seek(KafkaPartition(partition.topic, partition.partition, offset))
+            except KafkaException as exc:
+                if exc.args[0].code() not in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS):
+                    raise as_error(exc.args[0], f"seeking {partition}") from exc
+                continue
+            done.add(partition)
+        self._placed |= done
+        for partition in done:
+            self._ends.pop(partition, None)
+        return done
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Stop fetching these."""
+        self._consumer.pause(_kafka(partitions))
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        """Fetch these again."""
+        self._consumer.resume(_kafka(partitions))
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Store the group's offsets with the topics' ids beside them, and wait."""
+        try:
+            items = self._consumer.commit(offsets=self._with_ids(offsets), asynchronous=False)
+        except KafkaException as exc:
+            if exc.args[0].code() in NOT_THE_OWNER:
+                return False
+            raise as_error(exc.args[0], "committing") from exc
+        for item in items or ():
+            if item.error is not None:
+                if item.error.code() in NOT_THE_OWNER:
+                    return False
+                raise as_error(item.error, "committing")
+        return True
+
+    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Store the group's offsets in the background; a failure is only logged."""
+        try:
+            self._consumer.commit(offsets=self._with_ids(offsets), asynchronous=True)
+        except KafkaException as exc:
+            _log.warning("offset_report_failed", error=exc.args[0].name())
+
+    def group_metadata(self) -> object:
+        """
+        The group's metadata for a transaction.
+
+        Read before the member id: metadata without a member is not fenced by the broker.
+        """
+        metadata: object = self._consumer.consumer_group_metadata()
+        if not self._consumer.memberid():
+            raise SourceUnavailable("the consumer is no member of its group now")
+        return metadata
+
+    def verify(self) -> None:
+        """Compare cluster and topics with those at the start."""
+        self._identities.verify()
+
+    def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the lag by the end that the last fetch reported."""
+        found = {}
+        for partition, position in positions.items():
+            try:
+                marks = self._consumer.get_watermark_offsets(
+                    KafkaPartition(partition.topic, partition.partition), cached=True
+                )
+            except KafkaException:
+                continue
+            if marks is not None and marks[1] >= 0:
+                found[partition] = max(0, marks[1] - position)
+        return found
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._consumer.close()
+        except KafkaException as exc:
+            _log.warning("source_close_failed", error=exc.args[0].name())
+
+    def _on_assign(self, consumer: Any, partitions: list[Any]) -> None:
+        self._rebalance(lambda: self._take(consumer, partitions))
+
+    def _on_revoke(self, consumer: Any, partitions: list[Any]) -> None:
+        self._rebalance(lambda: self._give(consumer, partitions, lost=False))
+
+    def _on_lost(self, consumer: Any, partitions: list[Any]) -> None:
+        self._rebalance(lambda: self._give(consumer, partitions, lost=True))
+
+    def _rebalance(self, act: Callable[[], None]) -> None:
+        # An exception inside a callback would make the client drop the records it is about to return.
+        try:
+            act()
+        except Exception as exc:
+            self._failure = exc
+
+    def _take(self, consumer: Any, partitions: list[Any]) -> None:
+        # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
+        placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
+        if self._incremental:
+            consumer.incremental_assign(placed)
+        else:
+            consumer.assign(placed)
+        consumer.pause(placed)
+        if self._listener is not None:
+            self._listener.assigned(_own(partitions))
+
+    def _give(self, consumer: Any, partitions: list[Any], *, lost: bool) -> None:
+        gone = _own(partitions)
+        try:
+            if self._listener is not None:
+                self._listener.revoked(gone, lost=lost)
+        finally:
+            self._placed -= set(gone)
+            if self._incremental:
+                consumer.incremental_unassign(partitions)
+            else:
+                consumer.unassign()
+
+    def _judge(self, message: Message) -> None:
+        error = message.error()
+        topic, number = message.topic(), message.partition()
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            self._ends[TopicPartition(topic, number)] = message.offset()
+        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            if TopicPartition(topic, number) in self._placed:
+                self._offset_lost(TopicPartition(topic, number))
+        elif code in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            _log.warning("source_degraded", error=error.name())
+        else:
+            failure = as_error(error, f"reading {topic}")
+            if isinstance(failure, SourceUnavailable):
+                _log.warning("source_degraded", error=error.name(), topic=topic)
+            else:
+                raise failure
+
+    def _offset_lost(self, partition: TopicPartition) -> None:
+        raise OffsetLost(
+            f"{partition}: the position to continue from is not in the log any more (retention, or another topic of "
+            "this name). Nothing was skipped. Reset the group's offset or set on_offset_loss, deliberately"
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            _log.warning("source_away", error=error.name())
+        elif error.fatal():
+            self._failure = as_error(error, "reading")
+        else:
+            _log.info("source_degraded", error=error.name())
+
+    def _ask(self, call: Callable[[], list[Any]]) -> list[Any]:
+        try:
+            return call()
+        except KafkaException as exc:
+            raise as_error(exc.args[0], "asking for offsets") from exc
+
+    def _edge(self, partition: TopicPartition, *, at_start: bool) -> int:
+        logical = OFFSET_BEGINNING if at_start else OFFSET_END
+        place = KafkaPartition(partition.topic, partition.partition, logical)
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, timeout=_REQUEST_S)
+        except KafkaException as exc:
+            raise as_error(exc.args[0], f"asking for the ends of {partition}") from exc
+        return int(low if at_start else high)
+
+    def _at_time(self, partitions: Collection[TopicPartition], time_ms: int) -> dict[TopicPartition, int]:
+        asked = [KafkaPartition(p.topic, p.partition, time_ms) for p in partitions]
+        found = {}
+        for item in self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=_REQUEST_S)) if asked else []:
+            if item.error is not None:
+                raise as_error(item.error, "asking for offsets by time")
+            place = TopicPartition(item.topic, item.partition)
+            found[place] = item.offset if item.offset >= 0 else self._edge(place, at_start=False)
+        return found
+
+    def _refuse_other_topic(self, item: Any) -> None:
+        known = self._identities.topic_id(item.topic)
+        if item.metadata and item.metadata.startswith("topic-id=") and item.metadata != f"topic-id={known}":
+            raise OffsetLost(
+                f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with the id "
+                f"{item.metadata.removeprefix('topic-id=')}, the topic's id is now {known}"
+            )
+
+    def _with_ids(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
+        with contextlib.suppress(SourceUnavailable):
+            return [
+                KafkaPartition(p.topic, p.partition, offset, f"topic-id={self._identities.topic_id(p.topic)}")
+                for p, offset in offsets.items()
+            ]
+        return [KafkaPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
+
+
+def _kafka(partitions: Collection[TopicPartition]) -> list[Any]:
+    return [KafkaPartition(p.topic, p.partition) for p in partitions]
+
+
+def _own(partitions: Collection[Any]) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.partition) for p in partitions]
