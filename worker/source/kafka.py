@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import ConfigError, OffsetLost, SourceUnavailable
 from worker.model import Position, SourceRecord, TopicPartition
 from worker.source.base import AssignmentListener
 from worker.source.identity import TopicIdentities
+from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
 from worker.source.properties import consumer_properties
 from worker.source.verdict import NOT_THE_OWNER, as_error
 
 _log = structlog.get_logger(__name__)
-_REQUEST_S = 10.0
 
 
 class KafkaSource:
@@ -69,6 +68,7 @@ class KafkaSource:
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
+        self._offsets = Offsets(self._consumer, self._identities, options)
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -116,25 +116,11 @@ class KafkaSource:
 
     def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
         """Return the group's stored offsets, and the options' start for partitions without one."""
-        found: dict[TopicPartition, int] = {}
-        if stored:
-            for item in self._ask(lambda: self._consumer.committed(_kafka(partitions), timeout=_REQUEST_S)):
-                if item.error is not None:
-                    raise as_error(item.error, "asking for stored offsets")
-                if item.offset >= 0:
-                    self._refuse_other_topic(item)
-                    found[TopicPartition(item.topic, item.partition)] = item.offset
-        missing = [p for p in partitions if p not in found]
-        time_ms = self._options.start_time_ms
-        if time_ms is not None:
-            return found | self._at_time(missing, time_ms)
-        return found | {p: self._edge(p, at_start=self._options.start == "earliest") for p in missing}
+        return self._offsets.start(partitions, stored=stored)
 
     def end_positions(self, partitions: Collection[TopicPartition], until_ms: int | None) -> dict[TopicPartition, int]:
         """Return the last stable offsets, or the first offsets at or after a time."""
-        if until_ms is not None:
-            return self._at_time(partitions, until_ms)
-        return {p: self._edge(p, at_start=False) for p in partitions}
+        return self._offsets.end(partitions, until_ms)
 
     def at_end(self, partition: TopicPartition, end: int) -> bool:
         """Whether the broker has said that nothing more lies before `end`."""
@@ -158,16 +144,16 @@ class KafkaSource:
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """Stop fetching these."""
-        self._consumer.pause(_kafka(partitions))
+        self._consumer.pause(as_kafka(partitions))
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
         """Fetch these again."""
-        self._consumer.resume(_kafka(partitions))
+        self._consumer.resume(as_kafka(partitions))
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store the group's offsets with the topics' ids beside them, and wait."""
         try:
-            items = self._consumer.commit(offsets=self._with_ids(offsets), asynchronous=False)
+            items = self._consumer.commit(offsets=self._offsets.tagged(offsets), asynchronous=False)
         except KafkaException as exc:
             if exc.args[0].code() in NOT_THE_OWNER:
                 return False
@@ -182,7 +168,7 @@ class KafkaSource:
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Store the group's offsets in the background; a failure is only logged."""
         try:
-            self._consumer.commit(offsets=self._with_ids(offsets), asynchronous=True)
+            self._consumer.commit(offsets=self._offsets.tagged(offsets), asynchronous=True)
         except KafkaException as exc:
             _log.warning("offset_report_failed", error=exc.args[0].name())
 
@@ -264,7 +250,7 @@ class KafkaSource:
             else:
                 consumer.unassign()
 
-    def _judge(self, message: Message) -> None:
+    def _judge(self, message: Any) -> None:
         error = message.error()
         topic, number = message.topic(), message.partition()
         code = error.code()
@@ -295,51 +281,6 @@ class KafkaSource:
             self._failure = as_error(error, "reading")
         else:
             _log.info("source_degraded", error=error.name())
-
-    def _ask(self, call: Callable[[], list[Any]]) -> list[Any]:
-        try:
-            return call()
-        except KafkaException as exc:
-            raise as_error(exc.args[0], "asking for offsets") from exc
-
-    def _edge(self, partition: TopicPartition, *, at_start: bool) -> int:
-        logical = OFFSET_BEGINNING if at_start else OFFSET_END
-        place = KafkaPartition(partition.topic, partition.partition, logical)
-        try:
-            low, high = self._consumer.get_watermark_offsets(place, timeout=_REQUEST_S)
-        except KafkaException as exc:
-            raise as_error(exc.args[0], f"asking for the ends of {partition}") from exc
-        return int(low if at_start else high)
-
-    def _at_time(self, partitions: Collection[TopicPartition], time_ms: int) -> dict[TopicPartition, int]:
-        asked = [KafkaPartition(p.topic, p.partition, time_ms) for p in partitions]
-        found = {}
-        for item in self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=_REQUEST_S)) if asked else []:
-            if item.error is not None:
-                raise as_error(item.error, "asking for offsets by time")
-            place = TopicPartition(item.topic, item.partition)
-            found[place] = item.offset if item.offset >= 0 else self._edge(place, at_start=False)
-        return found
-
-    def _refuse_other_topic(self, item: Any) -> None:
-        known = self._identities.topic_id(item.topic)
-        if item.metadata and item.metadata.startswith("topic-id=") and item.metadata != f"topic-id={known}":
-            raise OffsetLost(
-                f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with the id "
-                f"{item.metadata.removeprefix('topic-id=')}, the topic's id is now {known}"
-            )
-
-    def _with_ids(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
-        with contextlib.suppress(SourceUnavailable):
-            return [
-                KafkaPartition(p.topic, p.partition, offset, f"topic-id={self._identities.topic_id(p.topic)}")
-                for p, offset in offsets.items()
-            ]
-        return [KafkaPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
-
-
-def _kafka(partitions: Collection[TopicPartition]) -> list[Any]:
-    return [KafkaPartition(p.topic, p.partition) for p in partitions]
 
 
 def _own(partitions: Collection[Any]) -> list[TopicPartition]:

@@ -48,9 +48,7 @@ def consumer_properties(
     """
     refused = sorted(OWNED & properties.keys())
     if refused:
-        raise ConfigError(
-            f"[kafka] properties: {', '.join(refused)}: the worker sets these itself; use its own settings"
-        )
+        raise ConfigError(f"[kafka] properties: {', '.join(refused)}: set by the worker itself; use its settings")
     reset = "error" if options.on_offset_loss == "stop" else options.on_offset_loss
     conf: dict[str, Any] = {
         "client.id": f"worker-{instance}",

@@ -21,7 +21,7 @@ NOT_THE_OWNER = frozenset(
 )
 """A commit refused with one of these came too late: the group has moved on."""
 
-_FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID})
+_FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID})
 _REFUSED = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
