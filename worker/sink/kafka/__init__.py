@@ -1,0 +1,7 @@
+"""Records, dead letters and the ledger into Kafka: at least once, or exactly once in a transaction."""
+
+from worker.sink.kafka.deadletters import KafkaDeadLetters
+from worker.sink.kafka.options import KafkaSinkOptions
+from worker.sink.kafka.sink import KafkaSink
+
+__all__ = ["KafkaDeadLetters", "KafkaSink", "KafkaSinkOptions"]

@@ -1,0 +1,85 @@
+"""Dead letters of a route whose sink is not Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from worker.kafka_properties import Property, client_properties
+from worker.sink.base import DeadLetter
+from worker.sink.kafka.producer import BatchProducer, Message
+from worker.sink.kafka.topics import Topics, ensure_dead_topics
+
+PRODUCER_DEFAULTS: Mapping[str, Property] = {"compression.type": "lz4", "linger.ms": 5}
+"""Envelopes hold much that repeats (keyset, tag, descriptor); lz4 is the cheapest that finds it."""
+
+
+def letter_messages(letters: Sequence[DeadLetter]) -> list[Message]:
+    """Return letters as messages: partition by key, the broker's or this process's time."""
+    return [(letter.topic, letter.value, letter.key, -1, 0, list(letter.headers)) for letter in letters]
+
+
+class KafkaDeadLetters:
+    """
+    Writes sealed dead letters, at least once: they are durable before the batch's rows are committed.
+
+    Args:
+        connection: what `worker.kafka_properties.connection_properties` returned.
+        route: names the route in messages.
+        source_topics: whose dead topics `check` looks at.
+        create: create missing dead topics at `check`.
+        timeout_s: how long a flush may take.
+    """
+
+    def __init__(
+        self,
+        connection: Mapping[str, Property],
+        *,
+        route: str,
+        source_topics: Sequence[str] = (),
+        create: bool = False,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._connection = dict(connection)
+        self._route = route
+        self._source_topics = tuple(source_topics)
+        self._create = create
+        self._timeout_s = timeout_s
+        self._largest = 0
+        self._producer = BatchProducer(self._properties, name=f"route {route}, dead letters", timeout_s=timeout_s)
+
+    def check(self) -> None:
+        """Verify the dead topics; raises `ConfigError` or `SinkUnavailable`."""
+        topics = Topics(self._connection, name=f"route {self._route}", timeout_s=self._timeout_s)
+        facts = ensure_dead_topics(topics, self._source_topics, create=self._create)
+        self._largest = max((f.max_message_bytes for f in facts.values()), default=0)
+
+    def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand letters over."""
+        if letters:
+            self._producer.send(letter_messages(letters))
+
+    def flush(self) -> None:
+        """Wait until every letter is acknowledged; raises `SinkUnavailable`."""
+        self._producer.flush()
+        self._producer.abort()
+
+    def abort(self) -> None:
+        """Forget letters that were not flushed."""
+        self._producer.abort()
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._producer.discard()
+
+    def _properties(self) -> dict[str, Property]:
+        room: dict[str, Property] = {"message.max.bytes": self._largest} if self._largest else {}
+        return client_properties(
+            self._connection,
+            defaults={**PRODUCER_DEFAULTS, **room},
+            owned={
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "message.timeout.ms": int(self._timeout_s * 1000),
+            },
+        )

@@ -1,0 +1,75 @@
+"""What an operator sets for a Kafka sink, and what becomes of a record's headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.model import Header, SinkRecord
+
+SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
+"""They name the input's schemas; the output's id stands in front of its value."""
+
+HeaderPolicy = Callable[[SinkRecord], list[Header]]
+
+
+class KafkaSinkOptions(BaseModel):
+    """
+    One Kafka sink.
+
+    Args:
+        topic: where the encrypted records go.
+        partitioning: `same` keeps each record's partition number (counts must be equal), `key` is Java's
+            murmur2 over the key, random for a null key.
+        headers: `copy`, `drop`, or the names to copy.
+        source_header: add `worker-source: topic/partition/offset`.
+        ledger: write one entry a batch and partition to `worker.ledger.<region>`, which is created when missing.
+        create: create a missing sink topic and missing dead topics at start, shaped after the source.
+        timeout_s: how long one batch may wait for the brokers before it is given up and tried again.
+        transaction_timeout_s: after this the broker aborts an open transaction by itself (exactly-once only).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["kafka"] = "kafka"
+    topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    partitioning: Literal["same", "key"] = "same"
+    headers: Literal["copy", "drop"] | tuple[str, ...] = "copy"
+    source_header: bool = False
+    ledger: bool = True
+    create: bool = False
+    timeout_s: float = Field(default=60.0, gt=0)
+    transaction_timeout_s: float = Field(default=60.0, gt=0)
+
+
+def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:
+    """Return the function that chooses a record's outgoing headers; it never returns a schema-id header."""
+    if options.headers == "drop":
+        chosen: HeaderPolicy = _none
+    elif options.headers == "copy":
+        chosen = _all
+    else:
+        wanted = frozenset(options.headers) - SCHEMA_ID_HEADERS
+
+        def chosen(record: SinkRecord) -> list[Header]:
+            return [header for header in record.headers if header[0] in wanted]
+
+    if not options.source_header:
+        return chosen
+
+    def with_source(record: SinkRecord) -> list[Header]:
+        at = record.position
+        kept: Sequence[Header] = [h for h in chosen(record) if h[0] != "worker-source"]
+        return [*kept, ("worker-source", f"{at.topic}/{at.partition}/{at.offset}".encode())]
+
+    return with_source
+
+
+def _none(record: SinkRecord) -> list[Header]:
+    return []
+
+
+def _all(record: SinkRecord) -> list[Header]:
+    return [header for header in record.headers if header[0] not in SCHEMA_ID_HEADERS]

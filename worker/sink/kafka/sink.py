@@ -1,0 +1,220 @@
+"""The Kafka sink."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from worker.errors import ConfigError, RegionViolation
+from worker.kafka_properties import Property, client_properties
+from worker.metrics import Metrics
+from worker.model import SinkRecord
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, SinkRejected, TopicPartition
+from worker.sink.kafka.checks import check_shape, create_missing, warn
+from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
+from worker.sink.kafka.options import KafkaSinkOptions, header_policy
+from worker.sink.kafka.producer import BatchProducer, Message, TransactionalProducer
+from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic
+from worker.sink.ledger import GENESIS, link
+
+# A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
+_FRAMING_BYTES = 128
+_BATCH_BYTES = 1_000_000
+
+
+class KafkaSink:
+    """
+    Writes records, dead letters and ledger entries; with a transactional id all of them and the offsets in one
+    transaction, without one at least once.
+
+    Args:
+        options: the route's sink.
+        transactional_id: `worker.<region>.<group>.<instance>.<process>`, None for at-least-once.
+        properties: what `worker.kafka_properties.connection_properties` returned.
+        metrics: where the cluster's pin is told.
+        region: names the ledger topic.
+        route: names the route in messages.
+        source_topics: the route's, for partition counts, sizes and dead topics.
+        cluster_id: the sink cluster's pin, looked at whenever a producer is opened; None where there is none.
+    """
+
+    def __init__(
+        self,
+        options: KafkaSinkOptions,
+        *,
+        transactional_id: str | None,
+        properties: Mapping[str, Property],
+        metrics: Metrics,
+        region: str,
+        route: str,
+        source_topics: Sequence[str] = (),
+        cluster_id: str | None = None,
+    ) -> None:
+        self._options = options
+        self._connection = dict(properties)
+        self._metrics = metrics
+        self._name = f"route {route}"
+        self._transactional_id = transactional_id
+        self._source_topics = tuple(source_topics)
+        self._cluster_id = cluster_id
+        self.ledger_topic = f"worker.ledger.{region}"
+        self._headers = header_policy(options)
+        self._limit = 0
+        self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
+        self._transactions: TransactionalProducer | None = None
+        if transactional_id is None:
+            self._producer = BatchProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+        else:
+            self._transactions = TransactionalProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+            self._producer = self._transactions
+
+    @property
+    def owns_positions(self) -> bool:
+        """Positions are the consumer group's."""
+        return False
+
+    def check(self) -> None:
+        """
+        Verify topics, sizes and the cluster's pin, create what may be created, take the transactional id.
+
+        Raises:
+            ConfigError: a topic is missing, too small or has another number of partitions.
+            RegionViolation: the cluster is not the pinned one.
+        """
+        topics = self._topics()
+        facts = create_missing(topics, self._describe(topics), self._options, self._source_topics, self.ledger_topic)
+        check_shape(facts, self._options, self._source_topics)
+        warn(facts, self._options, self._source_topics)
+        self._producer.open()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what an operator should know of the topics without it stopping the worker; asks the brokers."""
+        return warn(self._describe(self._topics()), self._options, self._source_topics)
+
+    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the given positions: the group's own are the truth."""
+        return dict(partitions)
+
+    def begin(self) -> None:
+        """Start a batch, or its transaction."""
+        self._producer.begin()
+
+    def write(self, records: Sequence[SinkRecord]) -> None:
+        """
+        Hand records over in order.
+
+        Raises:
+            SinkRejected: records are larger than the topic takes; none of this call was handed over.
+        """
+        limit = self._limit or _BATCH_BYTES
+        too_large = [r.position for r in records if len(r.value or b"") * 2 > limit and _size(r) > limit]
+        if too_large:
+            raise SinkRejected(
+                f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
+                "raise its max.message.bytes",
+                positions=too_large,
+            )
+        self._producer.send(self._messages(records))
+
+    def write_dead(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand dead letters over, in the batch's transaction where there is one."""
+        if letters:
+            self._producer.send(letter_messages(letters))
+
+    def flush(self) -> None:
+        """Wait until every message is acknowledged; raises `SinkUnavailable` if one was not, or `Fenced`."""
+        self._producer.flush()
+
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, OffsetRange],
+        ledger: Sequence[LedgerRow],
+        group_metadata: object | None,
+    ) -> None:
+        """
+        Write the ledger, and with a transactional id the offsets too, and make the batch visible.
+
+        Raises:
+            SinkUnavailable: nothing became visible (exactly-once), or the ledger was not acknowledged.
+            PositionsChanged: the group has moved on, or the commit's fate is unknown.
+        """
+        entries = link(ledger, chain=self._chain, sequence=self._sequence, prev_hash=self._head)
+        if entries and self._options.ledger:
+            self._producer.send((self.ledger_topic, e.as_json(), self._chain.encode(), -1, 0, ()) for e in entries)
+            self._producer.flush()
+        if self._transactions is not None:
+            if offsets and group_metadata is None:
+                raise ConfigError(f"{self._name}: a transaction with offsets needs the consumer's group metadata")
+            moved = [KafkaTopicPartition(tp.topic, tp.partition, done.next) for tp, done in offsets.items()]
+            self._transactions.commit(moved, group_metadata)
+        if entries:
+            self._sequence, self._head = entries[-1].sequence + 1, entries[-1].hash
+
+    def abort(self) -> None:
+        """Abort the transaction; without one, forget what has not been acknowledged."""
+        self._producer.abort()
+
+    def close(self) -> None:
+        """Abort what is open and release the connection."""
+        try:
+            self._producer.abort()
+        finally:
+            self._producer.discard()
+
+    def _messages(self, records: Sequence[SinkRecord]) -> Iterator[Message]:
+        topic, headers, by_key = self._options.topic, self._headers, self._options.partitioning == "key"
+        bare = not self._options.source_header
+        for r in records:
+            yield (
+                topic,
+                r.value,
+                r.key,
+                -1 if by_key else r.position.partition,
+                r.timestamp_ms if r.timestamp_type and r.timestamp_ms > 0 else 0,
+                () if bare and not r.headers else headers(r),
+            )
+
+    def _topics(self) -> Topics:
+        return Topics(self._connection, name=self._name, timeout_s=min(30.0, self._options.timeout_s))
+
+    def _describe(self, topics: Topics) -> dict[str, TopicFacts]:
+        dead = [dead_topic(name) for name in self._source_topics]
+        wanted = [self._options.topic, self.ledger_topic, *self._source_topics, *dead]
+        cluster_id, facts = topics.describe(wanted)
+        matches = self._cluster_id in (None, cluster_id)
+        if self._cluster_id is not None:
+            self._metrics.set("worker_region_pin", float(matches), pin="sink_cluster")
+        if not matches:
+            raise RegionViolation(
+                f"{self._name}: the sink's cluster is {cluster_id}, the configuration pins {self._cluster_id}"
+            )
+        return facts
+
+    def _opening(self) -> dict[str, Property]:
+        """Return a new producer's properties, sized after the topics as they are now."""
+        facts = self._describe(self._topics())
+        if self._options.topic not in facts:
+            raise ConfigError(f"{self._name}: topic {self._options.topic} does not exist")
+        written = [f.max_message_bytes for name, f in facts.items() if name not in self._source_topics]
+        self._limit = facts[self._options.topic].max_message_bytes - _FRAMING_BYTES
+        owned: dict[str, Property] = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": int(self._options.timeout_s * 1000),
+        }
+        if self._transactional_id is not None:
+            transaction_s = self._options.transaction_timeout_s
+            owned["transactional.id"] = self._transactional_id
+            owned["transaction.timeout.ms"] = int(transaction_s * 1000)
+            owned["message.timeout.ms"] = int(min(self._options.timeout_s, transaction_s) * 1000)
+        # librdkafka does not split a batch that the broker calls too large: no batch may outgrow the smallest topic.
+        sizes: dict[str, Property] = {"message.max.bytes": max(written), "batch.size": min(_BATCH_BYTES, *written)}
+        return client_properties(self._connection, defaults={**PRODUCER_DEFAULTS, **sizes}, owned=owned)
+
+
+def _size(record: SinkRecord) -> int:
+    headers = sum(len(name) + len(value or b"") + 10 for name, value in record.headers)
+    return len(record.value or b"") + len(record.key or b"") + headers

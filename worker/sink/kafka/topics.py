@@ -1,0 +1,130 @@
+"""What the brokers say of topics, and what a sink needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from worker.errors import ConfigError
+from worker.kafka_properties import Property
+from worker.sink.kafka.errors import bad_property, error_of, verdict
+
+DEAD_OVERHEAD_BYTES = 4096
+"""What sealing may add to a record: envelope, coordinates and error headers."""
+
+_COPIED = ("cleanup.policy", "retention.ms", "retention.bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic as the brokers describe it; `config` holds its effective settings as text."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest record batch it takes."""
+        return int(self.config["max.message.bytes"])
+
+    @property
+    def retention_ms(self) -> int:
+        """How long a record stays after its timestamp; -1 for ever, as where only compaction removes records."""
+        return int(self.config["retention.ms"]) if "delete" in self.config["cleanup.policy"] else -1
+
+    @property
+    def keeps_timestamps(self) -> bool:
+        """False where the broker writes its own time over the producer's."""
+        return self.config["message.timestamp.type"] == "CreateTime"
+
+
+def dead_topic(source_topic: str) -> str:
+    """Return the name of a source topic's dead-letter topic."""
+    return f"{source_topic}.dead"
+
+
+class Topics:
+    """
+    Asks the brokers about topics, and creates them.
+
+    Raises `SinkUnavailable` where they do not answer, `ConfigError` where they refuse.
+    """
+
+    def __init__(self, connection: Mapping[str, Property], *, name: str, timeout_s: float) -> None:
+        self._name = name
+        self._timeout_s = timeout_s
+        try:
+            self._admin = AdminClient(dict(connection))
+        except KafkaException as exc:
+            raise bad_property(exc) from None
+
+    def describe(self, names: Iterable[str]) -> tuple[str, dict[str, TopicFacts]]:
+        """Return the cluster's id and the facts of those topics that exist."""
+        try:
+            metadata = self._admin.list_topics(timeout=self._timeout_s)
+            found = {name: metadata.topics[name] for name in dict.fromkeys(names) if name in metadata.topics}
+            resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+            answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
+            configs = {resource.name: future.result() for resource, future in answers.items()}
+        except KafkaException as exc:
+            raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
+        facts = {
+            name: TopicFacts(name, len(topic.partitions), {k: str(v.value) for k, v in configs[name].items()})
+            for name, topic in found.items()
+        }
+        return str(metadata.cluster_id), facts
+
+    def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
+        """Create a topic with the cluster's default replication; one that exists meanwhile is left as it is."""
+        new = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=dict(config))
+        for future in self._admin.create_topics([new], request_timeout=self._timeout_s).values():
+            try:
+                future.result()
+            except KafkaException as exc:
+                if error_of(exc).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise verdict(error_of(exc), f"{self._name}: creating topic {name}") from exc
+
+
+def like_source(source: TopicFacts) -> dict[str, str]:
+    """Return settings of a sink topic that keeps what its source keeps, with room for envelopes."""
+    copied = {name: source.config[name] for name in _COPIED if name in source.config}
+    room = source.max_message_bytes + DEAD_OVERHEAD_BYTES
+    return {**copied, "max.message.bytes": str(room), "message.timestamp.type": "CreateTime"}
+
+
+def ensure_dead_topics(topics: Topics, source_topics: Sequence[str], *, create: bool) -> dict[str, TopicFacts]:
+    """
+    Check that each source topic has a dead topic that takes its largest record sealed.
+
+    Raises:
+        ConfigError: one is missing and `create` is off, or it is too small; the message says what to set.
+    """
+    dead = [dead_topic(name) for name in source_topics]
+    _, facts = topics.describe([*source_topics, *dead])
+    missing = [name for name in source_topics if dead_topic(name) not in facts]
+    for name in missing:
+        if not create:
+            raise ConfigError(f"topic {dead_topic(name)} does not exist; create it, or set the sink's create = true")
+        source = facts.get(name)
+        room = (source.max_message_bytes if source else 1048588) + DEAD_OVERHEAD_BYTES
+        topics.create(dead_topic(name), source.partitions if source else 1, {"max.message.bytes": str(room)})
+    if missing:
+        _, facts = topics.describe([*source_topics, *dead])
+    for name in source_topics:
+        _check_dead_size(facts.get(name), facts.get(dead_topic(name)))
+    return {name: facts[name] for name in dead if name in facts}
+
+
+def _check_dead_size(source: TopicFacts | None, dead: TopicFacts | None) -> None:
+    if source is None or dead is None:
+        return
+    needed = source.max_message_bytes + DEAD_OVERHEAD_BYTES
+    if dead.max_message_bytes < needed:
+        raise ConfigError(
+            f"topic {dead.name} takes {dead.max_message_bytes} bytes, but a sealed record of {source.name} may need "
+            f"{needed}; set its max.message.bytes to that"
+        )

@@ -1,0 +1,96 @@
+"""
+The worker's own ledger: one entry a batch and partition, each holding the hash of the one before.
+
+The hash is SHA-256 over the previous entry's hash (32 zero bytes before the first) followed by the entry's fields as
+JSON with sorted keys, no spaces and UUIDs in lower case (docs/contracts.md, 10).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from worker.errors import FatalError
+from worker.sink.base import LedgerRow
+
+GENESIS = bytes(32)
+"""What stands in `prev_hash` of a chain's first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A row in its place in a chain; `sequence` counts from 0 without gaps."""
+
+    row: LedgerRow
+    chain: str
+    sequence: int
+    prev_hash: bytes
+
+    def fields(self) -> dict[str, object]:
+        """Return what the hash covers, as JSON values."""
+        row = self.row
+        return {
+            "batch": str(row.batch),
+            "chain": self.chain,
+            "first_offset": row.first_offset,
+            "format": row.format,
+            "keys": row.keys,
+            "keyset": str(row.keyset),
+            "last_offset": row.last_offset,
+            "partition": row.partition,
+            "request_ids": [str(r) for r in row.request_ids],
+            "schema_id": row.schema_id,
+            "sequence": self.sequence,
+            "topic": row.topic,
+            "values": row.values,
+        }
+
+    @property
+    def hash(self) -> bytes:
+        """32 bytes."""
+        return hash_fields(self.prev_hash, self.fields())
+
+    def as_json(self) -> bytes:
+        """Return the entry as it lies in the ledger topic: the fields, `prev_hash` and `hash` in hex."""
+        return orjson.dumps(
+            {**self.fields(), "prev_hash": self.prev_hash.hex(), "hash": self.hash.hex()}, option=orjson.OPT_SORT_KEYS
+        )
+
+
+def hash_fields(prev_hash: bytes, fields: Mapping[str, object]) -> bytes:
+    """Return an entry's hash."""
+    return hashlib.sha256(prev_hash + orjson.dumps(dict(fields), option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def link(rows: Iterable[LedgerRow], *, chain: str, sequence: int, prev_hash: bytes) -> list[LedgerEntry]:
+    """Return the rows as entries that continue a chain at `sequence` after the entry that hashed to `prev_hash`."""
+    entries: list[LedgerEntry] = []
+    for row in rows:
+        entry = LedgerEntry(row, chain, sequence, prev_hash)
+        entries.append(entry)
+        sequence, prev_hash = sequence + 1, entry.hash
+    return entries
+
+
+def verify(documents: Iterable[bytes]) -> int:
+    """
+    Check one chain from its first entry, as `LedgerEntry.as_json` wrote it, in order; return how many entries it has.
+
+    Raises:
+        FatalError: an entry is altered, missing or out of order; the message names the sequence.
+    """
+    sequence, head = 0, GENESIS
+    for document in documents:
+        fields = orjson.loads(document)
+        prev_hash, own = bytes.fromhex(fields.pop("prev_hash")), bytes.fromhex(fields.pop("hash"))
+        if fields["sequence"] != sequence or not hmac.compare_digest(prev_hash, head):
+            raise FatalError(f"ledger chain {fields['chain']} is broken before entry {sequence}")
+        head = hash_fields(prev_hash, fields)
+        if not hmac.compare_digest(own, head):
+            raise FatalError(f"ledger chain {fields['chain']}: entry {sequence} is altered")
+        sequence += 1
+    return sequence
