@@ -16,7 +16,8 @@ Every exception of the worker; the class says what its catcher must do.
     │  ├─ KeyServiceUnavailable
     │  ├─ RegistryUnavailable
     │  ├─ SourceUnavailable
-    │  └─ SinkUnavailable
+    │  ├─ SinkUnavailable
+    │  └─ PositionsChanged
     └─ FatalError                   stop                                exit 3
        ├─ RegionViolation
        ├─ KeyAccessDenied
@@ -32,6 +33,10 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.model import Position
 
 
 class WorkerError(Exception):
@@ -98,15 +103,15 @@ class SinkRejected(RecordError):
 
     Args:
         message: what the other side refused, without any value.
-        records: indexes, within the batch as it was written, of the records that were refused; empty where the
-            sink can't tell, and then the runner finds them by halving the batch.
+        positions: of the records that were refused; empty where the sink can't tell, and then the runner finds them
+            by halving the batch.
     """
 
     code = "sink_rejected"
 
-    def __init__(self, message: str, *, records: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, *, positions: Sequence[Position] = ()) -> None:
         super().__init__(message)
-        self.records = tuple(records)
+        self.positions = tuple(positions)
 
 
 class TransientError(WorkerError):
@@ -139,6 +144,14 @@ class SourceUnavailable(TransientError):
 
 class SinkUnavailable(TransientError):
     """The sink does not take records now."""
+
+
+class PositionsChanged(TransientError):
+    """
+    The positions a batch began at are not the stored ones, or whether its commit took place is unknown.
+
+    The batch is dropped and the positions are read again; nothing of it may be written from memory.
+    """
 
 
 class FatalError(WorkerError):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from worker.errors import PositionsChanged as PositionsChanged
+from worker.errors import SinkRejected as SinkRejected
 from worker.model import Header, SinkRecord
 from worker.model import TopicPartition as TopicPartition
 
@@ -62,7 +64,8 @@ class Sink(Protocol):
     Every method may raise `SinkUnavailable` (pause and try the whole batch again), `Fenced` when a newer owner is at
     work, `RegionViolation` when the other side is not the one it was. `write`, `flush` and `commit` may raise
     `SinkRejected` for records that the other side will never take: the runner aborts, dead-letters those and tries the
-    rest again. No other `RecordError` leaves a sink.
+    rest again; `commit` raises `PositionsChanged` where the stored positions are not those the batch began at, or where
+    its fate is unknown: the batch is dropped and the positions are read again. No other `RecordError` leaves a sink.
     """
 
     @property
