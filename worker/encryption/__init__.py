@@ -1,1 +1,16 @@
-"""Values to envelopes and back."""
+"""Envelopes: typed plaintext, the two formats, search terms, and whole batches of them."""
+
+from worker.encryption.batch import BatchEncryptor, Encrypted, KeyUsage
+from worker.encryption.leased import LeasedEnvelope
+from worker.encryption.record import EncryptedRecord
+from worker.encryption.unbatch import BatchDecryptor, Decrypted
+
+__all__ = [
+    "BatchDecryptor",
+    "BatchEncryptor",
+    "Decrypted",
+    "Encrypted",
+    "EncryptedRecord",
+    "KeyUsage",
+    "LeasedEnvelope",
+]

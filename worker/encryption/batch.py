@@ -1,0 +1,180 @@
+"""Columns of values to columns of envelopes, and back: the loops that run once per value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+
+from worker.encryption import leased
+from worker.encryption.plaintext import to_typed
+from worker.encryption.record import EncryptedRecord
+from worker.errors import ConfigError, RecordError
+from worker.model import DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, Value, ValueColumn
+
+Texts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """
+    What one batch used of one keyset in one format, for the ledger.
+
+    `keys` counts the data keys the batch was sealed under; a lease counts in every batch that it serves.
+    """
+
+    keyset: UUID
+    format: Format
+    request_ids: frozenset[UUID]
+    keys: int
+    values: int
+
+
+@dataclass(slots=True)
+class Encrypted:
+    """Envelopes aligned with the columns and their values; `errors` by index of the record within the batch."""
+
+    envelopes: list[list[bytes]] = field(repr=False)
+    errors: dict[int, RecordError]
+    usage: list[KeyUsage]
+
+
+class BatchEncryptor:
+    """
+    Seals all values of a batch; nothing of it is usable unless the whole call returned.
+
+    Thread-safe where its keys are. Each data key of the `record` format is wiped after its one value.
+
+    Args:
+        keys: where data keys come from.
+        default_keyset: for plans that name none; None leaves it to the client's own.
+    """
+
+    def __init__(self, keys: EncryptionKeys, *, default_keyset: str | None = None) -> None:
+        self._keys = keys
+        self._default_keyset = default_keyset
+
+    def encrypt(self, columns: Sequence[ValueColumn]) -> Encrypted:
+        """
+        Return one envelope per value.
+
+        Raises:
+            KeyServiceUnavailable: no keys now; the batch as a whole may be tried again.
+            KeyAccessDenied: this identity may not.
+            ConfigError: a plan asks for what its format can't do.
+        """
+        tally = _Tally()
+        envelopes = [self._column(column, tally) for column in columns]
+        return Encrypted(envelopes, {}, tally.usage())
+
+    def _column(self, column: ValueColumn, tally: _Tally) -> list[bytes]:
+        plan = column.plan
+        if plan.format == "record" and (plan.bind or column.binds is not None):
+            raise ConfigError(f"{plan.identity}: bound values need the format `leased`")
+        if not column.values:
+            return []
+        seal = self._seal_records if plan.format == "record" else self._seal_leased
+        if column.contexts is None:
+            if plan.context:
+                raise ConfigError(f"{plan.identity}: the plan names a context and the column has none")
+            return seal(plan, (), column.values, column.binds, tally)
+        out: list[bytes] = [b""] * len(column.values)
+        for texts, at in _groups(column.contexts).items():
+            binds = None if column.binds is None else [column.binds[i] for i in at]
+            sealed = seal(plan, texts, [column.values[i] for i in at], binds, tally)
+            for i, envelope in zip(at, sealed, strict=True):
+                out[i] = envelope
+        return out
+
+    def _spec(self, plan: FieldPlan, texts: Texts) -> KeySpec:
+        keyset = self._default_keyset if plan.keyset is None else plan.keyset
+        context = tuple(Value(name, text) for name, text in zip(plan.context, texts, strict=True))
+        return KeySpec(keyset, plan.descriptor, context)
+
+    def _seal_records(
+        self, plan: FieldPlan, texts: Texts, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
+    ) -> list[bytes]:
+        typed = to_typed(plan)
+        # Before the keys are taken: nothing may fail once they are.
+        plaintexts = [typed(value) for value in values]
+        keys = self._keys.take(self._spec(plan, texts), len(values))
+        try:
+            sealed = seal_records(keys, plaintexts)
+        finally:
+            for key in keys:
+                key.wipe()
+        for key in keys:
+            tally.add(key, "record", 1)
+        return sealed
+
+    def _seal_leased(
+        self, plan: FieldPlan, texts: Texts, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
+    ) -> list[bytes]:
+        if plan.bind and binds is None:
+            raise ConfigError(f"{plan.identity}: the plan binds values and the column has none")
+        context = tuple(zip(plan.context, texts, strict=True))
+        out: list[bytes] = []
+        for portion in self._keys.lease(self._spec(plan, texts), [len(value) for value in values]):
+            start, end = len(out), len(out) + portion.count
+            out += leased.seal(
+                portion.key,
+                plan.fingerprint,
+                values[start:end],
+                context=context,
+                bind_names=plan.bind,
+                binds=None if binds is None else binds[start:end],
+            )
+            tally.add(portion.key, "leased", portion.count)
+        if len(out) != len(values):
+            raise RuntimeError("the leases do not add up to the values")
+        return out
+
+
+def seal_records(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]:
+    """Seal each typed plaintext under its own key, as MessagePack; the caller wipes the keys."""
+    out = []
+    for key, plaintext in zip(keys, typed, strict=True):
+        iv, tag, descriptor = key.iv, key.tag, key.descriptor
+        ciphertext = AESGCMSIV(key.secret).encrypt(iv[:12], plaintext, descriptor.encode() + tag)
+        out.append(EncryptedRecord(iv, ciphertext, tag, descriptor, key.keyset, key.policy).to_msgpack())
+    return out
+
+
+class _Tally:
+    """Adds up the usage of one batch."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[UUID, Format], _Count] = {}
+
+    def add(self, key: DataKey, kind: Literal["record", "leased"], values: int) -> None:
+        count = self._counts.get((key.keyset, kind))
+        if count is None:
+            count = self._counts[key.keyset, kind] = _Count()
+        count.keys.add(key.iv)
+        count.values += values
+        if key.request_id is not None:
+            count.request_ids.add(key.request_id)
+
+    def usage(self) -> list[KeyUsage]:
+        return [
+            KeyUsage(keyset, kind, frozenset(count.request_ids), len(count.keys), count.values)
+            for (keyset, kind), count in self._counts.items()
+        ]
+
+
+@dataclass(slots=True)
+class _Count:
+    # The iv names a key for ever; an object's id may come back once the object is gone.
+    keys: set[bytes] = field(default_factory=set)
+    request_ids: set[UUID] = field(default_factory=set)
+    values: int = 0
+
+
+def _groups(contexts: Sequence[Texts]) -> dict[Texts, list[int]]:
+    groups: dict[Texts, list[int]] = {}
+    for i, texts in enumerate(contexts):
+        groups.setdefault(texts, []).append(i)
+    return groups

@@ -1,0 +1,234 @@
+"""The leased envelope: one data key for many values, a random nonce for each."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from worker.encryption.refusal import not_an_envelope
+from worker.errors import DecryptionError, KeyServiceUnavailable
+from worker.model import ContextElement, DataKey, RetrieveRequest
+
+VERSION = 1
+NONCE_BYTES = 12
+TAG_BYTES = 16
+FINGERPRINT_BYTES = 8
+MAX_LABEL_BYTES = 255
+_FIXED = 34
+_TAIL = NONCE_BYTES + TAG_BYTES
+NamedTexts = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedEnvelope:
+    """
+    A leased envelope taken apart.
+
+    ::
+
+        envelope   = header nonce(12) ciphertext(n) aead-tag(16)
+        header     = 01 flags(1, 0) keyset(16) iv(16) len(1) tag len(1) descriptor fingerprint(8)
+        key        = HKDF-SHA256(data key, no salt, "leased-v1", 32)
+        aad        = header u32 n, n * (F(name) F(context text)), u32 m, m * (F(name) F(bind bytes))
+        F(x)       = u32 length of x, x                            every u32 big-endian
+
+    The cipher is AES-256-GCM-SIV. The plaintext is the field's own Avro binary, union index included.
+
+    Args:
+        keyset: the resolved keyset.
+        iv: 16 bytes, the lease's own.
+        tag: the key service's own, 0-255 bytes.
+        descriptor: 1-255 bytes of UTF-8.
+        fingerprint: CRC-64-AVRO of the field type's parsing canonical form, little-endian.
+        nonce: 12 bytes, this value's own.
+        ciphertext: with the AEAD's 16 bytes at its end.
+
+    Source:
+        tests/vectors/leased.json
+    """
+
+    keyset: UUID
+    iv: bytes
+    tag: bytes = field(repr=False)
+    descriptor: str
+    fingerprint: bytes
+    nonce: bytes
+    ciphertext: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes) -> LeasedEnvelope:
+        """Take an envelope apart; raises `DecryptionError` (`not_an_envelope`)."""
+        end = header_end(data)
+        if data[1] != 0:
+            raise not_an_envelope("unknown flags")
+        tag_end = _FIXED + 1 + data[_FIXED]
+        try:
+            descriptor = data[tag_end + 1 : end - FINGERPRINT_BYTES].decode()
+        except UnicodeDecodeError:
+            raise not_an_envelope("the descriptor is not UTF-8") from None
+        return cls(
+            keyset=UUID(bytes=data[2:18]),
+            iv=data[18:34],
+            tag=data[_FIXED + 1 : tag_end],
+            descriptor=descriptor,
+            fingerprint=data[end - FINGERPRINT_BYTES : end],
+            nonce=data[end : end + NONCE_BYTES],
+            ciphertext=data[end + NONCE_BYTES :],
+        )
+
+    @property
+    def header(self) -> bytes:
+        """Everything before the nonce."""
+        return header(self.keyset, self.iv, self.tag, self.descriptor, self.fingerprint)
+
+    def to_bytes(self) -> bytes:
+        """The envelope as it stands in an Avro field."""
+        return self.header + self.nonce + self.ciphertext
+
+    def request(self, context: tuple[ContextElement, ...] = ()) -> RetrieveRequest:
+        """What to ask the key service for."""
+        return RetrieveRequest(self.keyset, self.iv, self.tag, self.descriptor, context)
+
+
+def header_end(data: bytes) -> int:
+    """Return where the nonce begins; raises `DecryptionError` for another version or an envelope cut short."""
+    try:
+        if data[0] != VERSION:
+            raise not_an_envelope("unknown version")
+        descriptor_at = _FIXED + 1 + data[_FIXED]
+        descriptor_bytes = data[descriptor_at]
+    except IndexError:
+        raise not_an_envelope("cut short") from None
+    end = descriptor_at + 1 + descriptor_bytes + FINGERPRINT_BYTES
+    if descriptor_bytes == 0 or len(data) < end + _TAIL:
+        raise not_an_envelope("cut short or without a descriptor")
+    return end
+
+
+def header(keyset: UUID, iv: bytes, tag: bytes, descriptor: str, fingerprint: bytes) -> bytes:
+    """Everything of an envelope before the nonce, equal for all values of a lease and a field type."""
+    label = descriptor.encode()
+    if not 1 <= len(label) <= MAX_LABEL_BYTES or len(tag) > MAX_LABEL_BYTES:
+        raise ValueError("a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag")
+    if len(fingerprint) != FINGERPRINT_BYTES or len(iv) != 16:
+        raise ValueError("an iv is 16 bytes and a fingerprint 8")
+    lengths = bytes((len(tag),)), bytes((len(label),))
+    return b"\x01\x00" + keyset.bytes + iv + lengths[0] + tag + lengths[1] + label + fingerprint
+
+
+def framer(names: Sequence[str]) -> Callable[[Sequence[bytes]], bytes]:
+    """Return what frames values under these names: `u32 n, n * (F(name) F(value))`, unmistakable for another split."""
+    pack = struct.Struct(">I").pack
+    count = pack(len(names))
+    labels = [pack(len(raw)) + raw for raw in (name.encode() for name in names)]
+    if not labels:
+        return lambda values: count
+    if len(labels) == 1:
+        only = count + labels[0]
+        return lambda values: only + pack(len(values[0])) + values[0]
+
+    def frame(values: Sequence[bytes]) -> bytes:
+        return count + b"".join([label + pack(len(value)) + value for label, value in zip(labels, values, strict=True)])
+
+    return frame
+
+
+def framed_context(context: NamedTexts) -> bytes:
+    """The context's part of the associated data."""
+    return framer([name for name, _ in context])([text.encode() for _, text in context])
+
+
+def cipher(key: DataKey) -> AESGCMSIV:
+    """
+    The lease's cipher, built once and kept on the key, so that it goes when the key goes.
+
+    Raises:
+        KeyServiceUnavailable: the key was dropped under our hands (rotation, expiry); the batch asks for another.
+    """
+    held = key.cipher
+    if isinstance(held, AESGCMSIV):
+        return held
+    try:
+        derived = bytearray(32)
+        HKDF(SHA256(), 32, None, b"leased-v1").derive_into(key.secret, derived)
+    except RuntimeError:
+        raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
+    built = AESGCMSIV(derived)
+    derived[:] = bytes(32)
+    key.cipher = built
+    return built
+
+
+def seal(
+    key: DataKey,
+    fingerprint: bytes,
+    plaintexts: Sequence[bytes],
+    *,
+    context: NamedTexts = (),
+    bind_names: Sequence[str] = (),
+    binds: Sequence[Sequence[bytes]] | None = None,
+) -> list[bytes]:
+    """
+    Seal values of one field under one lease, each with a fresh random nonce.
+
+    Args:
+        key: the lease's key; neither kept nor wiped.
+        fingerprint: of the field's type, 8 bytes.
+        plaintexts: n values in Avro binary.
+        context: names and texts that all n values share; the key was asked for with them.
+        bind_names: names of what is bound to each value.
+        binds: n sequences of bytes in the order of `bind_names`; None where nothing is bound.
+
+    Returns:
+        n envelopes, in order.
+
+    Raises:
+        KeyServiceUnavailable: the key was dropped meanwhile.
+    """
+    head = header(key.keyset, key.iv, key.tag, key.descriptor, fingerprint)
+    encrypt = cipher(key).encrypt
+    nonces = os.urandom(NONCE_BYTES * len(plaintexts))
+    cuts = range(0, len(nonces), NONCE_BYTES)
+    shared = head + framed_context(context)
+    frame = framer(bind_names)
+    if binds is None:
+        aad = shared + frame(())
+        return [
+            head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, aad)
+            for i, value in zip(cuts, plaintexts, strict=True)
+        ]
+    return [
+        head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, shared + frame(bound))
+        for i, value, bound in zip(cuts, plaintexts, binds, strict=True)
+    ]
+
+
+def open(
+    key: DataKey,
+    envelope: LeasedEnvelope,
+    *,
+    context: NamedTexts = (),
+    bind_names: Sequence[str] = (),
+    bind: Sequence[bytes] = (),
+) -> bytes:
+    """Return one value's Avro binary; raises `DecryptionError` where anything was altered or moved."""
+    aad = envelope.header + framed_context(context) + framer(bind_names)(bind)
+    try:
+        return cipher(key).decrypt(envelope.nonce, envelope.ciphertext, aad)
+    except InvalidTag:
+        raise does_not_open() from None
+
+
+def does_not_open() -> DecryptionError:
+    """The error of an envelope that its key refuses."""
+    return DecryptionError(
+        "the envelope does not open: altered, or its context or bound values are not those it was sealed with"
+    )
