@@ -1,0 +1,257 @@
+"""The steps that make a batch durable: process, write, flush, commit; with retries, on a thread of their own."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from worker import failpoints
+from worker.errors import (
+    FatalError,
+    KeyServiceUnavailable,
+    PositionsChanged,
+    RegistryUnavailable,
+    SinkRejected,
+    SinkUnavailable,
+    SourceUnavailable,
+    TransientError,
+)
+from worker.metrics import Metrics
+from worker.model import SourceRecord, TopicPartition
+from worker.pipeline.health import RouteHealth
+from worker.pipeline.job import Cancelled, DeadLetterWriter, Failure, Job, Outcome, Processed, Processor, ranges
+from worker.pipeline.options import DeliveryOptions
+from worker.sink.base import DeadLetter, Sink
+from worker.source.base import Source
+
+_log = structlog.get_logger(__name__)
+
+
+class Delivery:
+    """
+    Delivers one job at a time; the only caller of a sink's batch methods.
+
+    Processing comes before the sink's `begin`, so no transaction waits for keys. Each attempt processes anew: keys of
+    an aborted attempt are never used again.
+
+    Args:
+        source: for offsets that the sink does not take along.
+        processor: makes sink records.
+        sink: where they go.
+        dead_letters: seals those that can't be processed.
+        options: retries and mode.
+        health: told what is away.
+        metrics: written to per batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        processor: Processor,
+        sink: Sink,
+        dead_letters: DeadLetterWriter,
+        *,
+        options: DeliveryOptions,
+        health: RouteHealth,
+        metrics: Metrics,
+    ) -> None:
+        self._source = source
+        self._processor = processor
+        self._sink = sink
+        self._dead_letters = dead_letters
+        self._options = options
+        self._health = health
+        self._metrics = metrics
+        self._transactional = options.mode == "exactly-once" and not sink.owns_positions
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Take a job; `job.done` is set when it has ended."""
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Take no more jobs; does not wait for one that is stuck."""
+        self._jobs.put(None)
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._deliver(job)
+
+    def _deliver(self, job: Job) -> None:
+        started = time.monotonic()
+        error: BaseException | None = None
+        try:
+            self._deliver_all(job)
+            outcome = Outcome.COMMITTED
+        except Cancelled:
+            outcome = Outcome.CANCELLED
+        except PositionsChanged as exc:
+            outcome = Outcome.UNCERTAIN
+            _log.warning("positions_changed", route=self._health.route, error=str(exc))
+        except Exception as exc:
+            outcome, error = Outcome.FAILED, exc
+        self._metrics.inc("worker_batches_total", route=self._health.route, outcome=outcome.value)
+        _log.debug("batch", outcome=outcome.value, records=len(job.records), seconds=time.monotonic() - started)
+        job.finish(outcome, error)
+
+    def _deliver_all(self, job: Job) -> None:
+        pieces = deque([job.records])
+        while pieces:
+            piece = pieces.popleft()
+            try:
+                self._persist(job, piece)
+            except SinkRejected as exc:
+                if not exc.positions and len(piece) > 1:
+                    middle = len(piece) // 2
+                    pieces.extendleft((piece[middle:], piece[:middle]))
+                    continue
+                self._reject(job, piece, exc)
+                pieces.appendleft(piece)
+
+    def _reject(self, job: Job, piece: Sequence[SourceRecord], error: SinkRejected) -> None:
+        refused = error.positions or tuple(r.position for r in piece)
+        if all(position in job.rejected for position in refused):
+            raise FatalError("the sink refuses dead letters too; see its limits and rights") from error
+        for position in refused:
+            job.rejected[position] = error
+
+    def _persist(self, job: Job, piece: Sequence[SourceRecord]) -> None:
+        delay = self._options.retry_s
+        while True:
+            try:
+                self._attempt(job, piece)
+            except PositionsChanged:
+                raise
+            except TransientError as exc:
+                self._wait(job, exc, delay)
+                delay = min(delay * 2, self._options.max_retry_s)
+                continue
+            for reason in ("authority", "registry", "sink", "source", "dependency"):
+                if self._health.resume(reason):
+                    _log.info("resumed", route=self._health.route, reason=reason)
+            return
+
+    def _wait(self, job: Job, error: TransientError, delay: float) -> None:
+        reason = away(error)
+        if self._health.pause(reason, str(error)):
+            _log.warning("paused", route=self._health.route, reason=reason, error=str(error))
+        seconds = max(delay * random.uniform(0.5, 1.5), error.retry_after_s or 0.0)  # noqa: S311 - jitter
+        if job.cancelled.wait(seconds):
+            raise Cancelled
+
+    def _attempt(self, job: Job, piece: Sequence[SourceRecord]) -> None:
+        job.check()
+        result, letters = self._process(job, piece)
+        failpoints.hit("after_process")
+        job.check()
+        try:
+            self._timed("sink", lambda: self._write(job, result, letters))
+            self._timed("commit", lambda: self._commit(job, piece, result))
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            job.end_flush()
+        self._count(piece, result)
+
+    def _process(self, job: Job, piece: Sequence[SourceRecord]) -> tuple[Processed, list[DeadLetter]]:
+        if not job.rejected:
+            result = self._processor.process(piece)
+        else:
+            result = self._processor.process([r for r in piece if r.position not in job.rejected])
+            rejected = [r for r in piece if r.position in job.rejected]
+            result.failures.extend(Failure(r, job.rejected[r.position], "sink") for r in rejected)
+        return result, self._dead_letters.seal(result.failures) if result.failures else []
+
+    def _write(self, job: Job, result: Processed, letters: Sequence[DeadLetter]) -> None:
+        self._sink.begin()
+        self._sink.write(result.records)
+        if letters:
+            self._sink.write_dead(letters)
+        failpoints.hit("after_write")
+        job.begin_flush()
+        self._sink.flush()
+        failpoints.hit("after_flush")
+
+    def _commit(self, job: Job, piece: Sequence[SourceRecord], result: Processed) -> None:
+        offsets = ranges(piece, job.durable)
+        failpoints.hit("before_commit")
+        metadata = self._source.group_metadata() if self._transactional else None
+        job.check()
+        try:
+            self._sink.commit(offsets, result.ledger, metadata)
+        except SinkUnavailable as exc:
+            if self._sink.owns_positions:
+                raise PositionsChanged(str(exc)) from exc
+            raise
+        following = {partition: span.next for partition, span in offsets.items()}
+        job.durable.update(following)
+        failpoints.hit("after_sink_commit")
+        if self._sink.owns_positions:
+            self._source.report(following)
+        elif not self._transactional:
+            self._store(job, following)
+        failpoints.hit("after_commit")
+
+    def _store(self, job: Job, offsets: Mapping[TopicPartition, int]) -> None:
+        # The records are durable: storing the offsets again is harmless, giving up only repeats records.
+        delay = self._options.retry_s
+        while not job.cancelled.is_set():
+            try:
+                if not self._source.commit(offsets):
+                    _log.info("offsets_not_stored", route=self._health.route, reason="the group has moved on")
+                return
+            except SourceUnavailable as exc:
+                if self._health.pause("source", str(exc)):
+                    _log.warning("paused", route=self._health.route, reason="source", error=str(exc))
+            job.cancelled.wait(delay)
+            delay = min(delay * 2, self._options.max_retry_s)
+
+    def _abort(self) -> None:
+        try:
+            self._sink.abort()
+        except TransientError as exc:
+            _log.warning("abort_failed", route=self._health.route, error=str(exc))
+
+    def _timed(self, stage: str, act: Callable[[], None]) -> None:
+        started = time.monotonic()
+        act()
+        self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._health.route, stage=stage)
+
+    def _count(self, piece: Sequence[SourceRecord], result: Processed) -> None:
+        route = self._health.route
+        outcomes: Counter[tuple[str, str]] = Counter()
+        for sunk in result.records:
+            outcomes[sunk.position.topic, "tombstone" if sunk.value is None else "encrypted"] += 1
+        for failure in result.failures:
+            topic = failure.record.position.topic
+            outcomes[topic, "dead"] += 1
+            self._metrics.inc("worker_dead_letters_total", route=route, topic=topic, code=failure.error.code)
+        for (topic, outcome), count in outcomes.items():
+            self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
+        oldest = min((r.timestamp_ms for r in piece if r.timestamp_ms > 0), default=0)
+        if oldest:
+            self._metrics.observe("worker_end_to_end_seconds", max(0.0, time.time() - oldest / 1000), route=route)
+
+
+def away(error: TransientError) -> str:
+    """Return the word for what is away, as in `worker_paused_partitions{reason}`."""
+    kinds: dict[type[TransientError], str] = {
+        KeyServiceUnavailable: "authority",
+        RegistryUnavailable: "registry",
+        SinkUnavailable: "sink",
+        SourceUnavailable: "source",
+    }
+    return next((word for kind, word in kinds.items() if isinstance(error, kind)), "dependency")

@@ -1,0 +1,129 @@
+"""Positions of the assigned partitions, and how each comes to be read from the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.model import SourceRecord, TopicPartition
+from worker.sink.base import Sink
+from worker.source.base import Source
+
+
+@dataclass(slots=True)
+class Lane:
+    """
+    One assigned partition.
+
+    `collected` is the offset after the last record taken, `durable` the position that is stored with its records;
+    `end` is where a bounded run ends and `passed` says that a record beyond
+    it was seen. An inactive lane is arriving: paused until its position has been read and sought.
+    """
+
+    collected: int = 0
+    durable: int = 0
+    active: bool = False
+    end: int | None = None
+    passed: bool = False
+
+
+class Lanes:
+    """
+    Every assigned partition's lane.
+
+    Positions are read at every assignment, from the sink where it owns them, never remembered from an earlier one.
+
+    Args:
+        source: sought and resumed.
+        sink: asked where it owns positions.
+        bounded: whether each lane ends.
+        until_ms: end before this time; None ends at the end of the log.
+    """
+
+    def __init__(self, source: Source, sink: Sink, *, bounded: bool = False, until_ms: int | None = None) -> None:
+        self._source = source
+        self._sink = sink
+        self._bounded = bounded
+        self._until_ms = until_ms
+        self._lanes: dict[tuple[str, int], Lane] = {}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def get(self, topic: str, partition: int) -> Lane | None:
+        """Return an active lane."""
+        lane = self._lanes.get((topic, partition))
+        return lane if lane is not None and lane.active else None
+
+    def add(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take partitions in, arriving."""
+        for p in partitions:
+            self._lanes[p.topic, p.partition] = Lane()
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions."""
+        for p in partitions:
+            self._lanes.pop((p.topic, p.partition), None)
+
+    def reposition(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read these partitions' positions again before anything more is taken from them."""
+        again = [p for p in partitions if (p.topic, p.partition) in self._lanes]
+        self._source.pause(again)
+        self.add(again)
+
+    def arriving(self) -> list[TopicPartition]:
+        """Return the partitions whose position is not known yet."""
+        return [TopicPartition(*key) for key, lane in self._lanes.items() if not lane.active]
+
+    def active(self) -> list[TopicPartition]:
+        """Return the partitions that are read."""
+        return [TopicPartition(*key) for key, lane in self._lanes.items() if lane.active]
+
+    def place(self) -> None:
+        """Read the positions of what arrives, seek, resume; raises `TransientError` to be called again."""
+        arriving = self.arriving()
+        start = self._source.start_positions(arriving, stored=not self._sink.owns_positions)
+        if self._sink.owns_positions:
+            start = {**start, **self._sink.positions(start)}
+        ends = self._source.end_positions(arriving, self._until_ms) if self._bounded else {}
+        placed = self._source.seek(start)
+        for partition in placed:
+            offset = start[partition]
+            self._lanes[partition.topic, partition.partition] = Lane(
+                offset, offset, active=True, end=ends.get(partition)
+            )
+        self._source.resume(placed)
+
+    def durable(self, records: Sequence[SourceRecord]) -> dict[TopicPartition, int]:
+        """Return the stored position of each partition that has a record in `records`."""
+        keys = {(r.position.topic, r.position.partition) for r in records}
+        return {TopicPartition(*key): self._lanes[key].durable for key in keys}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the stored position of each active partition."""
+        return {TopicPartition(*key): lane.durable for key, lane in self._lanes.items() if lane.active}
+
+    def advance(self, durable: Mapping[TopicPartition, int]) -> int:
+        """Take over what a job made durable; returns by how many offsets all lanes advanced."""
+        moved = 0
+        for partition, offset in durable.items():
+            lane = self.get(partition.topic, partition.partition)
+            # A lane that was revoked and came back meanwhile has read its position anew.
+            if lane is not None and lane.durable < offset <= lane.collected:
+                moved += offset - lane.durable
+                lane.durable = offset
+        return moved
+
+    def ended(self) -> bool:
+        """Whether every assigned partition of a bounded run has been read to its end."""
+        return self._bounded and all(self._has_ended(key, lane) for key, lane in self._lanes.items())
+
+    def _has_ended(self, key: tuple[str, int], lane: Lane) -> bool:
+        if not lane.active or lane.end is None:
+            return False
+        return lane.passed or lane.durable >= lane.end or self._source.at_end(TopicPartition(*key), lane.end)
+
+
+def touches(record: SourceRecord, keys: Collection[tuple[str, int]]) -> bool:
+    """Whether the record lies in one of these partitions."""
+    return (record.position.topic, record.position.partition) in keys
