@@ -89,7 +89,7 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
         """Return records, and serve the group meanwhile."""
         try:
-            messages = self._consumer.consume(max_records, timeout_s)
+            messages: list[Any] = list(self._consumer.consume(max_records, timeout_s))
         except KafkaException as exc:
             raise as_error(exc.args[0], "reading") from exc
         if self._failure is not None:

@@ -1,0 +1,357 @@
+"""From source records to sink records: the only module that knows the order of the stages."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from worker.avro import CompiledSchema, SplitBatch, compile_schema
+from worker.avro.declaration import DeclarationOptions
+from worker.avro.registry import SchemaRef, SchemaSource, frame, parse_frame
+from worker.encryption import BatchEncryptor, Encrypted, KeyUsage
+from worker.errors import ConfigError, DecodeError, RecordError
+from worker.metrics import Metrics
+from worker.model import Header, SinkRecord, SourceRecord, TopicPartition, ValueColumn
+from worker.pipeline.job import Failure, Processed
+from worker.pipeline.residency import Forward, Residency
+from worker.pipeline.verify import OutputVerifier
+from worker.sink.base import LedgerRow
+
+KeyRow = Callable[[SourceRecord], dict[str, object] | None]
+_INPUT_SCHEMA_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    """One compiled input schema and what its output is framed with."""
+
+    compiled: CompiledSchema
+    output_id: int
+    prefix: bytes
+
+
+@dataclass(slots=True)
+class _Group:
+    """The records of one schema within a batch: where each stands, and where its datum begins."""
+
+    ref: SchemaRef
+    indexes: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list, repr=False)
+
+
+class BatchProcessor:
+    """
+    Decode the frame, compile the schema (once per id), split, judge residency, encrypt, join, frame.
+
+    A record leaves as a sink record or as a failure, never both, never neither; nothing declared leaves in the clear.
+
+    Args:
+        route: the route's name.
+        schemas: input schemas by reference, and output ids.
+        declaration: defaults and policies.
+        encryptor: seals columns.
+        metrics: written to once a batch.
+        subject: full name of a record -> subject under which its output schema is registered.
+        rows: whether the sink wants rows.
+        key_row: reads a record's key as a row, for tables that are keyed.
+        residency: which records may be written here; None: all.
+        verifier: decrypts a sample before it is written; None: none.
+    """
+
+    def __init__(
+        self,
+        *,
+        route: str,
+        schemas: SchemaSource,
+        declaration: DeclarationOptions,
+        encryptor: BatchEncryptor,
+        metrics: Metrics,
+        subject: Callable[[str], str],
+        rows: bool = False,
+        key_row: KeyRow | None = None,
+        residency: Residency | None = None,
+        verifier: OutputVerifier | None = None,
+    ) -> None:
+        self._route = route
+        self._schemas = schemas
+        self._declaration = declaration
+        self._encryptor = encryptor
+        self._metrics = metrics
+        self._subject = subject
+        self._rows = rows
+        self._key_row = key_row
+        self._residency = residency
+        self._verifier = verifier
+        self._compiled: dict[str, _Schema] = {}
+
+    def process(self, records: Sequence[SourceRecord]) -> Processed:
+        """
+        Process a batch, whole.
+
+        Raises:
+            TransientError: the authority or the registry is away; call again with the same records.
+            FatalError: the authority refuses this identity, or its keys don't hold.
+        """
+        outputs: list[SinkRecord | None] = [None] * len(records)
+        failures: dict[int, Failure] = {}
+        ledger: list[LedgerRow] = []
+        for group in self._group(records, outputs, failures):
+            self._process_group(group, records, outputs, failures, ledger)
+        return Processed(
+            [record for record in outputs if record is not None], [failures[i] for i in sorted(failures)], ledger
+        )
+
+    def _group(
+        self, records: Sequence[SourceRecord], outputs: list[SinkRecord | None], failures: dict[int, Failure]
+    ) -> list[_Group]:
+        groups: dict[str, _Group] = {}
+        seen: dict[bytes, _Group] = {}
+        for i, record in enumerate(records):
+            value = record.value
+            if value is None:
+                outputs[i] = self._tombstone(record, failures, i)
+                continue
+            # A frame in the value's first 5 bytes says all there is, unless a header names the schema.
+            group = seen.get(value[:5]) if not record.headers else None
+            start = 5
+            if group is None:
+                try:
+                    ref, start = parse_frame(value, record.headers)
+                except RecordError as exc:
+                    failures[i] = Failure(record, exc, "decode")
+                    continue
+                group = groups.setdefault(str(ref), _Group(ref))
+                if start == 5 and not record.headers:
+                    seen[value[:5]] = group
+            group.indexes.append(i)
+            group.payloads.append(value[start:])
+        return list(groups.values())
+
+    def _tombstone(self, record: SourceRecord, failures: dict[int, Failure], i: int) -> SinkRecord | None:
+        try:
+            key_row = self._key_row(record) if self._key_row is not None else None
+        except RecordError as exc:
+            failures[i] = Failure(record, exc, "decode")
+            return None
+        return _sink_record(record, None, "", None, key_row, None)
+
+    def _process_group(
+        self,
+        group: _Group,
+        records: Sequence[SourceRecord],
+        outputs: list[SinkRecord | None],
+        failures: dict[int, Failure],
+        ledger: list[LedgerRow],
+    ) -> None:
+        members = [records[i] for i in group.indexes]
+        try:
+            schema = self._schema(group.ref)
+        except RecordError as exc:
+            failures.update({i: Failure(records[i], exc, "decode") for i in group.indexes})
+            return
+        started = time.monotonic()
+        split = schema.compiled.split(group.payloads, [r.key for r in members])
+        self._timed("decode", started)
+        failed = {i: Failure(members[i], exc, "decode") for i, exc in split.errors.items()}
+        topics = self._judge(members, split, failed)
+        started = time.monotonic()
+        encrypted = self._encrypt(split.columns, failed)
+        for i, exc in encrypted.errors.items():
+            failed.setdefault(i, Failure(members[i], exc, "encrypt"))
+        if self._verifier is not None:
+            self._verifier.verify(split.columns, encrypted.envelopes)
+        self._timed("encrypt", started)
+        data = split.join(encrypted.envelopes, skip=failed.keys())
+        self._emit(group, members, schema, data, topics, failed, outputs)
+        failures.update({group.indexes[i]: failure for i, failure in failed.items()})
+        ledger += _ledger(members, split.columns, failed, encrypted.usage, str(schema.output_id))
+        self._measure(members, split.columns, encrypted)
+
+    def _schema(self, ref: SchemaRef) -> _Schema:
+        known = self._compiled.get(str(ref))
+        if known is not None:
+            return known
+        registered = self._schemas.get(ref)
+        extract = self._residency.fields if self._residency is not None else ()
+        compiled = compile_schema(
+            registered.schema,
+            self._declaration,
+            references=registered.references,
+            metadata_tags=registered.metadata_tags,
+            extract=extract,
+        )
+        plan = compiled.plan
+        output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
+        schema = self._compiled[str(ref)] = _Schema(compiled, output_id, frame(output_id))
+        return schema
+
+    def _judge(self, members: Sequence[SourceRecord], split: SplitBatch, failed: dict[int, Failure]) -> dict[int, str]:
+        residency = self._residency
+        if residency is None:
+            return {}
+        texts = split.extracted[residency.fields[0]] if residency.fields else [None] * len(members)
+        topics: dict[int, str] = {}
+        for i, (record, text) in enumerate(zip(members, texts, strict=True)):
+            if i in failed:
+                continue
+            verdict = residency.judge(record, text)
+            if isinstance(verdict, Forward):
+                topics[i] = verdict.topic
+            elif verdict is not None:
+                failed[i] = Failure(record, verdict, "decode")
+            if verdict is not None:
+                outcome = "forwarded" if isinstance(verdict, Forward) else "refused"
+                labels = {"route": self._route, "topic": record.position.topic, "outcome": outcome}
+                self._metrics.inc("worker_residency_records_total", **labels)
+        return topics
+
+    def _encrypt(self, columns: Sequence[ValueColumn], failed: dict[int, Failure]) -> Encrypted:
+        if not failed:
+            return self._encryptor.encrypt(columns)
+        # Values of records that were refused get no key; their places stay, so that the columns keep their shape.
+        kept = [[i for i, record in enumerate(c.records) if record not in failed] for c in columns]
+        narrow = [_pick(column, at) for column, at in zip(columns, kept, strict=True)]
+        encrypted = self._encryptor.encrypt(narrow)
+        for column, at, n in zip(columns, kept, range(len(columns)), strict=True):
+            full = [b""] * len(column.values)
+            for i, envelope in zip(at, encrypted.envelopes[n], strict=True):
+                full[i] = envelope
+            encrypted.envelopes[n] = full
+        return encrypted
+
+    def _emit(
+        self,
+        group: _Group,
+        members: Sequence[SourceRecord],
+        schema: _Schema,
+        data: Sequence[bytes | None],
+        topics: dict[int, str],
+        failed: dict[int, Failure],
+        outputs: list[SinkRecord | None],
+    ) -> None:
+        rows = self._table_rows(schema.compiled, data) if self._rows else {}
+        schema_id, prefix = str(schema.output_id), schema.prefix
+        for i, (record, datum) in enumerate(zip(members, data, strict=True)):
+            if i in failed:
+                continue
+            if datum is None:
+                failed[i] = Failure(record, DecodeError("the record could not be put together again"), "encrypt")
+                continue
+            try:
+                key_row = self._key_row(record) if self._key_row is not None else None
+            except RecordError as exc:
+                failed[i] = Failure(record, exc, "decode")
+                continue
+            outputs[group.indexes[i]] = _sink_record(
+                record, prefix + datum, schema_id, rows.get(i), key_row, topics.get(i)
+            )
+
+    @staticmethod
+    def _table_rows(compiled: CompiledSchema, data: Sequence[bytes | None]) -> dict[int, dict[str, object]]:
+        at = [i for i, datum in enumerate(data) if datum is not None]
+        return dict(zip(at, compiled.rows([datum for datum in data if datum is not None]), strict=True))
+
+    def _timed(self, stage: str, started: float) -> None:
+        self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._route, stage=stage)
+
+    def _measure(self, members: Sequence[SourceRecord], columns: Sequence[ValueColumn], encrypted: Encrypted) -> None:
+        labels = {"route": self._route, "topic": members[0].position.topic}
+        for column, envelopes in zip(columns, encrypted.envelopes, strict=True):
+            count = sum(1 for envelope in envelopes if envelope)
+            self._metrics.inc("worker_values_total", count, format=column.plan.format, **labels)
+            self._metrics.inc("worker_plaintext_bytes_total", sum(map(len, column.values)), **labels)
+            self._metrics.inc("worker_ciphertext_bytes_total", sum(map(len, envelopes)), **labels)
+
+
+def subject_of(strategy: str, topic: str) -> Callable[[str], str]:
+    """
+    Return the function from a record's full name to its subject.
+
+    Args:
+        strategy: `topic`, `record` or `topic-record`.
+        topic: the sink's topic or table.
+    """
+    strategies: dict[str, Callable[[str], str]] = {
+        "topic": lambda _name: f"{topic}-value",
+        "record": lambda name: name,
+        "topic-record": lambda name: f"{topic}-{name}",
+    }
+    if strategy not in strategies:
+        raise ConfigError(f"subject_strategy {strategy!r} is none of {', '.join(strategies)}")
+    return strategies[strategy]
+
+
+def _pick(column: ValueColumn, at: Sequence[int]) -> ValueColumn:
+    return ValueColumn(
+        column.plan,
+        [column.values[i] for i in at],
+        [column.records[i] for i in at],
+        None if column.contexts is None else [column.contexts[i] for i in at],
+        None if column.binds is None else [column.binds[i] for i in at],
+    )
+
+
+def _sink_record(
+    record: SourceRecord,
+    value: bytes | None,
+    schema_id: str,
+    row: dict[str, object] | None,
+    key_row: dict[str, object] | None,
+    topic: str | None,
+) -> SinkRecord:
+    headers: Sequence[Header] = record.headers
+    if headers:
+        headers = [h for h in headers if h[0] not in _INPUT_SCHEMA_HEADERS]
+    return SinkRecord(
+        record.position,
+        record.key,
+        value,
+        headers,
+        record.timestamp_type,
+        record.timestamp_ms,
+        row,
+        key_row,
+        schema_id,
+        topic,
+    )
+
+
+def _ledger(
+    members: Sequence[SourceRecord],
+    columns: Sequence[ValueColumn],
+    failed: dict[int, Failure],
+    usage: Sequence[KeyUsage],
+    schema_id: str,
+) -> list[LedgerRow]:
+    """
+    Return one row per partition for each keyset and format, each keyset and format under a batch id of its own.
+
+    A batch's keys serve all its partitions together, so they are counted in its first row only; values are exact.
+    """
+    spans: dict[TopicPartition, tuple[int, int]] = {}
+    for record in members:
+        place = TopicPartition(record.position.topic, record.position.partition)
+        first, _ = spans.get(place, (record.position.offset, 0))
+        spans[place] = (first, record.position.offset)
+    rows = []
+    for use in usage:
+        values = Counter(
+            TopicPartition(members[i].position.topic, members[i].position.partition)
+            for column in columns
+            if column.plan.format == use.format
+            for i in column.records
+            if i not in failed
+        )
+        batch, keys = uuid4(), use.keys
+        single = sum(1 for u in usage if u.format == use.format) == 1
+        for place, (first, last) in spans.items():
+            count = values[place] if single else use.values
+            row = (place.topic, place.partition, first, last, schema_id)
+            rows.append(LedgerRow(batch, tuple(sorted(use.request_ids)), use.keyset, use.format, keys, count, *row))
+            keys = 0
+            if not single:
+                break
+    return rows
