@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.errors import TransientError
@@ -33,9 +33,17 @@ class Program:
         command: the program and its arguments.
         log: where standard output and error are appended.
         user: the account to run as, None for the caller's own.
+        environment: the program's whole environment, None for the caller's own.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, *, user: str | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._log = log
         with log.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own
@@ -48,6 +56,7 @@ class Program:
                 group=None if user is None else _group_of(user),
                 extra_groups=None if user is None else [],
                 cwd="/" if user else None,
+                env=None if environment is None else dict(environment),
             )
 
     @property

@@ -1,0 +1,199 @@
+"""
+`make bench-loop`: the worker's loop beside a loop that only copies and a plain-Python encryptor, in one run.
+
+All three read the same topic and write to one of their own on the same broker, one after the other, so that the ratios
+hold on any machine where the absolute figures do not. Records: 8 fields, 3 of them encrypted strings, about 80 bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import fastavro
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from worker.authority.dev import DevAuthority
+
+from tests.components import Kafka, running_kafka
+
+PARTITIONS = 3
+PII = ("name", "email", "phone")
+SCHEMA = Path(__file__).with_name("loop.avsc")
+CONFIG = """region = "eu-central-1"
+[authority]
+allow_hosts = {hosts}
+[kafka]
+bootstrap = "{bootstrap}"
+cluster_id = "{cluster_id}"
+properties = {{ "security.protocol" = "{protocol}" }}
+[schemas]
+local = {{ "1" = {{ input = "{schema}", output_id = 2 }} }}
+[encryption]
+format = "leased"
+[delivery]
+mode = "{mode}"
+[http]
+listen = "127.0.0.1:0"
+[[routes]]
+name = "bench"
+group = "bench-{mode}"
+source = {{ topics = ["{source}"] }}
+sink = {{ kind = "kafka", topic = "{target}", partitioning = "same" }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One loop's figures: records a second by the wall clock, CPU seconds of the client per million records."""
+
+    name: str
+    records: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        return self.records / self.seconds
+
+
+def fill(kafka: Kafka, topic: str, count: int) -> None:
+    """Produce `count` framed records."""
+    schema = fastavro.parse_schema(json.loads(SCHEMA.read_text()))
+    producer = Producer({**kafka.client, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000})
+    for n in range(count):
+        out = io.BytesIO(b"\0\0\0\0\1")
+        out.seek(5)
+        record = {"id": n, "country": "DE", "active": True, "score": n / 7, "since": n % 20_000}
+        record |= {"name": f"Customer {n:07}", "email": f"c{n:07}@mail.example", "phone": f"+49 30 {n:07}"}
+        fastavro.schemaless_writer(out, schema, record)
+        producer.produce(topic, out.getvalue(), key=str(n), partition=n % PARTITIONS)
+        producer.poll(0)
+    assert producer.flush(120) == 0
+
+
+@contextmanager
+def _clients(kafka: Kafka, source: str) -> Iterator[tuple[Consumer, Producer]]:
+    settings = {"group.id": "bench", "enable.partition.eof": True, "fetch.queue.backoff.ms": 10}
+    consumer = Consumer({**kafka.client, **settings, "enable.auto.commit": False})
+    consumer.assign([TopicPartition(source, n, 0) for n in range(PARTITIONS)])
+    producer = Producer({**kafka.client, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000})
+    try:
+        yield consumer, producer
+    finally:
+        consumer.close()
+
+
+def in_process(
+    name: str, kafka: Kafka, source: str, target: str, change: Callable[[list[bytes]], list[bytes]]
+) -> Result:
+    """Run consume, change, produce, flush until the end of the source."""
+    cpu, start = time.process_time(), time.monotonic()
+    records = ended = 0
+    with _clients(kafka, source) as (consumer, producer):
+        while ended < PARTITIONS:
+            batch: list[Message] = []
+            for message in consumer.consume(10_000, 0.2):
+                if (error := message.error()) is None:
+                    batch.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended += 1
+            for message, value in zip(batch, change([m.value() or b"" for m in batch]), strict=True):
+                producer.produce(target, value, key=message.key(), partition=message.partition() or 0)
+            producer.flush()
+            records += len(batch)
+    return Result(name, records, time.monotonic() - start, time.process_time() - cpu)
+
+
+def plain_encryptor() -> Callable[[list[bytes]], list[bytes]]:
+    """Return what one would write by hand: fastavro both ways and one cached AES-GCM key."""
+    declared = json.loads(SCHEMA.read_text())
+    schema = fastavro.parse_schema(declared)
+    output = fastavro.parse_schema(
+        {
+            "type": "record",
+            "name": "Out",
+            "fields": [
+                {"name": each["name"], "type": "bytes" if each["name"] in PII else each["type"]}
+                for each in declared["fields"]
+            ],
+        }
+    )
+    cipher = AESGCM(AESGCM.generate_key(256))
+
+    def change(values: list[bytes]) -> list[bytes]:
+        changed = []
+        for value in values:
+            record = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+            assert isinstance(record, dict)
+            for name in PII:
+                nonce = os.urandom(12)
+                record[name] = nonce + cipher.encrypt(nonce, str(record[name]).encode(), b"")
+            out = io.BytesIO()
+            out.write(value[:5])
+            fastavro.schemaless_writer(out, output, record)
+            changed.append(out.getvalue())
+        return changed
+
+    return change
+
+
+def worker(kafka: Kafka, env: dict[str, str], source: str, target: str, mode: str, count: int, work: Path) -> Result:
+    """Run `worker run --until-end`; its CPU seconds are the child's, its start is part of the time."""
+    hosts = sorted({urlsplit(env[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
+    values = {"hosts": hosts, "bootstrap": kafka.bootstrap, "cluster_id": kafka.cluster_id, "schema": SCHEMA}
+    values |= {"protocol": kafka.properties.get("security.protocol", "PLAINTEXT")}
+    settings = work / f"{mode}.toml"
+    settings.write_text(CONFIG.format(**values, source=source, target=target, mode=mode))
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "run", "--config", str(settings)]
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([*command, "--until-end", "--log-level", "warning"], env={**os.environ, **env}, check=True)
+    seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Result(f"worker, leased, {mode}", count, seconds, cpu)
+
+
+def report(results: list[Result]) -> None:
+    """Print the figures and the ratios to the first result."""
+    print(f"{'loop':<32}{'records/s':>12}{'CPU s/million':>15}{'of the copy':>13}")
+    for each in results:
+        cpu = each.cpu_s / each.records * 1e6
+        print(f"{each.name:<32}{each.rate:>12,.0f}{cpu:>15.1f}{each.rate / results[0].rate:>13.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=200_000)
+    count = parser.parse_args().records
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kafka = stack.enter_context(running_kafka())
+        authority = stack.enter_context(DevAuthority("eu-central-1", work / "authority"))
+        names = ("source", "copy", "plain", "twice", "once")
+        source, copy, plain, twice, once = (kafka.create_topic(n, partitions=PARTITIONS) for n in names)
+        kafka.create_topic("source.dead", config={"max.message.bytes": str((1 << 20) + 12 + 4096)})
+        fill(kafka, source, count)
+        env = dict(authority.env)
+        results = [
+            in_process("copy loop", kafka, source, copy, lambda values: values),
+            in_process("plain Python, one AES-GCM key", kafka, source, plain, plain_encryptor()),
+            worker(kafka, env, source, twice, "at-least-once", count, work),
+            worker(kafka, env, source, once, "exactly-once", count, work),
+        ]
+    report(results)
+
+
+if __name__ == "__main__":
+    main()
