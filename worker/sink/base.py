@@ -57,6 +57,30 @@ class LedgerRow:
     schema_id: str
 
 
+class DeadLetterWriter(Protocol):
+    """Where a sink that can't hold dead letters itself puts them; at-least-once."""
+
+    def check(self) -> None:
+        """Verify at start that every dead topic exists and takes the largest letter."""
+        ...
+
+    def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand over letters; need not wait for them."""
+        ...
+
+    def flush(self) -> None:
+        """Return when every letter handed over is durable, or raise `SinkUnavailable`."""
+        ...
+
+    def abort(self) -> None:
+        """Forget what has not been flushed."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; safe to call twice."""
+        ...
+
+
 class Sink(Protocol):
     """
     Where encrypted records go.

@@ -6,17 +6,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fenced, SinkUnavailable, WorkerError
 from worker.kafka_properties import Property
-from worker.model import Header
-from worker.sink.base import PositionsChanged
-from worker.sink.kafka.errors import FENCED, MOVED, bad_property, error_of, verdict
+from worker.sink.kafka.errors import FENCED, bad_property, error_of, verdict
 
-Message = tuple[str, bytes | None, bytes | None, int, int, Sequence[Header]]
-"""Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers."""
+Message = tuple[str, bytes | None, bytes | None, int, int, Any]
+"""Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
 
 _POLL_EVERY = 1000
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
@@ -178,8 +177,7 @@ class TransactionalProducer(BatchProducer):
         Commit the transaction with the group's offsets in it.
 
         Raises:
-            SinkUnavailable: it was aborted; nothing of it is visible.
-            PositionsChanged: the group moved the partitions, or the commit's fate is unknown.
+            SinkUnavailable: it was aborted, the group has moved the partitions, or its fate is unknown.
             Fenced: a newer owner is at work.
         """
         producer = self.open()
@@ -189,7 +187,7 @@ class TransactionalProducer(BatchProducer):
                 "adding offsets to the transaction",
             )
         # -1 waits as long as the transaction may last: librdkafka warns of a desynchronised state for other values.
-        self._settle(lambda: producer.commit_transaction(-1), "committing", outcome_matters=True)
+        self._settle(lambda: producer.commit_transaction(-1), "committing")
         self._in_transaction = False
 
     def abort(self) -> None:
@@ -209,7 +207,7 @@ class TransactionalProducer(BatchProducer):
         self._in_transaction = False
         super().discard()
 
-    def _settle(self, call: Callable[[], object], what: str, *, outcome_matters: bool = False) -> None:
+    def _settle(self, call: Callable[[], object], what: str) -> None:
         """Run a transactional call to its end, resuming it while it may be resumed."""
         end = time.monotonic() + self._timeout_s
         while True:
@@ -219,20 +217,16 @@ class TransactionalProducer(BatchProducer):
                 error = error_of(exc)
                 if error.retriable() and time.monotonic() < end:
                     continue
-                raise self._failed(error, what, outcome_matters) from exc
+                raise self._failed(error, what) from exc
             return
 
-    def _failed(self, error: KafkaError, what: str, outcome_matters: bool) -> WorkerError:
+    def _failed(self, error: KafkaError, what: str) -> WorkerError:
         cause = verdict(error, f"{self._name}: {what}")
         if isinstance(cause, Fenced):
             self.discard()
             return cause
         if error.txn_requires_abort():
             self.abort()
-            if error.code() in MOVED:
-                return PositionsChanged(f"{self._name}: {what}: {error.name()}; the group has moved the partitions")
             return cause
         self.discard()
-        if outcome_matters:
-            return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause

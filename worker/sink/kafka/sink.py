@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from worker.errors import ConfigError, RegionViolation
+from worker.errors import ConfigError, RegionViolation, SinkRejected
 from worker.kafka_properties import Property, client_properties
 from worker.metrics import Metrics
-from worker.model import SinkRecord
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, SinkRejected, TopicPartition
+from worker.model import SinkRecord, TopicPartition
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
@@ -62,6 +62,7 @@ class KafkaSink:
         self.ledger_topic = f"worker.ledger.{region}"
         self._headers = header_policy(options)
         self._limit = 0
+        self._written = 0
         self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
         self._transactions: TransactionalProducer | None = None
         if transactional_id is None:
@@ -100,6 +101,7 @@ class KafkaSink:
     def begin(self) -> None:
         """Start a batch, or its transaction."""
         self._producer.begin()
+        self._written = 0
 
     def write(self, records: Sequence[SinkRecord]) -> None:
         """
@@ -109,14 +111,15 @@ class KafkaSink:
             SinkRejected: records are larger than the topic takes; none of this call was handed over.
         """
         limit = self._limit or _BATCH_BYTES
-        too_large = [r.position for r in records if len(r.value or b"") * 2 > limit and _size(r) > limit]
+        too_large = [i for i, r in enumerate(records) if len(r.value or b"") * 2 > limit and _size(r) > limit]
         if too_large:
             raise SinkRejected(
                 f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
                 "raise its max.message.bytes",
-                positions=too_large,
+                records=[self._written + i for i in too_large],
             )
         self._producer.send(self._messages(records))
+        self._written += len(records)
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Hand dead letters over, in the batch's transaction where there is one."""
@@ -137,12 +140,11 @@ class KafkaSink:
         Write the ledger, and with a transactional id the offsets too, and make the batch visible.
 
         Raises:
-            SinkUnavailable: nothing became visible (exactly-once), or the ledger was not acknowledged.
-            PositionsChanged: the group has moved on, or the commit's fate is unknown.
+            SinkUnavailable: the batch was aborted, or its fate is unknown: read the group's positions again.
         """
         entries = link(ledger, chain=self._chain, sequence=self._sequence, prev_hash=self._head)
         if entries and self._options.ledger:
-            self._producer.send((self.ledger_topic, e.as_json(), self._chain.encode(), -1, 0, ()) for e in entries)
+            self._producer.send((self.ledger_topic, e.as_json(), self._chain.encode(), -1, 0, None) for e in entries)
             self._producer.flush()
         if self._transactions is not None:
             if offsets and group_metadata is None:
@@ -168,12 +170,12 @@ class KafkaSink:
         bare = not self._options.source_header
         for r in records:
             yield (
-                topic,
+                r.topic or topic,
                 r.value,
                 r.key,
-                -1 if by_key else r.position.partition,
+                -1 if by_key or r.topic is not None else r.position.partition,
                 r.timestamp_ms if r.timestamp_type and r.timestamp_ms > 0 else 0,
-                () if bare and not r.headers else headers(r),
+                None if bare and not r.headers else headers(r),
             )
 
     def _topics(self) -> Topics:

@@ -1,0 +1,150 @@
+"""The sink's one connection: bounded in time, its region read anew whenever it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import set_json_dumps
+
+from worker.errors import ConfigError, RegionViolation
+from worker.metrics import Metrics
+from worker.sink.postgres.errors import connection_verdict, verdict
+from worker.sink.postgres.values import json_text
+
+_CONNECT_S = 10
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Database:
+    """
+    Gives out the connection, made anew after any loss.
+
+    Args:
+        dsn: libpq connection string; secret, never shown.
+        region: what `worker.residency` must say.
+        route: names the route in messages and in `pg_stat_activity`.
+        timeout_s: bound of every guarded block; after it the socket is cut, whatever the server or a network in
+            between is doing.
+        metrics: where the region's pin is told.
+    """
+
+    def __init__(self, dsn: str, *, region: str, route: str, timeout_s: float, metrics: Metrics) -> None:
+        self._dsn = dsn
+        self._region = region
+        self._route = route
+        self._name = f"route {route}, PostgreSQL"
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._connection: Connection | None = None
+
+    @contextlib.contextmanager
+    def guarded(self, what: str) -> Iterator[Connection]:
+        """
+        Give the connection for one block; the server's errors leave it as verdicts.
+
+        Raises:
+            SinkUnavailable, SinkRejected, ConfigError, FatalError: as `worker.sink.postgres.errors.verdict` says.
+            RegionViolation: a new connection leads to another region's database.
+        """
+        connection = self._connected()
+        watchdog = threading.Timer(self._timeout_s, _cut, (connection,))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield connection
+        except psycopg.Error as exc:
+            if connection.broken or connection.closed or exc.sqlstate in (None, "25006"):
+                self.discard()
+            # The server's text can quote a row: it goes no further than here.
+            raise verdict(exc, f"{self._name}: {what}") from None
+        finally:
+            watchdog.cancel()
+
+    def rollback(self) -> None:
+        """Undo what is not committed; a connection that can't is dropped."""
+        if self._connection is None:
+            return
+        try:
+            with self.guarded("rollback") as connection:
+                connection.rollback()
+        except Exception:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Drop the connection; safe to call twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                connection.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        self.discard()
+        try:
+            connection = psycopg.connect(self._dsn, **self._parameters())
+        except psycopg.Error as exc:
+            raise connection_verdict(exc, self._name) from None
+        set_json_dumps(json_text, connection)
+        self._connection = connection
+        try:
+            with self.guarded("reading worker.residency"):
+                self._prepare(connection)
+        except BaseException:
+            self.discard()
+            raise
+        return connection
+
+    def _parameters(self) -> dict[str, Any]:
+        milliseconds = int(self._timeout_s * 1000)
+        defaults = {
+            "connect_timeout": _CONNECT_S,
+            "application_name": f"worker {self._route}",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": milliseconds,
+            "target_session_attrs": "read-write",
+        }
+        try:
+            given = conninfo_to_dict(self._dsn)
+        except psycopg.Error:
+            raise ConfigError(f"{self._name}: the connection string is malformed") from None
+        parameters: dict[str, Any] = {name: value for name, value in defaults.items() if name not in given}
+        own = f"-c statement_timeout={milliseconds} -c timezone=UTC -c client_encoding=UTF8"
+        return parameters | {"options": f"{given.get('options', '')} {own}".strip(), "prepare_threshold": 2}
+
+    def _prepare(self, connection: Connection) -> None:
+        # A commit that another setting lets return before it is on disk would let the source's offsets run ahead.
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        exists = connection.execute("SELECT to_regclass('worker.residency') IS NOT NULL").fetchone()
+        row = connection.execute("SELECT region FROM worker.residency").fetchone() if exists and exists[0] else None
+        connection.commit()
+        found = None if row is None else str(row[0])
+        self._metrics.set("worker_region_pin", float(found == self._region), pin="database")
+        if found is None:
+            raise ConfigError(
+                f"{self._name}: the database declares no region; its administrator says so once: "
+                f"INSERT INTO worker.residency (region) VALUES ('{self._region}')"
+            )
+        if found != self._region:
+            raise RegionViolation(
+                f"{self._name}: the database declares region {found}, this worker is of {self._region}"
+            )
+
+
+def _cut(connection: Connection) -> None:
+    """Shut a connection's socket: a blocked call in another thread then fails at once."""
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RDWR)

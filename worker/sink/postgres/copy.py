@@ -1,0 +1,125 @@
+"""Rows by binary COPY."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from worker.errors import ConfigError, SinkRejected
+from worker.model import SinkRecord
+from worker.sink.postgres.connection import Connection
+from worker.sink.postgres.errors import copy_line, verdict
+from worker.sink.postgres.table import COORDINATES, Table
+
+# What psycopg's dumpers raise for a value that the column's type can't hold.
+_UNFIT = (psycopg.DataError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Convert = Callable[[str, str, object], object]
+"""Table, column and value to the value that psycopg sends."""
+
+
+def copy_rows(
+    connection: Connection,
+    target: sql.Composable,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    indexes: Sequence[int],
+) -> None:
+    """
+    Copy rows into `target`, a table with the columns of `table`.
+
+    Args:
+        connection: within the batch's transaction.
+        target: quoted name.
+        table: whose column types the rows have.
+        columns: names, in the order of the rows' values.
+        rows: one sequence of values each.
+        indexes: the batch's index of each row, for what is raised.
+
+    Raises:
+        SinkRejected: names the record whose value the table or its type refuses.
+    """
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        target, sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    done = 0
+    try:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([table.columns[name].wire_oid for name in columns])
+            write_row = copy.write_row
+            for row in rows:
+                write_row(row)
+                done += 1
+    except psycopg.Error as exc:
+        line = copy_line(exc)
+        if line is not None:
+            cause = verdict(exc, f"table {table.name}")
+            if isinstance(cause, SinkRejected):
+                raise SinkRejected(str(cause), records=[indexes[line]]) from None
+        if exc.sqlstate is not None or connection.broken:
+            raise
+        raise _unfit(exc, table, indexes[done]) from None
+    except _UNFIT as exc:
+        raise _unfit(exc, table, indexes[done]) from None
+
+
+def append(
+    connection: Connection, table: Table, records: Sequence[tuple[int, SinkRecord]], convert: Convert | None
+) -> None:
+    """Append records with their coordinates; a tombstone is a row of coordinates and nulls."""
+    for fields, group in by_fields(table, records).items():
+        columns = (*fields, *COORDINATES)
+        rows = ((*values(record, table, fields, convert), *_coordinates(record)) for _, record in group)
+        copy_rows(connection, table.identifier, table, columns, rows, [index for index, _ in group])
+
+
+def by_fields(
+    table: Table, records: Sequence[tuple[int, SinkRecord]]
+) -> dict[tuple[str, ...], list[tuple[int, SinkRecord]]]:
+    """
+    Group records by the columns they fill; one group, but for a batch that spans a schema's change.
+
+    Raises:
+        ConfigError: a field has no column.
+    """
+    groups: dict[tuple[str, ...], list[tuple[int, SinkRecord]]] = {}
+    for item in records:
+        fields = tuple(item[1].row or ())
+        group = groups.get(fields)
+        if group is None:
+            if unknown := [name for name in fields if name not in table.columns]:
+                raise ConfigError(
+                    f"table {table.name} lacks columns {', '.join(unknown)}; worker check --create adds them"
+                )
+            group = groups[fields] = []
+        group.append(item)
+    return groups
+
+
+def values(record: SinkRecord, table: Table, fields: Sequence[str], convert: Convert | None) -> Sequence[object]:
+    """Return a record's values in the order of its fields."""
+    row = record.row
+    if row is None:
+        return ()
+    if convert is None:
+        return tuple(row.values())
+    return [convert(table.name, name, row[name]) for name in fields]
+
+
+def _coordinates(record: SinkRecord) -> tuple[object, ...]:
+    at = record.position
+    # Adding to the epoch is exact, where `fromtimestamp` goes through a float.
+    moment = _EPOCH + timedelta(milliseconds=record.timestamp_ms) if record.timestamp_type else None
+    return at.topic, at.partition, at.offset, moment
+
+
+def _unfit(exc: Exception, table: Table, index: int) -> SinkRejected | ConfigError:
+    if isinstance(exc, psycopg.ProgrammingError):
+        return ConfigError(f"table {table.name} has a column whose type can't be written by binary COPY")
+    return SinkRejected(f"table {table.name}: a value does not fit its column's type", records=[index])

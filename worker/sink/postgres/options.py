@@ -1,0 +1,57 @@
+"""What an operator sets for a PostgreSQL sink."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class PostgresSinkOptions(BaseModel):
+    """
+    One PostgreSQL sink.
+
+    Args:
+        dsn_env: the environment variable that holds the connection string.
+        table: `schema.table` or `table`, for every source topic that `tables` does not name.
+        tables: source topic to table, where a route reads several topics.
+        mode: `append` adds a row a record with its coordinates, `upsert` keeps the last row a key.
+        key: `upsert`'s key columns; a unique index covers exactly these. They hold no encrypted field.
+        columns: how encrypted fields are stored where it is not `bytea`: `eql` is jsonb for EQL.
+        ledger: write one entry a batch and partition to `worker.ledger`.
+        create: create or extend missing tables at `check`.
+        timeout_s: how long one call may take before the connection is cut and the batch tried again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["postgres"] = "postgres"
+    dsn_env: str = "DATABASE_URL"
+    table: str | None = Field(default=None, min_length=1)
+    tables: dict[str, str] = {}
+    mode: Literal["append", "upsert"] = "append"
+    key: tuple[str, ...] = ()
+    columns: dict[str, Literal["bytea", "eql"]] = {}
+    ledger: bool = True
+    create: bool = False
+    timeout_s: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.table is None and not self.tables:
+            raise ValueError("give table, or tables by source topic")
+        if (self.mode == "upsert") != bool(self.key):
+            raise ValueError("mode = upsert and key = [columns] go together")
+        if encrypted := sorted(set(self.key) & self.columns.keys()):
+            raise ValueError(f"encrypted fields can't be key columns: {', '.join(encrypted)}")
+        return self
+
+    @property
+    def all_tables(self) -> tuple[str, ...]:
+        """Every table once."""
+        named = () if self.table is None else (self.table,)
+        return tuple(dict.fromkeys((*named, *self.tables.values())))
+
+    def table_of(self, topic: str) -> str | None:
+        """Return the table of a source topic, None where there is none."""
+        return self.tables.get(topic, self.table)

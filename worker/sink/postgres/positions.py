@@ -1,0 +1,93 @@
+"""Where each partition continues, kept beside the rows: claimed at assignment, moved by compare-and-swap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from worker.errors import OffsetLost, RegionViolation, SinkUnavailable
+from worker.model import TopicPartition
+from worker.sink.base import OffsetRange
+from worker.sink.postgres.connection import Connection
+
+_CLAIM = """
+INSERT INTO worker.offsets (group_id, topic, partition, topic_id, cluster_id, next_offset, owner)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (group_id, topic, partition) DO NOTHING
+"""
+_READ = """
+SELECT topic_id, cluster_id, next_offset FROM worker.offsets
+WHERE group_id = %s AND topic = %s AND partition = %s FOR UPDATE
+"""
+_OWN = "UPDATE worker.offsets SET owner = %s WHERE group_id = %s AND topic = %s AND partition = %s"
+_SWAP = """
+UPDATE worker.offsets AS o SET next_offset = n.next, owner = %s, committed_at = now()
+FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) AS n (topic, partition, read, next)
+WHERE o.group_id = %s AND o.topic = n.topic AND o.partition = n.partition AND o.next_offset = n.read
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """
+    One group's positions in `worker.offsets`.
+
+    Args:
+        group: the consumer group.
+        cluster_id: the source's cluster.
+        topic_ids: gives a topic's id.
+        owner: the worker's instance, told in the row for people; the swap alone fences.
+    """
+
+    group: str
+    cluster_id: str
+    topic_ids: Callable[[str], str]
+    owner: str
+
+    def claim(self, connection: Connection, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """
+        Return where each partition continues, storing the given start where nothing is stored yet; the caller commits.
+
+        Raises:
+            RegionViolation: a stored position belongs to another cluster.
+            OffsetLost: it belongs to another topic of the same name.
+        """
+        found: dict[TopicPartition, int] = {}
+        for tp in sorted(partitions):
+            topic_id = self.topic_ids(tp.topic)
+            place = (self.group, tp.topic, tp.partition)
+            start = partitions[tp]
+            connection.execute(_CLAIM, (*place, topic_id, self.cluster_id, start, self.owner))
+            row = connection.execute(_READ, place).fetchone()
+            if row is None:
+                raise SinkUnavailable(f"worker.offsets: the row of {tp} was removed just now")
+            if row[1] != self.cluster_id:
+                raise RegionViolation(
+                    f"{tp}: the stored position belongs to cluster {row[1]}, the source's is {self.cluster_id}"
+                )
+            if row[0] != topic_id:
+                raise OffsetLost(
+                    f"{tp}: the stored position belongs to topic id {row[0]}, the topic of this name now has {topic_id}; "
+                    "delete the row of worker.offsets to read the new topic"
+                )
+            connection.execute(_OWN, (self.owner, *place))
+            found[tp] = int(row[2])
+        return found
+
+    def swap(self, connection: Connection, offsets: Mapping[TopicPartition, OffsetRange]) -> None:
+        """
+        Move the positions within the rows' transaction.
+
+        Raises:
+            SinkUnavailable: a position is not where the batch began, another owner was here: roll back, drop the batch,
+                claim again.
+        """
+        moved = sorted((tp.topic, tp.partition, o.read, o.next) for tp, o in offsets.items())
+        if not moved:
+            return
+        topics, partitions, read, following = (list(column) for column in zip(*moved, strict=True))
+        done = connection.execute(_SWAP, (self.owner, topics, partitions, read, following, self.group))
+        if done.rowcount != len(moved):
+            raise SinkUnavailable(
+                f"worker.offsets: {len(moved) - done.rowcount} of {len(moved)} positions of group {self.group} were "
+                "moved by another owner; the batch is dropped and the positions are read again"
+            )

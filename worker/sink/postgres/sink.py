@@ -1,0 +1,223 @@
+"""The PostgreSQL sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from worker.errors import ConfigError
+from worker.metrics import Metrics
+from worker.model import SinkRecord, TopicPartition
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange
+from worker.sink.postgres.connection import Connection, Database
+from worker.sink.postgres.copy import Convert, append
+from worker.sink.postgres.ledger import write_ledger
+from worker.sink.postgres.options import PostgresSinkOptions
+from worker.sink.postgres.positions import Positions
+from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
+from worker.sink.postgres.table import Table, check_table, read_table
+from worker.sink.postgres.upsert import upsert
+from worker.sink.postgres.values import eql_payload
+
+_OWN_TABLES = ("worker.residency", "worker.offsets", "worker.ledger")
+
+
+class PostgresSink:
+    """
+    One transaction a batch: rows, positions, ledger. Dead letters are durable before it commits.
+
+    A batch's records are kept until `flush`, which copies them; memory is bounded by the batch.
+
+    Args:
+        options: the route's sink.
+        dsn: libpq connection string; secret.
+        region: what the database must declare, read at every connection.
+        group: the consumer group whose positions the database owns.
+        cluster_id: the source's cluster.
+        topic_ids: gives a source topic's id.
+        instance: this worker's name.
+        route: names the route in messages.
+        metrics: where the region's pin is told.
+        dead_letters: where `write_dead` goes; None refuses dead letters.
+    """
+
+    def __init__(
+        self,
+        options: PostgresSinkOptions,
+        *,
+        dsn: str,
+        region: str,
+        group: str,
+        cluster_id: str,
+        topic_ids: Callable[[str], str],
+        instance: str,
+        route: str,
+        metrics: Metrics,
+        dead_letters: DeadLetterWriter | None = None,
+    ) -> None:
+        self._options = options
+        self._name = f"route {route}"
+        self._database = Database(dsn, region=region, route=route, timeout_s=options.timeout_s, metrics=metrics)
+        self._positions = Positions(group, cluster_id, topic_ids, instance)
+        self._dead_letters = dead_letters
+        self._tables: dict[str, Table] = {}
+        self._records: list[SinkRecord] = []
+        self._letters = 0
+        eql = any(kind == "eql" for kind in options.columns.values())
+        self._convert: Convert | None = self._converted if eql else None
+
+    @property
+    def owns_positions(self) -> bool:
+        """The truth about positions lies in `worker.offsets`."""
+        return True
+
+    def check(self) -> None:
+        """
+        Verify region, the worker's own tables, target tables, keys, rights and dead topics.
+
+        Raises:
+            ConfigError: something is missing or of another shape; the message says what to do.
+            RegionViolation: the database declares another region.
+        """
+        with self._database.guarded("check") as connection:
+            missing = [t for t in _OWN_TABLES if read_table(connection, t) is None]
+            if missing and self._options.create:
+                ensure_schema(connection)
+            elif missing:
+                raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
+            for name in self._options.all_tables:
+                self._check_rights(connection, self._table(connection, name))
+            connection.commit()
+        if self._dead_letters is not None:
+            self._dead_letters.check()
+
+    def ensure_schema(self) -> None:
+        """Create the worker's own tables where they are missing; the region is declared by somebody else."""
+        with self._database.guarded("creating schema worker") as connection:
+            ensure_schema(connection)
+            connection.commit()
+
+    def create_table(self, output_schema: str, *, topic: str) -> None:
+        """Create the table of a source topic from its records' output schema, or add the columns it lacks."""
+        name = self._table_name(topic)
+        with self._database.guarded(f"creating table {name}") as connection:
+            ensure_table(connection, name, output_schema, self._options)
+            connection.commit()
+        self._tables.pop(name, None)
+
+    def check_schema(self, output_schema: str, *, topic: str) -> None:
+        """Raise `ConfigError` where the topic's table can't take records of an output schema."""
+        name = self._table_name(topic)
+        with self._database.guarded(f"checking table {name}") as connection:
+            check_fields(self._table(connection, name), output_schema, self._options)
+            connection.commit()
+
+    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return where to continue, and claim the partitions; raises as `Positions.claim`."""
+        self._tables.clear()
+        try:
+            with self._database.guarded("claiming partitions") as connection:
+                found = self._positions.claim(connection, partitions)
+                connection.commit()
+        except BaseException:
+            self._database.discard()
+            raise
+        return found
+
+    def begin(self) -> None:
+        """Start a batch."""
+        self._records = []
+        self._letters = 0
+
+    def write(self, records: Sequence[SinkRecord]) -> None:
+        """Keep records for `flush`."""
+        self._records.extend(records)
+
+    def write_dead(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand dead letters to their own producer."""
+        if self._dead_letters is None:
+            raise ConfigError(f"{self._name}: there is nowhere to put dead letters")
+        self._letters += len(letters)
+        self._dead_letters.write(letters)
+
+    def flush(self) -> None:
+        """
+        Wait for the dead letters, then copy the rows into the open transaction.
+
+        Raises:
+            SinkRejected: with the refused record where the server names it, without records where it does not.
+            ConfigError: a table has another shape than the records.
+        """
+        if self._letters and self._dead_letters is not None:
+            self._dead_letters.flush()
+        by_table: dict[str, list[tuple[int, SinkRecord]]] = {}
+        for index, record in enumerate(self._records):
+            by_table.setdefault(self._table_name(record.position.topic), []).append((index, record))
+        with self._database.guarded("writing rows") as connection:
+            for name, records in by_table.items():
+                table = self._table(connection, name)
+                if self._options.mode == "append":
+                    append(connection, table, records, self._convert)
+                else:
+                    upsert(connection, table, self._options.key, records, self._convert)
+            # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, OffsetRange],
+        ledger: Sequence[LedgerRow],
+        group_metadata: object | None,
+    ) -> None:
+        """
+        Move the positions, write the ledger and commit.
+
+        Raises:
+            SinkUnavailable: another owner was here, or the commit's fate is unknown: read the positions again.
+        """
+        with self._database.guarded("committing") as connection:
+            self._positions.swap(connection, offsets)
+            if self._options.ledger:
+                write_ledger(connection, self._positions.group, ledger)
+            connection.commit()
+        self._records = []
+
+    def abort(self) -> None:
+        """Roll back and forget the batch."""
+        self._records = []
+        self._tables.clear()
+        if self._dead_letters is not None:
+            self._dead_letters.abort()
+        self._database.rollback()
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._database.discard()
+        if self._dead_letters is not None:
+            self._dead_letters.close()
+
+    def _table_name(self, topic: str) -> str:
+        name = self._options.table_of(topic)
+        if name is None:
+            raise ConfigError(f"{self._name}: no table for topic {topic}; add it to the sink's tables")
+        return name
+
+    def _table(self, connection: Connection, name: str) -> Table:
+        table = self._tables.get(name)
+        if table is None:
+            table = read_table(connection, name)
+            if table is None:
+                raise ConfigError(f"table {name} does not exist; run worker check --create")
+            check_table(table, mode=self._options.mode, key=self._options.key, columns=dict(self._options.columns))
+            self._tables[name] = table
+        return table
+
+    def _check_rights(self, connection: Connection, table: Table) -> None:
+        needed = ["INSERT"] if self._options.mode == "append" else ["INSERT", "UPDATE", "DELETE", "SELECT"]
+        quoted = table.identifier.as_string(connection)
+        for right in needed:
+            row = connection.execute("SELECT has_table_privilege(%s, %s)", [quoted, right]).fetchone()
+            if row is None or not row[0]:
+                raise ConfigError(f"table {table.name}: the role lacks {right}; GRANT it")
+
+    def _converted(self, table: str, column: str, value: object) -> object:
+        return eql_payload(table, column, value) if self._options.columns.get(column) == "eql" else value

@@ -1,0 +1,86 @@
+"""The last record a key, by temporary table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from worker.errors import ConfigError
+from worker.model import SinkRecord
+from worker.sink.postgres.connection import Connection
+from worker.sink.postgres.copy import Convert, by_fields, copy_rows, values
+from worker.sink.postgres.table import Table
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    key: tuple[str, ...],
+    records: Sequence[tuple[int, SinkRecord]],
+    convert: Convert | None,
+) -> None:
+    """
+    Keep each key's last record of the batch: insert or update its row, or delete it for a tombstone.
+
+    Raises:
+        ConfigError: a record has no key columns; the topic's keys must be decodable to them.
+        SinkRejected: a value does not fit; a broken constraint is raised by the server without its record.
+    """
+    last: dict[tuple[object, ...], tuple[int, SinkRecord]] = {}
+    for item in records:
+        last[key_of(item[1], table, key)] = item
+    gone = [(k, item) for k, item in last.items() if item[1].value is None]
+    kept = [item for item in last.values() if item[1].value is not None]
+    if gone:
+        staged = _stage(connection, table, key)
+        copy_rows(connection, staged, table, key, [k for k, _ in gone], [index for _, (index, _) in gone])
+        _delete(connection, table, key, staged)
+    for fields, group in by_fields(table, kept).items():
+        staged = _stage(connection, table, fields)
+        rows = (values(record, table, fields, convert) for _, record in group)
+        copy_rows(connection, staged, table, fields, rows, [index for index, _ in group])
+        _merge(connection, table, key, fields, staged)
+
+
+def key_of(record: SinkRecord, table: Table, key: tuple[str, ...]) -> tuple[object, ...]:
+    """Return the values of the key columns: the row's own, else the record key's."""
+    for source in (record.row, record.key_row):
+        if source is not None and all(name in source for name in key):
+            return tuple(source[name] for name in key)
+    raise ConfigError(
+        f"table {table.name}: a record's key does not decode to ({', '.join(key)}), so its row can't be found; "
+        "use keys with these fields, or mode = append"
+    )
+
+
+def _stage(connection: Connection, table: Table, columns: Sequence[str]) -> sql.Identifier:
+    """Return an empty temporary table with these columns; made once a connection, emptied at every commit."""
+    shape = "\0".join((table.name, *(f"{name}:{table.columns[name].type}" for name in columns)))
+    staged = sql.Identifier("pg_temp", f"worker_{hashlib.sha256(shape.encode()).hexdigest()[:16]}")
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    connection.execute(
+        sql.SQL(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
+        ).format(staged, names, table.identifier)
+    )
+    return staged
+
+
+def _delete(connection: Connection, table: Table, key: tuple[str, ...], staged: sql.Identifier) -> None:
+    same = sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in key)
+    connection.execute(sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(table.identifier, staged, same))
+
+
+def _merge(
+    connection: Connection, table: Table, key: tuple[str, ...], fields: Sequence[str], staged: sql.Identifier
+) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, fields))
+    changed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(f)) for f in fields if f not in key]
+    action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(changed)) if changed else sql.SQL("DO NOTHING")
+    connection.execute(
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) {}").format(
+            table.identifier, names, names, staged, sql.SQL(", ").join(map(sql.Identifier, key)), action
+        )
+    )
