@@ -236,6 +236,8 @@ class ZeroKMSClient:
         return keys
 
     def _derive(self, ivs: bytes, encoded: Sequence[str]) -> list[memoryview]:
+        if not encoded:
+            return []
         # 528 is a multiple of 3, so the encodings have no padding and decode as one.
         if any(not isinstance(text, str) or len(text) != _ENCODED_BYTES for text in encoded):
             raise KeyMaterialError(f"the key service sent key material that is not {MATERIAL_BYTES} bytes of base64")

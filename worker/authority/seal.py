@@ -1,0 +1,60 @@
+"""
+Secrets at rest: sealed under a root key that never enters the store.
+
+A sealed value is `01 | nonce 12 | ciphertext | 16`, AES-256-GCM, associated data = what it is and whose.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from worker.errors import ConfigError
+
+_VERSION = b"\x01"
+_NONCE_BYTES = 12
+ROOT_BYTES = 32
+
+
+class Sealer:
+    """
+    Seals and opens secrets of the store.
+
+    Args:
+        root: 32 bytes; from a file, an environment variable or a key service of the operator's.
+    """
+
+    def __init__(self, root: bytes) -> None:
+        if len(root) != ROOT_BYTES:
+            raise ConfigError(f"the root key is {len(root)} bytes, not {ROOT_BYTES}")
+        self._aead = AESGCM(root)
+
+    def seal(self, secret: bytes, *, what: str) -> bytes:
+        """Seal `secret`; `what` names the place it belongs to and must be the same when it is opened."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return _VERSION + nonce + self._aead.encrypt(nonce, secret, what.encode())
+
+    def open(self, sealed: bytes, *, what: str) -> bytes:
+        """Open a sealed secret; raises `ConfigError` for another root key or another place."""
+        if sealed[:1] != _VERSION:
+            raise ConfigError(f"the store's {what} has an unknown version")
+        nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        try:
+            return self._aead.decrypt(nonce, ciphertext, what.encode())
+        except InvalidTag as exc:
+            raise ConfigError(f"the store's {what} does not open: is this the root key it was made with?") from exc
+
+
+def root_from_file(path: Path, *, create: bool = False) -> bytes:
+    """Read the root key, 64 hex characters; with `create` make one, readable by its owner alone."""
+    if create and not path.exists():
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(os.urandom(ROOT_BYTES).hex())
+    try:
+        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"the root key file {path} can't be read as {2 * ROOT_BYTES} hex characters") from exc
