@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import docker  # type: ignore[import-untyped]
+import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from testcontainers.community.kafka import KafkaContainer
@@ -41,6 +44,20 @@ class Kafka:
         admin = AdminClient({**self.client, "log_level": 4})
         admin.create_topics([NewTopic(name, partitions, 1, config=dict(config or {}))])[name].result(30)
         return name
+
+
+def require_program(name: str, remedy: str) -> str:
+    """Return a program's path, or skip the test saying what is missing and how to get it."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"`{name}` is not on PATH: {remedy}")
+    return found
+
+
+def require_module(name: str, remedy: str) -> None:
+    """Skip the test where a Python package is missing, saying how to get it."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"Python package {name} is not installed: {remedy}")
 
 
 def docker_answers() -> bool:
