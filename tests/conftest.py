@@ -7,7 +7,6 @@ One Kafka and one PostgreSQL are started when the first test asks for them; a te
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 import pytest
 
 from tests.components import Kafka, running_kafka, running_postgres
+from worker.authority.dev import DevAuthority
 from worker.local.postgres import create_database, drop_database
 
 
@@ -74,8 +74,7 @@ def database(new_database: DatabaseFactory) -> str:
 
 @contextlib.contextmanager
 def running_authority(region: str, directory: Path) -> Iterator[dict[str, str]]:
-    dev = importlib.import_module("worker.authority.dev")
-    with dev.DevAuthority(region, directory) as running:
+    with DevAuthority(region, directory) as running:
         yield dict(running.env)
 
 
