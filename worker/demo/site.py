@@ -61,7 +61,7 @@ sink = {{ kind = "kafka", topic = "customers.enc", partitioning = "same" }}
 name = "customers-table"
 group = "worker-customers-table"
 source = {{ topics = ["customers"] }}
-sink = {{ kind = "postgres", dsn_env = "DATABASE_URL", table = "crm.customers", mode = "append" }}
+sink = {{ kind = "postgres", dsn_env = "DATABASE_URL", table = "crm.customers", mode = "append", create = true }}
 """
 
 
