@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from worker.avro import CompiledSchema, SplitBatch, compile_schema
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.registry import SchemaRef, SchemaSource, frame, parse_frame
-from worker.encryption import BatchEncryptor, Encrypted, KeyUsage
+from worker.encryption import BatchEncryptor, Encrypted
 from worker.errors import ConfigError, DecodeError, RecordError
 from worker.metrics import Metrics
-from worker.model import Header, SinkRecord, SourceRecord, TopicPartition, ValueColumn
+from worker.model import Header, SinkRecord, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure, Processed
+from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.residency import Forward, Residency
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import LedgerRow
@@ -155,19 +154,19 @@ class BatchProcessor:
         started = time.monotonic()
         split = schema.compiled.split(group.payloads, [r.key for r in members])
         self._timed("decode", started)
-        failed = {i: Failure(members[i], exc, "decode") for i, exc in split.errors.items()}
+        failed = {i: Failure(members[i], error, "decode") for i, error in split.errors.items()}
         topics = self._judge(members, split, failed)
         started = time.monotonic()
         encrypted = self._encrypt(split.columns, failed)
-        for i, exc in encrypted.errors.items():
-            failed.setdefault(i, Failure(members[i], exc, "encrypt"))
+        for i, error in encrypted.errors.items():
+            failed.setdefault(i, Failure(members[i], error, "encrypt"))
         if self._verifier is not None:
             self._verifier.verify(split.columns, encrypted.envelopes)
         self._timed("encrypt", started)
         data = split.join(encrypted.envelopes, skip=failed.keys())
         self._emit(group, members, schema, data, topics, failed, outputs)
         failures.update({group.indexes[i]: failure for i, failure in failed.items()})
-        ledger += _ledger(members, split.columns, failed, encrypted.usage, str(schema.output_id))
+        ledger += ledger_rows(members, split.columns, failed, encrypted.usage, str(schema.output_id))
         self._measure(members, split.columns, encrypted)
 
     def _schema(self, ref: SchemaRef) -> _Schema:
@@ -204,8 +203,8 @@ class BatchProcessor:
                 failed[i] = Failure(record, verdict, "decode")
             if verdict is not None:
                 outcome = "forwarded" if isinstance(verdict, Forward) else "refused"
-                labels = {"route": self._route, "topic": record.position.topic, "outcome": outcome}
-                self._metrics.inc("worker_residency_records_total", **labels)
+                topic = record.position.topic
+                self._metrics.inc("worker_residency_records_total", route=self._route, topic=topic, outcome=outcome)
         return topics
 
     def _encrypt(self, columns: Sequence[ValueColumn], failed: dict[int, Failure]) -> Encrypted:
@@ -317,41 +316,3 @@ def _sink_record(
         schema_id,
         topic,
     )
-
-
-def _ledger(
-    members: Sequence[SourceRecord],
-    columns: Sequence[ValueColumn],
-    failed: dict[int, Failure],
-    usage: Sequence[KeyUsage],
-    schema_id: str,
-) -> list[LedgerRow]:
-    """
-    Return one row per partition for each keyset and format, each keyset and format under a batch id of its own.
-
-    A batch's keys serve all its partitions together, so they are counted in its first row only; values are exact.
-    """
-    spans: dict[TopicPartition, tuple[int, int]] = {}
-    for record in members:
-        place = TopicPartition(record.position.topic, record.position.partition)
-        first, _ = spans.get(place, (record.position.offset, 0))
-        spans[place] = (first, record.position.offset)
-    rows = []
-    for use in usage:
-        values = Counter(
-            TopicPartition(members[i].position.topic, members[i].position.partition)
-            for column in columns
-            if column.plan.format == use.format
-            for i in column.records
-            if i not in failed
-        )
-        batch, keys = uuid4(), use.keys
-        single = sum(1 for u in usage if u.format == use.format) == 1
-        for place, (first, last) in spans.items():
-            count = values[place] if single else use.values
-            row = (place.topic, place.partition, first, last, schema_id)
-            rows.append(LedgerRow(batch, tuple(sorted(use.request_ids)), use.keyset, use.format, keys, count, *row))
-            keys = 0
-            if not single:
-                break
-    return rows

@@ -1,0 +1,229 @@
+"""A source, a sink and a processor in memory, with the roles of the real ones and faults on request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.errors import TransientError, WorkerError
+from worker.model import Position, SinkRecord, SourceRecord, TopicPartition
+from worker.pipeline.job import Failure, Processed
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
+from worker.source.base import AssignmentListener
+
+
+def numbered(partition: TopicPartition, offsets: range) -> list[SourceRecord]:
+    return [
+        SourceRecord(Position(partition.topic, partition.partition, o), str(o).encode(), f"v{o}".encode(), (), 1, 1000)
+        for o in offsets
+    ]
+
+
+class MemorySource:
+    """Partitions as lists; rebalances are asked for by `give` and `take` and served within `poll`, as Kafka does."""
+
+    def __init__(self, logs: Mapping[TopicPartition, list[SourceRecord]]) -> None:
+        self.logs = dict(logs)
+        self.stored: dict[TopicPartition, int] = {}
+        self.reported: dict[TopicPartition, int] = {}
+        self.polls = 0
+        self.closed = False
+        self.paused: set[TopicPartition] = set()
+        self.owned: dict[TopicPartition, int] = {}
+        self.on_poll: Callable[[], None] | None = None
+        self._listener: AssignmentListener | None = None
+        self._events: list[Callable[[], None]] = []
+
+    def give(self, *partitions: TopicPartition) -> None:
+        self._events.append(lambda: self._give(partitions))
+
+    def take(self, *partitions: TopicPartition, lost: bool = False) -> None:
+        self._events.append(lambda: self._take(partitions, lost))
+
+    def subscribe(self, listener: AssignmentListener) -> None:
+        self._listener = listener
+
+    def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
+        self.polls += 1
+        if self.on_poll is not None:
+            self.on_poll()
+        events, self._events = self._events, []
+        for event in events:
+            event()
+        out: list[SourceRecord] = []
+        for partition in list(self.owned):
+            if partition in self.paused:
+                continue
+            room = max_records - len(out)
+            found = [r for r in self.logs[partition] if r.position.offset >= self.owned[partition]][:room]
+            if found:
+                self.owned[partition] = found[-1].position.offset + 1
+            out += found
+        if not out:
+            threading.Event().wait(min(timeout_s, 0.005))
+        return out
+
+    def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
+        return {p: self.stored.get(p, 0) if stored else 0 for p in partitions}
+
+    def end_positions(self, partitions: Collection[TopicPartition], until_ms: int | None) -> dict[TopicPartition, int]:
+        return {p: len(self.logs[p]) for p in partitions}
+
+    def at_end(self, partition: TopicPartition, end: int) -> bool:
+        return self.owned.get(partition, 0) >= end
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> set[TopicPartition]:
+        self.owned.update({p: o for p, o in positions.items() if p in self.owned})
+        return set(positions) & set(self.owned)
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        self.paused -= set(partitions)
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        self.stored.update(offsets)
+        return True
+
+    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.reported.update(offsets)
+
+    def group_metadata(self) -> object:
+        return "generation"
+
+    def verify(self) -> None:
+        return
+
+    def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return {p: len(self.logs[p]) - o for p, o in positions.items()}
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._take(tuple(self.owned), False)
+
+    def _give(self, partitions: Sequence[TopicPartition]) -> None:
+        assert self._listener is not None
+        self.owned.update(dict.fromkeys(partitions, 0))
+        self.paused |= set(partitions)
+        self._listener.assigned(partitions)
+
+    def _take(self, partitions: Sequence[TopicPartition], lost: bool) -> None:
+        assert self._listener is not None
+        self._listener.revoked(partitions, lost=lost)
+        for partition in partitions:
+            self.owned.pop(partition, None)
+
+
+@dataclass
+class MemorySink:
+    """
+    Keeps what was committed; with `owns_positions` the positions too.
+
+    `faults` maps a method to errors, raised one a call; `gates` maps a method to an event that it waits for.
+    """
+
+    owns_positions: bool = False
+    committed: list[SinkRecord] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    stored: dict[TopicPartition, int] = field(default_factory=dict)
+    ledger: list[LedgerRow] = field(default_factory=list)
+    faults: dict[str, list[WorkerError]] = field(default_factory=dict)
+    gates: dict[str, threading.Event] = field(default_factory=dict)
+    reached: dict[str, threading.Event] = field(default_factory=dict)
+    refuses: set[Position] = field(default_factory=set)
+    refusal: Callable[[list[Position]], WorkerError] | None = None
+    aborts: int = 0
+    closed: bool = False
+    calls: list[str] = field(default_factory=list)
+    _records: list[SinkRecord] = field(default_factory=list)
+    _letters: list[DeadLetter] = field(default_factory=list)
+
+    def check(self) -> None:
+        return
+
+    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        self._enter("positions")
+        return {p: self.stored.get(p, start) for p, start in partitions.items()}
+
+    def begin(self) -> None:
+        self._enter("begin")
+        self._records, self._letters = [], []
+
+    def write(self, records: Sequence[SinkRecord]) -> None:
+        self._enter("write")
+        bad = [r.position for r in records if r.position in self.refuses]
+        if bad and self.refusal is not None:
+            raise self.refusal(bad)
+        self._records += records
+
+    def write_dead(self, letters: Sequence[DeadLetter]) -> None:
+        self._letters += letters
+
+    def flush(self) -> None:
+        self._enter("flush")
+
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, OffsetRange],
+        ledger: Sequence[LedgerRow],
+        group_metadata: object | None,
+    ) -> None:
+        self._enter("commit")
+        self.committed += self._records
+        self.dead += self._letters
+        self.ledger += ledger
+        self.stored.update({p: span.next for p, span in offsets.items()})
+        self._enter("committed")
+
+    def abort(self) -> None:
+        self.aborts += 1
+        self._records, self._letters = [], []
+
+    def close(self) -> None:
+        self.closed = True
+
+    def offsets(self) -> list[int]:
+        return [r.position.offset for r in self.committed]
+
+    def _enter(self, method: str) -> None:
+        self.calls.append(method)
+        if method in self.reached:
+            self.reached[method].set()
+        if method in self.gates:
+            assert self.gates[method].wait(20)
+        if self.faults.get(method):
+            raise self.faults[method].pop(0)
+
+
+class CopyProcessor:
+    """Copies; records in `poison` fail with their error, `faults` are raised one a call."""
+
+    def __init__(self) -> None:
+        self.faults: list[TransientError | WorkerError] = []
+        self.poison: dict[Position, Failure] = {}
+        self.calls = 0
+
+    def process(self, records: Sequence[SourceRecord]) -> Processed:
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        bad = [self.poison[r.position] for r in records if r.position in self.poison]
+        good = [
+            SinkRecord(r.position, r.key, r.value, r.headers, r.timestamp_type, r.timestamp_ms)
+            for r in records
+            if r.position not in self.poison
+        ]
+        return Processed(good, bad, [])
+
+
+class PlainLetters:
+    """Letters without a seal, for tests of the loop alone."""
+
+    def seal(self, failures: Sequence[Failure]) -> list[DeadLetter]:
+        return [
+            DeadLetter(f"{f.record.position.topic}.dead", str(f.record.position.offset).encode(), f.error.code.encode())
+            for f in failures
+        ]
