@@ -61,18 +61,18 @@ def unique(key: IndexKey, typed: bytes, *, lower: bool = False) -> str:
 
 def match(key: IndexKey, text: str, options: MatchOptions | None = None) -> list[int]:
     """
-    Return the match term `bf` of a text: the filter's set bits, in the order in which its tokens set them.
+    Return the match term `bf` of a text: the numbers of the filter's set bits, ascending.
 
     Source:
         tests/vectors/zerokms.json, `index_terms`
     """
     chosen = MatchOptions() if options is None else options
-    bits: dict[int, None] = {}
+    bits: set[int] = set()
     for token in _tokens(text, chosen):
         digest = hmac.digest(key.secret, token.encode(), "sha256")
         for i in range(chosen.k):
-            bits[int.from_bytes(digest[2 * i : 2 * i + 2], "little") % chosen.m] = None
-    return list(bits)
+            bits.add(int.from_bytes(digest[2 * i : 2 * i + 2], "little") % chosen.m)
+    return sorted(bits)
 
 
 def match_query(key: IndexKey, text: str, options: MatchOptions | None = None) -> list[int]:
