@@ -1,127 +1,149 @@
-"""A throw-away authority of one region: root secrets, workspace, keyset, two clients, their access keys, one file."""
+"""A throw-away authority on loopback, with a workspace, two clients and their access keys ready."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
-import socket
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
-import orjson
-import uvicorn
-
-from worker.authority.api import application
-from worker.authority.audit import Audit
-from worker.authority.enrol import first_client, further_client
-from worker.authority.seal import Sealer, root_from_file
-from worker.authority.service import Authority
-from worker.authority.store import Store
-from worker.region import Region
+from worker.authority.enrol import accept, propose
+from worker.authority.management import make_access_key, new_workspace
+from worker.authority.remote import Remote
+from worker.authority.seal import root_from_file
+from worker.authority.server import Authority, bind, server
+from worker.region import Region, WorkspaceCrn
+from worker.zerokms.derive import ClientKey
 
 
 class DevAuthority:
     """
-    A running authority on loopback, on a thread of this process.
+    Runs an authority on a thread until stopped; the same directory gives the same keys again.
 
-    A directory that has one already is opened again: same workspace, keys and clients.
+    The client keys are made on this side and kept in `credentials.env`, never in the authority's store.
 
     Args:
-        region: what it serves.
-        directory: where its database, root key, audit and variables lie.
-        port: 0 takes a free one.
+        region: a region's name.
+        data_dir: holds the store, its root key, the audit trail and the clients' credentials.
+        port: on 127.0.0.1; 0 takes a free one.
     """
 
-    def __init__(self, region: str, directory: Path, port: int = 0) -> None:
-        Region(region)
+    def __init__(self, region: str, data_dir: Path | str, port: int = 0) -> None:
+        directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        root = root_from_file(directory / "root.key", create=True)
-        self._store = Store.in_file(directory / "authority.db")
-        self._audit = Audit(
-            directory / "audit.jsonl", region=region, key=hashlib.blake2b(root, person=b"audit").digest()
-        )
-        self.authority = Authority(self._store, Sealer(root), self._audit, region=region)
-        self._socket = socket.create_server(("127.0.0.1", port))
+        self._directory = directory
+        self._stopped = False
+        self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self.env = self._variables()
-        config = uvicorn.Config(
-            application(self.authority), log_config=None, access_log=False, timeout_graceful_shutdown=3
-        )
-        self._server = uvicorn.Server(config)
+        root = root_from_file(directory / "root.key", create=True)
+        self.authority = Authority(Region(region), directory, root, self.url)
+        self._server = server(self.authority.app)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
+        self._thread.start()
+        self.env = self._credentials(region, directory / "credentials.env")
+        self.env |= {"CS_CTS_HOST": self.url, "CS_ZEROKMS_HOST": self.url}
+        self.admin = Remote(self.url, self.env["CS_ADMIN_ACCESS_KEY"])
+
+    def stop(self) -> None:
+        """Stop serving; the directory stays. Safe to call twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._server.should_exit = True
+        self._thread.join(15)
+        self._socket.close()
+        self.authority.close()
+
+    def delete_client(self, client_id: str) -> None:
+        """Delete a client; those enrolled through it stay."""
+        self.admin("delete-client", {"client_id": client_id, "cascade": False})
+
+    def disable_keyset(self, name: str) -> None:
+        """Disable a keyset."""
+        self.admin("disable-keyset", {"keyset_id": {"Name": name}})
+
+    def enable_keyset(self, name: str) -> None:
+        """Enable a keyset."""
+        self.admin("enable-keyset", {"keyset_id": {"Name": name}})
+
+    def create_keyset(self, name: str) -> dict[str, Any]:
+        """Make a keyset and return it as the wire has it."""
+        made: dict[str, Any] = self.admin("create-keyset", {"name": name, "description": name})
+        return made
+
+    def grant(self, client_id: str, name: str) -> None:
+        """Give a client a keyset."""
+        self.admin("grant-keyset", {"client_id": client_id, "keyset_id": {"Name": name}})
+
+    def revoke(self, client_id: str, name: str) -> None:
+        """Take a keyset from a client."""
+        self.admin("revoke-keyset", {"client_id": client_id, "keyset_id": {"Name": name}})
+
+    def start(self) -> Self:
+        """It serves since it was made; kept so that it reads like every other server."""
+        return self
 
     @property
     def audit_path(self) -> Path:
         """Where the audit's JSON lines are."""
-        return self.directory / "audit.jsonl"
-
-    def start(self) -> Self:
-        """Serve; returns when requests are taken."""
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError("the authority's server did not start")
-            time.sleep(0.005)
-        return self
-
-    def stop(self) -> None:
-        """Stop serving and close the store; safe to call twice."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(10)
-        self._socket.close()
-        self._store.close()
-        self._audit.close()
+        return self._directory / "audit.jsonl"
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
 
-    def delete_client(self, client: str) -> None:
-        """Delete a client by its id."""
-        self.authority.delete_client(UUID(client))
-
-    def _variables(self) -> dict[str, str]:
-        path = self.directory / "clients.json"
-        if not path.exists():
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(orjson.dumps(self._enrol()))
-        authority = self.authority
-        return {
-            "CS_CTS_HOST": self.url,
-            "CS_ZEROKMS_HOST": self.url,
-            "CS_WORKSPACE_CRN": f"crn:{authority.region}.aws:{authority.workspace}",
-            **orjson.loads(path.read_bytes()),
+    def _credentials(self, region: str, path: Path) -> dict[str, str]:
+        if path.exists():
+            return read_env(path)
+        store = self.authority.store
+        workspace = new_workspace(store, "dev")
+        env = {
+            "CS_WORKSPACE_CRN": str(WorkspaceCrn(Region(region), workspace)),
+            "CS_ADMIN_ACCESS_KEY": make_access_key(store, workspace, "admin", "admin"),
+            "CS_CLIENT_ACCESS_KEY": make_access_key(store, workspace, "first", "member"),
+            "CS_CLIENT_ACCESS_KEY_2": make_access_key(store, workspace, "second", "member"),
         }
+        call = Remote(self.url, env["CS_ADMIN_ACCESS_KEY"])
+        first = self._enrol(call, region, "first", None)
+        second = self._enrol(call, region, "second", first)
+        env |= {"CS_CLIENT_ID": str(first[0]), "CS_CLIENT_KEY": first[1].to_hex()}
+        env |= {"CS_CLIENT_ID_2": str(second[0]), "CS_CLIENT_KEY_2": second[1].to_hex()}
+        write_env(path, env)
+        return env
 
-    def _enrol(self) -> dict[str, str]:
-        authority = self.authority
-        key, proposal = first_client()
-        first = authority.enrol("dev-1", p2=proposal.p2, relation=None, via=None, created_by="dev")
-        key_2, proposal_2 = further_client(key)
-        second = authority.enrol("dev-2", p2=proposal_2.p2, relation=proposal_2.relation, via=first, created_by="dev")
-        return {
-            "CS_CLIENT_ACCESS_KEY": authority.create_access_key("dev-1", "member"),
-            "CS_CLIENT_ID": str(first),
-            "CS_CLIENT_KEY": key.to_hex(),
-            "CS_CLIENT_ACCESS_KEY_2": authority.create_access_key("dev-2", "member"),
-            "CS_CLIENT_ID_2": str(second),
-            "CS_CLIENT_KEY_2": key_2.to_hex(),
-            "CS_ADMIN_ACCESS_KEY": authority.create_access_key("dev-admin", "admin"),
-        }
+    def _enrol(
+        self, call: Remote, region: str, name: str, via: tuple[UUID, ClientKey] | None
+    ) -> tuple[UUID, ClientKey]:
+        proposal = propose(call, name=name, region=region, via=via)
+        call("approve-client", {"client_id": str(proposal.client_id)})
+        return proposal.client_id, accept(call, proposal)
 
 
 def as_shell(env: dict[str, str]) -> str:
     """Write variables as shell assignments, one a line."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+
+
+def write_env(path: Path, env: dict[str, str]) -> None:
+    """Write variables as shell assignments, readable by the owner alone; the file appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(as_shell(env))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """Read what `write_env` wrote."""
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if line)
+    return {name.removeprefix("export "): shlex.split(value)[0] for name, _, value in pairs}

@@ -1,38 +1,91 @@
 """
-The client's side of enrolment: a client key is made here and never sent.
+The client's side of an enrolment: where client keys are made; nothing here runs in the authority.
 
-"A then C" = D: the authority's share A and the client key C are drawn independently, so D exists nowhere. A further
-client relates to an existing one by a random r: `A' = A then r` at the authority, `C' = r^-1 then C` here.
+With A the authority's share and C the client key, "A then C" is the domain key, which no side computes. For a new
+client with relation r the authority takes `A then r`, the client `r^-1 then C`; both give the same data keys.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
-from worker.zerokms.derive import ClientKey, Permutation, invert, random_permutation, then
+import numpy as np
+
+from worker.zerokms.derive import ClientKey, check_material, derive, invert, random_permutation, then
+
+Call = Callable[[str, dict[str, Any]], Any]
+"""Sends a body to an endpoint with a service token and returns the answer; raises where it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What the enrolling side sends: `p2` and, for a further client, the relation to the existing one."""
+    """What the enrolling side hands to the new client over a channel of their own; a secret."""
 
-    p2: Permutation
-    relation: tuple[Permutation, Permutation] | None = None
-
-
-def first_client() -> tuple[ClientKey, Proposal]:
-    """Make a workspace's first client key; its `p2_to` becomes the workspace's and is told to no authority."""
-    key = ClientKey(random_permutation(16), random_permutation(16), random_permutation(16), random_permutation(33))
-    return key, Proposal(key.p2_from)
+    client_id: UUID
+    secret: str = field(repr=False)
+    key: ClientKey | None = field(repr=False)
 
 
-def further_client(existing: ClientKey) -> tuple[ClientKey, Proposal]:
-    """Make the key of a further client from an existing client's key."""
-    relation = random_permutation(16), random_permutation(33)
-    key = ClientKey(
-        then(invert(relation[0]), existing.p1),
-        random_permutation(16),
-        existing.p2_to,
-        then(invert(relation[1]), existing.p3),
+def propose(
+    call: Call, *, name: str, region: str, via: tuple[UUID, ClientKey] | None = None, description: str = ""
+) -> Proposal:
+    """Begin an enrolment, through an existing client and its key where the workspace has one."""
+    body: dict[str, Any] = {"name": name, "region": region, "description": description}
+    key = None
+    if via is not None:
+        relation, key = _related(via[1])
+        body |= {"via": str(via[0]), "relation": relation, "canary": _canary(call, via[0], via[1])}
+    answer = call("propose-client", body)
+    return Proposal(UUID(answer["id"]), answer["enrolment_secret"], key)
+
+
+def accept(call: Call, proposal: Proposal) -> ClientKey:
+    """Finish an approved enrolment as the new client; returns the client key, which exists nowhere else."""
+    old = proposal.key if proposal.key is not None else _first()
+    relation, masked = _related(old)
+    key = ClientKey(masked.p1, random_permutation(16), masked.p2_to, masked.p3)
+    step = {"client_id": str(proposal.client_id), "enrolment_secret": proposal.secret}
+    answer = call("mask-client", {**step, "relation": relation, "p2": key.p2_from.tolist()})
+    proof = ""
+    if answer["canary"] is not None:
+        iv = base64.b64decode(answer["canary"]["iv"])
+        sealed = base64.b64decode(answer["canary"]["key_material"])
+        check_material(key, iv, sealed)
+        proof = _proof(bytes(derive(key, iv, sealed)))
+    call("activate-client", {**step, "proof": proof})
+    return key
+
+
+def _first() -> ClientKey:
+    return ClientKey(
+        random_permutation(16), np.arange(16, dtype=np.uint8), random_permutation(16), random_permutation(33)
     )
-    return key, Proposal(key.p2_from, relation)
+
+
+def _related(key: ClientKey) -> tuple[dict[str, list[int]], ClientKey]:
+    p1, p3 = random_permutation(16), random_permutation(33)
+    made = ClientKey(then(invert(p1), key.p1), key.p2_from, key.p2_to, then(invert(p3), key.p3))
+    return {"p1": p1.tolist(), "p3": p3.tolist()}, made
+
+
+def _canary(call: Call, client: UUID, key: ClientKey) -> dict[str, str]:
+    iv, descriptor = os.urandom(16), "canary/enrolment"
+    text = base64.b64encode(iv).decode()
+    item = {"iv": text, "descriptor": descriptor, "context": []}
+    made = call("generate-data-key", {"client_id": str(client), "keys": [item]})["keys"][0]
+    sealed = base64.b64decode(made["key_material"])
+    check_material(key, iv, sealed)
+    commitment = hashlib.sha256(_proof(bytes(derive(key, iv, sealed))).encode()).hexdigest()
+    tag = base64.b64decode(made["tag"]).hex()
+    return {"iv": text, "tag": tag, "descriptor": descriptor, "commitment": commitment}
+
+
+def _proof(data_key: bytes) -> str:
+    return hmac.digest(data_key, b"enrolment canary", "sha256").hex()

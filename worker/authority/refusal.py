@@ -1,20 +1,20 @@
-"""A refusal that goes to the caller: a status and a reason, free of secrets."""
+"""A refusal: what the caller did or may not do, as an HTTP status and a reason."""
 
 from __future__ import annotations
 
-from worker.errors import WorkerError
 
-
-class Refusal(WorkerError):
+class Refusal(Exception):
     """
-    The request is answered with a 4xx.
+    An answer that is not 2xx; no secret and no value of the request stands in the reason.
 
     Args:
-        status: 400 malformed, 401 unauthorised, 403 not permitted, 404 no grant or unknown, 409 conflict,
-            413 too large.
-        reason: goes into the body.
+        status: 400 to 503.
+        reason: for the caller to read.
+        code: the account code of a 402.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, code: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.reason = reason
+        self.code = code

@@ -1,126 +1,117 @@
-"""
-The authority's state in one SQL database: SQLite by default, nothing in it that PostgreSQL lacks.
-
-Secrets are sealed before they come here (`seal.py`). Per data key nothing is stored.
-"""
+"""The authority's store: one SQLite file (or any SQLAlchemy URL), one process, read from memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import fcntl
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import sqlalchemy as sa
-from sqlalchemy import Column, ForeignKey, MetaData, Table, event
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
 
-METADATA = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s",
-    }
-)
+from worker.authority import schema
+from worker.authority.seal import Sealer
+from worker.errors import ConfigError, RegionViolation
+from worker.region import Region
 
-authority = Table(
-    "authority",
-    METADATA,
-    Column("one", sa.Boolean, primary_key=True),
-    Column("region", sa.String(32), nullable=False),
-    Column("workspace", sa.String(16), nullable=False),
-    Column("token_key", sa.LargeBinary, nullable=False, comment="sealed RSA private key, PKCS#8 DER"),
-)
-keysets = Table(
-    "keysets",
-    METADATA,
-    Column("id", sa.Uuid, primary_key=True),
-    Column("name", sa.String(64), nullable=False, unique=True),
-    Column("description", sa.String(256), nullable=False),
-    Column("is_disabled", sa.Boolean, nullable=False, default=False),
-    Column("is_default", sa.Boolean, nullable=False, default=False),
-    Column("k_msg", sa.LargeBinary, nullable=False, comment="sealed; deleting it shreds the keyset"),
-    Column("k_tag", sa.LargeBinary, nullable=False, comment="sealed"),
-    Column("base", sa.LargeBinary, nullable=False, comment="sealed; every client's share = base then its relation"),
-)
-clients = Table(
-    "clients",
-    METADATA,
-    Column("id", sa.Uuid, primary_key=True),
-    Column("name", sa.String(64), nullable=False, unique=True),
-    Column("description", sa.String(256), nullable=False, default=""),
-    Column("default_keyset", sa.Uuid, ForeignKey("keysets.id"), nullable=False),
-    Column("region", sa.String(32), nullable=False),
-    Column("via", sa.Uuid, nullable=True, comment="the client that enrolled it; null for the first"),
-    Column("relation", sa.LargeBinary, nullable=False, comment="sealed; relation to the first client, and its p2"),
-    Column("created_by", sa.String(128), nullable=False),
-)
-grants = Table(
-    "grants",
-    METADATA,
-    Column("client", sa.Uuid, ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True),
-    Column("keyset", sa.Uuid, ForeignKey("keysets.id", ondelete="CASCADE"), primary_key=True),
-)
-access_keys = Table(
-    "access_keys",
-    METADATA,
-    Column("key_id", sa.String(32), primary_key=True),
-    Column("name", sa.String(64), nullable=False, unique=True),
-    Column("digest", sa.LargeBinary, nullable=False, comment="SHA-256 of a secret of 256 random bits"),
-    Column("role", sa.String(16), nullable=False),
-    Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
-)
-bindings = Table(
-    "bindings",
-    METADATA,
-    Column("key_id", sa.String(32), ForeignKey("access_keys.key_id", ondelete="CASCADE"), primary_key=True),
-    Column("client", sa.Uuid, primary_key=True),
-)
+Row = dict[str, Any]
+
+
+class State:
+    """Everything the store holds, as of the last committed write; rows are never changed in place."""
+
+    def __init__(self, connection: Connection) -> None:
+        def rows(table: Table) -> list[Row]:
+            return [dict(row._mapping) for row in connection.execute(select(table))]
+
+        self.workspaces = {r["id"]: r for r in rows(schema.workspaces)}
+        self.signing_keys = sorted(rows(schema.signing_keys), key=lambda r: r["created_at"])
+        self.access_keys = {r["id"]: r for r in rows(schema.access_keys)}
+        self.providers = rows(schema.oidc_providers)
+        self.memberships = rows(schema.memberships)
+        self.blocked = {(r["workspace"], r["subject"]) for r in rows(schema.blocked_subjects)}
+        self.keysets = {r["id"]: r for r in rows(schema.keysets)}
+        self.clients = {r["id"]: r for r in rows(schema.clients)}
+        self.grants = {(r["client"], r["keyset"]): r["share"] for r in rows(schema.grants)}
+        self.opened: dict[tuple[str, str], object] = {}
 
 
 class Store:
     """
-    The database behind one authority; thread-safe.
+    Opens, migrates and pins the store.
 
-    Args:
-        url: an SQLAlchemy URL, as `sqlite:////var/lib/authority/authority.db`.
+    A write is durable when `write` returns; the next request sees it. A second process on the same file is refused.
+
+    Raises:
+        RegionViolation: the store is another region's.
+        ConfigError: the root key is not the store's, or another process has the store.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _durable)
-        METADATA.create_all(self.engine)
+    def __init__(self, path: Path, region: Region, sealer: Sealer) -> None:
+        self.region = region
+        self.sealer = sealer
+        self._lock = threading.Lock()
+        self._owner = _own(path)
+        self._engine = _engine(path)
+        self._migrate()
+        self._pin()
+        self.state = self._read()
 
-    @classmethod
-    def in_file(cls, path: Path) -> Store:
-        """Open or make one SQLite file, readable by its owner alone."""
-        path.touch(mode=0o600)
-        return cls(f"sqlite:///{path}")
-
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """Begin a transaction; it is durable when the block ends."""
-        with self.engine.begin() as connection:
-            yield connection
-
-    def rows(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
-        """Return all rows of a query."""
-        with self.engine.connect() as connection:
-            return list(connection.execute(query))
-
-    def one(self, query: sa.Select[Any]) -> sa.Row[Any] | None:
-        """Return the first row or None."""
-        with self.engine.connect() as connection:
-            return connection.execute(query).first()
+    def write(self, change: Callable[[Connection], object]) -> None:
+        """Run `change` in one transaction and let every later request see it."""
+        with self._lock:
+            with self._engine.begin() as connection:
+                change(connection)
+            self.state = self._read()
 
     def close(self) -> None:
-        """Close every connection."""
-        self.engine.dispose()
+        """Close the file and let another process have it."""
+        self._engine.dispose()
+        self._owner.close()
+
+    def _read(self) -> State:
+        with self._engine.connect() as connection:
+            return State(connection)
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _pin(self) -> None:
+        with self._engine.begin() as connection:
+            found = {r.name: r.value for r in connection.execute(select(schema.meta))}
+            if not found:
+                check = self.sealer.seal(b"root", what="meta/root").hex()
+                values = [{"name": "region", "value": str(self.region)}, {"name": "root", "value": check}]
+                connection.execute(insert(schema.meta), values)
+                return
+        if found["region"] != str(self.region):
+            raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
+        self.sealer.open(bytes.fromhex(found["root"]), what="meta/root")
 
 
-def _durable(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _own(path: Path) -> TextIO:
+    owner = path.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        owner.close()
+        raise ConfigError(f"another process has the authority's store {path}") from exc
+    return owner
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine

@@ -1,119 +1,139 @@
-"""
-Service tokens: RS256 JWTs with a key id, and the JWKS that verifies them.
-
-Source: protocol 3.2.
-"""
+"""Service tokens: RS256, issued for an access key or an OIDC token, verified on every request."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
-from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cachetools import LRUCache
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
+from joserfc.jwk import KeySet, RSAKey
+from sqlalchemy import insert
 
+from worker.authority import oidc, schema
+from worker.authority.access import ROLES, Caller, hash_secret
 from worker.authority.refusal import Refusal
+from worker.authority.store import Row, Store
 
 LIFETIME_S = 900
 _LEEWAY_S = 60
 
-_ALL = {
-    "dataset": ("create", "list", "disable", "enable", "grant", "modify", "revoke"),
-    "client": ("create", "list", "delete"),
-    "data_key": ("generate", "retrieve"),
-    "access_key": ("create", "list", "delete", "update"),
-    "actor": ("create", "list", "delete"),
-}
-_DATASET = tuple(f"dataset:{verb}" for verb in _ALL["dataset"])
-ROLES: dict[str, tuple[str, ...]] = {
-    "admin": tuple(f"{noun}:{verb}" for noun, verbs in _ALL.items() for verb in verbs),
-    "control": (*_DATASET, "client:list"),
-    "member": ("dataset:list", "client:create", "data_key:generate", "data_key:retrieve"),
-    "writer": ("dataset:list", "data_key:generate"),
-}
-"""Permissions by role; `writer` may besides retrieve the canary, which the data-key service decides."""
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who a verified token says is calling."""
-
-    subject: str
-    scopes: frozenset[str]
-    roles: frozenset[str]
-    claims: dict[str, Any]
-
-    def require(self, scope: str) -> None:
-        """Raise `Refusal` without the permission."""
-        if scope not in self.scopes:
-            raise Refusal(403, f"Not permitted: {scope}")
-
-
-def new_key() -> bytes:
-    """Make a signing key, PKCS#8 DER."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-class TokenIssuer:
+class Tokens:
     """
-    Issues and verifies the tokens of one workspace in one region.
+    Issues and verifies the tokens of one authority.
 
     Args:
-        key: the signing key, PKCS#8 DER.
-        workspace: its id. region: the authority's own.
+        store: signing keys, access keys, providers.
+        base_url: of this authority, with a slash at its end; the issuer and the ZeroKMS host of every token.
     """
 
-    def __init__(self, key: bytes, *, workspace: str, region: str) -> None:
-        pem = serialization.load_der_private_key(key, None).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    def __init__(self, store: Store, base_url: str) -> None:
+        self._store = store
+        self.base_url = base_url
+        if not store.state.signing_keys:
+            self._make_key()
+        self._keys = KeySet(
+            [
+                RSAKey.import_key(store.sealer.open(r["sealed"], what=f"signing/{r['kid']}"), {"kid": r["kid"]})
+                for r in store.state.signing_keys
+            ]
         )
-        self._key = RSAKey.import_key(pem)
-        self._key.ensure_kid()
-        self._workspace, self._region = workspace, region
+        self._verified: LRUCache[bytes, dict[str, Any]] = LRUCache(4096)
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys."""
-        public = self._key.as_dict(private=False)
-        return {"keys": [{**public, "use": "sig", "alg": "RS256"}]}
+        keys = [{**k.as_dict(private=False), "use": "sig", "alg": "RS256"} for k in self._keys.keys]
+        return {"keys": keys}
 
-    def issue(self, *, subject: str, role: str, base: str, audience: str | None = None) -> tuple[str, int]:
-        """Return a token and its absolute expiry in seconds; `base` is this authority's own URL."""
-        now = int(time.time())
-        claims = {
-            "workspace": self._workspace,
-            "iss": base,
-            "sub": subject,
-            "aud": audience or base,
-            "iat": now,
-            "exp": now + LIFETIME_S,
-            "scope": list(ROLES[role]),
-            "role_set": [role],
-            "services": {"zerokms": base},
-            "org_id": f"org-{self._workspace}",
-            "region": self._region,
-        }
-        token = jwt.encode({"alg": "RS256", "kid": self._key.kid, "typ": "JWT"}, claims, self._key)
-        return token, now + LIFETIME_S
+    def for_access_key(self, key: str) -> dict[str, Any]:
+        """Exchange an access key; raises a 401 for an unknown one."""
+        key_id, _, secret = key.removeprefix("CSAK").partition(".")
+        row = self._store.state.access_keys.get(key_id)
+        known = row["secret_hash"] if row else bytes(32)
+        if not hmac.compare_digest(known, hash_secret(secret)) or row is None or not key.startswith("CSAK"):
+            raise Refusal(401, "access key is not valid")
+        return self._issue(row["workspace"], f"CS|CSAK{key_id}", row["role"], row["scopes"], f"CSAK|{key_id}")
+
+    def for_oidc(self, workspace: str, token: str) -> dict[str, Any]:
+        """Exchange an identity provider's token; raises a 401 where any check fails."""
+        provider = next((p for p in self._store.state.providers if p["workspace"] == workspace), None)
+        if provider is None:
+            raise Refusal(401, "the workspace trusts no identity provider")
+        subject = f"CS|{oidc.subject_of(token, provider)}"
+        role = _role_of(self._store.state.memberships, workspace, subject)
+        return self._issue(workspace, subject, role, list(ROLES[role]), f"OIDC|{provider['id']}")
 
     def verify(self, text: str) -> Caller:
-        """Return who is calling; raises `Refusal` for anything but our own valid token."""
+        """Return who a token speaks for; raises a 401 where it is forged, expired, another's or revoked."""
+        digest = hashlib.sha256(text.encode()).digest()
+        claims = self._verified.get(digest)
+        if claims is None:
+            claims = self._decode(text)
+            self._verified[digest] = claims
+        now = time.time()
+        if not claims["iat"] - _LEEWAY_S <= now < claims["exp"] + _LEEWAY_S:
+            raise Refusal(401, "token has expired")
+        return self._caller(claims)
+
+    def _caller(self, claims: dict[str, Any]) -> Caller:
+        state, workspace, subject = self._store.state, claims["workspace"], claims["sub"]
+        azp = claims["azp"]
+        key_id = azp.removeprefix("CSAK|") if azp.startswith("CSAK|") else None
+        row = state.access_keys.get(key_id) if key_id else None
+        if key_id and (row is None or row["workspace"] != workspace):
+            raise Refusal(401, "the access key of this token has been deleted")
+        if not key_id and not any(f"OIDC|{p['id']}" == azp for p in state.providers):
+            raise Refusal(401, "the identity provider of this token has been removed")
+        if workspace not in state.workspaces or (workspace, subject) in state.blocked:
+            raise Refusal(401, "the subject of this token is blocked")
+        readable = {k: v for k, v in claims.items() if k in ("sub", "azp", "org_id", "workspace")}
+        scopes, roles = frozenset(claims["scope"]), frozenset(claims["role_set"])
+        return Caller(workspace, subject, scopes, roles, key_id, readable)
+
+    def _decode(self, text: str) -> dict[str, Any]:
         try:
-            token = jwt.decode(text, self._key, algorithms=["RS256"])
-            jwt.JWTClaimsRegistry(
-                leeway=_LEEWAY_S, exp={"essential": True}, sub={"essential": True}, org_id={"essential": True}
-            ).validate(token.claims)
-        except (JoseError, ValueError) as exc:
-            raise Refusal(401, "the token is not valid") from exc
+            token = jwt.decode(text, self._keys, algorithms=["RS256"])
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise Refusal(401, "token is not valid") from None
         claims = token.claims
-        if claims.get("workspace") != self._workspace or claims.get("region") != self._region:
-            raise Refusal(401, "the token is of another workspace or region")
-        scope = claims.get("scope")
-        scopes = scope if isinstance(scope, list) else [scope]
-        return Caller(str(claims["sub"]), frozenset(map(str, scopes)), frozenset(claims.get("role_set", ())), claims)
+        if claims.get("region") != str(self._store.region):
+            raise Refusal(401, f"token is not of {self._store.region}")
+        return claims
+
+    def _issue(self, workspace: str, subject: str, role: str, scopes: list[str], azp: str) -> dict[str, Any]:
+        if (workspace, subject) in self._store.state.blocked:
+            raise Refusal(401, "the subject is blocked")
+        now = int(time.time())
+        claims = {
+            "iss": self.base_url,
+            "sub": subject,
+            "aud": self.base_url,
+            "iat": now,
+            "exp": now + LIFETIME_S,
+            "workspace": workspace,
+            "org_id": workspace,
+            "azp": azp,
+            "scope": scopes,
+            "role_set": [role],
+            "region": str(self._store.region),
+            "services": {"zerokms": self.base_url},
+        }
+        key = self._keys.keys[-1]
+        text = jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])
+        return {"accessToken": text, "expiry": claims["exp"]}
+
+    def _make_key(self) -> None:
+        key = RSAKey.generate_key(2048, auto_kid=True)
+        kid = str(key.kid)
+        sealed = self._store.sealer.seal(key.as_pem(private=True), what=f"signing/{kid}")
+        values = {"kid": kid, "sealed": sealed, "created_at": time.time()}
+        self._store.write(lambda c: c.execute(insert(schema.signing_keys), values))
+
+
+def _role_of(memberships: list[Row], workspace: str, subject: str) -> str:
+    found = [m["role"] for m in memberships if m["workspace"] == workspace and m["subject"] == subject]
+    return found[0] if found else "member"

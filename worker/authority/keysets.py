@@ -1,0 +1,119 @@
+"""Keysets and grants: made, listed, changed, granted, revoked."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import delete, insert, update
+
+from worker.authority import schema, wire
+from worker.authority.access import Caller
+from worker.authority.datakeys import find_keyset, public_keyset
+from worker.authority.refusal import Refusal
+from worker.authority.relation import relation_of, share_of
+from worker.authority.store import Store
+from worker.zerokms.derive import KeySet
+
+
+def new_keyset(
+    store: Store, workspace: str, name: str, description: str, *, is_default: bool = False
+) -> dict[str, Any]:
+    """Return a row of a new keyset with secrets and a share of its own; nobody holds the other half's product."""
+    keyset = str(uuid4())
+    seal = store.sealer.seal
+    return {
+        "id": keyset,
+        "workspace": workspace,
+        "name": name,
+        "description": description,
+        "is_disabled": False,
+        "is_default": is_default,
+        "secrets": seal(os.urandom(64), what=f"keyset/{keyset}"),
+        "root_share": seal(KeySet.random().to_cbor(), what=f"root/{keyset}"),
+    }
+
+
+class Keysets:
+    """The administration of keysets; the caller's scope is checked here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def create(self, caller: Caller, body: wire.CreateKeyset) -> dict[str, Any]:
+        """Make a keyset; raises a 409 for a name that is taken."""
+        caller.require("dataset:create")
+        if body.client is not None:
+            caller.require("client:create")
+            raise Refusal(403, "client keys are made by their clients here; enrol one (worker client create)")
+        self._check_name(caller, body.name)
+        row = new_keyset(self._store, caller.workspace, body.name, body.description)
+        self._store.write(lambda c: c.execute(insert(schema.keysets), row))
+        return public_keyset(row)
+
+    def list(self, caller: Caller, body: wire.ListKeysets) -> list[dict[str, Any]]:
+        """List the workspace's keysets."""
+        caller.require("dataset:list")
+        return [
+            public_keyset(row)
+            for row in self._store.state.keysets.values()
+            if row["workspace"] == caller.workspace and (body.show_disabled or not row["is_disabled"])
+        ]
+
+    def modify(self, caller: Caller, body: wire.ModifyKeyset) -> dict[str, Any]:
+        """Rename or describe a keyset."""
+        caller.require("dataset:modify")
+        row = find_keyset(self._store, caller.workspace, body.keyset_id)
+        changes = {k: v for k, v in (("name", body.name), ("description", body.description)) if v is not None}
+        if body.name is not None and body.name != row["name"]:
+            self._check_name(caller, body.name)
+        return self._change(row["id"], changes)
+
+    def enable(self, caller: Caller, body: wire.OneKeyset) -> dict[str, Any]:
+        """Let a keyset be used again."""
+        caller.require("dataset:enable")
+        return self._change(find_keyset(self._store, caller.workspace, body.keyset_id)["id"], {"is_disabled": False})
+
+    def disable(self, caller: Caller, body: wire.OneKeyset) -> dict[str, Any]:
+        """Refuse every derivation of a keyset from the next request on."""
+        caller.require("dataset:disable")
+        return self._change(find_keyset(self._store, caller.workspace, body.keyset_id)["id"], {"is_disabled": True})
+
+    def grant(self, caller: Caller, body: wire.ClientKeyset) -> dict[str, Any]:
+        """Give an active client its share of a keyset."""
+        caller.require("dataset:grant")
+        keyset, client = find_keyset(self._store, caller.workspace, body.keyset_id), str(body.client_id)
+        row = self._store.state.clients.get(client)
+        if row is None or row["workspace"] != caller.workspace or row["state"] != "active":
+            raise Refusal(404, "Client not found")
+        if (client, keyset["id"]) in self._store.state.grants:
+            raise Refusal(409, "already granted")
+        share = share_of(self._store, keyset, relation_of(self._store, row))
+        sealed = self._store.sealer.seal(share.to_cbor(), what=f"grant/{client}/{keyset['id']}")
+        values = {"client": client, "keyset": keyset["id"], "share": sealed}
+        self._store.write(lambda c: c.execute(insert(schema.grants), values))
+        return {}
+
+    def revoke(self, caller: Caller, body: wire.ClientKeyset) -> dict[str, Any]:
+        """Drop a client's share of a keyset."""
+        caller.require("dataset:revoke")
+        keyset, client = find_keyset(self._store, caller.workspace, body.keyset_id), str(body.client_id)
+        if (client, keyset["id"]) not in self._store.state.grants:
+            raise Refusal(404, "Keyset not granted to this client")
+        where = (schema.grants.c.client == client) & (schema.grants.c.keyset == keyset["id"])
+        self._store.write(lambda c: c.execute(delete(schema.grants).where(where)))
+        return {}
+
+    def _check_name(self, caller: Caller, name: str) -> None:
+        if name.lower() == "default":
+            raise Refusal(400, "the name default is reserved")
+        for row in self._store.state.keysets.values():
+            if row["workspace"] == caller.workspace and row["name"] == name:
+                raise Refusal(409, "a keyset of this name exists")
+
+    def _change(self, keyset: str, changes: dict[str, Any]) -> dict[str, Any]:
+        if changes:
+            statement = update(schema.keysets).where(schema.keysets.c.id == keyset).values(changes)
+            self._store.write(lambda c: c.execute(statement))
+        return {}

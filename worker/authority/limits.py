@@ -1,0 +1,53 @@
+"""Quotas of keys a minute, per client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from cachetools import LRUCache
+from pydantic import BaseModel, ConfigDict
+
+from worker.authority.refusal import Refusal
+
+
+class LimitOptions(BaseModel):
+    """
+    What one request and one client may ask.
+
+    Args:
+        keys_per_request: the most keys in one request.
+        body_bytes: the longest body.
+        body_s: how long a body may take to arrive.
+        generate_per_minute: keys one client may make in a minute.
+        retrieve_per_minute: keys one client may retrieve in a minute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys_per_request: int = 1000
+    body_bytes: int = 4 * 1024 * 1024
+    body_s: float = 10.0
+    generate_per_minute: int = 60_000_000
+    retrieve_per_minute: int = 60_000_000
+
+
+class Quota:
+    """A token bucket per client that holds one minute's worth; thread-safe."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left: LRUCache[str, tuple[float, float]] = LRUCache(100_000)
+
+    def take(self, client: str, count: int) -> None:
+        """Take `count` keys; raises a 429 where the client has fewer left."""
+        with self._lock:
+            now = self._clock()
+            left, since = self._left.get(client, (float(self._per_minute), now))
+            left = min(self._per_minute, left + (now - since) * self._per_minute / 60)
+            if left < count:
+                raise Refusal(429, "this client's quota of keys a minute is used up")
+            self._left[client] = (left - count, now)

@@ -1,0 +1,121 @@
+"""The tables of the authority's store; SQLite now, nothing in them that PostgreSQL lacks."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String, nullable=False),
+    Column("escrow", LargeBinary),
+    Column("enrolled", Boolean, nullable=False, default=False),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("clients", JSON),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("workspace", "name"),
+)
+
+oidc_providers = Table(
+    "oidc_providers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("vendor", String, nullable=False),
+    Column("audience", String, nullable=False),
+    Column("jwks_uri", String),
+    Column("jwks", JSON),
+    UniqueConstraint("workspace"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
+    Column("subject", String, nullable=False),
+    Column("role", String, nullable=False),
+    UniqueConstraint("workspace", "subject"),
+)
+
+blocked_subjects = Table(
+    "blocked_subjects",
+    metadata,
+    Column("workspace", String, ForeignKey("workspaces.id"), primary_key=True),
+    Column("subject", String, primary_key=True),
+)
+
+keysets = Table(
+    "keysets",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("secrets", LargeBinary, nullable=False),
+    Column("root_share", LargeBinary, nullable=False),
+    UniqueConstraint("workspace", "name"),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("default_keyset", String(36), ForeignKey("keysets.id"), nullable=False),
+    Column("region", String, nullable=False),
+    Column("via", String(36)),
+    Column("relation", LargeBinary, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("secret_hash", LargeBinary),
+    Column("canary", JSON),
+    UniqueConstraint("workspace", "name"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("client", String(36), ForeignKey("clients.id"), primary_key=True),
+    Column("keyset", String(36), ForeignKey("keysets.id"), primary_key=True),
+    Column("share", LargeBinary, nullable=False),
+)

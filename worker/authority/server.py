@@ -1,0 +1,93 @@
+"""Builds one region's authority and serves it."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from worker.authority.audit import AuditFile
+from worker.authority.catalogue import CATALOGUE
+from worker.authority.clients import Clients
+from worker.authority.datakeys import DataKeys
+from worker.authority.http import Parts, application
+from worker.authority.keysets import Keysets
+from worker.authority.limits import LimitOptions
+from worker.authority.management import Management
+from worker.authority.seal import Sealer
+from worker.authority.store import Store
+from worker.authority.tokens import Tokens
+from worker.errors import ConfigError
+from worker.metrics import Metrics
+from worker.region import Region
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """Certificate and key as PEM files; with `client_ca` callers must show a certificate of that authority."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class Authority:
+    """One region's authority: its store, its audit trail, and the application over them."""
+
+    def __init__(
+        self, region: Region, directory: Path, root: bytes, base_url: str, *, limits: LimitOptions | None = None
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.store = Store(directory / "authority.sqlite", region, Sealer(root))
+        key = hashlib.sha256(b"audit-contexts" + root).digest()
+        self._audit = AuditFile(directory / "audit.jsonl", key, str(region))
+        self.metrics = Metrics(str(region), catalogue=CATALOGUE)
+        options = limits or LimitOptions()
+        self.app: FastAPI = application(
+            Parts(
+                Tokens(self.store, base_url),
+                DataKeys(self.store, self._audit, self.metrics, options),
+                Keysets(self.store),
+                Clients(self.store),
+                Management(self.store),
+                self.metrics,
+                options,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the store and the audit trail."""
+        self.store.close()
+        self._audit.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on an address; port 0 takes a free one. Raises `ConfigError` where it is taken."""
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as exc:
+        raise ConfigError(f"{host}:{port} can't be bound: {exc.strerror}") from exc
+
+
+def server(app: FastAPI, tls: TlsOptions | None = None) -> uvicorn.Server:
+    """Return a server that finishes what is under way before it stops."""
+    options: dict[str, object] = {}
+    if tls is not None:
+        options = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
+        if tls.client_ca is not None:
+            options |= {"ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": 2}
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=1000,
+        **options,  # type: ignore[arg-type]
+    )
+    return uvicorn.Server(config)

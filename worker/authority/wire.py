@@ -1,0 +1,310 @@
+"""Request bodies of ZeroKMS as the protocol has them; anything unknown in them is refused (protocol 4)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, JsonValue
+
+from worker.authority.refusal import Refusal
+
+_DEPTH = 16
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _descriptor(text: str) -> str:
+    if len(text.encode()) > 512:
+        raise ValueError("descriptor is longer than 512 bytes")
+    return text
+
+
+class ByUuid(Body):
+    """A keyset by id."""
+
+    Uuid: UUID
+
+
+class ByName(Body):
+    """A keyset by name."""
+
+    Name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_/-]+$")
+
+
+KeysetRef = ByUuid | ByName | UUID | None
+_Ref = Annotated[KeysetRef, Field(validation_alias=AliasChoices("keyset_id", "dataset_id"))]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_/-]+$")]
+Text = Annotated[str, Field(max_length=256)]
+
+
+class Element(Body):
+    """One context element: exactly one of a tag, a value and an identity claim."""
+
+    Tag: str | None = None
+    Value: tuple[str, str] | None = None
+    IdentityClaim: str | None = Field(None, validation_alias=AliasChoices("IdentityClaim", "identityClaim"))
+
+
+class Condition(Body):
+    """One condition of a decryption policy."""
+
+    claim: str = Field(min_length=1, max_length=256)
+    value: str | None = None
+
+
+class Policy(Body):
+    """A decryption policy: one satisfied condition suffices."""
+
+    conditions: list[Condition] = Field(min_length=1, max_length=32)
+
+
+class GenerateItem(Body):
+    """One key to make; iv is base64 of 16 bytes."""
+
+    iv: str = Field(validation_alias=AliasChoices("iv", "id"))
+    descriptor: Annotated[str, AfterValidator(_descriptor)]
+    context: list[Element] = Field(default=[], max_length=64)
+    decryption_policy: Policy | None = None
+
+
+class RetrieveItem(GenerateItem):
+    """One key to make again; tag is 32 byte numbers."""
+
+    tag: list[Annotated[int, Field(ge=0, le=255)]] = Field(max_length=64)
+    tag_version: int = Field(0, ge=0, le=1)
+
+
+class Generate(Body):
+    """Keys to make for one client in one keyset."""
+
+    client_id: UUID
+    keyset_id: _Ref = None
+    keys: list[GenerateItem]
+    unverified_context: dict[str, JsonValue] = {}
+
+
+class Retrieve(Body):
+    """Keys to make again for one client in one keyset."""
+
+    client_id: UUID
+    keyset_id: _Ref = None
+    keys: list[RetrieveItem]
+    unverified_context: dict[str, JsonValue] = {}
+
+
+class LoadKeyset(Body):
+    """A keyset and its index material."""
+
+    client_id: UUID
+    keyset_id: _Ref = None
+
+
+class NewClient(Body):
+    """The client that `create-keyset` may make beside the keyset."""
+
+    client_type: str = "device"
+    name: Name
+
+
+class CreateKeyset(Body):
+    """A new keyset."""
+
+    name: Name
+    description: str = Field(min_length=1, max_length=256)
+    client: NewClient | None = None
+
+
+class ListKeysets(Body):
+    """Which keysets to list."""
+
+    show_disabled: bool = False
+
+
+class ModifyKeyset(Body):
+    """A keyset's new name or description."""
+
+    keyset_id: _Ref
+    name: Name | None = None
+    description: Text | None = None
+
+
+class OneKeyset(Body):
+    """A keyset."""
+
+    keyset_id: _Ref
+
+
+class ClientKeyset(Body):
+    """A client and a keyset."""
+
+    client_id: UUID
+    keyset_id: _Ref
+
+
+class CreateClient(Body):
+    """A client whose key the authority makes; off unless the operator chose so."""
+
+    keyset_id: _Ref = None
+    name: Name
+    description: Text = ""
+
+
+class ListClients(Body):
+    """Whose clients to list."""
+
+    keyset_id: _Ref = None
+
+
+class DeleteClient(Body):
+    """A client; `cascade` false keeps those that were enrolled through it."""
+
+    client_id: UUID
+    cascade: bool = True
+
+
+class Relation(Body):
+    """A permutation of 16 and one of 33: how two clients' shares differ."""
+
+    p1: list[int] = Field(min_length=16, max_length=16)
+    p3: list[int] = Field(min_length=33, max_length=33)
+
+
+class Canary(Body):
+    """A value's public parts and a commitment to what only its key can show (32 bytes, hex)."""
+
+    iv: str
+    tag: str
+    descriptor: Annotated[str, AfterValidator(_descriptor)]
+    commitment: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ProposeClient(Body):
+    """First step of an enrolment; `via`, `relation` and `canary` together, all absent for the first client."""
+
+    name: Name
+    description: Text = ""
+    region: str
+    keyset_id: _Ref = None
+    via: UUID | None = None
+    relation: Relation | None = None
+    canary: Canary | None = None
+
+
+class ApproveClient(Body):
+    """An admin's consent to a proposed client."""
+
+    client_id: UUID
+
+
+class MaskClient(Body):
+    """Second step: the new client's own relation and the permutation p2 it shares with the authority."""
+
+    client_id: UUID
+    enrolment_secret: str
+    relation: Relation
+    p2: list[int] = Field(min_length=16, max_length=16)
+
+
+class ActivateClient(Body):
+    """Last step: the proof that the canary opened; empty for the first client."""
+
+    client_id: UUID
+    enrolment_secret: str
+    proof: str = ""
+
+
+class Authorise(Body):
+    """A credential to exchange: an access key, or an identity provider's token and the workspace."""
+
+    accessKey: str | None = None
+    audience: str | None = None
+    oidcToken: str | None = None
+    workspaceId: str | None = None
+
+
+class CreateAccessKey(Body):
+    """A new access key; `scopes` narrows the role, `clients` binds the key to client ids."""
+
+    workspaceId: str | None = None
+    keyName: str = Field(min_length=1, max_length=64)
+    role: str
+    scopes: list[str] | None = None
+    clients: list[UUID] | None = None
+
+
+class DeleteAccessKey(Body):
+    """An access key by name."""
+
+    workspaceId: str | None = None
+    keyName: str
+
+
+class CreateProvider(Body):
+    """An identity provider to trust; its keys by URL (https) or given."""
+
+    issuer: str = Field(min_length=1, max_length=512)
+    vendor: str = Field(pattern="^(auth0|okta|clerk|supabase|other)$")
+    audience: str = Field(min_length=1, max_length=512)
+    jwks_uri: str | None = Field(None, pattern="^https://", max_length=512)
+    jwks: dict[str, JsonValue] | None = None
+
+
+class CreateMembership(Body):
+    """A subject's role."""
+
+    subject: str = Field(min_length=1, max_length=512)
+    role: str
+
+
+class Subject(Body):
+    """A token's subject, to block or to let in again."""
+
+    subject: str = Field(min_length=1, max_length=512)
+
+
+def parse(data: bytes) -> Any:
+    """Read JSON; raises a 400 for anything malformed, repeated names and deep nesting included."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "the body is not JSON, or an object in it repeats a name") from None
+    return value
+
+
+def check_depth(value: JsonValue, depth: int = 0) -> None:
+    """Raise a 400 where a free object nests deeper than 16."""
+    if depth > _DEPTH:
+        raise Refusal(400, "unverified_context is nested too deeply")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        check_depth(each, depth + 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("repeated name")
+    return made
+
+
+def _constant(_text: str) -> float:
+    raise ValueError("not a JSON number")
+
+
+def decode_iv(text: str) -> bytes:
+    """Return the 16 bytes of an iv; raises a 400 for anything else."""
+    try:
+        iv = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refusal(400, "iv is not base64") from None
+    if len(iv) != 16:
+        raise Refusal(400, f"iv is {len(iv)} bytes, not 16")
+    return iv
