@@ -118,6 +118,11 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     routes: tuple[RouteSettings, ...] = Field(min_length=1)
 
+    def declaration(self, route: RouteSettings) -> DeclarationOptions:
+        """Return the declaration policies as one route sees them."""
+        values = {"required": self.schemas.required, "already_encrypted": route.already_encrypted}
+        return self.encryption.model_copy(update=values)
+
     @classmethod
     def settings_customise_sources(
         cls,

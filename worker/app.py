@@ -1,0 +1,317 @@
+"""Builds and runs one region's worker: the only place that constructs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import structlog
+
+from worker import __version__, pins
+from worker.avro import LocalSchema, LocalSchemas, RegistrySchemas, SchemaRef, SchemaSource, compile_schema
+from worker.config import RouteSettings, Settings
+from worker.environment import require
+from worker.errors import ConfigError, TransientError, WorkerError
+from worker.http import HttpServer, application
+from worker.metrics import Metrics
+from worker.pins import Finding
+from worker.pipeline.health import RouteHealth
+from worker.pipeline.runner import RouteRunner
+from worker.region import Region
+from worker.routes import RouteBuilder, RunOptions
+from worker.sink.postgres import PostgresSink
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.factory import client_from_environment, credentials_from_environment
+from worker.zerokms.resilient import resilient
+
+_log = structlog.get_logger(__name__)
+_RETRY_S = 2.0
+_T = TypeVar("_T")
+
+
+class Worker:
+    """
+    One region's worker; a context manager that closes what it opened.
+
+    Args:
+        settings: validated.
+        environ: credentials, secrets and `WORKER_INSTANCE`.
+
+    Raises:
+        ConfigError, RegionViolation: a credential or a host is unusable.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings, self._environ = settings, environ
+        self._region = Region(settings.region)
+        self._instance = environ.get("WORKER_INSTANCE") or os.uname().nodename
+        self.metrics = Metrics(settings.region)
+        self.metrics.set("worker_build_info", 1, version=__version__, native="none")
+        self._stop = threading.Event()
+        self._runners: list[RouteRunner] = []
+        self._health = [RouteHealth(route.name) for route in settings.routes]
+        self._client: ZeroKMSClient | None = None
+        self._builder: RouteBuilder | None = None
+
+    def check(self, *, create: bool = False) -> list[Finding]:
+        """
+        Verify everything that `run` verifies, each thing by itself; a failure does not hide the next one.
+
+        Args:
+            create: create missing topics, tables and the worker's own schema.
+        """
+        findings = self._check_identity()
+        schemas = _found(findings, "schemas", self._schemas)
+        if schemas is not None:
+            findings += self._check_schemas(schemas)
+        if self._client is None or schemas is None:
+            return findings
+        builder = self._graph(schemas)
+        for route in self._settings.routes:
+            findings += self._check_route(builder, route, schemas, create=create)
+        pins.export(findings, self.metrics)
+        return findings
+
+    def run(
+        self,
+        *,
+        dry_run: bool = False,
+        limit: int | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        until_end: bool = False,
+    ) -> None:
+        """
+        Run every route until stopped, or to its bounds.
+
+        Raises:
+            WorkerError: the first one that ended a route; the others have been stopped gracefully.
+        """
+        run = RunOptions(dry_run=dry_run, limit=limit, start=start, end=end, until_end=until_end)
+        surface = application(self.metrics.registry, lambda: self._health, {"rotate": self.rotate})
+        with HttpServer(surface, self._settings.http.listen) as server:
+            _log.info("starting", instance=self._instance, version=__version__, http_port=server.port)
+            builder = self._ready()
+            if builder is not None:
+                self._run_routes(builder, run)
+
+    def stop(self) -> None:
+        """Ask every route for a graceful end; safe in a signal handler."""
+        self._stop.set()
+        for runner in self._runners:
+            runner.stop()
+
+    def rotate(self) -> None:
+        """Drop every key held; new ones are fetched."""
+        if self._builder is not None:
+            self._builder.rotate()
+            _log.info("keys_rotated")
+
+    def close(self) -> None:
+        """Close the key caches and the key service's connections."""
+        if self._builder is not None:
+            self._builder.close()
+        if self._client is not None:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready(self) -> RouteBuilder | None:
+        """Verify until nothing is unreachable any more; None where the worker is stopped meanwhile."""
+        while not self._stop.is_set():
+            try:
+                pins.enforce(self.check())
+            except TransientError as exc:
+                _log.warning("waiting", error=str(exc))
+                for health in self._health:
+                    health.beat()
+                    health.pause("start", "something is not reachable; see the log")
+                self._stop.wait(exc.retry_after_s or _RETRY_S)
+                continue
+            for health in self._health:
+                health.resume("start")
+            assert self._builder is not None
+            return self._builder
+        return None
+
+    def _run_routes(self, builder: RouteBuilder, run: RunOptions) -> None:
+        errors: list[BaseException] = []
+        threads = []
+        for route, health in zip(self._settings.routes, self._health, strict=True):
+            runner = builder.runner(route, health, run)
+            self._runners.append(runner)
+            threads.append(threading.Thread(target=self._guard, args=(runner, errors), name=route.name))
+        if self._stop.is_set():
+            self.stop()
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            # Short waits, so that the main thread takes its signals.
+            for thread in threads:
+                thread.join(0.1)
+        if errors:
+            raise errors[0]
+
+    def _guard(self, runner: RouteRunner, errors: list[BaseException]) -> None:
+        try:
+            runner.run()
+        except Exception as exc:
+            errors.append(exc)
+            _log.error("route_failed", error=str(exc) if isinstance(exc, WorkerError) else type(exc).__name__)
+            self.stop()
+
+    def _check_identity(self) -> list[Finding]:
+        settings = self._settings
+        try:
+            credentials = credentials_from_environment(self._environ, crn=settings.authority.workspace_crn)
+        except WorkerError as exc:
+            return [Finding.of("credentials", exc)]
+        findings = [pins.workspace(self._region, credentials.workspace)]
+        if findings[0].is_broken:
+            return findings
+        client = _found(findings, "authority hosts", self._connect)
+        if client is None:
+            return findings
+        allowed = settings.authority.allow_hosts
+        findings.append(pins.host("cts host", client.cts, self._region.cts_url, allowed))
+        token = _found(findings, "service token", client.tokens.token)
+        if token is None:
+            return findings
+        base = client.zerokms or token.zerokms or ""
+        findings.append(pins.host("zerokms host", base, self._region.zerokms_url, allowed))
+        for name in sorted(
+            {settings.encryption.keyset, settings.dead_letters.keyset, *settings.encryption.keysets}, key=str
+        ):
+            keyset = _found(findings, f"keyset {name or '(own default)'}", partial(client.load_keyset, name))
+            if keyset is not None:
+                findings.append(Finding(f"keyset {keyset.name}", "ok", found=str(keyset.id)))
+        return findings
+
+    def _connect(self) -> ZeroKMSClient:
+        if self._client is None:
+            self._client = client_from_environment(
+                self._environ,
+                crn=self._settings.authority.workspace_crn,
+                allow_hosts=self._settings.authority.allow_hosts,
+                options=self._settings.authority.client,
+                metrics=self.metrics,
+            )
+        return self._client
+
+    def _schemas(self) -> SchemaSource:
+        schemas = self._settings.schemas
+        if schemas.local:
+            return LocalSchemas(
+                {
+                    int(i): LocalSchema(input=_read(item.input), output_id=item.output_id)
+                    for i, item in schemas.local.items()
+                }
+            )
+        secrets = {
+            name: require(self._environ, var, f"[schemas] secrets: {name}") for name, var in schemas.secrets.items()
+        }
+        return RegistrySchemas(
+            {"url": schemas.registry, **schemas.properties, **secrets}, auto_register=schemas.auto_register
+        )
+
+    def _check_schemas(self, schemas: SchemaSource) -> list[Finding]:
+        findings: list[Finding] = []
+        try:
+            schemas.check()
+            for number in self._settings.schemas.local:
+                registered = schemas.get(SchemaRef(id=int(number)))
+                for route in self._settings.routes:
+                    plan = compile_schema(registered.schema, self._settings.declaration(route)).plan
+                    detail = f"{plan.name}: {len(plan.fields)} fields encrypted"
+                    findings.append(Finding(f"schema {number} on {route.name}", "ok", found=detail))
+        except WorkerError as exc:
+            findings.append(Finding.of("schemas", exc))
+        return findings
+
+    def _graph(self, schemas: SchemaSource) -> RouteBuilder:
+        if self._builder is None:
+            assert self._client is not None
+            self._builder = RouteBuilder(
+                self._settings,
+                self._environ,
+                instance=self._instance,
+                service=resilient(self._client, metrics=self.metrics),
+                schemas=schemas,
+                metrics=self.metrics,
+            )
+        return self._builder
+
+    def _check_route(
+        self, builder: RouteBuilder, route: RouteSettings, schemas: SchemaSource, *, create: bool
+    ) -> list[Finding]:
+        findings: list[Finding] = []
+        source = _found(findings, f"{route.name}: source", lambda: builder.source(route, RunOptions()))
+        if source is None:
+            return findings
+        try:
+            cluster = _found(findings, f"{route.name}: kafka cluster", source.cluster_id)
+            if cluster is None:
+                return findings
+            secure = "SSL" in self._settings.kafka.properties.get("security.protocol", "").upper()
+            remedy = "point [kafka] bootstrap at this region's cluster, or correct cluster_id"
+            pinned = self._settings.kafka.cluster_id
+            findings.append(pins.match(f"{route.name}: kafka cluster", pinned, cluster, remedy, authenticated=secure))
+            sink = _found(findings, f"{route.name}: sink", lambda: builder.sink(route, source, create=create))
+            if sink is not None and not findings[-1].is_broken:
+                findings.append(_verdict(f"{route.name}: sink", sink.check))
+                if isinstance(sink, PostgresSink):
+                    findings += self._check_tables(sink, route, schemas, create=create)
+                sink.close()
+        finally:
+            source.close()
+        return findings
+
+    def _check_tables(
+        self, sink: PostgresSink, route: RouteSettings, schemas: SchemaSource, *, create: bool
+    ) -> list[Finding]:
+        findings = []
+        for number in self._settings.schemas.local:
+            schema = schemas.get(SchemaRef(id=int(number))).schema
+            output = compile_schema(schema, self._settings.declaration(route)).plan.output_schema
+            for topic in route.source.topics:
+                act = sink.create_table if create else sink.check_schema
+                findings.append(_verdict(f"{route.name}: table of {topic}", partial(act, output, topic=topic)))
+        return findings
+
+
+def _found(findings: list[Finding], name: str, act: Callable[[], _T]) -> _T | None:
+    """Return what `act` returns, or None after adding the error as a finding."""
+    try:
+        return act()
+    except WorkerError as exc:
+        findings.append(Finding.of(name, exc))
+        return None
+
+
+def _verdict(name: str, act: Callable[[], object]) -> Finding:
+    started = time.monotonic()
+    try:
+        act()
+    except WorkerError as exc:
+        return Finding.of(name, exc)
+    return Finding(name, "ok", found=f"{(time.monotonic() - started) * 1000:.0f} ms")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"[schemas.local] input = {path!r} can't be read: {exc.strerror}") from exc

@@ -1,0 +1,225 @@
+"""Builds one route: its source, its keys, its processor, its sink, its dead letters and the loop over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker import environment
+from worker.avro import SchemaSource
+from worker.config import RouteSettings, Settings
+from worker.encryption import BatchDecryptor, BatchEncryptor
+from worker.errors import ConfigError
+from worker.kafka_properties import Property, connection_properties
+from worker.metrics import Metrics
+from worker.model import Audit, KeyService
+from worker.pipeline.batch import BatchProcessor, subject_of
+from worker.pipeline.deadletter import DeadLetters
+from worker.pipeline.health import RouteHealth
+from worker.pipeline.residency import Residency
+from worker.pipeline.runner import Bounds, RouteRunner
+from worker.pipeline.verify import OutputVerifier
+from worker.sink.base import Sink
+from worker.sink.dry import DrySink
+from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.postgres import PostgresSink, PostgresSinkOptions
+from worker.source.kafka import KafkaSource
+from worker.zerokms.keys import KeyCache, RetrievedKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How far one run goes: for ever, to the present end, between two times, or a number of records."""
+
+    dry_run: bool = False
+    limit: int | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    until_end: bool = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the run ends by itself."""
+        return self.until_end or self.end is not None
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The end, where there is one."""
+        if not self.is_bounded:
+            return None
+        return Bounds(until_ms=int(self.end.timestamp() * 1000) if self.end is not None else None)
+
+
+class RouteBuilder:
+    """
+    Builds routes of one region's worker; every object made is closed by `close`.
+
+    Args:
+        settings: the region's.
+        environ: where secrets are.
+        instance: the worker's stable name.
+        service: the key service, resilient.
+        schemas: the schema source.
+        metrics: the worker's.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        *,
+        instance: str,
+        service: KeyService,
+        schemas: SchemaSource,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._environ, self._instance = settings, environ, instance
+        self._service, self._schemas, self._metrics = service, schemas, metrics
+        self._caches: list[KeyCache] = []
+        self._stack = ExitStack()
+
+    @property
+    def connection(self) -> dict[str, Property]:
+        """What every client of the region's cluster is told, secrets included."""
+        return connection_properties(self._settings.kafka.bootstrap, self.properties)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The operator's librdkafka properties with their secrets."""
+        kafka = self._settings.kafka
+        secrets = {
+            name: environment.require(self._environ, variable, f"[kafka] secrets: {name}")
+            for name, variable in kafka.secrets.items()
+        }
+        return {**kafka.properties, **secrets}
+
+    def source(self, route: RouteSettings, run: RunOptions) -> KafkaSource:
+        """Build the route's consumer; closed by the loop, or by whoever only asks it."""
+        options = route.source
+        if run.start is not None:
+            options = options.model_copy(update={"start": run.start})
+        group = f"{route.group}.dry-run.{os.urandom(4).hex()}" if run.dry_run else route.group
+        return KafkaSource(
+            options,
+            bootstrap=self._settings.kafka.bootstrap,
+            group=group,
+            instance=self._instance,
+            properties=self.properties,
+            cluster_id=self._settings.kafka.cluster_id,
+            bounded=run.is_bounded,
+        )
+
+    def sink(self, route: RouteSettings, source: KafkaSource, *, create: bool = False) -> KafkaSink | PostgresSink:
+        """Build the route's sink; closed by the loop, or by whoever only asks it."""
+        options = route.sink
+        if create:
+            options = options.model_copy(update={"create": True})
+        if isinstance(options, KafkaSinkOptions):
+            return self._kafka_sink(route, options)
+        return self._postgres_sink(route, options, source, create=create)
+
+    def runner(self, route: RouteSettings, health: RouteHealth, run: RunOptions) -> RouteRunner:
+        """Build the route's loop."""
+        source = self.source(route, run)
+        sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
+        return RouteRunner(
+            source,
+            self.processor(route),
+            sink,
+            DeadLetters(
+                self._settings.dead_letters,
+                BatchEncryptor(self._keys(route, "dead"), default_keyset=self._default_keyset),
+                route=route.name,
+                instance=self._instance,
+                region=self._settings.region,
+            ),
+            options=self._settings.delivery,
+            health=health,
+            metrics=self._metrics,
+            bounds=run.bounds,
+            limit=run.limit,
+        )
+
+    def processor(self, route: RouteSettings) -> BatchProcessor:
+        """Build what turns the route's records into encrypted ones."""
+        settings = self._settings
+        declaration = settings.declaration(route)
+        target = route.sink.topic if isinstance(route.sink, KafkaSinkOptions) else route.source.topics[0]
+        return BatchProcessor(
+            route=route.name,
+            schemas=self._schemas,
+            declaration=declaration,
+            encryptor=BatchEncryptor(self._keys(route, "encrypt"), default_keyset=self._default_keyset),
+            metrics=self._metrics,
+            subject=subject_of(route.subject_strategy, target),
+            rows=isinstance(route.sink, PostgresSinkOptions),
+            residency=Residency(route.residency, settings.region) if route.residency is not None else None,
+            verifier=self._verifier(route),
+        )
+
+    def rotate(self) -> None:
+        """Drop every key held: pools and leases are filled anew."""
+        for cache in self._caches:
+            cache.rotate()
+
+    def close(self) -> None:
+        """Wipe and close all keys; safe to call twice."""
+        self._stack.close()
+
+    @property
+    def _default_keyset(self) -> str | None:
+        return self._settings.encryption.keyset
+
+    def _keys(self, route: RouteSettings, purpose: str) -> KeyCache:
+        audit = Audit(self._instance, route.name, "dead" if purpose == "dead" else "encrypt")
+        cache = KeyCache(self._service, options=self._settings.keys, audit=audit, metrics=self._metrics)
+        self._caches.append(cache)
+        self._stack.callback(cache.close)
+        return cache
+
+    def _verifier(self, route: RouteSettings) -> OutputVerifier | None:
+        rate = self._settings.delivery.verify
+        if not rate:
+            return None
+        audit = Audit(self._instance, route.name, "canary")
+        keys = RetrievedKeys(self._service, options=self._settings.keys, audit=audit, metrics=self._metrics)
+        self._stack.callback(keys.close)
+        return OutputVerifier(BatchDecryptor(keys), rate=rate, route=route.name, metrics=self._metrics)
+
+    def _kafka_sink(self, route: RouteSettings, options: KafkaSinkOptions) -> KafkaSink:
+        exactly_once = self._settings.delivery.mode == "exactly-once"
+        transactional_id = f"worker.{self._settings.region}.{route.group}.{self._instance}.0"
+        return KafkaSink(
+            options,
+            transactional_id=transactional_id if exactly_once else None,
+            properties=self.connection,
+            metrics=self._metrics,
+            region=self._settings.region,
+            route=route.name,
+            source_topics=route.source.topics,
+            cluster_id=self._settings.kafka.cluster_id,
+        )
+
+    def _postgres_sink(
+        self, route: RouteSettings, options: PostgresSinkOptions, source: KafkaSource, *, create: bool
+    ) -> PostgresSink:
+        if route.residency is not None and route.residency.foreign == "forward":
+            raise ConfigError(f'route {route.name}: foreign = "forward" needs a Kafka sink')
+        letters = KafkaDeadLetters(
+            self.connection, route=route.name, source_topics=route.source.topics, create=create or options.create
+        )
+        return PostgresSink(
+            options,
+            dsn=environment.require(self._environ, options.dsn_env, f"route {route.name}: the database"),
+            region=self._settings.region,
+            group=route.group,
+            cluster_id=self._settings.kafka.cluster_id,
+            topic_ids=source.topic_id,
+            instance=self._instance,
+            route=route.name,
+            metrics=self._metrics,
+            dead_letters=letters,
+        )
