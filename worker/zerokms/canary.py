@@ -1,0 +1,114 @@
+"""
+The canary: an envelope made on a keyset's first use, which the authority must be able to open ever after.
+
+An authority that was restored from the wrong backup, or answers for another, gives keys that look like keys. What is
+encrypted under them is lost. So the canary is opened before anything is written, at start, at reconnect and after a
+restore.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from worker.errors import CanaryError, ConfigError, DecryptionError
+
+DESCRIPTOR = "zk-canary"
+"""The descriptor of every canary."""
+_SONG = b"the keyset gives the keys it gave before"
+
+
+class CanaryStore(Protocol):
+    """Where canaries are kept: beside the sink's offsets, or in files."""
+
+    def load(self, keyset: UUID) -> bytes | None:
+        """Return the keyset's canary, None where there is none yet."""
+        ...
+
+    def save(self, keyset: UUID, canary: bytes) -> None:
+        """Keep the keyset's first canary; a canary that exists already stays."""
+        ...
+
+
+class CanaryFiles:
+    """Canaries as files `<keyset>.canary` of one directory, each written whole or not at all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self, keyset: UUID) -> bytes | None:
+        """Return the keyset's canary, None where there is none yet."""
+        try:
+            return self._path(keyset).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise ConfigError(f"the canary {self._path(keyset)} can't be read: {exc.strerror}") from exc
+
+    def save(self, keyset: UUID, canary: bytes) -> None:
+        """Keep the keyset's first canary; a canary that exists already stays."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._directory)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(canary)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                # A link fails where the name exists, so of two first writers one wins.
+                os.link(name, self._path(keyset))
+        finally:
+            os.unlink(name)
+
+    def _path(self, keyset: UUID) -> Path:
+        return self._directory / f"{keyset}.canary"
+
+
+def open_or_make(
+    keyset: UUID, store: CanaryStore, *, seal: Callable[[bytes], bytes], unseal: Callable[[bytes], bytes]
+) -> bool:
+    """
+    Open the keyset's canary, or make it where the keyset is used for the first time.
+
+    Args:
+        keyset: the resolved keyset.
+        store: where canaries are kept.
+        seal: encrypts under a fresh key of the keyset with the descriptor `zk-canary`.
+        unseal: decrypts with a key asked for anew, past every cache.
+
+    Returns:
+        Whether it was made now.
+
+    Raises:
+        CanaryError: the authority's key does not open the canary; nothing may be written.
+        KeyServiceUnavailable: no answer.
+        KeyAccessDenied: this identity may not.
+    """
+    canary = store.load(keyset)
+    made = canary is None
+    if canary is None:
+        store.save(keyset, seal(_SONG))
+        # Read back: another worker may have been first, and its canary is the one that counts.
+        canary = store.load(keyset)
+        if canary is None:
+            raise CanaryError(f"the canary of keyset {keyset} was saved and is not there; check the canary's store")
+    try:
+        opened = unseal(canary)
+    except DecryptionError as exc:
+        raise CanaryError(_wrong(keyset)) from exc
+    if not hmac.compare_digest(opened, _SONG):
+        raise CanaryError(_wrong(keyset))
+    return made
+
+
+def _wrong(keyset: UUID) -> str:
+    return (
+        f"the canary of keyset {keyset} does not open: the authority gives other keys than before. Nothing is written. "
+        "Restore the authority from its own backup, or check that CS_ZEROKMS_HOST names the right one"
+    )

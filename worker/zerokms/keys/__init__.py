@@ -1,0 +1,7 @@
+"""The batched data-key cache: pools and leases for encryption, a bounded LRU for decryption."""
+
+from worker.zerokms.keys.cache import KeyCache
+from worker.zerokms.keys.options import KeyOptions
+from worker.zerokms.keys.retrieved import RetrievedKeys
+
+__all__ = ["KeyCache", "KeyOptions", "RetrievedKeys"]

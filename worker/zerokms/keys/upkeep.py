@@ -1,0 +1,111 @@
+"""What pools, leases and the decryption cache share: wiping, counting, and a fresh start after a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from worker.metrics import Metrics
+from worker.model import DataKey
+
+Clock = Callable[[], float]
+
+
+class Gauge:
+    """Counts the life of keys in the metrics, where there are metrics."""
+
+    def __init__(self, metrics: Metrics | None) -> None:
+        self._metrics = metrics
+
+    def keys(self, event: str, count: int) -> None:
+        """Count keys that were `used`, `expired` or `wasted`."""
+        if self._metrics is not None and count:
+            self._metrics.inc("worker_keys_total", count, event=event)
+
+    def request(self, cache: str, result: str, count: int = 1) -> None:
+        """Count what a caller met: `hit`, `miss` or `negative`."""
+        if self._metrics is not None and count:
+            self._metrics.inc("worker_key_cache_requests_total", count, cache=cache, result=result)
+
+    def waited(self, cache: str, started: float) -> None:
+        """Observe how long a caller waited, from a `time.perf_counter()`."""
+        if self._metrics is not None:
+            self._metrics.observe("worker_key_wait_seconds", time.perf_counter() - started, cache=cache)
+
+    def oldest(self, age_s: float) -> None:
+        """Export the age of the oldest key held."""
+        if self._metrics is not None:
+            self._metrics.set("worker_oldest_key_age_seconds", max(0.0, age_s))
+
+    def bound(self, max_age_s: float) -> None:
+        """Export the cache's part of the revocation bound."""
+        if self._metrics is not None:
+            self._metrics.set("worker_revocation_bound_seconds", max_age_s, part="age")
+
+
+class Retired:
+    """
+    Keys that are handed out no more but may be in a batch's hands: wiped after a grace, or at once on close.
+
+    Not thread-safe: its owner holds its own lock.
+    """
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._keys: deque[tuple[float, DataKey]] = deque()
+
+    def add(self, key: DataKey, now: float) -> None:
+        """Take a key over."""
+        self._keys.append((now + self._grace_s, key))
+
+    def sweep(self, now: float) -> None:
+        """Wipe what is past its grace."""
+        while self._keys and self._keys[0][0] <= now:
+            self._keys.popleft()[1].wipe()
+
+    def wipe(self) -> None:
+        """Wipe all."""
+        wipe(key for _, key in self._keys)
+        self._keys.clear()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def wipe(keys: Iterable[DataKey]) -> None:
+    """Overwrite every key."""
+    for key in keys:
+        key.wipe()
+
+
+class Forked(Protocol):
+    """Something that holds keys, locks or threads, none of which survive a fork."""
+
+    def after_fork(self) -> None:
+        """Start afresh in the child: no key of the parent is used again."""
+        ...
+
+
+_holders: weakref.WeakSet[Forked] = weakref.WeakSet()
+_registering = threading.Lock()
+
+
+def on_fork(holder: Forked) -> None:
+    """Have `holder.after_fork()` called in every child process; holds no reference."""
+    with _registering:
+        _holders.add(holder)
+
+
+def _after_fork() -> None:
+    global _registering
+    _registering = threading.Lock()
+    for holder in list(_holders):
+        holder.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
