@@ -1,0 +1,252 @@
+"""Delivery from Kafka to Kafka, on a real broker, with copies in place of ciphertexts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from tests.components import Kafka
+from tests.conftest import TopicFactory
+from tests.fakes.pipeline import CopyProcessor, PlainLetters
+from worker.errors import Fenced, KeyServiceUnavailable, OffsetLost, RegionViolation, WorkerError
+from worker.kafka_properties import connection_properties
+from worker.metrics import Metrics
+from worker.pipeline.health import RouteHealth
+from worker.pipeline.options import DeliveryOptions
+from worker.pipeline.runner import Bounds, RouteRunner
+from worker.sink.kafka import KafkaSink, KafkaSinkOptions
+from worker.source.kafka import KafkaSource
+from worker.source.options import SourceOptions
+
+pytestmark = pytest.mark.integration
+
+REGION = "eu-central-1"
+
+
+class Member:
+    """One worker's route, on a thread."""
+
+    def __init__(self, kafka: Kafka, source: str, sink: str, **settings: object) -> None:
+        self.mode = str(settings.pop("mode", "exactly-once"))
+        self.instance = str(settings.pop("instance", "w0"))
+        bounded = bool(settings.pop("bounded", False))
+        cluster = settings.pop("cluster_id", kafka.cluster_id)
+        metrics = Metrics(REGION)
+        group = f"group-{source}"
+        self.processor = CopyProcessor()
+        self.health = RouteHealth("r")
+        self.source = KafkaSource(
+            SourceOptions.model_validate({"topics": (source,), "session_timeout_s": 6, **settings}),
+            bootstrap=kafka.bootstrap,
+            group=group,
+            instance=self.instance,
+            properties=kafka.properties,
+            cluster_id=str(cluster),
+            bounded=bounded,
+        )
+        self.sink = KafkaSink(
+            KafkaSinkOptions(topic=sink, create=True),
+            transactional_id=f"worker.{group}.{self.instance}" if self.mode == "exactly-once" else None,
+            properties=connection_properties(kafka.bootstrap, kafka.properties),
+            metrics=metrics,
+            region=REGION,
+            route="r",
+            source_topics=(source,),
+        )
+        self.runner = RouteRunner(
+            self.source,
+            self.processor,
+            self.sink,
+            PlainLetters(),
+            options=DeliveryOptions.model_validate(
+                {"mode": self.mode, "max_records": 500, "max_latency_ms": 20, "stop_s": 15, "verify_interval_s": 0.2}
+            ),
+            health=self.health,
+            metrics=metrics,
+            bounds=Bounds() if bounded else None,
+        )
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> Member:
+        self._thread.start()
+        return self
+
+    def join(self, timeout_s: float = 40) -> None:
+        self._thread.join(timeout_s)
+        assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        self.runner.stop()
+        self.join()
+
+    def _run(self) -> None:
+        try:
+            self.runner.run()
+        except WorkerError as exc:
+            self.error = exc
+
+
+def produce(kafka: Kafka, topic: str, ids: range, *, partitions: int = 4) -> None:
+    producer = Producer({**kafka.client, "linger.ms": 5})
+    for i in ids:
+        producer.produce(topic, str(i).encode(), str(i % 7).encode(), i % partitions)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def read_all(kafka: Kafka, topic: str, enough: Callable[[list[int]], bool]) -> list[tuple[int, int]]:
+    """Return (partition, id) of what a committed reader sees, until `enough` or the end has been reached."""
+    consumer = Consumer(
+        {
+            **kafka.client,
+            "group.id": f"reader-{topic}",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([topic])
+    found: list[tuple[int, int]] = []
+    ended: set[int] = set()
+    try:
+        for _ in range(300):
+            for message in consumer.consume(2000, 0.2):
+                if message.error() is not None:
+                    ended.add(message.partition() or 0)
+                else:
+                    found.append((message.partition() or 0, int(message.value() or b"-1")))
+            if len(ended) >= 4 and enough([i for _, i in found]):
+                break
+    finally:
+        consumer.close()
+    return found
+
+
+@pytest.fixture
+def topics(topic: TopicFactory) -> tuple[str, str]:
+    source = topic(partitions=4)
+    sink = topic(partitions=4)
+    return source, sink
+
+
+def ordered(found: list[tuple[int, int]]) -> bool:
+    return all(
+        ids == sorted(ids) for ids in ([i for q, i in found if q == p] for p in {partition for partition, _ in found})
+    )
+
+
+@pytest.mark.parametrize("assignment", ["cooperative", "eager", "consumer"])
+@pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])
+def test_a_bounded_run_copies_everything_once(
+    kafka: Kafka, topics: tuple[str, str], mode: str, assignment: str
+) -> None:
+    """Under each way of sharing partitions a run until the end delivers each record once and in order."""
+    produce(kafka, topics[0], range(3000))
+    member = Member(kafka, *topics, mode=mode, assignment=assignment, bounded=True)
+
+    member.start().join()
+
+    found = read_all(kafka, topics[1], lambda ids: len(ids) >= 3000)
+    assert member.error is None
+    assert sorted(i for _, i in found) == list(range(3000))
+    assert ordered(found)
+
+
+@pytest.mark.parametrize("assignment", ["cooperative", "eager", "consumer"])
+def test_members_come_and_go(kafka: Kafka, topics: tuple[str, str], assignment: str) -> None:
+    """While members join and leave, an exactly-once sink holds every record once, in order per partition."""
+    source, sink = topics
+    first = Member(kafka, source, sink, instance="w0", assignment=assignment).start()
+    produce(kafka, source, range(2000))
+    second = Member(kafka, source, sink, instance="w1", assignment=assignment).start()
+    produce(kafka, source, range(2000, 6000))
+    read_all(kafka, sink, lambda ids: len(ids) >= 4000)
+    first.stop()
+    produce(kafka, source, range(6000, 8000))
+
+    found = read_all(kafka, sink, lambda ids: len(ids) >= 8000)
+    second.stop()
+
+    assert (first.error, second.error) == (None, None)
+    assert sorted(i for _, i in found) == list(range(8000))
+    assert ordered(found)
+
+
+def test_graceful_stops_double_nothing_at_least_once(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """Twenty stops under load leave no duplicate although the sink has no transactions."""
+    source, sink = topics
+    for turn in range(20):
+        member = Member(kafka, source, sink, mode="at-least-once").start()
+        produce(kafka, source, range(turn * 200, turn * 200 + 200))
+        member.stop()
+        assert member.error is None
+    last = Member(kafka, source, sink, mode="at-least-once", bounded=True).start()
+    last.join()
+
+    found = read_all(kafka, sink, lambda ids: len(ids) >= 4000)
+
+    assert sorted(i for _, i in found) == list(range(4000))
+
+
+def test_a_lost_position_stops_the_worker(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """A stored offset that the log does not have stops the worker; nothing is skipped."""
+    source, sink = topics
+    produce(kafka, source, range(10))
+    outside = Consumer({**kafka.client, "group.id": f"group-{source}"})
+    outside.commit(offsets=[KafkaPartition(source, p, 1000) for p in range(4)], asynchronous=False)
+    outside.close()
+    member = Member(kafka, source, sink)
+
+    member.start().join()
+
+    assert isinstance(member.error, OffsetLost)
+
+
+def test_another_cluster_stops_the_worker(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """A cluster whose id is not the pinned one is not read, and the message names both."""
+    member = Member(kafka, *topics, cluster_id="another-cluster")
+
+    member.start().join()
+
+    assert isinstance(member.error, RegionViolation)
+    assert "another-cluster" in str(member.error)
+    assert kafka.cluster_id in str(member.error)
+
+
+def test_an_instance_of_the_same_name_fences_the_older(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """Two processes under one instance name: the newer one goes on, the older one stops as fenced."""
+    source, sink = topics
+    older = Member(kafka, source, sink, instance="same").start()
+    produce(kafka, source, range(100))
+    read_all(kafka, sink, lambda ids: len(ids) >= 100)
+    newer = Member(kafka, source, sink, instance="same")
+    newer.sink.check()
+    newer.start()
+    produce(kafka, source, range(100, 1100))
+
+    found = read_all(kafka, sink, lambda ids: len(ids) >= 1100)
+    older.join()
+    newer.stop()
+
+    assert isinstance(older.error, Fenced)
+    assert sorted(i for _, i in found) == list(range(1100))
+
+
+def test_resumes_by_itself_when_keys_come_back(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """An authority that is away for a while pauses the route, which loses and doubles nothing."""
+    source, sink = topics
+    member = Member(kafka, source, sink)
+    member.processor.faults = [KeyServiceUnavailable("away") for _ in range(3)]
+    member.start()
+    produce(kafka, source, range(1000))
+
+    found = read_all(kafka, sink, lambda ids: len(ids) >= 1000)
+    member.stop()
+
+    assert sorted(i for _, i in found) == list(range(1000))
