@@ -18,6 +18,9 @@ FENCED = frozenset(
 )
 """A newer owner of the same transactional id or group instance is at work."""
 
+MOVED = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS})
+"""The group has given the partitions to somebody else, or is about to."""
+
 _DENIED = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,

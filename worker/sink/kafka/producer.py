@@ -10,9 +10,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.errors import Fenced, SinkUnavailable, WorkerError
+from worker.errors import Fenced, PositionsChanged, SinkUnavailable, WorkerError
 from worker.kafka_properties import Property
-from worker.sink.kafka.errors import FENCED, bad_property, error_of, verdict
+from worker.sink.kafka.errors import FENCED, MOVED, bad_property, error_of, verdict
 
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
@@ -177,7 +177,8 @@ class TransactionalProducer(BatchProducer):
         Commit the transaction with the group's offsets in it.
 
         Raises:
-            SinkUnavailable: it was aborted, the group has moved the partitions, or its fate is unknown.
+            SinkUnavailable: it was aborted; nothing of it is visible.
+            PositionsChanged: the group has moved the partitions, or the fate of the commit is unknown.
             Fenced: a newer owner is at work.
         """
         producer = self.open()
@@ -187,7 +188,7 @@ class TransactionalProducer(BatchProducer):
                 "adding offsets to the transaction",
             )
         # -1 waits as long as the transaction may last: librdkafka warns of a desynchronised state for other values.
-        self._settle(lambda: producer.commit_transaction(-1), "committing")
+        self._settle(lambda: producer.commit_transaction(-1), "committing", uncertain=True)
         self._in_transaction = False
 
     def abort(self) -> None:
@@ -207,7 +208,7 @@ class TransactionalProducer(BatchProducer):
         self._in_transaction = False
         super().discard()
 
-    def _settle(self, call: Callable[[], object], what: str) -> None:
+    def _settle(self, call: Callable[[], object], what: str, *, uncertain: bool = False) -> None:
         """Run a transactional call to its end, resuming it while it may be resumed."""
         end = time.monotonic() + self._timeout_s
         while True:
@@ -217,16 +218,20 @@ class TransactionalProducer(BatchProducer):
                 error = error_of(exc)
                 if error.retriable() and time.monotonic() < end:
                     continue
-                raise self._failed(error, what) from exc
+                raise self._failed(error, what, uncertain) from exc
             return
 
-    def _failed(self, error: KafkaError, what: str) -> WorkerError:
+    def _failed(self, error: KafkaError, what: str, uncertain: bool) -> WorkerError:
         cause = verdict(error, f"{self._name}: {what}")
         if isinstance(cause, Fenced):
             self.discard()
             return cause
         if error.txn_requires_abort():
             self.abort()
+            if error.code() in MOVED:
+                return PositionsChanged(f"{self._name}: {what}: {error.name()}; the group has moved the partitions")
             return cause
         self.discard()
+        if uncertain:
+            return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause

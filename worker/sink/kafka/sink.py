@@ -62,7 +62,6 @@ class KafkaSink:
         self.ledger_topic = f"worker.ledger.{region}"
         self._headers = header_policy(options)
         self._limit = 0
-        self._written = 0
         self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
         self._transactions: TransactionalProducer | None = None
         if transactional_id is None:
@@ -101,7 +100,6 @@ class KafkaSink:
     def begin(self) -> None:
         """Start a batch, or its transaction."""
         self._producer.begin()
-        self._written = 0
 
     def write(self, records: Sequence[SinkRecord]) -> None:
         """
@@ -111,15 +109,14 @@ class KafkaSink:
             SinkRejected: records are larger than the topic takes; none of this call was handed over.
         """
         limit = self._limit or _BATCH_BYTES
-        too_large = [i for i, r in enumerate(records) if len(r.value or b"") * 2 > limit and _size(r) > limit]
+        too_large = [r.position for r in records if len(r.value or b"") * 2 > limit and _size(r) > limit]
         if too_large:
             raise SinkRejected(
                 f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
                 "raise its max.message.bytes",
-                records=[self._written + i for i in too_large],
+                positions=too_large,
             )
         self._producer.send(self._messages(records))
-        self._written += len(records)
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Hand dead letters over, in the batch's transaction where there is one."""
@@ -140,7 +137,8 @@ class KafkaSink:
         Write the ledger, and with a transactional id the offsets too, and make the batch visible.
 
         Raises:
-            SinkUnavailable: the batch was aborted, or its fate is unknown: read the group's positions again.
+            SinkUnavailable: nothing became visible (exactly-once), or the ledger was not acknowledged.
+            PositionsChanged: the group has moved the partitions, or the commit's fate is unknown.
         """
         entries = link(ledger, chain=self._chain, sequence=self._sequence, prev_hash=self._head)
         if entries and self._options.ledger:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from worker.errors import ConfigError, SinkRejected
-from worker.model import SinkRecord
+from worker.model import Position, SinkRecord
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.errors import copy_line, verdict
 from worker.sink.postgres.table import COORDINATES, Table
@@ -29,7 +29,7 @@ def copy_rows(
     table: Table,
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
-    indexes: Sequence[int],
+    positions: Sequence[Position],
 ) -> None:
     """
     Copy rows into `target`, a table with the columns of `table`.
@@ -40,7 +40,7 @@ def copy_rows(
         table: whose column types the rows have.
         columns: names, in the order of the rows' values.
         rows: one sequence of values each.
-        indexes: the batch's index of each row, for what is raised.
+        positions: each row's place in the source, for what is raised.
 
     Raises:
         SinkRejected: names the record whose value the table or its type refuses.
@@ -61,36 +61,32 @@ def copy_rows(
         if line is not None:
             cause = verdict(exc, f"table {table.name}")
             if isinstance(cause, SinkRejected):
-                raise SinkRejected(str(cause), records=[indexes[line]]) from None
+                raise SinkRejected(str(cause), positions=[positions[line]]) from None
         if exc.sqlstate is not None or connection.broken:
             raise
-        raise _unfit(exc, table, indexes[done]) from None
+        raise _unfit(exc, table, positions[done]) from None
     except _UNFIT as exc:
-        raise _unfit(exc, table, indexes[done]) from None
+        raise _unfit(exc, table, positions[done]) from None
 
 
-def append(
-    connection: Connection, table: Table, records: Sequence[tuple[int, SinkRecord]], convert: Convert | None
-) -> None:
+def append(connection: Connection, table: Table, records: Sequence[SinkRecord], convert: Convert | None) -> None:
     """Append records with their coordinates; a tombstone is a row of coordinates and nulls."""
     for fields, group in by_fields(table, records).items():
         columns = (*fields, *COORDINATES)
-        rows = ((*values(record, table, fields, convert), *_coordinates(record)) for _, record in group)
-        copy_rows(connection, table.identifier, table, columns, rows, [index for index, _ in group])
+        rows = ((*values(record, table, fields, convert), *_coordinates(record)) for record in group)
+        copy_rows(connection, table.identifier, table, columns, rows, [record.position for record in group])
 
 
-def by_fields(
-    table: Table, records: Sequence[tuple[int, SinkRecord]]
-) -> dict[tuple[str, ...], list[tuple[int, SinkRecord]]]:
+def by_fields(table: Table, records: Sequence[SinkRecord]) -> dict[tuple[str, ...], list[SinkRecord]]:
     """
     Group records by the columns they fill; one group, but for a batch that spans a schema's change.
 
     Raises:
         ConfigError: a field has no column.
     """
-    groups: dict[tuple[str, ...], list[tuple[int, SinkRecord]]] = {}
-    for item in records:
-        fields = tuple(item[1].row or ())
+    groups: dict[tuple[str, ...], list[SinkRecord]] = {}
+    for record in records:
+        fields = tuple(record.row or ())
         group = groups.get(fields)
         if group is None:
             if unknown := [name for name in fields if name not in table.columns]:
@@ -98,7 +94,7 @@ def by_fields(
                     f"table {table.name} lacks columns {', '.join(unknown)}; worker check --create adds them"
                 )
             group = groups[fields] = []
-        group.append(item)
+        group.append(record)
     return groups
 
 
@@ -119,7 +115,7 @@ def _coordinates(record: SinkRecord) -> tuple[object, ...]:
     return at.topic, at.partition, at.offset, moment
 
 
-def _unfit(exc: Exception, table: Table, index: int) -> SinkRejected | ConfigError:
+def _unfit(exc: Exception, table: Table, position: Position) -> SinkRejected | ConfigError:
     if isinstance(exc, psycopg.ProgrammingError):
         return ConfigError(f"table {table.name} has a column whose type can't be written by binary COPY")
-    return SinkRejected(f"table {table.name}: a value does not fit its column's type", records=[index])
+    return SinkRejected(f"table {table.name}: a value does not fit its column's type", positions=[position])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from worker.errors import OffsetLost, RegionViolation, SinkUnavailable
+from worker.errors import OffsetLost, PositionsChanged, RegionViolation, SinkUnavailable
 from worker.model import TopicPartition
 from worker.sink.base import OffsetRange
 from worker.sink.postgres.connection import Connection
@@ -66,7 +66,7 @@ class Positions:
                 )
             if row[0] != topic_id:
                 raise OffsetLost(
-                    f"{tp}: the stored position belongs to topic id {row[0]}, the topic of this name now has {topic_id}; "
+                    f"{tp}: the stored position belongs to topic id {row[0]}, the topic now has {topic_id}; "
                     "delete the row of worker.offsets to read the new topic"
                 )
             connection.execute(_OWN, (self.owner, *place))
@@ -78,7 +78,7 @@ class Positions:
         Move the positions within the rows' transaction.
 
         Raises:
-            SinkUnavailable: a position is not where the batch began, another owner was here: roll back, drop the batch,
+            PositionsChanged: a position is not where the batch began, another owner was here: roll back, drop the batch,
                 claim again.
         """
         moved = sorted((tp.topic, tp.partition, o.read, o.next) for tp, o in offsets.items())
@@ -87,7 +87,7 @@ class Positions:
         topics, partitions, read, following = (list(column) for column in zip(*moved, strict=True))
         done = connection.execute(_SWAP, (self.owner, topics, partitions, read, following, self.group))
         if done.rowcount != len(moved):
-            raise SinkUnavailable(
+            raise PositionsChanged(
                 f"worker.offsets: {len(moved) - done.rowcount} of {len(moved)} positions of group {self.group} were "
                 "moved by another owner; the batch is dropped and the positions are read again"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString, cast
 
 from psycopg import sql
 
@@ -98,14 +98,9 @@ def create_table(
     """Create a target table: the given columns, an append table's coordinates, an upsert table's primary key."""
     if missing := [column for column in key if column not in types]:
         raise ConfigError(f"table {name}: key columns {', '.join(missing)} are no fields of the schema")
-    columns = [sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(t)) for c, t in types.items()]  # type: ignore[arg-type]
+    columns: list[sql.Composable] = [_definition(column, kind) for column, kind in types.items()]
     if mode == "append":
-        columns += [
-            sql.SQL("{} {} NOT NULL").format(sql.Identifier(c), sql.SQL(t))
-            if c != "_timestamp"
-            else sql.SQL("_timestamp timestamptz")  # type: ignore[arg-type]
-            for c, t in _COORDINATE_TYPES.items()
-        ]
+        columns += [_definition(column, kind) for column, kind in _COORDINATE_TYPES.items()]
         columns.append(sql.SQL("PRIMARY KEY (_topic, _partition, _offset)"))
     else:
         columns.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, key))))
@@ -121,11 +116,10 @@ def evolve_table(connection: Connection, table: Table, types: Mapping[str, str])
     added = [name for name in types if name not in table.columns]
     for name in added:
         connection.execute(
-            sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
-                table.identifier,
-                sql.Identifier(name),
-                sql.SQL(types[name]),  # type: ignore[arg-type]
+            sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}").format(
+                table.identifier, _definition(name, types[name])
             )
+        )
         )
     return added
 
@@ -151,6 +145,11 @@ def check_fields(table: Table, output_schema: str, options: PostgresSinkOptions)
     if wrong:
         raise ConfigError(f"table {table.name}: {'; '.join(wrong)}")
     _check_required(table, types.keys(), options)
+
+
+def _definition(column: str, kind: str) -> sql.Composed:
+    # `kind` is one of this module's own words, never input.
+    return sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(cast(LiteralString, kind)))
 
 
 def _check_required(table: Table, fields: Collection[str], options: PostgresSinkOptions) -> None:

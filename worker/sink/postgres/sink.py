@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, PositionsChanged, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange
@@ -144,14 +144,14 @@ class PostgresSink:
         Wait for the dead letters, then copy the rows into the open transaction.
 
         Raises:
-            SinkRejected: with the refused record where the server names it, without records where it does not.
+            SinkRejected: with the refused record where the server names it, without where it does not.
             ConfigError: a table has another shape than the records.
         """
         if self._letters and self._dead_letters is not None:
             self._dead_letters.flush()
-        by_table: dict[str, list[tuple[int, SinkRecord]]] = {}
-        for index, record in enumerate(self._records):
-            by_table.setdefault(self._table_name(record.position.topic), []).append((index, record))
+        by_table: dict[str, list[SinkRecord]] = {}
+        for record in self._records:
+            by_table.setdefault(self._table_name(record.position.topic), []).append(record)
         with self._database.guarded("writing rows") as connection:
             for name, records in by_table.items():
                 table = self._table(connection, name)
@@ -172,13 +172,17 @@ class PostgresSink:
         Move the positions, write the ledger and commit.
 
         Raises:
-            SinkUnavailable: another owner was here, or the commit's fate is unknown: read the positions again.
+            PositionsChanged: another owner was here, or the commit's fate is unknown: read the positions again.
         """
-        with self._database.guarded("committing") as connection:
+        with self._database.guarded("moving positions") as connection:
             self._positions.swap(connection, offsets)
             if self._options.ledger:
                 write_ledger(connection, self._positions.group, ledger)
-            connection.commit()
+        try:
+            with self._database.guarded("committing") as connection:
+                connection.commit()
+        except SinkUnavailable as exc:
+            raise PositionsChanged(f"{exc}; whether it took place is unknown") from None
         self._records = []
 
     def abort(self) -> None:

@@ -18,7 +18,7 @@ def upsert(
     connection: Connection,
     table: Table,
     key: tuple[str, ...],
-    records: Sequence[tuple[int, SinkRecord]],
+    records: Sequence[SinkRecord],
     convert: Convert | None,
 ) -> None:
     """
@@ -28,19 +28,19 @@ def upsert(
         ConfigError: a record has no key columns; the topic's keys must be decodable to them.
         SinkRejected: a value does not fit; a broken constraint is raised by the server without its record.
     """
-    last: dict[tuple[object, ...], tuple[int, SinkRecord]] = {}
-    for item in records:
-        last[key_of(item[1], table, key)] = item
-    gone = [(k, item) for k, item in last.items() if item[1].value is None]
-    kept = [item for item in last.values() if item[1].value is not None]
+    last: dict[tuple[object, ...], SinkRecord] = {}
+    for record in records:
+        last[key_of(record, table, key)] = record
+    gone = [(k, record) for k, record in last.items() if record.value is None]
+    kept = [record for record in last.values() if record.value is not None]
     if gone:
         staged = _stage(connection, table, key)
-        copy_rows(connection, staged, table, key, [k for k, _ in gone], [index for _, (index, _) in gone])
+        copy_rows(connection, staged, table, key, [k for k, _ in gone], [record.position for _, record in gone])
         _delete(connection, table, key, staged)
     for fields, group in by_fields(table, kept).items():
         staged = _stage(connection, table, fields)
-        rows = (values(record, table, fields, convert) for _, record in group)
-        copy_rows(connection, staged, table, fields, rows, [index for index, _ in group])
+        rows = (values(record, table, fields, convert) for record in group)
+        copy_rows(connection, staged, table, fields, rows, [record.position for record in group])
         _merge(connection, table, key, fields, staged)
 
 

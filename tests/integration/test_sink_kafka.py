@@ -1,0 +1,317 @@
+"""The Kafka sink against a real broker."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.components import Kafka
+from tests.conftest import TopicFactory
+from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected
+from worker.metrics import Metrics
+from worker.model import Position, SinkRecord
+from worker.model import TopicPartition as Partition
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
+from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.ledger import verify
+
+pytestmark = pytest.mark.integration
+
+_ROOM = {"max.message.bytes": str(1048588 + 4096)}
+
+
+def _sink(
+    kafka: Kafka, target: str, *, transactional: str | None = None, source: str | None = None, **options: object
+) -> KafkaSink:
+    return KafkaSink(
+        KafkaSinkOptions.model_validate({"topic": target, "timeout_s": 20, **options}),
+        transactional_id=transactional,
+        properties=kafka.client,
+        metrics=Metrics("eu-central-1"),
+        region=f"r{uuid.uuid4().hex[:8]}",
+        route="customers",
+        source_topics=() if source is None else (source,),
+        cluster_id=kafka.cluster_id,
+    )
+
+
+def _records(source: str, count: int, partitions: int = 1) -> list[SinkRecord]:
+    return [
+        SinkRecord(
+            Position(source, i % partitions, i),
+            f"k{i}".encode(),
+            f"v{i}".encode(),
+            [("h", b"1")],
+            1,
+            1_700_000_000_000 + i,
+        )
+        for i in range(count)
+    ]
+
+
+def _read(kafka: Kafka, topic: str, partitions: int = 1) -> list[Message]:
+    """Read everything committed, up to each partition's last stable offset."""
+    consumer = Consumer({**kafka.client, "group.id": f"g-{uuid.uuid4().hex}", "enable.partition.eof": True, "isolation.level": "read_committed", "log_level": 3})  # fmt: skip
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
+    found: list[Message] = []
+    ended = 0
+    while ended < partitions:
+        message = consumer.poll(20)
+        assert message is not None, "the broker went silent"
+        if message.error() is not None:
+            ended += 1
+        else:
+            found.append(message)
+    consumer.close()
+    return found
+
+
+def _deliver(sink: KafkaSink, records: Sequence[SinkRecord], ledger: Sequence[LedgerRow] = ()) -> None:
+    sink.begin()
+    sink.write(records)
+    sink.flush()
+    sink.commit({}, ledger, None)
+
+
+def _row(first: int) -> LedgerRow:
+    return LedgerRow(uuid.uuid4(), (uuid.uuid4(),), UUID(int=7), "record", 3, 3, "t", 0, first, first + 2, "1001")
+
+
+def test_records_arrive_as_they_were(kafka: Kafka, topic: TopicFactory) -> None:
+    """Key, value, headers, timestamp and partition number are kept."""
+    source, target = topic(partitions=3), topic(partitions=3)
+    sink = _sink(kafka, target)
+
+    _deliver(sink, _records(source, 30, 3))
+
+    found = _read(kafka, target, 3)
+    sink.close()
+    first = next(m for m in found if m.key() == b"k4")
+    assert len(found) == 30
+    assert (first.partition(), first.value(), first.headers(), first.timestamp()) == (
+        1,
+        b"v4",
+        [("h", b"1")],
+        (1, 1_700_000_000_004),
+    )
+
+
+def test_a_tombstone_stays_null_and_an_empty_value_empty(kafka: Kafka, topic: TopicFactory) -> None:
+    """None and no bytes are two things."""
+    target = topic()
+    sink = _sink(kafka, target)
+
+    _deliver(sink, [SinkRecord(Position("s", 0, 0), b"a", None), SinkRecord(Position("s", 0, 1), None, b"")])
+
+    found = _read(kafka, target)
+    sink.close()
+    assert [(m.key(), m.value()) for m in found] == [(b"a", None), (None, b"")]
+
+
+def test_partitioning_by_key_is_javas(kafka: Kafka, topic: TopicFactory) -> None:
+    """`key` places a record where Java's murmur2 places it (vectors of org.apache.kafka.common.utils.Utils)."""
+    target = topic(partitions=7)
+    sink = _sink(kafka, target, partitioning="key")
+    murmur2 = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
+
+    _deliver(sink, [SinkRecord(Position("s", 0, i), key, b"v") for i, key in enumerate(murmur2)])
+
+    found = {m.key(): m.partition() for m in _read(kafka, target, 7)}
+    sink.close()
+    assert found == {key: (value & 0x7FFFFFFF) % 7 for key, value in murmur2.items()}
+
+
+def test_an_aborted_transaction_shows_nothing(kafka: Kafka, topic: TopicFactory) -> None:
+    """Records, dead letters and ledger of an aborted batch stay invisible; those of the next one do not."""
+    source, target = topic(), topic()
+    dead = topic(f"{source}.dead", config=_ROOM)
+    sink = _sink(kafka, target, transactional=f"x-{uuid.uuid4().hex}", source=source, create=True)
+    sink.begin()
+    sink.write(_records(source, 5))
+    sink.write_dead([DeadLetter(dead, b"k", b"sealed")])
+    sink.flush()
+
+    sink.abort()
+
+    _deliver(sink, _records(source, 2))
+    sink.close()
+    assert len(_read(kafka, target)) == 2
+    assert _read(kafka, dead) == []
+
+
+def test_offsets_move_with_the_transaction(kafka: Kafka, topic: TopicFactory) -> None:
+    """A committed batch has the group's offset in it, an aborted one has not."""
+    source, target = topic(), topic()
+    group = f"g-{uuid.uuid4().hex}"
+    consumer = Consumer({**kafka.client, "group.id": group, "enable.auto.commit": False, "log_level": 3})
+    consumer.subscribe([source])
+    while not consumer.assignment():
+        consumer.poll(0.2)
+    sink = _sink(kafka, target, transactional=f"x-{uuid.uuid4().hex}")
+    sink.begin()
+    sink.write(_records(source, 5))
+    sink.flush()
+
+    sink.commit({Partition(source, 0): OffsetRange(0, 5)}, (), consumer.consumer_group_metadata())
+
+    committed = consumer.committed([TopicPartition(source, 0)], timeout=20)
+    consumer.close()
+    sink.close()
+    assert committed[0].offset == 5
+
+
+def test_an_older_owner_is_fenced(kafka: Kafka, topic: TopicFactory) -> None:
+    """When a newer owner takes the transactional id, the older one stops and nothing of its batch shows."""
+    source, target, name = topic(), topic(), f"x-{uuid.uuid4().hex}"
+    older, newer = _sink(kafka, target, transactional=name), _sink(kafka, target, transactional=name)
+    older.begin()
+    older.write(_records(source, 3))
+    older.flush()
+
+    newer.begin()
+
+    with pytest.raises(Fenced):
+        older.commit({}, (), None)
+    newer.write(_records(source, 1))
+    newer.flush()
+    newer.commit({}, (), None)
+    older.close()
+    newer.close()
+    assert len(_read(kafka, target)) == 1
+
+
+def test_the_ledgers_chain_verifies(kafka: Kafka, topic: TopicFactory) -> None:
+    """Entries of several batches form one chain in the ledger's topic, which is made when missing."""
+    target = topic()
+    sink = _sink(kafka, target, transactional=f"x-{uuid.uuid4().hex}")
+    sink.check()
+
+    for first in (0, 3, 6):
+        _deliver(sink, _records("t", 3), [_row(first)])
+
+    documents = [m.value() for m in _read(kafka, sink.ledger_topic)]
+    sink.close()
+    assert verify([d for d in documents if d is not None]) == 3
+
+
+def test_a_record_too_large_is_named(kafka: Kafka, topic: TopicFactory) -> None:
+    """A record larger than the topic takes is refused with its position, before anything is written."""
+    target = topic(config={"max.message.bytes": "20000"})
+    sink = _sink(kafka, target)
+    records = _records("s", 3)
+    records[1].value = bytes(30_000)
+    sink.begin()
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.write(records)
+
+    sink.abort()
+    sink.close()
+    assert caught.value.positions == (Position("s", 1 % 1, 1),)
+
+
+def test_a_batch_larger_than_the_topic_takes_is_split(kafka: Kafka, topic: TopicFactory) -> None:
+    """Many small records reach a topic whose limit is far below a batch's size."""
+    target = topic(config={"max.message.bytes": "20000"})
+    sink = _sink(kafka, target)
+    sink.begin()
+    sink.write([SinkRecord(Position("s", 0, i), None, uuid.uuid4().bytes * 60) for i in range(200)])
+
+    sink.flush()
+
+    sink.close()
+    assert len(_read(kafka, target)) == 200
+
+
+def test_other_partition_counts_are_refused(kafka: Kafka, topic: TopicFactory) -> None:
+    """`same` needs as many partitions as the source has."""
+    source, target = topic(partitions=2), topic(partitions=3)
+    topic(f"{source}.dead", config=_ROOM)
+
+    with pytest.raises(ConfigError, match="2 partitions.*3"):
+        _sink(kafka, target, source=source).check()
+
+
+def test_a_dead_topic_too_small_is_refused(kafka: Kafka, topic: TopicFactory) -> None:
+    """A dead topic takes the source's largest record and 4 KiB."""
+    source, target = topic(), topic()
+    topic(f"{source}.dead")
+
+    with pytest.raises(ConfigError, match="1052684"):
+        _sink(kafka, target, source=source).check()
+
+
+def test_missing_topics_are_created_on_request(kafka: Kafka, topic: TopicFactory) -> None:
+    """`create` makes the sink's and the dead topic after the source, with room for envelopes."""
+    source = topic(partitions=2)
+    target = f"{source}.enc"
+
+    sink = _sink(kafka, target, source=source, create=True)
+    sink.check()
+
+    found = AdminClient(kafka.client).list_topics(timeout=20).topics
+    assert sink.warnings() == ()
+    sink.close()
+    assert len(found[target].partitions) == 2
+    assert f"{source}.dead" in found
+
+
+def test_rewritten_timestamps_and_short_retention_are_warned_of(kafka: Kafka, topic: TopicFactory) -> None:
+    """LogAppendTime and a retention below the source's are told, and do not stop."""
+    source = topic()
+    appended = topic(config={"message.timestamp.type": "LogAppendTime", **_ROOM})
+    short = topic(config={"retention.ms": "60000", **_ROOM})
+
+    found = [_sink(kafka, name, source=source).warnings() for name in (appended, short)]
+
+    assert [len(texts) for texts in found] == [1, 1]
+    assert "LogAppendTime" in found[0][0]
+    assert "60000 ms" in found[1][0]
+
+
+def test_another_cluster_is_refused(kafka: Kafka, topic: TopicFactory) -> None:
+    """A sink cluster that is not the pinned one stops the worker, naming both."""
+    sink = KafkaSink(
+        KafkaSinkOptions(topic=topic()),
+        transactional_id=None,
+        properties=kafka.client,
+        metrics=Metrics("eu-central-1"),
+        region="eu-central-1",
+        route="r",
+        cluster_id="another",
+    )
+
+    with pytest.raises(RegionViolation, match=f"{kafka.cluster_id}.*another"):
+        sink.begin()
+
+
+def test_an_unknown_property_is_named_without_its_value(kafka: Kafka, topic: TopicFactory) -> None:
+    """librdkafka's refusal reaches the operator with the property's name only."""
+    letters = KafkaDeadLetters({**kafka.client, "no.such.property": "hunter2"}, route="r")
+
+    with pytest.raises(ConfigError, match="no.such.property") as caught:
+        letters.write([DeadLetter("t", b"k", b"v")])
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_dead_letters_are_durable_after_flush(kafka: Kafka, topic: TopicFactory) -> None:
+    """Letters of a route without a Kafka sink lie in the dead topic once flushed."""
+    source = topic()
+    dead = topic(f"{source}.dead", config=_ROOM)
+    letters = KafkaDeadLetters(kafka.client, route="r", source_topics=(source,))
+    letters.check()
+
+    letters.write([DeadLetter(dead, b"t/0/1", b"sealed", [("worker.region", b"eu-central-1")])])
+    letters.flush()
+
+    found = _read(kafka, dead)
+    letters.close()
+    assert [(m.key(), m.value(), m.headers()) for m in found] == [
+        (b"t/0/1", b"sealed", [("worker.region", b"eu-central-1")])
+    ]

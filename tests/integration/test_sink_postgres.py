@@ -1,0 +1,353 @@
+"""The PostgreSQL sink against a real server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+import pytest
+
+from tests.conftest import DatabaseFactory
+from worker.errors import ConfigError, OffsetLost, PositionsChanged, RegionViolation, SinkRejected, SinkUnavailable
+from worker.metrics import Metrics
+from worker.model import Position, SinkRecord, TopicPartition
+from worker.sink.base import LedgerRow, OffsetRange
+from worker.sink.ledger import GENESIS, hash_fields
+from worker.sink.postgres import PostgresSink, PostgresSinkOptions
+
+pytestmark = pytest.mark.integration
+
+_TP = TopicPartition("customers", 0)
+_SCHEMA = orjson.dumps(
+    {
+        "type": "record",
+        "name": "Customer",
+        "fields": [
+            {"name": "id", "type": "long"},
+            {"name": "name", "type": ["null", "string"]},
+            {"name": "email", "type": ["null", "bytes"], "encryption": {"format": "record"}},
+        ],
+    }
+).decode()
+_ENVELOPE = b"\x95" + bytes(60)
+
+
+class Sinks:
+    """Makes sinks over one database and closes them."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._made: list[PostgresSink] = []
+
+    def __call__(
+        self,
+        *,
+        region: str = "eu-central-1",
+        cluster: str = "c1",
+        topic_id: str = "t1",
+        instance: str = "w1",
+        **options: object,
+    ) -> PostgresSink:
+        sink = PostgresSink(
+            PostgresSinkOptions.model_validate({"table": "crm.customers", "timeout_s": 20, **options}),
+            dsn=self.dsn, region=region, group="g", cluster_id=cluster, topic_ids=lambda topic: topic_id,
+            instance=instance, route="customers-table", metrics=Metrics("eu-central-1"),
+        )  # fmt: skip
+        self._made.append(sink)
+        return sink
+
+    def ready(self, **options: Any) -> PostgresSink:
+        """Return a sink whose tables exist and whose partition is claimed at 0."""
+        sink = self(**options)
+        sink.ensure_schema()
+        sink.create_table(_SCHEMA, topic="customers")
+        sink.check()
+        sink.check_schema(_SCHEMA, topic="customers")
+        sink.positions({_TP: 0})
+        return sink
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        for sink in self._made:
+            sink.close()
+
+
+@pytest.fixture
+def sinks(new_database: DatabaseFactory) -> Iterator[Sinks]:
+    made = Sinks(new_database(region="eu-central-1"))
+    yield made
+    made.close()
+
+
+_UPSERT = {"mode": "upsert", "key": ["id"]}
+
+
+def _record(offset: int, number: int, *, name: object = "n", email: object = _ENVELOPE) -> SinkRecord:
+    row = {"id": number, "name": name, "email": email}
+    return SinkRecord(Position("customers", 0, offset), b"k", b"v", (), 1, 1_700_000_000_123, row, {"id": number})
+
+
+def _tombstone(offset: int, number: int) -> SinkRecord:
+    return SinkRecord(Position("customers", 0, offset), b"k", None, (), 1, 1_700_000_000_123, None, {"id": number})
+
+
+def _deliver(sink: PostgresSink, records: Sequence[SinkRecord], read: int, ledger: Sequence[LedgerRow] = ()) -> None:
+    sink.begin()
+    sink.write(records)
+    sink.flush()
+    sink.commit({_TP: OffsetRange(read, read + len(records))}, ledger, None)
+
+
+def test_append_writes_rows_with_their_coordinates(sinks: Sinks) -> None:
+    """A row holds the record's fields, its coordinates and its timestamp to the millisecond."""
+    sink = sinks.ready()
+
+    _deliver(sink, [_record(0, 7), _tombstone(1, 7)], 0)
+
+    found = sinks.query(
+        "SELECT id, name, email, _topic, _partition, _offset, extract(epoch FROM _timestamp) * 1000 FROM crm.customers ORDER BY _offset"
+    )
+    assert found[0] == (7, "n", _ENVELOPE, "customers", 0, 0, 1_700_000_000_123)
+    assert found[1][:6] == (None, None, None, "customers", 0, 1)
+
+
+def test_upsert_keeps_the_last_record_of_a_key(sinks: Sinks) -> None:
+    """Within and across batches the last record wins, and a tombstone deletes."""
+    sink = sinks.ready(**_UPSERT)
+
+    _deliver(sink, [_record(0, 1, name="a"), _record(1, 2, name="b"), _record(2, 1, name="c"), _record(3, 3)], 0)
+    _deliver(sink, [_tombstone(4, 2), _tombstone(5, 3), _record(6, 3, name="again"), _record(7, 1, name="d")], 4)
+
+    assert sinks.query("SELECT id, name FROM crm.customers ORDER BY id") == [(1, "d"), (3, "again")]
+
+
+def test_upsert_without_a_decodable_key_is_refused(sinks: Sinks) -> None:
+    """A tombstone whose key does not decode to the key columns is a wrong configuration."""
+    sink = sinks.ready(**_UPSERT)
+    stone = _tombstone(0, 1)
+    stone.key_row = None
+    sink.begin()
+    sink.write([stone])
+
+    with pytest.raises(ConfigError, match="decode"):
+        sink.flush()
+
+
+def test_an_eql_column_holds_the_payload(sinks: Sinks) -> None:
+    """An `eql` column is jsonb in the form that EQL reads."""
+    sink = sinks.ready(columns={"email": "eql"})
+
+    _deliver(sink, [_record(0, 1)], 0)
+
+    found = sinks.query(
+        "SELECT email->>'v', email->>'k', email->'i'->>'c', jsonb_typeof(email->'c') FROM crm.customers"
+    )
+    assert found == [("2", "ct", "email", "string")]
+
+
+@pytest.mark.parametrize("options", [{}, _UPSERT])
+def test_rows_and_position_stand_or_fall_together(sinks: Sinks, options: dict[str, Any]) -> None:
+    """An aborted batch leaves neither rows nor position."""
+    sink = sinks.ready(**options)
+    sink.begin()
+    sink.write([_record(0, 1)])
+    sink.flush()
+
+    sink.abort()
+
+    assert sinks.query("SELECT * FROM crm.customers") == []
+    assert sink.positions({_TP: 99}) == {_TP: 0}
+
+
+def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
+    """When another owner moved the position, the swap fails, the rows go, and the position is read again."""
+    zombie = sinks.ready()
+    owner = sinks(instance="w2")
+    assert owner.positions({_TP: 50}) == {_TP: 0}
+    _deliver(owner, [_record(0, 1), _record(1, 2)], 0)
+    zombie.begin()
+    zombie.write([_record(0, 1)])
+
+    with pytest.raises((PositionsChanged, SinkRejected)):
+        zombie.flush()
+        zombie.commit({_TP: OffsetRange(0, 1)}, (), None)
+
+    zombie.abort()
+    assert zombie.positions({_TP: 0}) == {_TP: 2}
+    assert sinks.query("SELECT count(*) FROM crm.customers") == [(2,)]
+
+
+def test_a_recreated_topic_stops_the_worker(sinks: Sinks) -> None:
+    """A stored position of another topic id is never used."""
+    sinks.ready()
+
+    with pytest.raises(OffsetLost, match="t1.*t2"):
+        sinks(topic_id="t2").positions({_TP: 0})
+
+
+def test_another_cluster_stops_the_worker(sinks: Sinks) -> None:
+    """Nor one of another cluster."""
+    sinks.ready()
+
+    with pytest.raises(RegionViolation, match="c1.*c2"):
+        sinks(cluster="c2").positions({_TP: 0})
+
+
+def test_another_regions_database_is_refused(sinks: Sinks) -> None:
+    """The database's declared region must be the worker's; the message names both."""
+    with pytest.raises(RegionViolation, match="eu-central-1.*ap-southeast-2"):
+        sinks(region="ap-southeast-2").check()
+
+
+def test_a_database_without_a_region_is_refused(database: str) -> None:
+    """No declaration is no permission."""
+    other = Sinks(database)
+
+    with pytest.raises(ConfigError, match=r"worker\.residency"):
+        other().check()
+
+    other.close()
+
+
+def test_the_region_is_read_again_at_every_connection(sinks: Sinks) -> None:
+    """A declaration that changed while the connection was lost stops the worker."""
+    sink = sinks.ready()
+    sinks.query("UPDATE worker.residency SET region = 'us-east-1'")
+    sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
+    sink.begin()
+    sink.write([_record(0, 1)])
+    with pytest.raises(SinkUnavailable):
+        sink.flush()
+    sink.abort()
+    sink.write([_record(0, 1)])
+
+    with pytest.raises(RegionViolation, match="us-east-1"):
+        sink.flush()
+
+
+def test_a_lost_connection_is_made_anew(sinks: Sinks) -> None:
+    """After a lost connection the same batch is written once."""
+    sink = sinks.ready()
+    sink.begin()
+    sink.write([_record(0, 1)])
+    sink.flush()
+    sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
+    with pytest.raises(SinkUnavailable):
+        sink.commit({_TP: OffsetRange(0, 1)}, (), None)
+    sink.abort()
+
+    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0})[_TP])
+
+    assert sinks.query("SELECT count(*) FROM crm.customers") == [(1,)]
+
+
+@pytest.mark.parametrize("name", [5, "nul\0"])
+def test_a_value_that_does_not_fit_names_its_record(sinks: Sinks, name: object) -> None:
+    """A value that the column's type can't hold is refused with its position, without its content."""
+    sink = sinks.ready()
+    sink.begin()
+    sink.write([_record(0, 1), _record(1, 2, name=name), _record(2, 3)])
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.flush()
+
+    sink.abort()
+    assert caught.value.positions == (Position("customers", 0, 1),)
+
+
+def test_a_row_the_table_refuses_names_its_record(sinks: Sinks) -> None:
+    """A broken constraint is traced to its record, and the row is not in the message."""
+    sink = sinks.ready()
+    sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
+    sink.begin()
+    sink.write([_record(0, 1), _record(1, 2), _record(2, 3, name="far too long")])
+
+    with pytest.raises(SinkRejected, match="short") as caught:
+        sink.flush()
+
+    sink.abort()
+    assert caught.value.positions == (Position("customers", 0, 2),)
+    assert "far too" not in str(caught.value)
+
+
+def test_a_constraint_that_upsert_breaks_is_refused_without_a_record(sinks: Sinks) -> None:
+    """Where the server can't tell the record, none is named, and the caller halves the batch."""
+    sink = sinks.ready(**_UPSERT)
+    sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
+    sink.begin()
+    sink.write([_record(0, 1), _record(1, 2, name="far too long")])
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.flush()
+
+    sink.abort()
+    assert caught.value.positions == ()
+
+
+def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None:
+    """A table that lacks a column stops the worker instead of losing the field."""
+    sink = sinks.ready()
+    sinks.query("ALTER TABLE crm.customers DROP COLUMN name")
+    sink.abort()
+    sink.begin()
+    sink.write([_record(0, 1)])
+
+    with pytest.raises(ConfigError, match="lacks columns name"):
+        sink.flush()
+
+
+def test_a_table_evolves_on_request(sinks: Sinks) -> None:
+    """Columns that a newer schema brings are added, nullable, and nothing else changes."""
+    sink = sinks.ready()
+    newer = orjson.loads(_SCHEMA)
+    newer["fields"].append({"name": "phone", "type": ["null", "bytes"], "encryption": {"format": "leased"}})
+    with pytest.raises(ConfigError, match="phone"):
+        sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
+
+    sink.create_table(orjson.dumps(newer).decode(), topic="customers")
+
+    sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
+
+
+def test_a_deadlock_and_a_read_only_server_are_retried(sinks: Sinks) -> None:
+    """A server that has become read-only is waited for."""
+    sink = sinks.ready()
+    name = sinks.query("SELECT current_database()")[0][0]
+    sinks.query(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
+    sink.begin()
+    sink.write([_record(0, 1)])
+
+    for _ in range(2):
+        with pytest.raises(SinkUnavailable):
+            sink.flush()
+        sink.abort()
+
+
+def test_the_ledgers_chain_stands_in_the_rows_transaction(sinks: Sinks) -> None:
+    """Each entry holds its predecessor's hash, over batches, and matches its own fields."""
+    sink = sinks.ready()
+    for i in range(3):
+        row = LedgerRow(uuid.uuid4(), (uuid.uuid4(),), UUID(int=7), "record", 1, 1, "customers", 0, i, i, "1001")
+        _deliver(sink, [_record(i, i)], i, [row])
+
+    found = sinks.query(
+        "SELECT batch::text, request_ids::text[], keyset::text, format, keys, values, topic, partition, first_offset,"
+        " last_offset, schema_id, chain, sequence, prev_hash, hash FROM worker.ledger ORDER BY sequence"
+    )
+    names = ("batch", "request_ids", "keyset", "format", "keys", "values", "topic", "partition", "first_offset",
+             "last_offset", "schema_id", "chain", "sequence")  # fmt: skip
+    head = GENESIS
+    for row in found:
+        assert row[13] == head
+        head = hash_fields(head, dict(zip(names, row[:13], strict=True)))
+        assert row[14] == head
+    assert len(found) == 3

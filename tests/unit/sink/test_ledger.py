@@ -1,0 +1,58 @@
+"""The ledger's hash chain."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import orjson
+import pytest
+
+from worker.errors import FatalError
+from worker.sink.base import LedgerRow
+from worker.sink.ledger import GENESIS, link, verify
+
+
+def _rows(count: int) -> list[LedgerRow]:
+    return [
+        LedgerRow(UUID(int=i), (UUID(int=9),), UUID(int=7), "record", 2, 2, "t", 0, i * 10, i * 10 + 9, "1001")
+        for i in range(count)
+    ]
+
+
+def _chain(count: int) -> list[bytes]:
+    return [e.as_json() for e in link(_rows(count), chain="c", sequence=0, prev_hash=GENESIS)]
+
+
+def test_an_untouched_chain_verifies() -> None:
+    """A chain as written verifies and tells its length."""
+    assert verify(_chain(4)) == 4
+
+
+def test_a_chain_continues_over_batches() -> None:
+    """Linking in two steps gives the same entries as in one."""
+    rows = _rows(4)
+    first = link(rows[:2], chain="c", sequence=0, prev_hash=GENESIS)
+
+    second = link(rows[2:], chain="c", sequence=2, prev_hash=first[-1].hash)
+
+    assert [e.as_json() for e in first + second] == _chain(4)
+
+
+@pytest.mark.parametrize("field", ["keys", "values", "last_offset", "schema_id", "keyset"])
+def test_an_altered_field_is_found(field: str) -> None:
+    """Changing any field of an entry breaks its hash."""
+    chain = _chain(3)
+    entry = orjson.loads(chain[1])
+    entry[field] = 5 if isinstance(entry[field], int) else "x"
+    chain[1] = orjson.dumps(entry)
+
+    with pytest.raises(FatalError, match="altered"):
+        verify(chain)
+
+
+def test_a_removed_entry_is_found() -> None:
+    """Leaving an entry out breaks the chain where it stood."""
+    chain = _chain(3)
+
+    with pytest.raises(FatalError, match="before entry 1"):
+        verify([chain[0], chain[2]])

@@ -1,0 +1,105 @@
+"""The sinks' options and what they mean for a record."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from worker.model import Position, SinkRecord
+from worker.sink.kafka.options import KafkaSinkOptions, header_policy
+from worker.sink.postgres.options import PostgresSinkOptions
+from worker.sink.postgres.schema import column_types
+from worker.sink.postgres.values import eql_payload
+
+_RECORD = SinkRecord(
+    Position("t", 1, 42), b"k", b"v", [("__value_schema_id", b"1"), ("a", b"1"), ("b", None), ("__key_schema_id", b"2")]
+)
+
+
+def test_copied_headers_leave_schema_ids_out() -> None:
+    """The input's schema-id headers are never copied."""
+    assert header_policy(KafkaSinkOptions(topic="x"))(_RECORD) == [("a", b"1"), ("b", None)]
+
+
+def test_named_headers_leave_schema_ids_out() -> None:
+    """Not even by name."""
+    policy = header_policy(KafkaSinkOptions(topic="x", headers=("b", "__value_schema_id")))
+
+    assert policy(_RECORD) == [("b", None)]
+
+
+def test_the_source_header_names_the_position() -> None:
+    """`worker-source` is topic/partition/offset, also where other headers are dropped."""
+    policy = header_policy(KafkaSinkOptions(topic="x", headers="drop", source_header=True))
+
+    assert policy(_RECORD) == [("worker-source", b"t/1/42")]
+
+
+def test_upsert_needs_a_key() -> None:
+    """`upsert` without key columns is refused."""
+    with pytest.raises(ValidationError, match="go together"):
+        PostgresSinkOptions(table="t", mode="upsert")
+
+
+def test_an_encrypted_key_column_is_refused() -> None:
+    """An encrypted field can't be a key column."""
+    with pytest.raises(ValidationError, match="email"):
+        PostgresSinkOptions(table="t", mode="upsert", key=("email",), columns={"email": "eql"})
+
+
+def test_column_types_follow_the_output_schema() -> None:
+    """Encrypted fields are bytea or jsonb, logical types their own, containers jsonb."""
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [
+            {"name": "id", "type": "long"},
+            {"name": "email", "type": ["null", "bytes"], "encryption": {"format": "record"}},
+            {"name": "note", "type": "bytes", "encryption": {"format": "leased"}},
+            {"name": "born", "type": {"type": "int", "logicalType": "date"}},
+            {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+            {"name": "tags", "type": {"type": "array", "items": "string"}},
+        ],
+    }
+
+    assert column_types(json.dumps(schema), {"email": "eql"}) == {
+        "id": "bigint",
+        "email": "jsonb",
+        "note": "bytea",
+        "born": "date",
+        "price": "numeric(9, 2)",
+        "tags": "jsonb",
+    }
+
+
+def test_eql_text_is_the_vectors_base85() -> None:
+    """An EQL payload's ciphertext is the base85 that CipherStash's client writes."""
+    vectors = json.loads((Path(__file__).parents[2] / "vectors" / "zerokms.json").read_text())
+    pairs = _pairs(vectors)
+
+    assert pairs
+    for binary, text in pairs:
+        payload = eql_payload("users", "email", binary)
+        assert payload == {"v": 2, "k": "ct", "i": {"t": "users", "c": "email"}, "c": text}
+        assert base64.b85decode(text) == binary
+
+
+def test_eql_refuses_a_leased_envelope() -> None:
+    """Only the record format can be read by EQL."""
+    with pytest.raises(ValueError, match="record format"):
+        eql_payload("users", "email", b"\x01" + bytes(80))
+
+
+def _pairs(node: object) -> list[tuple[bytes, str]]:
+    if isinstance(node, list):
+        return [pair for item in node for pair in _pairs(item)]
+    if not isinstance(node, dict):
+        return []
+    own = []
+    if {"msgpack", "mp_base85"} <= node.keys():
+        own = [(bytes.fromhex(node["msgpack"]), node["mp_base85"])]
+    return own + [pair for item in node.values() for pair in _pairs(item)]
