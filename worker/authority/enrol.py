@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from uuid import UUID
 
 import numpy as np
 
+from worker.errors import ConfigError
 from worker.zerokms.derive import ClientKey, check_material, derive, invert, random_permutation, then
 
 Call = Callable[[str, dict[str, Any]], Any]
@@ -31,6 +33,21 @@ class Proposal:
     client_id: UUID
     secret: str = field(repr=False)
     key: ClientKey | None = field(repr=False)
+
+    def to_json(self) -> str:
+        """The form that is handed over; a secret."""
+        key = None if self.key is None else self.key.to_hex()
+        return json.dumps({"client_id": str(self.client_id), "secret": self.secret, "key": key})
+
+    @classmethod
+    def from_json(cls, text: str) -> Proposal:
+        """Read what `to_json` wrote; raises `ConfigError` for anything else."""
+        try:
+            read = json.loads(text)
+            key = None if read["key"] is None else ClientKey.parse(read["key"])
+            return cls(UUID(read["client_id"]), str(read["secret"]), key)
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError("the proposal is not one that worker client create wrote") from None
 
 
 def propose(

@@ -7,6 +7,8 @@ A sealed value is `01 | nonce 12 | ciphertext | 16`, AES-256-GCM, associated dat
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -58,3 +60,31 @@ def root_from_file(path: Path, *, create: bool = False) -> bytes:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as exc:
         raise ConfigError(f"the root key file {path} can't be read as {2 * ROOT_BYTES} hex characters") from exc
+
+
+def root_key(file: Path | None, text: str | None, command: str | None) -> bytes:
+    """
+    Read the root key from exactly one place.
+
+    Args:
+        file: holds it in hex.
+        text: is it in hex, from an environment variable.
+        command: prints it in hex, such as a KMS's or a PKCS#11 token's decryption; run without a shell.
+
+    Raises:
+        ConfigError: no place or more than one, or no key in it.
+    """
+    if sum(given is not None for given in (file, text, command)) != 1:
+        raise ConfigError("give the root key in exactly one way: a file, a variable or a command")
+    if file is not None:
+        return root_from_file(file)
+    if command is not None:
+        try:
+            ran = subprocess.run(shlex.split(command), capture_output=True, check=True, timeout=30, text=True)  # noqa: S603
+        except (OSError, ValueError, subprocess.SubprocessError) as exc:
+            raise ConfigError(f"the root key's command failed ({type(exc).__name__})") from None
+        text = ran.stdout
+    try:
+        return bytes.fromhex(str(text).strip())
+    except ValueError:
+        raise ConfigError(f"the root key is not {2 * ROOT_BYTES} hex characters") from None

@@ -17,13 +17,13 @@ from worker.authority.datakeys import DataKeys
 from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
-from worker.authority.management import Management
+from worker.authority.management import Management, make_access_key, new_workspace
 from worker.authority.seal import Sealer
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
 from worker.metrics import Metrics
-from worker.region import Region
+from worker.region import Region, WorkspaceCrn
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +91,16 @@ def server(app: FastAPI, tls: TlsOptions | None = None) -> uvicorn.Server:
         **options,  # type: ignore[arg-type]
     )
     return uvicorn.Server(config)
+
+
+def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:
+    """Make the store's first workspace and its admin key where there is none; raises `ConfigError` if not wanted."""
+    if store.state.workspaces:
+        return None
+    if not wanted:
+        raise ConfigError("a new store: --admin-key-file says where its first admin access key goes")
+    workspace = new_workspace(store, "first")
+    return {
+        "CS_WORKSPACE_CRN": str(WorkspaceCrn(store.region, workspace)),
+        "CS_ADMIN_ACCESS_KEY": make_access_key(store, workspace, "admin", "admin"),
+    }

@@ -41,3 +41,45 @@ def dev(
                 file.write(as_shell(authority.env))
         typer.echo(f"authority ready: region {region} at {authority.url}")
         stop.wait()
+
+
+@app.command()
+def serve(
+    region: Annotated[str, typer.Option(help="The region to serve, as eu-central-1.")],
+    data: Annotated[Path, typer.Option(help="Directory that keeps its store and audit trail.")],
+    public_url: Annotated[str, typer.Option(help="The address that tokens name, as https://keys.eu.example/.")],
+    listen: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:8081",
+    root_key_file: Annotated[Path | None, typer.Option(help="32 bytes in hex; keep it apart from the data.")] = None,
+    root_key_env: Annotated[str, typer.Option(help="Variable that holds the root key in hex.")] = "AUTHORITY_ROOT_KEY",
+    root_key_command: Annotated[str | None, typer.Option(help="Prints the root key in hex: a KMS's or HSM's.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM.")] = None,
+    client_ca: Annotated[Path | None, typer.Option(help="PEM; callers must show a certificate of it.")] = None,
+    admin_key_file: Annotated[
+        Path | None, typer.Option(help="Where a new workspace's admin access key goes, once.")
+    ] = None,
+) -> None:
+    """Serve one region's authority until SIGTERM; what is under way is finished first."""
+    from worker.authority import seal
+    from worker.authority.dev import write_env
+    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, server
+    from worker.errors import ConfigError
+    from worker.region import Region
+
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or (tls_certificate is None) != (tls_key is None):
+        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
+    tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
+    if tls is None and host not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigError("without TLS the authority serves loopback only")
+    root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
+    authority = Authority(Region(region), data, root, public_url.rstrip("/") + "/")
+    try:
+        made = first_workspace(authority.store, admin_key_file is not None)
+        if made is not None and admin_key_file is not None:
+            write_env(admin_key_file, made)
+        socket = bind(host.strip("[]"), int(port))
+        typer.echo(f"authority ready: region {region} at {public_url}")
+        server(authority.app, tls).run([socket])
+    finally:
+        authority.close()

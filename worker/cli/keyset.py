@@ -1,0 +1,64 @@
+"""`worker keyset`: keysets of an authority, and which client may use them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+app = typer.Typer(help="Keysets of an authority, and who may use them.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
+AccessKey = Annotated[
+    str,
+    typer.Option(envvar=["CS_ADMIN_ACCESS_KEY", "CS_CLIENT_ACCESS_KEY"], help="An access key that may do this."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
+Keyset = Annotated[str, typer.Argument(help="A keyset's name or uuid.")]
+Client = Annotated[str, typer.Argument(help="A client's uuid.")]
+
+
+@app.command()
+def create(keyset: Keyset, url: Url, access_key: AccessKey, description: str = "", as_json: Json = False) -> None:
+    """Make a keyset; nobody may use it until it is granted."""
+    _call(url, access_key, "create-keyset", {"name": keyset, "description": description or keyset}, as_json)
+
+
+@app.command()
+def grant(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """Let a client use a keyset."""
+    _call(url, access_key, "grant-keyset", {"client_id": client, "keyset_id": _ref(keyset)}, as_json)
+
+
+@app.command()
+def revoke(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """Take a keyset from a client; effective at the next request."""
+    _call(url, access_key, "revoke-keyset", {"client_id": client, "keyset_id": _ref(keyset)}, as_json)
+
+
+@app.command()
+def enable(keyset: Keyset, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """Let a disabled keyset be used again."""
+    _call(url, access_key, "enable-keyset", {"keyset_id": _ref(keyset)}, as_json)
+
+
+@app.command()
+def disable(keyset: Keyset, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """Refuse every use of a keyset; effective at the next request."""
+    _call(url, access_key, "disable-keyset", {"keyset_id": _ref(keyset)}, as_json)
+
+
+def _ref(keyset: str) -> dict[str, str]:
+    try:
+        return {"Uuid": str(UUID(keyset))}
+    except ValueError:
+        return {"Name": keyset}
+
+
+def _call(url: str, access_key: str, endpoint: str, body: dict[str, Any], as_json: bool) -> None:
+    from worker.authority.remote import Remote
+
+    answer = Remote(url, access_key)(endpoint, body) or {"done": endpoint}
+    typer.echo(json.dumps(answer) if as_json else "  ".join(f"{k}={v}" for k, v in answer.items()))
