@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -18,6 +18,8 @@ from worker.errors import KeyMaterialError
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.derive import ClientKey
 from worker.zerokms.wire import decode_base64, keyset_reference
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class KeyAdministration:
         return self._client.call(endpoint, orjson.dumps(body))
 
 
-def _read(endpoint: str, reader: Callable[[Any], Any], reply: Any) -> Any:
+def _read(endpoint: str, reader: Callable[[Any], _T], reply: Any) -> _T:
     try:
         return reader(reply)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
