@@ -78,8 +78,8 @@ class Positions:
         Move the positions within the rows' transaction.
 
         Raises:
-            PositionsChanged: a position is not where the batch began, another owner was here: roll back, drop the batch,
-                claim again.
+            PositionsChanged: a position is not where the batch began, another owner was here: roll back,
+                drop the batch, claim again.
         """
         moved = sorted((tp.topic, tp.partition, o.read, o.next) for tp, o in offsets.items())
         if not moved:

@@ -120,7 +120,6 @@ def evolve_table(connection: Connection, table: Table, types: Mapping[str, str])
                 table.identifier, _definition(name, types[name])
             )
         )
-        )
     return added
 
 
