@@ -102,6 +102,12 @@ class Worker:
             if builder is not None:
                 self._run_routes(builder, run)
 
+    def builder(self) -> RouteBuilder:
+        """Verify everything once and return what builds the routes; raises as a failed `check` does."""
+        pins.enforce(self.check())
+        assert self._builder is not None
+        return self._builder
+
     def stop(self) -> None:
         """Ask every route for a graceful end; safe in a signal handler."""
         self._stop.set()

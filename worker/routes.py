@@ -27,7 +27,7 @@ from worker.sink.dry import DrySink
 from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
-from worker.zerokms.keys import KeyCache, RetrievedKeys
+from worker.zerokms.keys import KeyCache, KeyOptions, RetrievedKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,16 @@ class RouteBuilder:
             for name, variable in kafka.secrets.items()
         }
         return {**kafka.properties, **secrets}
+
+    @property
+    def service(self) -> KeyService:
+        """The key service, resilient."""
+        return self._service
+
+    @property
+    def key_options(self) -> KeyOptions:
+        """The bounds of key caches."""
+        return self._settings.keys
 
     def source(self, route: RouteSettings, run: RunOptions) -> KafkaSource:
         """Build the route's consumer; closed by the loop, or by whoever only asks it."""

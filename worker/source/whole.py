@@ -1,0 +1,59 @@
+"""A whole topic, once, from its start to what is its end now; without a group."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from worker.errors import ConfigError, SourceUnavailable
+from worker.model import Position, SourceRecord
+from worker.source.verdict import as_error
+
+_REQUEST_S = 10.0
+
+
+def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, str]) -> Iterator[SourceRecord]:
+    """
+    Yield a topic's committed records, partition by partition interleaved, and end at its present end.
+
+    Raises:
+        ConfigError: there is no such topic.
+        SourceUnavailable: the broker does not answer.
+    """
+    conf: dict[str, Any] = {
+        **properties,
+        "bootstrap.servers": bootstrap,
+        "group.id": f"worker-reader-{uuid.uuid4()}",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "fetch.queue.backoff.ms": 10,
+    }
+    consumer = Consumer(conf, logger=logging.getLogger("librdkafka"))
+    try:
+        found = consumer.list_topics(topic, timeout=_REQUEST_S).topics[topic]
+        if found.error is not None:
+            raise ConfigError(f"topic {topic!r}: {found.error.name()}")
+        open_partitions = set(found.partitions)
+        consumer.assign([KafkaPartition(topic, p, OFFSET_BEGINNING) for p in open_partitions])
+        while open_partitions:
+            messages: list[Any] = list(consumer.consume(1000, 1.0))
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    kind, at_ms = message.timestamp()
+                    position = Position(message.topic(), message.partition(), message.offset())
+                    yield SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_partitions.discard(message.partition())
+                elif not isinstance(as_error(error, f"reading {topic}"), SourceUnavailable):
+                    raise as_error(error, f"reading {topic}")
+    except KafkaException as exc:
+        raise as_error(exc.args[0], f"reading {topic}") from exc
+    finally:
+        consumer.close()
