@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from uuid import UUID
@@ -56,7 +57,8 @@ def _records(source: str, count: int, partitions: int = 1) -> list[SinkRecord]:
 
 def _read(kafka: Kafka, topic: str, partitions: int = 1) -> list[Message]:
     """Read everything committed, up to each partition's last stable offset."""
-    consumer = Consumer({**kafka.client, "group.id": f"g-{uuid.uuid4().hex}", "enable.partition.eof": True, "isolation.level": "read_committed", "log_level": 3})  # fmt: skip
+    own = {"group.id": uuid.uuid4().hex, "enable.partition.eof": True, "isolation.level": "read_committed"}
+    consumer = Consumer({**kafka.client, **own, "log_level": 3})
     consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
     found: list[Message] = []
     ended = 0
@@ -212,7 +214,7 @@ def test_a_record_too_large_is_named(kafka: Kafka, topic: TopicFactory) -> None:
 
     sink.abort()
     sink.close()
-    assert caught.value.positions == (Position("s", 1 % 1, 1),)
+    assert caught.value.positions == (Position("s", 0, 1),)
 
 
 def test_a_batch_larger_than_the_topic_takes_is_split(kafka: Kafka, topic: TopicFactory) -> None:
@@ -233,7 +235,7 @@ def test_other_partition_counts_are_refused(kafka: Kafka, topic: TopicFactory) -
     source, target = topic(partitions=2), topic(partitions=3)
     topic(f"{source}.dead", config=_ROOM)
 
-    with pytest.raises(ConfigError, match="2 partitions.*3"):
+    with pytest.raises(ConfigError, match=r"2 partitions.*3"):
         _sink(kafka, target, source=source).check()
 
 
@@ -286,7 +288,7 @@ def test_another_cluster_is_refused(kafka: Kafka, topic: TopicFactory) -> None:
         cluster_id="another",
     )
 
-    with pytest.raises(RegionViolation, match=f"{kafka.cluster_id}.*another"):
+    with pytest.raises(RegionViolation, match=f"{re.escape(kafka.cluster_id)}.*another"):
         sink.begin()
 
 
@@ -294,7 +296,7 @@ def test_an_unknown_property_is_named_without_its_value(kafka: Kafka, topic: Top
     """librdkafka's refusal reaches the operator with the property's name only."""
     letters = KafkaDeadLetters({**kafka.client, "no.such.property": "hunter2"}, route="r")
 
-    with pytest.raises(ConfigError, match="no.such.property") as caught:
+    with pytest.raises(ConfigError, match=r"no\.such\.property") as caught:
         letters.write([DeadLetter("t", b"k", b"v")])
 
     assert "hunter2" not in str(caught.value)

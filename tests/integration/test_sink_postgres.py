@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -113,7 +115,8 @@ def test_append_writes_rows_with_their_coordinates(sinks: Sinks) -> None:
     _deliver(sink, [_record(0, 7), _tombstone(1, 7)], 0)
 
     found = sinks.query(
-        "SELECT id, name, email, _topic, _partition, _offset, extract(epoch FROM _timestamp) * 1000 FROM crm.customers ORDER BY _offset"
+        "SELECT id, name, email, _topic, _partition, _offset, extract(epoch FROM _timestamp) * 1000"
+        " FROM crm.customers ORDER BY _offset"
     )
     assert found[0] == (7, "n", _ENVELOPE, "customers", 0, 0, 1_700_000_000_123)
     assert found[1][:6] == (None, None, None, "customers", 0, 1)
@@ -176,12 +179,29 @@ def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
     zombie.begin()
     zombie.write([_record(0, 1)])
 
-    with pytest.raises((PositionsChanged, SinkRejected)):
+    with pytest.raises(PositionsChanged, match="another owner"):
         zombie.flush()
-        zombie.commit({_TP: OffsetRange(0, 1)}, (), None)
 
     zombie.abort()
     assert zombie.positions({_TP: 0}) == {_TP: 2}
+    assert sinks.query("SELECT count(*) FROM crm.customers") == [(2,)]
+
+
+def test_a_late_commit_is_not_made(sinks: Sinks) -> None:
+    """Without a unique index too: the swap fails when the position has moved, and the rows go with it."""
+    zombie = sinks.ready(ledger=False)
+    sinks.query("ALTER TABLE crm.customers DROP CONSTRAINT customers_pkey")
+    zombie.begin()
+    zombie.write([_record(0, 1)])
+    zombie.flush()
+    owner = sinks(instance="w2")
+    owner.positions({_TP: 0})
+    _deliver(owner, [_record(0, 1), _record(1, 2)], 0)
+
+    with pytest.raises(PositionsChanged, match=r"1 of 1 positions"):
+        zombie.commit({_TP: OffsetRange(0, 1)}, (), None)
+
+    zombie.abort()
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(2,)]
 
 
@@ -189,7 +209,7 @@ def test_a_recreated_topic_stops_the_worker(sinks: Sinks) -> None:
     """A stored position of another topic id is never used."""
     sinks.ready()
 
-    with pytest.raises(OffsetLost, match="t1.*t2"):
+    with pytest.raises(OffsetLost, match=r"t1.*t2"):
         sinks(topic_id="t2").positions({_TP: 0})
 
 
@@ -197,13 +217,13 @@ def test_another_cluster_stops_the_worker(sinks: Sinks) -> None:
     """Nor one of another cluster."""
     sinks.ready()
 
-    with pytest.raises(RegionViolation, match="c1.*c2"):
+    with pytest.raises(RegionViolation, match=r"c1.*c2"):
         sinks(cluster="c2").positions({_TP: 0})
 
 
 def test_another_regions_database_is_refused(sinks: Sinks) -> None:
     """The database's declared region must be the worker's; the message names both."""
-    with pytest.raises(RegionViolation, match="eu-central-1.*ap-southeast-2"):
+    with pytest.raises(RegionViolation, match=r"eu-central-1.*ap-southeast-2"):
         sinks(region="ap-southeast-2").check()
 
 
@@ -317,7 +337,38 @@ def test_a_table_evolves_on_request(sinks: Sinks) -> None:
     sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
 
 
-def test_a_deadlock_and_a_read_only_server_are_retried(sinks: Sinks) -> None:
+def test_a_server_that_does_not_answer_is_given_up(sinks: Sinks) -> None:
+    """A call that a lock holds up ends within the sink's bound, and is tried again later."""
+    sink = sinks.ready(timeout_s=1)
+    sink.begin()
+    sink.write([_record(0, 1)])
+    with psycopg.connect(sinks.dsn) as holder:
+        holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
+
+        with pytest.raises(SinkUnavailable):
+            sink.flush()
+
+    sink.abort()
+
+
+def test_a_silent_network_is_cut(sinks: Sinks) -> None:
+    """A connection whose other end falls silent without closing is cut, not waited for."""
+    sink = sinks.ready(timeout_s=1)
+    pid = sinks.query("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'worker %'")[0][0]
+    sink.begin()
+    sink.write([_record(0, 1)])
+    os.kill(pid, signal.SIGSTOP)
+
+    try:
+        with pytest.raises(SinkUnavailable):
+            sink.flush()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    sink.abort()
+
+
+def test_a_read_only_server_is_waited_for(sinks: Sinks) -> None:
     """A server that has become read-only is waited for."""
     sink = sinks.ready()
     name = sinks.query("SELECT current_database()")[0][0]
@@ -346,8 +397,8 @@ def test_the_ledgers_chain_stands_in_the_rows_transaction(sinks: Sinks) -> None:
     names = ("batch", "request_ids", "keyset", "format", "keys", "values", "topic", "partition", "first_offset",
              "last_offset", "schema_id", "chain", "sequence")  # fmt: skip
     head = GENESIS
-    for row in found:
-        assert row[13] == head
-        head = hash_fields(head, dict(zip(names, row[:13], strict=True)))
-        assert row[14] == head
+    for entry in found:
+        assert entry[13] == head
+        head = hash_fields(head, dict(zip(names, entry[:13], strict=True)))
+        assert entry[14] == head
     assert len(found) == 3

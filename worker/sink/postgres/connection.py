@@ -135,8 +135,8 @@ class Database:
         self._metrics.set("worker_region_pin", float(found == self._region), pin="database")
         if found is None:
             raise ConfigError(
-                f"{self._name}: the database declares no region; its administrator says so once: "
-                f"INSERT INTO worker.residency (region) VALUES ('{self._region}')"
+                f"{self._name}: the database declares no region; its administrator says so once, "
+                f"with a row {self._region} in worker.residency"
             )
         if found != self._region:
             raise RegionViolation(

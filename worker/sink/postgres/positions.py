@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.errors import OffsetLost, PositionsChanged, RegionViolation, SinkUnavailable
-from worker.model import TopicPartition
+from worker.model import Position, TopicPartition
 from worker.sink.base import OffsetRange
 from worker.sink.postgres.connection import Connection
 
@@ -19,6 +19,11 @@ SELECT topic_id, cluster_id, next_offset FROM worker.offsets
 WHERE group_id = %s AND topic = %s AND partition = %s FOR UPDATE
 """
 _OWN = "UPDATE worker.offsets SET owner = %s WHERE group_id = %s AND topic = %s AND partition = %s"
+_PASSED = """
+SELECT count(*) FROM worker.offsets AS o
+JOIN unnest(%s::text[], %s::int[], %s::bigint[]) AS r (topic, partition, first) USING (topic, partition)
+WHERE o.group_id = %s AND o.next_offset > r.first
+"""
 _SWAP = """
 UPDATE worker.offsets AS o SET next_offset = n.next, owner = %s, committed_at = now()
 FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) AS n (topic, partition, read, next)
@@ -72,6 +77,15 @@ class Positions:
             connection.execute(_OWN, (self.owner, *place))
             found[tp] = int(row[2])
         return found
+
+    def passed(self, connection: Connection, batch: Iterable[Position]) -> bool:
+        """Whether another owner has committed records of this batch; then their rows are in its own rows' way."""
+        first: dict[tuple[str, int], int] = {}
+        for at in batch:
+            first.setdefault((at.topic, at.partition), at.offset)
+        topics, partitions = [topic for topic, _ in first], [partition for _, partition in first]
+        row = connection.execute(_PASSED, (topics, partitions, list(first.values()), self.group)).fetchone()
+        return row is not None and row[0] > 0
 
     def swap(self, connection: Connection, offsets: Mapping[TopicPartition, OffsetRange]) -> None:
         """

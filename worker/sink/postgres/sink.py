@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from worker.errors import ConfigError, PositionsChanged, SinkUnavailable
+from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange
@@ -145,10 +145,19 @@ class PostgresSink:
 
         Raises:
             SinkRejected: with the refused record where the server names it, without where it does not.
+            PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
         """
         if self._letters and self._dead_letters is not None:
             self._dead_letters.flush()
+        try:
+            self._write_rows()
+        except SinkRejected:
+            if self._has_been_passed():
+                raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
+            raise
+
+    def _write_rows(self) -> None:
         by_table: dict[str, list[SinkRecord]] = {}
         for record in self._records:
             by_table.setdefault(self._table_name(record.position.topic), []).append(record)
@@ -198,6 +207,13 @@ class PostgresSink:
         self._database.discard()
         if self._dead_letters is not None:
             self._dead_letters.close()
+
+    def _has_been_passed(self) -> bool:
+        self._database.rollback()
+        with self._database.guarded("reading positions") as connection:
+            found = self._positions.passed(connection, (record.position for record in self._records))
+            connection.rollback()
+        return found
 
     def _table_name(self, topic: str) -> str:
         name = self._options.table_of(topic)
