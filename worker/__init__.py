@@ -1,3 +1,24 @@
 """A streaming ETL encryption worker for data residency."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker import errors
+    from worker.sdk import AsyncEncryption, Encryption, LockContext
+
 __version__ = "0.1.0"
+__all__ = ["AsyncEncryption", "Encryption", "LockContext", "__version__", "errors"]
+
+_SDK = ("AsyncEncryption", "Encryption", "LockContext")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the SDK when it is first used: the authority and the command line's help do without it."""
+    if name in _SDK:
+        return getattr(import_module("worker.sdk"), name)
+    if name == "errors":
+        return import_module("worker.errors")
+    raise AttributeError(f"module 'worker' has no attribute {name!r}")

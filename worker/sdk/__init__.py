@@ -1,0 +1,7 @@
+"""Encryption and decryption of values and records, for programs other than the worker."""
+
+from worker.sdk.aio import AsyncEncryption
+from worker.sdk.client import Encryption
+from worker.sdk.values import Described, LockContext
+
+__all__ = ["AsyncEncryption", "Described", "Encryption", "LockContext"]

@@ -1,0 +1,277 @@
+"""The synchronous SDK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from worker import environment
+from worker.encryption import BatchDecryptor, leased
+from worker.encryption.anyform import AnyEnvelope, parse
+from worker.encryption.ondemand import OnDemandKeys
+from worker.errors import ConfigError, RecordError
+from worker.model import Audit, DecryptionKeys, EncryptionKeys, Format, KeyService, KeySpec, PolicyCondition
+from worker.region import WorkspaceCrn
+from worker.sdk import values as forms
+from worker.sdk.sealing import seal_each, seal_leased
+from worker.sdk.values import Bind, Context, Described, LockContext
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
+from worker.zerokms.derive import ClientKey
+from worker.zerokms.factory import client_from_environment
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Encryption:
+    """
+    Encrypts and decrypts under one client of one region's workspace; thread-safe.
+
+    For several regions keep several of these. Close it, or use it as a context manager.
+
+    Args:
+        workspace_crn: `crn:<region>.aws:<workspace>`.
+        client_id: uuid of the client.
+        client_key: our half of the key, hex or base64.
+        access_key: `CSAK...`; or `oidc_token`.
+        oidc_token: returns the identity provider's current token, asked for at every exchange.
+        cts_host, zerokms_host: other addresses than the region's own; their hosts must be in `allow_hosts`.
+        allow_hosts: hosts that may serve this region besides its own.
+        reason: what the authority's audit is told, in the caller's words.
+
+    Raises:
+        ConfigError: a credential is malformed.
+        RegionViolation: an address is not this region's.
+    """
+
+    def __init__(
+        self,
+        *,
+        workspace_crn: str,
+        client_id: str,
+        client_key: str,
+        access_key: str | None = None,
+        oidc_token: Callable[[], str] | None = None,
+        cts_host: str | None = None,
+        zerokms_host: str | None = None,
+        allow_hosts: Sequence[str] = (),
+        reason: str | None = None,
+    ) -> None:
+        identity = _identity(access_key, oidc_token)
+        try:
+            client = UUID(client_id)
+        except ValueError:
+            raise ConfigError("client_id is not a uuid") from None
+        credentials = Credentials(WorkspaceCrn.parse(workspace_crn), client, ClientKey.parse(client_key), identity)
+        service = ZeroKMSClient(credentials, cts=cts_host, zerokms=zerokms_host, allow_hosts=tuple(allow_hosts))
+        self._use(service, reason=reason, close=service.close)
+
+    @classmethod
+    def from_env(
+        cls,
+        prefix: str = "CS_",
+        *,
+        environ: Mapping[str, str] | None = None,
+        allow_hosts: Sequence[str] = (),
+        reason: str | None = None,
+    ) -> Self:
+        """
+        Read the credentials from `<prefix>WORKSPACE_CRN`, `CLIENT_ID`, `CLIENT_KEY`, `CLIENT_ACCESS_KEY` and others.
+
+        Hosts of this machine that the variables name need not stand in `allow_hosts`. Raises as the class does.
+        """
+        values = environment.with_prefix(os.environ if environ is None else environ, prefix)
+        named = [urlsplit(values.get(name, "")) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")]
+        local = tuple(url.netloc for url in named if url.hostname in _LOOPBACK)
+        client = client_from_environment(values, allow_hosts=(*allow_hosts, *local))
+        return cls.over(client, reason=reason, close=client.close)
+
+    @classmethod
+    def over(
+        cls,
+        service: KeyService,
+        *,
+        encryption_keys: EncryptionKeys | None = None,
+        decryption_keys: DecryptionKeys | None = None,
+        reason: str | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> Self:
+        """Use a key service of one's own, or caches over it; by default each call asks for exactly its keys."""
+        self = cls.__new__(cls)
+        self._use(service, encryption_keys, decryption_keys, reason=reason, close=close)
+        return self
+
+    def _use(
+        self,
+        service: KeyService,
+        encryption_keys: EncryptionKeys | None = None,
+        decryption_keys: DecryptionKeys | None = None,
+        *,
+        reason: str | None,
+        close: Callable[[], None] | None,
+    ) -> None:
+        self._service = service
+        self._encryption_keys, self._decryption_keys = encryption_keys, decryption_keys
+        self._reason = reason
+        self._close = close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release connections; safe to call twice."""
+        if self._close is not None:
+            self._close()
+
+    def encrypt(self, value: object, *, field: str, **options: Any) -> bytes:
+        """Return one value's envelope; see `encrypt_many`."""
+        return self.encrypt_many([value], field=field, **options)[0]
+
+    def encrypt_many(
+        self,
+        values: Sequence[object],
+        *,
+        field: str,
+        schema: str | None = None,
+        format: Format = "record",
+        keyset: str | None = None,
+        context: Context | None = None,
+        bind: Bind | None = None,
+        lock_context: LockContext | None = None,
+        policy: Sequence[PolicyCondition] = (),
+    ) -> list[bytes]:
+        """
+        Encrypt values of one field, asking for all their keys at once.
+
+        Args:
+            values: n Python values, of `schema` where that is given.
+            field: the descriptor, 1-255 bytes: a field's identity as `acme.crm.Customer/email`.
+            schema: the field's Avro type as JSON; else bool, int, float, str and, in `record`, date, datetime, JSON.
+            format: `record`, a key for each value; or `leased`, one key for all of this call.
+            keyset: name or uuid; None is the client's default.
+            context: sibling values bound into the key, in order.
+            bind: names and bytes bound to the values; `leased` only.
+            lock_context: who may decrypt.
+            policy: conditions of which one must hold at decryption; `record` only, without any context.
+
+        Returns:
+            n envelopes: MessagePack or leased.
+
+        Raises:
+            RecordError: a value has no exact form.
+            ConfigError: options that exclude each other.
+        """
+        if not 1 <= len(field.encode()) <= leased.MAX_LABEL_BYTES:
+            raise ConfigError("field takes 1-255 bytes of UTF-8")
+        if policy and (format == "leased" or context or lock_context is not None):
+            raise ConfigError("a policy is for the format `record`, and excludes a context")
+        if bind and format == "record":
+            raise ConfigError("bound values need the format `leased`")
+        named = forms.texts(context)
+        spec = KeySpec(keyset, field, forms.elements(named, lock_context), tuple(policy))
+        if not values:
+            return []
+        with self._sealing() as source:
+            if format == "record":
+                return seal_each(source, spec, values, schema)
+            return seal_leased(source, spec, values, schema, named, bind or {})
+
+    def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Any) -> Any:
+        """Return one envelope's value; see `decrypt_many`."""
+        return self.decrypt_many([envelope], field=field, **options)[0]
+
+    def decrypt_described(self, envelope: AnyEnvelope, **options: Any) -> Described:
+        """Return a value found without a place, and the descriptor that its envelope carries."""
+        return Described(self.decrypt(envelope, **options), parse(envelope).descriptor)
+
+    def decrypt_many(
+        self,
+        envelopes: Sequence[AnyEnvelope],
+        *,
+        field: str | None = None,
+        schema: str | None = None,
+        context: Context | None = None,
+        bind: Bind | None = None,
+        lock_context: LockContext | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+    ) -> list[Any]:
+        """
+        Decrypt envelopes of any format and form, asking for all their keys at once.
+
+        Args:
+            envelopes: n of bytes, text, or parsed JSON or EQL.
+            field: the descriptor that they must carry. None takes what each carries: a value moved from another field
+                then goes unnoticed.
+            schema: the field's Avro type; needed where the value is not of a primitive type.
+            context: as at encryption; without it the value does not open.
+            bind: likewise.
+            lock_context: likewise.
+            on_error: `return` puts the `DecryptionError` in the value's place.
+
+        Raises:
+            DecryptionError: one does not open.
+            KeyAccessDenied: this identity may not decrypt at all.
+        """
+        named = forms.texts(context)
+        elements = forms.elements(named, lock_context)
+        opened: list[Any] = [forms.attempt(forms.expect, envelope, field) for envelope in envelopes]
+        wanted = [i for i, item in enumerate(opened) if not isinstance(item, RecordError)]
+        with self._opening() as source:
+            keys = source.keys([opened[i].request(elements) for i in wanted])
+            for i, key in zip(wanted, keys, strict=True):
+                opened[i] = forms.attempt(forms.open_value, opened[i], key, schema, named, bind or {})
+        if on_error == "raise":
+            for item in opened:
+                if isinstance(item, RecordError):
+                    raise item
+        return opened
+
+    def decrypt_record(self, datum: bytes, *, schema: str, key: bytes | None = None) -> dict[str, object]:
+        """Return one record's values; see `decrypt_records`."""
+        (record_,) = self.decrypt_records([datum], schema=schema, keys=[key])
+        if isinstance(record_, RecordError):
+            raise record_
+        return record_
+
+    def decrypt_records(
+        self, datums: Sequence[bytes], *, schema: str, keys: Sequence[bytes | None] | None = None
+    ) -> list[dict[str, object] | RecordError]:
+        """
+        Decrypt whole records as the worker wrote them; every envelope must belong to its field.
+
+        Args:
+            datums: n bare Avro datums, without a schema registry's frame.
+            schema: the output schema, JSON text.
+            keys: the records' keys, needed where a field binds `$key`.
+
+        Returns:
+            The values of each record under its original schema, or why it did not open.
+        """
+        with self._opening() as source:
+            return forms.restore(datums, schema, [None] * len(datums) if keys is None else keys, BatchDecryptor(source))
+
+    def _sealing(self) -> AbstractContextManager[EncryptionKeys]:
+        if self._encryption_keys is not None:
+            return nullcontext(self._encryption_keys)
+        return OnDemandKeys(self._service, Audit("sdk", purpose="encrypt", reason=self._reason))
+
+    def _opening(self) -> AbstractContextManager[DecryptionKeys]:
+        if self._decryption_keys is not None:
+            return nullcontext(self._decryption_keys)
+        return OnDemandKeys(self._service, Audit("sdk", purpose="decrypt", reason=self._reason))
+
+
+def _identity(access_key: str | None, oidc_token: Callable[[], str] | None) -> AccessKey | OidcToken:
+    if access_key is not None and oidc_token is None:
+        return AccessKey(access_key)
+    if oidc_token is not None and access_key is None:
+        return OidcToken(oidc_token)
+    raise ConfigError("give an access_key or an oidc_token, and not both")

@@ -1,0 +1,160 @@
+"""One value between Python, Avro and its envelope."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from worker.avro import (
+    DeclarationOptions,
+    OutputSchema,
+    compile_schema,
+    decode_value,
+    open_schema,
+    schema_fingerprint,
+)
+from worker.encryption import BatchDecryptor, EncryptedRecord, LeasedEnvelope, leased, record
+from worker.encryption.anyform import AnyEnvelope, parse
+from worker.encryption.plaintext import from_typed
+from worker.encryption.unbatch import expect_descriptor, granted
+from worker.encryption.values import text_of_value, value_of_typed
+from worker.errors import DecryptionError, RecordError
+from worker.model import ContextElement, DataKey, FieldPlan, IdentityClaim, KeyRefused, Tag, Value
+
+Context = Mapping[str, object]
+Bind = Mapping[str, bytes]
+Envelope = EncryptedRecord | LeasedEnvelope
+P = ParamSpec("P")
+T = TypeVar("T")
+_PRIMITIVES = ("boolean", "int", "long", "float", "double", "string", "bytes")
+_OF_PYTHON = {bool: "boolean", int: "long", float: "double", str: "string", bytes: "bytes"}
+
+
+class Described(NamedTuple):
+    """A value, and the descriptor of its envelope: authenticated, but it says nothing of where it was found."""
+
+    value: Any
+    descriptor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockContext:
+    """
+    Who and what a key is locked to beyond its field; decryption needs the same, in the same order.
+
+    Args:
+        identity: claims of the caller's token whose values the service reads itself, such as `sub`.
+        values: names and texts that the caller presents.
+        tags: bare labels.
+    """
+
+    identity: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tags: tuple[str, ...] = ()
+
+    @property
+    def elements(self) -> tuple[ContextElement, ...]:
+        """The context as the service takes it: claims, values, tags."""
+        claims = tuple(IdentityClaim(claim) for claim in self.identity)
+        return (*claims, *(Value(n, v) for n, v in self.values.items()), *(Tag(label) for label in self.tags))
+
+
+def texts(context: Context | None) -> list[tuple[str, str]]:
+    """Return names and texts of sibling values, in the caller's order."""
+    return [(name, text_of_value(value)) for name, value in (context or {}).items()]
+
+
+def elements(named: Sequence[tuple[str, str]], lock_context: LockContext | None) -> tuple[ContextElement, ...]:
+    """Return a key's whole context: the siblings first, then the lock context."""
+    siblings = tuple(Value(name, text) for name, text in named)
+    return siblings if lock_context is None else siblings + lock_context.elements
+
+
+def schema_of(values: Sequence[object]) -> str:
+    """Return the Avro type of Python values; raises `RecordError` where they do not share a primitive one."""
+    found = {_OF_PYTHON.get(type(value)) for value in values}
+    if len(found) != 1 or None in found:
+        raise RecordError("these values do not share a primitive type; give their Avro schema")
+    return json.dumps(found.pop())
+
+
+@functools.lru_cache(maxsize=256)
+def plan(schema: str) -> FieldPlan:
+    """Return how a field of this Avro type is carried; raises `DeclarationError`."""
+    declared = {"name": "value", "type": json.loads(schema), "encrypted": {"format": "record"}}
+    root = {"type": "record", "name": "WorkerSdkValue", "fields": [declared]}
+    return compile_schema(json.dumps(root), DeclarationOptions()).plan.fields[0]
+
+
+@functools.lru_cache(maxsize=64)
+def output(schema: str) -> OutputSchema:
+    """Return an output schema, compiled once."""
+    return open_schema(schema)
+
+
+@functools.lru_cache(maxsize=1)
+def _known_types() -> dict[bytes, str]:
+    """The types whose fingerprint alone tells how to read a leased value."""
+    types: list[object] = list(_PRIMITIVES)
+    types += [["null", name] for name in _PRIMITIVES] + [[name, "null"] for name in _PRIMITIVES]
+    return {schema_fingerprint(text): text for text in map(json.dumps, types)}
+
+
+def expect(envelope: AnyEnvelope, descriptor: str | None) -> Envelope:
+    """Read an envelope and, unless it is None, compare its descriptor; raises `DecryptionError`."""
+    parsed = parse(envelope)
+    if descriptor is not None:
+        expect_descriptor(descriptor, parsed.descriptor)
+    return parsed
+
+
+def open_value(
+    envelope: Envelope, key: DataKey | KeyRefused, schema: str | None, named: Sequence[tuple[str, str]], bind: Bind
+) -> Any:
+    """Open one envelope to its Python value; raises `DecryptionError`."""
+    data_key = granted(key)
+    if isinstance(envelope, LeasedEnvelope):
+        chosen = _leased_type(envelope, schema)
+        plain = leased.open(data_key, envelope, context=named, bind_names=tuple(bind), bind=tuple(bind.values()))
+        return decode_value(chosen, plain)
+    if bind:
+        raise DecryptionError("an envelope of the format `record` binds no values: it is not the one that was written")
+    typed = record.open_record(data_key, envelope)
+    if schema is None:
+        return value_of_typed(typed)
+    return decode_value(schema, from_typed(plan(schema))(typed))
+
+
+def restore(
+    datums: Sequence[bytes], schema: str, keys: Sequence[bytes | None], decryptor: BatchDecryptor
+) -> list[dict[str, object] | RecordError]:
+    """Return the values of whole records, or why one did not open."""
+    reader = output(schema)
+    split = reader.split(datums, keys)
+    opened = decryptor.decrypt(split.columns)
+    errors: dict[int, RecordError] = {**opened.errors, **split.errors}
+    columns = [[b"" if value is None else value for value in column] for column in opened.values]
+    restored = split.join(columns, skip=set(errors))
+    return [errors[i] if datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)]
+
+
+def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | RecordError:
+    """Return what the call returns, or the verdict on its record."""
+    try:
+        return call(*args, **options)
+    except RecordError as exc:
+        return exc
+
+
+def _leased_type(envelope: LeasedEnvelope, schema: str | None) -> str:
+    if schema is None:
+        found = _known_types().get(envelope.fingerprint)
+        if found is None:
+            raise DecryptionError("the value is not of a primitive type: give its Avro schema")
+        return found
+    if schema_fingerprint(schema) != envelope.fingerprint:
+        raise DecryptionError("the value was sealed as another Avro type than the one given")
+    return schema
