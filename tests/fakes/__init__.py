@@ -1,0 +1,1 @@
+"""Stand-ins that keep the protocol, for tests that need no process."""

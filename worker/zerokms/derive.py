@@ -228,7 +228,11 @@ def derive(client_key: ClientKey, ivs: bytes, materials: bytes) -> bytearray:
 
 def _digests(rows: Blocks) -> Iterator[bytes]:
     """Yield the SHA-256 of each row of a contiguous two-dimensional array."""
-    data, width, sha256 = memoryview(rows.data).cast("B"), rows.shape[1], hashlib.sha256
+    data, width, sha256 = (
+        memoryview(rows.data).cast("B") if len(rows) else memoryview(b""),
+        rows.shape[1],
+        hashlib.sha256,
+    )
     return (sha256(data[i : i + width]).digest() for i in range(0, len(data), width))
 
 

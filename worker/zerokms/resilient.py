@@ -172,3 +172,10 @@ class ResilientKeyService:
             raise
         self.breaker.leave(failed=False)
         return result
+
+
+def resilient(
+    service: KeyService, *, options: ResilienceOptions | None = None, metrics: Metrics | None = None
+) -> ResilientKeyService:
+    """Put retries and a breaker in front of a key service."""
+    return ResilientKeyService(service, options=options, metrics=metrics)

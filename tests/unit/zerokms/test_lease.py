@@ -1,0 +1,161 @@
+"""Leases: many values under one key, within bounds of values, bytes and age."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Sequence
+
+import pytest
+
+from tests.fakes.keyservice import Clock, FakeKeyService
+from worker.errors import KeyServiceUnavailable
+from worker.model import Audit, DataKey, KeySpec, Value
+from worker.zerokms.keys import KeyCache, KeyOptions
+
+SPEC = KeySpec(None, "users/email")
+AUDIT = Audit("test")
+
+
+def make(service: FakeKeyService, clock: Clock, **bounds: float) -> KeyCache:
+    return KeyCache(service, options=KeyOptions.model_validate(bounds), audit=AUDIT, clock=clock)
+
+
+def test_splits_a_batch_over_leases() -> None:
+    """A batch that passes a lease's values goes on under the next, counts adding up."""
+    with make(FakeKeyService(), Clock(), max_values=10) as cache:
+        portions = [p for _ in range(4) for p in cache.lease(SPEC, [1] * 7)]
+
+    used: dict[bytes, int] = {}
+    for portion in portions:
+        used[portion.key.iv] = used.get(portion.key.iv, 0) + portion.count
+    assert sum(used.values()) == 28
+    assert max(used.values()) <= 10
+
+
+def test_bounds_a_lease_in_bytes() -> None:
+    """No key seals more than `max_bytes`, but for one value that is longer by itself."""
+    sizes = [40, 40, 40, 500, 40]
+    with make(FakeKeyService(), Clock(), max_bytes=100) as cache:
+        portions = cache.lease(SPEC, sizes)
+
+    assert [p.count for p in portions] == [2, 1, 1, 1]
+
+
+def test_serves_one_key_while_it_lasts() -> None:
+    """Within its bounds every batch has the same key, at one request."""
+    service = FakeKeyService()
+    with make(service, Clock()) as cache:
+        keys = {p.key.iv for _ in range(100) for p in cache.lease(SPEC, [10] * 50)}
+
+    assert len(keys) == len(service.calls) == 1
+
+
+def test_fetches_the_next_lease_before_the_end() -> None:
+    """Past 80 % of its age a lease is still used while the next is fetched, and the next follows without a wait."""
+    service, clock = FakeKeyService(), Clock()
+    with make(service, clock) as cache:
+        first = cache.lease(SPEC, [1])[0].key
+        clock.now += 290
+        still = cache.lease(SPEC, [1])[0].key
+        cache._threads.shutdown(wait=True)
+        clock.now += 20
+        after = cache.lease(SPEC, [1])[0].key
+
+    assert still is first
+    assert after is not first
+    assert len(service.calls) == 2
+
+
+def test_no_lease_is_used_past_its_age_in_an_outage() -> None:
+    """In an outage a lease serves to `max_age_s`, then batches are refused until the service is back."""
+    service, clock = FakeKeyService(), Clock()
+    with make(service, clock) as cache:
+        cache.lease(SPEC, [1])
+        service.error = KeyServiceUnavailable("away")
+        clock.now += 299
+        cache.lease(SPEC, [1])
+        clock.now += 1
+        with pytest.raises(KeyServiceUnavailable):
+            cache.lease(SPEC, [1])
+        service.error = None
+
+        assert cache.lease(SPEC, [1])[0].count == 1
+
+
+def test_asks_once_for_many_threads() -> None:
+    """Threads that miss the same lease wait for one request."""
+    service, gate = FakeKeyService(), threading.Event()
+    service.before = lambda: [gate.wait(5), None][1]
+    keys: list[DataKey] = []
+    with make(service, Clock()) as cache:
+        threads = [threading.Thread(target=lambda: keys.append(cache.lease(SPEC, [1])[0].key)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        gate.set()
+        for thread in threads:
+            thread.join()
+
+    assert len({key.iv for key in keys}) == len(service.calls) == 1
+
+
+def test_prepares_many_leases_in_one_call() -> None:
+    """The leases of a batch's many contexts are asked for together."""
+    service = FakeKeyService()
+    specs = [KeySpec(None, "d", (Value("tenant", str(i)),)) for i in range(700)]
+    with make(service, Clock()) as cache:
+        cache.prepare(specs)
+        for spec in specs:
+            cache.lease(spec, [1])
+
+    assert service.calls == [("generate", 700)]
+
+
+def test_a_replaced_lease_is_wiped_after_its_grace() -> None:
+    """A batch may still hold a lease that was replaced; once the grace is over, its bytes are gone."""
+    service, clock = FakeKeyService(), Clock()
+    with make(service, clock, grace_s=60) as cache:
+        old = cache.lease(SPEC, [1])[0].key
+        clock.now += 300
+        cache.lease(SPEC, [1])
+        in_grace = old.is_wiped
+        clock.now += 60
+        cache.lease(SPEC, [1])
+
+    assert not in_grace
+    assert old.is_wiped
+
+
+class Cheap(FakeKeyService):
+    """Gives keys without the arithmetic, for counting memory."""
+
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        keyset = self.keysets["default"]
+        return [
+            DataKey(memoryview(bytearray(32)), iv=bytes(16), tag=b"", keyset=keyset, descriptor=spec.descriptor)
+            for spec in requests
+        ]
+
+
+@pytest.mark.timeout(180)
+def test_a_million_contexts_stay_within_bounds() -> None:
+    """A million tenants use the memory of `max_leases`, not of a million."""
+    with make(Cheap(), Clock(), max_leases=1_000, grace_s=0) as cache:
+
+        def visit(start: int, stop: int) -> None:
+            for base in range(start, stop, 1_000):
+                cache.prepare(KeySpec(None, "d", (Value("tenant", str(i)),)) for i in range(base, base + 1_000))
+
+        visit(0, 10_000)
+        tracemalloc.start()
+        visit(10_000, 20_000)
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        visit(20_000, 990_000)
+        tracemalloc.start()
+        visit(990_000, 1_000_000)
+        after = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+
+        assert len(cache._leases) == 1_000
+        assert after - before < 1_000_000
