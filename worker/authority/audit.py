@@ -43,6 +43,11 @@ class AuditFile:
         self._region = region
         self._lock = threading.Lock()
 
+    @property
+    def descriptor(self) -> int:
+        """The open file's descriptor."""
+        return self._fd
+
     def record(self, event: dict[str, Any]) -> None:
         """Append one line; raises a 503 where it can't be written in full."""
         line = orjson.dumps({"time": datetime.now(UTC), "region": self._region, **event}) + b"\n"

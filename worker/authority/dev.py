@@ -36,10 +36,14 @@ class DevAuthority:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._stopped = False
+        root = root_from_file(directory / "root.key", create=True)
         self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        root = root_from_file(directory / "root.key", create=True)
-        self.authority = Authority(Region(region), directory, root, self.url)
+        try:
+            self.authority = Authority(Region(region), directory, root, self.url)
+        except BaseException:
+            self._socket.close()
+            raise
         self._server = server(self.authority.app)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
         self._thread.start()

@@ -44,13 +44,14 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True)
         self.store = Store(directory / "authority.sqlite", region, Sealer(root))
         key = hashlib.sha256(b"audit-contexts" + root).digest()
-        self._audit = AuditFile(directory / "audit.jsonl", key, str(region))
+        self.audit = AuditFile(directory / "audit.jsonl", key, str(region))
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         options = limits or LimitOptions()
+        self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(
             Parts(
-                Tokens(self.store, base_url),
-                DataKeys(self.store, self._audit, self.metrics, options),
+                self.tokens,
+                DataKeys(self.store, self.audit, self.metrics, options),
                 Keysets(self.store),
                 Clients(self.store),
                 Management(self.store),
@@ -62,7 +63,7 @@ class Authority:
     def close(self) -> None:
         """Close the store and the audit trail."""
         self.store.close()
-        self._audit.close()
+        self.audit.close()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -56,9 +56,13 @@ class Store:
         self._lock = threading.Lock()
         self._owner = _own(path)
         self._engine = _engine(path)
-        self._migrate()
-        self._pin()
-        self.state = self._read()
+        try:
+            self._migrate()
+            self._pin()
+            self.state = self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, change: Callable[[Connection], object]) -> None:
         """Run `change` in one transaction and let every later request see it."""

@@ -36,18 +36,23 @@ class Tokens:
         self.base_url = base_url
         if not store.state.signing_keys:
             self._make_key()
-        self._keys = KeySet(
-            [
-                RSAKey.import_key(store.sealer.open(r["sealed"], what=f"signing/{r['kid']}"), {"kid": r["kid"]})
-                for r in store.state.signing_keys
-            ]
-        )
+        keys = [
+            RSAKey.import_key(store.sealer.open(r["sealed"], what=f"signing/{r['kid']}"), {"kid": r["kid"]})
+            for r in store.state.signing_keys
+        ]
+        self._signing = keys[-1]
+        self._keys = KeySet([*keys])
         self._verified: LRUCache[bytes, dict[str, Any]] = LRUCache(4096)
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys."""
         keys = [{**k.as_dict(private=False), "use": "sig", "alg": "RS256"} for k in self._keys.keys]
         return {"keys": keys}
+
+    @property
+    def signing_key(self) -> RSAKey:
+        """The newest key, private part included."""
+        return self._signing
 
     def for_access_key(self, key: str) -> dict[str, Any]:
         """Exchange an access key; raises a 401 for an unknown one."""
@@ -122,7 +127,7 @@ class Tokens:
             "region": str(self._store.region),
             "services": {"zerokms": self.base_url},
         }
-        key = self._keys.keys[-1]
+        key = self.signing_key
         text = jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])
         return {"accessToken": text, "expiry": claims["exp"]}
 
