@@ -1,1 +1,26 @@
 """Schemas: what they declare, where the declared bytes lie in a record, and what comes out."""
+
+from worker.avro.batch import SplitBatch
+from worker.avro.codec import (
+    CompiledSchema,
+    OutputSchema,
+    compile_schema,
+    decode_value,
+    encode_value,
+    open_schema,
+    schema_fingerprint,
+)
+from worker.avro.declaration import DeclarationOptions, FieldOptions
+
+__all__ = [
+    "CompiledSchema",
+    "DeclarationOptions",
+    "FieldOptions",
+    "OutputSchema",
+    "SplitBatch",
+    "compile_schema",
+    "decode_value",
+    "encode_value",
+    "open_schema",
+    "schema_fingerprint",
+]

@@ -1,0 +1,194 @@
+"""A batch of datums taken apart into columns of declared values, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from worker.avro.reader import (
+    Read,
+    Readers,
+    State,
+    block_reader,
+    bytes_span,
+    located,
+    map_item,
+    nested,
+    read_long,
+    record_reader,
+    union_reader,
+    zigzag,
+)
+from worker.avro.schema import Node, null_index
+from worker.avro.shape import Covered, Shape
+from worker.errors import DecodeError, DecryptionError, RecordError
+from worker.model import ValueColumn
+
+
+@dataclass(slots=True)
+class SplitBatch:
+    """
+    Args:
+        columns: one per plan field that occurs; values in the order of the records.
+        errors: record index to why it failed; such a record has no value in any column.
+        extracted: root siblings as text, for every record.
+    """
+
+    columns: list[ValueColumn]
+    errors: dict[int, RecordError]
+    extracted: dict[str, list[str | None]]
+    _payloads: Sequence[bytes] = field(repr=False)
+    _cuts: list[list[tuple[int, int, int, bytes]]] = field(repr=False)
+    _slots: list[int] = field(repr=False)
+    _sized: bool = True
+
+    def join(self, replaced: Sequence[Sequence[bytes]], skip: Collection[int] = ()) -> list[bytes | None]:
+        """
+        Put one value in the place of each of the columns' values.
+
+        Args:
+            replaced: aligned with `columns` and their values.
+            skip: record indexes that are to give None, besides those that failed.
+        """
+        if [len(r) for r in replaced] != [len(c.values) for c in self.columns]:
+            raise ValueError("join takes one value for each value of each column")
+        turns = dict(zip(self._slots, map(iter, replaced), strict=True))
+        out: list[bytes | None] = []
+        for index, (data, cuts) in enumerate(zip(self._payloads, self._cuts, strict=True)):
+            parts: list[bytes] = []
+            position = 0
+            for start, end, slot, prefix in cuts:
+                parts.append(data[position:start])
+                parts.append(prefix)
+                position = end
+                if slot >= 0:
+                    value = next(turns[slot])
+                    if self._sized:
+                        parts.append(zigzag(len(value)))
+                    parts.append(value)
+            parts.append(data[position:])
+            out.append(None if index in self.errors or index in skip else b"".join(parts))
+        return out
+
+
+class Splitter:
+    """The walk over one schema's datums; `sealed` says that the data holds envelopes."""
+
+    def __init__(self, top: Shape, covered: list[Covered], extract: Sequence[str], sealed: bool) -> None:
+        from worker.avro.siblings import with_siblings
+
+        self._with_siblings = with_siblings
+        self._covered, self._extract, self._sealed = covered, tuple(extract), sealed
+        self._readers = Readers()
+        self._made: dict[int, Read] = {}
+        self._top = top
+        self._read = self._of(top)
+
+    def _of(self, shape: Shape | Covered) -> Read:
+        if isinstance(shape, Covered):
+            return self._covered_reader(shape)
+        root = shape is self._top or (self._top.node.kind == "union" and shape in self._top.children)
+        if not shape.declares and not (root and self._extract):
+            return self._readers.of(shape.node)
+        key = id(shape)
+        if key not in self._made:
+            self._made[key] = lambda data, position, state: self._made[key](data, position, state)
+            self._made[key] = self._make(shape, root)
+        return self._made[key]
+
+    def _make(self, shape: Shape, root: bool) -> Read:
+        reads = [self._of(child) for child in shape.children]
+        kind = shape.node.kind
+        if kind == "record":
+            plain = record_reader([f.name for f in shape.node.fields], reads)
+            return nested(self._with_siblings(shape, reads, self._extract if root else ()) or plain)
+        if kind == "union":
+            return union_reader(reads)
+        item = map_item(reads[0]) if kind == "map" else reads[0]
+        return nested(block_reader("{}" if kind == "map" else "[]", item, False, True))
+
+    def _covered_reader(self, covered: Covered) -> Read:
+        here = covered.sealed if self._sealed else covered.original
+        there = covered.original if self._sealed else covered.sealed
+        read = self._readers.of(here)
+        null, null_there = null_index(here), null_index(there)
+        kept = zigzag(null_there) if null is not None and null_there is not None else None
+        prefix = b"" if self._sealed or there.kind != "union" else zigzag(1 - (null_there or 0))
+        plan, slot, sealed = covered.plan, covered.slot, self._sealed
+
+        def walk(data: bytes, position: int, state: State) -> int:
+            end = read(data, position, state)
+            start = position
+            if kept is not None:
+                index, behind = read_long(data, position)
+                if index == null:
+                    state.cuts.append((position, behind, -1, kept))
+                    return end
+                start = behind if sealed else position
+            if sealed:
+                first, last = bytes_span(data, start)
+                if first == last:
+                    raise DecryptionError("an empty value is no envelope", code="not_an_envelope")
+                state.values[slot].append(data[first:last])
+            else:
+                state.values[slot].append(data[start:end])
+            state.records[slot].append(state.index)
+            if plan.context:
+                state.contexts[slot].append(())
+            if plan.bind:
+                state.binds[slot].append(())
+            state.cuts.append((position, end, slot, prefix))
+            return end
+
+        return walk
+
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
+        """Take datums apart. A record that fails is in `errors` and leaves nothing behind."""
+        n = len(self._covered)
+        state = State([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)])
+        errors: dict[int, RecordError] = {}
+        all_cuts: list[list[tuple[int, int, int, bytes]]] = []
+        extracted: dict[str, list[str | None]] = {name: [] for name in self._extract}
+        for index, (data, key) in enumerate(zip(payloads, keys, strict=True)):
+            state.index, state.key, state.cuts, state.extracted, state.depth, state.widthless = index, key, [], [], 0, 0
+            try:
+                self._one(data, state)
+            except RecordError as exc:
+                errors[index] = exc
+                self._forget(state)
+            all_cuts.append(state.cuts)
+            for name, text in zip(self._extract, state.extracted or [None] * len(self._extract), strict=True):
+                extracted[name].append(text)
+        slots = [slot for slot in range(n) if state.values[slot]]
+        columns = [
+            ValueColumn(
+                self._covered[s].plan,
+                state.values[s],
+                state.records[s],
+                state.contexts[s] if self._covered[s].plan.context else None,
+                state.binds[s] if self._covered[s].plan.bind else None,
+            )
+            for s in slots
+        ]
+        return SplitBatch(columns, errors, extracted, payloads, all_cuts, slots, not self._sealed)
+
+    def _one(self, data: bytes, state: State) -> None:
+        try:
+            end = self._read(data, 0, state)
+        except IndexError as exc:
+            raise located("", exc) from None
+        if end != len(data):
+            raise DecodeError("bytes follow the record's end", code="trailing_bytes")
+
+    def _forget(self, state: State) -> None:
+        state.cuts, state.extracted = [], []
+        for slot, records in enumerate(state.records):
+            while records and records[-1] == state.index:
+                records.pop()
+            for lists in (state.values, state.contexts, state.binds):
+                del lists[slot][len(records) :]  # type: ignore[index]
+
+
+def is_null(node: Node, data: bytes) -> bool:
+    """Whether a field's binary is its union's null branch."""
+    return null_index(node) is not None and read_long(data, 0)[0] == null_index(node)

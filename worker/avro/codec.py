@@ -1,0 +1,223 @@
+"""A compiled schema: its plan, and the way of its datums to columns and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, cast
+
+import fastavro
+
+from worker.avro.batch import SplitBatch, Splitter
+from worker.avro.compiler import Compiler, without_declarations
+from worker.avro.declaration import DeclarationOptions
+from worker.avro.reader import Readers, State, located
+from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
+from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
+from worker.avro.siblings import text_reader
+from worker.errors import DeclarationError, DecodeError, RecordError
+from worker.model import EncryptionPlan, FieldPlan
+
+
+def compile_schema(
+    schema: str,
+    options: DeclarationOptions,
+    *,
+    references: Sequence[str] = (),
+    metadata_tags: Mapping[str, Sequence[str]] | None = None,
+    extract: Sequence[str] = (),
+) -> CompiledSchema:
+    """
+    Compile a writer's schema, once per schema id.
+
+    Args:
+        schema: JSON text.
+        options: the operator's policies.
+        references: schemas that it refers to, in their order of dependence.
+        metadata_tags: the registry's path patterns and their tags.
+        extract: root fields whose values are wanted as text.
+
+    Raises:
+        DeclarationError: what is declared can't be kept; the message names path and remedy.
+    """
+    return CompiledSchema(parse(schema, references), options, metadata_tags or {}, extract)
+
+
+class CompiledSchema:
+    """Takes the schema's datums apart for encryption; `plan` says what is encrypted and how."""
+
+    def __init__(
+        self,
+        root: Node,
+        options: DeclarationOptions,
+        metadata_tags: Mapping[str, Sequence[str]],
+        extract: Sequence[str],
+    ) -> None:
+        branches = root.inner if root.kind == "union" else [root]
+        if any(branch.kind != "record" for branch in branches):
+            if extract or options.strict:
+                raise DeclarationError("the root is no record, nor a union of records")
+            if _declares_anything(root, options, metadata_tags):
+                raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
+        compiled = Compiler(root, options, metadata_tags)
+        for branch in branches:
+            for name in extract:
+                found = next((f for f in branch.fields if f.name == name), None)
+                if found is None or text_reader(found.node) is None:
+                    raise DeclarationError(f"{branch.name} has no field {name!r} that reads as text", path=name)
+        output = exchanged(compiled.top, _seal, {})
+        self.plan = EncryptionPlan(
+            "|".join(branch.branch for branch in branches),
+            tuple(c.plan for c in compiled.covered),
+            dump(to_json(root)),
+            dump(to_json(output)),
+        )
+        self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
+        self._check()
+
+    def _check(self) -> None:
+        """The proof: what a reader takes from the output schema is what was declared, field by field."""
+        seen = [
+            (f.identity, f.descriptor, f.fingerprint, f.format) for f in open_schema(self.plan.output_schema).fields
+        ]
+        if seen != [(f.identity, f.descriptor, f.fingerprint, f.format) for f in self.plan.fields]:
+            raise DeclarationError("the output schema does not read back as what was declared")
+
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
+        """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
+        return self._splitter.split(payloads, keys)
+
+    def rows(self, outputs: Sequence[bytes]) -> list[dict[str, object]]:
+        """Top-level values of output datums, for tables; encrypted fields stay bytes."""
+        return [cast("dict[str, object]", _read(self.plan.output_schema, data)) for data in outputs]
+
+
+def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
+    return bool(Compiler(root, options, metadata_tags).covered)
+
+
+def _seal(item: Field, covered: Covered) -> Field:
+    plan = covered.plan
+    attributes = {k: v for k, v in item.attributes.items() if k not in ("encrypted", "order")}
+    said = item.attributes.get("encrypted")
+    encryption: dict[str, Any] = {"version": 1, "type": json.loads(plan.schema)}
+    if "default" in attributes:
+        encryption["default"] = attributes["default"]
+        if attributes["default"] is not None or covered.sealed.kind == "bytes":
+            attributes["default"] = ""
+    encryption |= {
+        "format": plan.format,
+        "keyset": said.get("keyset") if isinstance(said, dict) else None if said is True else plan.keyset,
+        **({"descriptor": plan.descriptor} if plan.descriptor_is_explicit else {}),
+        "context": list(plan.context),
+        "bind": list(plan.bind),
+        "null": plan.null,
+        **({"index": list(plan.index)} if plan.index else {}),
+    }
+    return Field(item.name, covered.sealed, {**attributes, "order": "ignore", "encryption": encryption})
+
+
+@lru_cache(maxsize=256)
+def open_schema(output_schema: str) -> OutputSchema:
+    """
+    Read an output schema's `encryption` properties back.
+
+    Raises:
+        DeclarationError: a property is malformed or of an unknown version.
+    """
+    return OutputSchema(output_schema)
+
+
+class OutputSchema:
+    """Takes output datums apart for decryption; `writer_schema` is the original that they are restored to."""
+
+    def __init__(self, output_schema: str) -> None:
+        walker = Walker(_opened)
+        top: Shape = walker.root(parse(output_schema))
+        self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
+        self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, {}))))
+        self._splitter = Splitter(top, walker.covered, (), sealed=True)
+
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
+        """Take output datums apart into columns of envelopes; joining plaintexts restores the original datums."""
+        return self._splitter.split(payloads, keys)
+
+    def value(self, plan: FieldPlan, data: bytes) -> object:
+        """A field's Avro binary as a Python value. Raises `DecodeError`."""
+        return decode_value(plan.schema, data)
+
+    def record(self, datum: bytes) -> dict[str, object]:
+        """A restored datum as Python values. Raises `DecodeError`."""
+        return cast("dict[str, object]", decode_value(self.writer_schema, datum))
+
+
+def _opened(item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:
+    where = identities[0]
+    told = item.attributes.get("encryption")
+    if told is None:
+        return None
+    if not isinstance(told, dict) or told.get("version") != 1 or told.get("format") not in ("record", "leased"):
+        raise DeclarationError(f"{where}: `encryption` is malformed or of an unknown version", path=where)
+    original = parse(dump(told.get("type")))
+    plain = item.node.kind == "bytes"
+    nullable = item.node.kind == "union" and sorted(b.kind for b in item.node.inner) == ["bytes", "null"]
+    hides = told.get("null") == "encrypt"
+    if not (plain or nullable) or (nullable and null_index(original) is None):
+        raise DeclarationError(f"{where}: its type does not fit its `encryption`", path=where)
+    kind, null, symbols = kind_of(original, hides)
+    explicit = told.get("descriptor")
+    plan = FieldPlan(
+        where, explicit or where, explicit is not None, told.get("keyset"), told["format"],
+        tuple(told.get("context", ())), tuple(told.get("bind", ())), "encrypt" if hides else "keep",
+        tuple(told.get("index", ())), kind, null, symbols, field_fingerprint(original), dump(to_json(original)),
+    )  # fmt: skip
+    return plan, original, item.node
+
+
+def _restore(item: Field, covered: Covered) -> Field:
+    attributes = {k: v for k, v in item.attributes.items() if k not in ("encryption", "order")}
+    told = item.attributes["encryption"]
+    if "default" in told:
+        attributes["default"] = told["default"]
+    return Field(item.name, covered.original, attributes)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(schema: str) -> tuple[Any, Any]:
+    return fastavro.parse_schema(json.loads(schema)), Readers().of(parse(schema))
+
+
+def _read(schema: str, data: bytes) -> object:
+    return fastavro.schemaless_reader(BytesIO(data), _parsed(schema)[0], None)
+
+
+def decode_value(schema: str, data: bytes) -> object:
+    """A bare Avro value as Python's. Raises `DecodeError` where the bytes are not what the schema says."""
+    try:
+        end = _parsed(schema)[1](data, 0, State([], [], [], []))
+    except (IndexError, DecodeError) as exc:
+        raise located("", exc) from None
+    if end != len(data):
+        raise DecodeError("bytes follow the value's end", code="trailing_bytes")
+    try:
+        return _read(schema, data)
+    except (ValueError, OverflowError, ArithmeticError):
+        # `from None`: the cause's text may hold the value.
+        raise DecodeError("a value is beyond what Python's type for it can hold") from None
+
+
+def encode_value(schema: str, value: object) -> bytes:
+    """A Python value as bare Avro. Raises `RecordError` where it is no value of the schema's type."""
+    out = BytesIO()
+    try:
+        fastavro.schemaless_writer(out, _parsed(schema)[0], value)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, ArithmeticError):
+        raise RecordError("the value does not fit the field's type", code="union_mismatch") from None
+    return out.getvalue()
+
+
+def schema_fingerprint(schema: str) -> bytes:
+    """CRC-64-AVRO of the parsing canonical form, 8 bytes, little-endian."""
+    return canonical_fingerprint(parse(schema))

@@ -1,0 +1,201 @@
+"""From a schema and the operator's policies to a plan in which every declared path is covered, or a refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from worker.avro.declaration import DeclarationOptions, FieldOptions, decide, read_property, refuse_misplaced
+from worker.avro.schema import Field, Node, fits, null_index, to_json
+from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, kind_of, occurrences
+from worker.avro.siblings import text_reader
+from worker.errors import DeclarationError
+from worker.model import FieldPlan, PlaintextKind
+
+
+class Compiler:
+    """Decides every field of one schema; afterwards `top` is its shape and `covered` its plan."""
+
+    def __init__(self, root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> None:
+        self._options, self._metadata = options, dict(metadata_tags)
+        self._met: set[str] = set()
+        self._matched: set[str] = set()
+        self._names = [n.name for n in (root.inner if root.kind == "union" else [root])]
+        refuse_everywhere(root, options)
+        walker = Walker(self._decide)
+        self.top: Shape = walker.root(root)
+        self.covered: list[Covered] = walker.covered
+        self._check_siblings()
+        self._check_policies()
+        self._check_descriptors()
+
+    def _decide(self, item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:
+        where = identities[0]
+        self._met.update(identities)
+        if "encryption" in item.attributes:
+            raise DeclarationError(f"{where} is encrypted already; read its source instead", path=where)
+        default = item.attributes.get("default")
+        if "default" in item.attributes and not fits(default, item.node):
+            raise DeclarationError(f"{where}: the default is no value of the field's type", path=where)
+        tags = self._metadata_tags(f"{record.name}.{item.name}")
+        said = decide(item.attributes, identities, tags, self._options)
+        if isinstance(said, FieldOptions):
+            plan = self._plan(item, where, said)
+            return plan, item.node, sealed_type(item, plan)
+        if self._options.strict and said is None and item.node.kind != "record" and not _holds_record(item.node):
+            raise DeclarationError(f"{where} is declared neither encrypted nor clear (strict)", path=where)
+        return None
+
+    def _metadata_tags(self, full_name: str) -> list[str]:
+        tags: list[str] = []
+        for pattern, names in self._metadata.items():
+            glob = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
+            if re.fullmatch(glob, full_name):
+                self._matched.add(pattern)
+                tags.extend(names)
+        return tags
+
+    def _plan(self, item: Field, identity: str, said: FieldOptions) -> FieldPlan:
+        options, node = self._options, item.node
+        if all(branch.kind == "null" for branch in (node.inner if node.kind == "union" else [node])):
+            raise DeclarationError(f"{identity}: a field of type null has nothing to encrypt", path=identity)
+        chosen = said.format or options.format
+        if said.bind and chosen == "record":
+            raise DeclarationError(f"{identity}: `bind` needs the format `leased`", path=identity)
+        if said.index and chosen == "leased":
+            raise DeclarationError(f"{identity}: `index` needs the format `record`", path=identity)
+        allowed = {*options.keysets, options.keyset}
+        if options.keysets and said.keyset is not None and said.keyset not in allowed:
+            raise DeclarationError(f"{identity}: the config lists no keyset {said.keyset!r}", path=identity)
+        descriptor = identity if said.descriptor is None else said.descriptor
+        if not 1 <= len(descriptor.encode()) <= 255:
+            raise DeclarationError(f"{identity}: a descriptor has 1 to 255 bytes; name a shorter one", path=identity)
+        kind, null, symbols = kind_of(node, said.null == "encrypt")
+        if said.index and kind is PlaintextKind.AVRO:
+            raise DeclarationError(f"{identity}: a value of this type can't be indexed", path=identity)
+        return FieldPlan(
+            identity, descriptor, said.descriptor is not None, said.keyset or options.keyset, chosen, said.context,
+            said.bind, said.null, said.index, kind, null, symbols, field_fingerprint(node), type_text(node),
+        )  # fmt: skip
+
+    def _check_siblings(self) -> None:
+        for shape in occurrences(self.top):
+            beside = dict(zip((f.name for f in shape.node.fields), shape.children, strict=False))
+            for covered in (c for c in shape.children if isinstance(c, Covered)):
+                where = covered.plan.identity
+                for name in (n for n in (*covered.plan.context, *covered.plan.bind) if n != "$key"):
+                    sibling = beside.get(name)
+                    if not isinstance(sibling, Shape) or sibling.declares:
+                        raise DeclarationError(f"{where}: {name!r} is no clear sibling of the field", path=where)
+                    if name in covered.plan.context and text_reader(sibling.node) is None:
+                        raise DeclarationError(f"{where}: {name!r} has no text for a context", path=where)
+                if "$key" in covered.plan.context:
+                    raise DeclarationError(f"{where}: `$key` can be bound, not be a context", path=where)
+            for item, child in zip(shape.node.fields, shape.children, strict=False):
+                if isinstance(child, Shape) and child.declares and _holds(item.attributes.get("default"), child):
+                    raise DeclarationError(
+                        f"{child.path}: its default holds the value of a declared field; give it to that field",
+                        path=child.path,
+                    )
+
+    def _check_policies(self) -> None:
+        encrypted = [c.plan.identity for c in self.covered]
+        for identity in (*self._options.required, *self._options.paths):
+            if identity.partition("/")[0] not in self._names:
+                continue
+            inside = any(identity == e or identity.startswith((e + ".", e + "[", e + "{", e + "<")) for e in encrypted)
+            renamed = identity in self._met and any(self._same(identity, e) for e in encrypted)
+            if not inside and not renamed:
+                raise DeclarationError(f"{identity} must be encrypted, and this schema does not", path=identity)
+        for pattern in set(self._metadata) - self._matched:
+            if any(tag in self._options.tags for tag in self._metadata[pattern]):
+                raise DeclarationError(
+                    f"the registry tags {pattern!r}, and no field outside a covered one has that path"
+                )
+
+    def _same(self, identity: str, encrypted: str) -> bool:
+        """Whether an encrypted field has this identity by an alias of its own name."""
+        for shape in occurrences(self.top):
+            for item, child in zip(shape.node.fields, shape.children, strict=False):
+                if isinstance(child, Covered) and child.plan.identity == encrypted:
+                    stem = encrypted[: len(encrypted) - len(item.name)]
+                    if identity in {stem + alias for alias in item.attributes.get("aliases", [])}:
+                        return True
+        return False
+
+    def _check_descriptors(self) -> None:
+        owners: dict[str, str] = {}
+        for plan in (c.plan for c in self.covered):
+            first = owners.setdefault(plan.descriptor, plan.identity)
+            if first != plan.identity:
+                raise DeclarationError(
+                    f"{first} and {plan.identity} have one descriptor; give each its own", path=plan.identity
+                )
+
+
+def sealed_type(item: Field, plan: FieldPlan) -> Node:
+    """What stands in the output schema in a declared field's place."""
+    null = null_index(item.node)
+    if null is None or plan.null == "encrypt":
+        return Node("bytes")
+    nothing, some = Node("null"), Node("bytes")
+    if len(item.node.inner) == 2:
+        return Node("union", inner=[nothing, some] if null == 0 else [some, nothing])
+    first = item.attributes.get("default") is None
+    return Node("union", inner=[nothing, some] if first else [some, nothing])
+
+
+def type_text(node: Node) -> str:
+    """A type as self-contained JSON text, without declarations inside."""
+    from worker.avro.schema import dump
+
+    return dump(without_declarations(to_json(node)))
+
+
+def without_declarations(value: object) -> object:
+    """The JSON of a type without any `encrypted` property of its records' fields."""
+    if isinstance(value, list):
+        return [without_declarations(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    out = {k: without_declarations(v) if k in ("type", "items", "values") else v for k, v in value.items()}
+    if isinstance(out.get("fields"), list):
+        out["fields"] = [
+            {k: without_declarations(v) if k == "type" else v for k, v in f.items() if k != "encrypted"}
+            for f in out["fields"]
+        ]
+    return out
+
+
+def refuse_everywhere(root: Node, options: DeclarationOptions) -> None:
+    """Refuse declarations that stand on types, and malformed ones wherever they stand."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        refuse_misplaced(node.attributes, node.branch, options)
+        for item in node.fields:
+            if "encrypted" in item.attributes:
+                read_property(item.attributes["encrypted"], f"{node.name}/{item.name}")
+        stack += [*node.inner, *(f.node for f in node.fields)]
+
+
+def _holds_record(node: Node) -> bool:
+    return node.kind == "record" or any(_holds_record(inner) for inner in node.inner)
+
+
+def _holds(default: object, shape: Shape | Covered) -> bool:
+    if default is None:
+        return False
+    if isinstance(shape, Covered):
+        return True
+    if shape.node.kind == "record" and isinstance(default, dict):
+        fields = zip(shape.node.fields, shape.children, strict=True)
+        return any(f.name in default and _holds(default[f.name], c) for f, c in fields)
+    items = default if isinstance(default, list) else list(default.values()) if isinstance(default, dict) else []
+    if shape.node.kind == "union":
+        return any(_holds(default, c) for c in shape.children)
+    return any(_holds(item, c) for item in items for c in shape.children)

@@ -1,0 +1,158 @@
+"""What may be said of a field: the `encrypted` property, policies by path and by tag, and how they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worker.errors import DeclarationError
+from worker.model import Format
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class FieldOptions(BaseModel):
+    """The `encrypted` object of a field, or a policy that stands for one (docs/contracts.md, 2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keyset: Text | None = None
+    format: Format | None = None
+    descriptor: str | None = None
+    context: tuple[Text, ...] = ()
+    bind: tuple[Text, ...] = ()
+    null: Literal["keep", "encrypt"] = "keep"
+    index: tuple[Literal["unique", "match"], ...] = ()
+
+
+class DeclarationOptions(BaseModel):
+    """
+    What the operator says of every schema: `[encryption]` and `[schemas].required`.
+
+    Args:
+        format: where a field names none.
+        keyset: where a field names none; None is the client's own default.
+        keysets: the keysets that schemas may name; empty allows any.
+        tags: a tag (`confluent:tags`, the registry's `metadata.tags`) to the options it stands for.
+        paths: a field identity to the options it is to have, for schemas that can't be changed.
+        required: identities that must be encrypted in every schema of their record.
+        strict: demand that every leaf is declared encrypted or clear.
+        already_encrypted: `pass` lets a field that is encrypted already go through, once its envelope is verified to
+            be one of `keysets` (by uuid).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format = "record"
+    keyset: Text | None = None
+    keysets: tuple[Text, ...] = ()
+    tags: dict[str, FieldOptions] = Field(default_factory=dict)
+    paths: dict[str, FieldOptions] = Field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    strict: bool = False
+    already_encrypted: Literal["refuse", "pass"] = "refuse"
+
+
+def read_property(value: Any, where: str) -> FieldOptions | bool:
+    """
+    Read an `encrypted` property: options, or False for a field declared clear.
+
+    Raises:
+        DeclarationError: neither true, false nor an object of known options.
+    """
+    if value is True:
+        return FieldOptions()
+    if value is False:
+        return False
+    if not isinstance(value, dict):
+        raise DeclarationError(f"{where}: `encrypted` is true, false or an object", path=where)
+    try:
+        return FieldOptions.model_validate(value)
+    except ValidationError as exc:
+        raise DeclarationError(f"{where}: `encrypted` {_first(exc)}", path=where) from exc
+
+
+def _first(exc: ValidationError) -> str:
+    error = exc.errors(include_url=False, include_input=False)[0]
+    return f"option {'.'.join(str(part) for part in error['loc'])!r}: {error['msg']}"
+
+
+def read_tags(attributes: Mapping[str, Any], where: str) -> list[str]:
+    """The `confluent:tags` of a field or type. Raises `DeclarationError` where they are no list of words."""
+    tags = attributes.get("confluent:tags", [])
+    tags = [tags] if isinstance(tags, str) else tags
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise DeclarationError(f"{where}: `confluent:tags` is a list of words", path=where)
+    return tags
+
+
+def refuse_misplaced(attributes: Mapping[str, Any], where: str, options: DeclarationOptions) -> None:
+    """Refuse a declaration that stands on a type, where a reader of the schema would think it protects something."""
+    for word in attributes:
+        if word.lower() in ("encrypted", "encryption"):
+            raise DeclarationError(
+                f"{where}: `{word}` stands on a type and would protect nothing; put `encrypted` on the record's field",
+                path=where,
+            )
+    mapped = [tag for tag in read_tags(attributes, where) if tag in options.tags]
+    if mapped:
+        raise DeclarationError(
+            f"{where}: the tag {mapped[0]!r} stands on a type and would protect nothing; put it on the field",
+            path=where,
+        )
+
+
+def decide(
+    attributes: Mapping[str, Any],
+    identities: Sequence[str],
+    metadata_tags: Sequence[str],
+    options: DeclarationOptions,
+) -> FieldOptions | bool | None:
+    """
+    Settle what a field's property, path policy and tags say together.
+
+    Args:
+        attributes: the field's JSON attributes.
+        identities: the field's identity and those its aliases give it.
+        metadata_tags: tags of the registry's metadata that fall on the field.
+        options: the operator's policies.
+
+    Returns:
+        options to encrypt with, False for explicitly clear, None where nobody said anything.
+
+    Raises:
+        DeclarationError: two of them differ; the message names both.
+    """
+    where = identities[0]
+    for word in attributes:
+        if word != word.lower() and word.lower() in ("encrypted", "encryption"):
+            raise DeclarationError(f"{where}: `{word}` is no property; write `{word.lower()}`", path=where)
+    said = list(_sayings(attributes, identities, metadata_tags, options))
+    for origin, saying in said[1:]:
+        if _effective(saying, options) != _effective(said[0][1], options):
+            raise DeclarationError(f"{where}: {said[0][0]} and {origin} differ; make them agree", path=where)
+    return said[0][1] if said else None
+
+
+def _sayings(
+    attributes: Mapping[str, Any], identities: Sequence[str], metadata_tags: Sequence[str], options: DeclarationOptions
+) -> Iterator[tuple[str, FieldOptions | bool]]:
+    where = identities[0]
+    if "encrypted" in attributes:
+        yield "the schema's `encrypted`", read_property(attributes["encrypted"], where)
+    for identity in identities:
+        if identity in options.paths:
+            yield f"the policy for path {identity!r}", options.paths[identity]
+    for tag in dict.fromkeys([*read_tags(attributes, where), *metadata_tags]):
+        if tag in options.tags:
+            yield f"the policy for tag {tag!r}", options.tags[tag]
+
+
+def _effective(saying: FieldOptions | bool, options: DeclarationOptions) -> object:
+    if isinstance(saying, bool):
+        return saying
+    return saying.model_copy(
+        update={"format": saying.format or options.format, "keyset": saying.keyset or options.keyset}
+    )

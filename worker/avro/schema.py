@@ -1,0 +1,270 @@
+"""An Avro schema as a tree of nodes: parsed strictly, written back with every attribute it came with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from worker.errors import DeclarationError
+
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+MAX_NESTING = 64
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_STRUCTURE = {
+    "record": {"type", "name", "namespace", "fields"},
+    "enum": {"type", "name", "namespace"},
+    "fixed": {"type", "name", "namespace"},
+    "array": {"type", "items"},
+    "map": {"type", "values"},
+}
+_INT32 = (-(2**31), 2**31 - 1)
+_INT64 = (-(2**63), 2**63 - 1)
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """
+    One type of a schema; a named type is one node however often it is used, so recursion is a cycle of references.
+
+    Args:
+        kind: a primitive's word, `record`, `enum`, `fixed`, `array`, `map` or `union`.
+        name: the full name of a named type, else empty.
+        attributes: every other JSON attribute as it stands in the schema (logicalType, symbols, size, doc, ...).
+        fields: of a record.
+        inner: an array's items, a map's values (one node), a union's branches.
+    """
+
+    kind: str
+    name: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    fields: list[Field] = field(default_factory=list)
+    inner: list[Node] = field(default_factory=list)
+
+    @property
+    def branch(self) -> str:
+        """The word that names this type within a union."""
+        return self.name or self.kind
+
+
+@dataclass(eq=False, slots=True)
+class Field:
+    """A record's field; `attributes` holds all but its name and type."""
+
+    name: str
+    node: Node
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DeclarationError(f"the schema says {twice!r} twice in one object; parsers differ in which one counts")
+    return dict(pairs)
+
+
+def parse(schema: str, references: Sequence[str] = ()) -> Node:
+    """
+    Parse a schema's JSON text, after the schemas it refers to, in their order of dependence.
+
+    Raises:
+        DeclarationError: not an Avro schema; the message names the place.
+    """
+    parser = _Parser()
+    try:
+        for text in references:
+            parser.node(json.loads(text, object_pairs_hook=_unique), "", "", 0)
+        return parser.node(json.loads(schema, object_pairs_hook=_unique), "", "", 0)
+    except json.JSONDecodeError as exc:
+        raise DeclarationError(f"the schema is not JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise DeclarationError("the schema nests too deep") from exc
+
+
+class _Parser:
+    def __init__(self) -> None:
+        self._named: dict[str, Node] = {}
+
+    def node(self, json_type: Any, namespace: str, path: str, depth: int) -> Node:
+        if depth > 2 * MAX_NESTING:
+            raise DeclarationError(f"{path or 'the schema'} nests over {MAX_NESTING} deep", path=path)
+        if isinstance(json_type, str):
+            return Node(json_type) if json_type in PRIMITIVES else self._reference(json_type, namespace, path)
+        if isinstance(json_type, list):
+            return self._union(json_type, namespace, path, depth)
+        if not isinstance(json_type, dict):
+            raise DeclarationError(f"{path or 'the schema'}: a type is a name, an object or a list", path=path)
+        kind = json_type.get("type")
+        if isinstance(kind, dict | list):
+            if set(json_type) - {"type"}:
+                raise DeclarationError(f"{path or 'the schema'}: properties stand on a wrapper of a type", path=path)
+            return self.node(kind, namespace, path, depth + 1)
+        if kind == "error":
+            kind = "record"
+        if kind in _STRUCTURE:
+            return self._complex(json_type, kind, namespace, path, depth)
+        if kind in PRIMITIVES:
+            return Node(kind, attributes={k: v for k, v in json_type.items() if k != "type"})
+        if isinstance(kind, str) and set(json_type) == {"type"}:
+            return self._reference(kind, namespace, path)
+        raise DeclarationError(f"{path or 'the schema'}: {kind!r} is no Avro type", path=path)
+
+    def _reference(self, name: str, namespace: str, path: str) -> Node:
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full not in self._named:
+            raise DeclarationError(f"{path or 'the schema'}: type {full!r} is not defined before its use", path=path)
+        return self._named[full]
+
+    def _union(self, branches: list[Any], namespace: str, path: str, depth: int) -> Node:
+        inner = [self.node(branch, namespace, path, depth + 1) for branch in branches]
+        words = [node.branch for node in inner]
+        if not inner or len(set(words)) != len(words) or "union" in words:
+            raise DeclarationError(
+                f"{path or 'the schema'}: a union has branches, each of another type, none a union", path=path
+            )
+        return Node("union", inner=inner)
+
+    def _complex(self, json_type: dict[str, Any], kind: str, namespace: str, path: str, depth: int) -> Node:
+        node = Node(kind, attributes={k: v for k, v in json_type.items() if k not in _STRUCTURE[kind]})
+        if kind in ("array", "map"):
+            word, sign = ("items", "[]") if kind == "array" else ("values", "{}")
+            node.inner = [self.node(json_type.get(word), namespace, path + sign, depth + 1)]
+            return node
+        namespace = self._define(node, json_type, namespace, path)
+        if kind == "enum":
+            symbols = node.attributes.get("symbols")
+            if not _names(symbols) or len(set(symbols)) != len(symbols):  # type: ignore[arg-type]
+                raise DeclarationError(f"{node.name}: an enum's symbols are distinct names", path=path)
+        elif kind == "fixed":
+            size = node.attributes.get("size")
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
+                raise DeclarationError(f"{node.name}: a fixed has a size in bytes", path=path)
+        else:
+            self._fields(node, json_type.get("fields"), namespace, path, depth)
+        return node
+
+    def _define(self, node: Node, json_type: dict[str, Any], namespace: str, path: str) -> str:
+        name = json_type.get("name")
+        if not isinstance(name, str):
+            raise DeclarationError(f"{path or 'the schema'}: a {node.kind} has a name", path=path)
+        if "." in name:
+            namespace, _, name = name.rpartition(".")
+        else:
+            namespace = json_type.get("namespace", namespace) or ""
+        if not _names([name]) or not _names(namespace.split(".") if namespace else []) or name in PRIMITIVES:
+            raise DeclarationError(f"{path or 'the schema'}: {name!r} is no name of a type", path=path)
+        node.name = f"{namespace}.{name}" if namespace else name
+        if node.name in self._named:
+            raise DeclarationError(f"{node.name} is defined twice", path=path)
+        self._named[node.name] = node
+        return namespace
+
+    def _fields(self, node: Node, fields: Any, namespace: str, path: str, depth: int) -> None:
+        if not isinstance(fields, list):
+            raise DeclarationError(f"{node.name}: a record has a list of fields", path=path)
+        for item in fields:
+            name = item.get("name") if isinstance(item, dict) else None
+            if not isinstance(name, str) or not _names([name]) or any(f.name == name for f in node.fields):
+                raise DeclarationError(f"{node.name}: each field has a name of its own", path=path)
+            inner = self.node(item.get("type"), namespace, f"{path}.{name}" if path else name, depth + 1)
+            rest = {k: v for k, v in item.items() if k not in ("name", "type")}
+            node.fields.append(Field(name, inner, rest))
+
+
+def _names(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, str) and _NAME.match(v) is not None for v in values)
+
+
+def to_json(node: Node, seen: set[str] | None = None, namespace: str = "") -> Any:
+    """The node as JSON, each named type defined at its first use; self-contained with a fresh `seen`."""
+    seen = set() if seen is None else seen
+    if node.kind == "union":
+        return [to_json(branch, seen, namespace) for branch in node.inner]
+    if node.name:
+        return _named_json(node, seen, namespace)
+    if node.kind in ("array", "map"):
+        word = "items" if node.kind == "array" else "values"
+        return {"type": node.kind, word: to_json(node.inner[0], seen, namespace), **node.attributes}
+    return {"type": node.kind, **node.attributes} if node.attributes else node.kind
+
+
+def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
+    namespace, _, name = node.name.rpartition(".")
+    if node.name in seen:
+        if not namespace and enclosing:
+            raise DeclarationError(f"{node.name} has no namespace and can't be referred to from within {enclosing!r}")
+        return node.name
+    seen.add(node.name)
+    result: dict[str, Any] = {"type": node.kind, "name": name}
+    if namespace != enclosing:
+        result["namespace"] = namespace
+    result.update(node.attributes)
+    if node.kind == "record":
+        result["fields"] = [
+            {"name": f.name, "type": to_json(f.node, seen, namespace), **f.attributes} for f in node.fields
+        ]
+    return result
+
+
+def dump(value: Any) -> str:
+    """JSON text, compact and in the order given."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def canonical_fingerprint(node: Node) -> bytes:
+    """CRC-64-AVRO of the parsing canonical form, 8 bytes, little-endian."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(to_json(node)), "CRC-64-AVRO"))
+
+
+def null_index(node: Node) -> int | None:
+    """The index of a union's null branch, None where there is none or the type is no union."""
+    if node.kind != "union":
+        return None
+    return next((i for i, branch in enumerate(node.inner) if branch.kind == "null"), None)
+
+
+def logical(node: Node) -> str:
+    """The logical type where it is one that its base may carry, else the empty string."""
+    word = node.attributes.get("logicalType")
+    allowed: Mapping[str, Iterable[str]] = {
+        "int": ("date", "time-millis"),
+        "long": ("time-micros", *(f"{p}timestamp-{u}" for p in ("", "local-") for u in ("millis", "micros", "nanos"))),
+        "bytes": ("decimal", "big-decimal"),
+        "string": ("uuid",),
+        "fixed": {12: ("duration", "decimal"), 16: ("uuid", "decimal")}.get(node.attributes.get("size"), ("decimal",)),  # type: ignore[arg-type]
+    }
+    return word if isinstance(word, str) and word in allowed.get(node.kind, ()) else ""
+
+
+def fits(value: Any, node: Node) -> bool:
+    """Whether a JSON default is a value of the type (a union's: of any branch)."""
+    kind = node.kind
+    if kind == "union":
+        return any(fits(value, branch) for branch in node.inner)
+    if kind in ("int", "long"):
+        low, high = _INT32 if kind == "int" else _INT64
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    if kind in ("float", "double"):
+        return (isinstance(value, int | float) and not isinstance(value, bool)) or value in (
+            "NaN",
+            "Infinity",
+            "-Infinity",
+        )
+    if kind == "array":
+        return isinstance(value, list) and all(fits(item, node.inner[0]) for item in value)
+    if kind == "map":
+        return isinstance(value, dict) and all(fits(item, node.inner[0]) for item in value.values())
+    if kind == "record":
+        return isinstance(value, dict) and all(
+            fits(value[f.name], f.node) if f.name in value else "default" in f.attributes for f in node.fields
+        )
+    if kind == "enum":
+        return value in node.attributes["symbols"]
+    if kind in ("bytes", "fixed", "string"):
+        return isinstance(value, str) and (kind != "fixed" or len(value) == node.attributes["size"])
+    return value is None if kind == "null" else isinstance(value, bool)

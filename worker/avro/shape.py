@@ -1,0 +1,176 @@
+"""A schema walked occurrence by occurrence: where each declared field lies, and what it becomes in the other schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from worker.avro.schema import MAX_NESTING, Field, Node, canonical_fingerprint, dump, logical, null_index, to_json
+from worker.errors import DeclarationError
+from worker.model import FieldPlan, PlaintextKind
+
+MAX_OCCURRENCES = 20_000
+
+
+@dataclass(eq=False, slots=True)
+class Covered:
+    """A declared field: its own type, what stands in its place when sealed, and its column."""
+
+    plan: FieldPlan
+    original: Node
+    sealed: Node
+    slot: int
+
+
+@dataclass(eq=False, slots=True)
+class Shape:
+    """One occurrence of a type that is not itself covered; `children` follow the node's fields or inner types."""
+
+    node: Node
+    path: str
+    children: list[Shape | Covered] = field(default_factory=list)
+    declares: bool = False
+
+
+Decide = Callable[[Field, tuple[str, ...], Node], "tuple[FieldPlan, Node, Node] | None"]
+Visit = Callable[[Field, tuple[str, ...], Node], None]
+
+
+class Walker:
+    """Builds the shape of a schema, asking `decide` of every field and telling `visit` of every clear one."""
+
+    def __init__(self, decide: Decide) -> None:
+        self.covered: list[Covered] = []
+        self._decide = decide
+        self._count = 0
+
+    def root(self, node: Node) -> Shape:
+        """The shape of a whole schema. Raises `DeclarationError` as `decide` does."""
+        roots = node.inner if node.kind == "union" else [node]
+        shapes = [self._shape(n, (f"{n.name}/",), {}, 0) for n in roots]
+        top = shapes[0] if node.kind != "union" else Shape(node, "", list(shapes))
+        _mark(top)
+        return top
+
+    def _shape(self, node: Node, paths: tuple[str, ...], opened: dict[int, Shape], depth: int) -> Shape:
+        if id(node) in opened:
+            return opened[id(node)]
+        self._count += 1
+        if self._count > MAX_OCCURRENCES or depth > MAX_NESTING:
+            raise DeclarationError(f"{paths[0]} nests too deep or has too many paths", path=paths[0])
+        shape = Shape(node, paths[0])
+        if node.kind == "record":
+            opened = {**opened, id(node): shape}
+            for item in node.fields:
+                shape.children.append(self._field(item, node, paths, opened, depth))
+        elif node.kind == "union":
+            many = len([b for b in node.inner if b.kind != "null"]) > 1
+            for branch in node.inner:
+                inside = tuple(f"{p}<{branch.branch}>" for p in paths) if many else paths
+                shape.children.append(self._shape(branch, inside, opened, depth))
+        elif node.kind in ("array", "map"):
+            sign = "[]" if node.kind == "array" else "{}"
+            inside = tuple(p + sign for p in paths)
+            shape.children.append(self._shape(node.inner[0], inside, opened, depth + 1))
+        return shape
+
+    def _field(
+        self, item: Field, record: Node, paths: tuple[str, ...], opened: dict[int, Shape], depth: int
+    ) -> Shape | Covered:
+        names = [item.name, *item.attributes.get("aliases", [])]
+        identities = tuple(p + ("" if p.endswith("/") else ".") + name for p in paths for name in names)
+        if len(identities) > 64:
+            raise DeclarationError(f"{identities[0]} has too many aliases", path=identities[0])
+        made = self._decide(item, identities, record)
+        if made is None:
+            return self._shape(item.node, identities, opened, depth + 1)
+        self.covered.append(Covered(*made, slot=len(self.covered)))
+        return self.covered[-1]
+
+
+def _mark(top: Shape) -> None:
+    shapes = list(occurrences(top))
+    changed = True
+    while changed:
+        changed = False
+        for shape in reversed(shapes):
+            if not shape.declares and any(isinstance(c, Covered) or c.declares for c in shape.children):
+                shape.declares = changed = True
+
+
+def occurrences(top: Shape) -> Iterator[Shape]:
+    """Every shape reachable from `top`, each once."""
+    seen: set[int] = set()
+    stack = [top]
+    while stack:
+        shape = stack.pop()
+        if id(shape) not in seen:
+            seen.add(id(shape))
+            yield shape
+            stack.extend(child for child in shape.children if isinstance(child, Shape))
+
+
+def signature(shape: Shape) -> frozenset[str]:
+    """What is declared below a shape, relative to it: two occurrences of a type with one signature are one type."""
+    return frozenset(
+        f"{c.plan.identity.removeprefix(shape.path)}|{dump(to_json(c.sealed))}|{c.plan.format}|{c.plan.keyset}"
+        for inner in occurrences(shape)
+        for c in inner.children
+        if isinstance(c, Covered)
+    )
+
+
+def exchanged(
+    shape: Shape, make: Callable[[Field, Covered], Field], done: dict[str, tuple[Node, frozenset[str]]]
+) -> Node:
+    """
+    The schema with every covered field exchanged for what `make` gives.
+
+    Raises:
+        DeclarationError: a named type would need two definitions, since a policy covers it at one place only.
+    """
+    node = shape.node
+    if node.kind == "record":
+        mine = signature(shape)
+        if node.name in done:
+            if done[node.name][1] != mine:
+                raise DeclarationError(
+                    f"{node.name} is declared differently at {shape.path} than elsewhere; declare the field within the "
+                    "type itself, or the whole field that holds it",
+                    path=shape.path,
+                )
+            return done[node.name][0]
+        result = Node("record", node.name, node.attributes)
+        done[node.name] = (result, mine)
+        for item, child in zip(node.fields, shape.children, strict=True):
+            if isinstance(child, Covered):
+                result.fields.append(make(item, child))
+            else:
+                rest = {k: v for k, v in item.attributes.items() if k != "encrypted"}
+                result.fields.append(Field(item.name, exchanged(child, make, done), rest))
+        return result
+    inner = [exchanged(c, make, done) for c in shape.children if isinstance(c, Shape)]
+    return Node(node.kind, node.name, node.attributes, inner=inner)
+
+
+def kind_of(node: Node, hides_null: bool) -> tuple[PlaintextKind, int | None, tuple[str, ...]]:
+    """The typed plaintext, the null branch and the symbols of a field's type (docs/contracts.md, 4)."""
+    null = null_index(node) if len(node.inner) == 2 else None
+    base = node.inner[1 - null] if node.kind == "union" and null is not None else node
+    symbols = tuple(base.attributes["symbols"]) if base.kind == "enum" else ()
+    kinds = {
+        ("int", "date"): PlaintextKind.DATE,
+        ("long", "timestamp-millis"): PlaintextKind.TIMESTAMP_MS,
+        ("string", "uuid"): PlaintextKind.STRING,
+    }
+    word = logical(base)
+    plain = {"boolean", "int", "long", "float", "double", "string", "enum"}
+    kind = kinds.get((base.kind, word), PlaintextKind.AVRO)
+    if not word and base.kind in plain:
+        kind = PlaintextKind(base.kind)
+    return (PlaintextKind.AVRO if hides_null else kind), null, symbols
+
+
+def field_fingerprint(node: Node) -> bytes:
+    """CRC-64-AVRO of the field's own type."""
+    return canonical_fingerprint(node)
