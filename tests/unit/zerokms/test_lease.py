@@ -86,7 +86,11 @@ def test_no_lease_is_used_past_its_age_in_an_outage() -> None:
 def test_asks_once_for_many_threads() -> None:
     """Threads that miss the same lease wait for one request."""
     service, gate = FakeKeyService(), threading.Event()
-    service.before = lambda: [gate.wait(5), None][1]
+
+    def hold() -> None:
+        gate.wait(5)
+
+    service.before = hold
     keys: list[DataKey] = []
     with make(service, Clock()) as cache:
         threads = [threading.Thread(target=lambda: keys.append(cache.lease(SPEC, [1])[0].key)) for _ in range(8)]

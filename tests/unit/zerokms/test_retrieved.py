@@ -101,7 +101,11 @@ def test_threads_ask_once() -> None:
     """Threads that miss one key share one request."""
     service, gate = FakeKeyService(), threading.Event()
     [request] = requests_for(service, 1)
-    service.before = lambda: [gate.wait(5), None][1]
+
+    def hold() -> None:
+        gate.wait(5)
+
+    service.before = hold
     keys = make(service, Clock())
     got: list[object] = []
     threads = [threading.Thread(target=lambda: got.append(keys.keys([request])[0])) for _ in range(6)]
