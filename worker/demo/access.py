@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from worker.demo.claims import ClaimFailedError
-from worker.errors import DecryptionError, KeyAccessDenied
+from worker.errors import DecryptionError, KeyAccessDenied, RecordError
 from worker.sdk import Encryption
 
+EMAIL = "acme.crm.Customer/email"
 _PER_CLIENT = ("CS_CLIENT_ACCESS_KEY", "CS_CLIENT_ID", "CS_CLIENT_KEY")
 _SHARED = ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_WORKSPACE_CRN")
 
@@ -18,25 +19,25 @@ def reader(env: Mapping[str, str], suffix: str = "") -> Encryption:
     return Encryption.from_env(environ={**{name: env[name] for name in _SHARED}, **own})
 
 
-def open_records(
-    encryption: Encryption, datums: Sequence[bytes], schema: str, keys: Sequence[str]
-) -> list[dict[str, object]]:
-    """Decrypt whole records of the output topic."""
-    return [
-        encryption.decrypt_record(datum, schema=schema, key=key.encode())
-        for datum, key in zip(datums, keys, strict=True)
-    ]
+def open_records(encryption: Encryption, datums: Sequence[bytes], schema: str) -> list[dict[str, object]]:
+    """Decrypt whole records of the output topic; raises the first record's error where one does not open."""
+    records = []
+    for record in encryption.decrypt_records(datums, schema=schema):
+        if isinstance(record, RecordError):
+            raise record
+        records.append(record)
+    return records
 
 
-def open_envelopes(encryption: Encryption, envelopes: Sequence[bytes]) -> list[object]:
-    """Decrypt single values, wherever they were found."""
-    return list(encryption.decrypt_many(envelopes))
+def open_email(encryption: Encryption, envelope: bytes) -> object:
+    """Decrypt one e-mail as it was found in the table."""
+    return encryption.decrypt(envelope, field=EMAIL)
 
 
 def expect_refusal(encryption: Encryption, envelope: bytes) -> str:
     """Try to decrypt and return the error's text; raises `ClaimFailedError` if the value opens."""
     try:
-        encryption.decrypt(envelope)
+        encryption.decrypt(envelope, field=EMAIL)
     except (DecryptionError, KeyAccessDenied) as exc:
         return f"{type(exc).__name__}: {exc}"
     raise ClaimFailedError("not as claimed: these credentials do not open the value")
