@@ -67,7 +67,8 @@ def batches(headers: list[Header]) -> Iterator[list[SinkRecord]]:
 
 def _topic(bootstrap: str) -> str:
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
     return name
 
 
@@ -105,10 +106,10 @@ def bare_kafka(bootstrap: str, headers: list[Header]) -> None:
     producer.list_topics(topic)
 
     def run() -> None:
-        produce = producer.produce
+        produce: Callable[..., None] = producer.produce
         for batch in made:
             for r in batch:
-                produce(topic, r.value, r.key, 0, None, None, r.timestamp_ms, headers or None)
+                produce(topic, r.value, r.key, 0, None, None, r.timestamp_ms, headers)
             producer.flush()
 
     measure(f"bare produce loop, {len(headers)} headers", run)

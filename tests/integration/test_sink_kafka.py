@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import pytest
@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
-from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected
+from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected, SinkUnavailable
+from worker.local import LocalKafka
 from worker.metrics import Metrics
 from worker.model import Position, SinkRecord
 from worker.model import TopicPartition as Partition
@@ -185,6 +186,55 @@ def test_an_older_owner_is_fenced(kafka: Kafka, topic: TopicFactory) -> None:
     older.close()
     newer.close()
     assert len(_read(kafka, target)) == 1
+
+
+def test_a_check_fences_nobody(kafka: Kafka, topic: TopicFactory) -> None:
+    """`check` beside a running worker of the same transactional id leaves its transaction alone."""
+    target, name = topic(), f"x-{uuid.uuid4().hex}"
+    running = _sink(kafka, target, transactional=name)
+    running.begin()
+    running.write(_records("s", 2))
+
+    _sink(kafka, target, transactional=name).check()
+
+    running.flush()
+    running.commit({}, (), None)
+    running.close()
+    assert len(_read(kafka, target)) == 2
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("transactional", [None, "x-broker-away"])
+def test_a_batch_survives_its_broker(transactional: str | None) -> None:
+    """A batch that the broker's death interrupted is refused as a whole, and written once it is back."""
+    with LocalKafka() as broker:
+        own = Kafka(broker.bootstrap, broker.cluster_id, dict(broker.properties))
+        target = own.create_topic()
+        sink = _sink(own, target, transactional=transactional, timeout_s=3)
+        _deliver(sink, _records("s", 3))
+        sink.begin()
+        broker.kill()
+        sink.write(_records("s", 2))
+        with pytest.raises(SinkUnavailable):
+            sink.flush()
+        sink.abort()
+
+        broker.restart()
+
+        _until_available(lambda: _deliver(sink, _records("s", 2)), sink)
+        sink.close()
+        assert len(_read(own, target)) >= 5 if transactional is None else len(_read(own, target)) == 5
+
+
+def _until_available(deliver: Callable[[], None], sink: KafkaSink) -> None:
+    for _ in range(10):
+        try:
+            deliver()
+        except SinkUnavailable:
+            sink.abort()
+        else:
+            return
+    raise AssertionError("the sink did not come back")
 
 
 def test_the_ledgers_chain_verifies(kafka: Kafka, topic: TopicFactory) -> None:

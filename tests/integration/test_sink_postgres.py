@@ -137,11 +137,24 @@ def test_upsert_without_a_decodable_key_is_refused(sinks: Sinks) -> None:
     sink = sinks.ready(**_UPSERT)
     stone = _tombstone(0, 1)
     stone.key_row = None
+    stone.key = b"\0\0\0\0\x01\x02"
     sink.begin()
     sink.write([stone])
 
     with pytest.raises(ConfigError, match="decode"):
         sink.flush()
+
+
+def test_a_plain_text_key_deletes_its_row(sinks: Sinks) -> None:
+    """A tombstone whose key is the key column's value as text needs no schema."""
+    sink = sinks.ready(**_UPSERT)
+    stone = _tombstone(1, 5)
+    stone.key_row, stone.key = None, b"5"
+
+    _deliver(sink, [_record(0, 5)], 0)
+    _deliver(sink, [stone], 1)
+
+    assert sinks.query("SELECT * FROM crm.customers") == []
 
 
 def test_an_eql_column_holds_the_payload(sinks: Sinks) -> None:
@@ -322,6 +335,18 @@ def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None
 
     with pytest.raises(ConfigError, match="lacks columns name"):
         sink.flush()
+
+
+def test_check_with_create_leaves_a_missing_table_to_its_schema(sinks: Sinks) -> None:
+    """`create` makes the worker's own tables at once and the target when a schema is known; without it both refuse."""
+    with pytest.raises(ConfigError, match="check --create"):
+        sinks().check()
+    sink = sinks(create=True)
+    sink.check()
+
+    sink.create_table(_SCHEMA, topic="customers")
+
+    sinks().check()
 
 
 def test_a_table_evolves_on_request(sinks: Sinks) -> None:

@@ -60,15 +60,21 @@ class BatchProducer:
         self._producer: Producer | None = None
         self._batch = Deliveries()
 
+    def validate(self) -> None:
+        """Make a client and throw it away, taking no transactional id; raises `ConfigError` for its properties."""
+        self._made()
+
     def open(self) -> Producer:
         """Return the client, made if need be; raises `ConfigError` for its properties."""
         if self._producer is None:
-            logger = logging.getLogger("worker.librdkafka")
-            try:
-                self._producer = Producer({**self._properties(), "logger": logger})
-            except KafkaException as exc:
-                raise bad_property(exc) from None
+            self._producer = self._made()
         return self._producer
+
+    def _made(self) -> Producer:
+        try:
+            return Producer({**self._properties(), "logger": logging.getLogger("librdkafka")})
+        except KafkaException as exc:
+            raise bad_property(exc) from None
 
     def begin(self) -> None:
         """Start a batch."""

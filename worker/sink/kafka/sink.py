@@ -62,6 +62,7 @@ class KafkaSink:
         self.ledger_topic = f"worker.ledger.{region}"
         self._headers = header_policy(options)
         self._limit = 0
+        self._admin: Topics | None = None
         self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
         self._transactions: TransactionalProducer | None = None
         if transactional_id is None:
@@ -77,7 +78,9 @@ class KafkaSink:
 
     def check(self) -> None:
         """
-        Verify topics, sizes and the cluster's pin, create what may be created, take the transactional id.
+        Verify topics, sizes, the cluster's pin and the client's properties; create what may be created.
+
+        Takes no transactional id, so that a check beside a running worker does not fence it.
 
         Raises:
             ConfigError: a topic is missing, too small or has another number of partitions.
@@ -87,7 +90,7 @@ class KafkaSink:
         facts = create_missing(topics, self._describe(topics), self._options, self._source_topics, self.ledger_topic)
         check_shape(facts, self._options, self._source_topics)
         warn(facts, self._options, self._source_topics)
-        self._producer.open()
+        self._producer.validate()
 
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should know of the topics without it stopping the worker; asks the brokers."""
@@ -177,7 +180,9 @@ class KafkaSink:
             )
 
     def _topics(self) -> Topics:
-        return Topics(self._connection, name=self._name, timeout_s=min(30.0, self._options.timeout_s))
+        if self._admin is None:
+            self._admin = Topics(self._connection, name=self._name, timeout_s=min(30.0, self._options.timeout_s))
+        return self._admin
 
     def _describe(self, topics: Topics) -> dict[str, TopicFacts]:
         dead = [dead_topic(name) for name in self._source_topics]

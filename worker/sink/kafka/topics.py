@@ -59,7 +59,7 @@ class Topics:
         self._name = name
         self._timeout_s = timeout_s
         try:
-            self._admin = AdminClient(dict(connection))
+            self._admin = AdminClient({"log_level": 4, **connection})
         except KafkaException as exc:
             raise bad_property(exc) from None
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import psycopg
 from psycopg import sql
@@ -17,7 +16,9 @@ from worker.sink.postgres.table import COORDINATES, Table
 
 # What psycopg's dumpers raise for a value that the column's type can't hold.
 _UNFIT = (psycopg.DataError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A timestamptz in binary is an int8 of microseconds since 2000-01-01: sent as that, it costs no datetime a row.
+_EPOCH_2000_MS = 946_684_800_000
+_INT8_OID = 20
 
 Convert = Callable[[str, str, object], object]
 """Table, column and value to the value that psycopg sends."""
@@ -51,7 +52,7 @@ def copy_rows(
     done = 0
     try:
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types([table.columns[name].wire_oid for name in columns])
+            copy.set_types([_INT8_OID if c == "_timestamp" else table.columns[c].wire_oid for c in columns])
             write_row = copy.write_row
             for row in rows:
                 write_row(row)
@@ -73,7 +74,7 @@ def append(connection: Connection, table: Table, records: Sequence[SinkRecord], 
     """Append records with their coordinates; a tombstone is a row of coordinates and nulls."""
     for fields, group in by_fields(table, records).items():
         columns = (*fields, *COORDINATES)
-        rows = ((*values(record, table, fields, convert), *_coordinates(record)) for record in group)
+        rows = _rows_with_coordinates(group, table, fields, convert)
         copy_rows(connection, table.identifier, table, columns, rows, [record.position for record in group])
 
 
@@ -108,11 +109,13 @@ def values(record: SinkRecord, table: Table, fields: Sequence[str], convert: Con
     return [convert(table.name, name, row[name]) for name in fields]
 
 
-def _coordinates(record: SinkRecord) -> tuple[object, ...]:
-    at = record.position
-    # Adding to the epoch is exact, where `fromtimestamp` goes through a float.
-    moment = _EPOCH + timedelta(milliseconds=record.timestamp_ms) if record.timestamp_type else None
-    return at.topic, at.partition, at.offset, moment
+def _rows_with_coordinates(
+    group: Sequence[SinkRecord], table: Table, fields: tuple[str, ...], convert: Convert | None
+) -> Iterator[tuple[object, ...]]:
+    for record in group:
+        at = record.position
+        moment = (record.timestamp_ms - _EPOCH_2000_MS) * 1000 if record.timestamp_type else None
+        yield (*values(record, table, fields, convert), at.topic, at.partition, at.offset, moment)
 
 
 def _unfit(exc: Exception, table: Table, position: Position) -> SinkRejected | ConfigError:

@@ -85,6 +85,8 @@ class PostgresSink:
             elif missing:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
             for name in self._options.all_tables:
+                if self._options.create and read_table(connection, name) is None:
+                    continue  # `create_table` makes it as soon as a schema is known.
                 self._check_rights(connection, self._table(connection, name))
             connection.commit()
         if self._dead_letters is not None:

@@ -81,6 +81,8 @@ def check_table(table: Table, *, mode: str, key: tuple[str, ...], columns: dict[
     """Raise `ConfigError` where a table can't take the route's rows, naming what to change."""
     if mode == "append" and (missing := [c for c in COORDINATES if c not in table.columns]):
         raise ConfigError(f"table {table.name} lacks {', '.join(missing)}; worker check --create adds them")
+    if mode == "append" and table.columns["_timestamp"].type != "timestamp with time zone":
+        raise ConfigError(f"column {table.name}._timestamp is not timestamptz")
     if mode == "upsert" and tuple(sorted(key)) not in table.unique:
         raise ConfigError(f"table {table.name} has no unique index on exactly ({', '.join(key)})")
     for name, kind in columns.items():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
+from uuid import UUID
 
 from psycopg import sql
 
@@ -45,14 +47,27 @@ def upsert(
 
 
 def key_of(record: SinkRecord, table: Table, key: tuple[str, ...]) -> tuple[object, ...]:
-    """Return the values of the key columns: the row's own, else the record key's."""
+    """Return the values of the key columns: the row's own, else the decoded record key's, else a plain text key."""
     for source in (record.row, record.key_row):
         if source is not None and all(name in source for name in key):
             return tuple(source[name] for name in key)
+    if len(key) == 1 and record.key is not None:
+        with contextlib.suppress(ValueError):
+            return (_plain_key(record.key, table.columns[key[0]].type),)
     raise ConfigError(
         f"table {table.name}: a record's key does not decode to ({', '.join(key)}), so its row can't be found; "
         "use keys with these fields, or mode = append"
     )
+
+
+def _plain_key(key: bytes, kind: str) -> object:
+    """Read a key that is plain text, as a string serializer writes it; raises `ValueError` for any other."""
+    text = key.decode("utf-8")
+    if text.startswith("\0"):
+        raise ValueError("framed by a schema id")
+    if kind in ("smallint", "integer", "bigint"):
+        return int(text)
+    return UUID(text) if kind == "uuid" else text
 
 
 def _stage(connection: Connection, table: Table, columns: Sequence[str]) -> sql.Identifier:

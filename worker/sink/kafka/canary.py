@@ -1,0 +1,74 @@
+"""Canaries beside the data: a topic of the region's cluster that is never cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID, uuid4
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from worker.errors import SinkUnavailable
+from worker.kafka_properties import Property
+from worker.sink.kafka.errors import error_of, verdict
+from worker.sink.kafka.topics import Topics
+
+_TIMEOUT_S = 30.0
+
+
+class CanaryTopic:
+    """
+    Keeps canaries in `worker.canary.<region>`: one partition, key = keyset's uuid, value = the canary.
+
+    Nothing of it is ever deleted or compacted, so of two first writers the earlier record counts, for both.
+
+    Args:
+        connection: the cluster's properties, secrets included.
+        region: names the topic.
+    """
+
+    def __init__(self, connection: Mapping[str, Property], *, region: str) -> None:
+        self._connection = dict(connection)
+        self.topic = f"worker.canary.{region}"
+
+    def load(self, keyset: UUID) -> bytes | None:
+        """Return the keyset's earliest canary, None where there is none; raises `SinkUnavailable`."""
+        self._ensure()
+        options = {"group.id": f"canary-{uuid4()}", "enable.auto.commit": False, "enable.partition.eof": True}
+        consumer = Consumer({**self._connection, **options})
+        try:
+            consumer.assign([TopicPartition(self.topic, 0, 0)])
+            while True:
+                message = consumer.poll(_TIMEOUT_S)
+                if message is None:
+                    raise SinkUnavailable(f"topic {self.topic} can't be read: no answer within {_TIMEOUT_S:.0f} s")
+                error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                    return None
+                if error is not None:
+                    raise verdict(error, f"reading topic {self.topic}")
+                if message.key() == keyset.bytes:
+                    return bytes(message.value() or b"")
+        except KafkaException as exc:
+            raise verdict(error_of(exc), f"reading topic {self.topic}") from exc
+        finally:
+            consumer.close()
+
+    def save(self, keyset: UUID, canary: bytes) -> None:
+        """Append a canary and wait for the brokers; raises `SinkUnavailable`."""
+        failures: list[KafkaError] = []
+
+        def report(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                failures.append(error)
+
+        producer = Producer({**self._connection, "enable.idempotence": True})
+        producer.produce(self.topic, key=keyset.bytes, value=canary, on_delivery=report)
+        if producer.flush(_TIMEOUT_S):
+            raise SinkUnavailable(f"topic {self.topic} did not take the canary within {_TIMEOUT_S:.0f} s")
+        if failures:
+            raise verdict(failures[0], f"writing topic {self.topic}")
+
+    def _ensure(self) -> None:
+        topics = Topics(self._connection, name="canary", timeout_s=_TIMEOUT_S)
+        if self.topic not in topics.describe([self.topic])[1]:
+            topics.create(self.topic, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
