@@ -16,19 +16,23 @@ import structlog
 
 from worker import __version__, pins
 from worker.avro import LocalSchema, LocalSchemas, RegistrySchemas, SchemaRef, SchemaSource, compile_schema
+from worker.canaries import Canaries
 from worker.config import RouteSettings, Settings
 from worker.environment import require
 from worker.errors import ConfigError, TransientError, WorkerError
 from worker.http import HttpServer, application
+from worker.kafka_properties import Property, connection_properties
 from worker.metrics import Metrics
 from worker.pins import Finding
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
 from worker.routes import RouteBuilder, RunOptions
+from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment, credentials_from_environment
+from worker.zerokms.guard import GuardedKeyService
 from worker.zerokms.resilient import resilient
 
 _log = structlog.get_logger(__name__)
@@ -250,15 +254,32 @@ class Worker:
     def _graph(self, schemas: SchemaSource) -> RouteBuilder:
         if self._builder is None:
             assert self._client is not None
+            client = self._client
+            canaries = Canaries(
+                client,
+                resolve=client.resolve_keyset,
+                store=CanaryTopic(self._kafka(), region=self._settings.region),
+                instance=self._instance,
+            )
             self._builder = RouteBuilder(
                 self._settings,
                 self._environ,
                 instance=self._instance,
-                service=resilient(self._client, metrics=self.metrics),
+                connection=self._kafka(),
+                service=resilient(GuardedKeyService(client, canaries.check), metrics=self.metrics),
                 schemas=schemas,
                 metrics=self.metrics,
             )
         return self._builder
+
+    def _kafka(self) -> dict[str, Property]:
+        """Return what every client of the region's cluster is told, secrets included."""
+        kafka = self._settings.kafka
+        secrets = {
+            name: require(self._environ, variable, f"[kafka] secrets: {name}")
+            for name, variable in kafka.secrets.items()
+        }
+        return connection_properties(kafka.bootstrap, {**kafka.properties, **secrets})
 
     def _check_route(
         self, builder: RouteBuilder, route: RouteSettings, schemas: SchemaSource, *, create: bool

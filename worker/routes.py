@@ -13,7 +13,7 @@ from worker.avro import SchemaSource
 from worker.config import RouteSettings, Settings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
-from worker.kafka_properties import Property, connection_properties
+from worker.kafka_properties import Property
 from worker.metrics import Metrics
 from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor, subject_of
@@ -61,6 +61,7 @@ class RouteBuilder:
         settings: the region's.
         environ: where secrets are.
         instance: the worker's stable name.
+        connection: what every client of the region's cluster is told, secrets included.
         service: the key service, resilient.
         schemas: the schema source.
         metrics: the worker's.
@@ -72,39 +73,16 @@ class RouteBuilder:
         environ: Mapping[str, str],
         *,
         instance: str,
+        connection: Mapping[str, Property],
         service: KeyService,
         schemas: SchemaSource,
         metrics: Metrics,
     ) -> None:
         self._settings, self._environ, self._instance = settings, environ, instance
-        self._service, self._schemas, self._metrics = service, schemas, metrics
+        self.connection = dict(connection)
+        self.service, self._schemas, self._metrics = service, schemas, metrics
         self._caches: list[KeyCache] = []
         self._stack = ExitStack()
-
-    @property
-    def connection(self) -> dict[str, Property]:
-        """What every client of the region's cluster is told, secrets included."""
-        return connection_properties(self._settings.kafka.bootstrap, self.properties)
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """The operator's librdkafka properties with their secrets."""
-        kafka = self._settings.kafka
-        secrets = {
-            name: environment.require(self._environ, variable, f"[kafka] secrets: {name}")
-            for name, variable in kafka.secrets.items()
-        }
-        return {**kafka.properties, **secrets}
-
-    @property
-    def service(self) -> KeyService:
-        """The key service, resilient."""
-        return self._service
-
-    @property
-    def key_options(self) -> KeyOptions:
-        """The bounds of key caches."""
-        return self._settings.keys
 
     def source(self, route: RouteSettings, run: RunOptions) -> KafkaSource:
         """Build the route's consumer; closed by the loop, or by whoever only asks it."""
@@ -180,12 +158,22 @@ class RouteBuilder:
         self._stack.close()
 
     @property
+    def key_options(self) -> KeyOptions:
+        """The bounds of the key caches."""
+        return self._settings.keys
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The operator's librdkafka properties with their secrets."""
+        return {name: str(value) for name, value in self.connection.items() if name != "bootstrap.servers"}
+
+    @property
     def _default_keyset(self) -> str | None:
         return self._settings.encryption.keyset
 
     def _keys(self, route: RouteSettings, purpose: str) -> KeyCache:
         audit = Audit(self._instance, route.name, "dead" if purpose == "dead" else "encrypt")
-        cache = KeyCache(self._service, options=self._settings.keys, audit=audit, metrics=self._metrics)
+        cache = KeyCache(self.service, options=self._settings.keys, audit=audit, metrics=self._metrics)
         self._caches.append(cache)
         self._stack.callback(cache.close)
         return cache
@@ -195,7 +183,7 @@ class RouteBuilder:
         if not rate:
             return None
         audit = Audit(self._instance, route.name, "canary")
-        keys = RetrievedKeys(self._service, options=self._settings.keys, audit=audit, metrics=self._metrics)
+        keys = RetrievedKeys(self.service, options=self._settings.keys, audit=audit, metrics=self._metrics)
         self._stack.callback(keys.close)
         return OutputVerifier(BatchDecryptor(keys), rate=rate, route=route.name, metrics=self._metrics)
 

@@ -1,0 +1,113 @@
+"""The settings: where each value comes from, and that each wrong one is named with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker import config, environment
+from worker.errors import ConfigError
+
+MINIMAL = """
+region = "eu-central-1"
+[kafka]
+bootstrap = "kafka:9092"
+cluster_id = "abc"
+[schemas]
+registry = "https://registry"
+[[routes]]
+name = "customers"
+group = "g"
+source = { topics = ["customers"] }
+sink = { kind = "kafka", topic = "customers.enc" }
+"""
+REGIONS = sorted((Path(__file__).resolve().parents[2] / "deploy" / "regions").glob("*.toml"))
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "worker.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", [*REGIONS, Path(config.__file__).with_name("template.toml")], ids=lambda p: p.stem)
+def test_every_shipped_file_is_valid(path: Path) -> None:
+    """The five regions' files and the template load as they are."""
+    settings = config.load(path, environ={})
+
+    assert path.stem in (settings.region, "template")
+
+
+def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
+    """The nearest word wins, value by value."""
+    text = MINIMAL + "[keys]\nmax_age_s = 10\nrequests_in_flight = 2\n[delivery]\nmax_records = 5\n"
+    environ = {"WORKER_KEYS__MAX_AGE_S": "20", "WORKER_KEYS__REQUESTS_IN_FLIGHT": "3"}
+
+    settings = config.load(written(tmp_path, text), environ=environ, overrides={"keys": {"max_age_s": 30}})
+
+    assert settings.keys.max_age_s == 30
+    assert settings.keys.requests_in_flight == 3
+    assert settings.delivery.max_records == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (MINIMAL + "[keyz]\n", "keyz"),
+        (MINIMAL + "[keys]\nmax_age = 1\n", "keys.max_age"),
+        (MINIMAL + "[delivery]\nmode = 'sometimes'\n", "delivery.mode"),
+        (MINIMAL.replace('region = "eu-central-1"', ""), "region"),
+        (MINIMAL.replace('topics = ["customers"]', "topics = []"), "routes.0.source.topics"),
+        (MINIMAL.replace('kind = "kafka"', 'kind = "file"'), "routes.0.sink"),
+        (MINIMAL.replace('registry = "https://registry"', ""), "schemas"),
+        (MINIMAL + MINIMAL[MINIMAL.index("[[routes]]") :], "used twice"),
+        ("region = ", "not TOML"),
+    ],
+)
+def test_each_wrong_value_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
+    """A wrong, unknown or missing value refuses to start and says where it stands."""
+    with pytest.raises(ConfigError, match=place):
+        config.load(written(tmp_path, text), environ={})
+
+
+@pytest.mark.parametrize("name", ["WORKER_KEYZ__MAX_AGE_S", "WORKER_NOPE"])
+def test_an_unknown_variable_is_refused(tmp_path: Path, name: str) -> None:
+    """A misspelt variable with our prefix is an error, so that no setting is lost silently."""
+    with pytest.raises(ConfigError, match=name):
+        config.load(written(tmp_path, MINIMAL), environ={name: "1"})
+
+
+def test_the_instance_name_is_no_setting(tmp_path: Path) -> None:
+    """`WORKER_INSTANCE` is the one variable with the prefix that is none."""
+    assert config.load(written(tmp_path, MINIMAL), environ={"WORKER_INSTANCE": "w-0"}).region == "eu-central-1"
+
+
+def test_a_missing_file_is_named() -> None:
+    """A path that can't be read is named."""
+    with pytest.raises(ConfigError, match=r"/nowhere\.toml"):
+        config.load(Path("/nowhere.toml"), environ={})
+
+
+def test_a_secret_comes_from_its_variable_or_its_file(tmp_path: Path) -> None:
+    """`NAME` or `NAME_FILE`, not both."""
+    path = tmp_path / "secret"
+    path.write_text("s3cret\n")
+
+    assert environment.read({"K": "v"}, "K") == "v"
+    assert environment.read({"K_FILE": str(path)}, "K") == "s3cret"
+    assert environment.read({}, "K") is None
+    with pytest.raises(ConfigError, match="both"):
+        environment.read({"K": "v", "K_FILE": str(path)}, "K")
+    with pytest.raises(ConfigError, match="K_FILE"):
+        environment.read({"K_FILE": str(tmp_path / "nothing")}, "K")
+    with pytest.raises(ConfigError, match="the database"):
+        environment.require({}, "K", "the database")
+
+
+def test_a_prefix_renames_the_variables() -> None:
+    """`CS_EU_CLIENT_ID` reads as `CS_CLIENT_ID`; other regions' variables stay out."""
+    environ = {"CS_EU_CLIENT_ID": "eu", "CS_AP_CLIENT_ID": "ap", "CS_CLIENT_ID": "own"}
+
+    assert environment.with_prefix(environ, "CS_EU_") == {"CS_CLIENT_ID": "eu"}
+    assert environment.with_prefix(environ, "CS_") == environ
