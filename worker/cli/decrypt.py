@@ -87,7 +87,7 @@ def _place(settings: config.Settings | None, bootstrap: str | None, assignments:
 def _source(place: _Place, topic: str) -> KafkaSource:
     name = f"worker-decrypt-{uuid4().hex[:12]}"
     return KafkaSource(
-        SourceOptions(topics=(topic,)),
+        SourceOptions.model_validate({"topics": (topic,)}),
         bootstrap=place.bootstrap,
         group=name,
         instance=name,
