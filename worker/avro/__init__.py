@@ -11,16 +11,34 @@ from worker.avro.codec import (
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions
+from worker.avro.registry import (
+    LocalSchema,
+    LocalSchemas,
+    RegisteredSchema,
+    RegistrySchemas,
+    SchemaRef,
+    SchemaSource,
+    frame,
+    parse_frame,
+)
 
 __all__ = [
     "CompiledSchema",
     "DeclarationOptions",
     "FieldOptions",
+    "LocalSchema",
+    "LocalSchemas",
     "OutputSchema",
+    "RegisteredSchema",
+    "RegistrySchemas",
+    "SchemaRef",
+    "SchemaSource",
     "SplitBatch",
     "compile_schema",
     "decode_value",
     "encode_value",
+    "frame",
     "open_schema",
+    "parse_frame",
     "schema_fingerprint",
 ]

@@ -186,7 +186,7 @@ class Splitter:
             while records and records[-1] == state.index:
                 records.pop()
             for lists in (state.values, state.contexts, state.binds):
-                del lists[slot][len(records) :]  # type: ignore[index]
+                del lists[slot][len(records) :]
 
 
 def is_null(node: Node, data: bytes) -> bool:

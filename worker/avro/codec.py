@@ -28,6 +28,7 @@ def compile_schema(
     references: Sequence[str] = (),
     metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
+    earlier: Sequence[str] = (),
 ) -> CompiledSchema:
     """
     Compile a writer's schema, once per schema id.
@@ -38,11 +39,12 @@ def compile_schema(
         references: schemas that it refers to, in their order of dependence.
         metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
+        earlier: earlier versions of the schema; a declaration that one of them had may not be lost.
 
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
-    return CompiledSchema(parse(schema, references), options, metadata_tags or {}, extract)
+    return CompiledSchema(parse(schema, references), options, metadata_tags or {}, extract, earlier)
 
 
 class CompiledSchema:
@@ -62,6 +64,9 @@ class CompiledSchema:
             if _declares_anything(root, options, metadata_tags):
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
         compiled = Compiler(root, options, metadata_tags)
+        history = options.model_copy(update={"required": (), "strict": False, "paths": {}, "keysets": ()})
+        for text in earlier:
+            compiled.refuse_lost(Compiler(parse(text), history, {}))
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)

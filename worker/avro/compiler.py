@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from worker.avro.declaration import DeclarationOptions, FieldOptions, decide, read_property, refuse_misplaced
 from worker.avro.schema import Field, Node, fits, null_index, to_json
@@ -28,6 +29,20 @@ class Compiler:
         self._check_siblings()
         self._check_policies()
         self._check_descriptors()
+
+    def refuse_lost(self, earlier: Compiler) -> None:
+        """Refuse where a path that an earlier version of the schema encrypted stands here in the clear."""
+        kept = [c.plan.identity for c in self.covered]
+        for identity in (c.plan.identity for c in earlier.covered):
+            if identity in self._met and not any(self._covers(k, identity) or self._same(identity, k) for k in kept):
+                raise DeclarationError(
+                    f"{identity} was encrypted in an earlier version and is not any more; declare it again",
+                    path=identity,
+                )
+
+    @staticmethod
+    def _covers(covered: str, identity: str) -> bool:
+        return identity == covered or identity.startswith(tuple(covered + sign for sign in ".[{<"))
 
     def _decide(self, item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:
         where = identities[0]
@@ -103,7 +118,7 @@ class Compiler:
         for identity in (*self._options.required, *self._options.paths):
             if identity.partition("/")[0] not in self._names:
                 continue
-            inside = any(identity == e or identity.startswith((e + ".", e + "[", e + "{", e + "<")) for e in encrypted)
+            inside = any(self._covers(e, identity) for e in encrypted)
             renamed = identity in self._met and any(self._same(identity, e) for e in encrypted)
             if not inside and not renamed:
                 raise DeclarationError(f"{identity} must be encrypted, and this schema does not", path=identity)
@@ -158,7 +173,9 @@ def without_declarations(value: object) -> object:
         return [without_declarations(item) for item in value]
     if not isinstance(value, dict):
         return value
-    out = {k: without_declarations(v) if k in ("type", "items", "values") else v for k, v in value.items()}
+    out: dict[str, Any] = {
+        k: without_declarations(v) if k in ("type", "items", "values") else v for k, v in value.items()
+    }
     if isinstance(out.get("fields"), list):
         out["fields"] = [
             {k: without_declarations(v) if k == "type" else v for k, v in f.items() if k != "encrypted"}

@@ -182,7 +182,7 @@ def record_reader(names: list[str], reads: list[Read]) -> Read:
     def read(data: bytes, position: int, state: State) -> int:
         name = ""
         try:
-            for name, step in steps:
+            for name, step in steps:  # noqa: B007 - named in the except
                 position = step(data, position, state)
         except (IndexError, DecodeError) as exc:
             raise located(name, exc) from None
