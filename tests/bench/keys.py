@@ -301,10 +301,13 @@ def steady(report: Report, client: ZeroKMSClient, taken: float) -> None:
 def delayed(report: Report, env: dict[str, str], latency_s: float, taken: float, leased: float) -> None:
     """The same with latency added on the authority."""
     authority = urlsplit(env["CS_ZEROKMS_HOST"]).port
-    with process("-m", "tests.bench.delay", str(authority), str(latency_s)) as port:
-        with client_for(env, port=int(port)) as client, KeyCache(client, audit=AUDIT) as cache:
-            slow = taken_per_s(cache, max(SECONDS, 20 * latency_s))
-            slow_leased = values_per_s(cache, "leased", SECONDS / 2)
+    with (
+        process("-m", "tests.bench.delay", str(authority), str(latency_s)) as port,
+        client_for(env, port=int(port)) as client,
+        KeyCache(client, audit=AUDIT) as cache,
+    ):
+        slow = taken_per_s(cache, max(SECONDS, 20 * latency_s))
+        slow_leased = values_per_s(cache, "leased", SECONDS / 2)
     name = f"+{latency_s * 1000:.0f} ms"
     report.show(f"{name}: record, keys/s", f"{slow:,.0f}")
     report.check(
@@ -318,8 +321,8 @@ def main() -> int:
     report = Report()
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "env"
-        arguments = ("authority", "dev", "--region", REGION, "--env-file", str(file), "--data", f"{directory}/data")
-        with process("-c", "from worker.cli import main; main()", *arguments) as line:
+        arguments = ("dev", "--region", REGION, "--env-file", str(file), "--data", f"{directory}/data")
+        with process("-c", "from worker.cli.authority import app; app()", *arguments) as line:
             console.print(line)
             env = read_env(file)
             taken, leased = plain(report, env)

@@ -7,6 +7,7 @@ Source: protocol 3.
 from __future__ import annotations
 
 import base64
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -184,15 +185,14 @@ class TokenSource:
             if not isinstance(claims, dict):
                 raise ValueError("claims are no object")
             return claims
-        for keys in (self._keys, None):
-            try:
-                keys = keys or self._fetch_keys()
-                return dict(jwt.decode(text, keys, algorithms=["RS256"]).claims)
-            except (JoseError, ValueError) as exc:
-                if keys is not self._keys or self._keys is None:
-                    raise KeyAccessDenied("the service token's signature does not verify") from exc
-                self._keys = None
-        raise AssertionError("unreachable")
+        # Keys that are held may be older than a rotation at CTS: then they are read once more.
+        if self._keys is not None:
+            with contextlib.suppress(JoseError, ValueError):
+                return _verified(text, self._keys)
+        try:
+            return _verified(text, self._fetch_keys())
+        except (JoseError, ValueError) as exc:
+            raise KeyAccessDenied("the service token's signature does not verify") from exc
 
     def _fetch_keys(self) -> JwkSet:
         try:
@@ -202,6 +202,10 @@ class TokenSource:
         except (httpx.HTTPError, orjson.JSONDecodeError, JoseError, KeyError) as exc:
             raise KeyServiceUnavailable(f"the token keys of {self._cts} can't be read: {type(exc).__name__}") from exc
         return self._keys
+
+
+def _verified(text: str, keys: JwkSet) -> dict[str, Any]:
+    return dict(jwt.decode(text, keys, algorithms=["RS256"]).claims)
 
 
 def _account_code(body: bytes) -> str:

@@ -1,0 +1,104 @@
+"""The bodies on the wire: as a real client writes them, and what is refused in an answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from worker.errors import ConfigError, KeyMaterialError
+from worker.model import IdentityClaim, KeySpec, PolicyCondition, RetrieveRequest, Tag, Value
+from worker.zerokms import wire
+from worker.zerokms.credentials import base_url, is_allowed
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "zerokms.json").read_text())["wire_json"]
+CLIENT = UUID("00000000-0000-0000-0000-000000001234")
+KEYSET = "0f3c1c7e-6f5b-4b9a-9a58-0b6a52d9a001"
+CONTEXT = (Tag("t"), Value("k", "v"), IdentityClaim("sub"))
+POLICY = (PolicyCondition("sub", "CS|user-1"), PolicyCondition("actor_id"))
+
+
+def test_writes_a_generate_body_as_a_real_client_does() -> None:
+    """Context, policy and keyset reference of a generate request are the vector's."""
+    specs = [KeySpec(None, "users/email", CONTEXT), KeySpec(None, "users/email", policy=POLICY)]
+
+    body = wire.keys_body(CLIENT, KEYSET, [wire.generate_item(s, b"\x01" * 16) for s in specs], {})
+
+    assert json.loads(body) == VECTORS["generate-data-key"]
+
+
+def test_writes_a_retrieve_body_as_a_real_client_does() -> None:
+    """The tag goes as numbers, and a policy makes the tag's version 1."""
+    requests = [
+        RetrieveRequest(None, b"\x01" * 16, b"\x02\xfa", "users/email", CONTEXT),
+        RetrieveRequest(None, b"\x01" * 16, b"\x02\xfa", "users/email", policy=POLICY),
+    ]
+
+    body = wire.keys_body(CLIENT, "eu/main", [wire.retrieve_item(r) for r in requests], {})
+
+    assert json.loads(body) == VECTORS["retrieve-data-key"]
+
+
+@pytest.mark.parametrize("name", ["generate-data-key (no keyset)", "retrieve-data-key-fallible"])
+def test_writes_an_empty_body_as_a_real_client_does(name: str) -> None:
+    """Without a keyset the reference is null."""
+    assert json.loads(wire.keys_body(CLIENT, None, [], {})) == VECTORS[name]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, "", "####", base64.b64encode(bytes(527)).decode(), base64.b64encode(bytes(529)).decode()],
+)
+def test_refuses_material_of_another_form(value: object) -> None:
+    """Material that is not base64 of 528 bytes is refused."""
+    with pytest.raises(KeyMaterialError):
+        wire.material(value)
+
+
+@pytest.mark.parametrize("value", [{}, {"conditions": 1}, {"conditions": [1]}, {"conditions": [{}]}, "x"])
+def test_refuses_a_malformed_policy(value: object) -> None:
+    """A policy that is not a list of claims is refused."""
+    with pytest.raises(KeyMaterialError):
+        wire.read_policy(value)
+
+
+def test_refuses_an_over_long_descriptor() -> None:
+    """A descriptor of more than 512 bytes is not sent."""
+    with pytest.raises(ConfigError):
+        wire.generate_item(KeySpec(None, "é" * 257), bytes(16))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://h/", "h", "http://", "https://u:p@h/", "https://u@h/", "https://h/?q=1", "https://h/#f", ""],
+)
+def test_refuses_an_unclean_address(url: str) -> None:
+    """User information, a query, a fragment or another scheme is refused."""
+    with pytest.raises(ConfigError):
+        base_url(url, what="the address")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("https://h/p", "https://h/p/"), ("http://h:1/", "http://h:1/")])
+def test_keeps_a_path_prefix(given: str, kept: str) -> None:
+    """A base ends with a slash, so that a path prefix is kept."""
+    assert base_url(given, what="the address") == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://own.test/", True),
+        ("http://own.test/", False),
+        ("https://other.test/", False),
+        ("http://127.0.0.1:81/", True),
+        ("http://127.0.0.1:82/", False),
+        ("https://own.test.evil/", False),
+    ],
+)
+def test_allows_the_regions_own_host_and_listed_ones(url: str, allowed: bool) -> None:
+    """Only the region's host over https, or a listed host and port, may be asked."""
+    assert is_allowed(url, "https://own.test/", ("127.0.0.1:81",)) is allowed
