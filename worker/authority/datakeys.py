@@ -16,7 +16,6 @@ from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.authority.store import Row, Store
-from worker.errors import KeyAccessDenied
 from worker.metrics import Metrics
 from worker.zerokms.derive import MATERIAL_BYTES, KeySet
 
@@ -82,7 +81,7 @@ class DataKeys:
         self._spend("generate", self._generate_quota, grant.client, len(body.keys))
         groups = _resolve_all(caller, body.keys)
         items = [item for item, _, _ in groups]
-        tags = [material.make_tags(grant.secrets, version, [item])[0] for item, version, _ in groups]
+        tags = material.make_tags(grant.secrets, [(item, version) for item, version, _ in groups])
         made = _encode(material.materials(grant.secrets, grant.share, items, tags), len(items))
         keys = []
         for text, tag, (_, _, policy) in zip(made, tags, groups, strict=True):
@@ -103,9 +102,9 @@ class DataKeys:
         for at, key in enumerate(body.keys):
             try:
                 items.append(_checked(caller, grant.secrets, key))
-            except (Refusal, KeyAccessDenied) as exc:
+            except Refusal as exc:
                 if not fallible:
-                    raise exc if isinstance(exc, Refusal) else Refusal(403, _LOCK) from None
+                    raise
                 errors[at] = str(exc)
         if errors:
             self._metrics.inc("authority_refusals_total", len(errors), operation="retrieve")

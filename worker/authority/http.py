@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,13 @@ from worker.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 _INLINE_KEYS = 8
+_DERIVATIONS = (
+    "/generate-data-key",
+    "/retrieve-data-key",
+    "/retrieve-data-key-fallible",
+    "/load-keyset",
+    "/load-dataset",
+)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -45,6 +53,7 @@ class Parts:
     management: Management
     metrics: Metrics
     limits: LimitOptions
+    deriving: ThreadPoolExecutor
 
 
 def application(parts: Parts) -> FastAPI:
@@ -178,8 +187,11 @@ def _calling(parts: Parts, path: str, model: type[BaseModel] | None, action: Cal
         async def answer() -> Any:
             caller = _caller(parts, request)
             body = None if model is None else await _read(request, model, parts.limits)
-            if len(getattr(body, "keys", ())) <= _INLINE_KEYS and path.startswith(("/generate", "/retrieve", "/load")):
-                return action(caller, body)
+            if path in _DERIVATIONS:
+                if len(getattr(body, "keys", ())) <= _INLINE_KEYS:
+                    return action(caller, body)
+                # One thread: more would only take the interpreter from each other.
+                return await asyncio.get_running_loop().run_in_executor(parts.deriving, action, caller, body)
             return await asyncio.to_thread(action, caller, body)
 
         return await _answered(parts, path.strip("/"), answer)

@@ -48,29 +48,30 @@ class Item:
     tag: bytes = b""
 
 
+_length = struct.Struct(">I").pack
+
+
 def framed(*parts: bytes) -> bytes:
     """Join parts without ambiguity: each as its length in 4 bytes, big-endian, then itself."""
-    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return b"".join([_length(len(part)) + part for part in parts])
 
 
-def make_tags(secrets: KeysetSecrets, version: int, items: Sequence[Item]) -> list[bytes]:
-    """Return one fresh tag of 32 bytes per item."""
-    nonces = os.urandom(NONCE_BYTES * len(items))
-    return [
-        (nonce := nonces[i * NONCE_BYTES : (i + 1) * NONCE_BYTES]) + _mac(secrets, version, item, nonce)
-        for i, item in enumerate(items)
-    ]
+def make_tags(secrets: KeysetSecrets, items: Sequence[tuple[Item, int]]) -> list[bytes]:
+    """Return one fresh tag of 32 bytes per item and version."""
+    drawn = os.urandom(NONCE_BYTES * len(items))
+    nonces = [drawn[i : i + NONCE_BYTES] for i in range(0, len(drawn), NONCE_BYTES)]
+    return [n + _mac(secrets, version, item, n) for n, (item, version) in zip(nonces, items, strict=True)]
 
 
 def check_tag(secrets: KeysetSecrets, version: int, item: Item) -> None:
-    """Compare a presented tag in constant time; raises `Refusal` where anything bound differs."""
+    """Compare a presented tag in constant time; raises a 403 where anything bound differs."""
     nonce, mac = item.tag[:NONCE_BYTES], item.tag[NONCE_BYTES:]
     if len(item.tag) != TAG_BYTES or not hmac.compare_digest(mac, _mac(secrets, version, item, nonce)):
         raise Refusal(403, "Context did not satisfy lock requirements")
 
 
 def _mac(secrets: KeysetSecrets, version: int, item: Item, nonce: bytes) -> bytes:
-    message = framed(bytes([version]), secrets.keyset.bytes, item.iv, item.descriptor, nonce, item.bound)
+    message = framed(bytes((version,)), secrets.keyset.bytes, item.iv, item.descriptor, nonce, item.bound)
     return hmac.digest(secrets.k_tag, message, "sha256")[:16]
 
 
@@ -100,6 +101,8 @@ def _seal(share: KeySet, ivs: bytes, messages: bytes) -> bytes:
     return seal_messages(share, ivs, x, y).tobytes()
 
 
+# CMAC is made of single blocks; nothing is encrypted in this mode.
+_ECB = modes.ECB()  # noqa: S305
 _COUNTERS = b"".join(i.to_bytes(8, "big") + b"\x80" + bytes(7) for i in range(32))
 """The 32 messages of 8 bytes, padded as CMAC pads an incomplete block."""
 _COUNTERS_INT = int.from_bytes(_COUNTERS, "big")
@@ -109,8 +112,7 @@ _MASK = (1 << 128) - 1
 
 def _pads(iv: bytes) -> bytes:
     """Return AES-128-CMAC(iv, i) for i = 0..31: 32 single blocks under one key schedule, masked with CMAC's K2."""
-    # CMAC is made of single blocks; nothing is encrypted in this mode.
-    encrypt = Cipher(algorithms.AES(iv), modes.ECB()).encryptor().update  # noqa: S305
+    encrypt = Cipher(algorithms.AES(iv), _ECB).encryptor().update
     k2 = _double(_double(int.from_bytes(encrypt(bytes(16)), "big")))
     return encrypt((_COUNTERS_INT ^ (k2 * _REPEAT)).to_bytes(_MESSAGE_BYTES, "big"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Authority:
         self.audit = AuditFile(directory / "audit.jsonl", key, str(region))
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         options = limits or LimitOptions()
+        self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(
             Parts(
@@ -57,21 +59,30 @@ class Authority:
                 Management(self.store),
                 self.metrics,
                 options,
+                self._deriving,
             )
         )
 
     def close(self) -> None:
         """Close the store and the audit trail."""
+        self._deriving.shutdown()
         self.store.close()
         self.audit.close()
 
 
 def bind(host: str, port: int) -> socket.socket:
     """Listen on an address; port 0 takes a free one. Raises `ConfigError` where it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else an answer waits 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), backlog=1024)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
     except OSError as exc:
+        listening.close()
         raise ConfigError(f"{host}:{port} can't be bound: {exc.strerror}") from exc
+    return listening
 
 
 def server(app: FastAPI, tls: TlsOptions | None = None) -> uvicorn.Server:

@@ -1,0 +1,22 @@
+// Runs one list of steps with the published client; reads {clients, steps} from standard input, writes the results.
+import { createRequire } from "node:module";
+const require = createRequire(process.argv[2] + "/");
+const ffi = require("@cipherstash/protect-ffi");
+let text = "";
+for await (const chunk of process.stdin) text += chunk;
+const { credentials, steps } = JSON.parse(text);
+const encryptConfig = {
+  v: 1,
+  tables: { users: { email: { cast_as: "text", indexes: { unique: {} } }, note: { cast_as: "text", indexes: {} } } },
+};
+const clients = [];
+for (const clientOpts of credentials) clients.push(await ffi.newClient({ encryptConfig, clientOpts }));
+const results = [];
+for (const { call, client, opts } of steps) {
+  try {
+    results.push({ ok: await ffi[call](...(client === undefined ? [] : [clients[client]]), opts) });
+  } catch (error) {
+    results.push({ error: String(error.message ?? error) });
+  }
+}
+process.stdout.write(JSON.stringify(results));
