@@ -56,6 +56,7 @@ class CompiledSchema:
         options: DeclarationOptions,
         metadata_tags: Mapping[str, Sequence[str]],
         extract: Sequence[str],
+        earlier: Sequence[str] = (),
     ) -> None:
         branches = root.inner if root.kind == "union" else [root]
         if any(branch.kind != "record" for branch in branches):

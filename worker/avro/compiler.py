@@ -36,7 +36,7 @@ class Compiler:
         for identity in (c.plan.identity for c in earlier.covered):
             if identity in self._met and not any(self._covers(k, identity) or self._same(identity, k) for k in kept):
                 raise DeclarationError(
-                    f"{identity} was encrypted in an earlier version and is not any more; declare it again",
+                    f"{identity} was encrypted in an earlier version and is not now; declare it",
                     path=identity,
                 )
 

@@ -203,7 +203,10 @@ class RegistrySchemas(SchemaSource):
                 raise DeclarationError(f"{subject} lacks this output schema, and auto_register is off") from exc
             return int(found.schema_id)
         try:
-            compatible = self._ask(subject, lambda: self._client.test_compatibility(subject, schema))
+            # The in-process registry can't judge compatibility.
+            compatible = not self._has_history or self._ask(
+                subject, lambda: self._client.test_compatibility(subject, schema)
+            )
         except RecordError:
             compatible = True  # The subject has no version yet.
         if not compatible:
