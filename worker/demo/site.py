@@ -24,6 +24,12 @@ TOPIC, OUTPUT, DEAD = "customers", "customers.enc", "customers.dead"
 OUTPUT_SCHEMA_ID = 1001
 PARTITIONS = 3
 _STOP_S = 40.0
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._TIMED_OUT,
+)
 
 _TABLE = """
 CREATE SCHEMA crm;
@@ -188,6 +194,11 @@ class Site:
         consumer = Consumer({**self.client, "group.id": group, "log_level": 2})
         try:
             offsets = consumer.committed([TopicPartition(TOPIC, n) for n in range(PARTITIONS)], 10)
+        except KafkaException as exc:
+            # The broker elects the group's coordinator when the first member asks for it.
+            if exc.args[0].code() not in _NO_COORDINATOR_YET:
+                raise
+            return 0
         finally:
             consumer.close()
         return sum(max(0, each.offset) for each in offsets)
