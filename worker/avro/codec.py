@@ -190,6 +190,13 @@ def _restore(item: Field, covered: Covered) -> Field:
     return Field(item.name, covered.original, attributes)
 
 
+def sealed_types(output_schema: str) -> dict[str, Any]:
+    """The type that stands in each encrypted field's place, by identity, as JSON values."""
+    walker = Walker(_opened)
+    walker.root(parse(output_schema))
+    return {c.plan.identity: to_json(c.sealed) for c in walker.covered}
+
+
 @lru_cache(maxsize=1024)
 def _parsed(schema: str) -> tuple[Any, Any]:
     return fastavro.parse_schema(json.loads(schema)), Readers().of(parse(schema))

@@ -32,13 +32,16 @@ class Compiler:
 
     def refuse_lost(self, earlier: Compiler) -> None:
         """Refuse where a path that an earlier version of the schema encrypted stands here in the clear."""
-        kept = [c.plan.identity for c in self.covered]
         for identity in (c.plan.identity for c in earlier.covered):
-            if identity in self._met and not any(self._covers(k, identity) or self._same(identity, k) for k in kept):
+            if self.loses(identity):
                 raise DeclarationError(
-                    f"{identity} was encrypted in an earlier version and is not now; declare it",
-                    path=identity,
+                    f"{identity} was encrypted in an earlier version and is not now; declare it", path=identity
                 )
+
+    def loses(self, identity: str) -> bool:
+        """Whether a path exists in this schema (by name or alias) without being encrypted."""
+        kept = [c.plan.identity for c in self.covered]
+        return identity in self._met and not any(self._covers(k, identity) or self._same(identity, k) for k in kept)
 
     @staticmethod
     def _covers(covered: str, identity: str) -> bool:

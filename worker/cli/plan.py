@@ -1,0 +1,99 @@
+"""`worker plan`: what a schema says about encryption, what a change of it does, and what was forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from worker.avro import DeclarationOptions, compile_schema
+from worker.avro.review import changes, lint, output_types
+from worker.errors import ConfigError
+from worker.model import EncryptionPlan
+
+CANNOT_DETECT = (
+    "`record` can't detect: a row's ciphertext moved to another row (use `leased` with `bind`), an old value put back, "
+    "a value replaced by null (use `null: encrypt`)."
+)
+KAFKA = (
+    "Kafka keys pass in the clear, a declaration in a key's schema is refused; headers pass as the sink's `headers`."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("plan")(plan)
+
+
+def plan(
+    schemas: Annotated[list[Path], typer.Argument(help="A schema; with --diff the old and the new one.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Compare two schemas; exit 1 if protection is lost.")] = False,
+    lint_: Annotated[bool, typer.Option("--lint", help="Exit 1 if a clear field looks like personal data.")] = False,
+    format_: Annotated[str, typer.Option("--format", help="Format of fields that name none.")] = "record",
+    required: Annotated[list[str] | None, typer.Option(help="An identity that must be encrypted.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Demand a declaration of every leaf.")] = False,
+) -> None:
+    """Show which field gets which key, format and output type; prove it before the first record."""
+    if format_ not in ("record", "leased"):
+        raise ConfigError("--format is record or leased")
+    options = DeclarationOptions(
+        format="leased" if format_ == "leased" else "record", required=tuple(required or ()), strict=strict
+    )
+    if diff:
+        if len(schemas) != 2:
+            raise ConfigError("--diff takes the old schema and the new one")
+        said, lost = changes(_read(schemas[0]), _read(schemas[1]), options)
+        _print({"changes": said, "lost": lost}, said or ["nothing changes"], json)
+        raise typer.Exit(1 if lost else 0)
+    failed = False
+    for path in schemas:
+        warnings = lint(_read(path), options) if lint_ else []
+        failed = failed or bool(warnings)
+        _show(compile_schema(_read(path), options).plan, warnings, json)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} can't be read as text: {type(exc).__name__}") from exc
+
+
+def _print(value: object, lines: list[str], json: bool) -> None:
+    for line in [orjson.dumps(value).decode()] if json else lines:
+        typer.echo(line)
+
+
+def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:
+    types = output_types(plan.output_schema)
+    if json:
+        fields = [
+            {
+                **asdict(f),
+                "fingerprint": f.fingerprint.hex(),
+                "schema": orjson.loads(f.schema),
+                "output": types[f.identity],
+            }
+            for f in plan.fields
+        ]
+        notes = [CANNOT_DETECT, KAFKA]
+        value = {"name": plan.name, "fields": fields, "output_schema": orjson.loads(plan.output_schema)}
+        typer.echo(orjson.dumps({**value, "warnings": warnings, "notes": notes}).decode())
+        return
+    table = Table("field", "keyset", "format", "as", "context", "bind", "null", "output type", title=plan.name)
+    for f in plan.fields:
+        table.add_row(
+            f.identity, f.keyset or "the client's own", f.format, f.kind, ", ".join(f.context), ", ".join(f.bind), f.null,
+            types[f.identity],
+        )  # fmt: skip
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console.print(table)
+    for line in [*(f"warning: {w} is clear and looks like personal data" for w in warnings), CANNOT_DETECT, KAFKA]:
+        console.print(line)
