@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+import msgpack
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from worker.encryption import leased
 from worker.encryption.plaintext import to_typed
-from worker.encryption.record import EncryptedRecord
+from worker.encryption.record import policy_array
 from worker.errors import ConfigError, RecordError
 from worker.model import DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, Value, ValueColumn
 
@@ -136,10 +137,21 @@ class BatchEncryptor:
 def seal_records(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]:
     """Seal each typed plaintext under its own key, as MessagePack; the caller wipes the keys."""
     out = []
+    pack = msgpack.Packer().pack
+    descriptor, label, keyset, keyset_bytes = None, b"", None, b""
     for key, plaintext in zip(keys, typed, strict=True):
-        iv, tag, descriptor = key.iv, key.tag, key.descriptor
-        ciphertext = AESGCMSIV(key.secret).encrypt(iv[:12], plaintext, descriptor.encode() + tag)
-        out.append(EncryptedRecord(iv, ciphertext, tag, descriptor, key.keyset, key.policy).to_msgpack())
+        if key.descriptor is not descriptor:
+            descriptor = key.descriptor
+            label = descriptor.encode()
+        if key.keyset is not keyset:
+            keyset = key.keyset
+            keyset_bytes = keyset.bytes
+        iv, tag = key.iv, key.tag
+        ciphertext = AESGCMSIV(key.secret).encrypt(iv[:12], plaintext, label + tag)
+        items = [iv, ciphertext, tag, descriptor, keyset_bytes]
+        if key.policy:
+            items.append(policy_array(key.policy))
+        out.append(pack(items))
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -216,7 +217,12 @@ def _checked(
         raise not_an_envelope("the descriptor is over 512 bytes")
     if keyset is not None and (type(keyset) is not bytes or len(keyset) != 16):
         raise not_an_envelope("the keyset is not 16 bytes")
-    return EncryptedRecord(iv, ciphertext, tag, descriptor, None if keyset is None else UUID(bytes=keyset), policy)
+    return EncryptedRecord(iv, ciphertext, tag, descriptor, None if keyset is None else _uuid(keyset), policy)
+
+
+@functools.lru_cache(maxsize=256)
+def _uuid(data: bytes) -> UUID:
+    return UUID(bytes=data)
 
 
 def _policy_from_array(item: Any) -> tuple[PolicyCondition, ...]:

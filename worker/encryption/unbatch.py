@@ -12,7 +12,7 @@ from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.plaintext import Codec, from_typed
 from worker.encryption.record import EncryptedRecord
 from worker.encryption.refusal import not_an_envelope
-from worker.errors import DecryptionError, RecordError
+from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.model import (
     ContextElement,
     DataKey,
@@ -57,9 +57,9 @@ class BatchDecryptor:
             KeyServiceUnavailable: no keys now.
             KeyAccessDenied: this identity may not decrypt at all.
         """
-        requests: dict[RetrieveRequest, int] = {}
+        requests: list[RetrieveRequest] = []
         readers = [_ColumnReader(column, requests) for column in columns]
-        keys = self._keys.keys(list(requests)) if requests else []
+        keys = self._keys.keys(requests) if requests else []
         errors: dict[int, RecordError] = {}
         values = [reader.open(keys, errors) for reader in readers]
         return Decrypted(values, errors)
@@ -77,12 +77,15 @@ class _Lease:
 class _ColumnReader:
     """Reads one column: first which keys it needs, then, with these, its values."""
 
-    def __init__(self, column: ValueColumn, requests: dict[RetrieveRequest, int]) -> None:
+    def __init__(self, column: ValueColumn, requests: list[RetrieveRequest]) -> None:
+        plan = column.plan
+        if (plan.context and column.contexts is None) or (plan.bind and column.binds is None):
+            raise ConfigError(f"{plan.identity}: the plan names a context or bound values and the column has none")
         self._column = column
         self._requests = requests
         self._leases: dict[tuple[bytes, Texts], _Lease] = {}
         self._parsed: list[_Lease | tuple[EncryptedRecord, int] | DecryptionError] = []
-        parse = self._parse_record if column.plan.format == "record" else self._parse_leased
+        parse = self._parse_record if plan.format == "record" else self._parse_leased
         contexts = [()] * len(column.values) if column.contexts is None else column.contexts
         for data, texts in zip(column.values, contexts, strict=True):
             try:
@@ -117,7 +120,8 @@ class _ColumnReader:
         return envelope, self._ask(envelope.request(_elements(plan, texts)))
 
     def _ask(self, request: RetrieveRequest) -> int:
-        return self._requests.setdefault(request, len(self._requests))
+        self._requests.append(request)
+        return len(self._requests) - 1
 
     def open(self, keys: Sequence[DataKey | KeyRefused], errors: dict[int, RecordError]) -> list[bytes | None]:
         """Open every value; a failure goes to `errors` under the value's record, the first one of a record stays."""
@@ -126,10 +130,11 @@ class _ColumnReader:
         frame = leased.framer(column.plan.bind)
         binds = [()] * len(column.values) if column.binds is None else column.binds
         out: list[bytes | None] = []
+        unbound = None if column.plan.bind else frame(())
         for data, bound, parsed, index in zip(column.values, binds, self._parsed, column.records, strict=True):
             try:
                 if isinstance(parsed, _Lease):
-                    value = _open_leased(granted(keys[parsed.request]), parsed, data, frame(bound))
+                    value = _open_leased(granted(keys[parsed.request]), parsed, data, unbound or frame(bound))
                 elif isinstance(parsed, DecryptionError):
                     raise parsed
                 else:

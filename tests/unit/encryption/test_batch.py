@@ -108,9 +108,12 @@ def test_uses_the_default_keyset_where_a_plan_names_none() -> None:
     ],
 )
 def test_refuses_a_column_that_does_not_follow_its_plan(column: ValueColumn) -> None:
-    """What a plan binds must be there, and `record` binds nothing."""
+    """What a plan binds must be there, and `record` binds nothing; reading and writing alike."""
     with pytest.raises(ConfigError):
         BatchEncryptor(InMemoryAuthority()).encrypt([column])
+    if column.binds is None:
+        with pytest.raises(ConfigError):
+            BatchDecryptor(InMemoryAuthority()).decrypt([column])
 
 
 def test_a_lease_dropped_under_our_hands_is_tried_again() -> None:
