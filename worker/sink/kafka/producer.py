@@ -198,16 +198,26 @@ class TransactionalProducer(BatchProducer):
         self._in_transaction = False
 
     def abort(self) -> None:
-        """Abort an open transaction; raises `Fenced`. Any other failure leaves the abort to the next opening."""
-        if self._in_transaction and self._producer is not None:
-            self._in_transaction = False
-            try:
-                self._producer.abort_transaction(_ABORT_S)
-            except KafkaException as exc:
-                self.discard()
-                if error_of(exc).code() in FENCED:
-                    raise verdict(error_of(exc), f"{self._name}: aborting") from exc
+        """
+        Abort an open transaction; raises `Fenced`. Any other failure leaves the abort to the next opening.
+
+        A client with messages of unknown fate is thrown away too: after a broker's death its sequence numbers may
+        differ from the broker's, and every later transaction would fail on them.
+        """
+        unsettled = self._batch.handed != self._batch.acknowledged
         self._batch = Deliveries()
+        if not self._in_transaction or self._producer is None:
+            return
+        self._in_transaction = False
+        try:
+            self._producer.abort_transaction(_ABORT_S)
+        except KafkaException as exc:
+            unsettled = True
+            if error_of(exc).code() in FENCED:
+                raise verdict(error_of(exc), f"{self._name}: aborting") from exc
+        finally:
+            if unsettled:
+                self.discard()
 
     def discard(self) -> None:
         """Throw the client away with its transaction, which the next opening or the broker aborts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ class Topics:
         self._name = name
         self._timeout_s = timeout_s
         try:
-            self._admin = AdminClient({"log_level": 4, **connection})
+            self._admin = AdminClient(dict(connection), logger=logging.getLogger("librdkafka"))
         except KafkaException as exc:
             raise bad_property(exc) from None
 
@@ -71,6 +72,7 @@ class Topics:
             resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
             answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
             configs = {resource.name: future.result() for resource, future in answers.items()}
+            self._admin.poll(0)  # serves the log
         except KafkaException as exc:
             raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
         facts = {
