@@ -1,0 +1,133 @@
+"""The SDK against a running authority: both formats, both clients, records, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.authority.dev import DevAuthority
+from worker.avro import DeclarationOptions, compile_schema, encode_value
+from worker.encryption import BatchEncryptor
+from worker.encryption.ondemand import OnDemandKeys
+from worker.errors import DecryptionError, KeyAccessDenied
+from worker.model import Audit, Format
+from worker.sdk import Encryption, LockContext
+from worker.zerokms.factory import client_from_environment
+
+FIELD = "acme.crm.Customer/email"
+FORMATS: tuple[Format, ...] = ("record", "leased")
+SECOND = ("CS_CLIENT_ID", "CS_CLIENT_KEY", "CS_CLIENT_ACCESS_KEY")
+
+
+def of_second(env: Mapping[str, str]) -> dict[str, str]:
+    return {**env, **{name: env[f"{name}_2"] for name in SECOND}}
+
+
+@pytest.fixture
+def encryption(authority: dict[str, str]) -> Iterator[Encryption]:
+    with Encryption.from_env(environ=authority) as made:
+        yield made
+
+
+@pytest.mark.parametrize("chosen", FORMATS)
+def test_a_second_client_reads_the_firsts_values(
+    encryption: Encryption, authority: dict[str, str], chosen: Format
+) -> None:
+    """Two clients of one keyset read each other's envelopes."""
+    lock = LockContext(values={"case": "17"})
+    envelope = encryption.encrypt("ann", field=FIELD, format=chosen, context={"t": 1}, lock_context=lock)
+
+    with Encryption.from_env(environ=of_second(authority)) as second:
+        assert second.decrypt(envelope, field=FIELD, context={"t": 1}, lock_context=lock) == "ann"
+        with pytest.raises(DecryptionError):
+            second.decrypt(envelope, field=FIELD, context={"t": 2}, lock_context=lock)
+
+
+@pytest.mark.parametrize("chosen", FORMATS)
+def test_no_byte_of_an_envelope_can_change(encryption: Encryption, chosen: Format) -> None:
+    """Against a real authority too, every flipped byte is a refusal."""
+    envelope = encryption.encrypt("ann", field=FIELD, format=chosen)
+    broken = [envelope[:i] + bytes([byte ^ 1]) + envelope[i + 1 :] for i, byte in enumerate(envelope)]
+
+    opened = []
+    for data in broken:
+        try:
+            opened.append(encryption.decrypt(data, field=FIELD))
+        except (DecryptionError, KeyAccessDenied):
+            continue
+
+    assert opened == []
+
+
+@pytest.mark.parametrize("chosen", FORMATS)
+def test_another_regions_client_is_refused(
+    encryption: Encryption, authority_ap: dict[str, str], chosen: Format
+) -> None:
+    """An envelope of one region does not open with another's credentials."""
+    envelope = encryption.encrypt("ann", field=FIELD, format=chosen)
+
+    with Encryption.from_env(environ=authority_ap) as other, pytest.raises((DecryptionError, KeyAccessDenied)):
+        other.decrypt(envelope, field=FIELD)
+
+
+def test_a_deleted_client_opens_nothing(tmp_path: Path) -> None:
+    """Revocation takes effect at the next call."""
+    with DevAuthority("eu-central-1", tmp_path) as dev, Encryption.from_env(environ=of_second(dev.env)) as second:
+        envelope = second.encrypt("ann", field=FIELD)
+        assert second.decrypt(envelope) == "ann"
+
+        dev.delete_client(dev.env["CS_CLIENT_ID_2"])
+
+        with pytest.raises((DecryptionError, KeyAccessDenied)):
+            second.decrypt(envelope)
+
+
+def schema(chosen: Format) -> str:
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "long"},
+        {"name": "tenant", "type": "string"},
+        {"name": "email", "type": ["null", "string"], "default": None, "encrypted": {"format": chosen}},
+        {"name": "name", "type": "string", "encrypted": {"format": chosen, "context": ["tenant"]}},
+        {"name": "born", "type": {"type": "int", "logicalType": "date"}, "encrypted": {"format": chosen}},
+    ]
+    if chosen == "leased":
+        fields[2]["encrypted"]["bind"] = ["id", "$key"]
+    return json.dumps({"type": "record", "name": "acme.crm.Customer", "fields": fields})
+
+
+@pytest.mark.parametrize("chosen", FORMATS)
+def test_reads_whole_records_of_the_worker(authority: dict[str, str], chosen: Format) -> None:
+    """What the stages wrote opens as the original record, and fields that were swapped do not."""
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "tenant": "a", "email": "ann@example.com", "name": "Ann", "born": 7},
+        {"id": 2, "tenant": "b", "email": None, "name": "Bob", "born": -7},
+    ]
+    clear = json.dumps(
+        {
+            **json.loads(schema(chosen)),
+            "fields": [{**f, "encrypted": False} for f in json.loads(schema(chosen))["fields"]],
+        }
+    )
+    compiled = compile_schema(schema(chosen), DeclarationOptions())
+    split = compiled.split([encode_value(clear, row) for row in rows], [b"k1", b"k2"])
+    with client_from_environment(authority, allow_hosts=("127.0.0.1", "localhost")) as client:
+        with OnDemandKeys(client, Audit("test")) as keys:
+            sealed = BatchEncryptor(keys).encrypt(split.columns).envelopes
+        datums = [datum for datum in split.join(sealed) if datum is not None]
+        encryption = Encryption.over(client)
+        output = compiled.plan.output_schema
+
+        opened = encryption.decrypt_records(datums, schema=output, keys=[b"k1", b"k2"])
+        swapped = [sealed[1], sealed[1], sealed[2]] if len(sealed[0]) == 2 else [sealed[1][:1], *sealed[1:]]
+        moved = encryption.decrypt_records(
+            [datum for datum in split.join(swapped) if datum is not None], schema=output, keys=[b"k1", b"k2"]
+        )
+
+    assert [isinstance(record, dict) and record["email"] for record in opened] == ["ann@example.com", None]
+    assert [isinstance(record, dict) and record["name"] for record in opened] == ["Ann", "Bob"]
+    assert isinstance(moved[0], DecryptionError)
+    assert moved[0].path == FIELD
