@@ -8,6 +8,7 @@ from worker.avro.codec import (
     decode_value,
     encode_value,
     open_schema,
+    refuse_key_schema,
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions
@@ -40,5 +41,6 @@ __all__ = [
     "frame",
     "open_schema",
     "parse_frame",
+    "refuse_key_schema",
     "schema_fingerprint",
 ]

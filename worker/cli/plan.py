@@ -89,11 +89,11 @@ def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:
         return
     table = Table("field", "keyset", "format", "as", "context", "bind", "null", "output type", title=plan.name)
     for f in plan.fields:
-        table.add_row(
-            f.identity, f.keyset or "the client's own", f.format, f.kind, ", ".join(f.context), ", ".join(f.bind), f.null,
-            types[f.identity],
-        )  # fmt: skip
+        bound = (", ".join(f.context), ", ".join(f.bind))
+        table.add_row(f.identity, f.keyset or "the client's own", f.format, f.kind, *bound, f.null, types[f.identity])
     console = Console(soft_wrap=True, markup=False, highlight=False)
     console.print(table)
-    for line in [*(f"warning: {w} is clear and looks like personal data" for w in warnings), CANNOT_DETECT, KAFKA]:
-        console.print(line)
+    for path in warnings:
+        console.print(f"warning: {path} is clear and looks like personal data")
+    console.print(CANNOT_DETECT)
+    console.print(KAFKA)
