@@ -76,11 +76,11 @@ def clock() -> Clock:
     return Clock()
 
 
-def source(cts: Cts, clock: Clock, identity: AccessKey | OidcToken | None = None, **options: bool) -> TokenSource:
+def source(cts: Cts, clock: Clock, identity: AccessKey | OidcToken | None = None) -> TokenSource:
     crn = WorkspaceCrn.parse(f"crn:eu-central-1.aws:{WORKSPACE}")
     credentials = Credentials(crn, UUID(int=1), client_key(), identity or AccessKey("CSAKx.y"))
     http = httpx.Client(transport=httpx.MockTransport(cts))
-    return TokenSource(credentials, http, CTS, clock=clock, **options)
+    return TokenSource(credentials, http, CTS, clock=clock)
 
 
 def test_exchanges_once_while_the_token_lasts(cts: Cts, clock: Clock) -> None:
