@@ -72,6 +72,11 @@ class Delivery:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
 
+    @property
+    def is_transactional(self) -> bool:
+        """Whether the sink takes the group's offsets into its transaction."""
+        return self._transactional
+
     def start(self) -> None:
         """Begin to take jobs."""
         self._thread.start()
@@ -188,10 +193,9 @@ class Delivery:
     def _commit(self, job: Job, piece: Sequence[SourceRecord], result: Processed) -> None:
         offsets = ranges(piece, job.durable)
         failpoints.hit("before_commit")
-        metadata = self._source.group_metadata() if self._transactional else None
         job.check()
         try:
-            self._sink.commit(offsets, result.ledger, metadata)
+            self._sink.commit(offsets, result.ledger, job.metadata)
         except SinkUnavailable as exc:
             if self._sink.owns_positions:
                 raise PositionsChanged(str(exc)) from exc

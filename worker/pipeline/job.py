@@ -67,10 +67,14 @@ class Job:
     Args:
         records: in the order in which the source gave them.
         read: the position of each partition before the batch.
+        metadata: the group's as it was when the batch was handed over; an older generation's commit is refused.
     """
 
-    def __init__(self, records: list[SourceRecord], read: Mapping[TopicPartition, int]) -> None:
+    def __init__(
+        self, records: list[SourceRecord], read: Mapping[TopicPartition, int], metadata: object | None = None
+    ) -> None:
         self.records = records
+        self.metadata = metadata
         self.durable: dict[TopicPartition, int] = dict(read)
         self.rejected: dict[Position, SinkRejected] = {}
         self.outcome: Outcome | None = None

@@ -95,7 +95,8 @@ class RouteRunner:
         self._look_at = 0.0
         self._place_at = 0.0
         self._joined = False
-        self._unsettled = False
+        # What a killed predecessor left open under this sink's name counts as a commit of unknown fate.
+        self._unsettled = self._delivery.is_transactional
         self.records = 0
 
     def stop(self) -> None:
@@ -233,10 +234,17 @@ class RouteRunner:
         self._health.resume("sink")
 
     def _submit(self) -> None:
+        metadata = None
+        if self._delivery.is_transactional:
+            try:
+                metadata = self._source.group_metadata()
+            except TransientError as exc:
+                self._pause(exc)
+                return
         records = self._collector.take()
         if not records:
             return
-        job = Job(records, self._lanes.durable(records))
+        job = Job(records, self._lanes.durable(records), metadata)
         self._job = job
         self._delivery.submit(job)
 
@@ -265,6 +273,8 @@ class RouteRunner:
                 if self._collector.is_empty() or self._lanes.arriving():
                     return
                 self._submit()
+                if self._job is None:
+                    return
             self._health.beat()
             self._serve()
         _log.warning("drain_abandoned", route=self._health.route, seconds=self._options.stop_s)

@@ -68,7 +68,7 @@ class Source(Protocol):
         ...
 
     def group_metadata(self) -> object:
-        """The group's opaque metadata for a transaction; raises `SourceUnavailable` while not a member."""
+        """The group's opaque metadata for a transaction; from the polling thread only. Raises `SourceUnavailable`."""
         ...
 
     def verify(self) -> None:

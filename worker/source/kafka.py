@@ -26,7 +26,7 @@ class KafkaSource:
     """
     A consumer group's member over one or more topics; reads committed records only.
 
-    Not thread-safe, except `commit`, `report` and `group_metadata`, which one other thread may call.
+    Not thread-safe, except `commit` and `report`, which one other thread may call.
 
     Args:
         options: the route's `source`.
@@ -176,7 +176,8 @@ class KafkaSource:
         """
         The group's metadata for a transaction.
 
-        Read before the member id: metadata without a member is not fenced by the broker.
+        Read before the member id: metadata without a member is not fenced by the broker. The client answers both only
+        to the thread that polls: from another one, beside a running `poll`, the call can hang for ever.
         """
         metadata: object = self._consumer.consumer_group_metadata()
         if not self._consumer.memberid():

@@ -1,0 +1,108 @@
+"""The checker is proven: it catches bugs that are planted in a loop which is otherwise the real one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes.pipeline import CopyProcessor, MemorySink, MemorySource, PlainLetters, numbered
+from tests.faults.checker import findings
+from worker.errors import FatalError
+from worker.metrics import Metrics
+from worker.model import TopicPartition
+from worker.pipeline.health import RouteHealth
+from worker.pipeline.options import DeliveryOptions
+from worker.pipeline.runner import Bounds, RouteRunner
+
+P = TopicPartition("in", 0)
+COUNT = 50
+
+
+class CommitsBeforeFlush(MemorySink):
+    """Stores the position when the batch begins to be written, and dies in its first flush."""
+
+    source: MemorySource
+    died = False
+
+    def flush(self) -> None:
+        if not self.died:
+            self.died = True
+            self.source.stored[P] = self._records[-1].position.offset + 1
+            raise FatalError("killed")
+
+
+class SkipsABatch(MemorySink):
+    """Forgets the second batch."""
+
+    batches = 0
+
+    def flush(self) -> None:
+        self.batches += 1
+        if self.batches == 2:
+            self._records = []
+
+
+class ProducesTwice(MemorySink):
+    """Writes the second batch two times, as a retry without an abort does."""
+
+    batches = 0
+
+    def flush(self) -> None:
+        self.batches += 1
+        if self.batches == 2:
+            self._records = self._records * 2
+
+
+def deliver(sink: MemorySink) -> list[str]:
+    """Run the loop, again if it died, and judge."""
+    log = {P: numbered(P, range(COUNT))}
+    stored: dict[TopicPartition, int] = {}
+    for _ in range(2):
+        source = MemorySource(log)
+        source.stored = stored
+        source.give(P)
+        if isinstance(sink, CommitsBeforeFlush):
+            sink.source = source
+        options = DeliveryOptions(mode="at-least-once", max_records=10, max_latency_ms=1)
+        health, metrics = RouteHealth("r"), Metrics("eu-central-1")
+        runner = RouteRunner(
+            source,
+            CopyProcessor(),
+            sink,
+            PlainLetters(),
+            options=options,
+            health=health,
+            metrics=metrics,
+            bounds=Bounds(),
+        )
+        try:
+            runner.run()
+            break
+        except FatalError:
+            continue
+    return findings(range(COUNT), [(0, r.position.offset) for r in sink.committed], exactly_once=True)
+
+
+def test_finds_nothing_in_the_loop_as_it_is() -> None:
+    """The checker is silent on a run without a fault."""
+    assert deliver(MemorySink()) == []
+
+
+@pytest.mark.parametrize(
+    ("sink", "words"),
+    [(CommitsBeforeFlush(), "10 missing"), (SkipsABatch(), "10 missing"), (ProducesTwice(), "10 more than once")],
+)
+def test_catches_a_planted_bug(sink: MemorySink, words: str) -> None:
+    """A commit before the flush, a skipped batch and a double produce are each found."""
+    wrong = deliver(sink)
+
+    assert any(words in line for line in wrong)
+
+
+def test_catches_a_broken_order() -> None:
+    """Two ids of one lane in the wrong order are found."""
+    assert findings(range(2), [(0, 1), (0, 0)], exactly_once=True) == ["lane 0: 0 comes after 1"]
+
+
+def test_a_copy_out_of_order_is_no_finding_at_least_once() -> None:
+    """At least once, a repeated id is neither a finding nor a break of the order."""
+    assert findings(range(3), [(0, 0), (0, 1), (0, 0), (0, 1), (0, 2)], exactly_once=False) == []
