@@ -160,13 +160,14 @@ class TransactionalProducer(BatchProducer):
     def __init__(self, properties: Callable[[], Mapping[str, Property]], *, name: str, timeout_s: float) -> None:
         super().__init__(properties, name=name, timeout_s=timeout_s)
         self._in_transaction = False
+        self._commit_unknown = False
 
     def open(self) -> Producer:
         """Return the client with its transactional id taken, which fences every older owner of it."""
         if self._producer is None:
             producer = super().open()
             self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
-            self._in_transaction = False
+            self._in_transaction = self._commit_unknown = False
         assert self._producer is not None
         return self._producer
 
@@ -219,6 +220,16 @@ class TransactionalProducer(BatchProducer):
             if unsettled:
                 self.discard()
 
+    def settle(self) -> None:
+        """
+        Let the brokers finish a commit of unknown fate, so that the group's committed positions tell it.
+
+        Raises:
+            SinkUnavailable: they can't be asked now; the next opening settles it.
+        """
+        if self._commit_unknown:
+            self.open()
+
     def discard(self) -> None:
         """Throw the client away with its transaction, which the next opening or the broker aborts."""
         self._in_transaction = False
@@ -249,5 +260,6 @@ class TransactionalProducer(BatchProducer):
             return cause
         self.discard()
         if uncertain:
+            self._commit_unknown = True
             return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause

@@ -156,8 +156,10 @@ class KafkaSink:
             self._sequence, self._head = entries[-1].sequence + 1, entries[-1].hash
 
     def abort(self) -> None:
-        """Abort the transaction; without one, forget what has not been acknowledged."""
+        """Abort the transaction, or learn the fate of its commit; without one, forget what is not acknowledged."""
         self._producer.abort()
+        if self._transactions is not None:
+            self._transactions.settle()
 
     def close(self) -> None:
         """Abort what is open and release the connection."""
