@@ -24,6 +24,9 @@ LEAVES: list[tuple[Any, Any]] = [
 ]
 
 
+OPTIONS: list[Any] = [True, {"format": "leased"}, {"null": "encrypt"}, {"format": "leased", "bind": ["$key"]}]
+
+
 class Names:
     """Fresh names of types within one schema."""
 
@@ -77,7 +80,9 @@ def record(draw: st.DrawFn, names: Names, depth: int) -> tuple[Any, Any]:
         field: dict[str, Any] = {"name": f"f{number}", "type": inner}
         if not is_empty(inner) and draw(st.booleans()):
             field["encrypted"] = draw(
-                st.sampled_from([True, {"format": "leased"}, {"null": "encrypt"}, {"format": "leased", "bind": ["$key"]}])
+                st.sampled_from(
+                    [True, {"format": "leased"}, {"null": "encrypt"}, {"format": "leased", "bind": ["$key"]}]
+                )
             )
         fields.append(field)
         values[f"f{number}"] = value

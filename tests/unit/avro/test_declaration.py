@@ -1,0 +1,145 @@
+"""What may be declared, what is refused, and what the output schema says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.avro import DeclarationOptions, FieldOptions, compile_schema, open_schema, refuse_key_schema
+from worker.errors import DeclarationError
+from worker.model import PlaintextKind
+
+NONE = DeclarationOptions()
+
+
+def schema(*fields: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"type": "record", "name": "A", "namespace": "n", "fields": list(fields), **more})
+
+
+def field(name: str, kind: Any = "string", **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind, **more}
+
+
+def refused(text: str, options: DeclarationOptions = NONE, **more: Any) -> str:
+    with pytest.raises(DeclarationError) as caught:
+        compile_schema(text, options, **more)
+    return str(caught.value)
+
+
+INNER = {"type": "record", "name": "I", "fields": [field("x", encrypted=True)]}
+
+REFUSALS = [
+    (schema(field("a", encrypted="yes")), "n.A/a"),
+    (schema(field("a", encrypted={"colour": "red"})), "colour"),
+    (schema(field("a", encrypted={"format": "rot13"})), "format"),
+    (schema(field("a", Encrypted=True)), "Encrypted"),
+    (schema(field("a", {"type": "string", "encrypted": True})), "stands on a type"),
+    (schema(field("a", {**INNER, "encrypted": True})), "stands on a type"),
+    (schema(field("a", "null", encrypted=True)), "n.A/a"),
+    (schema(field("a", encrypted={"bind": ["b"]}), field("b")), "leased"),
+    (schema(field("a", encrypted={"format": "leased", "bind": ["b"]}), field("b", encrypted=True)), "'b'"),
+    (schema(field("a", encrypted={"context": ["z"]})), "'z'"),
+    (schema(field("a", encrypted={"context": ["b"]}), field("b", "double")), "no text"),
+    (schema(field("a", encrypted={"context": ["$key"]})), "$key"),
+    (schema(field("a", encrypted={"descriptor": ""})), "descriptor"),
+    (schema(field("a", encrypted={"descriptor": "d"}), field("b", encrypted={"descriptor": "d"})), "n.A/b"),
+    (schema(field("a", INNER, default={"x": "secret"})), "default"),
+    (schema(field("a", "bytes", encryption={"version": 1})), "already"),
+    (schema(field("a", encrypted={"index": ["unique"], "format": "leased"})), "index"),
+    ('{"type":"record","name":"A","name":"B","fields":[]}', "twice"),
+    ('"nothing"', "not defined"),
+    ("{", "JSON"),
+    ('{"type":"record","name":"A","fields":[{"name":"a","type":["int","int"]}]}', "union"),
+    ('{"type":"enum","name":"A","symbols":["x","x"]}', "symbols"),
+    ('{"type":"fixed","name":"A","size":-1}', "size"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), REFUSALS)
+def test_refuses_by_name(text: str, words: str) -> None:
+    """What can't be kept is refused, and the message says where or which."""
+    assert words in refused(text)
+
+
+def test_refuses_a_property_and_a_policy_that_differ() -> None:
+    """A field's property and a policy that differ are refused, both named."""
+    options = DeclarationOptions(tags={"PII": FieldOptions(format="leased")})
+
+    message = refused(schema(field("a", encrypted=False, **{"confluent:tags": ["PII"]})), options)
+
+    assert "`encrypted`" in message
+    assert "'PII'" in message
+
+
+def test_required_path_that_a_version_forgets_is_refused() -> None:
+    """A required path in the clear refuses to compile; by alias or within a covered field it is satisfied."""
+    options = DeclarationOptions(required=("n.A/email",))
+
+    assert "n.A/email" in refused(schema(field("email")), options)
+    compile_schema(schema(field("email", encrypted=True)), options)
+    compile_schema(schema(field("mail", aliases=["email"], encrypted=True)), options)
+
+
+def test_lost_declaration_is_refused() -> None:
+    """A path that an earlier version encrypted may not become clear."""
+    old = schema(field("email", encrypted=True))
+
+    assert "n.A/email" in refused(schema(field("email")), earlier=[old])
+
+
+def test_unknown_keyset_is_refused() -> None:
+    """A schema names only keysets that the config lists."""
+    assert "other" in refused(schema(field("a", encrypted={"keyset": "other"})), DeclarationOptions(keysets=("mine",)))
+
+
+def test_strict_demands_a_word_on_every_leaf() -> None:
+    """In strict mode an undeclared leaf is refused and an explicitly clear one is not."""
+    assert "n.A/a" in refused(schema(field("a")), DeclarationOptions(strict=True))
+    compile_schema(schema(field("a", encrypted=False)), DeclarationOptions(strict=True))
+
+
+def test_declaration_in_a_key_schema_is_refused() -> None:
+    """Keys pass in the clear, so a declared field in a key's schema is refused."""
+    with pytest.raises(DeclarationError):
+        refuse_key_schema(schema(field("a", encrypted=True)), NONE)
+
+
+def test_metadata_tags_and_path_policies_declare() -> None:
+    """A registry's tag and a path in the config encrypt as the property does."""
+    options = DeclarationOptions(tags={"PII": FieldOptions()}, paths={"n.A/b": FieldOptions(format="leased")})
+
+    plan = compile_schema(schema(field("a"), field("b")), options, metadata_tags={"**.a": ["PII"]}).plan
+
+    assert [(f.identity, f.format) for f in plan.fields] == [("n.A/a", "record"), ("n.A/b", "leased")]
+
+
+def test_defaults_are_emptied_in_the_output() -> None:
+    """No clear default stands where an envelope belongs; the original is kept beside it and restored."""
+    text = schema(field("a", default="clear-text", encrypted=True))
+
+    plan = compile_schema(text, NONE).plan
+    out = json.loads(plan.output_schema)["fields"][0]
+
+    assert (out["type"], out["default"], out["encryption"]["default"]) == ("bytes", "", "clear-text")
+    assert json.loads(open_schema(plan.output_schema).writer_schema)["fields"][0]["default"] == "clear-text"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ({"type": "int", "logicalType": "date"}, PlaintextKind.DATE),
+        ({"type": "string", "logicalType": "uuid"}, PlaintextKind.STRING),
+        ({"type": "string", "logicalType": "date"}, PlaintextKind.STRING),
+        ({"type": "long", "logicalType": "timestamp-millis"}, PlaintextKind.TIMESTAMP_MS),
+        ({"type": "long", "logicalType": "timestamp-micros"}, PlaintextKind.AVRO),
+        (["null", "int"], PlaintextKind.INT),
+        (["null", "int", "string"], PlaintextKind.AVRO),
+        ("bytes", PlaintextKind.AVRO),
+        ({"type": "array", "items": "int"}, PlaintextKind.AVRO),
+    ],
+)
+def test_plaintext_kind(kind: Any, expected: PlaintextKind) -> None:
+    """Each type has the typed plaintext that carries it exactly, else the fallback."""
+    assert compile_schema(schema(field("a", kind, encrypted=True)), NONE).plan.fields[0].kind is expected
