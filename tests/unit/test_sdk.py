@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import cbor2
 import pytest
 
 from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
@@ -201,7 +202,7 @@ def test_reads_credentials_by_prefix(client_key: str) -> None:
 
 def test_takes_credentials_as_arguments(client_key: str) -> None:
     """An access key or an identity provider's token, and exactly one of them."""
-    common = {
+    common: dict[str, Any] = {
         "workspace_crn": CREDENTIALS["CS_EU_WORKSPACE_CRN"],
         "client_id": CREDENTIALS["CS_EU_CLIENT_ID"],
         "client_key": client_key,
@@ -210,6 +211,7 @@ def test_takes_credentials_as_arguments(client_key: str) -> None:
     with Encryption(**common, access_key="CSAKAAAA.BBBB"), Encryption(**common, oidc_token=lambda: "a.b.c"):
         pass
 
+    more: dict[str, Any]
     for more in ({}, {"access_key": "CSAKAAAA.BBBB", "oidc_token": lambda: ""}, {"access_key": "x"}):
         with pytest.raises(ConfigError):
             Encryption(**common, **more)
@@ -221,8 +223,6 @@ def test_takes_credentials_as_arguments(client_key: str) -> None:
 def client_key() -> str:
     identity = list(range(16))
     order = list(range(33))
-    import cbor2
-
     parts = {"p1": identity, "p2_from": identity, "p2_to": identity, "p3": order}
     return ClientKey.parse(cbor2.dumps({name: {"permutation": p} for name, p in parts.items()}).hex()).to_hex()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
 from worker.encryption import EncryptedRecord, LeasedEnvelope, leased, record, terms, values
-from worker.encryption.anyform import parse
+from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, PolicyCondition, RetrieveRequest
@@ -128,7 +129,8 @@ def test_a_query_without_a_token_is_refused() -> None:
 
 def test_refuses_bad_term_options() -> None:
     """Bounds of a filter and the key's length are checked when they are given."""
-    for options in ({"k": 0}, {"m": 100}, {"gram": 0}):
+    refused: list[dict[str, Any]] = [{"k": 0}, {"m": 100}, {"gram": 0}]
+    for options in refused:
         with pytest.raises(ConfigError):
             terms.MatchOptions(**options)
     with pytest.raises(ValueError, match="32"):
@@ -151,7 +153,10 @@ def test_reads_an_envelope_in_every_form() -> None:
         sealed.to_json(),
         orjson.dumps(sealed.to_json()).decode(),
     ]
-    eql = [sealed.to_eql("users", "email", version=2, terms={"hm": "00"}), sealed.to_eql("users", "email", version=3)]
+    eql: list[AnyEnvelope] = [
+        sealed.to_eql("users", "email", version=2, terms={"hm": "00"}),
+        sealed.to_eql("users", "email", version=3),
+    ]
 
     assert all(parse(form) == sealed for form in forms + eql)
     assert isinstance(parse(lease), LeasedEnvelope)

@@ -1,0 +1,110 @@
+"""`worker decrypt` over a real topic."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.components import Kafka
+from tests.conftest import TopicFactory
+from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
+from worker.encryption import BatchEncryptor
+from worker.encryption.ondemand import OnDemandKeys
+from worker.model import Audit
+from worker.zerokms.factory import client_from_environment
+
+pytestmark = pytest.mark.integration
+
+FIELDS: list[dict[str, Any]] = [
+    {"name": "id", "type": "long"},
+    {"name": "email", "type": ["null", "string"], "default": None, "encrypted": True},
+]
+SCHEMA = {"type": "record", "name": "acme.crm.Customer", "fields": FIELDS}
+CLEAR = {**SCHEMA, "fields": [{**field, "encrypted": False} for field in FIELDS]}
+
+
+def sealed(env: Mapping[str, str], count: int) -> tuple[str, list[bytes]]:
+    compiled = compile_schema(json.dumps(SCHEMA), DeclarationOptions())
+    rows: list[dict[str, object]] = [{"id": i, "email": f"customer{i}@example.com"} for i in range(count)]
+    split = compiled.split([encode_value(json.dumps(CLEAR), row) for row in rows], [None] * count)
+    with (
+        client_from_environment(env, allow_hosts=("127.0.0.1", "localhost")) as client,
+        OnDemandKeys(client, Audit("test")) as keys,
+    ):
+        envelopes = BatchEncryptor(keys).encrypt(split.columns).envelopes
+    return compiled.plan.output_schema, [frame(7) + (datum or b"") for datum in split.join(envelopes)]
+
+
+def run(env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from worker.cli import main; main()", "decrypt", *args]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_"))}
+    return subprocess.run(program, env={**kept, **env}, capture_output=True, text=True, timeout=55, check=False)
+
+
+def test_prints_a_topic_decrypted(kafka: Kafka, topic: TopicFactory, authority: dict[str, str], tmp_path: Path) -> None:
+    """Every record is a line with its values, a tombstone a null, a broken one an error; the end is the present end."""
+    output, values = sealed(authority, 3)
+    name = topic(partitions=2)
+    broken = bytearray(values[2])
+    broken[-1] ^= 1
+    produce(
+        kafka, name, [(b"k0", values[0]), (b"k1", values[1]), (b"k2", None), (b"k3", bytes(broken)), (b"\xff", b"x")]
+    )
+    file = tmp_path / "output.avsc"
+    file.write_text(output)
+
+    result = run(authority, "--topic", name, "--bootstrap", kafka.bootstrap, "--schema", str(file))
+
+    assert result.returncode == 1, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    found = {line.get("key", line.get("key_base64")): line for line in lines}
+    assert found["k0"]["value"] == {"id": 0, "email": "customer0@example.com"}
+    assert found["k1"]["value"] == {"id": 1, "email": "customer1@example.com"}
+    assert found["k2"]["value"] is None
+    assert found["k3"]["code"] == "decryption_failed"
+    assert found["/w=="]["code"] == "bad_magic"
+    assert "customer2@example.com" not in result.stdout + result.stderr
+
+
+def test_stops_at_its_limit_and_reads_an_empty_topic(
+    kafka: Kafka, topic: TopicFactory, authority: dict[str, str], tmp_path: Path
+) -> None:
+    """A limit ends the output; a topic without records ends at once."""
+    output, values = sealed(authority, 3)
+    full, empty = topic(), topic()
+    produce(kafka, full, [(None, value) for value in values])
+    file = tmp_path / "output.avsc"
+    file.write_text(output)
+    common = ("--bootstrap", kafka.bootstrap, "--schema", str(file))
+
+    limited = run(authority, "--topic", full, *common, "--limit", "2")
+    nothing = run(authority, "--topic", empty, *common)
+
+    assert [json.loads(line)["value"]["id"] for line in limited.stdout.splitlines()] == [0, 1]
+    assert (limited.returncode, nothing.returncode, nothing.stdout) == (0, 0, "")
+
+
+def test_says_what_is_missing(authority: dict[str, str]) -> None:
+    """Without a cluster, a schema or a credential it exits with 2 and names what to give."""
+    for args, word in (
+        ((), "--bootstrap"),
+        (("--bootstrap", "127.0.0.1:1"), "--schema"),
+        (("--bootstrap", "127.0.0.1:1", "--schema", "/nonexistent"), "can't be read"),
+    ):
+        result = run(authority, "--topic", "t", *args)
+        assert (result.returncode, word in result.stderr) == (2, True), result.stderr
+
+
+def produce(kafka: Kafka, topic: str, records: list[tuple[bytes | None, bytes | None]]) -> None:
+    producer = Producer(dict(kafka.client))
+    for key, value in records:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0
