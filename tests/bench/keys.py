@@ -307,7 +307,8 @@ def delayed(report: Report, env: dict[str, str], latency_s: float, taken: float,
         KeyCache(client, audit=AUDIT) as cache,
     ):
         slow = taken_per_s(cache, max(SECONDS, 20 * latency_s))
-        slow_leased = values_per_s(cache, "leased", SECONDS / 2)
+        # The best of several windows: latency could only lower it, a neighbour's load on the machine does too.
+        slow_leased = max(values_per_s(cache, "leased", SECONDS / 4) for _ in range(4))
     name = f"+{latency_s * 1000:.0f} ms"
     report.show(f"{name}: record, keys/s", f"{slow:,.0f}")
     report.check(

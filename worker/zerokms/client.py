@@ -185,7 +185,7 @@ class ZeroKMSClient:
         ivs = os.urandom(IV_BYTES * len(specs))
         each = [ivs[i : i + IV_BYTES] for i in range(0, len(ivs), IV_BYTES)]
         request_id = uuid4()
-        items = [wire.generate_item(spec, iv) for spec, iv in zip(specs, each, strict=True)]
+        items = wire.generate_items(specs, each)
         reply = self._keys("generate-data-key", keyset, items, audit.as_context(request_id))
         tags = [wire.decode_base64(_member(item, "tag"), "a tag") for item in reply]
         policies = [wire.read_policy(item.get("decryption_policy")) for item in reply]

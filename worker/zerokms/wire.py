@@ -69,6 +69,18 @@ def generate_item(spec: KeySpec, iv: bytes) -> Json:
     return item
 
 
+def generate_items(specs: Sequence[KeySpec], ivs: Sequence[bytes]) -> list[Json]:
+    """Write the keys of `generate-data-key`; a run of one spec is written once and differs in its iv."""
+    items: list[Json] = []
+    last: KeySpec | None = None
+    common: Json = {}
+    for spec, iv in zip(specs, ivs, strict=True):
+        if spec is not last:
+            last, common = spec, generate_item(spec, iv)
+        items.append(common | {"iv": binascii.b2a_base64(iv, newline=False).decode()})
+    return items
+
+
 def retrieve_item(request: RetrieveRequest) -> Json:
     """Write one key of `retrieve-data-key`; the tag goes as an array of numbers."""
     item: Json = {
@@ -108,8 +120,8 @@ def decode_base64(value: object, what: str) -> bytes:
     if not isinstance(value, str):
         raise KeyMaterialError(f"the key service sent {what} that is no text")
     try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error as exc:
+        return binascii.a2b_base64(value, strict_mode=True)
+    except (binascii.Error, ValueError) as exc:
         raise KeyMaterialError(f"the key service sent {what} that is not base64") from exc
 
 
