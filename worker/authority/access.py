@@ -10,8 +10,8 @@ from typing import Any
 
 from worker.authority.refusal import Refusal
 
-CANARY_PREFIX = "canary/"
-"""A `writer` may retrieve keys of these descriptors only; the descriptor is bound into the tag."""
+CANARY_DESCRIPTOR = "zk-canary"
+"""A `writer` may retrieve keys of this descriptor only, the worker's canary's; it is bound into the tag."""
 
 _KEYSET = tuple(f"dataset:{w}" for w in ("create", "list", "disable", "enable", "grant", "modify", "revoke"))
 _CLIENT = ("client:create", "client:list", "client:delete")

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from worker.authority import material, wire
-from worker.authority.access import CANARY_PREFIX, CANARY_SCOPE, Caller
+from worker.authority.access import CANARY_DESCRIPTOR, CANARY_SCOPE, Caller
 from worker.authority.audit import AuditHook
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
@@ -93,7 +93,7 @@ class DataKeys:
         return {"keys": keys}
 
     def _retrieve(self, caller: Caller, body: wire.Retrieve, *, fallible: bool) -> dict[str, Any]:
-        if CANARY_SCOPE not in caller.scopes or not all(k.descriptor.startswith(CANARY_PREFIX) for k in body.keys):
+        if CANARY_SCOPE not in caller.scopes or not all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys):
             caller.require("data_key:retrieve")
         grant = self.grant(caller, body.client_id, body.keyset_id)
         self._spend("retrieve", self._retrieve_quota, grant.client, len(body.keys))

@@ -93,7 +93,7 @@ def _related(key: ClientKey) -> tuple[dict[str, list[int]], ClientKey]:
 
 
 def _canary(call: Call, client: UUID, key: ClientKey) -> dict[str, str]:
-    iv, descriptor = os.urandom(16), "canary/enrolment"
+    iv, descriptor = os.urandom(16), "zk-canary"
     text = base64.b64encode(iv).decode()
     item = {"iv": text, "descriptor": descriptor, "context": []}
     made = call("generate-data-key", {"client_id": str(client), "keys": [item]})["keys"][0]

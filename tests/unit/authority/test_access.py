@@ -70,15 +70,15 @@ def test_a_writer_retrieves_the_canary_alone(dev: DevAuthority, key_with: Callab
     """A writer's stolen credential opens nothing that was written before but the canary."""
     writer = party(dev, access_key=key_with("writer"))
     kept, _ = writer.generate("a/b")
-    canary, key = writer.generate("canary/x")
+    canary, key = writer.generate("zk-canary")
 
     assert writer.retrieve(canary) == key
     with pytest.raises(KeyAccessDenied, match="data_key:retrieve"):
         writer.retrieve(kept)
     with pytest.raises(KeyAccessDenied, match="data_key:retrieve"):
-        writer.retrieve({**kept, "descriptor": "canary/x"} | {"descriptor": "a/b"})
+        writer.retrieve({**kept, "descriptor": "zk-canary"} | {"descriptor": "a/b"})
     with pytest.raises(KeyAccessDenied, match="lock requirements"):
-        writer.retrieve({**kept, "descriptor": "canary/x"})
+        writer.retrieve({**kept, "descriptor": "zk-canary"})
 
 
 def test_a_bound_access_key_serves_its_clients_alone(dev: DevAuthority, key_with: Callable[..., str]) -> None:

@@ -1,0 +1,97 @@
+"""The API as its OpenAPI document says it: no 5xx, no violation of the document, every operation reached."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.components import require_module
+from worker.authority.dev import DevAuthority
+from worker.authority.enrol import accept, propose
+from worker.authority.server import Authority
+from worker.errors import KeyAccessDenied
+from worker.region import Region
+from worker.zerokms.derive import ClientKey
+
+require_module("schemathesis", "pip install -e '.[heavy]'")
+
+import schemathesis  # noqa: E402
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from schemathesis.checks import not_a_server_error  # noqa: E402
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1800)]
+CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevAuthority]:
+    """The authority under test."""
+    with DevAuthority("eu-central-1", tmp_path_factory.mktemp("api")) as running:
+        yield running
+
+
+def _operations() -> list[str]:
+    """Every path and method of the document, which no store is needed for."""
+    with tempfile.TemporaryDirectory() as directory:
+        authority = Authority(Region("eu-central-1"), Path(directory), bytes(32), "http://127.0.0.1/")
+        paths = authority.app.openapi()["paths"]
+        authority.close()
+    return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
+
+
+@pytest.mark.parametrize("name", _operations())
+def test_no_request_breaks_the_document(name: str, dev: DevAuthority) -> None:
+    """Whatever is generated gets an answer that the document has, and never a 5xx."""
+    method, path = name.split()
+    document = schemathesis.openapi.from_dict(dev.authority.app.openapi())
+    document.config.update(base_url=dev.url.rstrip("/"))
+    key = dev.env["CS_ADMIN_ACCESS_KEY"]
+    token = dev.admin("api/authorise", {"accessKey": key})["accessToken"]
+
+    @given(case=document[path][method].as_strategy())
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    def ask(case: schemathesis.Case[Any]) -> None:
+        response = case.call(headers={"Authorization": f"Bearer {token}"})
+        case.validate_response(response, checks=CHECKS)
+
+    ask()
+
+
+def test_every_operation_succeeds_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each operation of protocol 4 but `create-client` answers 2xx to a good request; that one is refused by choice."""
+    with DevAuthority("eu-central-1", tmp_path_factory.mktemp("once")) as own:
+        client, call = own.env["CS_CLIENT_ID"], own.admin
+        keyset = {"Uuid": own.create_keyset("other")["id"]}
+        iv = base64.b64encode(os.urandom(16)).decode()
+        item = {"iv": iv, "descriptor": "a", "context": []}
+        made = call("generate-data-key", {"client_id": client, "keys": [item]})["keys"][0]
+        again = {**item, "tag": list(base64.b64decode(made["tag"]))}
+        call("retrieve-data-key", {"client_id": client, "keys": [again]})
+        call("retrieve-data-key-fallible", {"client_id": client, "keys": [again]})
+        call("load-keyset", {"client_id": client})
+        call("list-keysets", {"show_disabled": True})
+        call("modify-keyset", {"keyset_id": keyset, "name": "renamed", "description": None})
+        call("grant-keyset", {"client_id": client, "keyset_id": keyset})
+        call("revoke-keyset", {"client_id": client, "keyset_id": keyset})
+        call("disable-keyset", {"keyset_id": keyset})
+        call("enable-keyset", {"keyset_id": keyset})
+        call("list-clients", {})
+        via = (UUID(client), ClientKey.parse(own.env["CS_CLIENT_KEY"]))
+        proposal = propose(call, name="third", region="eu-central-1", via=via)
+        call("approve-client", {"client_id": str(proposal.client_id)})
+        accept(call, proposal)
+        call("delete-client", {"client_id": str(proposal.client_id)})
+        with pytest.raises(KeyAccessDenied, match="403"):
+            call("create-client", {"name": "x"})
