@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -164,3 +166,14 @@ def test_closing_wipes_every_key() -> None:
     keys.close()
 
     assert all(isinstance(a, DataKey) and a.is_wiped for a in answers)
+
+
+def test_an_unused_cache_is_collected() -> None:
+    """The thread that wipes expired keys does not keep a dropped cache alive."""
+    keys = make(FakeKeyService(), Clock())
+    gone = weakref.ref(keys)
+
+    del keys
+    gc.collect()
+
+    assert gone() is None

@@ -16,7 +16,7 @@ from worker.model import Audit, DataKey, KeyService, KeySpec, LeasePortion
 from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.pool import KeyPool
-from worker.zerokms.keys.upkeep import Clock, Gauge, on_fork
+from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, on_fork
 
 
 class KeyCache:
@@ -55,6 +55,7 @@ class KeyCache:
         self._pools: OrderedDict[KeySpec, KeyPool] = OrderedDict()
         self._threads = ThreadPoolExecutor(self.options.fetches, thread_name_prefix="keys")
         self._leases = Leases(self._fetch_leases, self.options, self._gauge, self._clock)
+        self._sweeper = Sweeper(self, self.options.max_age_s)
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         """Return `count` keys that nobody else gets; see `EncryptionKeys.take`."""
@@ -91,7 +92,7 @@ class KeyCache:
         self._leases.drop()
 
     def expire(self) -> None:
-        """Wipe what is past its age and export the oldest key's age; called now and then, also while idle."""
+        """Wipe what is past its age and export the oldest key's age; a thread of the cache's own calls it."""
         with self._lock:
             pools = list(self._pools.values())
         for pool in pools:
@@ -102,6 +103,7 @@ class KeyCache:
 
     def close(self) -> None:
         """Wipe every key and end the threads; safe to call twice."""
+        self._sweeper.stop()
         self.rotate()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.rotate()

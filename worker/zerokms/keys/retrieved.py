@@ -13,7 +13,7 @@ from worker.errors import KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, on_fork
+from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, Sweeper, on_fork
 
 Answer = DataKey | KeyRefused
 
@@ -51,6 +51,7 @@ class RetrievedKeys:
         self._pending: dict[RetrieveRequest, Future[Answer]] = {}
         self._retired = Retired(self.options.grace_s)
         self._generation = 0
+        self._sweeper = Sweeper(self, self.options.max_age_s)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -154,7 +155,7 @@ class RetrievedKeys:
             self._pending.clear()
 
     def expire(self) -> None:
-        """Drop what is past its age and wipe what is past its grace; called now and then, also while idle."""
+        """Drop what is past its age and wipe what is past its grace; a thread of the cache's own calls it."""
         with self._lock:
             now = self._clock()
             for request in [r for r, (born, _) in self._held.items() if now - born >= self.options.max_age_s]:
@@ -163,6 +164,7 @@ class RetrievedKeys:
 
     def close(self) -> None:
         """Wipe every key; safe to call twice."""
+        self._sweeper.stop()
         self.rotate()
         with self._lock:
             self._retired.wipe()

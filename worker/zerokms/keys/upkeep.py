@@ -83,6 +83,38 @@ def wipe(keys: Iterable[DataKey]) -> None:
         key.wipe()
 
 
+class Expiring(Protocol):
+    """Something that holds keys with an age."""
+
+    def expire(self) -> None:
+        """Wipe what is past its age."""
+        ...
+
+
+class Sweeper:
+    """Calls `expire` now and then on a thread of its own, so that keys are wiped at their age in an idle worker too."""
+
+    def __init__(self, holder: Expiring, max_age_s: float) -> None:
+        self._stop = threading.Event()
+        if max_age_s > 0:
+            every_s = min(30.0, max(1.0, max_age_s / 10))
+            arguments = (weakref.ref(holder), self._stop, every_s)
+            threading.Thread(target=_sweep, args=arguments, name="keys-expiry", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread; safe to call twice."""
+        self._stop.set()
+
+
+def _sweep(holder: weakref.ref[Expiring], stop: threading.Event, every_s: float) -> None:
+    while not stop.wait(every_s):
+        held = holder()
+        if held is None:
+            return
+        held.expire()
+        del held
+
+
 class Forked(Protocol):
     """Something that holds keys, locks or threads, none of which survive a fork."""
 
