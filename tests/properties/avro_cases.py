@@ -43,7 +43,8 @@ def typed(draw: st.DrawFn, names: Names, depth: int) -> tuple[Any, Any]:
     kinds = ["leaf", "leaf", "enum", "fixed", "null"] + (["array", "map", "union", "record"] if depth else [])
     kind = draw(st.sampled_from(kinds))
     if kind == "leaf":
-        return draw(st.sampled_from(LEAVES))
+        leaf: tuple[Any, Any] = draw(st.sampled_from(LEAVES))
+        return leaf
     if kind == "null":
         return "null", st.none()
     if kind == "enum":
@@ -51,7 +52,8 @@ def typed(draw: st.DrawFn, names: Names, depth: int) -> tuple[Any, Any]:
     if kind == "fixed":
         return {"type": "fixed", "name": names.fresh("F"), "size": 5}, st.binary(min_size=5, max_size=5)
     if kind == "record":
-        return draw(record(names, depth - 1))
+        made: tuple[Any, Any] = draw(record(names, depth - 1))
+        return made
     if kind == "union":
         inner, values = draw(typed(names, 0).filter(lambda t: t[0] not in ("null", "long")))
         orders = [["null", inner], [inner, "null"], ["null", "long", inner]]
@@ -68,7 +70,7 @@ def word(inner: Any) -> Any:
 
 
 def is_empty(inner: Any) -> bool:
-    return inner == "null"
+    return bool(inner == "null")
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -88,10 +89,14 @@ def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:
         typer.echo(orjson.dumps({**value, "warnings": warnings, "notes": notes}).decode())
         return
     table = Table("field", "keyset", "format", "as", "context", "bind", "null", "output type", title=plan.name)
+    for column in table.columns:
+        column.overflow = "fold"
     for f in plan.fields:
         bound = (", ".join(f.context), ", ".join(f.bind))
         table.add_row(f.identity, f.keyset or "the client's own", f.format, f.kind, *bound, f.null, types[f.identity])
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    # Off a terminal a width that no identity is cut at; on one, cells fold.
+    width = None if sys.stdout.isatty() else 200
+    console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
     console.print(table)
     for path in warnings:
         console.print(f"warning: {path} is clear and looks like personal data")
