@@ -87,7 +87,7 @@ class Drive:
 
     def _rows(self) -> list[tuple[int, int]]:
         with psycopg.connect(self.spec.dsn) as connection:
-            rows = connection.execute(f'SELECT lane, id FROM {self.spec.sink} ORDER BY "_partition", "_offset"')  # type: ignore[arg-type]
+            rows = connection.execute(f'SELECT lane, id FROM {self.spec.sink} ORDER BY "_partition", "_offset"')
             return [(int(lane), int(i)) for lane, i in rows]
 
     def _messages(self) -> list[tuple[int, int]]:
