@@ -115,7 +115,7 @@ def test_bound_values_are_needed_again(encryption: Encryption) -> None:
 
 def test_a_policy_travels_in_the_envelope(encryption: Encryption) -> None:
     """A decryption policy is stored in the record and presented with it."""
-    envelope = encryption.encrypt("ann", field=FIELD, policy=[PolicyCondition("sub", "CS|user-1")])
+    envelope = encryption.encrypt("ann", field=FIELD, policy=[PolicyCondition("sub")])
 
     assert envelope[0] == 0x96
     assert encryption.decrypt(envelope) == "ann"
