@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
 from worker.encryption import EncryptedRecord, LeasedEnvelope, leased, record, terms, values
-from worker.encryption.anyform import parse
+from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, PolicyCondition, RetrieveRequest
@@ -146,7 +146,7 @@ def test_reads_an_envelope_in_every_form() -> None:
     sealed = record.seal_record(key(), b"\x01\x08ann")
     lease = leased.seal(key(), bytes(8), [b"\x06ann"])[0]
 
-    forms = [
+    forms: list[AnyEnvelope] = [
         sealed.to_msgpack(),
         sealed.to_cbor(),
         sealed.to_base85(),
