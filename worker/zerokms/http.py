@@ -24,9 +24,10 @@ _REASON_CHARACTERS = 200
 
 def pool(*, connect_timeout_s: float, timeout_s: float, connections: int) -> httpx.Client:
     """Return a connection pool with our user agent; the default agent of a library is refused at the public edge."""
+    # Many servers close an idle connection after 5 s; one that we would reuse at that moment is a lost request.
     return httpx.Client(
         timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=90),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4),
         headers={
             "user-agent": f"residency-worker/{__version__} ({platform.system().lower()} {platform.machine()})",
             "accept-encoding": "gzip",
