@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, delete, insert, update
 
-from worker.authority import material, schema, wire
+from worker.authority import decoding, material, schema, wire
 from worker.authority.access import Caller, hash_secret
 from worker.authority.datakeys import find_keyset, open_secrets
 from worker.authority.material import Item
@@ -83,7 +83,7 @@ class Clients:
             return {"canary": None}
         keyset = self._store.state.keysets[row["default_keyset"]]
         secrets, tag = open_secrets(self._store, keyset), bytes.fromhex(canary["tag"])
-        item = Item(wire.decode_iv(canary["iv"]), canary["descriptor"].encode(), b"", tag)
+        item = Item(decoding.decode_iv(canary["iv"]), canary["descriptor"].encode(), b"", tag)
         material.check_tag(secrets, 0, item)
         made = material.materials(secrets, share_of(self._store, keyset, relation), [item], [tag])
         return {"canary": {"iv": canary["iv"], "key_material": base64.b64encode(made).decode()}}

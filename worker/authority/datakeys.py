@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from worker.authority import material, wire
+from worker.authority import decoding, material, wire
 from worker.authority.access import CANARY_DESCRIPTOR, CANARY_SCOPE, Caller
 from worker.authority.audit import AuditHook
 from worker.authority.limits import LimitOptions, Quota
@@ -157,7 +157,7 @@ class DataKeys:
     ) -> dict[str, Any]:
         keys: Sequence[wire.GenerateItem] = () if isinstance(body, wire.LoadKeyset) else body.keys
         unverified = {} if isinstance(body, wire.LoadKeyset) else body.unverified_context
-        wire.check_depth(unverified)
+        decoding.check_depth(unverified)
         contexts = {str(key.context).encode() for key in keys if key.context}
         return {
             "operation": operation,
@@ -220,7 +220,7 @@ def _resolve_all(caller: Caller, keys: Sequence[wire.GenerateItem]) -> list[tupl
 
 
 def _resolve(caller: Caller, key: wire.GenerateItem, tag: bytes = b"") -> tuple[Item, int, dict[str, Any] | None]:
-    iv, descriptor = wire.decode_iv(key.iv), key.descriptor.encode()
+    iv, descriptor = decoding.decode_iv(key.iv), key.descriptor.encode()
     if key.decryption_policy is None:
         bound = b"".join(_bound(caller, element) for element in key.context) if key.context else b""
         return Item(iv, descriptor, bound, tag), 0, None

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 
-from worker.authority import wire
+from worker.authority import decoding, wire
 from worker.authority.access import Caller
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
@@ -227,7 +227,7 @@ async def _read(request: Request, model: type[BaseModel], limits: LimitOptions) 
     except TimeoutError:
         raise Refusal(408, "the body took too long to arrive") from None
     try:
-        return model.model_validate(wire.parse(bytes(received)))
+        return model.model_validate(decoding.parse(bytes(received)))
     except ValidationError as exc:
         places = sorted({".".join(map(str, e["loc"])) + ": " + e["type"] for e in exc.errors(include_input=False)})
         raise Refusal(400, "the body is not valid: " + "; ".join(places[:5])) from None

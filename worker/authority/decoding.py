@@ -1,0 +1,54 @@
+"""Bytes of a request into JSON and ivs; whatever is malformed is a 400 without its value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from pydantic import JsonValue
+
+from worker.authority.refusal import Refusal
+
+_DEPTH = 16
+
+
+def parse(data: bytes) -> Any:
+    """Read JSON; raises a 400 for anything malformed, repeated names and deep nesting included."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "the body is not JSON, or an object in it repeats a name") from None
+    return value
+
+
+def check_depth(value: JsonValue, depth: int = 0) -> None:
+    """Raise a 400 where a free object nests deeper than 16."""
+    if depth > _DEPTH:
+        raise Refusal(400, "unverified_context is nested too deeply")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        check_depth(each, depth + 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("repeated name")
+    return made
+
+
+def _constant(_text: str) -> float:
+    raise ValueError("not a JSON number")
+
+
+def decode_iv(text: str) -> bytes:
+    """Return the 16 bytes of an iv; raises a 400 for anything else."""
+    try:
+        iv = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refusal(400, "iv is not base64") from None
+    if len(iv) != 16:
+        raise Refusal(400, f"iv is {len(iv)} bytes, not 16")
+    return iv
