@@ -61,9 +61,8 @@ api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
 	$(PYTEST) -m heavy --timeout 1800 tests/api
 
 fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
-	for each in tests/fuzz/*_fuzz.py tests/fuzz/avro*.py; do \
-	  [ -e "$$each" ] || continue; \
-	  echo "$$each"; $(BIN)/python "$$each" -max_total_time=$(FUZZ_S); done
+	mkdir -p .run/fuzz
+	$(BIN)/python -m tests.fuzz.avro_decoder .run/fuzz tests/fuzz/avro_corpus -max_total_time=$(FUZZ_S)
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties
