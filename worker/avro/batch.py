@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from worker.avro.reader import (
     Read,
-    Readers,
     State,
     block_reader,
     bytes_span,
@@ -19,8 +18,10 @@ from worker.avro.reader import (
     union_reader,
     zigzag,
 )
-from worker.avro.schema import Node, null_index
+from worker.avro.readers import Readers
+from worker.avro.schema import null_index
 from worker.avro.shape import Covered, Shape
+from worker.avro.siblings import with_siblings
 from worker.errors import DecodeError, DecryptionError, RecordError
 from worker.model import ValueColumn
 
@@ -75,9 +76,6 @@ class Splitter:
     """The walk over one schema's datums; `sealed` says that the data holds envelopes."""
 
     def __init__(self, top: Shape, covered: list[Covered], extract: Sequence[str], sealed: bool) -> None:
-        from worker.avro.siblings import with_siblings
-
-        self._with_siblings = with_siblings
         self._covered, self._extract, self._sealed = covered, tuple(extract), sealed
         self._readers = Readers()
         self._made: dict[int, Read] = {}
@@ -101,7 +99,7 @@ class Splitter:
         kind = shape.node.kind
         if kind == "record":
             plain = record_reader([f.name for f in shape.node.fields], reads)
-            return nested(self._with_siblings(shape, reads, self._extract if root else ()) or plain)
+            return nested(with_siblings(shape, reads, self._extract if root else ()) or plain)
         if kind == "union":
             return union_reader(reads)
         item = map_item(reads[0]) if kind == "map" else reads[0]
@@ -187,8 +185,3 @@ class Splitter:
                 records.pop()
             for lists in (state.values, state.contexts, state.binds):
                 del lists[slot][len(records) :]
-
-
-def is_null(node: Node, data: bytes) -> bool:
-    """Whether a field's binary is its union's null branch."""
-    return null_index(node) is not None and read_long(data, 0)[0] == null_index(node)

@@ -13,7 +13,8 @@ import fastavro
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.declaration import DeclarationOptions
-from worker.avro.reader import Readers, State, located
+from worker.avro.reader import State, located
+from worker.avro.readers import Readers
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
@@ -88,6 +89,10 @@ class CompiledSchema:
         seen = [
             (f.identity, f.descriptor, f.fingerprint, f.format) for f in open_schema(self.plan.output_schema).fields
         ]
+        try:
+            fastavro.parse_schema(json.loads(self.plan.output_schema))
+        except (ValueError, TypeError, KeyError, fastavro.schema.SchemaParseException) as exc:
+            raise DeclarationError(f"the output schema is not one that readers take: {type(exc).__name__}") from exc
         if seen != [(f.identity, f.descriptor, f.fingerprint, f.format) for f in self.plan.fields]:
             raise DeclarationError("the output schema does not read back as what was declared")
 
@@ -97,7 +102,15 @@ class CompiledSchema:
 
     def rows(self, outputs: Sequence[bytes]) -> list[dict[str, object]]:
         """Top-level values of output datums, for tables; encrypted fields stay bytes."""
-        return [cast("dict[str, object]", _read(self.plan.output_schema, data)) for data in outputs]
+        return [self._row(data) for data in outputs]
+
+    def _row(self, data: bytes) -> dict[str, object]:
+        try:
+            row = _read(self.plan.output_schema, data)
+        except (ValueError, OverflowError, ArithmeticError):
+            # A date or time beyond Python's: the base values stand for the record, and the table judges them.
+            row = _read(_without_logical_types(self.plan.output_schema), data)
+        return cast("dict[str, object]", row)
 
 
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
@@ -195,6 +208,22 @@ def _restore(item: Field, covered: Covered) -> Field:
     if "default" in told:
         attributes["default"] = told["default"]
     return Field(item.name, covered.original, attributes)
+
+
+@lru_cache(maxsize=256)
+def _without_logical_types(schema: str) -> str:
+    def bare(value: Any) -> Any:
+        if isinstance(value, list):
+            return [bare(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            k: bare(v) if k in ("type", "items", "values", "fields") else v
+            for k, v in value.items()
+            if k != "logicalType"
+        }
+
+    return dump(bare(json.loads(schema)))
 
 
 def sealed_types(output_schema: str) -> dict[str, Any]:

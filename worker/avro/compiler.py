@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.avro.declaration import DeclarationOptions, FieldOptions, decide, read_property, refuse_misplaced
-from worker.avro.schema import Field, Node, fits, null_index, to_json
+from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
 from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, kind_of, occurrences
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
@@ -22,7 +22,7 @@ class Compiler:
         self._met: set[str] = set()
         self._matched: set[str] = set()
         self._names = [n.name for n in (root.inner if root.kind == "union" else [root])]
-        refuse_everywhere(root, options)
+        self._all_fields = refuse_everywhere(root, options)
         walker = Walker(self._decide)
         self.top: Shape = walker.root(root)
         self.covered: list[Covered] = walker.covered
@@ -125,6 +125,8 @@ class Compiler:
             renamed = identity in self._met and any(self._same(identity, e) for e in encrypted)
             if not inside and not renamed:
                 raise DeclarationError(f"{identity} must be encrypted, and this schema does not", path=identity)
+        for name in self._all_fields:
+            self._metadata_tags(name)
         for pattern in set(self._metadata) - self._matched:
             if any(tag in self._options.tags for tag in self._metadata[pattern]):
                 raise DeclarationError(
@@ -165,8 +167,6 @@ def sealed_type(item: Field, plan: FieldPlan) -> Node:
 
 def type_text(node: Node) -> str:
     """A type as self-contained JSON text, without declarations inside."""
-    from worker.avro.schema import dump
-
     return dump(without_declarations(to_json(node)))
 
 
@@ -187,8 +187,9 @@ def without_declarations(value: object) -> object:
     return out
 
 
-def refuse_everywhere(root: Node, options: DeclarationOptions) -> None:
-    """Refuse declarations that stand on types, and malformed ones wherever they stand."""
+def refuse_everywhere(root: Node, options: DeclarationOptions) -> list[str]:
+    """Refuse declarations that stand on types, and malformed ones wherever they stand; every `record.field` met."""
+    names: list[str] = []
     seen: set[int] = set()
     stack = [root]
     while stack:
@@ -198,9 +199,11 @@ def refuse_everywhere(root: Node, options: DeclarationOptions) -> None:
         seen.add(id(node))
         refuse_misplaced(node.attributes, node.branch, options)
         for item in node.fields:
+            names.append(f"{node.name}.{item.name}")
             if "encrypted" in item.attributes:
                 read_property(item.attributes["encrypted"], f"{node.name}/{item.name}")
         stack += [*node.inner, *(f.node for f in node.fields)]
+    return names
 
 
 def _holds_record(node: Node) -> bool:

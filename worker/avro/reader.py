@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from worker.avro.schema import MAX_NESTING, Node
+from worker.avro.schema import MAX_NESTING
 from worker.errors import DecodeError
 
 MAX_WIDTHLESS_ITEMS = 2**20
@@ -89,17 +89,20 @@ def zigzag(value: int) -> bytes:
     return bytes(out)
 
 
-def _null(data: bytes, position: int, state: State) -> int:
+def skip_null(data: bytes, position: int, state: State) -> int:
+    """A null takes no bytes."""
     return position
 
 
-def _boolean(data: bytes, position: int, state: State) -> int:
+def skip_boolean(data: bytes, position: int, state: State) -> int:
+    """Past a boolean."""
     if data[position] > 1:
         raise DecodeError("a boolean is neither 0 nor 1")
     return position + 1
 
 
-def _int(data: bytes, position: int, state: State) -> int:
+def skip_int(data: bytes, position: int, state: State) -> int:
+    """Past an int of at most 32 bits."""
     if data[position] < 0x80:
         return position + 1
     value, end = read_long(data, position)
@@ -108,7 +111,8 @@ def _int(data: bytes, position: int, state: State) -> int:
     return end
 
 
-def _long(data: bytes, position: int, state: State) -> int:
+def skip_long(data: bytes, position: int, state: State) -> int:
+    """Past a long."""
     if data[position] < 0x80:
         return position + 1
     return read_long(data, position)[1]
@@ -124,11 +128,13 @@ def bytes_span(data: bytes, position: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _bytes(data: bytes, position: int, state: State) -> int:
+def skip_bytes(data: bytes, position: int, state: State) -> int:
+    """Past a length and its bytes."""
     return bytes_span(data, position)[1]
 
 
-def _string(data: bytes, position: int, state: State) -> int:
+def skip_string(data: bytes, position: int, state: State) -> int:
+    """Past a length and its UTF-8."""
     start, end = bytes_span(data, position)
     try:
         str(data[start:end], "utf-8")
@@ -242,7 +248,7 @@ def map_item(value: Read) -> Read:
     """A reader of a map's key and value."""
 
     def read(data: bytes, position: int, state: State) -> int:
-        return value(data, _string(data, position, state), state)
+        return value(data, skip_string(data, position, state), state)
 
     return read
 
@@ -259,60 +265,3 @@ def nested(inner: Read) -> Read:
         return position
 
     return read
-
-
-_PRIMITIVE: dict[str, Read] = {
-    "null": _null,
-    "boolean": _boolean,
-    "int": _int,
-    "long": _long,
-    "float": fixed_reader(4),
-    "double": fixed_reader(8),
-    "bytes": _bytes,
-    "string": _string,
-}
-
-
-class Readers:
-    """The readers of types in which nothing is declared, one per node however often it is used."""
-
-    def __init__(self) -> None:
-        self._made: dict[int, Read] = {}
-        self._nodes: list[Node] = []
-
-    def of(self, node: Node) -> Read:
-        """The reader of a type; containers count their nesting."""
-        if node.kind in _PRIMITIVE:
-            return _PRIMITIVE[node.kind]
-        made = self._made.get(id(node))
-        if made is None:
-            self._nodes.append(node)
-            self._made[id(node)] = lambda data, position, state: self._made[id(node)](data, position, state)
-            made = self._made[id(node)] = self._make(node)
-        return made
-
-    def _make(self, node: Node) -> Read:
-        if node.kind == "fixed":
-            return fixed_reader(node.attributes["size"])
-        if node.kind == "enum":
-            return enum_reader(len(node.attributes["symbols"]))
-        if node.kind == "union":
-            return union_reader([self.of(branch) for branch in node.inner])
-        if node.kind == "record":
-            return nested(record_reader([f.name for f in node.fields], [self.of(f.node) for f in node.fields]))
-        item = self.of(node.inner[0])
-        if node.kind == "map":
-            return nested(block_reader("{}", map_item(item), False, False))
-        return nested(block_reader("[]", item, is_widthless(node.inner[0]), False))
-
-
-def is_widthless(node: Node, opened: frozenset[int] = frozenset()) -> bool:
-    """Whether every value of the type takes no bytes; a record that holds nothing but itself counts as such."""
-    if id(node) in opened or node.kind == "null":
-        return True
-    if node.kind == "fixed":
-        return bool(node.attributes["size"] == 0)
-    if node.kind != "record":
-        return False
-    opened |= {id(node)}
-    return all(is_widthless(f.node, opened) for f in node.fields)

@@ -214,3 +214,11 @@ def test_damaged_json_schema_never_crashes() -> None:
     """Schemas of the wrong shape are refused as declarations, never by another error."""
     for text in ("null", "[]", "3", '{"type":"array"}', '{"type":"record"}', json.dumps({"type": "map", "values": 3})):
         refused(text)
+
+
+def test_rows_take_dates_beyond_pythons() -> None:
+    """A date that Python can't hold comes as its number, and the batch goes on."""
+    compiled = compile_schema(schema(field("d", {"type": "int", "logicalType": "date"}), field("s")), NONE)
+    data = encode_value(schema(field("d", "int"), field("s")), {"d": 2**31 - 1, "s": "x"})
+
+    assert compiled.rows([data]) == [{"d": 2**31 - 1, "s": "x"}]
