@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import string
+from collections.abc import Sequence
 
 import pytest
 
 from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
 from tests.unit.encryption.plans import plan
-from worker.encryption import BatchDecryptor, BatchEncryptor, LeasedEnvelope, record
+from worker.encryption import BatchDecryptor, BatchEncryptor, EncryptedRecord, LeasedEnvelope, leased, record
 from worker.errors import DecryptionError
-from worker.model import FieldPlan, Format, ValueColumn
+from worker.model import FieldPlan, Format, KeySpec, LeasePortion, ValueColumn
 
 FORMATS: tuple[Format, ...] = ("record", "leased")
 VALUE = b"\x1eann@example.com"
@@ -250,3 +252,42 @@ def test_envelopes_show_nothing_in_their_repr() -> None:
     assert "ciphertext" not in repr(lease)
     assert read.keyset == lease.keyset == KEYSET
     assert base64.b64encode(lease.tag).decode() not in repr(lease)
+
+
+def test_refuses_base85_that_is_not_canonical() -> None:
+    """A last group with spare bits has one spelling: the others are refused."""
+    read = record.from_msgpack(sealed(InMemoryAuthority(), plan()))
+    tags = [EncryptedRecord(read.iv, read.ciphertext, bytes(n), "d", None) for n in range(4)]
+    others = [
+        other
+        for made in tags
+        for last in string.ascii_letters + string.digits
+        if (other := made.to_base85()[:-1] + last) != made.to_base85()
+        if base64.b85decode(other) == made.to_msgpack()
+    ]
+
+    assert others
+    for text in others:
+        with pytest.raises(DecryptionError):
+            record.from_base85(text)
+
+
+def test_a_lease_does_not_open_under_other_bound_values() -> None:
+    """One envelope at a time, too: what it was sealed with is needed."""
+    key = InMemoryAuthority().take_one()
+    envelope = LeasedEnvelope.parse(leased.seal(key, bytes(8), [VALUE], bind_names=["id"], binds=[[b"1"]])[0])
+
+    assert leased.open(key, envelope, bind_names=["id"], bind=[b"1"]) == VALUE
+    with pytest.raises(DecryptionError):
+        leased.open(key, envelope, bind_names=["id"], bind=[b"2"])
+
+
+def test_leases_must_add_up() -> None:
+    """Portions that do not cover every value are a fault of their source, and nothing is written."""
+
+    class Short(InMemoryAuthority):
+        def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
+            return super().lease(spec, sizes[1:])
+
+    with pytest.raises(RuntimeError):
+        BatchEncryptor(Short()).encrypt([ValueColumn(plan(format="leased"), [VALUE] * 2, [0, 1])])
