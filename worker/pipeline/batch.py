@@ -118,6 +118,8 @@ class BatchProcessor:
             start = 5
             if group is None:
                 try:
+                    if not value:
+                        raise DecodeError("the value is empty; a tombstone has none at all")
                     ref, start = parse_frame(value, record.headers)
                 except RecordError as exc:
                     failures[i] = Failure(record, exc, "decode")
@@ -161,7 +163,7 @@ class BatchProcessor:
         for i, error in encrypted.errors.items():
             failed.setdefault(i, Failure(members[i], error, "encrypt"))
         if self._verifier is not None:
-            self._verifier.verify(split.columns, encrypted.envelopes)
+            self._verifier.verify(split.columns, encrypted.envelopes, failed)
         self._timed("encrypt", started)
         data = split.join(encrypted.envelopes, skip=failed.keys())
         self._emit(group, members, schema, data, topics, failed, outputs)

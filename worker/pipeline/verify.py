@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from worker.encryption import BatchDecryptor
 from worker.errors import CanaryError
@@ -33,15 +33,25 @@ class OutputVerifier:
         self._metrics = metrics
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
 
-    def verify(self, columns: Sequence[ValueColumn], envelopes: Sequence[Sequence[bytes]]) -> None:
+    def verify(
+        self, columns: Sequence[ValueColumn], envelopes: Sequence[Sequence[bytes]], skip: Container[int] = ()
+    ) -> None:
         """
         Compare a sample.
+
+        Args:
+            columns: what was encrypted.
+            envelopes: aligned with the columns and their values.
+            skip: indexes of records that failed and have no envelopes.
 
         Raises:
             CanaryError: a value does not come back as it was; nothing of the batch may be written.
             KeyServiceUnavailable: no keys to decrypt with now.
         """
-        picked = [[i for i in range(len(c.values)) if self._random.random() < self._rate] for c in columns]
+        picked = [
+            [i for i, record in enumerate(c.records) if record not in skip and self._random.random() < self._rate]
+            for c in columns
+        ]
         sample = [
             ValueColumn(
                 column.plan,
