@@ -18,7 +18,7 @@ from worker import log
 from worker.app import Worker
 from worker.demo.customers import ENCRYPTED, Population, customers, write
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 RECORDS = 300
 
 

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -23,7 +23,7 @@ from worker.errors import (
     TransientError,
 )
 from worker.metrics import Metrics
-from worker.model import SourceRecord, TopicPartition
+from worker.model import SourceRecord
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, DeadLetterWriter, Failure, Job, Outcome, Processed, Processor, ranges
 from worker.pipeline.options import DeliveryOptions
@@ -203,25 +203,8 @@ class Delivery:
         following = {partition: span.next for partition, span in offsets.items()}
         job.durable.update(following)
         failpoints.hit("after_sink_commit")
-        if self._sink.owns_positions:
-            self._source.report(following)
-        elif not self._transactional:
-            self._store(job, following)
-        failpoints.hit("after_commit")
-
-    def _store(self, job: Job, offsets: Mapping[TopicPartition, int]) -> None:
-        # The records are durable: storing the offsets again is harmless, giving up only repeats records.
-        delay = self._options.retry_s
-        while not job.cancelled.is_set():
-            try:
-                if not self._source.commit(offsets):
-                    _log.info("offsets_not_stored", route=self._health.route, reason="the group has moved on")
-                return
-            except SourceUnavailable as exc:
-                if self._health.pause("source", str(exc)):
-                    _log.warning("paused", route=self._health.route, reason="source", error=str(exc))
-            job.cancelled.wait(delay)
-            delay = min(delay * 2, self._options.max_retry_s)
+        if self._transactional:
+            failpoints.hit("after_commit")
 
     def _abort(self) -> None:
         try:

@@ -90,6 +90,8 @@ class RouteRunner:
             source, processor, sink, dead_letters, options=options, health=health, metrics=metrics
         )
         self._job: Job | None = None
+        self._unstored: dict[TopicPartition, int] = {}
+        self._store_at = 0.0
         self._held = False
         self._stopping = threading.Event()
         self._look_at = 0.0
@@ -141,6 +143,11 @@ class RouteRunner:
             if not job.done.wait(self._options.rebalance_s):
                 job.cancel()
                 _log.warning("batch_abandoned", route=self._health.route, reason="the partitions are gone")
+            self._owe(job)
+        if not lost:
+            self._store()
+        for partition in partitions:
+            self._unstored.pop(partition, None)
         self._lanes.remove(partitions)
         for partition in partitions:
             self._forget_lag(partition)
@@ -165,6 +172,8 @@ class RouteRunner:
     def _turn(self) -> None:
         self._health.beat()
         self._settle()
+        if self._clock() >= self._store_at:
+            self._store()
         if self._job is None:
             self._place()
             if self._collector.due() and not self._lanes.arriving():
@@ -201,6 +210,7 @@ class RouteRunner:
             return
         self._job = None
         self._lanes.advance(job.durable)
+        self._owe(job)
         if job.outcome is Outcome.COMMITTED:
             self.records += len(job.records)
         if job.outcome is Outcome.FAILED and job.error is not None:
@@ -215,6 +225,34 @@ class RouteRunner:
             self._held = False
             self._source.resume(self._lanes.active())
             self._metrics.set("worker_paused_partitions", 0, route=self._health.route, reason="backpressure")
+
+    def _owe(self, job: Job) -> None:
+        """Note what is durable and not in the group's offsets yet; a transaction takes them along itself."""
+        if not self._delivery.is_transactional:
+            self._unstored.update(
+                {p: offset for p, offset in job.durable.items() if self._lanes.get(p.topic, p.partition)}
+            )
+
+    def _store(self) -> None:
+        """
+        Store the group's offsets of what is durable; storing them again is harmless, giving up only repeats records.
+
+        On this thread alone: the client's lock is not fair, and beside a loop of polls another thread's commit starves.
+        """
+        if not self._unstored:
+            return
+        try:
+            if self._sink.owns_positions:
+                self._source.report(self._unstored)
+            elif not self._source.commit(self._unstored):
+                _log.info("offsets_not_stored", route=self._health.route, reason="the group has moved on")
+        except TransientError as exc:
+            self._pause(exc)
+            self._store_at = self._clock() + max(self._options.retry_s, exc.retry_after_s or 0)
+            return
+        self._unstored = {}
+        self._health.resume("source")
+        failpoints.hit("after_commit")
 
     def _place(self) -> None:
         if not self._lanes.arriving() or self._clock() < self._place_at:
