@@ -21,14 +21,14 @@ _GAUGE = {"ok": 1.0, "unauthenticated": 0.5, "warning": 1.0, "broken": 0.0, "unr
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was verified; `remedy` says what to do where it is broken."""
+    """One thing that was verified; `remedy` says what to do where it is broken, `error` how the worker then ends."""
 
     name: str
     verdict: Verdict
     expected: str = ""
     found: str = ""
     remedy: str = ""
-    exit_code: int = 0
+    error: type[WorkerError] | None = None
 
     @property
     def is_broken(self) -> bool:
@@ -40,21 +40,27 @@ class Finding:
         """Both sides of a comparison in words, empty where nothing was compared."""
         return f"expected {self.expected!r}, found {self.found!r}; " if self.expected else ""
 
-    def as_dict(self) -> dict[str, str | int]:
+    def as_dict(self) -> dict[str, str]:
         """Return the finding as JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        return {**values, "error": self.error.__name__ if self.error is not None else ""}
+
+    @property
+    def exit_code(self) -> int:
+        """The code with which the worker would end."""
+        return self.error.exit_code if self.error is not None else 0
 
     @classmethod
     def of(cls, name: str, error: WorkerError) -> Finding:
         """Turn an error into a finding."""
         verdict: Verdict = "unreachable" if isinstance(error, TransientError) else "broken"
-        return cls(name, verdict, remedy=str(error), exit_code=error.exit_code)
+        return cls(name, verdict, remedy=str(error), error=type(error))
 
 
 def match(name: str, expected: str, found: str, remedy: str, *, authenticated: bool = True) -> Finding:
     """Compare two sides of a pin."""
     if expected != found:
-        return Finding(name, "broken", expected, found, remedy, RegionViolation.exit_code)
+        return Finding(name, "broken", expected, found, remedy, RegionViolation)
     return Finding(name, "ok" if authenticated else "unauthenticated", expected, found)
 
 
@@ -75,7 +81,7 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
             name, "unauthenticated" if parts.scheme == "http" else "ok", "listed in allow_hosts", parts.netloc
         )
     remedy = f"use the region's host, or list {parts.netloc!r} under [authority] allow_hosts"
-    return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, 3)
+    return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
 
 
 def export(findings: list[Finding], metrics: Metrics) -> None:
@@ -101,12 +107,10 @@ def enforce(findings: list[Finding]) -> None:
         else f"  {f.name}: {f.remedy}"
         for f in broken
     )
-    worst = max(f.exit_code for f in broken)
     message = f"refusing to start:\n{lines}"
-    if any(f.exit_code == RegionViolation.exit_code and f.expected for f in broken):
-        raise RegionViolation(message)
-    if worst == ConfigError.exit_code:
-        raise ConfigError(message)
-    if worst == TransientError.exit_code:
-        raise TransientError(message)
+    kinds = [f.error for f in broken if f.error is not None]
+    for verdict in (RegionViolation, FatalError, ConfigError, TransientError):
+        found = next((kind for kind in kinds if issubclass(kind, verdict)), None)
+        if found is not None:
+            raise found(message)
     raise FatalError(message)
