@@ -75,6 +75,7 @@ class Job:
     ) -> None:
         self.records = records
         self.metadata = metadata
+        self.read: dict[TopicPartition, int] = dict(read)
         self.durable: dict[TopicPartition, int] = dict(read)
         self.rejected: dict[Position, SinkRejected] = {}
         self.outcome: Outcome | None = None

@@ -230,7 +230,11 @@ class RouteRunner:
         """Note what is durable and not in the group's offsets yet; a transaction takes them along itself."""
         if not self._delivery.is_transactional:
             self._unstored.update(
-                {p: offset for p, offset in job.durable.items() if self._lanes.get(p.topic, p.partition)}
+                {
+                    p: offset
+                    for p, offset in job.durable.items()
+                    if offset > job.read[p] and self._lanes.get(p.topic, p.partition)
+                }
             )
 
     def _store(self) -> None:
