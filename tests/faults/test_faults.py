@@ -33,7 +33,7 @@ def drive(topology: str, kafka: Kafka, topic: TopicFactory, new_database: Databa
 
 
 def prepare(dsn: str) -> None:
-    PostgresSink(
+    sink = PostgresSink(
         PostgresSinkOptions(table="copies"),
         dsn=dsn,
         region=REGION,
@@ -43,7 +43,9 @@ def prepare(dsn: str) -> None:
         instance="w0",
         route="r",
         metrics=Metrics(REGION),
-    ).ensure_schema()
+    )
+    sink.ensure_schema()
+    sink.close()
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE copies (id bigint, lane int, _topic text NOT NULL, _partition int NOT NULL, "
