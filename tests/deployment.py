@@ -94,12 +94,12 @@ listen = "127.0.0.1:0"
 [[routes]]
 name = "topic"
 group = "topic-{self.name}"
-source = {{ topics = ["{self.source}"] }}
+source = {{ topics = ["{self.source}"], static_membership = true, session_timeout_s = 6 }}
 sink = {{ kind = "kafka", topic = "{self.sink}" }}
 [[routes]]
 name = "table"
 group = "table-{self.name}"
-source = {{ topics = ["{self.source}"] }}
+source = {{ topics = ["{self.source}"], static_membership = true, session_timeout_s = 6 }}
 sink = {{ kind = "postgres", table = "crm.customers", create = true }}
 """,
             encoding="utf-8",
