@@ -85,9 +85,14 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
 
 
 def export(findings: list[Finding], metrics: Metrics) -> None:
-    """Write each finding to `worker_region_pin`."""
+    """Write what was compared to `worker_region_pin`; of one pin on several routes the worst counts."""
+    worst: dict[str, float] = {}
     for finding in findings:
-        metrics.set("worker_region_pin", _GAUGE[finding.verdict], pin=finding.name.replace(" ", "_"))
+        if finding.expected:
+            pin = finding.name.rpartition(": ")[2].replace(" ", "_")
+            worst[pin] = min(_GAUGE[finding.verdict], worst.get(pin, 1.0))
+    for pin, value in worst.items():
+        metrics.set("worker_region_pin", value, pin=pin)
 
 
 def enforce(findings: list[Finding]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import orjson
 import typer
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from worker import environment
 from worker.cli.options import Json
-from worker.zerokms.factory import client_from_environment
+from worker.zerokms.factory import client_from_environment, local_hosts
 
 
 def register(app: typer.Typer) -> None:
@@ -18,9 +19,16 @@ def register(app: typer.Typer) -> None:
     app.command("whoami")(whoami)
 
 
-def whoami(prefix: str = typer.Option("CS_", help="Prefix of the variables, as CS_EU_."), json: Json = False) -> None:
+def whoami(
+    prefix: Annotated[str, typer.Option(help="Prefix of the variables, as CS_EU_.")] = "CS_",
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="host:port that may stand in for the region's own; loopback may anyway.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Exchange the credential and show workspace, region, subject, client and default keyset."""
-    with client_from_environment(environment.with_prefix(os.environ, prefix)) as client:
+    environ = environment.with_prefix(os.environ, prefix)
+    with client_from_environment(environ, allow_hosts=(*(allow_host or ()), *local_hosts(environ))) as client:
         token = client.tokens.token()
         keyset = client.load_keyset(None)
         facts = {

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from worker import environment
@@ -23,9 +22,7 @@ from worker.sdk.values import Bind, Context, Described, LockContext
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
-from worker.zerokms.factory import client_from_environment
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from worker.zerokms.factory import client_from_environment, local_hosts
 
 
 class Encryption:
@@ -86,9 +83,7 @@ class Encryption:
         Hosts of this machine that the variables name need not stand in `allow_hosts`. Raises as the class does.
         """
         values = environment.with_prefix(os.environ if environ is None else environ, prefix)
-        named = [urlsplit(values.get(name, "")) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")]
-        local = tuple(url.netloc for url in named if url.hostname in _LOOPBACK)
-        client = client_from_environment(values, allow_hosts=(*allow_hosts, *local))
+        client = client_from_environment(values, allow_hosts=(*allow_hosts, *local_hosts(values)))
         return cls.over(client, reason=reason, close=client.close)
 
     @classmethod
