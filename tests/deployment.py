@@ -35,6 +35,7 @@ class Deployment:
         kafka, dsn, authority: running components; the database declares the region.
         directory: for files.
         region: the worker's.
+        hosts: allowed besides the authority's.
     """
 
     kafka: Kafka
@@ -42,6 +43,7 @@ class Deployment:
     authority: Mapping[str, str]
     directory: Path
     region: str = "eu-central-1"
+    hosts: tuple[str, ...] = ()
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @property
@@ -74,7 +76,8 @@ class Deployment:
         """Write the settings file; `changes` is TOML that goes before the routes."""
         schema, path = self.directory / "customer.avsc", self.directory / "worker.toml"
         schema.write_text(SCHEMA, encoding="utf-8")
-        hosts = sorted({urlsplit(self.authority[n]).netloc for n in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
+        named = {urlsplit(self.authority[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}
+        hosts = sorted(named | set(self.hosts))
         security = self.kafka.properties.get("security.protocol", "PLAINTEXT")
         path.write_text(
             f"""

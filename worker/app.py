@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,11 @@ class Worker:
         self._health = [RouteHealth(route.name) for route in settings.routes]
         self._client: ZeroKMSClient | None = None
         self._builder: RouteBuilder | None = None
+
+    @property
+    def health(self) -> Sequence[RouteHealth]:
+        """What each route tells of itself."""
+        return self._health
 
     def check(self, *, create: bool = False) -> list[Finding]:
         """
