@@ -7,7 +7,19 @@ for await (const chunk of process.stdin) text += chunk;
 const { credentials, steps } = JSON.parse(text);
 const encryptConfig = {
   v: 1,
-  tables: { users: { email: { cast_as: "text", indexes: { unique: {} } }, note: { cast_as: "text", indexes: {} } } },
+  tables: {
+    users: {
+      email: { cast_as: "text", indexes: { unique: {} } },
+      note: { cast_as: "text", indexes: {} },
+      small: { cast_as: "int", indexes: {} },
+      large: { cast_as: "bigint", indexes: {} },
+      ratio: { cast_as: "number", indexes: {} },
+      agreed: { cast_as: "boolean", indexes: {} },
+      born: { cast_as: "date", indexes: {} },
+      seen: { cast_as: "timestamp", indexes: {} },
+      extra: { cast_as: "json", indexes: {} },
+    },
+  },
 };
 const clients = [];
 for (const clientOpts of credentials) clients.push(await ffi.newClient({ encryptConfig, clientOpts }));
@@ -19,4 +31,4 @@ for (const { call, client, opts } of steps) {
     results.push({ error: String(error.message ?? error) });
   }
 }
-process.stdout.write(JSON.stringify(results));
+process.stdout.write(JSON.stringify(results, (_, value) => (typeof value === "bigint" ? String(value) : value)));
