@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 import fastavro
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from worker.authority.dev import DevAuthority
 
 from tests.components import Kafka, running_kafka
+from worker.authority.dev import DevAuthority
 
 PARTITIONS = 3
 PII = ("name", "email", "phone")
