@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, insert, update
 from worker.authority import decoding, material, schema, wire
 from worker.authority.access import Caller, hash_secret
 from worker.authority.datakeys import find_keyset, open_secrets
+from worker.authority.escrow import begin_workspace
 from worker.authority.material import Item
 from worker.authority.refusal import Refusal
 from worker.authority.relation import compose, read_relation, relation_of, share_of
@@ -103,8 +104,8 @@ class Clients:
             values = {"state": "active", "secret_hash": None, "canary": None}
             connection.execute(update(schema.clients).where(schema.clients.c.id == row["id"]).values(values))
             connection.execute(insert(schema.grants), {"client": row["id"], "keyset": keyset["id"], "share": sealed})
-            where = schema.workspaces.c.id == row["workspace"]
-            connection.execute(update(schema.workspaces).where(where).values(enrolled=True))
+            if row["via"] is None:
+                begin_workspace(connection, row["workspace"])
 
         self._store.write(change)
         return {}

@@ -23,24 +23,27 @@ class DevAuthority:
     """
     Runs an authority on a thread until stopped; the same directory gives the same keys again.
 
-    The client keys are made on this side and kept in `credentials.env`, never in the authority's store.
+    The client keys are made on this side and kept in `credentials.env`, never in the authority's store; with `escrow`
+    the first is made by the authority, which can then open everything by itself.
 
     Args:
         region: a region's name.
         data_dir: holds the store, its root key, the audit trail and the clients' credentials.
         port: on 127.0.0.1; 0 takes a free one.
+        escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
     """
 
-    def __init__(self, region: str, data_dir: Path | str, port: int = 0) -> None:
+    def __init__(self, region: str, data_dir: Path | str, port: int = 0, *, escrow: bool = False) -> None:
         directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._stopped = False
         root = root_from_file(directory / "root.key", create=True)
+        self._escrow = root_from_file(directory / "escrow.key", create=True) if escrow else None
         self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         try:
-            self.authority = Authority(Region(region), directory, root, self.url)
+            self.authority = Authority(Region(region), directory, root, self.url, escrow=self._escrow)
         except BaseException:
             self._socket.close()
             raise
@@ -115,12 +118,16 @@ class DevAuthority:
             "CS_CLIENT_ACCESS_KEY_2": make_access_key(store, workspace, "second", "member"),
         }
         call = Remote(self.url, env["CS_ADMIN_ACCESS_KEY"])
-        first = self._enrol(call, region, "first", None)
+        first = self._create(call, "first") if self._escrow else self._enrol(call, region, "first", None)
         second = self._enrol(call, region, "second", first)
         env |= {"CS_CLIENT_ID": str(first[0]), "CS_CLIENT_KEY": first[1].to_hex()}
         env |= {"CS_CLIENT_ID_2": str(second[0]), "CS_CLIENT_KEY_2": second[1].to_hex()}
         write_env(path, env)
         return env
+
+    def _create(self, call: Remote, name: str) -> tuple[UUID, ClientKey]:
+        made = call("create-client", {"name": name, "description": name})
+        return UUID(made["id"]), ClientKey.parse(made["client_key"])
 
     def _enrol(
         self, call: Remote, region: str, name: str, via: tuple[UUID, ClientKey] | None

@@ -16,12 +16,14 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
+from sqlalchemy.exc import IntegrityError
 from starlette.requests import ClientDisconnect
 
 from worker.authority import decoding, wire
 from worker.authority.access import Caller
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
+from worker.authority.escrow import ServerMadeClients
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management
@@ -50,6 +52,7 @@ class Parts:
     data_keys: DataKeys
     keysets: Keysets
     clients: Clients
+    server_made: ServerMadeClients
     management: Management
     metrics: Metrics
     limits: LimitOptions
@@ -107,18 +110,13 @@ def _zerokms(parts: Parts, post: Callable[..., None]) -> None:
     post("/disable-keyset", wire.OneKeyset, keysets.disable)
     post("/grant-keyset", wire.ClientKeyset, keysets.grant)
     post("/revoke-keyset", wire.ClientKeyset, keysets.revoke)
-    post("/create-client", wire.CreateClient, _no_client_keys)
+    post("/create-client", wire.CreateClient, parts.server_made.create)
     post("/list-clients", wire.ListClients, clients.list)
     post("/delete-client", wire.DeleteClient, clients.delete)
     post("/propose-client", wire.ProposeClient, clients.propose)
     post("/approve-client", wire.ApproveClient, clients.approve)
     post("/mask-client", wire.MaskClient, clients.mask)
     post("/activate-client", wire.ActivateClient, clients.activate)
-
-
-def _no_client_keys(caller: Caller, _body: wire.CreateClient) -> None:
-    caller.require("client:create")
-    raise Refusal(403, "client keys are made by their clients here; enrol one (worker client create)")
 
 
 def _management(parts: Parts, app: FastAPI, post: Callable[..., None], get: Callable[..., None]) -> None:
@@ -239,6 +237,8 @@ async def _answered(parts: Parts, endpoint: str, answer: Callable[[], Awaitable[
         response = _json(await answer())
     except Refusal as refusal:
         response = _refused(refusal)
+    except IntegrityError:
+        response = _refused(Refusal(409, "another request was faster"))
     except KeyAccessDenied as denied:
         response = _refused(Refusal(403, str(denied)))
     except ClientDisconnect:

@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, update
 from worker.authority import schema, wire
 from worker.authority.access import Caller
 from worker.authority.datakeys import find_keyset, public_keyset
+from worker.authority.escrow import ServerMadeClients
 from worker.authority.refusal import Refusal
 from worker.authority.relation import relation_of, share_of
 from worker.authority.store import Store
@@ -38,17 +39,19 @@ def new_keyset(
 class Keysets:
     """The administration of keysets; the caller's scope is checked here."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, server_made: ServerMadeClients) -> None:
         self._store = store
+        self._server_made = server_made
 
     def create(self, caller: Caller, body: wire.CreateKeyset) -> dict[str, Any]:
-        """Make a keyset; raises a 409 for a name that is taken."""
+        """Make a keyset, and a client for it where asked and allowed; raises a 409 for a name that is taken."""
         caller.require("dataset:create")
         if body.client is not None:
-            caller.require("client:create")
-            raise Refusal(403, "client keys are made by their clients here; enrol one (worker client create)")
+            self._server_made.require(caller)
         self._check_name(caller, body.name)
         row = new_keyset(self._store, caller.workspace, body.name, body.description)
+        if body.client is not None:
+            return {**public_keyset(row), "client": self._server_made.create_with(caller, row, body.client.name)}
         self._store.write(lambda c: c.execute(insert(schema.keysets), row))
         return public_keyset(row)
 

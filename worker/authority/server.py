@@ -15,6 +15,7 @@ from worker.authority.audit import AuditFile
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
+from worker.authority.escrow import ServerMadeClients
 from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
@@ -37,13 +38,37 @@ class TlsOptions:
 
 
 class Authority:
-    """One region's authority: its store, its audit trail, and the application over them."""
+    """
+    One region's authority: its store, its audit trail, and the application over them.
+
+    Args:
+        region: the only one that it serves.
+        directory: holds the store and the audit trail.
+        root: 32 bytes; seals the store.
+        base_url: what tokens name, with a slash at its end.
+        limits: what one request and one client may ask.
+        escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
+    """
 
     def __init__(
-        self, region: Region, directory: Path, root: bytes, base_url: str, *, limits: LimitOptions | None = None
+        self,
+        region: Region,
+        directory: Path,
+        root: bytes,
+        base_url: str,
+        *,
+        limits: LimitOptions | None = None,
+        escrow: bytes | None = None,
     ) -> None:
+        if escrow == root:
+            raise ConfigError("the escrow key is the root key; keep them apart")
         directory.mkdir(parents=True, exist_ok=True)
         self.store = Store(directory / "authority.sqlite", region, Sealer(root))
+        try:
+            server_made = ServerMadeClients(self.store, None if escrow is None else Sealer(escrow))
+        except ConfigError:
+            self.store.close()
+            raise
         key = hashlib.sha256(b"audit-contexts" + root).digest()
         self.audit = AuditFile(directory / "audit.jsonl", key, str(region))
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
@@ -54,8 +79,9 @@ class Authority:
             Parts(
                 self.tokens,
                 DataKeys(self.store, self.audit, self.metrics, options),
-                Keysets(self.store),
+                Keysets(self.store, server_made),
                 Clients(self.store),
+                server_made,
                 Management(self.store),
                 self.metrics,
                 options,

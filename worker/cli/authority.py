@@ -25,6 +25,7 @@ def dev(
     port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
     env_file: Annotated[Path | None, typer.Option(help="Where to write a client's variables.")] = None,
     data: Annotated[Path | None, typer.Option(help="Directory that keeps its state; else a temporary one.")] = None,
+    escrow: Annotated[bool, typer.Option("--escrow", help="Let it make client keys itself (create-client).")] = False,
 ) -> None:
     """Run a throw-away authority on loopback until SIGTERM, and print one line when it is ready."""
     from worker.authority.dev import DevAuthority, as_shell
@@ -34,7 +35,7 @@ def dev(
         signal.signal(number, lambda *_: stop.set())
     with (
         tempfile.TemporaryDirectory(prefix="authority-") as temporary,
-        DevAuthority(region, data or Path(temporary), port) as authority,
+        DevAuthority(region, data or Path(temporary), port, escrow=escrow) as authority,
     ):
         if env_file is not None:
             with os.fdopen(os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -58,10 +59,17 @@ def serve(
     admin_key_file: Annotated[
         Path | None, typer.Option(help="Where a new workspace's admin access key goes, once.")
     ] = None,
+    escrow_key_file: Annotated[
+        Path | None,
+        typer.Option(help="Turns create-client on: client keys are made here, and D is kept sealed under this key."),
+    ] = None,
+    generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
+    retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
 ) -> None:
     """Serve one region's authority until SIGTERM; what is under way is finished first."""
     from worker.authority import seal
     from worker.authority.dev import write_env
+    from worker.authority.limits import LimitOptions
     from worker.authority.server import Authority, TlsOptions, bind, first_workspace, server
     from worker.errors import ConfigError
     from worker.region import Region
@@ -73,7 +81,9 @@ def serve(
     if tls is None and host not in ("127.0.0.1", "localhost", "::1"):
         raise ConfigError("without TLS the authority serves loopback only")
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
-    authority = Authority(Region(region), data, root, public_url.rstrip("/") + "/")
+    escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
+    limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
+    authority = Authority(Region(region), data, root, public_url.rstrip("/") + "/", limits=limits, escrow=escrow)
     try:
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:

@@ -45,7 +45,11 @@ ENDPOINTS: list[tuple[str, str, dict[str, Any]]] = [
     ("dataset:grant", "propose-client", {"name": "x", "region": "eu-central-1"}),
     ("client:list", "list-clients", {}),
     ("client:delete", "delete-client", {"client_id": NOBODY}),
+    ("dataset:grant", "create-client", {"name": "x"}),
+    ("client:create", "create-keyset", {"name": "x", "description": "x", "client": {"name": "x"}}),
     ("access_key:create", "api/access-keys", {"keyName": "x", "role": "member"}),
+    ("access_key:list", "GET api/access-keys", {}),
+    ("access_key:delete", "DELETE api/access-key", {"keyName": "x"}),
 ]
 
 
@@ -54,10 +58,10 @@ def test_every_scope_is_needed(
     dev: DevAuthority, key_with: Callable[..., str], scope: str, endpoint: str, body: dict[str, Any]
 ) -> None:
     """An admin's key that lacks just this scope is refused, and the refusal names the scope."""
-    everything = [s for s in ADMIN_SCOPES if s != scope]
+    everything, (method, _, path) = [s for s in ADMIN_SCOPES if s != scope], endpoint.rpartition(" ")
 
     with pytest.raises(KeyAccessDenied, match=f"403.*{scope}"):
-        Remote(dev.url, key_with(scopes=everything))(endpoint, body)
+        Remote(dev.url, key_with(scopes=everything))(path, None if method == "GET" else body, method or "POST")
 
 
 def test_a_member_can_not_approve(dev: DevAuthority) -> None:
