@@ -57,7 +57,7 @@ def require_program(name: str, remedy: str) -> str:
 def require_module(name: str, remedy: str) -> None:
     """Skip the test where a Python package is missing, saying how to get it."""
     if importlib.util.find_spec(name) is None:
-        pytest.skip(f"Python package {name} is not installed: {remedy}")
+        pytest.skip(f"Python package {name} is not installed: {remedy}", allow_module_level=True)
 
 
 def docker_answers() -> bool:
