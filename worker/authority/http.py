@@ -148,7 +148,7 @@ def _open(parts: Parts, app: FastAPI, models: list[type[BaseModel]]) -> None:
         async def answer() -> Any:
             body = await _read(request, wire.Authorise, parts.limits)
             if body.accessKey is not None and body.oidcToken is None:
-                return parts.tokens.for_access_key(body.accessKey)
+                return await asyncio.to_thread(parts.tokens.for_access_key, body.accessKey)
             if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
                 return await asyncio.to_thread(parts.tokens.for_oidc, body.workspaceId, body.oidcToken)
             raise Refusal(400, "give an accessKey, or an oidcToken and a workspaceId")

@@ -72,7 +72,7 @@ class Management:
                 "workspaceId": r["workspace"],
                 "keyName": r["name"],
                 "createdAt": r["created_at"],
-                "lastUsedAt": None,
+                "lastUsedAt": r["last_used_at"],
                 "role": r["role"],
                 "clients": r["clients"],
             }

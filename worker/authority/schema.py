@@ -47,6 +47,7 @@ access_keys = Table(
     Column("clients", JSON),
     Column("secret_hash", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("last_used_at", Float),
     UniqueConstraint("workspace", "name"),
 )
 

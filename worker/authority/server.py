@@ -48,6 +48,7 @@ class Authority:
         base_url: what tokens name, with a slash at its end.
         limits: what one request and one client may ask.
         escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
+        audit_sync: an answer waits until its audit line is on the disk.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Authority:
         *,
         limits: LimitOptions | None = None,
         escrow: bytes | None = None,
+        audit_sync: bool = False,
     ) -> None:
         if escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
@@ -70,7 +72,7 @@ class Authority:
             self.store.close()
             raise
         key = hashlib.sha256(b"audit-contexts" + root).digest()
-        self.audit = AuditFile(directory / "audit.jsonl", key, str(region))
+        self.audit = AuditFile(directory / "audit.jsonl", key, str(region), sync=audit_sync)
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         options = limits or LimitOptions()
         self._deriving = ThreadPoolExecutor(1, "derive")

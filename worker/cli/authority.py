@@ -63,6 +63,7 @@ def serve(
         Path | None,
         typer.Option(help="Turns create-client on: client keys are made here, and D is kept sealed under this key."),
     ] = None,
+    audit_sync: Annotated[bool, typer.Option("--audit-sync", help="Answer once the audit is on the disk.")] = False,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
 ) -> None:
@@ -83,13 +84,18 @@ def serve(
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
-    authority = Authority(Region(region), data, root, public_url.rstrip("/") + "/", limits=limits, escrow=escrow)
+    base = public_url.rstrip("/") + "/"
+    authority = Authority(Region(region), data, root, base, limits=limits, escrow=escrow, audit_sync=audit_sync)
     try:
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
         socket = bind(host.strip("[]"), int(port))
+        serving = server(authority.app, tls)
+        # The server raises a signal again once it has stopped; without a handler that would end us before we close.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(serving, "should_exit", True))
         typer.echo(f"authority ready: region {region} at {public_url}")
-        server(authority.app, tls).run([socket])
+        serving.run([socket])
     finally:
         authority.close()
