@@ -31,10 +31,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[DevAuthority]:
-    """An authority of the test's own."""
-    with DevAuthority("eu-central-1", tmp_path / "authority") as running:
+@pytest.fixture(params=[False, True], ids=["born_split", "made_by_authority"])
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DevAuthority]:
+    """An authority of the test's own, its first client's key made by either side."""
+    with DevAuthority("eu-central-1", tmp_path / "authority", escrow=request.param) as running:
         yield running
 
 
