@@ -1,4 +1,4 @@
-"""Clients whose key the authority makes: only by the operator's choice, and with what that costs."""
+"""First clients, and clients whose key the authority makes: only by the operator's choice, and with what that costs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from tests.unit.authority.conftest import Party, party
 from worker.authority import datakeys, material
 from worker.authority.dev import DevAuthority
+from worker.authority.enrol import accept, propose
+from worker.authority.management import make_access_key, new_workspace
 from worker.authority.remote import Remote
 from worker.authority.seal import Sealer, root_from_file
 from worker.authority.server import Authority
@@ -142,3 +144,19 @@ def test_store_root_and_escrow_key_open_everything(chosen: DevAuthority) -> None
     )
 
     assert bytes(derive(computed, iv, sealed)) == key
+
+
+def test_a_workspace_has_one_first_client(own: DevAuthority) -> None:
+    """Of two first clients proposed at once the second is refused: their keys would have nothing in common."""
+    workspace = new_workspace(own.authority.store, "fresh")
+    call = Remote(own.url, make_access_key(own.authority.store, workspace, "admin", "admin"))
+    proposals = [propose(call, name=name, region="eu-central-1") for name in ("one", "two")]
+    for proposal in proposals:
+        call("approve-client", {"client_id": str(proposal.client_id)})
+    accept(call, proposals[0])
+
+    with pytest.raises(KeyAccessDenied, match="409"):
+        accept(call, proposals[1])
+
+    states = {c["name"]: c["state"] for c in call("list-clients", {})}
+    assert states == {"one": "active", "two": "masked"}
