@@ -274,6 +274,7 @@ class Worker:
                 service=resilient(GuardedKeyService(client, canaries.check), metrics=self.metrics),
                 schemas=schemas,
                 metrics=self.metrics,
+                resolve=client.resolve_keyset,
             )
         return self._builder
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from worker import environment
 from worker.avro import SchemaSource
@@ -65,6 +66,7 @@ class RouteBuilder:
         service: the key service, resilient.
         schemas: the schema source.
         metrics: the worker's.
+        resolve: a keyset's name, uuid text or None (the client's own) -> its uuid.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class RouteBuilder:
         service: KeyService,
         schemas: SchemaSource,
         metrics: Metrics,
+        resolve: Callable[[str | None], UUID],
     ) -> None:
+        self._resolve = resolve
         self._settings, self._environ, self._instance = settings, environ, instance
         self.connection = dict(connection)
         self.service, self._schemas, self._metrics = service, schemas, metrics
@@ -146,6 +150,7 @@ class RouteBuilder:
             rows=isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
             verifier=self._verifier(route),
+            accepted=self._accepted,
         )
 
     def rotate(self) -> None:
@@ -170,6 +175,11 @@ class RouteBuilder:
     @property
     def _default_keyset(self) -> str | None:
         return self._settings.encryption.keyset
+
+    def _accepted(self) -> frozenset[UUID]:
+        """Return the keysets that the config lists: the default and those that schemas may name."""
+        encryption = self._settings.encryption
+        return frozenset(self._resolve(name) for name in {encryption.keyset, *encryption.keysets})
 
     def _keys(self, route: RouteSettings, purpose: str) -> KeyCache:
         audit = Audit(self._instance, route.name, "dead" if purpose == "dead" else "encrypt")

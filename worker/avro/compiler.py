@@ -21,6 +21,7 @@ class Compiler:
         self._options, self._metadata = options, dict(metadata_tags)
         self._met: set[str] = set()
         self._matched: set[str] = set()
+        self.passed: set[str] = set()
         self._names = [n.name for n in (root.inner if root.kind == "union" else [root])]
         self._all_fields = refuse_everywhere(root, options)
         walker = Walker(self._decide)
@@ -32,7 +33,7 @@ class Compiler:
 
     def refuse_lost(self, earlier: Compiler) -> None:
         """Refuse where a path that an earlier version of the schema encrypted stands here in the clear."""
-        for identity in (c.plan.identity for c in earlier.covered):
+        for identity in (*(c.plan.identity for c in earlier.covered), *sorted(earlier.passed)):
             if self.loses(identity):
                 raise DeclarationError(
                     f"{identity} was encrypted in an earlier version and is not now; declare it", path=identity
@@ -40,7 +41,7 @@ class Compiler:
 
     def loses(self, identity: str) -> bool:
         """Whether a path exists in this schema (by name or alias) without being encrypted."""
-        kept = [c.plan.identity for c in self.covered]
+        kept = [*(c.plan.identity for c in self.covered), *self.passed]
         return identity in self._met and not any(self._covers(k, identity) or self._same(identity, k) for k in kept)
 
     @staticmethod
@@ -51,7 +52,7 @@ class Compiler:
         where = identities[0]
         self._met.update(identities)
         if "encryption" in item.attributes:
-            raise DeclarationError(f"{where} is encrypted already; read its source instead", path=where)
+            return self._pass(item, identities, record)
         default = item.attributes.get("default")
         if "default" in item.attributes and not fits(default, item.node):
             raise DeclarationError(f"{where}: the default is no value of the field's type", path=where)
@@ -63,6 +64,18 @@ class Compiler:
         if self._options.strict and said is None and item.node.kind != "record" and not _holds_record(item.node):
             raise DeclarationError(f"{where} is declared neither encrypted nor clear (strict)", path=where)
         return None
+
+    def _pass(self, item: Field, identities: tuple[str, ...], record: Node) -> None:
+        """A field that arrives encrypted meets every policy by that, and stays as it is."""
+        where = identities[0]
+        if self._options.already_encrypted != "pass":
+            raise DeclarationError(
+                f'{where} is encrypted already; read its source instead, or say already_encrypted = "pass"', path=where
+            )
+        if "encrypted" in item.attributes:
+            raise DeclarationError(f"{where} has both `encrypted` and `encryption`", path=where)
+        self._metadata_tags(f"{record.name}.{item.name}")
+        self.passed.update(identities)
 
     def _metadata_tags(self, full_name: str) -> list[str]:
         tags: list[str] = []
@@ -103,7 +116,7 @@ class Compiler:
                 where = covered.plan.identity
                 for name in (n for n in (*covered.plan.context, *covered.plan.bind) if n != "$key"):
                     sibling = beside.get(name)
-                    if not isinstance(sibling, Shape) or sibling.declares:
+                    if not isinstance(sibling, Shape) or sibling.declares or sibling.path in self.passed:
                         raise DeclarationError(f"{where}: {name!r} is no clear sibling of the field", path=where)
                     if name in covered.plan.context and text_reader(sibling.node) is None:
                         raise DeclarationError(f"{where}: {name!r} has no text for a context", path=where)
@@ -117,7 +130,7 @@ class Compiler:
                     )
 
     def _check_policies(self) -> None:
-        encrypted = [c.plan.identity for c in self.covered]
+        encrypted = [*(c.plan.identity for c in self.covered), *self.passed]
         for identity in (*self._options.required, *self._options.paths):
             if identity.partition("/")[0] not in self._names:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from worker.avro import CompiledSchema, SplitBatch, compile_schema
 from worker.avro.declaration import DeclarationOptions
@@ -15,6 +16,7 @@ from worker.metrics import Metrics
 from worker.model import Header, SinkRecord, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure, Processed
 from worker.pipeline.ledger import ledger_rows
+from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
 from worker.pipeline.residency import Forward, Residency
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import LedgerRow
@@ -30,6 +32,7 @@ class _Schema:
     compiled: CompiledSchema
     output_id: int
     prefix: bytes
+    passed: PassedEnvelopes | None
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class BatchProcessor:
         key_row: reads a record's key as a row, for tables that are keyed.
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
+        accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class BatchProcessor:
         key_row: KeyRow | None = None,
         residency: Residency | None = None,
         verifier: OutputVerifier | None = None,
+        accepted: Callable[[], frozenset[UUID]] = frozenset,
     ) -> None:
         self._route = route
         self._schemas = schemas
@@ -84,6 +89,7 @@ class BatchProcessor:
         self._key_row = key_row
         self._residency = residency
         self._verifier = verifier
+        self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
     def process(self, records: Sequence[SourceRecord]) -> Processed:
@@ -157,6 +163,9 @@ class BatchProcessor:
         split = schema.compiled.split(group.payloads, [r.key for r in members])
         self._timed("decode", started)
         failed = {i: Failure(members[i], error, "decode") for i, error in split.errors.items()}
+        if schema.passed is not None:
+            for i, error in schema.passed.errors(group.payloads, [r.key for r in members]).items():
+                failed.setdefault(i, Failure(members[i], error, "decode"))
         topics = self._judge(members, split, failed)
         started = time.monotonic()
         encrypted = self._encrypt(split.columns, failed)
@@ -183,10 +192,12 @@ class BatchProcessor:
             references=registered.references,
             metadata_tags=registered.metadata_tags,
             extract=extract,
+            earlier=registered.earlier,
         )
         plan = compiled.plan
         output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
-        schema = self._compiled[str(ref)] = _Schema(compiled, output_id, frame(output_id))
+        passed = passed_envelopes(plan.input_schema, self._accepted()) if self._passes else None
+        schema = self._compiled[str(ref)] = _Schema(compiled, output_id, frame(output_id), passed)
         return schema
 
     def _judge(self, members: Sequence[SourceRecord], split: SplitBatch, failed: dict[int, Failure]) -> dict[int, str]:

@@ -1,0 +1,126 @@
+"""What arrives encrypted: it passes as an envelope of a listed keyset, or not at all."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
+from tests.unit.pipeline.test_batch import SCHEMA, framed, record
+from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, RegisteredSchema, SchemaRef, compile_schema
+from worker.encryption import BatchEncryptor
+from worker.errors import DeclarationError
+from worker.metrics import Metrics
+from worker.pipeline.batch import BatchProcessor, subject_of
+
+FORMATS = ("record", "leased")
+
+
+def processor(
+    schema: str,
+    options: DeclarationOptions,
+    accepted: frozenset[UUID] = frozenset(),
+    source: LocalSchemas | None = None,
+) -> BatchProcessor:
+    return BatchProcessor(
+        route="r",
+        schemas=source or LocalSchemas({1: LocalSchema(input=schema, output_id=1)}),
+        declaration=options,
+        encryptor=BatchEncryptor(InMemoryAuthority()),
+        metrics=Metrics("eu-central-1"),
+        subject=subject_of("topic", "out"),
+        accepted=lambda: accepted,
+    )
+
+
+def encrypted(kind: str) -> tuple[str, bytes, UUID]:
+    """The output schema, one framed output record, and the keyset of its envelope."""
+    options = DeclarationOptions.model_validate({"format": kind})
+    value = processor(SCHEMA, options).process([framed(1)]).records[0].value or b""
+    schema = compile_schema(SCHEMA, options).plan.output_schema
+    return schema, value, KEYSET
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_passes_an_envelope_of_a_listed_keyset(kind: str) -> None:
+    """A record whose declared field is an envelope of a listed keyset goes on byte for byte."""
+    schema, value, keyset = encrypted(kind)
+    passing = DeclarationOptions(already_encrypted="pass", required=("acme.crm.Customer/email",))
+
+    out = processor(schema, passing, frozenset({keyset})).process([record(1, value)])
+
+    assert out.failures == []
+    assert [r.value for r in out.records] == [value]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_refuses_an_envelope_of_another_keyset(kind: str) -> None:
+    """An envelope whose keyset the config does not list is a bad record, not a passed one."""
+    schema, value, _ = encrypted(kind)
+
+    out = processor(schema, DeclarationOptions(already_encrypted="pass"), frozenset({uuid4()})).process(
+        [record(1, value)]
+    )
+
+    assert out.records == []
+    assert [f.error.code for f in out.failures] == ["not_an_envelope"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_refuses_plaintext_where_an_envelope_belongs(kind: str) -> None:
+    """Clear text, nothing at all, and the mere first byte of an envelope are bad records, and no error quotes them."""
+    schema, _, keyset = encrypted(kind)
+    clear = [b"ada@example.org", b"", b"\x01", b"\x95", b"\x01" + bytes(80)]
+    records = [
+        record(i, b"\0\0\0\0\1" + bytes([2]) + zigzag(len(text)) + text + b"\4DE") for i, text in enumerate(clear)
+    ]
+
+    out = processor(schema, DeclarationOptions(already_encrypted="pass"), frozenset({keyset})).process(records)
+
+    assert out.records == []
+    assert {f.error.code for f in out.failures} == {"not_an_envelope"}
+    assert len(out.failures) == len(clear)
+    assert all("ada@" not in str(f.error) for f in out.failures)
+
+
+def zigzag(n: int) -> bytes:
+    n <<= 1
+    return bytes([n]) if n < 128 else bytes([n & 0x7F | 0x80, n >> 7])
+
+
+def test_refuses_an_encrypted_schema_unless_told() -> None:
+    """Without `pass`, a field that has `encryption` is refused by its path, and the message says the remedy."""
+    schema, _, _ = encrypted("record")
+
+    with pytest.raises(DeclarationError, match=r"Customer/email is encrypted already.*already_encrypted"):
+        compile_schema(schema, DeclarationOptions())
+
+
+def test_refuses_a_field_that_is_both() -> None:
+    """`encrypted` beside `encryption` is refused: nothing is encrypted twice by accident."""
+    output = json.loads(encrypted("record")[0])
+    output["fields"][1]["encrypted"] = True
+
+    with pytest.raises(DeclarationError, match="both"):
+        compile_schema(json.dumps(output), DeclarationOptions(already_encrypted="pass"))
+
+
+class _Evolved(LocalSchemas):
+    """A source that knows an earlier version."""
+
+    def get(self, ref: SchemaRef) -> RegisteredSchema:
+        return RegisteredSchema(ref, super().get(ref).schema, earlier=(SCHEMA,))
+
+
+def test_refuses_a_version_that_lost_its_declaration() -> None:
+    """No record passes under a schema whose earlier version encrypted a field that is now in the clear."""
+    lost = json.loads(SCHEMA)
+    del lost["fields"][1]["encrypted"]
+    source = _Evolved({1: LocalSchema(input=json.dumps(lost), output_id=1)})
+
+    out = processor("", DeclarationOptions(), source=source).process([framed(1)])
+
+    assert out.records == []
+    assert "earlier version" in str(out.failures[0].error)
