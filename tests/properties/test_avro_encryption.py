@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.properties.avro_cases import cases
@@ -18,7 +19,18 @@ from worker.encryption.unbatch import BatchDecryptor
 @given(cases())
 def test_encrypted_records_decrypt_to_the_inputs_bytes(case: tuple[str, list[Any]]) -> None:
     """Split, encrypt, join; open, decrypt, join: the input's Avro bytes, whatever the types."""
-    schema, values = case
+    round_trip(*case)
+
+
+@pytest.mark.heavy
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases())
+def test_thousands_of_encrypted_records_decrypt_to_the_inputs_bytes(case: tuple[str, list[Any]]) -> None:
+    """The same for thousands of schemas."""
+    round_trip(*case)
+
+
+def round_trip(schema: str, values: list[Any]) -> None:
     data = written(schema, values)
     keys = [b"key"] * len(data)
     authority = InMemoryAuthority()

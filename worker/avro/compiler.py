@@ -52,7 +52,8 @@ class Compiler:
         where = identities[0]
         self._met.update(identities)
         if "encryption" in item.attributes:
-            return self._pass(item, identities, record)
+            self._pass(item, identities, record)
+            return None
         default = item.attributes.get("default")
         if "default" in item.attributes and not fits(default, item.node):
             raise DeclarationError(f"{where}: the default is no value of the field's type", path=where)

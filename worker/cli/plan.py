@@ -98,6 +98,7 @@ def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:
     width = None if sys.stdout.isatty() else 200
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
     console.print(table)
+    console.print(f"output schema: {plan.output_schema}")
     for path in warnings:
         console.print(f"warning: {path} is clear and looks like personal data")
     console.print(CANNOT_DETECT)

@@ -33,6 +33,7 @@ def test_examples_compile(path: Path) -> None:
     assert "can't detect" in table.output
     value = json.loads(result.output)
     assert value["fields"]
+    assert json.dumps(value["output_schema"], separators=(",", ":"), ensure_ascii=False) in table.output
     assert all(f["identity"] in table.output for f in value["fields"])
 
 
