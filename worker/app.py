@@ -15,7 +15,16 @@ from typing import Self, TypeVar
 import structlog
 
 from worker import __version__, pins
-from worker.avro import LocalSchema, LocalSchemas, RegistrySchemas, SchemaRef, SchemaSource, compile_schema
+from worker.avro import (
+    DeclarationOptions,
+    LocalSchema,
+    LocalSchemas,
+    RegistrySchemas,
+    SchemaRef,
+    SchemaSource,
+    compile_schema,
+    refuse_key_schema,
+)
 from worker.canaries import Canaries
 from worker.config import RouteSettings, Settings
 from worker.environment import require
@@ -252,9 +261,19 @@ class Worker:
                     plan = compile_schema(registered.schema, self._settings.declaration(route)).plan
                     detail = f"{plan.name}: {len(plan.fields)} fields encrypted"
                     findings.append(Finding(f"schema {number} on {route.name}", "ok", found=detail))
+            if isinstance(schemas, RegistrySchemas):
+                self._refuse_key_schemas(schemas)
         except WorkerError as exc:
             findings.append(Finding.of("schemas", exc))
         return findings
+
+    def _refuse_key_schemas(self, schemas: RegistrySchemas) -> None:
+        """Keys pass in the clear, so a declaration in a registered key schema refuses to start."""
+        options = DeclarationOptions()
+        for topic in {topic for route in self._settings.routes for topic in route.source.topics}:
+            schema = schemas.key_schema(topic)
+            if schema is not None:
+                refuse_key_schema(schema, options)
 
     def _graph(self, schemas: SchemaSource) -> RouteBuilder:
         if self._builder is None:

@@ -213,6 +213,15 @@ class RegistrySchemas(SchemaSource):
             raise DeclarationError(f"the output schema is not compatible with the latest version of {subject}")
         return int(self._ask(subject, lambda: self._client.register_schema(subject, schema)))
 
+    def key_schema(self, topic: str) -> str | None:
+        """Return the latest Avro schema of a topic's keys, None where none is registered."""
+        subject = f"{topic}-key"
+        try:
+            latest = self._ask(subject, lambda: self._client.get_latest_version(subject)).schema
+        except RecordError:
+            return None
+        return str(latest.schema_str) if (latest.schema_type or "AVRO") == "AVRO" else None
+
     def check(self) -> None:
         """Ask the registry for its subjects."""
         self._ask("its subjects", self._client.get_subjects)
