@@ -24,7 +24,8 @@ class KeyUsage:
     """
     What one batch used of one keyset in one format, for the ledger.
 
-    `keys` counts the data keys the batch was sealed under; a lease counts in every batch that it serves.
+    `keys` counts the data keys the batch was sealed under; a lease counts in every batch that it serves. `descriptors`
+    tell which fields they served: a field has one keyset.
     """
 
     keyset: UUID
@@ -32,6 +33,7 @@ class KeyUsage:
     request_ids: frozenset[UUID]
     keys: int
     values: int
+    descriptors: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -167,12 +169,20 @@ class _Tally:
             count = self._counts[key.keyset, kind] = _Count()
         count.keys.add(key.iv)
         count.values += values
+        count.descriptors.add(key.descriptor)
         if key.request_id is not None:
             count.request_ids.add(key.request_id)
 
     def usage(self) -> list[KeyUsage]:
         return [
-            KeyUsage(keyset, kind, frozenset(count.request_ids), len(count.keys), count.values)
+            KeyUsage(
+                keyset,
+                kind,
+                frozenset(count.request_ids),
+                len(count.keys),
+                count.values,
+                frozenset(count.descriptors),
+            )
             for (keyset, kind), count in self._counts.items()
         ]
 
@@ -182,6 +192,7 @@ class _Count:
     # The iv names a key for ever; an object's id may come back once the object is gone.
     keys: set[bytes] = field(default_factory=set)
     request_ids: set[UUID] = field(default_factory=set)
+    descriptors: set[str] = field(default_factory=set)
     values: int = 0
 
 

@@ -33,17 +33,14 @@ def ledger_rows(
         values = Counter(
             TopicPartition(members[i].position.topic, members[i].position.partition)
             for column in columns
-            if column.plan.format == use.format
+            if column.plan.format == use.format and column.plan.descriptor in use.descriptors
             for i in column.records
             if i not in failed
         )
         batch, keys = uuid4(), use.keys
-        single = sum(1 for u in usage if u.format == use.format) == 1
         for place, (first, last) in spans.items():
-            count = values[place] if single else use.values
             row = (place.topic, place.partition, first, last, schema_id)
-            rows.append(LedgerRow(batch, tuple(sorted(use.request_ids)), use.keyset, use.format, keys, count, *row))
+            requests = tuple(sorted(use.request_ids))
+            rows.append(LedgerRow(batch, requests, use.keyset, use.format, keys, values[place], *row))
             keys = 0
-            if not single:
-                break
     return rows
