@@ -67,6 +67,10 @@ class Worker:
         self._instance = environ.get("WORKER_INSTANCE") or os.uname().nodename
         self.metrics = Metrics(settings.region)
         self.metrics.set("worker_build_info", 1, version=__version__, native="none")
+        longest = max(route.sink.timeout_s for route in settings.routes)
+        batch_s = settings.delivery.max_latency_ms / 1000 + longest
+        self.metrics.set("worker_revocation_bound_seconds", batch_s, part="batch")
+        self.metrics.set("worker_revocation_bound_seconds", settings.authority.client.timeout_s, part="request")
         self._stop = threading.Event()
         self._runners: list[RouteRunner] = []
         self._health = [RouteHealth(route.name) for route in settings.routes]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker import config, environment
+from worker.app import Worker
 from worker.errors import ConfigError
 
 MINIMAL = """
@@ -111,3 +112,18 @@ def test_a_prefix_renames_the_variables() -> None:
 
     assert environment.with_prefix(environ, "CS_EU_") == {"CS_CLIENT_ID": "eu"}
     assert environment.with_prefix(environ, "CS_") == environ
+
+
+def test_every_part_of_the_revocation_bound_is_exported(tmp_path: Path) -> None:
+    """Age, batch and request are told as they are configured: together they are the published bound."""
+    text = MINIMAL.replace('topic = "customers.enc"', 'topic = "customers.enc", timeout_s = 20')
+    settings = config.load(written(tmp_path, text + "[delivery]\nmax_latency_ms = 500\n"), environ={})
+
+    with Worker(settings, {}) as worker:
+        value = worker.metrics.registry.get_sample_value
+        parts = {
+            part: value("worker_revocation_bound_seconds", {"region": "eu-central-1", "part": part})
+            for part in ("batch", "request")
+        }
+
+    assert parts == {"batch": 20.5, "request": 10.0}
