@@ -7,12 +7,10 @@ from uuid import UUID
 
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
+from worker.encryption.opaque import opaque_plan
 from worker.errors import DecryptionError
-from worker.model import Audit, FieldPlan, KeyService, PlaintextKind, ValueColumn
+from worker.model import Audit, KeyService, ValueColumn
 from worker.zerokms.canary import DESCRIPTOR, CanaryStore, open_or_make
-
-# CRC-64-AVRO of the parsing canonical form "bytes", little-endian.
-_FINGERPRINT = bytes.fromhex("651920c3da16c04f")
 
 
 class Canaries:
@@ -41,7 +39,7 @@ class Canaries:
             KeyServiceUnavailable, SinkUnavailable: try again.
         """
         identity = self._resolve(keyset)
-        plan = _plan(str(identity))
+        plan = opaque_plan(DESCRIPTOR, str(identity))
         with OnDemandKeys(self._service, self._audit) as keys:
 
             def seal(song: bytes) -> bytes:
@@ -55,22 +53,3 @@ class Canaries:
                 return value
 
             open_or_make(identity, self._store, seal=seal, unseal=unseal)
-
-
-def _plan(keyset: str) -> FieldPlan:
-    return FieldPlan(
-        identity=DESCRIPTOR,
-        descriptor=DESCRIPTOR,
-        descriptor_is_explicit=True,
-        keyset=keyset,
-        format="leased",
-        context=(),
-        bind=(),
-        null="keep",
-        index=(),
-        kind=PlaintextKind.AVRO,
-        null_branch=None,
-        symbols=(),
-        fingerprint=_FINGERPRINT,
-        schema='"bytes"',
-    )

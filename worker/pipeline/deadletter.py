@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import msgpack
 
 from worker.encryption import BatchDecryptor, BatchEncryptor
+from worker.encryption.opaque import opaque_plan
 from worker.errors import DeadLetterLimitExceeded, DecryptionError, FatalError
-from worker.model import FieldPlan, Header, PlaintextKind, Position, SourceRecord, ValueColumn
+from worker.model import FieldPlan, Header, Position, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure
 from worker.pipeline.options import DeadLetterOptions
 from worker.sink.base import DeadLetter
@@ -18,28 +19,11 @@ from worker.sink.base import DeadLetter
 SUFFIX = ".dead"
 _VERSION = 1
 _WINDOW_S = 60.0
-# CRC-64-AVRO of the parsing canonical form "bytes", little-endian: what the letter is to a reader of envelopes.
-_BYTES_FINGERPRINT = bytes.fromhex("651920c3da16c04f")
 
 
 def plan_of(topic: str, keyset: str | None) -> FieldPlan:
     """Return the plan under which letters of a source topic are sealed: bound to their coordinates."""
-    return FieldPlan(
-        identity=f"dead/{topic}",
-        descriptor=f"dead/{topic}",
-        descriptor_is_explicit=True,
-        keyset=keyset,
-        format="leased",
-        context=(),
-        bind=("topic", "partition", "offset"),
-        null="keep",
-        index=(),
-        kind=PlaintextKind.AVRO,
-        null_branch=None,
-        symbols=(),
-        fingerprint=_BYTES_FINGERPRINT,
-        schema='"bytes"',
-    )
+    return opaque_plan(f"dead/{topic}", keyset, bind=("topic", "partition", "offset"))
 
 
 class DeadLetters:
