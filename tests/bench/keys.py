@@ -8,6 +8,7 @@ machine and are printed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -16,12 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
-from worker.authority.dev import read_env
+from worker import interpreter
 from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, LeasePortion, PlaintextKind
@@ -41,23 +41,21 @@ console = Console(width=110)
 
 
 @contextlib.contextmanager
-def process(*arguments: str) -> Iterator[str]:
-    """Run a module of ours; yields the first line it prints."""
-    running = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
-    assert running.stdout is not None
-    try:
-        yield running.stdout.readline().strip()
-    finally:
-        running.terminate()
-        running.wait(20)
+def authority(latencies_s: Sequence[float]) -> Iterator[tuple[dict[str, str], dict[float, str]]]:
+    """Run the authority in a process of its own; yields its credentials, and its URL by latency."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "tests.bench.far", directory, *map(str, latencies_s)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            said = json.loads(running.stdout.readline())
+            yield said["env"], {float(latency): url for latency, url in said["far"].items()}
+            running.communicate()
 
 
-def client_for(env: dict[str, str], metrics: Metrics | None = None, port: int | None = None) -> ZeroKMSClient:
-    if port is not None:
-        env = env | {"CS_ZEROKMS_HOST": f"http://127.0.0.1:{port}/"}
-    hosts = tuple(urlsplit(env[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST"))
-    # The token names the authority's own address, which differs from a proxy's.
-    return client_from_environment(env, allow_hosts=(*hosts, "127.0.0.1"), metrics=metrics)
+def client_for(env: dict[str, str], metrics: Metrics | None = None, url: str | None = None) -> ZeroKMSClient:
+    env = env | {"CS_ZEROKMS_HOST": url or env["CS_ZEROKMS_HOST"]}
+    # The token names the authority's near address, which differs from a far one's.
+    return client_from_environment(env, allow_hosts=("127.0.0.1",), metrics=metrics)
 
 
 def rate(step: Callable[[], int], seconds: float = SECONDS) -> float:
@@ -297,13 +295,11 @@ def steady(report: Report, client: ZeroKMSClient, taken: float) -> None:
     report.check("steady stream, share of batches that waited", share, 0.001, at_least=False, form="{:.5f}")
 
 
-def delayed(report: Report, env: dict[str, str], latency_s: float) -> None:
+def delayed(report: Report, env: dict[str, str], latency_s: float, url: str) -> None:
     """With latency added on the authority and without, in turns: a neighbour's load on the machine meets both."""
-    authority = urlsplit(env["CS_ZEROKMS_HOST"]).port
     with (
-        process("-m", "tests.bench.delay", str(authority), str(latency_s)) as port,
         client_for(env) as near,
-        client_for(env, port=int(port)) as far,
+        client_for(env, url=url) as far,
         KeyCache(near, audit=AUDIT) as plain_keys,
         KeyCache(far, audit=AUDIT) as slow_keys,
     ):
@@ -322,16 +318,12 @@ def delayed(report: Report, env: dict[str, str], latency_s: float) -> None:
 
 def main() -> int:
     """Run everything, print the table, and return 1 where a promise is broken."""
+    interpreter.set_up()
     report = Report()
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "env"
-        arguments = ("dev", "--region", REGION, "--env-file", str(file), "--data", f"{directory}/data")
-        with process("-c", "from worker.cli.authority import app; app()", *arguments) as line:
-            console.print(line)
-            env = read_env(file)
-            plain(report, env)
-            for latency_s in (0.02, 0.1, 0.5):
-                delayed(report, env, latency_s)
+    with authority((0.02, 0.1, 0.5)) as (env, far):
+        plain(report, env)
+        for latency_s, url in far.items():
+            delayed(report, env, latency_s, url)
     report.print()
     if report.broken:
         console.print("[red]broken: " + "; ".join(report.broken))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import pybase64
+
 from worker.authority import decoding, material, wire
 from worker.authority.access import CANARY_DESCRIPTOR, CANARY_SCOPE, Caller
 from worker.authority.audit import AuditHook
@@ -17,7 +19,7 @@ from worker.authority.material import Item, KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.authority.store import Row, Store
 from worker.metrics import Metrics
-from worker.zerokms.derive import MATERIAL_BYTES, KeySet
+from worker.zerokms.derive import KeySet
 
 _LOCK = "Context did not satisfy lock requirements"
 
@@ -261,5 +263,7 @@ def _checked(caller: Caller, secrets: KeysetSecrets, key: wire.RetrieveItem) -> 
 
 
 def _encode(materials: bytes, count: int) -> list[str]:
-    b64 = base64.b64encode
-    return [b64(materials[i * MATERIAL_BYTES : (i + 1) * MATERIAL_BYTES]).decode() for i in range(count)]
+    # 528 is a multiple of 3, so the encoding of all is the encodings of each, without padding.
+    text = pybase64.b64encode_as_string(materials)
+    width = len(text) // max(1, count)
+    return [text[i * width : (i + 1) * width] for i in range(count)]

@@ -16,10 +16,13 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from numpy.typing import NDArray
 
 from worker.authority.refusal import Refusal
 from worker.zerokms.derive import IV_BYTES, MATERIAL_BYTES, KeySet, seal_messages
@@ -38,8 +41,7 @@ class KeysetSecrets:
     k_tag: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One key of a request: `bound` is the resolved context or policy in its canonical bytes."""
 
     iv: bytes
@@ -49,6 +51,7 @@ class Item:
 
 
 _length = struct.Struct(">I").pack
+_ONE, _BLOCK, _TAG = _length(1), _length(16), _length(TAG_BYTES)
 
 
 def framed(*parts: bytes) -> bytes:
@@ -71,17 +74,25 @@ def check_tag(secrets: KeysetSecrets, version: int, item: Item) -> None:
 
 
 def _mac(secrets: KeysetSecrets, version: int, item: Item, nonce: bytes) -> bytes:
-    message = framed(bytes((version,)), secrets.keyset.bytes, item.iv, item.descriptor, nonce, item.bound)
-    return hmac.digest(secrets.k_tag, message, "sha256")[:16]
+    # framed(version, keyset, iv, descriptor, nonce, bound), written out: this runs once per key.
+    label, bound = item.descriptor, item.bound
+    parts = (_ONE, bytes((version,)), _BLOCK, secrets.keyset.bytes, _BLOCK, item.iv)
+    rest = (_length(len(label)), label, _BLOCK, nonce, _length(len(bound)), bound)
+    return hmac.digest(secrets.k_tag, b"".join(parts + rest), "sha256")[:16]
 
 
 def materials(secrets: KeysetSecrets, share: KeySet, items: Sequence[Item], tags: Sequence[bytes]) -> bytes:
     """Return n × 528 bytes of key material for one client's share."""
-    prefix = framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes)
+    prefix = framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
     shake = hashlib.shake_256
+    # framed(iv, descriptor, tag), written out: this runs once per key.
     messages = b"".join(
-        shake(prefix + framed(item.iv, item.descriptor, tag)).digest(_MESSAGE_BYTES)
-        for item, tag in zip(items, tags, strict=True)
+        [
+            shake(b"".join((prefix, item.iv, _length(len(item.descriptor)), item.descriptor, _TAG, tag))).digest(
+                _MESSAGE_BYTES
+            )
+            for item, tag in zip(items, tags, strict=True)
+        ]
     )
     return _seal(share, b"".join(item.iv for item in items), messages)
 
@@ -93,32 +104,35 @@ def index_material(secrets: KeysetSecrets, share: KeySet) -> bytes:
 
 
 def _seal(share: KeySet, ivs: bytes, messages: bytes) -> bytes:
-    n = len(ivs) // IV_BYTES
-    pads = b"".join(_pads(ivs[i : i + IV_BYTES]) for i in range(0, len(ivs), IV_BYTES))
-    shape = (n, _MESSAGE_BYTES)
-    x = np.frombuffer(messages, dtype=np.uint8).reshape(shape)
-    y = np.frombuffer(pads, dtype=np.uint8).reshape(shape)
-    return seal_messages(share, ivs, x, y).tobytes()
+    x = np.frombuffer(messages, dtype=np.uint8).reshape(-1, _MESSAGE_BYTES)
+    return seal_messages(share, ivs, x, _pads(ivs)).tobytes()
 
 
 # CMAC is made of single blocks; nothing is encrypted in this mode.
 _ECB = modes.ECB()  # noqa: S305
-_COUNTERS = b"".join(i.to_bytes(8, "big") + b"\x80" + bytes(7) for i in range(32))
+_COUNTERS = np.frombuffer(b"".join(i.to_bytes(8, "big") + b"\x80" + bytes(7) for i in range(32)), dtype=np.uint8)
 """The 32 messages of 8 bytes, padded as CMAC pads an incomplete block."""
-_COUNTERS_INT = int.from_bytes(_COUNTERS, "big")
-_REPEAT = sum(1 << (128 * i) for i in range(32))
-_MASK = (1 << 128) - 1
+_ZERO = bytes(16)
 
 
-def _pads(iv: bytes) -> bytes:
-    """Return AES-128-CMAC(iv, i) for i = 0..31: 32 single blocks under one key schedule, masked with CMAC's K2."""
-    encrypt = Cipher(algorithms.AES(iv), _ECB).encryptor().update
-    k2 = _double(_double(int.from_bytes(encrypt(bytes(16)), "big")))
-    return encrypt((_COUNTERS_INT ^ (k2 * _REPEAT)).to_bytes(_MESSAGE_BYTES, "big"))
+def _pads(ivs: bytes) -> NDArray[np.uint8]:
+    """Return AES-128-CMAC(iv, i) for i = 0..31, n × 512: 32 single blocks under one key schedule, masked with K2."""
+    ciphers = [Cipher(AES128(ivs[i : i + 16]), _ECB).encryptor().update for i in range(0, len(ivs), 16)]
+    k2 = _double(_double(np.frombuffer(b"".join([encrypt(_ZERO) for encrypt in ciphers]), dtype=np.uint8)))
+    masked = (_COUNTERS.reshape(32, 16) ^ k2.reshape(-1, 1, 16)).tobytes()
+    pads = b"".join(
+        [encrypt(masked[i * _MESSAGE_BYTES : (i + 1) * _MESSAGE_BYTES]) for i, encrypt in enumerate(ciphers)]
+    )
+    return np.frombuffer(pads, dtype=np.uint8).reshape(-1, _MESSAGE_BYTES)
 
 
-def _double(x: int) -> int:
-    return ((x << 1) & _MASK) ^ (0x87 if x >> 127 else 0)
+def _double(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Double each block of 16 bytes in GF(2^128), as CMAC does; constant in time."""
+    x = blocks.reshape(-1, 16)
+    shifted = x << 1
+    shifted[:, :-1] |= x[:, 1:] >> 7
+    shifted[:, -1] ^= (x[:, 0] >> 7) * np.uint8(0x87)
+    return shifted
 
 
 assert MATERIAL_BYTES == _MESSAGE_BYTES + IV_BYTES

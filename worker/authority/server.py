@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from worker.authority.audit import AuditFile
 from worker.authority.catalogue import CATALOGUE
@@ -113,7 +114,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def server(app: FastAPI, tls: TlsOptions | None = None) -> uvicorn.Server:
+def server(app: ASGIApp, tls: TlsOptions | None = None) -> uvicorn.Server:
     """Return a server that finishes what is under way before it stops."""
     options: dict[str, object] = {}
     if tls is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker import __version__, failpoints, log
+from worker import __version__, failpoints, interpreter, log
 from worker.errors import WorkerError
 
 _COMMANDS = ("run", "check", "plan", "decrypt", "whoami", "doctor", "demo")
@@ -47,6 +47,7 @@ def main() -> None:
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     log.configure()
     _mount()
+    interpreter.set_up()
     try:
         app()
     except WorkerError as exc:

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import orjson
+import pybase64
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, RegionViolation
@@ -242,7 +243,7 @@ class ZeroKMSClient:
         if any(not isinstance(text, str) or len(text) != _ENCODED_BYTES for text in encoded):
             raise KeyMaterialError(f"the key service sent key material that is not {MATERIAL_BYTES} bytes of base64")
         try:
-            materials = binascii.a2b_base64("".join(encoded), strict_mode=True)
+            materials = pybase64.b64decode("".join(encoded), validate=True)
         except (binascii.Error, ValueError) as exc:
             raise KeyMaterialError("the key service sent key material that is not base64") from exc
         key = self.credentials.client_key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 from pathlib import Path
 
@@ -181,14 +182,15 @@ def test_material_is_cmac_masked_as_the_protocol_says() -> None:
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
     from cryptography.hazmat.primitives.cmac import CMAC
 
-    iv = bytes(range(16))
+    ivs = [bytes(range(16)), *(os.urandom(16) for _ in range(20))]
     expected = b""
-    for i in range(32):
-        mac = CMAC(AES(iv))
-        mac.update(i.to_bytes(8, "big"))
-        expected += mac.finalize()
+    for iv in ivs:
+        for i in range(32):
+            mac = CMAC(AES(iv))
+            mac.update(i.to_bytes(8, "big"))
+            expected += mac.finalize()
 
-    assert material._pads(iv) == expected
+    assert material._pads(b"".join(ivs)).tobytes() == expected
 
 
 def test_no_token_means_no_caller() -> None:

@@ -1,0 +1,53 @@
+"""
+An authority in a process of its own, near and with added latency: `python -m tests.bench.far DIRECTORY SECONDS...`.
+
+The delay is the answering process's own wait, half before a request is read and half before its answer goes out, so
+that it costs no core of the machine that is measured, as a long line would not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from pathlib import Path
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker import interpreter
+from worker.authority.dev import DevAuthority
+from worker.authority.server import bind, server
+
+
+def delayed(app: ASGIApp, latency_s: float) -> ASGIApp:
+    """Return the application as it looks from far away."""
+
+    async def far(scope: Scope, receive: Receive, send: Send) -> None:
+        async def late(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await asyncio.sleep(latency_s / 2)
+            await send(message)
+
+        await asyncio.sleep(latency_s / 2)
+        await app(scope, receive, late)
+
+    return far
+
+
+def main(directory: str, latencies: list[str]) -> None:
+    """Serve until the standard input ends; print one line of JSON: the credentials, and a URL by latency."""
+    interpreter.set_up()
+    with DevAuthority("eu-central-1", Path(directory)) as near:
+        urls = {}
+        for latency in latencies:
+            listening = bind("127.0.0.1", 0)
+            far = server(delayed(near.authority.app, float(latency)))
+            threading.Thread(target=far.run, args=([listening],), daemon=True).start()
+            urls[latency] = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        print(json.dumps({"env": near.env, "far": urls}), flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
