@@ -39,6 +39,7 @@ from worker.region import Region
 from worker.routes import RouteBuilder, RunOptions
 from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
+from worker.zerokms.canary import KeptCanaries
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment, credentials_from_environment
 from worker.zerokms.guard import GuardedKeyService
@@ -286,15 +287,16 @@ class Worker:
             canaries = Canaries(
                 client,
                 resolve=client.resolve_keyset,
-                store=CanaryTopic(self._kafka(), region=self._settings.region),
+                store=KeptCanaries(CanaryTopic(self._kafka(), region=self._settings.region)),
                 instance=self._instance,
             )
+            guarded = GuardedKeyService(client, canaries.check, connections=lambda: client.connections)
             self._builder = RouteBuilder(
                 self._settings,
                 self._environ,
                 instance=self._instance,
                 connection=self._kafka(),
-                service=resilient(GuardedKeyService(client, canaries.check), metrics=self.metrics),
+                service=resilient(guarded, metrics=self.metrics),
                 schemas=schemas,
                 metrics=self.metrics,
                 resolve=client.resolve_keyset,

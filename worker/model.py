@@ -7,7 +7,7 @@ ciphertext or a key in its repr.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -368,6 +368,14 @@ class LeasePortion:
 
 class EncryptionKeys(Protocol):
     """Where encryption gets its keys: pools of single-use keys and leases, filled ahead."""
+
+    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
+        """
+        Begin to fetch what a batch is about to `take` (how many keys of each spec) and `lease`, in full requests.
+
+        Without it many contexts that are met for the first time cost a request each. Does not wait and raises nothing.
+        """
+        ...
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         """

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -101,6 +101,9 @@ class Naive:
             keys += self._client.generate([spec] * min(500, count - len(keys)), AUDIT)
         return keys
 
+    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
+        return None
+
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         return [LeasePortion(self._client.generate([spec], AUDIT)[0], len(sizes))]
 
@@ -113,6 +116,9 @@ class Static:
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         raise NotImplementedError
+
+    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
+        return None
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         return [LeasePortion(self._key, len(sizes))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,6 +18,17 @@ from worker.errors import ConfigError, RecordError
 from worker.model import DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, Value, ValueColumn
 
 Texts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The values of a column under one key spec: their places, None for all, and how many they are."""
+
+    plan: FieldPlan
+    spec: KeySpec
+    texts: Texts
+    at: list[int] | None
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +82,44 @@ class BatchEncryptor:
             ConfigError: a plan asks for what its format can't do.
         """
         tally = _Tally()
-        envelopes = [self._column(column, tally) for column in columns]
+        shares = [self._shares(column) for column in columns]
+        self._prepare(shares)
+        envelopes = [self._column(column, each, tally) for column, each in zip(columns, shares, strict=True)]
         return Encrypted(envelopes, {}, tally.usage())
 
-    def _column(self, column: ValueColumn, tally: _Tally) -> list[bytes]:
-        plan = column.plan
+    def _shares(self, column: ValueColumn) -> list[_Share]:
+        """Part a column by its contexts: one share, one key spec."""
+        plan, contexts = column.plan, column.contexts
         if plan.format == "record" and (plan.bind or column.binds is not None):
             raise ConfigError(f"{plan.identity}: bound values need the format `leased`")
         if not column.values:
             return []
-        seal = self._seal_records if plan.format == "record" else self._seal_leased
-        if column.contexts is None:
+        if contexts is None:
             if plan.context:
                 raise ConfigError(f"{plan.identity}: the plan names a context and the column has none")
-            return seal(plan, (), column.values, column.binds, tally)
+            return [_Share(plan, self._spec(plan, ()), (), None, len(column.values))]
+        return [_Share(plan, self._spec(plan, texts), texts, at, len(at)) for texts, at in _groups(contexts).items()]
+
+    def _prepare(self, shares: Sequence[Sequence[_Share]]) -> None:
+        takes: dict[KeySpec, int] = {}
+        leases: dict[KeySpec, None] = {}
+        for share in itertools.chain.from_iterable(shares):
+            if share.plan.format == "leased":
+                leases[share.spec] = None
+            else:
+                takes[share.spec] = takes.get(share.spec, 0) + share.count
+        self._keys.prepare(takes, leases)
+
+    def _column(self, column: ValueColumn, shares: Sequence[_Share], tally: _Tally) -> list[bytes]:
+        plan = column.plan
+        seal = self._seal_records if plan.format == "record" else self._seal_leased
         out: list[bytes] = [b""] * len(column.values)
-        for texts, at in _groups(column.contexts).items():
+        for share in shares:
+            if share.at is None:
+                return seal(plan, share, column.values, column.binds, tally)
+            at = share.at
             binds = None if column.binds is None else [column.binds[i] for i in at]
-            sealed = seal(plan, texts, [column.values[i] for i in at], binds, tally)
+            sealed = seal(plan, share, [column.values[i] for i in at], binds, tally)
             for i, envelope in zip(at, sealed, strict=True):
                 out[i] = envelope
         return out
@@ -98,12 +130,12 @@ class BatchEncryptor:
         return KeySpec(keyset, plan.descriptor, context)
 
     def _seal_records(
-        self, plan: FieldPlan, texts: Texts, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
+        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
     ) -> list[bytes]:
         typed = to_typed(plan)
         # Before the keys are taken: nothing may fail once they are.
         plaintexts = [typed(value) for value in values]
-        keys = self._keys.take(self._spec(plan, texts), len(values))
+        keys = self._keys.take(share.spec, len(values))
         try:
             sealed = seal_records(keys, plaintexts)
         finally:
@@ -114,13 +146,13 @@ class BatchEncryptor:
         return sealed
 
     def _seal_leased(
-        self, plan: FieldPlan, texts: Texts, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
+        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
     ) -> list[bytes]:
         if plan.bind and binds is None:
             raise ConfigError(f"{plan.identity}: the plan binds values and the column has none")
-        context = tuple(zip(plan.context, texts, strict=True))
+        context = tuple(zip(plan.context, share.texts, strict=True))
         out: list[bytes] = []
-        for portion in self._keys.lease(self._spec(plan, texts), [len(value) for value in values]):
+        for portion in self._keys.lease(share.spec, [len(value) for value in values]):
             start, end = len(out), len(out) + portion.count
             out += leased.seal(
                 portion.key,

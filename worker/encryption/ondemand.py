@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +35,9 @@ class OnDemandKeys:
         for key in self._given:
             key.wipe()
         self._given.clear()
+
+    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
+        """Nothing is fetched ahead; see `EncryptionKeys.prepare`."""
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""

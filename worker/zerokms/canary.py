@@ -70,6 +70,30 @@ class CanaryFiles:
         return self._directory / f"{keyset}.canary"
 
 
+class KeptCanaries:
+    """
+    Remembers what a store gave, for a canary never changes: opening it again costs one key and no read.
+
+    Args:
+        store: asked for what is not remembered.
+    """
+
+    def __init__(self, store: CanaryStore) -> None:
+        self._store = store
+        self._kept: dict[UUID, bytes] = {}
+
+    def load(self, keyset: UUID) -> bytes | None:
+        """Return the keyset's canary, None where there is none yet."""
+        kept = self._kept.get(keyset) or self._store.load(keyset)
+        if kept is not None:
+            self._kept[keyset] = kept
+        return kept
+
+    def save(self, keyset: UUID, canary: bytes) -> None:
+        """Keep the keyset's first canary; a canary that exists already stays."""
+        self._store.save(keyset, canary)
+
+
 def open_or_make(
     keyset: UUID, store: CanaryStore, *, seal: Callable[[bytes], bytes], unseal: Callable[[bytes], bytes]
 ) -> bool:

@@ -11,26 +11,40 @@ from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, Retrie
 
 class GuardedKeyService:
     """
-    Opens the canary of a keyset before its first key is used, and again after every outage.
+    Opens the canary of a keyset before its first key is used, and again after every outage and reconnect.
+
+    A key that came over a connection opened since the last canary is handed out only once the canary has opened.
 
     Args:
         service: the one that is guarded.
         check: opens the canary of a keyset (name, uuid text or None), past this guard; raises `CanaryError`.
+        connections: how many connections the service has opened; behind a new one may be another authority.
     """
 
-    def __init__(self, service: KeyService, check: Callable[[str | None], None]) -> None:
-        self._service, self._check = service, check
+    def __init__(
+        self, service: KeyService, check: Callable[[str | None], None], *, connections: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._service, self._check, self._connections = service, check, connections
         self._lock = threading.Lock()
-        self._believed: set[str | None] = set()
+        self._believed: dict[str | None, int] = {}
 
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
         """Return one fresh data key per request; see `KeyService`. Raises `CanaryError` besides."""
-        self._believe({request.keyset for request in requests})
+        keysets = {request.keyset for request in requests}
+        # Before, so that a wrong authority is asked for nothing; after, for what was opened to ask.
+        self._believe(keysets)
         try:
-            return self._service.generate(requests, audit)
+            keys = self._service.generate(requests, audit)
         except KeyServiceUnavailable:
             self._doubt()
             raise
+        try:
+            self._believe(keysets)
+        except BaseException:
+            for key in keys:
+                key.wipe()
+            raise
+        return keys
 
     def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
         """Return each request's data key or refusal; reading needs no canary, a wrong key opens nothing."""
@@ -41,13 +55,16 @@ class GuardedKeyService:
             raise
 
     def _believe(self, keysets: set[str | None]) -> None:
-        if keysets <= self._believed:
+        if all(self._believed.get(keyset) == self._connections() for keyset in keysets):
             return
         with self._lock:
-            for keyset in keysets - self._believed:
-                self._check(keyset)
-                self._believed = self._believed | {keyset}
+            for keyset in keysets:
+                # Read first: a connection that the check itself opens is looked at next time.
+                seen = self._connections()
+                if self._believed.get(keyset) != seen:
+                    self._check(keyset)
+                    self._believed = {**self._believed, keyset: seen}
 
     def _doubt(self) -> None:
         with self._lock:
-            self._believed = set()
+            self._believed = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tests.fakes.keyservice import DEFAULT as KEYSET
 from tests.fakes.keyservice import FakeKeyService
@@ -34,6 +34,9 @@ class InMemoryAuthority(FakeKeyService):
     def take_one(self) -> DataKey:
         """One key of the client's default keyset."""
         return self.take(KeySpec(None, "acme.crm.Customer/email"), 1)[0]
+
+    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
+        """Nothing is fetched ahead."""
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Leases of at most `lease_values` values."""

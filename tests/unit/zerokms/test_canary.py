@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from worker.errors import CanaryError, DecryptionError
-from worker.zerokms.canary import CanaryFiles, open_or_make
+from worker.zerokms.canary import CanaryFiles, KeptCanaries, open_or_make
 
 KEYSET = UUID(int=5)
 
@@ -49,3 +49,16 @@ def test_the_first_canary_stays(tmp_path: Path) -> None:
 
     assert store.load(KEYSET) == b"one"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_canary_is_read_once(tmp_path: Path) -> None:
+    """What a store gave is remembered: it never changes."""
+    store = CanaryFiles(tmp_path)
+    kept = KeptCanaries(store)
+    assert kept.load(KEYSET) is None
+    kept.save(KEYSET, b"one")
+    assert kept.load(KEYSET) == b"one"
+
+    next(tmp_path.iterdir()).unlink()
+
+    assert kept.load(KEYSET) == b"one"

@@ -58,7 +58,7 @@ def test_fetches_the_next_lease_before_the_end() -> None:
         first = cache.lease(SPEC, [1])[0].key
         clock.now += 290
         still = cache.lease(SPEC, [1])[0].key
-        cache._threads.shutdown(wait=True)
+        cache._gatherer._threads.shutdown(wait=True)
         clock.now += 20
         after = cache.lease(SPEC, [1])[0].key
 
@@ -108,7 +108,7 @@ def test_prepares_many_leases_in_one_call() -> None:
     service = FakeKeyService()
     specs = [KeySpec(None, "d", (Value("tenant", str(i)),)) for i in range(700)]
     with make(service, Clock()) as cache:
-        cache.prepare(specs)
+        cache.prepare({}, specs)
         for spec in specs:
             cache.lease(spec, [1])
 
@@ -148,7 +148,9 @@ def test_a_million_contexts_stay_within_bounds() -> None:
 
         def visit(start: int, stop: int) -> None:
             for base in range(start, stop, 1_000):
-                cache.prepare(KeySpec(None, "d", (Value("tenant", str(i)),)) for i in range(base, base + 1_000))
+                specs = [KeySpec(None, "d", (Value("tenant", str(i)),)) for i in range(base, base + 1_000)]
+                cache.prepare({}, specs)
+                cache.lease(specs[0], [1])
 
         visit(0, 10_000)
         tracemalloc.start()
@@ -163,3 +165,21 @@ def test_a_million_contexts_stay_within_bounds() -> None:
 
         assert len(cache._leases) == 1_000
         assert after - before < 1_000_000
+
+
+def test_after_rotate_no_batch_meets_an_old_key() -> None:
+    """`rotate now`: the next batch has other ivs in both formats, and what was held in pools is gone."""
+    with make(FakeKeyService(), Clock()) as cache:
+        leased = cache.lease(SPEC, [1])[0].key.iv
+        for _ in range(5):
+            cache.take(SPEC, 10)
+        cache._gatherer._threads.submit(lambda: None).result(5)
+        held = [key for batch in cache._pools[SPEC]._batches for key in batch.keys]
+        ivs = {key.iv for key in held}
+
+        cache.rotate()
+        after = {key.iv for key in cache.take(SPEC, 50)} | {cache.lease(SPEC, [1])[0].key.iv}
+
+    assert held
+    assert all(key.is_wiped for key in held)
+    assert not after & (ivs | {leased})

@@ -46,7 +46,7 @@ def counted(metrics: Metrics, event: str) -> float:
 
 def settle(cache: KeyCache) -> None:
     """Wait until no fetch is under way."""
-    cache._threads.shutdown(wait=True)
+    cache._gatherer._threads.shutdown(wait=True)
 
 
 def test_asks_for_no_key_too_many_the_first_time(cache: KeyCache, service: FakeKeyService) -> None:
@@ -188,10 +188,6 @@ def test_keeps_the_revocation_bound(service: FakeKeyService, clock: Clock, cause
         for _ in range(3):
             cache.take(SPEC, 10)
             cache.lease(SPEC, [1])
-        settle(cache)
-        cache._threads = type(cache._threads)(2)
-        cache._leases._fetch = cache._fetch_leases
-        cache._pools[SPEC]._fetch = cache._fetcher(SPEC)
         service.deleted = cause == "deleted"
         service.disabled = set(service.keysets.values()) if cause == "disabled" else set()
         service.granted = set() if cause == "revoked" else service.granted

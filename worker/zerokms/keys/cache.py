@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from worker.errors import FatalError, WorkerError
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyService, KeySpec, LeasePortion
+from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.pool import KeyPool
@@ -53,8 +56,12 @@ class KeyCache:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pools: OrderedDict[KeySpec, KeyPool] = OrderedDict()
-        self._threads = ThreadPoolExecutor(self.options.fetches, thread_name_prefix="keys")
-        self._leases = Leases(self._fetch_leases, self.options, self._gauge, self._clock)
+        self._gatherer = Gatherer(
+            lambda specs: self._service.generate(specs, self._audit),
+            threads=self.options.fetches,
+            size=self.options.keys_per_request,
+        )
+        self._leases = Leases(self._gatherer.ask, self.options, self._gauge, self._clock)
         self._sweeper = Sweeper(self, self.options.max_age_s)
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
@@ -63,24 +70,20 @@ class KeyCache:
             return []
         if self.options.max_age_s == 0:
             return self._ask(spec, count)
-        with self._lock:
-            pool = self._pools.get(spec)
-            if pool is None:
-                pool = self._pools[spec] = KeyPool(self._fetcher(spec), self.options, self._gauge, self._clock)
-                if len(self._pools) > self.options.max_pools:
-                    self._pools.popitem(last=False)[1].drop()
-            else:
-                self._pools.move_to_end(spec)
-        return pool.take(count)
+        return self._pool(spec).take(count)
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Return portions of leases for values of the given sizes; see `EncryptionKeys.lease`."""
         return self._leases.lease(spec, sizes)
 
-    def prepare(self, specs: Iterable[KeySpec]) -> None:
-        """Fetch the leases a batch is about to need together; without it each costs a request of its own."""
-        if self.options.max_age_s > 0:
-            self._leases.prepare(specs)
+    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
+        """Begin to fetch all that a batch is about to need; see `EncryptionKeys.prepare`."""
+        if self.options.max_age_s == 0:
+            return
+        # A batch of more specs than are held would evict its own: the rest are fetched as they come.
+        for spec, count in islice(takes.items(), self.options.max_pools):
+            self._pool(spec).expect(count)
+        self._leases.prepare(leases)
 
     def rotate(self) -> None:
         """Drop every pool and lease; the next batch asks anew, and answers under way are wiped."""
@@ -105,7 +108,7 @@ class KeyCache:
         """Wipe every key and end the threads; safe to call twice."""
         self._sweeper.stop()
         self.rotate()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._gatherer.close()
         self.rotate()
         self._leases.wipe()
 
@@ -132,23 +135,20 @@ class KeyCache:
         self._gauge.keys("used", count)
         return keys
 
-    def _fetch_leases(self, specs: Sequence[KeySpec]) -> Future[list[DataKey]]:
-        return self._threads.submit(self._service.generate, specs, self._audit)
+    def _pool(self, spec: KeySpec) -> KeyPool:
+        with self._lock:
+            pool = self._pools.get(spec)
+            if pool is None:
+                pool = self._pools[spec] = KeyPool(partial(self._fetch, spec), self.options, self._gauge, self._clock)
+                if len(self._pools) > self.options.max_pools:
+                    self._pools.popitem(last=False)[1].drop()
+            else:
+                self._pools.move_to_end(spec)
+        return pool
 
-    def _fetcher(self, spec: KeySpec) -> _Fetcher:
-        return _Fetcher(spec, self._service, self._audit, self._threads)
-
-
-class _Fetcher:
-    """Fetches keys of one spec for its pool on the cache's threads."""
-
-    def __init__(self, spec: KeySpec, service: KeyService, audit: Audit, threads: ThreadPoolExecutor) -> None:
-        self._spec, self._service, self._audit, self._threads = spec, service, audit, threads
-
-    def __call__(self, pool: KeyPool, count: int, born: float, generation: int) -> None:
-        """Ask for `count` keys and hand them, or the failure, to the pool."""
-        future = self._threads.submit(self._service.generate, [self._spec] * count, self._audit)
-        future.add_done_callback(lambda done: _settle(done, pool, count, born, generation))
+    def _fetch(self, spec: KeySpec, pool: KeyPool, count: int, born: float, generation: int) -> None:
+        asked = self._gatherer.ask([spec] * count)
+        asked.add_done_callback(lambda done: _settle(done, pool, count, born, generation))
 
 
 def _settle(done: Future[list[DataKey]], pool: KeyPool, count: int, born: float, generation: int) -> None:

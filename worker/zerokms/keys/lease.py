@@ -86,15 +86,14 @@ class Leases:
         return portions
 
     def prepare(self, specs: Iterable[KeySpec]) -> None:
-        """Fetch the leases that are missing in as few requests as possible, and wait for them."""
+        """Ask for the leases that are missing in as few requests as possible; `lease` waits for them."""
         with self._lock:
             now = self._clock()
             missing = [s for s in dict.fromkeys(specs) if s not in self._pending and not self._usable(s, now)]
             # A batch of more specs than the LRU holds would evict its own leases: the rest are fetched as they come.
             missing = missing[: self._options.max_leases]
-            future = self._ask(missing, now) if missing else None
-        if future is not None:
-            self._result(future)
+            if missing:
+                self._ask(missing, now)
 
     def _hold(self, spec: KeySpec) -> _Lease:
         """Return a lease with room, waiting for one where there is none."""

@@ -81,6 +81,17 @@ class KeyPool:
             self._gauge.request("pool", "miss")
             return self._wait(count)
 
+    def expect(self, count: int) -> None:
+        """Ask at once for what is missing of `count` keys that are about to be taken; does not wait."""
+        with self._changed:
+            now = self._clock()
+            self._expire(now)
+            self._wanted += count
+            try:
+                self._refill(now, asked=True)
+            finally:
+                self._wanted -= count
+
     def _wait(self, count: int) -> list[DataKey]:
         if self._seen:
             self._deepen(count)

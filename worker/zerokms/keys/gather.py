@@ -1,0 +1,107 @@
+"""Joins what pools and leases ask for at the same time into full requests."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from worker.errors import KeyServiceUnavailable, WorkerError
+from worker.model import DataKey, KeySpec
+
+Generate = Callable[[Sequence[KeySpec]], list[DataKey]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    specs: Sequence[KeySpec]
+    answer: Future[list[DataKey]]
+
+
+class Gatherer:
+    """
+    Asks for keys on other threads; what waits for a free one goes out together, up to a full request; thread-safe.
+
+    Only what is of one keyset is joined. Where the service refuses what was joined, each part is asked for by itself,
+    so that nobody is refused for his neighbour.
+
+    Args:
+        generate: asks the key service.
+        threads: how many requests are made at once.
+        size: keys in a full request; an ask for more is left to `generate` to split.
+    """
+
+    def __init__(self, generate: Generate, *, threads: int, size: int) -> None:
+        self._generate, self._size = generate, size
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="keys")
+        self._lock = threading.Lock()
+        self._asks: deque[_Ask] = deque()
+
+    def ask(self, specs: Sequence[KeySpec]) -> Future[list[DataKey]]:
+        """Return the future of one key per spec, in order."""
+        ask = _Ask(specs, Future())
+        with self._lock:
+            self._asks.append(ask)
+        # One turn an ask: a turn that finds its ask gone with another's request ends at once.
+        self._threads.submit(self._turn)
+        return ask.answer
+
+    def close(self) -> None:
+        """Let requests under way end, cancel the rest and end the threads; safe to call twice."""
+        with self._lock:
+            asks, self._asks = self._asks, deque()
+        for ask in asks:
+            ask.answer.cancel()
+        self._threads.shutdown(wait=True)
+
+    def _turn(self) -> None:
+        asks = self._next()
+        if not asks:
+            return
+        try:
+            self._settle(asks, self._generate([spec for ask in asks for spec in ask.specs]))
+        except KeyServiceUnavailable as exc:
+            _fail(asks, exc)
+        except WorkerError as exc:
+            if len(asks) == 1:
+                _fail(asks, exc)
+            else:
+                self._one_by_one(asks)
+        except BaseException as exc:
+            _fail(asks, exc)
+
+    def _one_by_one(self, asks: Sequence[_Ask]) -> None:
+        for ask in asks:
+            try:
+                self._settle([ask], self._generate(ask.specs))
+            except BaseException as exc:
+                _fail([ask], exc)
+
+    def _next(self) -> list[_Ask]:
+        with self._lock:
+            if not self._asks:
+                return []
+            asks = [self._asks.popleft()]
+            keyset, count = asks[0].specs[0].keyset, len(asks[0].specs)
+            while self._asks:
+                specs = self._asks[0].specs
+                if specs[0].keyset != keyset or count + len(specs) > self._size:
+                    break
+                count += len(specs)
+                asks.append(self._asks.popleft())
+        return asks
+
+    @staticmethod
+    def _settle(asks: Sequence[_Ask], keys: list[DataKey]) -> None:
+        start = 0
+        for ask in asks:
+            end = start + len(ask.specs)
+            ask.answer.set_result(keys[start:end])
+            start = end
+
+
+def _fail(asks: Sequence[_Ask], error: BaseException) -> None:
+    for ask in asks:
+        ask.answer.set_exception(error)
