@@ -22,7 +22,7 @@ CONTEXTS = 600
 def test_many_new_contexts_cost_few_requests(authority: Mapping[str, str], chosen: Format) -> None:
     """A key or lease per distinct context, asked for together; every value opens under its own context alone."""
     metrics = Metrics("eu-central-1")
-    contexts = [(f"tenant-{i % CONTEXTS}",) for i in range(2 * CONTEXTS)]
+    contexts: list[tuple[str, ...]] = [(f"tenant-{i % CONTEXTS}",) for i in range(2 * CONTEXTS)]
     bound = plan(format=chosen, context=("tenant",))
     values = ValueColumn(bound, [b"\x02a"] * len(contexts), list(range(len(contexts))), contexts)
     with client_from_environment(

@@ -129,7 +129,7 @@ def _pads(ivs: bytes) -> NDArray[np.uint8]:
 def _double(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Double each block of 16 bytes in GF(2^128), as CMAC does; constant in time."""
     x = blocks.reshape(-1, 16)
-    shifted = x << 1
+    shifted: NDArray[np.uint8] = np.left_shift(x, np.uint8(1))
     shifted[:, :-1] |= x[:, 1:] >> 7
     shifted[:, -1] ^= (x[:, 0] >> 7) * np.uint8(0x87)
     return shifted

@@ -20,6 +20,8 @@ from worker.metrics import Metrics
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
 
 _REASON_CHARACTERS = 200
+_YIELD_S = 50e-6
+"""Long enough for a waiting thread to take the interpreter, a thousandth of what a request takes."""
 
 
 def pool(*, connect_timeout_s: float, timeout_s: float, connections: int) -> httpx.Client:
@@ -56,7 +58,6 @@ class Wire:
         self._http, self._tokens, self._base, self._metrics = http, tokens, base, metrics
         self._slots = threading.BoundedSemaphore(in_flight)
         self.connections = 0
-        self._pace = _Pace(in_flight)
 
     def post(self, endpoint: str, body: bytes) -> Any:
         """
@@ -71,11 +72,12 @@ class Wire:
         """
         with self._slots:
             token = self._tokens.token()
-            self._pace.wait()
             reply = self._send(endpoint, body, token)
             if reply.status_code == httpx.codes.UNAUTHORIZED:
                 self._tokens.forget(token)
                 reply = self._send(endpoint, body, self._tokens.token())
+        # Whoever waits for the slot begins now, not after this thread has derived its keys.
+        time.sleep(_YIELD_S)
         return _accept(endpoint, reply)
 
     def _send(self, endpoint: str, body: bytes, token: ServiceToken) -> httpx.Response:
@@ -94,7 +96,6 @@ class Wire:
         finally:
             self._count_in_flight(-1)
             seconds = time.perf_counter() - started
-            self._pace.took(seconds)
             self._count(endpoint, outcome, seconds)
         return reply
 
@@ -110,35 +111,6 @@ class Wire:
         if self._metrics is not None:
             self._metrics.inc("worker_authority_requests_total", endpoint=endpoint, outcome=outcome)
             self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
-
-
-class _Pace:
-    """
-    Parts the starts of requests that are under way together; thread-safe.
-
-    Requests that start together queue for one another at the authority, end together and start together again, so
-    that over a long line its work and the line's delay add up instead of overlapping. Half of what an even spacing
-    would be parts them and bounds nothing: it allows twice the rate that the slots can reach.
-    """
-
-    def __init__(self, in_flight: int) -> None:
-        self._share = 0.5 / in_flight
-        self._lock = threading.Lock()
-        self._typical_s = self._next = 0.0
-
-    def wait(self) -> None:
-        """Wait for this request's turn, at most one request's share of the usual time after the one before."""
-        with self._lock:
-            now = time.perf_counter()
-            at = max(now, self._next)
-            self._next = at + self._typical_s * self._share
-        if at > now:
-            time.sleep(at - now)
-
-    def took(self, seconds: float) -> None:
-        """Note how long a request took; an outlier such as a timeout counts for little."""
-        with self._lock:
-            self._typical_s += 0.2 * (min(seconds, 2 * self._typical_s + 0.1) - self._typical_s)
 
 
 def _accept(endpoint: str, reply: httpx.Response) -> Any:
