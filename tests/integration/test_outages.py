@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
@@ -79,10 +80,11 @@ def test_a_lost_database_pauses_and_resumes(
     assert len(set(ids)) == len(ids) == 100
 
 
-def test_a_lost_authority_pauses_and_resumes(
+@pytest.fixture
+def behind_proxy(
     kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path
-) -> None:
-    """While the authority is away nothing passes in the clear and nothing is lost; afterwards work resumes."""
+) -> Iterator[tuple[Deployment, Proxy]]:
+    """A prepared deployment that reaches its authority through a proxy."""
     place = urlsplit(authority["CS_CTS_HOST"])
     with Proxy(place.port or 80) as proxy:
         env = {**authority, "CS_CTS_HOST": f"http://{proxy.address}/", "CS_ZEROKMS_HOST": f"http://{proxy.address}/"}
@@ -90,16 +92,45 @@ def test_a_lost_authority_pauses_and_resumes(
         # The token names the authority's own address besides.
         site = replace(own, hosts=(place.netloc,))
         site.prepare()
-        schema_id = produce(site, 1, 50)
-        settings = site.load(schema_id, changes="[keys]\nmax_age_s = 0\nwait_s = 1\n")
-        with Worker(settings, site.environ) as worker, running(worker):
-            until(lambda: len(site.rows()) == 50, "the first records arrive")
-            proxy.refuse = True
-            proxy.cut()
-            produce(site, 2, 50)
-            until(lambda: paused(worker, "authority"), "the routes say that the authority is away")
-            before = len(site.rows())
-            proxy.refuse = False
-            until(lambda: len(site.rows()) == len(site.read(site.sink)) == 100, "the rest arrives")
+        yield site, proxy
+
+
+def test_a_lost_authority_pauses_and_resumes(behind_proxy: tuple[Deployment, Proxy]) -> None:
+    """While the authority is away nothing passes in the clear and nothing is lost; afterwards work resumes."""
+    site, proxy = behind_proxy
+    schema_id = produce(site, 1, 50)
+    settings = site.load(schema_id, changes="[keys]\nmax_age_s = 0\nwait_s = 1\n")
+    with Worker(settings, site.environ) as worker, running(worker):
+        until(lambda: len(site.rows()) == 50, "the first records arrive")
+        proxy.refuse = True
+        proxy.cut()
+        produce(site, 2, 50)
+        until(lambda: paused(worker, "authority"), "the routes say that the authority is away")
+        before = len(site.rows())
+        proxy.refuse = False
+        until(lambda: len(site.rows()) == len(site.read(site.sink)) == 100, "the rest arrives")
 
     assert before == 50
+
+
+def test_without_a_key_a_dead_letter_waits(behind_proxy: tuple[Deployment, Proxy]) -> None:
+    """Poison is neither written unsealed nor skipped while there is no key to seal it with."""
+    site, proxy = behind_proxy
+    schema_id = produce(site, 1, 10)
+    settings = site.load(schema_id, changes="[keys]\nmax_age_s = 0\nwait_s = 1\n")
+    with Worker(settings, site.environ) as worker, running(worker):
+        until(lambda: len(site.rows()) == len(site.read(site.sink)) == 10, "the first records arrive")
+        proxy.refuse = True
+        proxy.cut()
+        producer = Producer(site.kafka.client)
+        producer.produce(site.source, b"\7 no frame", key=b"poison")
+        assert producer.flush(30) == 0
+        until(
+            lambda: all(any("authority" in reason for reason in h.reasons()) for h in worker.health),
+            "both routes wait for the authority",
+        )
+        before = site.read(site.dead)
+        proxy.refuse = False
+        until(lambda: len(site.read(site.dead)) >= 2, "each route seals its letter")
+
+    assert before == []

@@ -5,25 +5,26 @@ from __future__ import annotations
 import base64
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Annotated, Literal
 
 import orjson
 import typer
-from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
 from worker.app import Worker
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
-from worker.config import RouteSettings, Settings
+from worker.cli.replay import through_route, to_source
+from worker.config import Settings
 from worker.encryption import BatchDecryptor
 from worker.environment import require
-from worker.errors import ConfigError, DecryptionError, SinkUnavailable
+from worker.errors import ConfigError, DecryptionError
 from worker.model import Audit, SourceRecord
 from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
-from worker.routes import RouteBuilder, RunOptions
-from worker.sink.base import Sink
+from worker.pipeline.job import Failure
+from worker.routes import RouteBuilder
 from worker.source.whole import read_whole
 from worker.zerokms.keys import RetrievedKeys
 
@@ -32,7 +33,6 @@ app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_
 Route = Annotated[str | None, typer.Option("--route", help="Only letters of this route.")]
 Code = Annotated[str | None, typer.Option("--code", help="Only letters with this error code, as trailing_bytes.")]
 Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this letter: topic/partition/offset. Repeatable.")]
-_REPLAYED = "worker-replayed"
 _BATCH = 500
 
 
@@ -94,18 +94,38 @@ def replay(
     chosen = next((r for r in settings.routes if r.name == route), None)
     if chosen is None:
         raise ConfigError(f"there is no route {route!r}; {', '.join(r.name for r in settings.routes)}")
-    counts = {"replayed": 0, "failed": 0}
+    replayed, failures = 0, list[Failure]()
     with Worker(settings, _environ("dead-replay")) as worker:
         builder = worker.builder()
         letters = list(_letters(settings, builder.properties, route, code, set(key) if key else None))
-        for start in range(0, len(letters), _BATCH):
-            records = _opened(builder, worker, letters[start : start + _BATCH])
-            put = _to_sink(builder, chosen, records) if to == "sink" else _to_source(builder, records)
-            counts["replayed"] += put
-            counts["failed"] += len(records) - put
-    typer.echo(orjson.dumps(counts) if json else f"replayed {counts['replayed']}, failed again {counts['failed']}")
-    if counts["failed"]:
+        with through_route(builder, chosen) if to == "sink" else nullcontext() as way:
+            for start in range(0, len(letters), _BATCH):
+                records = _opened(builder, worker, letters[start : start + _BATCH])
+                if way is None:
+                    to_source(builder, records)
+                else:
+                    failures += way.put(records)
+                replayed += len(records)
+    _tell(replayed - len(failures), failures, json=json)
+    if failures:
         raise typer.Exit(1)
+
+
+def _tell(replayed: int, failures: Sequence[Failure], *, json: bool) -> None:
+    refused = [
+        {"letter": _key(f.record), "stage": f.stage, "code": f.error.code, "path": f.error.path} for f in failures
+    ]
+    if json:
+        typer.echo(orjson.dumps({"replayed": replayed, "failed": len(refused), "refused": refused}))
+        return
+    for row in refused:
+        typer.echo(f"failed again: {row['letter']} {row['code']} {row['path']}".rstrip())
+    typer.echo(f"replayed {replayed}, failed again {len(refused)}")
+
+
+def _key(record: SourceRecord) -> str:
+    at = record.position
+    return f"{at.topic}/{at.partition}/{at.offset}"
 
 
 def _letters(
@@ -113,11 +133,14 @@ def _letters(
 ) -> Iterator[SourceRecord]:
     topics = dict.fromkeys(topic for r in settings.routes if route in (None, r.name) for topic in r.source.topics)
     for topic in topics:
+        # A table's route may seal a record more than once: the last letter of a record and route stands for all.
+        found: dict[tuple[str, str], SourceRecord] = {}
         for record in read_whole(topic + SUFFIX, bootstrap=settings.kafka.bootstrap, properties=properties):
             row = _row(record)
             wanted = record.value is not None and route in (None, row["route"]) and code in (None, row["code"])
             if wanted and (keys is None or row["letter"] in keys):
-                yield record
+                found[row["letter"], row["route"]] = record
+        yield from found.values()
 
 
 def _row(letter: SourceRecord) -> dict[str, str]:
@@ -147,51 +170,6 @@ def _opened(builder: RouteBuilder, worker: Worker, letters: list[SourceRecord]) 
             raise DecryptionError(f"letter of {position}: {record}", code=record.code)
         records.append(record)
     return records
-
-
-def _to_sink(builder: RouteBuilder, route: RouteSettings, records: list[SourceRecord]) -> int:
-    source = builder.source(route, RunOptions())
-    sink: Sink = builder.sink(route, source)
-    try:
-        result = builder.processor(route).process(records)
-        sink.begin()
-        try:
-            sink.write(result.records)
-            sink.flush()
-            sink.commit({}, result.ledger, None)
-        except BaseException:
-            sink.abort()
-            raise
-    finally:
-        sink.close()
-        source.close()
-    return len(result.records)
-
-
-def _to_source(builder: RouteBuilder, records: list[SourceRecord]) -> int:
-    conf: dict[str, Any] = {**builder.connection, "enable.idempotence": True, "acks": "all"}
-    producer = Producer(conf)
-    failed: list[object] = []
-
-    def report(error: object, _message: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    for record in records:
-        mark = (_REPLAYED, str(record.position).encode())
-        producer.produce(
-            record.position.topic,
-            record.value,
-            record.key,
-            record.position.partition,
-            report,
-            None,
-            record.timestamp_ms if record.timestamp_ms > 0 else 0,
-            [*record.headers, mark],
-        )
-    if producer.flush(60) or failed:
-        raise SinkUnavailable("the source topic's broker did not take every record; run the replay again")
-    return len(records)
 
 
 def _content(record: SourceRecord) -> dict[str, object]:

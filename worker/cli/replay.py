@@ -1,0 +1,114 @@
+"""Dead letters on their way back: through their route, or into their source topic byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+
+from worker.config import RouteSettings
+from worker.errors import PositionsChanged, SinkRejected, SinkUnavailable
+from worker.model import SourceRecord
+from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.job import Failure
+from worker.routes import RouteBuilder, RunOptions
+from worker.sink.base import Sink
+
+REPLAYED_HEADER = "worker-replayed"
+# librdkafka's largest: the broker that took the record once is the one to judge its size.
+_LARGEST_BYTES = 1_000_000_000
+
+
+class ThroughRoute:
+    """
+    Puts records through a route again: each batch is one transaction of the sink, without positions.
+
+    Args:
+        processor: the route's.
+        sink: the route's; its positions are not touched.
+    """
+
+    def __init__(self, processor: BatchProcessor, sink: Sink) -> None:
+        self._processor, self._sink = processor, sink
+
+    def put(self, records: Sequence[SourceRecord]) -> list[Failure]:
+        """Write what can be written, and return what fails again; raises `TransientError` or `FatalError`."""
+        result = self._processor.process(records)
+        if not result.records:
+            return result.failures
+        self._sink.begin()
+        try:
+            try:
+                self._sink.write(result.records)
+                self._sink.flush()
+            except (SinkRejected, PositionsChanged) as exc:
+                # Replayed records lie below the table's position by nature: that says nothing here.
+                self._sink.abort()
+                return self._without(records, exc)
+            self._sink.commit({}, result.ledger, None)
+        except BaseException:
+            self._sink.abort()
+            raise
+        return result.failures
+
+    def _without(self, records: Sequence[SourceRecord], error: SinkRejected | PositionsChanged) -> list[Failure]:
+        """Go on without the refused records, which are found by halving where the sink can't name them."""
+        refused = set(error.positions) if isinstance(error, SinkRejected) else set()
+        if len(records) == 1 or refused:
+            known = refused or {records[0].position}
+            failures = [Failure(r, SinkRejected(str(error)), "sink") for r in records if r.position in known]
+            rest = [r for r in records if r.position not in known]
+            return failures + (self.put(rest) if rest else [])
+        middle = len(records) // 2
+        return self.put(records[:middle]) + self.put(records[middle:])
+
+
+@contextmanager
+def through_route(builder: RouteBuilder, route: RouteSettings) -> Iterator[ThroughRoute]:
+    """Open a route's sink for a replay."""
+    source = builder.source(route, RunOptions())
+    try:
+        sink: Sink = builder.sink(route, source)
+        try:
+            yield ThroughRoute(builder.processor(route), sink)
+        finally:
+            sink.close()
+    finally:
+        source.close()
+
+
+def to_source(builder: RouteBuilder, records: Sequence[SourceRecord]) -> None:
+    """
+    Produce records as they were: partition, key, value, headers, timestamp, and a header that says where they were.
+
+    Raises:
+        SinkUnavailable: the broker did not acknowledge every record; some may have been written.
+    """
+    conf: dict[str, Any] = {
+        **builder.connection,
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.max.bytes": _LARGEST_BYTES,
+        # The brokers judge whole batches, and some of these records may be as large as their topic takes.
+        "batch.num.messages": 1,
+    }
+    producer = Producer(conf)
+    failed: list[object] = []
+
+    def report(error: object, _message: object) -> None:
+        if error is not None:
+            failed.append(error)
+
+    try:
+        for record in records:
+            at = record.position
+            headers = [*record.headers, (REPLAYED_HEADER, str(at).encode())]
+            sent_ms = max(0, record.timestamp_ms)
+            producer.produce(at.topic, record.value, record.key, at.partition, report, None, sent_ms, headers)
+            producer.poll(0)
+    except (KafkaException, BufferError) as exc:
+        failed.append(exc)
+    if producer.flush(60) or failed:
+        raise SinkUnavailable("the source topic's broker did not take every record; see its limits and run it again")
