@@ -14,16 +14,16 @@ from worker.model import Header
 WIDTHLESS = 2**20 + 1
 """One item of no width more than a record may have."""
 
-_ID = {"name": "id", "type": "string"}
-_COUNTRY = {"name": "country", "type": "string"}
-_NAME = {"name": "name", "type": "string", "encrypted": True}
-_ARRIVES_SEALED = {
+_ID: dict[str, Any] = {"name": "id", "type": "string"}
+_COUNTRY: dict[str, Any] = {"name": "country", "type": "string"}
+_NAME: dict[str, Any] = {"name": "name", "type": "string", "encrypted": True}
+_ARRIVES_SEALED: dict[str, Any] = {
     "name": "token",
     "type": "bytes",
     "encryption": {"version": 1, "type": "string", "format": "leased", "keyset": None, "context": [], "bind": []},
 }
-_TENANT = {"name": "tenant", "type": ["null", "string"], "default": None}
-_WITH_CONTEXT = {"name": "note", "type": "string", "encrypted": {"context": ["tenant"]}}
+_TENANT: dict[str, Any] = {"name": "tenant", "type": ["null", "string"], "default": None}
+_WITH_CONTEXT: dict[str, Any] = {"name": "note", "type": "string", "encrypted": {"context": ["tenant"]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _values(code: str, **more: Any) -> dict[str, Any]:
 
 GOOD = Poison("", 1, {}, [_ID, _COUNTRY, _NAME], [_ID, _COUNTRY, _NAME])
 
-RIGHT = [_ID, _COUNTRY, _NAME]
+RIGHT: list[dict[str, Any]] = [_ID, _COUNTRY, _NAME]
 POISON = (
     Poison("bad_magic", raw=b"\7 no frame at all"),
     Poison("unknown_schema", 2, _values("unknown_schema", name="Ada Unknown"), None, RIGHT),
@@ -120,7 +120,7 @@ POISON = (
 )
 
 
-_GROWING = [*RIGHT, *({"name": name, "type": "string", "encrypted": True} for name in "abcde")]
+_GROWING: list[dict[str, Any]] = [*RIGHT, *({"name": name, "type": "string", "encrypted": True} for name in "abcde")]
 WIDE = Poison(
     "sink_rejected",
     10,

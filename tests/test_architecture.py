@@ -23,12 +23,11 @@ DOORS = {
         "worker/avro/registry.py",
         "worker/pipeline/",
         "worker/demo",
-        "worker/cli/dead.py",
         "worker/local/",
     ),
     "fastavro": ("worker/avro/",),
     "httpx": ("worker/zerokms/", "worker/authority/tokens.py", "worker/authority/oidc.py", "worker/demo"),
-    "psycopg": ("worker/sink/", "worker/local/", "worker/demo", "worker/cli/dead.py"),
+    "psycopg": ("worker/sink/", "worker/local/", "worker/demo"),
     "fastapi": ("worker/authority/",),
     "sqlalchemy": ("worker/authority/",),
 }

@@ -14,16 +14,13 @@ from typing import Self, TypeVar
 
 import structlog
 
-from worker import __version__, pins
+from worker import __version__, keychecks, pins
 from worker.avro import (
-    DeclarationOptions,
     LocalSchema,
     LocalSchemas,
     RegistrySchemas,
-    SchemaRef,
     SchemaSource,
     compile_schema,
-    refuse_key_schema,
 )
 from worker.canaries import Canaries
 from worker.config import RouteSettings, Settings
@@ -43,6 +40,7 @@ from worker.zerokms.canary import KeptCanaries
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment, credentials_from_environment
 from worker.zerokms.guard import GuardedKeyService
+from worker.zerokms.keys import IndexKeys
 from worker.zerokms.resilient import resilient
 
 _log = structlog.get_logger(__name__)
@@ -260,25 +258,16 @@ class Worker:
         findings: list[Finding] = []
         try:
             schemas.check()
-            for number in self._settings.schemas.local:
-                registered = schemas.get(SchemaRef(id=int(number)))
+            for number, registered in keychecks.local(self._settings, schemas, key=False):
                 for route in self._settings.routes:
                     plan = compile_schema(registered.schema, self._settings.declaration(route)).plan
                     detail = f"{plan.name}: {len(plan.fields)} fields encrypted"
                     findings.append(Finding(f"schema {number} on {route.name}", "ok", found=detail))
-            if isinstance(schemas, RegistrySchemas):
-                self._refuse_key_schemas(schemas)
+            for route in self._settings.routes:
+                findings += keychecks.check(self._settings, schemas, route)
         except WorkerError as exc:
             findings.append(Finding.of("schemas", exc))
         return findings
-
-    def _refuse_key_schemas(self, schemas: RegistrySchemas) -> None:
-        """Keys pass in the clear, so a declaration in a registered key schema refuses to start."""
-        options = DeclarationOptions()
-        for topic in {topic for route in self._settings.routes for topic in route.source.topics}:
-            schema = schemas.key_schema(topic)
-            if schema is not None:
-                refuse_key_schema(schema, options)
 
     def _graph(self, schemas: SchemaSource) -> RouteBuilder:
         if self._builder is None:
@@ -300,6 +289,9 @@ class Worker:
                 schemas=schemas,
                 metrics=self.metrics,
                 resolve=client.resolve_keyset,
+                index_keys=IndexKeys(
+                    lambda name: client.load_keyset(name, fresh=True), max_age_s=self._settings.keys.max_age_s
+                ),
             )
         return self._builder
 
@@ -331,22 +323,26 @@ class Worker:
             if sink is not None and not findings[-1].is_broken:
                 findings.append(_verdict(f"{route.name}: sink", sink.check))
                 if isinstance(sink, PostgresSink):
-                    findings += self._check_tables(sink, route, schemas, create=create)
+                    findings += self._check_tables(builder, sink, route, schemas, create=create)
                 sink.close()
         finally:
             source.close()
         return findings
 
     def _check_tables(
-        self, sink: PostgresSink, route: RouteSettings, schemas: SchemaSource, *, create: bool
+        self, builder: RouteBuilder, sink: PostgresSink, route: RouteSettings, schemas: SchemaSource, *, create: bool
     ) -> list[Finding]:
         findings = []
-        for number in self._settings.schemas.local:
-            schema = schemas.get(SchemaRef(id=int(number))).schema
-            output = compile_schema(schema, self._settings.declaration(route)).plan.output_schema
+        key = keychecks.written(self._settings, schemas, route)
+        for _, registered in keychecks.local(self._settings, schemas, key=False):
+            plan = compile_schema(registered.schema, self._settings.declaration(route)).plan
             for topic in route.source.topics:
                 act = sink.create_table if create else sink.check_schema
-                findings.append(_verdict(f"{route.name}: table of {topic}", partial(act, output, topic=topic)))
+                check = partial(act, plan.output_schema, topic=topic, key_schema=key)
+                findings.append(_verdict(f"{route.name}: table of {topic}", check))
+            findings.append(
+                _verdict(f"{route.name}: key columns", partial(builder.keys(route).check_values, plan.fields))
+            )
         return findings
 
 

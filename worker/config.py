@@ -18,6 +18,7 @@ from pydantic_settings.sources import EnvSettingsSource
 
 from worker.avro import DeclarationOptions
 from worker.errors import ConfigError
+from worker.pipeline.keys import KeyFormat, KeyPolicy
 from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, ResidencyOptions
 from worker.sink.kafka import KafkaSinkOptions
 from worker.sink.postgres import PostgresSinkOptions
@@ -57,10 +58,11 @@ class KafkaSettings(_Section):
 
 
 class LocalSchemaFile(_Section):
-    """One schema id that needs no registry: the file of the input schema and the id of the output's."""
+    """One schema id that needs no registry: its file, the id of its output, and whether it is of record keys."""
 
     input: str
     output_id: int = Field(ge=0, le=0xFFFF_FFFF)
+    key: bool = False
 
 
 class SchemaSettings(_Section):
@@ -85,7 +87,12 @@ class HttpSettings(_Section):
 
 
 class RouteSettings(_Section):
-    """`[[routes]]`: one source, one sink, one consumer group, one loop."""
+    """
+    `[[routes]]`: one source, one sink, one consumer group, one loop.
+
+    `key = "pseudonym"` replaces what a key's schema declares, and a key without declarations or schema as a whole;
+    `key_format` says whether keys are framed by a schema id (`avro`), not (`plain`), or tells by itself (`auto`).
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     group: str = Field(min_length=1)
@@ -93,6 +100,8 @@ class RouteSettings(_Section):
     sink: SinkOptions
     residency: ResidencyOptions | None = None
     already_encrypted: Literal["refuse", "pass"] = "refuse"
+    key: KeyPolicy = "clear"
+    key_format: KeyFormat = "auto"
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
 
 

@@ -13,6 +13,7 @@ from worker import environment
 from worker.avro import SchemaSource
 from worker.config import RouteSettings, Settings
 from worker.encryption import BatchDecryptor, BatchEncryptor
+from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError
 from worker.kafka_properties import Property
 from worker.metrics import Metrics
@@ -20,6 +21,7 @@ from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor, subject_of
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.health import RouteHealth
+from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import Bounds, RouteRunner
 from worker.pipeline.verify import OutputVerifier
@@ -28,7 +30,7 @@ from worker.sink.dry import DrySink
 from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
-from worker.zerokms.keys import KeyCache, KeyOptions, RetrievedKeys
+from worker.zerokms.keys import IndexKeys, KeyCache, KeyOptions, RetrievedKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class RouteBuilder:
         schemas: the schema source.
         metrics: the worker's.
         resolve: a keyset's name, uuid text or None (the client's own) -> its uuid.
+        index_keys: keysets with their index keys, for pseudonyms.
     """
 
     def __init__(
@@ -80,7 +83,10 @@ class RouteBuilder:
         schemas: SchemaSource,
         metrics: Metrics,
         resolve: Callable[[str | None], UUID],
+        index_keys: IndexKeys,
     ) -> None:
+        self._index_keys = index_keys
+        self._pseudonyms: dict[UUID, Pseudonyms] = {}
         self._resolve = resolve
         self._settings, self._environ, self._instance = settings, environ, instance
         self.connection = dict(connection)
@@ -149,12 +155,27 @@ class RouteBuilder:
             subject=subject_of(route.subject_strategy, target),
             rows=isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
+            keys=self.keys(route),
             verifier=self._verifier(route),
             accepted=self._accepted,
         )
 
+    def keys(self, route: RouteSettings) -> RecordKeys:
+        """Build what becomes of the route's record keys."""
+        return RecordKeys(
+            route=route.name,
+            schemas=self._schemas,
+            declaration=self._settings.declaration(route),
+            policy=route.key,
+            form=route.key_format,
+            pseudonyms=self._pseudonyms_of,
+            subject=None if isinstance(route.sink, PostgresSinkOptions) else f"{route.sink.topic}-key",
+            columns=route.sink.key_columns if isinstance(route.sink, PostgresSinkOptions) else None,
+        )
+
     def rotate(self) -> None:
         """Drop every key held: pools and leases are filled anew."""
+        self._index_keys.forget()
         for cache in self._caches:
             cache.rotate()
 
@@ -180,6 +201,12 @@ class RouteBuilder:
         """Return the keysets that the config lists: the default and those that schemas may name."""
         encryption = self._settings.encryption
         return frozenset(self._resolve(name) for name in {encryption.keyset, *encryption.keysets})
+
+    def _pseudonyms_of(self, keyset: str | None) -> Pseudonyms:
+        loaded = self._index_keys.get(keyset)
+        if loaded.id not in self._pseudonyms:
+            self._pseudonyms[loaded.id] = Pseudonyms(loaded.id, loaded.index_key)
+        return self._pseudonyms[loaded.id]
 
     def _keys(self, route: RouteSettings, purpose: str) -> KeyCache:
         audit = Audit(self._instance, route.name, "dead" if purpose == "dead" else "encrypt")

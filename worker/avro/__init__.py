@@ -8,7 +8,6 @@ from worker.avro.codec import (
     decode_value,
     encode_value,
     open_schema,
-    refuse_key_schema,
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions
@@ -41,6 +40,5 @@ __all__ = [
     "frame",
     "open_schema",
     "parse_frame",
-    "refuse_key_schema",
     "schema_fingerprint",
 ]

@@ -142,13 +142,6 @@ def _seal(item: Field, covered: Covered) -> Field:
     return Field(item.name, covered.sealed, {**attributes, "order": "ignore", "encryption": encryption})
 
 
-def refuse_key_schema(schema: str, options: DeclarationOptions) -> None:
-    """Raise `DeclarationError` where the schema of a record's key declares a field: keys pass in the clear."""
-    for covered in Compiler(parse(schema), options, {}).covered:
-        where = covered.plan.identity
-        raise DeclarationError(f"{where} is declared in a key's schema; a key can't be encrypted", path=where)
-
-
 @lru_cache(maxsize=256)
 def open_schema(output_schema: str) -> OutputSchema:
     """

@@ -15,6 +15,7 @@ from worker.errors import ConfigError, DeclarationError, DecodeError, RecordErro
 from worker.model import Header
 
 VALUE_HEADER = "__value_schema_id"
+KEY_HEADER = "__key_schema_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,9 @@ class SchemaRef:
         return str(UUID(bytes=self.guid)) if self.guid is not None else str(self.id)
 
 
-def parse_frame(value: bytes, headers: Sequence[Header]) -> tuple[SchemaRef, int]:
+def parse_frame(value: bytes, headers: Sequence[Header], *, header: str = VALUE_HEADER) -> tuple[SchemaRef, int]:
     """
-    Read Confluent's frame: `00 | id 4` or `01 | guid 16`, in the header `__value_schema_id` or before the payload.
+    Read Confluent's frame: `00 | id 4` or `01 | guid 16`, in a header (keys: `__key_schema_id`) or before the payload.
 
     Returns:
         the reference, and where in `value` the payload starts.
@@ -38,11 +39,11 @@ def parse_frame(value: bytes, headers: Sequence[Header]) -> tuple[SchemaRef, int
     Raises:
         DecodeError: neither (code `bad_magic`).
     """
-    told = next((content for name, content in reversed(headers) if name == VALUE_HEADER), None)
+    told = next((content for name, content in reversed(headers) if name == header), None)
     if told is not None:
         ref, length = _frame(told)
         if length != len(told):
-            raise DecodeError(f"the header {VALUE_HEADER} has bytes behind its schema id", code="bad_magic")
+            raise DecodeError(f"the header {header} has bytes behind its schema id", code="bad_magic")
         return ref, 0
     return _frame(value)
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from confluent_kafka import KafkaException, Producer
 
 from worker.config import RouteSettings
-from worker.errors import PositionsChanged, SinkRejected, SinkUnavailable
+from worker.errors import PositionsChanged, SinkRejected
+from worker.kafka_properties import Property, client_properties
 from worker.model import SourceRecord
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
 from worker.routes import RouteBuilder, RunOptions
 from worker.sink.base import Sink
+from worker.sink.kafka.producer import BatchProducer, Message
 
 REPLAYED_HEADER = "worker-replayed"
 # librdkafka's largest: the broker that took the record once is the one to judge its size.
@@ -85,30 +84,22 @@ def to_source(builder: RouteBuilder, records: Sequence[SourceRecord]) -> None:
 
     Raises:
         SinkUnavailable: the broker did not acknowledge every record; some may have been written.
+        FatalError, ConfigError: it refuses them.
     """
-    conf: dict[str, Any] = {
-        **builder.connection,
-        "enable.idempotence": True,
-        "acks": "all",
-        "message.max.bytes": _LARGEST_BYTES,
-        # The brokers judge whole batches, and some of these records may be as large as their topic takes.
-        "batch.num.messages": 1,
-    }
-    producer = Producer(conf)
-    failed: list[object] = []
-
-    def report(error: object, _message: object) -> None:
-        if error is not None:
-            failed.append(error)
-
+    # The brokers judge whole batches, and some of these records may be as large as their topic takes.
+    sizes: dict[str, Property] = {"message.max.bytes": _LARGEST_BYTES, "batch.num.messages": 1}
+    owned: dict[str, Property] = {"enable.idempotence": True, "acks": "all"}
+    properties = client_properties(builder.connection, defaults=sizes, owned=owned)
+    producer = BatchProducer(lambda: properties, name="replay to the source", timeout_s=60)
+    producer.begin()
     try:
-        for record in records:
-            at = record.position
-            headers = [*record.headers, (REPLAYED_HEADER, str(at).encode())]
-            sent_ms = max(0, record.timestamp_ms)
-            producer.produce(at.topic, record.value, record.key, at.partition, report, None, sent_ms, headers)
-            producer.poll(0)
-    except (KafkaException, BufferError) as exc:
-        failed.append(exc)
-    if producer.flush(60) or failed:
-        raise SinkUnavailable("the source topic's broker did not take every record; see its limits and run it again")
+        producer.send(map(_message, records))
+        producer.flush()
+    finally:
+        producer.discard()
+
+
+def _message(record: SourceRecord) -> Message:
+    at = record.position
+    headers = [*record.headers, (REPLAYED_HEADER, str(at).encode())]
+    return (at.topic, record.value, record.key, at.partition, max(0, record.timestamp_ms), headers)

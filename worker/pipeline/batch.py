@@ -15,13 +15,13 @@ from worker.errors import ConfigError, DecodeError, RecordError
 from worker.metrics import Metrics
 from worker.model import Header, SinkRecord, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure, Processed
+from worker.pipeline.keys import Keys, RecordKeys, unchanged
 from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
 from worker.pipeline.residency import Forward, Residency
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import LedgerRow
 
-KeyRow = Callable[[SourceRecord], dict[str, object] | None]
 _INPUT_SCHEMA_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 
 
@@ -58,7 +58,7 @@ class BatchProcessor:
         metrics: written to once a batch.
         subject: full name of a record -> subject under which its output schema is registered.
         rows: whether the sink wants rows.
-        key_row: reads a record's key as a row, for tables that are keyed.
+        keys: what becomes of record keys; None: they pass as they are.
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
@@ -74,7 +74,7 @@ class BatchProcessor:
         metrics: Metrics,
         subject: Callable[[str], str],
         rows: bool = False,
-        key_row: KeyRow | None = None,
+        keys: RecordKeys | None = None,
         residency: Residency | None = None,
         verifier: OutputVerifier | None = None,
         accepted: Callable[[], frozenset[UUID]] = frozenset,
@@ -86,7 +86,7 @@ class BatchProcessor:
         self._metrics = metrics
         self._subject = subject
         self._rows = rows
-        self._key_row = key_row
+        self._keys = keys
         self._residency = residency
         self._verifier = verifier
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
@@ -101,23 +101,30 @@ class BatchProcessor:
             FatalError: the authority refuses this identity, or its keys don't hold.
         """
         outputs: list[SinkRecord | None] = [None] * len(records)
-        failures: dict[int, Failure] = {}
+        keys = self._keys.process(records) if self._keys is not None else unchanged(records)
+        failures = {i: Failure(records[i], error, "decode") for i, error in keys.errors.items()}
         ledger: list[LedgerRow] = []
-        for group in self._group(records, outputs, failures):
-            self._process_group(group, records, outputs, failures, ledger)
+        for group in self._group(records, keys, outputs, failures):
+            self._process_group(group, records, keys, outputs, failures, ledger)
         return Processed(
             [record for record in outputs if record is not None], [failures[i] for i in sorted(failures)], ledger
         )
 
     def _group(
-        self, records: Sequence[SourceRecord], outputs: list[SinkRecord | None], failures: dict[int, Failure]
+        self,
+        records: Sequence[SourceRecord],
+        keys: Keys,
+        outputs: list[SinkRecord | None],
+        failures: dict[int, Failure],
     ) -> list[_Group]:
         groups: dict[str, _Group] = {}
         seen: dict[bytes, _Group] = {}
         for i, record in enumerate(records):
+            if i in failures:
+                continue
             value = record.value
             if value is None:
-                outputs[i] = self._tombstone(record, failures, i)
+                outputs[i] = _sink_record(record, keys, i, None)
                 continue
             # A frame in the value's first 5 bytes says all there is, unless a header names the schema.
             group = seen.get(value[:5]) if not record.headers else None
@@ -137,18 +144,11 @@ class BatchProcessor:
             group.payloads.append(value[start:])
         return list(groups.values())
 
-    def _tombstone(self, record: SourceRecord, failures: dict[int, Failure], i: int) -> SinkRecord | None:
-        try:
-            key_row = self._key_row(record) if self._key_row is not None else None
-        except RecordError as exc:
-            failures[i] = Failure(record, exc, "decode")
-            return None
-        return _sink_record(record, None, "", None, key_row, None)
-
     def _process_group(
         self,
         group: _Group,
         records: Sequence[SourceRecord],
+        keys: Keys,
         outputs: list[SinkRecord | None],
         failures: dict[int, Failure],
         ledger: list[LedgerRow],
@@ -160,11 +160,12 @@ class BatchProcessor:
             failures.update({i: Failure(records[i], exc, "decode") for i in group.indexes})
             return
         started = time.monotonic()
-        split = schema.compiled.split(group.payloads, [r.key for r in members])
+        bound = [keys.data[i] for i in group.indexes]
+        split = schema.compiled.split(group.payloads, bound)
         self._timed("decode", started)
         failed = {i: Failure(members[i], error, "decode") for i, error in split.errors.items()}
         if schema.passed is not None:
-            for i, error in schema.passed.errors(group.payloads, [r.key for r in members]).items():
+            for i, error in schema.passed.errors(group.payloads, bound).items():
                 failed.setdefault(i, Failure(members[i], error, "decode"))
         topics = self._judge(members, split, failed)
         started = time.monotonic()
@@ -175,7 +176,7 @@ class BatchProcessor:
             self._verifier.verify(split.columns, encrypted.envelopes, failed)
         self._timed("encrypt", started)
         data = split.join(encrypted.envelopes, skip=failed.keys())
-        self._emit(group, members, schema, data, topics, failed, outputs)
+        self._emit(group, members, keys, schema, data, topics, failed, outputs)
         failures.update({group.indexes[i]: failure for i, failure in failed.items()})
         ledger += ledger_rows(members, split.columns, failed, encrypted.usage, str(schema.output_id))
         self._measure(members, split.columns, encrypted)
@@ -195,6 +196,8 @@ class BatchProcessor:
             earlier=registered.earlier,
         )
         plan = compiled.plan
+        if self._keys is not None:
+            self._keys.check_values(plan.fields)
         output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
         passed = passed_envelopes(plan.input_schema, self._accepted()) if self._passes else None
         schema = self._compiled[str(ref)] = _Schema(compiled, output_id, frame(output_id), passed)
@@ -238,6 +241,7 @@ class BatchProcessor:
         self,
         group: _Group,
         members: Sequence[SourceRecord],
+        keys: Keys,
         schema: _Schema,
         data: Sequence[bytes | None],
         topics: dict[int, str],
@@ -252,14 +256,8 @@ class BatchProcessor:
             if datum is None:
                 failed[i] = Failure(record, DecodeError("the record could not be put together again"), "encrypt")
                 continue
-            try:
-                key_row = self._key_row(record) if self._key_row is not None else None
-            except RecordError as exc:
-                failed[i] = Failure(record, exc, "decode")
-                continue
-            outputs[group.indexes[i]] = _sink_record(
-                record, prefix + datum, schema_id, rows.get(i), key_row, topics.get(i)
-            )
+            at = group.indexes[i]
+            outputs[at] = _sink_record(record, keys, at, prefix + datum, schema_id, rows.get(i), topics.get(i))
 
     @staticmethod
     def _table_rows(compiled: CompiledSchema, data: Sequence[bytes | None]) -> dict[int, dict[str, object]]:
@@ -308,24 +306,25 @@ def _pick(column: ValueColumn, at: Sequence[int]) -> ValueColumn:
 
 def _sink_record(
     record: SourceRecord,
+    keys: Keys,
+    at: int,
     value: bytes | None,
-    schema_id: str,
-    row: dict[str, object] | None,
-    key_row: dict[str, object] | None,
-    topic: str | None,
+    schema_id: str = "",
+    row: dict[str, object] | None = None,
+    topic: str | None = None,
 ) -> SinkRecord:
     headers: Sequence[Header] = record.headers
     if headers:
         headers = [h for h in headers if h[0] not in _INPUT_SCHEMA_HEADERS]
     return SinkRecord(
         record.position,
-        record.key,
+        keys.data[at],
         value,
         headers,
         record.timestamp_type,
         record.timestamp_ms,
         row,
-        key_row,
+        keys.rows[at],
         schema_id,
         topic,
     )

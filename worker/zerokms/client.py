@@ -116,11 +116,11 @@ class ZeroKMSClient:
         """Return each request's data key, or why that one was refused; see `KeyService`."""
         return self._in_groups(requests, lambda r: r.keyset, lambda ref, part: self._retrieve(ref, part, audit))
 
-    def load_keyset(self, ref: str | UUID | None = None) -> LoadedKeyset:
-        """Ask for a keyset by name or uuid, None for the client's own default; the answer is kept."""
+    def load_keyset(self, ref: str | UUID | None = None, *, fresh: bool = False) -> LoadedKeyset:
+        """Ask for a keyset by name or uuid, None for the client's own default; the answer is kept, unless `fresh`."""
         name = None if ref is None else str(ref)
         with self._loading:
-            if name not in self._keysets:
+            if fresh or name not in self._keysets:
                 self._keysets[name] = self._load(ref)
             return self._keysets[name]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.avro import DeclarationOptions, FieldOptions, compile_schema, open_schema, refuse_key_schema
+from worker.avro import DeclarationOptions, FieldOptions, compile_schema, open_schema
 from worker.errors import DeclarationError
 from worker.model import PlaintextKind
 
@@ -98,12 +98,6 @@ def test_strict_demands_a_word_on_every_leaf() -> None:
     """In strict mode an undeclared leaf is refused and an explicitly clear one is not."""
     assert "n.A/a" in refused(schema(field("a")), DeclarationOptions(strict=True))
     compile_schema(schema(field("a", encrypted=False)), DeclarationOptions(strict=True))
-
-
-def test_declaration_in_a_key_schema_is_refused() -> None:
-    """Keys pass in the clear, so a declared field in a key's schema is refused."""
-    with pytest.raises(DeclarationError):
-        refuse_key_schema(schema(field("a", encrypted=True)), NONE)
 
 
 def test_metadata_tags_and_path_policies_declare() -> None:

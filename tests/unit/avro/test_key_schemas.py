@@ -7,22 +7,25 @@ import json
 import pytest
 from confluent_kafka.schema_registry import Schema
 
-from worker.avro import DeclarationOptions, RegistrySchemas, refuse_key_schema
+from worker.avro import DeclarationOptions, RegistrySchemas
+from worker.avro.keys import KeySchema
 from worker.errors import DeclarationError
 
 DECLARED = {"type": "record", "name": "a.Key", "fields": [{"name": "email", "type": "string", "encrypted": True}]}
 
 
 def test_a_declaration_in_a_key_is_refused_by_its_path() -> None:
-    """The error names the field."""
-    with pytest.raises(DeclarationError, match=r"a\.Key/email"):
-        refuse_key_schema(json.dumps(DECLARED), DeclarationOptions())
+    """The error names the field and the option."""
+    schema = KeySchema(json.dumps(DECLARED), DeclarationOptions())
+
+    with pytest.raises(DeclarationError, match=r'a\.Key/email.*key = "pseudonym"'):
+        schema.refuse_declarations()
 
 
 @pytest.mark.parametrize("schema", ['"string"', '{"type": "record", "name": "K", "fields": []}'])
 def test_a_key_without_declarations_passes(schema: str) -> None:
     """A clear key is no error."""
-    refuse_key_schema(schema, DeclarationOptions())
+    KeySchema(schema, DeclarationOptions()).refuse_declarations()
 
 
 def test_a_topics_key_schema_is_found_by_its_subject() -> None:

@@ -16,7 +16,10 @@ class PostgresSinkOptions(BaseModel):
         table: `schema.table` or `table`, for every source topic that `tables` does not name.
         tables: source topic to table, where a route reads several topics.
         mode: `append` adds a row a record with its coordinates, `upsert` keeps the last row a key.
-        key: `upsert`'s key columns; a unique index covers exactly these. They hold no encrypted field.
+        key: `upsert`'s key columns; a unique index covers exactly these. They hold what the record's key holds, so
+            that a tombstone finds its row: the key's fields, or the key itself where it is one value.
+        key_prefix: what the key columns' names have before the names of the key's fields, where a value's field has
+            the same name.
         columns: how encrypted fields are stored where it is not `bytea`: `eql` is jsonb for EQL.
         ledger: write one entry a batch and partition to `worker.ledger`.
         create: create or extend missing tables at `check`.
@@ -31,6 +34,7 @@ class PostgresSinkOptions(BaseModel):
     tables: dict[str, str] = {}
     mode: Literal["append", "upsert"] = "append"
     key: tuple[str, ...] = ()
+    key_prefix: str = ""
     columns: dict[str, Literal["bytea", "eql"]] = {}
     ledger: bool = True
     create: bool = False
@@ -44,7 +48,14 @@ class PostgresSinkOptions(BaseModel):
             raise ValueError("mode = upsert and key = [columns] go together")
         if encrypted := sorted(set(self.key) & self.columns.keys()):
             raise ValueError(f"encrypted fields can't be key columns: {', '.join(encrypted)}")
+        if bare := [name for name in self.key if not name.startswith(self.key_prefix) or name == self.key_prefix]:
+            raise ValueError(f"key columns without the key_prefix: {', '.join(bare)}")
         return self
+
+    @property
+    def key_columns(self) -> dict[str, str]:
+        """The key columns and the key's fields that fill them; empty for `append`."""
+        return {name: name.removeprefix(self.key_prefix) for name in self.key}
 
     @property
     def all_tables(self) -> tuple[str, ...]:

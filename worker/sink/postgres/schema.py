@@ -92,6 +92,28 @@ def column_types(output_schema: str, columns: Mapping[str, Literal["bytea", "eql
     return found
 
 
+def key_types(key_schema: str | None, columns: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the SQL types of the key columns.
+
+    Args:
+        key_schema: Avro schema of the keys as they are written; None where keys are plain text.
+        columns: the key columns and the key's fields that fill them.
+
+    Raises:
+        ConfigError: the key has not these fields.
+    """
+    if key_schema is None:
+        return {}
+    root = json.loads(key_schema)
+    if not isinstance(root, dict) or root.get("type") != "record":
+        return dict.fromkeys(columns, _sql_type(root))
+    fields = {field["name"]: _sql_type(field["type"]) for field in root["fields"]}
+    if missing := [name for name in columns.values() if name not in fields]:
+        raise ConfigError(f"the record key has no field {', '.join(missing)}, it has {', '.join(fields)}")
+    return {column: fields[name] for column, name in columns.items()}
+
+
 def create_table(
     connection: Connection, name: str, types: Mapping[str, str], *, mode: str, key: tuple[str, ...]
 ) -> None:
@@ -123,9 +145,11 @@ def evolve_table(connection: Connection, table: Table, types: Mapping[str, str])
     return added
 
 
-def ensure_table(connection: Connection, name: str, output_schema: str, options: PostgresSinkOptions) -> None:
+def ensure_table(
+    connection: Connection, name: str, output_schema: str, options: PostgresSinkOptions, key_schema: str | None = None
+) -> None:
     """Create the table of an output schema, or add the columns it lacks; the caller commits."""
-    types = column_types(output_schema, options.columns)
+    types = column_types(output_schema, options.columns) | key_types(key_schema, options.key_columns)
     table = read_table(connection, name)
     if table is None:
         create_table(connection, name, types, mode=options.mode, key=options.key)
@@ -134,9 +158,9 @@ def ensure_table(connection: Connection, name: str, output_schema: str, options:
     evolve_table(connection, table, wanted)
 
 
-def check_fields(table: Table, output_schema: str, options: PostgresSinkOptions) -> None:
+def check_fields(table: Table, output_schema: str, options: PostgresSinkOptions, key_schema: str | None = None) -> None:
     """Raise `ConfigError` where a table lacks a column of the schema or has one of another type."""
-    types = column_types(output_schema, options.columns)
+    types = column_types(output_schema, options.columns) | key_types(key_schema, options.key_columns)
     missing = [name for name in types if name not in table.columns]
     if missing:
         raise ConfigError(f"table {table.name} lacks columns {', '.join(missing)}; worker check --create adds them")

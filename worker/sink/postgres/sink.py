@@ -98,19 +98,19 @@ class PostgresSink:
             ensure_schema(connection)
             connection.commit()
 
-    def create_table(self, output_schema: str, *, topic: str) -> None:
-        """Create the table of a source topic from its records' output schema, or add the columns it lacks."""
+    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
+        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
         name = self._table_name(topic)
         with self._database.guarded(f"creating table {name}") as connection:
-            ensure_table(connection, name, output_schema, self._options)
+            ensure_table(connection, name, output_schema, self._options, key_schema)
             connection.commit()
         self._tables.pop(name, None)
 
-    def check_schema(self, output_schema: str, *, topic: str) -> None:
-        """Raise `ConfigError` where the topic's table can't take records of an output schema."""
+    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
+        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
         name = self._table_name(topic)
         with self._database.guarded(f"checking table {name}") as connection:
-            check_fields(self._table(connection, name), output_schema, self._options)
+            check_fields(self._table(connection, name), output_schema, self._options, key_schema)
             connection.commit()
 
     def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from psycopg import sql
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, SinkRejected
 from worker.model import SinkRecord
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.copy import Convert, by_fields, copy_rows, values
@@ -27,14 +27,14 @@ def upsert(
     Keep each key's last record of the batch: insert or update its row, or delete it for a tombstone.
 
     Raises:
-        ConfigError: a record has no key columns; the topic's keys must be decodable to them.
+        ConfigError: the topic's keys do not decode to the key columns.
         SinkRejected: a value does not fit; a broken constraint is raised by the server without its record.
     """
     last: dict[tuple[object, ...], SinkRecord] = {}
     for record in records:
         last[key_of(record, table, key)] = record
     gone = [(k, record) for k, record in last.items() if record.value is None]
-    kept = [record for record in last.values() if record.value is not None]
+    kept = [_keyed(record, dict(zip(key, k, strict=True))) for k, record in last.items() if record.value is not None]
     if gone:
         staged = _stage(connection, table, key)
         copy_rows(connection, staged, table, key, [k for k, _ in gone], [record.position for _, record in gone])
@@ -47,24 +47,44 @@ def upsert(
 
 
 def key_of(record: SinkRecord, table: Table, key: tuple[str, ...]) -> tuple[object, ...]:
-    """Return the values of the key columns: the row's own, else the decoded record key's, else a plain text key."""
-    for source in (record.row, record.key_row):
-        if source is not None and all(name in source for name in key):
-            return tuple(source[name] for name in key)
-    if len(key) == 1 and record.key is not None:
-        with contextlib.suppress(ValueError):
-            return (_plain_key(record.key, table.columns[key[0]].type),)
-    raise ConfigError(
-        f"table {table.name}: a record's key does not decode to ({', '.join(key)}), so its row can't be found; "
-        "use keys with these fields, or mode = append"
-    )
+    """
+    Return the values of the key columns: the decoded record key's, else a plain text key's.
+
+    Never the row's own: a tombstone has none, and would not find what another key had written.
+
+    Raises:
+        ConfigError: no key of this topic can be decoded to the key columns.
+        SinkRejected: this one can't.
+    """
+    if record.key_row is not None and all(name in record.key_row for name in key):
+        return tuple(record.key_row[name] for name in key)
+    if len(key) != 1 or record.key is None or record.key[:1] == b"\0":
+        raise ConfigError(
+            f"table {table.name}: a record's key does not decode to ({', '.join(key)}), so its row can't be found; "
+            "use keys with these fields, or mode = append"
+        )
+    try:
+        return (_plain_key(record.key, table.columns[key[0]].type),)
+    except ValueError:
+        raise SinkRejected(
+            f"table {table.name}: a record's key is no text of a {table.columns[key[0]].type}",
+            positions=[record.position],
+        ) from None
+
+
+def _keyed(record: SinkRecord, key: dict[str, object]) -> SinkRecord:
+    """Return the record with a row whose key columns hold the record key."""
+    row = record.row or {}
+    if all(name in row and row[name] == value for name, value in key.items()):
+        return record
+    return replace(record, row={**row, **key})
 
 
 def _plain_key(key: bytes, kind: str) -> object:
     """Read a key that is plain text, as a string serializer writes it; raises `ValueError` for any other."""
+    if kind == "bytea":
+        return key
     text = key.decode("utf-8")
-    if text.startswith("\0"):
-        raise ValueError("framed by a schema id")
     if kind in ("smallint", "integer", "bigint"):
         return int(text)
     return UUID(text) if kind == "uuid" else text

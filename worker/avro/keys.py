@@ -1,0 +1,126 @@
+"""The schema of a record's key: what it declares, and what the key becomes where declared fields are pseudonyms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.avro.batch import SplitBatch, Splitter
+from worker.avro.codec import decode_value
+from worker.avro.compiler import Compiler
+from worker.avro.declaration import DeclarationOptions
+from worker.avro.reader import read_long
+from worker.avro.schema import Field, Node, dump, parse, to_json
+from worker.avro.shape import Covered, exchanged
+from worker.errors import DeclarationError
+from worker.model import FieldPlan
+
+WHOLE_KEY_SCHEMA = '"bytes"'
+"""The output schema of a key that is replaced as a whole."""
+
+
+class KeySchema:
+    """
+    A key's schema, compiled once per schema id.
+
+    Args:
+        schema: JSON text.
+        options: the operator's policies; what they demand of values is not demanded of keys.
+        references: schemas that it refers to, in their order of dependence.
+        metadata_tags: the registry's path patterns and their tags.
+
+    Raises:
+        DeclarationError: what is declared can't be a pseudonym; the message names path and remedy.
+    """
+
+    def __init__(
+        self,
+        schema: str,
+        options: DeclarationOptions,
+        *,
+        references: Sequence[str] = (),
+        metadata_tags: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        root = parse(schema, references)
+        values_only = {"required": (), "strict": False, "already_encrypted": "refuse"}
+        compiled = Compiler(root, options.model_copy(update=values_only), metadata_tags or {})
+        for covered in compiled.covered:
+            _check(covered)
+        self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in compiled.covered)
+        self.input_schema: str = dump(to_json(root))
+        self.output_schema: str = dump(to_json(exchanged(compiled.top, _pseudonymous, {})))
+        self._splitter = Splitter(compiled.top, compiled.covered, (), sealed=False)
+
+    def refuse_declarations(self) -> None:
+        """Raise `DeclarationError` where a field is declared: under `key = "clear"` it would pass as it is."""
+        for plan in self.fields:
+            raise DeclarationError(
+                f"{plan.identity} is declared in a key's schema, and keys pass in the clear; "
+                'say key = "pseudonym" on the route, or take the declaration away',
+                path=plan.identity,
+            )
+
+    def written(self, pseudonym: bool) -> str:
+        """Return the schema of the keys as they are written."""
+        if not pseudonym:
+            return self.input_schema
+        return self.output_schema if self.fields else WHOLE_KEY_SCHEMA
+
+    def split(self, payloads: Sequence[bytes]) -> SplitBatch:
+        """Take bare keys apart into columns of declared values; a bad key is in `errors` and in no column."""
+        return self._splitter.split(payloads, [None] * len(payloads))
+
+    def read(self, payload: bytes, *, pseudonymous: bool) -> object:
+        """Return a bare key as a Python value, before or after its fields were replaced; raises `DecodeError`."""
+        return decode_value(self.output_schema if pseudonymous else self.input_schema, payload)
+
+
+def plain_value(plan: FieldPlan, value: bytes) -> bytes:
+    """
+    Return what a pseudonym is made of: the value's Avro binary without the index of a union of null and one other.
+
+    So a field that becomes nullable keeps its pseudonyms. With `null: encrypt` the index stays, as it is hidden.
+    """
+    if plan.null_branch is None or plan.null == "encrypt":
+        return value
+    return value[read_long(value, 0)[1] :]
+
+
+def _check(covered: Covered) -> None:
+    plan = covered.plan
+    if plan.context or plan.bind or plan.index:
+        raise DeclarationError(
+            f"{plan.identity}: a key's field takes keyset, descriptor and null; "
+            "a pseudonym has no context, bind or index",
+            path=plan.identity,
+        )
+    if _holds_container(covered.original, set()):
+        raise DeclarationError(
+            f"{plan.identity}: arrays and maps have more than one encoding, so equal keys could get different "
+            "pseudonyms; declare the fields within",
+            path=plan.identity,
+        )
+
+
+def _holds_container(node: Node, seen: set[int]) -> bool:
+    if id(node) in seen:
+        return False
+    seen.add(id(node))
+    inner = [*node.inner, *(f.node for f in node.fields)]
+    return node.kind in ("array", "map") or any(_holds_container(n, seen) for n in inner)
+
+
+def _pseudonymous(item: Field, covered: Covered) -> Field:
+    plan = covered.plan
+    attributes: dict[str, Any] = {k: v for k, v in item.attributes.items() if k not in ("encrypted", "order")}
+    if "default" in attributes and (attributes["default"] is not None or covered.sealed.kind == "bytes"):
+        attributes["default"] = ""
+    told = {
+        "version": 1,
+        "type": json.loads(plan.schema),
+        "keyset": plan.keyset,
+        **({"descriptor": plan.descriptor} if plan.descriptor_is_explicit else {}),
+        "null": plan.null,
+    }
+    return Field(item.name, covered.sealed, {**attributes, "pseudonym": told})

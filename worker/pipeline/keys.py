@@ -1,0 +1,256 @@
+"""Record keys: guarded while they pass in the clear, replaced by pseudonyms, and read for keyed tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cachetools import LRUCache
+
+from worker.avro import DeclarationOptions
+from worker.avro.keys import KeySchema, plain_value
+from worker.avro.reader import zigzag
+from worker.avro.registry import KEY_HEADER, SchemaRef, SchemaSource, frame, parse_frame
+from worker.encryption.pseudonym import Pseudonyms
+from worker.errors import ConfigError, DecodeError, RecordError
+from worker.model import FieldPlan, SourceRecord
+
+KeyPolicy = Literal["clear", "pseudonym"]
+KeyFormat = Literal["auto", "avro", "plain"]
+# Plain binary keys can look framed, each with another id; what is remembered of them must not grow for ever.
+_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Keys:
+    """
+    What became of a batch's keys, by record.
+
+    Args:
+        data: the keys as they are written, and as `$key` binds them.
+        rows: key columns of a table and their values; None where the key is plain text, which the table reads.
+        errors: why a record's key can't be used.
+    """
+
+    data: list[bytes | None] = field(repr=False)
+    rows: list[dict[str, object] | None] = field(repr=False)
+    errors: dict[int, RecordError]
+
+
+def unchanged(records: Sequence[SourceRecord]) -> Keys:
+    """Return a batch's keys as they are, read by nobody."""
+    return Keys([r.key for r in records], [None] * len(records), {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key's schema, and what stands before its keys when they are written."""
+
+    schema: KeySchema
+    prefix: bytes
+
+
+@dataclass(slots=True)
+class _Group:
+    ref: SchemaRef
+    indexes: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list, repr=False)
+
+
+class RecordKeys:
+    """
+    A route's policy for keys.
+
+    Args:
+        route: the route's name.
+        schemas: key schemas by reference, and output ids.
+        declaration: defaults and policies, as for values.
+        policy: `clear` writes keys as they are and refuses declarations in their schemas; `pseudonym` replaces every
+            declared field, and a key that declares nothing, or has no schema, as a whole.
+        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart.
+        pseudonyms: those of a keyset by name or uuid text; needed for `pseudonym`.
+        subject: under which output key schemas are registered; None keeps the input's id, as for a table.
+        columns: a table's key columns and the key's fields that fill them.
+    """
+
+    def __init__(
+        self,
+        *,
+        route: str,
+        schemas: SchemaSource,
+        declaration: DeclarationOptions,
+        policy: KeyPolicy = "clear",
+        form: KeyFormat = "auto",
+        pseudonyms: Callable[[str | None], Pseudonyms] | None = None,
+        subject: str | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
+        if policy == "pseudonym" and pseudonyms is None:
+            raise ConfigError(f'route {route}: key = "pseudonym" needs a keyset')
+        self._route, self._schemas, self._declaration = route, schemas, declaration
+        self._pseudonyms = pseudonyms if policy == "pseudonym" else None
+        self._form, self._subject = form, subject
+        self._columns = dict(columns or {})
+        self._known: MutableMapping[str, _Known | None] = LRUCache(_REMEMBERED)
+
+    def process(self, records: Sequence[SourceRecord]) -> Keys:
+        """
+        Take a batch's keys.
+
+        Raises:
+            DeclarationError: a key's schema declares what this policy can't keep.
+            ConfigError: keys of this schema lack the table's key columns.
+            TransientError: the registry or the key service is away.
+        """
+        keys = unchanged(records)
+        groups: dict[str, _Group] = {}
+        plain: list[int] = []
+        for i, record in enumerate(records):
+            try:
+                found = self._frame(record)
+            except RecordError as exc:
+                keys.errors[i] = exc
+                continue
+            if found is None:
+                plain.append(i)
+                continue
+            ref, start = found
+            group = groups.setdefault(str(ref), _Group(ref))
+            group.indexes.append(i)
+            group.payloads.append((record.key or b"")[start:])
+        for group in groups.values():
+            self._take(group, records, keys, plain)
+        if self._pseudonyms is not None or self._columns:
+            self._take_plain(plain, records, keys)
+        return keys
+
+    def check_values(self, fields: Sequence[FieldPlan]) -> None:
+        """Raise `ConfigError` where a value's encrypted field has the name of a key column, which holds the key."""
+        for plan in fields:
+            name = plan.identity.partition("/")[2]
+            if name in self._columns:
+                raise ConfigError(
+                    f"route {self._route}: {plan.identity} is encrypted, and {name} is a key column; an encrypted "
+                    "field can't be one: give the key's column another name (key_prefix)"
+                )
+
+    def _frame(self, record: SourceRecord) -> tuple[SchemaRef, int] | None:
+        """Return the schema that a key names and where its payload begins, None for a key that names none."""
+        key = record.key
+        if key is None or self._form == "plain":
+            return None
+        named = bool(record.headers) and any(name == KEY_HEADER for name, _ in record.headers)
+        if self._form == "auto" and not named and (key[:1] not in (b"\0", b"\1") or len(key) < 5):
+            return None
+        try:
+            return parse_frame(key, record.headers, header=KEY_HEADER)
+        except DecodeError:
+            if self._form == "auto" and not named:
+                return None
+            raise
+
+    def _take(self, group: _Group, records: Sequence[SourceRecord], keys: Keys, plain: list[int]) -> None:
+        known = self._schema(group.ref)
+        if known is None:
+            if self._form == "avro" or (self._columns and self._pseudonyms is None):
+                error = RecordError(f"the key's schema {group.ref} is unknown", code="unknown_schema")
+                keys.errors.update(dict.fromkeys(group.indexes, error))
+            else:
+                plain += group.indexes
+            return
+        payloads: Sequence[bytes | None] = group.payloads
+        if self._pseudonyms is not None:
+            payloads = self._replaced(known, group, records, keys)
+            for i, payload in zip(group.indexes, payloads, strict=True):
+                keys.data[i] = None if payload is None else known.prefix + payload
+        if self._columns:
+            for i, payload in zip(group.indexes, payloads, strict=True):
+                if payload is not None:
+                    self._read(known.schema, payload, i, keys)
+
+    def _schema(self, ref: SchemaRef) -> _Known | None:
+        name = str(ref)
+        if name not in self._known:
+            try:
+                registered = self._schemas.get(ref)
+            except RecordError:
+                self._known[name] = None
+                return None
+            schema = KeySchema(
+                registered.schema,
+                self._declaration,
+                references=registered.references,
+                metadata_tags=registered.metadata_tags,
+            )
+            self._known[name] = _Known(schema, self._prefix(ref, schema))
+        return self._known[name]
+
+    def _prefix(self, ref: SchemaRef, schema: KeySchema) -> bytes:
+        if self._pseudonyms is None:
+            schema.refuse_declarations()
+            return b""
+        if self._subject is None:
+            return frame(ref.id) if ref.id is not None else b"\1" + (ref.guid or b"")
+        return frame(self._schemas.output_id(ref, self._subject, schema.written(True)))
+
+    def _replaced(
+        self, known: _Known, group: _Group, records: Sequence[SourceRecord], keys: Keys
+    ) -> list[bytes | None]:
+        assert self._pseudonyms is not None
+        if not known.schema.fields:
+            topics = [records[i].position.topic for i in group.indexes]
+            return [zigzag(len(digest)) + digest for digest in map(self._whole, topics, group.payloads)]
+        split = known.schema.split(group.payloads)
+        keys.errors.update({group.indexes[i]: error for i, error in split.errors.items()})
+        replaced = [
+            self._pseudonyms(c.plan.keyset).of(c.plan.descriptor, [plain_value(c.plan, value) for value in c.values])
+            for c in split.columns
+        ]
+        return split.join(replaced)
+
+    def _whole(self, topic: str, key: bytes) -> bytes:
+        assert self._pseudonyms is not None
+        return self._pseudonyms(self._declaration.keyset).of(f"key/{topic}", [key])[0]
+
+    def _read(self, schema: KeySchema, payload: bytes, i: int, keys: Keys) -> None:
+        replaced = self._pseudonyms is not None
+        if replaced and not schema.fields:
+            keys.rows[i] = {self._only_column(): payload[1:]}
+            return
+        try:
+            value = schema.read(payload, pseudonymous=replaced)
+        except RecordError as exc:
+            keys.errors[i] = exc
+            return
+        if not isinstance(value, dict):
+            keys.rows[i] = {self._only_column(): value}
+            return
+        missing = [name for name in self._columns.values() if name not in value]
+        if missing:
+            raise ConfigError(
+                f"route {self._route}: the record key has no field {', '.join(missing)}, it has {', '.join(value)}; "
+                "the sink's key columns are the key's fields, so that a tombstone finds its row"
+            )
+        keys.rows[i] = {column: value[name] for column, name in self._columns.items()}
+
+    def _take_plain(self, plain: Sequence[int], records: Sequence[SourceRecord], keys: Keys) -> None:
+        for i in plain:
+            key = records[i].key
+            if key is None:
+                if self._columns:
+                    keys.errors[i] = DecodeError("a record without a key has no row of its own in a keyed table")
+                continue
+            column = self._only_column() if self._columns else ""
+            if self._pseudonyms is not None:
+                keys.data[i] = digest = self._whole(records[i].position.topic, key)
+                if column:
+                    keys.rows[i] = {column: digest}
+
+    def _only_column(self) -> str:
+        if len(self._columns) != 1:
+            raise ConfigError(
+                f"route {self._route}: the record key is one value and can't fill {', '.join(self._columns)}; "
+                "use keys with these fields, or one key column"
+            )
+        return next(iter(self._columns))
