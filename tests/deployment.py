@@ -72,27 +72,31 @@ class Deployment:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(_TABLE)
 
-    def settings(self, schema_id: int, *, changes: str = "", cluster_id: str | None = None) -> Path:
-        """Write the settings file; `changes` is TOML that goes before the routes."""
-        schema, path = self.directory / "customer.avsc", self.directory / "worker.toml"
-        schema.write_text(SCHEMA, encoding="utf-8")
+    def head(self, cluster_id: str | None = None) -> str:
+        """The part of the settings that every file has: region, authority, cluster, a port of its own."""
         named = {urlsplit(self.authority[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}
-        hosts = sorted(named | set(self.hosts))
         security = self.kafka.properties.get("security.protocol", "PLAINTEXT")
-        path.write_text(
-            f"""
+        return f"""
 region = "{self.region}"
 [authority]
-allow_hosts = {hosts!r}
+allow_hosts = {sorted(named | set(self.hosts))!r}
 [kafka]
 bootstrap = "{self.kafka.bootstrap}"
 cluster_id = "{cluster_id or self.kafka.cluster_id}"
 properties = {{ "security.protocol" = "{security}" }}
+[http]
+listen = "127.0.0.1:0"
+"""
+
+    def settings(self, schema_id: int, *, changes: str = "", cluster_id: str | None = None) -> Path:
+        """Write the settings file; `changes` is TOML that goes before the routes."""
+        schema, path = self.directory / "customer.avsc", self.directory / "worker.toml"
+        schema.write_text(SCHEMA, encoding="utf-8")
+        path.write_text(
+            f"""{self.head(cluster_id)}
 [schemas]
 local = {{ "{schema_id}" = {{ input = "{schema}", output_id = {OUTPUT_ID} }} }}
 required = ["acme.crm.Customer/email"]
-[http]
-listen = "127.0.0.1:0"
 {changes}
 [[routes]]
 name = "topic"

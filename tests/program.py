@@ -19,3 +19,8 @@ def worker(environ: Mapping[str, str], *args: str, timeout_s: float = 100) -> su
         timeout=timeout_s,
         check=False,
     )
+
+
+def start(environ: Mapping[str, str], *args: str) -> subprocess.Popen[bytes]:
+    """Begin one command; the caller waits for it."""
+    return subprocess.Popen([*COMMAND, *args], env={"PATH": os.environ["PATH"], **environ})

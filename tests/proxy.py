@@ -20,12 +20,14 @@ class Proxy:
     The faults may be changed at any time from any thread:
 
     - `delay_s` holds every chunk back for so long, in each direction;
+    - `bytes_per_s` lets no more through in each direction of a connection; 0 is no limit;
     - `half_open` accepts, and keeps connections, but forwards nothing: what a lost network looks like;
     - `refuse` resets every new connection at once; `cut()` resets those that are open now.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.delay_s = 0.0
+        self.bytes_per_s = 0.0
         self._target = (host, port)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -130,6 +132,8 @@ class Proxy:
             while chunk := await reader.read(_CHUNK_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                if self.bytes_per_s:
+                    await asyncio.sleep(len(chunk) / self.bytes_per_s)
                 await self._flows.wait()
                 writer.write(chunk)
                 await writer.drain()

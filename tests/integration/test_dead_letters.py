@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -82,7 +81,6 @@ class Site(Deployment):
 
     def write(self, *, mended: bool) -> str:
         """Write the settings as they are before or after the operator's work."""
-        named = sorted({urlsplit(self.authority[n]).netloc for n in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
         local = ", ".join(
             f'"{i}" = {{ input = "{file}", output_id = {output} }}'
             for i, (file, output) in schema_files(self.directory, mended=mended).items()
@@ -91,17 +89,9 @@ class Site(Deployment):
         residency = f'residency = {{ field = "country", values = {countries} }}\nalready_encrypted = "pass"'
         path = self.directory / "worker.toml"
         path.write_text(
-            f"""
-region = "{self.region}"
-[authority]
-allow_hosts = {named!r}
-[kafka]
-bootstrap = "{self.kafka.bootstrap}"
-cluster_id = "{self.kafka.cluster_id}"
+            f"""{self.head()}
 [schemas]
 local = {{ {local} }}
-[http]
-listen = "127.0.0.1:0"
 [[routes]]
 name = "topic"
 group = "topic-{self.name}"

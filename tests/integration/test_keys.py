@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -55,14 +54,9 @@ class Site(Deployment):
     def policy(self, policy: str) -> config.Settings:
         for name, text in (("value", VALUE), ("key", key_schema(declared=policy == "pseudonym"))):
             (self.directory / f"{name}.avsc").write_text(text, encoding="utf-8")
-        hosts = sorted({urlsplit(self.authority[n]).netloc for n in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
         path = self.directory / "worker.toml"
         path.write_text(
-            f"""
-region = "{self.region}"
-authority = {{ allow_hosts = {hosts!r} }}
-kafka = {{ bootstrap = "{self.kafka.bootstrap}", cluster_id = "{self.kafka.cluster_id}" }}
-http = {{ listen = "127.0.0.1:0" }}
+            f"""{self.head()}
 [schemas.local]
 1 = {{ input = "{self.directory}/value.avsc", output_id = 1001 }}
 2 = {{ input = "{self.directory}/key.avsc", output_id = 1002, key = true }}
