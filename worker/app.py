@@ -34,6 +34,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
 from worker.routes import RouteBuilder, RunOptions
+from worker.sink.kafka import KafkaSink
 from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
 from worker.zerokms.canary import KeptCanaries
@@ -322,6 +323,9 @@ class Worker:
             sink = _found(findings, f"{route.name}: sink", lambda: builder.sink(route, source, create=create))
             if sink is not None and not findings[-1].is_broken:
                 findings.append(_verdict(f"{route.name}: sink", sink.check))
+                if isinstance(sink, KafkaSink):
+                    told = _found(findings, f"{route.name}: sink topic", sink.warnings) or ()
+                    findings += [Finding(f"{route.name}: sink topic", "warning", found=text) for text in told]
                 if isinstance(sink, PostgresSink):
                     findings += self._check_tables(builder, sink, route, schemas, create=create)
                 sink.close()

@@ -56,7 +56,7 @@ class Load:
 
 
 SMALL = Load(
-    12_000, 2_000, 3e6, "max_records = 1_000\nmax_bytes = 1_048_576", "queue_bytes = 1_048_576, fetch_bytes = 262_144, "
+    12_000, 6_000, 8e6, "max_records = 1_000\nmax_bytes = 1_048_576", "queue_bytes = 1_048_576, fetch_bytes = 262_144, "
 )
 MILLION = Load(1_000_000, 24, 600_000)
 

@@ -16,7 +16,7 @@ from tests.conftest import TopicFactory
 from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected, SinkUnavailable
 from worker.local import LocalKafka
 from worker.metrics import Metrics
-from worker.model import Position, SinkRecord
+from worker.model import Header, Position, SinkRecord
 from worker.model import TopicPartition as Partition
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
@@ -102,6 +102,30 @@ def test_records_arrive_as_they_were(kafka: Kafka, topic: TopicFactory) -> None:
         [("h", b"1")],
         (1, 1_700_000_000_004),
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ("copy", [("a", b"1"), ("b", None), ("a", b"2"), ("c", b"")]),
+        ("drop", []),
+        (["b", "a", "__value_schema_id"], [("a", b"1"), ("b", None), ("a", b"2")]),
+    ],
+)
+def test_headers_follow_the_policy(
+    kafka: Kafka, topic: TopicFactory, policy: object, kept: list[tuple[str, bytes | None]]
+) -> None:
+    """All, none or the named ones, in order, nulls and duplicates included; the input's schema ids never."""
+    target = topic()
+    sink = _sink(kafka, target, headers=policy)
+    ids: list[Header] = [("__value_schema_id", b"\0\0\0\0\1"), ("__key_schema_id", b"\0\0\0\0\2")]
+    headers: list[Header] = [("a", b"1"), ids[0], ("b", None), ("a", b"2"), ids[1], ("c", b"")]
+
+    _deliver(sink, [SinkRecord(Position("s", 0, 0), b"k", b"v", headers)])
+
+    (found,) = _read(kafka, target)
+    sink.close()
+    assert (found.headers() or []) == kept
 
 
 def test_a_tombstone_stays_null_and_an_empty_value_empty(kafka: Kafka, topic: TopicFactory) -> None:

@@ -13,7 +13,7 @@ _CHUNK = 2_000
 
 class Collector:
     """
-    The batch that is being collected; bounded by count, bytes and age.
+    The batch that is being collected; bounded by count, bytes of keys, values and headers, and age.
 
     Args:
         options: the bounds.
@@ -76,7 +76,7 @@ class Collector:
                 lane.passed = True
                 continue
             lane.collected = position.offset + 1
-            size += len(record.key or b"") + len(record.value or b"")
+            size += _bytes(record)
             taken += 1
             append(record)
             if self._left is not None:
@@ -111,4 +111,12 @@ class Collector:
 
 
 def _size(records: Iterable[SourceRecord]) -> int:
-    return sum(len(r.key or b"") + len(r.value or b"") for r in records)
+    return sum(map(_bytes, records))
+
+
+def _bytes(record: SourceRecord) -> int:
+    """Return what a record's content takes; headers count too, since they are held as well."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size

@@ -18,7 +18,7 @@ class DeliveryOptions(_Options):
     Args:
         mode: `exactly-once` or `at-least-once`.
         max_records: records after which a batch is closed.
-        max_bytes: bytes of keys and values after which a batch is closed.
+        max_bytes: bytes of keys, values and headers after which a batch is closed.
         max_latency_ms: age of its first record after which a batch is closed.
         stop_s: bound of a graceful stop; what is not durable by then is abandoned.
         rebalance_s: how long a revocation waits for a batch whose flush has begun.
