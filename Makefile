@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 
-.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop soak interop api-fuzz \
+.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak interop api-fuzz \
   fuzz properties clean
 
 help: ## Say what each target does
@@ -25,7 +25,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties interop api-fuzz fuzz soak ## `test`, then every heavy suite
+test-all: test properties interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -49,6 +49,9 @@ bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size 
 
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
+
+backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
+	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
 
 soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
 	@echo "seed $(SEED)"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.avro import DeclarationOptions, compile_schema
+from worker.avro.keys import KeySchema
 from worker.avro.review import changes, lint, output_types
 from worker.errors import ConfigError
 from worker.model import EncryptionPlan
@@ -22,7 +23,12 @@ CANNOT_DETECT = (
     "a value replaced by null (use `null: encrypt`)."
 )
 KAFKA = (
-    "Kafka keys pass in the clear, a declaration in a key's schema is refused; headers pass as the sink's `headers`."
+    "Kafka keys pass in the clear, and a declaration in a key's schema is refused, unless the route says "
+    'key = "pseudonym" (see --key); headers pass as the sink\'s `headers`.'
+)
+PSEUDONYM = (
+    "A pseudonym shows which keys are equal and how often; whoever holds the keyset's index key can try values against "
+    "it. A key that declares nothing is replaced whole."
 )
 
 
@@ -38,6 +44,9 @@ def plan(
     lint_: Annotated[bool, typer.Option("--lint", help="Exit 1 if a clear field looks like personal data.")] = False,
     format_: Annotated[str, typer.Option("--format", help="Format of fields that name none.")] = "record",
     required: Annotated[list[str] | None, typer.Option(help="An identity that must be encrypted.")] = None,
+    key: Annotated[
+        bool, typer.Option("--key", help='The schemas are those of keys: show what key = "pseudonym" makes of them.')
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Demand a declaration of every leaf.")] = False,
 ) -> None:
     """Show which field gets which key, format and output type; prove it before the first record."""
@@ -52,6 +61,10 @@ def plan(
         said, lost = changes(_read(schemas[0]), _read(schemas[1]), options)
         _print({"changes": said, "lost": lost}, said or ["nothing changes"], json)
         raise typer.Exit(1 if lost else 0)
+    if key:
+        for path in schemas:
+            _show_key(KeySchema(_read(path), options), json)
+        return
     failed = False
     for path in schemas:
         warnings = lint(_read(path), options) if lint_ else []
@@ -70,6 +83,17 @@ def _read(path: Path) -> str:
 def _print(value: object, lines: list[str], json: bool) -> None:
     for line in [orjson.dumps(value).decode()] if json else lines:
         typer.echo(line)
+
+
+def _show_key(key: KeySchema, json: bool) -> None:
+    written = key.written(True)
+    replaced = [
+        {"identity": f.identity, "descriptor": f.descriptor, "keyset": f.keyset, "null": f.null} for f in key.fields
+    ]
+    value = {"fields": replaced, "output_schema": orjson.loads(written), "notes": [PSEUDONYM]}
+    keysets = {f.identity: f.keyset or "the client's own keyset" for f in key.fields}
+    named = [f"{f.identity}: pseudonym under {keysets[f.identity]}, null {f.null}" for f in key.fields]
+    _print(value, [*(named or ["the whole key: pseudonym"]), f"output schema: {written}", PSEUDONYM], json)
 
 
 def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from tests.unit.avro.test_declaration import field, schema
 from worker.cli.plan import register
+from worker.errors import DeclarationError
 
 ROOT = Path(__file__).resolve().parents[3]
 app = typer.Typer()
@@ -63,3 +64,24 @@ def test_lint_names_clear_personal_data(tmp_path: Path) -> None:
 
     assert result.exit_code == 1
     assert json.loads(result.output)["warnings"] == ["n.A/email"]
+
+
+def test_key_shows_what_a_pseudonym_replaces(tmp_path: Path) -> None:
+    """With --key the schema is a key's: its declared fields, the output schema, and what a pseudonym can't hide."""
+    path = saved(tmp_path, "key", schema(field("a", encrypted=True), field("b", "int")))
+
+    text, value = (CliRunner().invoke(app, ["--key", path, *more]) for more in ([], ["--json"]))
+
+    assert text.exit_code == value.exit_code == 0
+    assert "n.A/a: pseudonym" in text.output
+    found = json.loads(value.output)
+    assert [f["identity"] for f in found["fields"]] == ["n.A/a"]
+    assert found["output_schema"]["fields"][0]["type"] == "bytes"
+    assert "which keys are equal" in found["notes"][0]
+
+
+def test_key_refuses_what_cannot_be_a_pseudonym(tmp_path: Path) -> None:
+    """A bound key field is refused before the first record."""
+    path = saved(tmp_path, "key", schema(field("a", encrypted={"format": "leased", "bind": ["b"]}), field("b")))
+
+    assert isinstance(CliRunner().invoke(app, ["--key", path]).exception, DeclarationError)

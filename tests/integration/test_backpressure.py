@@ -22,7 +22,7 @@ from worker import config
 from worker.avro.reader import zigzag
 from worker.config import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.fault]
+pytestmark = pytest.mark.integration
 PARTITIONS = 4
 SCHEMA = json.dumps(
     {
@@ -59,6 +59,7 @@ SMALL = Load(
     12_000, 6_000, 8e6, "max_records = 1_000\nmax_bytes = 1_048_576", "queue_bytes = 1_048_576, fetch_bytes = 262_144, "
 )
 MILLION = Load(1_000_000, 24, 600_000)
+LARGE = Load(10_000, 30_000, 2e7)
 
 
 def bound_bytes(settings: Settings) -> int:
@@ -131,6 +132,7 @@ sink = {{ kind = "postgres", table = "crm.events", timeout_s = 600 }}
     "load",
     [
         pytest.param(SMALL, id="small", marks=pytest.mark.timeout(120)),
+        pytest.param(LARGE, id="large", marks=[pytest.mark.heavy, pytest.mark.timeout(600)]),
         pytest.param(MILLION, id="million", marks=[pytest.mark.heavy, pytest.mark.timeout(3600)]),
     ],
 )
