@@ -38,7 +38,7 @@ from worker.sink.kafka import KafkaSink
 from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
 from worker.zerokms.canary import KeptCanaries
-from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.client import LoadedKeyset, ZeroKMSClient
 from worker.zerokms.factory import client_from_environment, credentials_from_environment
 from worker.zerokms.guard import GuardedKeyService
 from worker.zerokms.keys import IndexKeys
@@ -244,7 +244,7 @@ class Worker:
         if schemas.local:
             return LocalSchemas(
                 {
-                    int(i): LocalSchema(input=_read(item.input), output_id=item.output_id)
+                    int(i): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
                     for i, item in schemas.local.items()
                 }
             )
@@ -281,6 +281,12 @@ class Worker:
                 instance=self._instance,
             )
             guarded = GuardedKeyService(client, canaries.check, connections=lambda: client.connections)
+
+            def load(keyset: str | None) -> LoadedKeyset:
+                # As for data keys: an authority that gives other keys than before would split every key's history.
+                canaries.check(keyset)
+                return client.load_keyset(keyset, fresh=True)
+
             self._builder = RouteBuilder(
                 self._settings,
                 self._environ,
@@ -290,9 +296,7 @@ class Worker:
                 schemas=schemas,
                 metrics=self.metrics,
                 resolve=client.resolve_keyset,
-                index_keys=IndexKeys(
-                    lambda name: client.load_keyset(name, fresh=True), max_age_s=self._settings.keys.max_age_s
-                ),
+                index_keys=IndexKeys(load, max_age_s=self._settings.keys.max_age_s),
             )
         return self._builder
 

@@ -57,7 +57,8 @@ class KeySchema:
         for plan in self.fields:
             raise DeclarationError(
                 f"{plan.identity} is declared in a key's schema, and keys pass in the clear; "
-                'say key = "pseudonym" on the route, or take the declaration away',
+                'say key = "pseudonym" on the route, or take the declaration away (where keys only look framed by this '
+                'schema\'s id: key_format = "plain")',
                 path=plan.identity,
             )
 

@@ -88,6 +88,10 @@ class SchemaSource(Protocol):
         """The schema. Raises `RecordError` (code `unknown_schema`) or `RegistryUnavailable`."""
         ...
 
+    def get_key(self, ref: SchemaRef) -> RegisteredSchema:
+        """The schema of a record's key; as `get`."""
+        return self.get(ref)
+
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """The output schema's number under the sink's subject. Raises `DeclarationError` or `RegistryUnavailable`."""
         ...
@@ -99,10 +103,11 @@ class SchemaSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalSchema:
-    """A schema the operator names: its text, and the number its output carries."""
+    """A schema the operator names: its text, the number its output carries, and whether it is one of record keys."""
 
     input: str
     output_id: int
+    key: bool = False
 
 
 class LocalSchemas(SchemaSource):
@@ -119,6 +124,12 @@ class LocalSchemas(SchemaSource):
     def get(self, ref: SchemaRef) -> RegisteredSchema:
         """The schema the config names for this number."""
         return RegisteredSchema(ref, self._local(ref).input)
+
+    def get_key(self, ref: SchemaRef) -> RegisteredSchema:
+        """The key schema of this number; a value's is none, whatever a binary key looks like."""
+        if not self._local(ref).key:
+            raise RecordError(f"[schemas.local] has no key schema {ref}", code="unknown_schema")
+        return self.get(ref)
 
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """The number the config maps this one to."""

@@ -173,7 +173,7 @@ class RecordKeys:
         name = str(ref)
         if name not in self._known:
             try:
-                registered = self._schemas.get(ref)
+                registered = self._schemas.get_key(ref)
             except RecordError:
                 self._known[name] = None
                 return None

@@ -44,12 +44,12 @@ def record(key: bytes | None, headers: Sequence[Header] = ()) -> SourceRecord:
 
 def made(secret: bytes = bytes(32), **options: Any) -> RecordKeys:
     local = {1: DECLARED, 2: NULLABLE, 3: CLEAR}
-    schemas = {i: LocalSchema(input=schema(fields), output_id=1000 + i) for i, fields in local.items()}
+    schemas = {i: LocalSchema(input=schema(fields), output_id=1000 + i, key=True) for i, fields in local.items()}
     defaults: dict[str, Any] = {
         "policy": "pseudonym",
         "subject": "out-key",
         "declaration": DeclarationOptions(),
-        "schemas": LocalSchemas({**schemas, 4: LocalSchema(input='"long"', output_id=1004)}),
+        "schemas": LocalSchemas({**schemas, 4: LocalSchema(input='"long"', output_id=1004, key=True)}),
     }
     return RecordKeys(
         route="r",
@@ -161,6 +161,14 @@ def test_a_declaration_met_in_mid_stream_stops_a_clear_route() -> None:
     """A key's schema that no check had seen does not pass because its declaration came late."""
     with pytest.raises(DeclarationError, match=r'acme\.Key/email.*key = "pseudonym"'):
         made(policy="clear").process([record(key(DECLARED, 1, tenant=5, email="ada@example.org"))])
+
+
+def test_a_binary_key_that_looks_framed_by_a_values_schema_is_plain() -> None:
+    """A long as eight bytes can begin like the id of a local schema that is none of keys."""
+    values_only = LocalSchemas({1: LocalSchema(input=schema(DECLARED), output_id=1001)})
+    long_key = (0x0000_0000_0100_0005).to_bytes(8, "big")
+
+    assert made(policy="clear", schemas=values_only).process([record(long_key)]).data == [long_key]
 
 
 def test_a_policy_by_tag_counts_for_keys_too() -> None:
