@@ -89,7 +89,11 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
         """Return records, and serve the group meanwhile."""
         try:
-            messages: list[Any] = list(self._consumer.consume(max_records, timeout_s))
+            # Wait for one, then take what lies ready: that is bounded by `queue_bytes`. A wait for all of them would be
+            # filled by fetches meanwhile, and two thousand large records are more than any batch may hold.
+            messages: list[Any] = list(self._consumer.consume(1, timeout_s))
+            if messages and max_records > 1:
+                messages += self._consumer.consume(max_records - 1, 0)
         except KafkaException as exc:
             raise as_error(exc.args[0], "reading") from exc
         if self._failure is not None:
