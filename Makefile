@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
+SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py)
 
-.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop soak interop api-fuzz \
+.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop soak secure interop api-fuzz \
   fuzz properties clean
 
 help: ## Say what each target does
@@ -25,7 +26,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties interop api-fuzz fuzz soak ## `test`, then every heavy suite
+test-all: test properties secure interop api-fuzz fuzz soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -53,6 +54,9 @@ bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a pla
 soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
 	@echo "seed $(SEED)"
 	SOAK_SEED=$(SEED) $(PYTEST) -m heavy --timeout 3600 tests/faults
+
+secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, every pin broken, long outages
+	$(PYTEST) -m heavy --timeout 600 $(SECURE)
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop

@@ -36,6 +36,8 @@ class Deployment:
         directory: for files.
         region: the worker's.
         hosts: allowed besides the authority's.
+        connection: TOML of `[kafka]` but the cluster's id; None for what `kafka` has.
+        secrets: variables of the worker's besides its usual ones.
     """
 
     kafka: Kafka
@@ -44,6 +46,8 @@ class Deployment:
     directory: Path
     region: str = "eu-central-1"
     hosts: tuple[str, ...] = ()
+    connection: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @property
@@ -62,7 +66,7 @@ class Deployment:
     def environ(self) -> dict[str, str]:
         names = ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_WORKSPACE_CRN", "CS_CLIENT_ACCESS_KEY", "CS_CLIENT_ID")
         own = {name: self.authority[name] for name in (*names, "CS_CLIENT_KEY")}
-        return {**own, "DATABASE_URL": self.dsn, "WORKER_INSTANCE": f"test-{self.name}"}
+        return {**own, "DATABASE_URL": self.dsn, "WORKER_INSTANCE": f"test-{self.name}", **self.secrets}
 
     def prepare(self, *, partitions: int = 2) -> None:
         """Create topics and table."""
@@ -79,15 +83,17 @@ class Deployment:
         named = {urlsplit(self.authority[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}
         hosts = sorted(named | set(self.hosts))
         security = self.kafka.properties.get("security.protocol", "PLAINTEXT")
+        connection = self.connection or (
+            f'bootstrap = "{self.kafka.bootstrap}"\nproperties = {{ "security.protocol" = "{security}" }}'
+        )
         path.write_text(
             f"""
 region = "{self.region}"
 [authority]
 allow_hosts = {hosts!r}
 [kafka]
-bootstrap = "{self.kafka.bootstrap}"
+{connection}
 cluster_id = "{cluster_id or self.kafka.cluster_id}"
-properties = {{ "security.protocol" = "{security}" }}
 [schemas]
 local = {{ "{schema_id}" = {{ input = "{schema}", output_id = {OUTPUT_ID} }} }}
 required = ["acme.crm.Customer/email"]

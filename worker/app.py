@@ -30,13 +30,13 @@ from worker.config import RouteSettings, Settings
 from worker.environment import require
 from worker.errors import ConfigError, TransientError, WorkerError
 from worker.http import HttpServer, application
-from worker.kafka_properties import Property, connection_properties
+from worker.kafka_properties import Property, is_authenticated
 from worker.metrics import Metrics
 from worker.pins import Finding
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
-from worker.routes import RouteBuilder, RunOptions
+from worker.routes import RouteBuilder, RunOptions, kafka_connection
 from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
 from worker.zerokms.client import ZeroKMSClient
@@ -73,9 +73,10 @@ class Worker:
         self.metrics.set("worker_revocation_bound_seconds", settings.authority.client.timeout_s, part="request")
         self._stop = threading.Event()
         self._runners: list[RouteRunner] = []
-        self._health = [RouteHealth(route.name) for route in settings.routes]
+        self._health = [RouteHealth(route.name, metrics=self.metrics) for route in settings.routes]
         self._client: ZeroKMSClient | None = None
         self._builder: RouteBuilder | None = None
+        self._connection: dict[str, Property] | None = None
 
     @property
     def health(self) -> Sequence[RouteHealth]:
@@ -93,7 +94,8 @@ class Worker:
         schemas = _found(findings, "schemas", self._schemas)
         if schemas is not None:
             findings += self._check_schemas(schemas)
-        if self._client is None or schemas is None:
+        connection = _found(findings, "kafka connection", self._kafka)
+        if self._client is None or schemas is None or connection is None:
             return findings
         builder = self._graph(schemas)
         for route in self._settings.routes:
@@ -303,12 +305,9 @@ class Worker:
 
     def _kafka(self) -> dict[str, Property]:
         """Return what every client of the region's cluster is told, secrets included."""
-        kafka = self._settings.kafka
-        secrets = {
-            name: require(self._environ, variable, f"[kafka] secrets: {name}")
-            for name, variable in kafka.secrets.items()
-        }
-        return connection_properties(kafka.bootstrap, {**kafka.properties, **secrets})
+        if self._connection is None:
+            self._connection = kafka_connection(self._settings.kafka, self._environ)
+        return self._connection
 
     def _check_route(
         self, builder: RouteBuilder, route: RouteSettings, schemas: SchemaSource, *, create: bool
@@ -321,7 +320,7 @@ class Worker:
             cluster = _found(findings, f"{route.name}: kafka cluster", source.cluster_id)
             if cluster is None:
                 return findings
-            secure = "SSL" in self._settings.kafka.properties.get("security.protocol", "").upper()
+            secure = is_authenticated(builder.connection)
             remedy = "point [kafka] bootstrap at this region's cluster, or correct cluster_id"
             pinned = self._settings.kafka.cluster_id
             findings.append(pins.match(f"{route.name}: kafka cluster", pinned, cluster, remedy, authenticated=secure))

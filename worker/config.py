@@ -18,6 +18,7 @@ from pydantic_settings.sources import EnvSettingsSource
 
 from worker.avro import DeclarationOptions
 from worker.errors import ConfigError
+from worker.kafka_oauth import OauthOptions
 from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, ResidencyOptions
 from worker.sink.kafka import KafkaSinkOptions
 from worker.sink.postgres import PostgresSinkOptions
@@ -48,12 +49,17 @@ class AuthoritySettings(_Section):
 
 
 class KafkaSettings(_Section):
-    """`[kafka]`: the region's cluster. `secrets` maps a librdkafka property to the variable that holds it."""
+    """
+    `[kafka]`: the region's cluster.
+
+    `secrets` maps a librdkafka property to the variable that holds it; `oauth` supplies access tokens.
+    """
 
     bootstrap: str
     cluster_id: str
     properties: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    oauth: OauthOptions | None = None
 
 
 class LocalSchemaFile(_Section):

@@ -299,7 +299,13 @@ class RouteRunner:
         if self._clock() < self._look_at:
             return
         self._look_at = self._clock() + self._options.verify_interval_s
-        self._source.verify()
+        try:
+            answered = self._source.verify()
+        except TransientError as exc:
+            self._pause(exc)
+        else:
+            if answered and self._health.resume("source"):
+                _log.info("resumed", route=self._health.route, reason="source")
         route = self._health.route
         for partition, lag in self._source.lag(self._lanes.positions()).items():
             self._metrics.set(

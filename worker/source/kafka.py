@@ -10,7 +10,9 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from worker.errors import ConfigError, OffsetLost, SourceUnavailable
+from worker.errors import ConfigError, OffsetLost, SourceUnavailable, WorkerError
+from worker.kafka_errors import refusal
+from worker.kafka_properties import Property
 from worker.model import Position, SourceRecord, TopicPartition
 from worker.source.base import AssignmentListener
 from worker.source.identity import TopicIdentities
@@ -48,11 +50,13 @@ class KafkaSource:
         bootstrap: str,
         group: str,
         instance: str,
-        properties: Mapping[str, str],
+        properties: Mapping[str, Property],
         cluster_id: str | None = None,
         bounded: bool = False,
     ) -> None:
         self._options = options
+        topics = ", ".join(options.topics)
+        self._needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read on group {group}"}
         self._incremental = options.assignment != "eager"
         self._listener: AssignmentListener | None = None
         self._placed: set[TopicPartition] = set()
@@ -64,11 +68,13 @@ class KafkaSource:
         try:
             self._consumer = Consumer({**conf, "error_cb": self._on_error}, logger=logger)
         except KafkaException as exc:
+            if exc.args[0].code() == KafkaError.SASL_AUTHENTICATION_FAILED:
+                raise SourceUnavailable("no access token for Kafka; the log says why (kafka_token_unusable)") from exc
             raise ConfigError(f"[kafka] properties: {exc.args[0].str()}") from exc
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
-        self._offsets = Offsets(self._consumer, self._identities, options)
+        self._offsets = Offsets(self._consumer, self._identities, options, self._needs)
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -91,7 +97,7 @@ class KafkaSource:
         try:
             messages: list[Any] = list(self._consumer.consume(max_records, timeout_s))
         except KafkaException as exc:
-            raise as_error(exc.args[0], "reading") from exc
+            raise self._error(exc.args[0], "reading") from exc
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -134,7 +140,7 @@ class KafkaSource:
                 self._consumer.seek(KafkaPartition(partition.topic, partition.partition, offset))
             except KafkaException as exc:
                 if exc.args[0].code() not in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS):
-                    raise as_error(exc.args[0], f"seeking {partition}") from exc
+                    raise self._error(exc.args[0], f"seeking {partition}") from exc
                 continue
             done.add(partition)
         self._placed |= done
@@ -157,12 +163,12 @@ class KafkaSource:
         except KafkaException as exc:
             if exc.args[0].code() in NOT_THE_OWNER:
                 return False
-            raise as_error(exc.args[0], "committing") from exc
+            raise self._error(exc.args[0], "committing") from exc
         for item in items or ():
             if item.error is not None:
                 if item.error.code() in NOT_THE_OWNER:
                     return False
-                raise as_error(item.error, "committing")
+                raise self._error(item.error, "committing")
         return True
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -184,9 +190,9 @@ class KafkaSource:
             raise SourceUnavailable("the consumer is no member of its group now")
         return metadata
 
-    def verify(self) -> None:
+    def verify(self) -> bool:
         """Compare cluster and topics with those at the start."""
-        self._identities.verify()
+        return self._identities.verify()
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the end that the last fetch reported."""
@@ -263,7 +269,7 @@ class KafkaSource:
         elif code in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             _log.warning("source_degraded", error=error.name())
         else:
-            failure = as_error(error, f"reading {topic}")
+            failure = self._error(error, f"reading {topic or 'as a group'}")
             if isinstance(failure, SourceUnavailable):
                 _log.warning("source_degraded", error=error.name(), topic=topic)
             else:
@@ -275,11 +281,16 @@ class KafkaSource:
             "this name). Nothing was skipped. Reset the group's offset or set on_offset_loss, deliberately"
         )
 
+    def _error(self, error: KafkaError, doing: str) -> WorkerError:
+        return as_error(error, doing, needs=self._needs)
+
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             _log.warning("source_away", error=error.name())
+        elif reason := refusal(error):
+            _log.warning("source_refused", error=reason)
         elif error.fatal():
-            self._failure = as_error(error, "reading")
+            self._failure = self._error(error, "reading")
         else:
             _log.info("source_degraded", error=error.name())
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fenced, PositionsChanged, SinkUnavailable, WorkerError
 from worker.kafka_properties import Property
-from worker.sink.kafka.errors import FENCED, MOVED, bad_property, error_of, verdict
+from worker.sink.kafka.errors import FENCED, MOVED, error_of, unmade, verdict
 
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
@@ -25,22 +25,23 @@ _ABORT_S = 10.0
 class Deliveries:
     """What became of one batch's messages; late reports of an abandoned batch reach that batch's own object."""
 
-    __slots__ = ("acknowledged", "failed", "first_error", "handed")
+    __slots__ = ("acknowledged", "failed", "failed_topic", "first_error", "handed")
 
     def __init__(self) -> None:
         self.handed = 0
         self.acknowledged = 0
         self.failed = 0
         self.first_error: KafkaError | None = None
+        self.failed_topic: str | None = None
 
-    def report(self, error: KafkaError | None, message: object) -> None:
+    def report(self, error: KafkaError | None, message: Any) -> None:
         """Take one delivery report; librdkafka calls it from `poll` and `flush`."""
         if error is None:
             self.acknowledged += 1
             return
         self.failed += 1
         if self.first_error is None:
-            self.first_error = error
+            self.first_error, self.failed_topic = error, message.topic()
 
 
 class BatchProducer:
@@ -71,10 +72,11 @@ class BatchProducer:
         return self._producer
 
     def _made(self) -> Producer:
+        conf: dict[str, Any] = {**self._properties(), "logger": logging.getLogger("librdkafka")}
         try:
-            return Producer({**self._properties(), "logger": logging.getLogger("librdkafka")})
+            return Producer(conf)
         except KafkaException as exc:
-            raise bad_property(exc) from None
+            raise unmade(exc) from None
 
     def begin(self) -> None:
         """Start a batch."""
@@ -111,7 +113,8 @@ class BatchProducer:
         waiting = producer.flush(self._timeout_s + 1.0)
         if batch.first_error is not None:
             fatal = self._fatal(producer)
-            raise verdict(fatal or batch.first_error, f"{self._name}: {batch.failed} of {batch.handed} not delivered")
+            what = f"{self._name}: {batch.failed} of {batch.handed} not delivered"
+            raise verdict(fatal or batch.first_error, what, needs={"TOPIC": f"Write on topic {batch.failed_topic}"})
         if waiting or batch.acknowledged != batch.handed:
             missing = batch.handed - batch.acknowledged
             raise SinkUnavailable(f"{self._name}: {missing} of {batch.handed} messages not acknowledged in time")
@@ -157,8 +160,16 @@ class TransactionalProducer(BatchProducer):
     the next one under the same transactional id settles it.
     """
 
-    def __init__(self, properties: Callable[[], Mapping[str, Property]], *, name: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        properties: Callable[[], Mapping[str, Property]],
+        *,
+        name: str,
+        timeout_s: float,
+        transactional_id: str = "",
+    ) -> None:
         super().__init__(properties, name=name, timeout_s=timeout_s)
+        self._id = transactional_id
         self._in_transaction = False
         self._commit_unknown = False
 
@@ -249,7 +260,8 @@ class TransactionalProducer(BatchProducer):
             return
 
     def _failed(self, error: KafkaError, what: str, uncertain: bool) -> WorkerError:
-        cause = verdict(error, f"{self._name}: {what}")
+        needs = {"TRANSACTIONAL": f"Write on transactional id {self._id}"}
+        cause = verdict(error, f"{self._name}: {what}", needs=needs)
         if isinstance(cause, Fenced):
             self.discard()
             return cause

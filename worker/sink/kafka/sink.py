@@ -16,7 +16,7 @@ from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.producer import BatchProducer, Message, TransactionalProducer
-from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic
+from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic, missing_topic
 from worker.sink.ledger import GENESIS, link
 
 # A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
@@ -68,7 +68,9 @@ class KafkaSink:
         if transactional_id is None:
             self._producer = BatchProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
         else:
-            self._transactions = TransactionalProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+            self._transactions = TransactionalProducer(
+                self._opening, name=self._name, timeout_s=options.timeout_s, transactional_id=transactional_id
+            )
             self._producer = self._transactions
 
     @property
@@ -203,7 +205,7 @@ class KafkaSink:
         """Return a new producer's properties, sized after the topics as they are now."""
         facts = self._describe(self._topics())
         if self._options.topic not in facts:
-            raise ConfigError(f"{self._name}: topic {self._options.topic} does not exist")
+            raise missing_topic(self._options.topic)
         written = [f.max_message_bytes for name, f in facts.items() if name not in self._source_topics]
         self._limit = facts[self._options.topic].max_message_bytes - _FRAMING_BYTES
         owned: dict[str, Property] = {
