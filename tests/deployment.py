@@ -73,6 +73,10 @@ class Deployment:
         for topic in (self.source, self.sink):
             self.kafka.create_topic(topic, partitions=partitions)
         self.kafka.create_topic(self.dead, config={"max.message.bytes": str(2 << 20)})
+        self.prepare_table()
+
+    def prepare_table(self) -> None:
+        """Create the table alone."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(_TABLE)
 

@@ -220,6 +220,9 @@ class Worker:
         token = _found(findings, "service token", client.tokens.token)
         if token is None:
             return findings
+        verified = settings.authority.client.verify_token
+        workspace = str(credentials.workspace.workspace)
+        findings.append(pins.match("service token", workspace, token.workspace, "", authenticated=verified))
         base = client.zerokms or token.zerokms or ""
         findings.append(pins.host("zerokms host", base, self._region.zerokms_url, allowed))
         for name in sorted(
@@ -258,7 +261,10 @@ class Worker:
         )
 
     def _check_schemas(self, schemas: SchemaSource) -> list[Finding]:
-        findings: list[Finding] = []
+        options = self._settings.schemas
+        findings = pins.registry(self._region, options.registry, options.allow_hosts) if options.registry else []
+        if any(finding.is_broken for finding in findings):
+            return findings
         try:
             schemas.check()
             for number in self._settings.schemas.local:
@@ -328,6 +334,9 @@ class Worker:
             if sink is not None and not findings[-1].is_broken:
                 findings.append(_verdict(f"{route.name}: sink", sink.check))
                 if isinstance(sink, PostgresSink):
+                    if not findings[-1].is_broken:
+                        own, signed = self._region.name, sink.is_authenticated
+                        findings.append(pins.match(f"{route.name}: database", own, own, "", authenticated=signed))
                     findings += self._check_tables(sink, route, schemas, create=create)
                 sink.close()
         finally:

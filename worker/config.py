@@ -70,9 +70,10 @@ class LocalSchemaFile(_Section):
 
 
 class SchemaSettings(_Section):
-    """`[schemas]`: a registry's URL, or local files by id."""
+    """`[schemas]`: a registry's URL, or local files by id; `allow_hosts` may stand in for a host named by region."""
 
     registry: str | None = None
+    allow_hosts: tuple[str, ...] = ()
     local: dict[str, LocalSchemaFile] = {}
     auto_register: bool = True
     required: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from worker.pipeline.runner import Bounds, RouteRunner
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
-from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.zerokms.keys import KeyCache, KeyOptions, RetrievedKeys
@@ -236,7 +236,17 @@ class RouteBuilder:
         if route.residency is not None and route.residency.foreign == "forward":
             raise ConfigError(f'route {route.name}: foreign = "forward" needs a Kafka sink')
         letters = KafkaDeadLetters(
-            self.connection, route=route.name, source_topics=route.source.topics, create=create or options.create
+            self.connection,
+            route=route.name,
+            source_topics=route.source.topics,
+            create=create or options.create,
+            pin=ClusterPin(
+                self._settings.kafka.cluster_id,
+                pin="dead_letter_cluster",
+                name=f"route {route.name}, dead letters",
+                connection=self.connection,
+                metrics=self._metrics,
+            ),
         )
         return PostgresSink(
             options,

@@ -96,6 +96,9 @@ class MemorySource:
     def verify(self) -> bool:
         return True
 
+    def confirm(self) -> None:
+        """It is always the same one."""
+
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         return {p: len(self.logs[p]) - o for p, o in positions.items()}
 

@@ -277,12 +277,13 @@ class RouteRunner:
 
     def _submit(self) -> None:
         metadata = None
-        if self._delivery.is_transactional:
-            try:
+        try:
+            self._source.confirm()
+            if self._delivery.is_transactional:
                 metadata = self._source.group_metadata()
-            except TransientError as exc:
-                self._pause(exc)
-                return
+        except TransientError as exc:
+            self._pause(exc)
+            return
         records = self._collector.take()
         if not records:
             return

@@ -79,6 +79,10 @@ class Source(Protocol):
         """
         ...
 
+    def confirm(self) -> None:
+        """Ask the broker that records come from for its cluster, and wait: called before each batch is delivered."""
+        ...
+
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return, where it is known, how many offsets lie between each position and the partition's end."""
         ...

@@ -102,7 +102,7 @@ class TopicIdentities:
             if topic:
                 self._compare_topic(topic, str(answer.topic_id))
             else:
-                self._compare_cluster(str(answer.cluster_id))
+                self.compare_cluster(str(answer.cluster_id))
 
     def _answer(self, future: Future[Any], wait_s: float) -> Any:
         """Wait for an answer, but no longer than it takes to learn that the brokers refuse us."""
@@ -124,7 +124,8 @@ class TopicIdentities:
             return as_error(exc.args[0], doing, needs={"TOPIC": f"Read on topic {topic}"})
         return SourceUnavailable(f"{doing}: no answer in time")
 
-    def _compare_cluster(self, found: str) -> None:
+    def compare_cluster(self, found: str) -> None:
+        """Raise `RegionViolation` for another cluster than the pinned one, or than the first one seen."""
         if self._cluster_id is None:
             self._cluster_id = found
         if found != self._cluster_id:

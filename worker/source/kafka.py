@@ -22,6 +22,8 @@ from worker.source.properties import consumer_properties
 from worker.source.verdict import NOT_THE_OWNER, as_error
 
 _log = structlog.get_logger(__name__)
+# Half of the time after which the loop would have to poll; the group is served by the client's own threads.
+_CONFIRM_S = 5.0
 
 
 class KafkaSource:
@@ -193,6 +195,18 @@ class KafkaSource:
     def verify(self) -> bool:
         """Compare cluster and topics with those at the start."""
         return self._identities.verify()
+
+    def confirm(self) -> None:
+        """
+        Refuse another cluster behind the same address before any record of it is delivered.
+
+        Asks over this client's own connections, since another client's may still lead to the cluster of before.
+        """
+        try:
+            found = self._consumer.list_topics(self._options.topics[0], timeout=_CONFIRM_S).cluster_id
+        except KafkaException as exc:
+            raise self._error(exc.args[0], "asking for the cluster's identity") from exc
+        self._identities.compare_cluster(str(found))
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the end that the last fetch reported."""

@@ -83,6 +83,13 @@ class BatchProducer:
         self.open()
         self._batch = Deliveries()
 
+    def cluster_id(self, topic: str, timeout_s: float) -> str:
+        """Return the id of the cluster that this client's own connections lead to now; raises `SinkUnavailable`."""
+        try:
+            return str(self.open().list_topics(topic, timeout=timeout_s).cluster_id)
+        except KafkaException as exc:
+            raise verdict(error_of(exc), f"{self._name}: asking for the cluster's identity") from exc
+
     def send(self, messages: Iterable[Message]) -> None:
         """Hand messages over, waiting while librdkafka's queue is full; raises `SinkUnavailable` after `timeout_s`."""
         batch, producer = self._batch, self.open()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from worker.errors import ConfigError, RegionViolation, SinkRejected
+from worker.errors import ConfigError, SinkRejected
 from worker.kafka_properties import Property, client_properties
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
@@ -15,6 +15,7 @@ from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
+from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message, TransactionalProducer
 from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic, missing_topic
 from worker.sink.ledger import GENESIS, link
@@ -54,11 +55,10 @@ class KafkaSink:
     ) -> None:
         self._options = options
         self._connection = dict(properties)
-        self._metrics = metrics
         self._name = f"route {route}"
         self._transactional_id = transactional_id
         self._source_topics = tuple(source_topics)
-        self._cluster_id = cluster_id
+        self._pin = ClusterPin(cluster_id, pin="sink_cluster", name=self._name, connection=properties, metrics=metrics)
         self.ledger_topic = f"worker.ledger.{region}"
         self._headers = header_policy(options)
         self._limit = 0
@@ -103,8 +103,9 @@ class KafkaSink:
         return dict(partitions)
 
     def begin(self) -> None:
-        """Start a batch, or its transaction."""
+        """Start a batch, or its transaction; raises `RegionViolation` where another cluster answers by now."""
         self._producer.begin()
+        self._pin.confirm(self._producer, self._options.topic)
 
     def write(self, records: Sequence[SinkRecord]) -> None:
         """
@@ -192,13 +193,7 @@ class KafkaSink:
         dead = [dead_topic(name) for name in self._source_topics]
         wanted = [self._options.topic, self.ledger_topic, *self._source_topics, *dead]
         cluster_id, facts = topics.describe(wanted)
-        matches = self._cluster_id in (None, cluster_id)
-        if self._cluster_id is not None:
-            self._metrics.set("worker_region_pin", float(matches), pin="sink_cluster")
-        if not matches:
-            raise RegionViolation(
-                f"{self._name}: the sink's cluster is {cluster_id}, the configuration pins {self._cluster_id}"
-            )
+        self._pin.compare(cluster_id)
         return facts
 
     def _opening(self) -> dict[str, Property]:
