@@ -22,39 +22,6 @@ from worker.demo.customers import Population, customers, write
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, within a bound that no passing run comes near."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def produce(site: Deployment, seed: int, count: int) -> int:
-    """Write customers with ids of their own; returns the schema id."""
-    records = customers(Population({"DE": "de_DE"}, seed=seed), count)
-    renamed = ({**record, "id": f"{seed}-{record['id']}"} for record in records)
-    client = {name: str(value) for name, value in site.kafka.client.items()}
-    return write(renamed, site.source, client, registry=site.name, progress=lambda: None)[0]
-
-
-@contextmanager
-def running(worker: Worker) -> Iterator[None]:
-    """Run a worker on a thread and end it gracefully."""
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        worker.stop()
-        thread.join(60)
-    assert not thread.is_alive()
-
-
-def paused(worker: Worker, word: str) -> bool:
-    return any(word in reason for health in worker.health for reason in health.reasons())
-
-
 def test_a_lost_database_pauses_and_resumes(
     kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -290,6 +291,9 @@ class KafkaSource:
                 raise failure
 
     def _offset_lost(self, partition: TopicPartition) -> None:
+        # Another cluster has other offsets, and that is the graver finding.
+        with contextlib.suppress(SourceUnavailable):
+            self.confirm()
         raise OffsetLost(
             f"{partition}: the position to continue from is not in the log any more (retention, or another topic of "
             "this name). Nothing was skipped. Reset the group's offset or set on_offset_loss, deliberately"
