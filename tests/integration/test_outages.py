@@ -1,72 +1,336 @@
-"""A lost authority or database pauses a whole worker, loses nothing, and is picked up again by itself."""
+"""Whatever is lost pauses a whole worker, which says so in log, metric and /readyz, loses nothing, and resumes."""
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+import time_machine
+from structlog.testing import capture_logs
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
 from tests.proxy import Proxy
+from tests.running import Running, produce, until
 from worker.app import Worker
-from worker.demo.customers import Population, customers, write
+from worker.authority.dev import read_env
+from worker.config import Settings
+from worker.local import LocalKafka, LocalPostgres
+from worker.local.process import Program
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+REGION = "eu-central-1"
+FIRST, MORE = 50, 50
 
 
-def test_a_lost_database_pauses_and_resumes(
-    kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path
-) -> None:
-    """While the database is away the table's route waits; afterwards every record is there once."""
-    dsn = new_database(region="eu-central-1")
+@contextmanager
+def proxied_database(
+    kafka: Kafka, dsn: str, authority: dict[str, str], directory: Path
+) -> Iterator[tuple[Deployment, Proxy]]:
+    """Give a deployment whose worker and whose tests reach the database through a proxy."""
     place = urlsplit(dsn)
     with Proxy(place.port or 5432, place.hostname or "127.0.0.1") as proxy:
         through = dsn.replace(f"{place.hostname}:{place.port}", proxy.address)
-        site = Deployment(kafka=kafka, dsn=through, authority=authority, directory=tmp_path)
+        site = Deployment(kafka=kafka, dsn=through, authority=authority, directory=directory)
         site.prepare()
-        schema_id = produce(site, 1, 50)
-        with Worker(site.load(schema_id), site.environ) as worker, running(worker):
-            until(lambda: len(site.rows()) == 50, "the first records arrive")
-            proxy.refuse = True
-            proxy.cut()
-            produce(site, 2, 50)
-            until(lambda: paused(worker, "sink"), "the route says that its sink is away")
-            proxy.refuse = False
-            until(lambda: len(site.rows()) >= 100, "the rest arrives")
-        ids = [row[0] for row in site.rows()]
-
-    assert len(set(ids)) == len(ids) == 100
+        yield site, proxy
 
 
-def test_a_lost_authority_pauses_and_resumes(
-    kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path
-) -> None:
-    """While the authority is away nothing passes in the clear and nothing is lost; afterwards work resumes."""
+@contextmanager
+def proxied_authority(
+    kafka: Kafka, dsn: str, authority: dict[str, str], directory: Path
+) -> Iterator[tuple[Deployment, Proxy]]:
+    """Give a deployment whose worker reaches the authority through a proxy."""
     place = urlsplit(authority["CS_CTS_HOST"])
     with Proxy(place.port or 80) as proxy:
-        env = {**authority, "CS_CTS_HOST": f"http://{proxy.address}/", "CS_ZEROKMS_HOST": f"http://{proxy.address}/"}
-        own = Deployment(kafka=kafka, dsn=new_database(region="eu-central-1"), authority=env, directory=tmp_path)
+        through = f"http://{proxy.address}/"
+        env = {**authority, "CS_CTS_HOST": through, "CS_ZEROKMS_HOST": through}
         # The token names the authority's own address besides.
-        site = replace(own, hosts=(place.netloc,))
+        site = Deployment(kafka=kafka, dsn=dsn, authority=env, directory=directory, hosts=(place.netloc,))
         site.prepare()
-        schema_id = produce(site, 1, 50)
-        settings = site.load(schema_id, changes="[keys]\nmax_age_s = 0\nwait_s = 1\n")
-        with Worker(settings, site.environ) as worker, running(worker):
-            until(lambda: len(site.rows()) == 50, "the first records arrive")
+        yield site, proxy
+
+
+def impatient(settings: Settings, timeout_s: float) -> Settings:
+    """Return the settings with less patience for silent sinks."""
+    routes = tuple(
+        r.model_copy(update={"sink": r.sink.model_copy(update={"timeout_s": timeout_s})}) for r in settings.routes
+    )
+    return settings.model_copy(update={"routes": routes})
+
+
+def each_once(site: Deployment, count: int) -> None:
+    """Assert that table and topic hold so many records, each once."""
+    ids = [row[0] for row in site.rows()]
+    keys = [key for key, _, _ in site.read(site.sink)]
+    assert len(set(ids)) == len(ids) == count
+    assert len(set(keys)) == len(keys) == count
+
+
+def arrived(site: Deployment, count: int) -> bool:
+    return len(site.rows()) >= count and len(site.read(site.sink)) >= count
+
+
+@pytest.mark.parametrize("fault", ["refused", "half-open"])
+def test_a_lost_database(
+    kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path, fault: str
+) -> None:
+    """A database that resets or swallows connections pauses its route alone; afterwards every record is there once."""
+    with ExitStack() as stack:
+        site, proxy = stack.enter_context(proxied_database(kafka, new_database(region=REGION), authority, tmp_path))
+        schema_id = produce(site, 1, FIRST)
+        logs = stack.enter_context(capture_logs())
+        worker = stack.enter_context(Worker(impatient(site.load(schema_id), 2.0), site.environ))
+        running = stack.enter_context(Running(worker))
+        until(lambda: arrived(site, FIRST), "the first records arrive")
+        if fault == "refused":
             proxy.refuse = True
             proxy.cut()
-            produce(site, 2, 50)
-            until(lambda: paused(worker, "authority"), "the routes say that the authority is away")
-            before = len(site.rows())
-            proxy.refuse = False
-            until(lambda: len(site.rows()) == len(site.read(site.sink)) == 100, "the rest arrives")
+        else:
+            proxy.half_open = True
+        produce(site, 2, MORE)
+        until(lambda: running.says("sink"), "the route says that its sink is away")
+        proxy.refuse = proxy.half_open = False
+        until(lambda: arrived(site, FIRST + MORE), "the rest arrives")
+        until(lambda: running.is_ready() and not running.paused("sink"), "the worker is ready again")
+        each_once(site, FIRST + MORE)
 
-    assert before == 50
+    told = [(entry["event"], entry["reason"]) for entry in logs if entry["event"] in ("paused", "resumed")]
+    assert [event for event, reason in told if reason == "sink"] == ["paused", "resumed"]
+
+
+@pytest.mark.parametrize("fault", ["refused", pytest.param("half-open", marks=pytest.mark.heavy)])
+def test_a_lost_authority(
+    kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path, fault: str
+) -> None:
+    """While the authority resets or swallows connections nothing passes; afterwards work resumes."""
+    with proxied_authority(kafka, new_database(region=REGION), authority, tmp_path) as (site, proxy):
+        schema_id = produce(site, 1, FIRST)
+        changes = "[keys]\nmax_age_s = 0\nwait_s = 1\n[authority.client]\ntimeout_s = 1\nconnect_timeout_s = 1\n"
+        settings = site.load(schema_id, changes=changes)
+        with Worker(settings, site.environ) as worker, Running(worker) as running:
+            until(lambda: arrived(site, FIRST), "the first records arrive")
+            if fault == "refused":
+                proxy.refuse = True
+                proxy.cut()
+            else:
+                proxy.half_open = True
+            produce(site, 2, MORE)
+            until(lambda: running.says("authority"), "the routes say that the authority is away")
+            before = len(site.rows())
+            proxy.refuse = proxy.half_open = False
+            until(lambda: arrived(site, FIRST + MORE), "the rest arrives")
+            until(lambda: running.is_ready() and not running.paused("authority"), "the worker is ready again")
+            each_once(site, FIRST + MORE)
+
+    assert before == FIRST
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("fault", ["killed", "half-open"])
+def test_a_lost_broker(new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path, fault: str) -> None:
+    """A broker that is gone, or keeps its connections and answers nothing, pauses the routes, and they resume."""
+    with LocalKafka() as local:
+        kafka = Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
+        site = Deployment(kafka=kafka, dsn=new_database(region=REGION), authority=authority, directory=tmp_path)
+        site.prepare()
+        schema_id = produce(site, 1, FIRST)
+        settings = site.load(schema_id, changes="[delivery]\nverify_interval_s = 1\n")
+        with Worker(settings, site.environ) as worker, Running(worker) as running:
+            until(lambda: arrived(site, FIRST), "the first records arrive")
+            local.kill() if fault == "killed" else local.send(signal.SIGSTOP)
+            until(lambda: running.says("source"), "the routes say that the broker is away")
+            local.restart() if fault == "killed" else local.send(signal.SIGCONT)
+            until(lambda: running.is_ready() and not running.paused("source"), "the worker is ready again")
+            produce(site, 2, MORE)
+            until(lambda: arrived(site, FIRST + MORE), "the rest arrives")
+            each_once(site, FIRST + MORE)
+
+
+def administrate(dsn: str, *statements: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def end_sessions(dsn: str) -> None:
+    """End the worker's sessions as a shutdown by the administrator does (57P01)."""
+    ours = "application_name LIKE 'worker %' AND datname = current_database()"
+    administrate(dsn, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
+
+
+@pytest.mark.heavy
+def test_ended_sessions(kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path) -> None:
+    """A server that ends the worker's sessions, again and again, costs reconnects and no record."""
+    site = Deployment(kafka=kafka, dsn=new_database(region=REGION), authority=authority, directory=tmp_path)
+    site.prepare()
+    schema_id = produce(site, 1, FIRST)
+    with Worker(site.load(schema_id), site.environ) as worker, Running(worker):
+        until(lambda: arrived(site, FIRST), "the first records arrive")
+        for seed in range(2, 5):
+            end_sessions(site.dsn)
+            produce(site, seed, MORE)
+        until(lambda: arrived(site, FIRST + 3 * MORE), "the rest arrives")
+        each_once(site, FIRST + 3 * MORE)
+
+
+@pytest.mark.heavy
+def test_a_server_that_becomes_read_only(
+    kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path
+) -> None:
+    """After a failover the old primary is read-only: the route waits for a writable one."""
+    dsn = new_database(region=REGION)
+    site = Deployment(kafka=kafka, dsn=dsn, authority=authority, directory=tmp_path)
+    site.prepare()
+    schema_id = produce(site, 1, FIRST)
+    name = urlsplit(dsn).path.removeprefix("/")
+    with Worker(site.load(schema_id), site.environ) as worker, Running(worker) as running:
+        until(lambda: arrived(site, FIRST), "the first records arrive")
+        administrate(dsn, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        end_sessions(dsn)
+        produce(site, 2, MORE)
+        until(lambda: running.says("sink"), "the route says that its sink is away")
+        administrate(dsn, f"SET default_transaction_read_only = off; ALTER DATABASE {name} RESET ALL")
+        until(lambda: arrived(site, FIRST + MORE), "the rest arrives")
+        each_once(site, FIRST + MORE)
+
+
+@pytest.mark.heavy
+def test_a_deadlock(kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path) -> None:
+    """A batch that the server picks as a deadlock's victim (40P01) is delivered again, once."""
+    dsn = new_database(region=REGION)
+    site = Deployment(kafka=kafka, dsn=dsn, authority=authority, directory=tmp_path)
+    site.prepare(partitions=1)
+    schema_id = produce(site, 1, FIRST)
+    name = urlsplit(dsn).path.removeprefix("/")
+    # The worker's session looks for deadlocks before the other one does, and becomes the victim.
+    administrate(dsn, f"ALTER DATABASE {name} SET deadlock_timeout = '3s'")
+    with capture_logs() as logs, Worker(site.load(schema_id), site.environ) as worker, Running(worker):
+        until(lambda: arrived(site, FIRST), "the first records arrive")
+        with psycopg.connect(dsn) as other:
+            other.execute("SET deadlock_timeout = '1h'")
+            other.execute("SELECT 1 FROM worker.offsets FOR UPDATE")
+            produce(site, 2, MORE)
+            until(lambda: _waits_for_a_row(dsn), "the worker waits for its position")
+            # Granted when the worker has been rolled back.
+            other.execute("LOCK TABLE crm.customers IN EXCLUSIVE MODE")
+        until(lambda: arrived(site, FIRST + MORE), "the rest arrives")
+        each_once(site, FIRST + MORE)
+
+    assert any("40P01" in str(entry.get("error", "")) for entry in logs)
+
+
+def _waits_for_a_row(dsn: str) -> bool:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'worker %' "
+        "AND datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute(query).fetchone()
+    return row is not None and row[0] > 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB, owned by the account that PostgreSQL runs as."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0777", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a size-limited file system needs the right to mount one (root)")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.heavy
+def test_a_full_disk(kafka: Kafka, authority: dict[str, str], small_disk: Path, tmp_path: Path) -> None:
+    """A table on a full disk (53100) pauses its route; when there is room again every record is there once."""
+    for parent in small_disk.parents:
+        # PostgreSQL runs as another account than the tests and must reach the mount.
+        if parent.is_relative_to(Path("/tmp")) and parent != Path("/tmp"):
+            os.chmod(parent, 0o755)
+    with LocalPostgres() as server:
+        site = Deployment(
+            kafka=kafka, dsn=server.create_database(region=REGION), authority=authority, directory=tmp_path
+        )
+        site.prepare()
+        administrate(
+            site.dsn,
+            f"CREATE TABLESPACE small LOCATION '{small_disk}'",
+            "ALTER TABLE crm.customers SET TABLESPACE small",
+            "CREATE TABLE filler (id int, data text) TABLESPACE small",
+        )
+        schema_id = produce(site, 1, FIRST)
+        with capture_logs() as logs, Worker(site.load(schema_id), site.environ) as worker, Running(worker) as running:
+            until(lambda: arrived(site, FIRST), "the first records arrive")
+            fill(site.dsn)
+            produce(site, 2, 2_000)
+            until(lambda: running.says("sink"), "the route says that its sink is away")
+            administrate(site.dsn, "DROP TABLE filler", "CHECKPOINT")
+            until(lambda: arrived(site, FIRST + 2_000), "the rest arrives")
+            each_once(site, FIRST + 2_000)
+
+    assert any("53100" in str(entry.get("error", "")) for entry in logs if entry["event"] == "paused")
+
+
+def fill(dsn: str) -> None:
+    """Leave no page on the small disk."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for rows in (1_000, 100, 10, 1, 1):
+            try:
+                while True:
+                    connection.execute(
+                        "INSERT INTO filler SELECT i, repeat(md5(i::text), 60) FROM generate_series(1, %s) AS i", [rows]
+                    )
+            except psycopg.errors.DiskFull:
+                continue
+
+
+@contextmanager
+def authority_of_its_own(directory: Path) -> Iterator[dict[str, str]]:
+    """Run an authority in a process of its own, with a clock of its own; yields its variables."""
+    env_file = directory / "authority.env"
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "authority", "dev", "--region", REGION]
+    program = Program([*command, "--env-file", str(env_file)], directory / "authority.log")
+    try:
+        until(lambda: env_file.exists() or not program.is_running, "the authority starts")
+        yield read_env(env_file)
+    finally:
+        program.stop(10)
+
+
+@pytest.mark.heavy
+def test_a_clock_that_jumps(kafka: Kafka, new_database: DatabaseFactory, tmp_path: Path) -> None:
+    """A wall clock set a day on, then two days back, neither stops nor pauses a worker, nor expires its keys."""
+    with authority_of_its_own(tmp_path) as authority, time_machine.travel(time.time(), tick=True) as clock:
+        site = Deployment(kafka=kafka, dsn=new_database(region=REGION), authority=authority, directory=tmp_path)
+        site.prepare()
+        schema_id = produce(site, 1, FIRST)
+        with capture_logs() as logs, Worker(site.load(schema_id), site.environ) as worker, Running(worker) as running:
+            until(lambda: arrived(site, FIRST), "the first records arrive")
+            for number, days in enumerate((1, -2), start=2):
+                clock.shift(days * 86_400)
+                produce(site, number, MORE)
+                until(lambda number=number: arrived(site, number * MORE), "records arrive after the jump")  # type: ignore[misc]
+            each_once(site, 3 * MORE)
+            expired = worker.metrics.registry.get_sample_value(
+                "worker_keys_total", {"region": REGION, "event": "expired"}
+            )
+
+    assert running.error is None
+    assert not expired
+    assert [entry for entry in logs if entry["event"] == "paused"] == []
