@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from worker.app import Worker
 from worker.authority.dev import read_env
 from worker.config import Settings
 from worker.local import LocalKafka, LocalPostgres
+from worker.local.binaries import server_account
 from worker.local.process import Program
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -200,7 +202,7 @@ def test_a_server_that_becomes_read_only(
         end_sessions(dsn)
         produce(site, 2, MORE)
         until(lambda: running.says("sink"), "the route says that its sink is away")
-        administrate(dsn, f"SET default_transaction_read_only = off; ALTER DATABASE {name} RESET ALL")
+        administrate(dsn, "SET default_transaction_read_only = off", f"ALTER DATABASE {name} RESET ALL")
         until(lambda: arrived(site, FIRST + MORE), "the rest arrives")
         each_once(site, FIRST + MORE)
 
@@ -250,6 +252,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     )
     if mounted.returncode:
         pytest.skip("a size-limited file system needs the right to mount one (root)")
+    account = server_account()
+    if account is not None:
+        shutil.chown(place, account)
     try:
         yield place
     finally:
