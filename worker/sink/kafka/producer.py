@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -20,6 +22,8 @@ Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 _POLL_EVERY = 1000
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
 _ABORT_S = 10.0
+# What a call gets beyond its own timeout before it counts as one that ignores it.
+_LATE_S = 5.0
 
 
 class Deliveries:
@@ -59,6 +63,7 @@ class BatchProducer:
         self._name = name
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
+        self._lost_brokers = False
         self._batch = Deliveries()
 
     def validate(self) -> None:
@@ -72,9 +77,10 @@ class BatchProducer:
         return self._producer
 
     def _made(self) -> Producer:
-        conf: dict[str, Any] = {**self._properties(), "logger": logging.getLogger("librdkafka")}
+        conf: dict[str, Any] = {**self._properties(), "error_cb": self._on_error}
+        self._lost_brokers = False
         try:
-            return Producer(conf)
+            return Producer(conf, logger=logging.getLogger("librdkafka"))
         except KafkaException as exc:
             raise unmade(exc) from None
 
@@ -140,6 +146,10 @@ class BatchProducer:
                 producer.purge()
                 producer.poll(0)
 
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+            self._lost_brokers = True
+
     def _make_room(self, producer: Producer) -> None:
         end = time.monotonic() + self._timeout_s
         before = self._batch.acknowledged + self._batch.failed
@@ -190,8 +200,17 @@ class TransactionalProducer(BatchProducer):
         return self._producer
 
     def begin(self) -> None:
-        """Begin a transaction, aborting one that was left open."""
+        """
+        Begin a transaction, aborting one that was left open.
+
+        A client that has lost a broker meanwhile is thrown away: it may wait for its group's old coordinator for ever
+        (librdkafka issues 5456 and 5511).
+        """
         self.abort()
+        if self._producer is not None:
+            self._producer.poll(0)
+            if self._lost_brokers:
+                self.discard()
         super().begin()
         producer = self.open()
         self._settle(producer.begin_transaction, "beginning a transaction")
@@ -208,9 +227,12 @@ class TransactionalProducer(BatchProducer):
         """
         producer = self.open()
         if offsets:
+            what = "adding offsets to the transaction"
             self._settle(
-                lambda: producer.send_offsets_to_transaction(list(offsets), group_metadata, self._timeout_s),
-                "adding offsets to the transaction",
+                lambda: self._bounded(
+                    lambda: producer.send_offsets_to_transaction(list(offsets), group_metadata, self._timeout_s), what
+                ),
+                what,
             )
         # -1 waits as long as the transaction may last: librdkafka warns of a desynchronised state for other values.
         self._settle(lambda: producer.commit_transaction(-1), "committing", uncertain=True)
@@ -253,6 +275,20 @@ class TransactionalProducer(BatchProducer):
         self._in_transaction = False
         super().discard()
 
+    def _bounded(self, call: Callable[[], object], what: str) -> None:
+        """
+        Run a call that may ignore its own timeout (librdkafka issue 5456).
+
+        When it does, its client is left to it; the next one, under the same transactional id, fences that and aborts.
+        """
+        answer: Future[object] = Future()
+        threading.Thread(target=_fulfil, args=(answer, call), name="transaction", daemon=True).start()
+        try:
+            answer.result(self._timeout_s + _LATE_S)
+        except TimeoutError:
+            self._in_transaction, self._producer = False, None
+            raise SinkUnavailable(f"{self._name}: {what}: no answer in time; another client takes over") from None
+
     def _settle(self, call: Callable[[], object], what: str, *, uncertain: bool = False) -> None:
         """Run a transactional call to its end, resuming it while it may be resumed."""
         end = time.monotonic() + self._timeout_s
@@ -282,3 +318,10 @@ class TransactionalProducer(BatchProducer):
             self._commit_unknown = True
             return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause
+
+
+def _fulfil(answer: Future[object], call: Callable[[], object]) -> None:
+    try:
+        answer.set_result(call())
+    except BaseException as exc:
+        answer.set_exception(exc)
