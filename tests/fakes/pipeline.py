@@ -32,6 +32,7 @@ class MemorySource:
         self.paused: set[TopicPartition] = set()
         self.owned: dict[TopicPartition, int] = {}
         self.on_poll: Callable[[], None] | None = None
+        self.cluster_faults: list[WorkerError] = []
         self._listener: AssignmentListener | None = None
         self._events: list[Callable[[], None]] = []
 
@@ -97,7 +98,8 @@ class MemorySource:
         return True
 
     def confirm(self) -> None:
-        """It is always the same one."""
+        if self.cluster_faults:
+            raise self.cluster_faults.pop(0)
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         return {p: len(self.logs[p]) - o for p, o in positions.items()}
