@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
-SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py)
+SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 
 .PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop soak secure interop api-fuzz \
   fuzz properties clean

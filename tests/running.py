@@ -31,6 +31,19 @@ def produce(site: Deployment, seed: int, count: int) -> int:
     return write(renamed, site.source, client, registry=site.name, progress=lambda: None)[0]
 
 
+def each_once(site: Deployment, count: int) -> None:
+    """Assert that table and topic hold so many records, each once."""
+    ids = [row[0] for row in site.rows()]
+    keys = [key for key, _, _ in site.read(site.sink)]
+    assert len(set(ids)) == len(ids) == count
+    assert len(set(keys)) == len(keys) == count
+
+
+def arrived(site: Deployment, count: int) -> bool:
+    """Whether table and topic hold so many records."""
+    return len(site.rows()) >= count and len(site.read(site.sink)) >= count
+
+
 class Running:
     """Runs a worker until the block ends, then stops it gracefully; `error` is what ended it before."""
 

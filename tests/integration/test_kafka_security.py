@@ -80,7 +80,7 @@ def as_scram_user(secured: SecuredKafka, site: Deployment, user: str, granted: l
 def run_with_poison(site: Deployment) -> None:
     """Run a worker over good records and one that does not decode, to the topic's present end."""
     schema_id = produce(site)
-    producer = Producer(site.kafka.client)
+    producer = Producer({**site.kafka.client, "log_level": 0})
     producer.produce(site.source, b"not a record")
     assert producer.flush(30) == 0
     with Worker(site.load(schema_id), site.environ) as worker:

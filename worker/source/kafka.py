@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from worker.errors import ConfigError, OffsetLost, SourceUnavailable, WorkerError
+from worker.errors import OffsetLost, SourceUnavailable, WorkerError
 from worker.kafka_errors import refusal
 from worker.kafka_properties import Property
 from worker.model import Position, SourceRecord, TopicPartition
 from worker.source.base import AssignmentListener
+from worker.source.client import make_consumer
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
@@ -67,13 +67,7 @@ class KafkaSource:
         self._failure: BaseException | None = None
         self._closed = False
         conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
-        logger = logging.getLogger("librdkafka")
-        try:
-            self._consumer = Consumer({**conf, "error_cb": self._on_error}, logger=logger)
-        except KafkaException as exc:
-            if exc.args[0].code() == KafkaError.SASL_AUTHENTICATION_FAILED:
-                raise SourceUnavailable("no access token for Kafka; the log says why (kafka_token_unusable)") from exc
-            raise ConfigError(f"[kafka] properties: {exc.args[0].str()}") from exc
+        self._consumer = make_consumer(conf, self._on_error)
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
@@ -211,17 +205,7 @@ class KafkaSource:
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the end that the last fetch reported."""
-        found = {}
-        for partition, position in positions.items():
-            try:
-                marks = self._consumer.get_watermark_offsets(
-                    KafkaPartition(partition.topic, partition.partition), cached=True
-                )
-            except KafkaException:
-                continue
-            if marks is not None and marks[1] >= 0:
-                found[partition] = max(0, marks[1] - position)
-        return found
+        return self._offsets.lag(positions)
 
     def close(self) -> None:
         """Leave the group."""

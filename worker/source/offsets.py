@@ -83,6 +83,19 @@ class Offsets:
             ]
         return [KafkaPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
 
+    def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the lag by the ends that the last fetches reported."""
+        found = {}
+        for partition, position in positions.items():
+            place = KafkaPartition(partition.topic, partition.partition)
+            try:
+                marks = self._consumer.get_watermark_offsets(place, cached=True)
+            except KafkaException:
+                continue
+            if marks is not None and marks[1] >= 0:
+                found[partition] = max(0, marks[1] - position)
+        return found
+
     def _edge(self, partition: TopicPartition, *, at_start: bool) -> int:
         logical = OFFSET_BEGINNING if at_start else OFFSET_END
         place = KafkaPartition(partition.topic, partition.partition, logical)

@@ -16,8 +16,9 @@ from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
-from worker.sink.kafka.producer import BatchProducer, Message, TransactionalProducer
+from worker.sink.kafka.producer import BatchProducer, Message
 from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic, missing_topic
+from worker.sink.kafka.transactions import TransactionalProducer
 from worker.sink.ledger import GENESIS, link
 
 # A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
