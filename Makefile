@@ -12,8 +12,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
+SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 
-.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak interop api-fuzz \
+.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
+  interop api-fuzz \
   fuzz properties clean
 
 help: ## Say what each target does
@@ -25,7 +27,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
+test-all: test properties secure interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -56,6 +58,9 @@ backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slo
 soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
 	@echo "seed $(SEED)"
 	SOAK_SEED=$(SEED) $(PYTEST) -m heavy --timeout 3600 tests/faults
+
+secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, every pin broken, long outages
+	$(PYTEST) -m heavy --timeout 600 $(SECURE)
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop

@@ -36,6 +36,8 @@ class Deployment:
         directory: for files.
         region: the worker's.
         hosts: allowed besides the authority's.
+        connection: TOML of `[kafka]` but the cluster's id; None for what `kafka` has.
+        secrets: variables of the worker's besides its usual ones.
     """
 
     kafka: Kafka
@@ -44,6 +46,8 @@ class Deployment:
     directory: Path
     region: str = "eu-central-1"
     hosts: tuple[str, ...] = ()
+    connection: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @property
@@ -62,13 +66,17 @@ class Deployment:
     def environ(self) -> dict[str, str]:
         names = ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_WORKSPACE_CRN", "CS_CLIENT_ACCESS_KEY", "CS_CLIENT_ID")
         own = {name: self.authority[name] for name in (*names, "CS_CLIENT_KEY")}
-        return {**own, "DATABASE_URL": self.dsn, "WORKER_INSTANCE": f"test-{self.name}"}
+        return {**own, "DATABASE_URL": self.dsn, "WORKER_INSTANCE": f"test-{self.name}", **self.secrets}
 
     def prepare(self, *, partitions: int = 2) -> None:
         """Create topics and table."""
         for topic in (self.source, self.sink):
             self.kafka.create_topic(topic, partitions=partitions)
         self.kafka.create_topic(self.dead, config={"max.message.bytes": str(2 << 20)})
+        self.prepare_table()
+
+    def prepare_table(self) -> None:
+        """Create the table alone."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(_TABLE)
 
@@ -76,14 +84,16 @@ class Deployment:
         """The part of the settings that every file has: region, authority, cluster, a port of its own."""
         named = {urlsplit(self.authority[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}
         security = self.kafka.properties.get("security.protocol", "PLAINTEXT")
+        connection = self.connection or (
+            f'bootstrap = "{self.kafka.bootstrap}"\nproperties = {{ "security.protocol" = "{security}" }}'
+        )
         return f"""
 region = "{self.region}"
 [authority]
 allow_hosts = {sorted(named | set(self.hosts))!r}
 [kafka]
-bootstrap = "{self.kafka.bootstrap}"
+{connection}
 cluster_id = "{cluster_id or self.kafka.cluster_id}"
-properties = {{ "security.protocol" = "{security}" }}
 [http]
 listen = "127.0.0.1:0"
 """

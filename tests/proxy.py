@@ -52,6 +52,10 @@ class Proxy:
     def refuse(self, on: bool) -> None:
         self._refuse = on
 
+    def lead_to(self, port: int, host: str = "127.0.0.1") -> None:
+        """Lead new connections to another server; those that are open stay where they are."""
+        self._target = (host, port)
+
     @property
     def half_open(self) -> bool:
         """Whether bytes are held back for as long as this is on."""

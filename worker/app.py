@@ -27,13 +27,13 @@ from worker.config import RouteSettings, Settings
 from worker.environment import require
 from worker.errors import ConfigError, TransientError, WorkerError
 from worker.http import HttpServer, application
-from worker.kafka_properties import Property, connection_properties
+from worker.kafka_properties import Property, is_authenticated
 from worker.metrics import Metrics
 from worker.pins import Finding
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
-from worker.routes import RouteBuilder, RunOptions
+from worker.routes import RouteBuilder, RunOptions, kafka_connection
 from worker.sink.kafka import KafkaSink
 from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
@@ -73,9 +73,10 @@ class Worker:
         self.metrics.set("worker_revocation_bound_seconds", settings.authority.client.timeout_s, part="request")
         self._stop = threading.Event()
         self._runners: list[RouteRunner] = []
-        self._health = [RouteHealth(route.name) for route in settings.routes]
+        self._health = [RouteHealth(route.name, metrics=self.metrics) for route in settings.routes]
         self._client: ZeroKMSClient | None = None
         self._builder: RouteBuilder | None = None
+        self._connection: dict[str, Property] | None = None
 
     @property
     def health(self) -> Sequence[RouteHealth]:
@@ -91,13 +92,16 @@ class Worker:
         """
         findings = self._check_identity()
         schemas = _found(findings, "schemas", self._schemas)
-        if schemas is not None:
-            findings += self._check_schemas(schemas)
-        if self._client is None or schemas is None:
+        told = self._check_schemas(schemas) if schemas is not None else []
+        findings += told
+        connection = _found(findings, "kafka connection", self._kafka)
+        if self._client is None or schemas is None or connection is None:
             return findings
         builder = self._graph(schemas)
         for route in self._settings.routes:
-            findings += self._check_route(builder, route, schemas, create=create)
+            # Schemas that may not be used, as those of another region's registry, are asked for nothing more.
+            usable = None if any(finding.is_broken for finding in told) else schemas
+            findings += self._check_route(builder, route, usable, create=create)
         pins.export(findings, self.metrics)
         return findings
 
@@ -218,6 +222,9 @@ class Worker:
         token = _found(findings, "service token", client.tokens.token)
         if token is None:
             return findings
+        verified = settings.authority.client.verify_token
+        workspace = str(credentials.workspace.workspace)
+        findings.append(pins.match("service token", workspace, token.workspace, "", authenticated=verified))
         base = client.zerokms or token.zerokms or ""
         findings.append(pins.host("zerokms host", base, self._region.zerokms_url, allowed))
         for name in sorted(
@@ -256,7 +263,10 @@ class Worker:
         )
 
     def _check_schemas(self, schemas: SchemaSource) -> list[Finding]:
-        findings: list[Finding] = []
+        options = self._settings.schemas
+        findings = pins.registry(self._region, options.registry, options.allow_hosts) if options.registry else []
+        if any(finding.is_broken for finding in findings):
+            return findings
         try:
             schemas.check()
             for number, registered in keychecks.local(self._settings, schemas, key=False):
@@ -302,15 +312,12 @@ class Worker:
 
     def _kafka(self) -> dict[str, Property]:
         """Return what every client of the region's cluster is told, secrets included."""
-        kafka = self._settings.kafka
-        secrets = {
-            name: require(self._environ, variable, f"[kafka] secrets: {name}")
-            for name, variable in kafka.secrets.items()
-        }
-        return connection_properties(kafka.bootstrap, {**kafka.properties, **secrets})
+        if self._connection is None:
+            self._connection = kafka_connection(self._settings.kafka, self._environ)
+        return self._connection
 
     def _check_route(
-        self, builder: RouteBuilder, route: RouteSettings, schemas: SchemaSource, *, create: bool
+        self, builder: RouteBuilder, route: RouteSettings, schemas: SchemaSource | None, *, create: bool
     ) -> list[Finding]:
         findings: list[Finding] = []
         source = _found(findings, f"{route.name}: source", lambda: builder.source(route, RunOptions()))
@@ -320,7 +327,7 @@ class Worker:
             cluster = _found(findings, f"{route.name}: kafka cluster", source.cluster_id)
             if cluster is None:
                 return findings
-            secure = "SSL" in self._settings.kafka.properties.get("security.protocol", "").upper()
+            secure = is_authenticated(builder.connection)
             remedy = "point [kafka] bootstrap at this region's cluster, or correct cluster_id"
             pinned = self._settings.kafka.cluster_id
             findings.append(pins.match(f"{route.name}: kafka cluster", pinned, cluster, remedy, authenticated=secure))
@@ -331,7 +338,11 @@ class Worker:
                     told = _found(findings, f"{route.name}: sink topic", sink.warnings) or ()
                     findings += [Finding(f"{route.name}: sink topic", "warning", found=text) for text in told]
                 if isinstance(sink, PostgresSink):
-                    findings += self._check_tables(builder, sink, route, schemas, create=create)
+                    if not findings[-1].is_broken:
+                        own, signed = self._region.name, sink.is_authenticated
+                        findings.append(pins.match(f"{route.name}: database", own, own, "", authenticated=signed))
+                    if schemas is not None:
+                        findings += self._check_tables(builder, sink, route, schemas, create=create)
                 sink.close()
         finally:
             source.close()

@@ -18,6 +18,7 @@ from pydantic_settings.sources import EnvSettingsSource
 
 from worker.avro import DeclarationOptions
 from worker.errors import ConfigError
+from worker.kafka_oauth import OauthOptions
 from worker.pipeline.keys import KeyFormat, KeyPolicy
 from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, ResidencyOptions
 from worker.sink.kafka import KafkaSinkOptions
@@ -49,12 +50,17 @@ class AuthoritySettings(_Section):
 
 
 class KafkaSettings(_Section):
-    """`[kafka]`: the region's cluster. `secrets` maps a librdkafka property to the variable that holds it."""
+    """
+    `[kafka]`: the region's cluster.
+
+    `secrets` maps a librdkafka property to the variable that holds it; `oauth` supplies access tokens.
+    """
 
     bootstrap: str
     cluster_id: str
     properties: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    oauth: OauthOptions | None = None
 
 
 class LocalSchemaFile(_Section):
@@ -66,9 +72,10 @@ class LocalSchemaFile(_Section):
 
 
 class SchemaSettings(_Section):
-    """`[schemas]`: a registry's URL, or local files by id."""
+    """`[schemas]`: a registry's URL, or local files by id; `allow_hosts` may stand in for a host named by region."""
 
     registry: str | None = None
+    allow_hosts: tuple[str, ...] = ()
     local: dict[str, LocalSchemaFile] = {}
     auto_register: bool = True
     required: tuple[str, ...] = ()

@@ -7,11 +7,13 @@ where the worker's guarantees rest on it, a value from the configuration is refu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from worker.errors import ConfigError
 
-Property = str | int | float | bool
+TokenCallback = Callable[[str], tuple[str, float]]
+Property = str | int | float | bool | TokenCallback
+"""A librdkafka property's value; the one callback is the worker's own `oauth_cb`."""
 
 _DELIVERY = "the worker's delivery guarantee rests on it; choose [delivery] mode instead"
 _POSITIONS = "the worker commits positions itself, after the sink's flush"
@@ -59,10 +61,62 @@ def check_properties(properties: Mapping[str, Property]) -> None:
         raise ConfigError("these Kafka properties can't be set: " + "; ".join(refused))
 
 
-def connection_properties(bootstrap: str, properties: Mapping[str, Property]) -> dict[str, Property]:
-    """Return what every client of this cluster shares, the operator's properties checked; raises `ConfigError`."""
+_OURS = ("bootstrap.servers", "oauth_cb")
+
+
+def connection_properties(
+    bootstrap: str, properties: Mapping[str, Property], *, tokens: TokenCallback | None = None
+) -> dict[str, Property]:
+    """
+    Return what every client of this cluster shares, the operator's properties checked.
+
+    Args:
+        bootstrap: the cluster's addresses.
+        properties: the operator's, secrets included.
+        tokens: supplies access tokens for OAUTHBEARER.
+
+    Raises:
+        ConfigError: a property is refused, or tokens are given and the properties speak another mechanism.
+    """
     check_properties(properties)
-    return {**properties, "bootstrap.servers": bootstrap}
+    connection: dict[str, Property] = {**properties, "bootstrap.servers": bootstrap}
+    if tokens is not None:
+        mechanism = properties.get("sasl.mechanisms", properties.get("sasl.mechanism"))
+        if mechanism != "OAUTHBEARER" or "SASL" not in str(properties.get("security.protocol", "")).upper():
+            raise ConfigError('[kafka] oauth needs security.protocol = "SASL_SSL" and sasl.mechanisms = "OAUTHBEARER"')
+        if properties.get("sasl.oauthbearer.method") == "oidc":
+            raise ConfigError("[kafka] oauth and sasl.oauthbearer.method = oidc both supply tokens; keep one")
+        connection["oauth_cb"] = tokens
+    return connection
+
+
+def operators(connection: Mapping[str, Property]) -> dict[str, Property]:
+    """Return a connection's properties without the address."""
+    return {name: value for name, value in connection.items() if name != "bootstrap.servers"}
+
+
+_SYSTEM_STORES = (
+    "/etc/ssl/",
+    "/etc/pki/",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/certs",
+    "/etc/ca-certificates",
+)
+
+
+def is_authenticated(connection: Mapping[str, Property]) -> bool:
+    """
+    Whether what a broker says of itself counts: over TLS, verified, against a CA that the operator names.
+
+    The system's store, by default or by its path, holds every public CA, so it proves no region's.
+    """
+    value = {name: str(v).strip() for name, v in connection.items()}
+    verifies = value.get("enable.ssl.certificate.verification", "true").lower() == "true"
+    names_host = value.get("ssl.endpoint.identification.algorithm", "https").lower() == "https"
+    authority = value.get("ssl.ca.location", "")
+    system = authority in ("", "probe") or authority.startswith(_SYSTEM_STORES)
+    pinned = bool(value.get("ssl.ca.pem")) or not system
+    return "SSL" in value.get("security.protocol", "").upper().split("_") and verifies and names_host and pinned
 
 
 def client_properties(
@@ -82,5 +136,5 @@ def client_properties(
     Raises:
         ConfigError: `connection` holds a property that the worker owns.
     """
-    check_properties({name: value for name, value in connection.items() if name != "bootstrap.servers"})
+    check_properties({name: value for name, value in connection.items() if name not in _OURS})
     return {**defaults, **connection, **owned}

@@ -84,6 +84,26 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
     return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
 
 
+def registry(region: Region, urls: str, allowed: tuple[str, ...]) -> list[Finding]:
+    """Each registry's host bears the region's name as a label, over https, or is one that `allow_hosts` lists."""
+    findings = []
+    for url in (part.strip() for part in urls.split(",")):
+        parts = urlsplit(url)
+        if parts.scheme == "mock":
+            continue  # in this very process
+        name, label = "registry host", region.name in (parts.hostname or "").split(".")
+        if parts.netloc in allowed or parts.hostname in allowed:
+            verdict: Verdict = "ok" if parts.scheme == "https" else "unauthenticated"
+            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc))
+        elif parts.scheme == "https" and label:
+            findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc))
+        else:
+            remedy = f"use the region's registry, or list {parts.netloc!r} under [schemas] allow_hosts"
+            expected, found = f"https://*.{region}.*/", f"{parts.scheme}://{parts.netloc}/"
+            findings.append(Finding(name, "broken", expected, found, remedy, RegionViolation))
+    return findings
+
+
 def export(findings: list[Finding], metrics: Metrics) -> None:
     """Write what was compared to `worker_region_pin`; of one pin on several routes the worst counts."""
     worst: dict[str, float] = {}

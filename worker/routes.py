@@ -11,11 +11,12 @@ from uuid import UUID
 
 from worker import environment
 from worker.avro import SchemaSource
-from worker.config import RouteSettings, Settings
+from worker.config import KafkaSettings, RouteSettings, Settings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError
-from worker.kafka_properties import Property
+from worker.kafka_oauth import OauthTokens
+from worker.kafka_properties import Property, connection_properties, operators
 from worker.metrics import Metrics
 from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor, subject_of
@@ -27,7 +28,7 @@ from worker.pipeline.runner import Bounds, RouteRunner
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
-from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.zerokms.keys import IndexKeys, KeyCache, KeyOptions, RetrievedKeys
@@ -54,6 +55,24 @@ class RunOptions:
         if not self.is_bounded:
             return None
         return Bounds(until_ms=int(self.end.timestamp() * 1000) if self.end is not None else None)
+
+
+def kafka_connection(settings: KafkaSettings, environ: Mapping[str, str]) -> dict[str, Property]:
+    """
+    Return what every client of the region's cluster is told, secrets and the supply of access tokens included.
+
+    Raises:
+        ConfigError: a property, a secret or the first token can't be used.
+        SourceUnavailable: the command that gives tokens fails.
+    """
+    secrets = {
+        name: environment.require(environ, variable, f"[kafka] secrets: {name}")
+        for name, variable in settings.secrets.items()
+    }
+    tokens = OauthTokens(settings.oauth) if settings.oauth is not None else None
+    if tokens is not None:
+        tokens.read()
+    return connection_properties(settings.bootstrap, {**settings.properties, **secrets}, tokens=tokens)
 
 
 class RouteBuilder:
@@ -189,9 +208,9 @@ class RouteBuilder:
         return self._settings.keys
 
     @property
-    def properties(self) -> dict[str, str]:
+    def properties(self) -> dict[str, Property]:
         """The operator's librdkafka properties with their secrets."""
-        return {name: str(value) for name, value in self.connection.items() if name != "bootstrap.servers"}
+        return operators(self.connection)
 
     @property
     def _default_keyset(self) -> str | None:
@@ -244,7 +263,17 @@ class RouteBuilder:
         if route.residency is not None and route.residency.foreign == "forward":
             raise ConfigError(f'route {route.name}: foreign = "forward" needs a Kafka sink')
         letters = KafkaDeadLetters(
-            self.connection, route=route.name, source_topics=route.source.topics, create=create or options.create
+            self.connection,
+            route=route.name,
+            source_topics=route.source.topics,
+            create=create or options.create,
+            pin=ClusterPin(
+                self._settings.kafka.cluster_id,
+                pin="dead_letter_cluster",
+                name=f"route {route.name}, dead letters",
+                connection=self.connection,
+                metrics=self._metrics,
+            ),
         )
         return PostgresSink(
             options,

@@ -32,6 +32,7 @@ class MemorySource:
         self.paused: set[TopicPartition] = set()
         self.owned: dict[TopicPartition, int] = {}
         self.on_poll: Callable[[], None] | None = None
+        self.cluster_faults: list[WorkerError] = []
         self._listener: AssignmentListener | None = None
         self._events: list[Callable[[], None]] = []
 
@@ -93,8 +94,12 @@ class MemorySource:
     def group_metadata(self) -> object:
         return "generation"
 
-    def verify(self) -> None:
-        return
+    def verify(self) -> bool:
+        return True
+
+    def confirm(self) -> None:
+        if self.cluster_faults:
+            raise self.cluster_faults.pop(0)
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         return {p: len(self.logs[p]) - o for p, o in positions.items()}

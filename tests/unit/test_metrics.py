@@ -19,6 +19,17 @@ def test_a_label_outside_the_catalogue_cannot_be_written() -> None:
         Metrics("eu-central-1").inc("worker_records_total", email="x")
 
 
+def test_labels_hold_names_and_never_content() -> None:
+    """Metrics may leave the region, so a label is a name of the configuration or a word of a fixed list."""
+    of_the_configuration = {"route", "topic", "partition"}
+    of_fixed_words = {
+        *("outcome", "format", "stage", "reason", "event", "cache", "result", "endpoint", "part", "pin", "code"),
+        *("version", "native"),
+    }
+
+    assert {label for metric in CATALOGUE for label in metric.labels} <= of_the_configuration | of_fixed_words
+
+
 def test_every_series_carries_the_region() -> None:
     """The region stands on each series."""
     metrics = Metrics("eu-central-1")

@@ -37,6 +37,28 @@ def test_a_host_is_the_regions_own_or_listed(url: str, allowed: tuple[str, ...],
     assert pins.host("zerokms host", url, FRANKFURT.zerokms_url, allowed).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("urls", "allowed", "verdicts"),
+    [
+        ("https://registry.eu-central-1.internal", (), ["ok"]),
+        ("https://psrc-1.eu-central-1.aws.confluent.cloud,https://r.eu-central-1.x", (), ["ok", "ok"]),
+        ("https://registry.eu-central-1.internal, https://registry.us-east-1.internal", (), ["ok", "broken"]),
+        ("https://registry.us-east-1.internal", (), ["broken"]),
+        ("https://registry.eu-central-10.internal", (), ["broken"]),
+        ("http://registry.eu-central-1.internal", (), ["broken"]),
+        ("https://registry.internal", ("registry.internal",), ["ok"]),
+        ("http://127.0.0.1:8081", ("127.0.0.1:8081",), ["unauthenticated"]),
+        ("http://127.0.0.1:8082", ("127.0.0.1:8081",), ["broken"]),
+        ("mock://here", (), []),
+    ],
+)
+def test_a_registry_bears_the_regions_name_or_is_listed(
+    urls: str, allowed: tuple[str, ...], verdicts: list[str]
+) -> None:
+    """Each registry's host has the region's name as a whole label over https, or stands in the list."""
+    assert [finding.verdict for finding in pins.registry(FRANKFURT, urls, allowed)] == verdicts
+
+
 def test_another_cluster_is_refused_naming_both() -> None:
     """A cluster id that differs stops the worker and stands in the message beside the expected one."""
     finding = pins.match("kafka cluster", "Xk9-eu", "Yq2-ap", "correct cluster_id")

@@ -19,12 +19,12 @@ from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.cli.replay import through_route, to_source
 from worker.config import Settings
 from worker.encryption import BatchDecryptor
-from worker.environment import require
 from worker.errors import ConfigError, DecryptionError
+from worker.kafka_properties import Property, operators
 from worker.model import Audit, SourceRecord
 from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
 from worker.pipeline.job import Failure
-from worker.routes import RouteBuilder
+from worker.routes import RouteBuilder, kafka_connection
 from worker.source.whole import read_whole
 from worker.zerokms.keys import RetrievedKeys
 
@@ -47,8 +47,7 @@ def list_(
 ) -> None:
     """List the letters of the configured routes' topics by their headers; nothing is decrypted."""
     settings = load(config, set_, log_level=log_level)
-    environ = dict(os.environ)
-    rows = [_row(letter) for letter in _letters(settings, _properties(settings, environ), route, code, None)]
+    rows = [_row(letter) for letter in _letters(settings, _properties(settings), route, code, None)]
     if json:
         typer.echo(orjson.dumps(rows))
         return
@@ -129,7 +128,7 @@ def _key(record: SourceRecord) -> str:
 
 
 def _letters(
-    settings: Settings, properties: Mapping[str, str], route: str | None, code: str | None, keys: set[str] | None
+    settings: Settings, properties: Mapping[str, Property], route: str | None, code: str | None, keys: set[str] | None
 ) -> Iterator[SourceRecord]:
     topics = dict.fromkeys(topic for r in settings.routes if route in (None, r.name) for topic in r.source.topics)
     for topic in topics:
@@ -195,6 +194,5 @@ def _environ(purpose: Literal["dead-show", "dead-replay"]) -> dict[str, str]:
     return {**os.environ, "WORKER_INSTANCE": f"{_name()}.{purpose}"}
 
 
-def _properties(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    secrets = {name: require(environ, var, f"[kafka] secrets: {name}") for name, var in settings.kafka.secrets.items()}
-    return {**settings.kafka.properties, **secrets}
+def _properties(settings: Settings) -> dict[str, Property]:
+    return operators(kafka_connection(settings.kafka, os.environ))

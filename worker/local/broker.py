@@ -21,16 +21,18 @@ rootLogger.appenderRef.f.ref=F
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The three loopback ports of one node: for clients, between brokers, and for the KRaft quorum."""
+    """One node's loopback ports: for clients, for clients with certificates, between brokers, for the KRaft quorum."""
 
     client: int
+    mutual: int
     internal: int
     controller: int
 
-    def addresses(self) -> str:
-        """Return the listeners as a node's properties name them."""
+    def addresses(self, *, tls: bool) -> str:
+        """Return the listeners as a node's properties name them; the one for client certificates only with TLS."""
+        mutual = f"MUTUAL://127.0.0.1:{self.mutual}," if tls else ""
         return (
-            f"CLIENT://127.0.0.1:{self.client},INTERNAL://127.0.0.1:{self.internal},"
+            f"CLIENT://127.0.0.1:{self.client},{mutual}INTERNAL://127.0.0.1:{self.internal},"
             f"CONTROLLER://127.0.0.1:{self.controller}"
         )
 
@@ -47,6 +49,7 @@ def node_properties(
     *,
     sasl: bool,
     keystore: Path | None,
+    truststore: Path | None,
     overrides: Mapping[str, str],
 ) -> str:
     """
@@ -58,17 +61,19 @@ def node_properties(
         data: the node's log directory.
         sasl: whether clients must authenticate by SCRAM-SHA-512.
         keystore: PEM with the server's key and certificates, None for no TLS.
+        truststore: PEM of the CA that clients' certificates must be of, None for no TLS.
         overrides: properties that win over these.
     """
     own = nodes[node]
-    protocol = security_protocol(sasl=sasl, tls=keystore is not None)
+    tls = keystore is not None
+    protocol = security_protocol(sasl=sasl, tls=tls)
     properties = {
         "process.roles": "broker,controller",
         "node.id": str(node + 1),
         "controller.quorum.bootstrap.servers": ",".join(f"127.0.0.1:{each.controller}" for each in nodes),
-        "listeners": own.addresses(),
-        "advertised.listeners": own.addresses(),
-        "listener.security.protocol.map": f"CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": own.addresses(tls=tls),
+        "advertised.listeners": own.addresses(tls=tls),
+        "listener.security.protocol.map": f"CLIENT:{protocol},MUTUAL:SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "INTERNAL",
         "log.dirs": str(data),
@@ -82,6 +87,8 @@ def node_properties(
         )
     if keystore is not None:
         properties |= {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(keystore)}
+        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(truststore)}
+        properties["listener.name.mutual.ssl.client.auth"] = "required"
     return "".join(f"{name}={value}\n" for name, value in (properties | dict(overrides)).items())
 
 

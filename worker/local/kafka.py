@@ -22,7 +22,7 @@ from worker.errors import TransientError
 from worker.local import broker, provision
 from worker.local.java import find_java
 from worker.local.process import Program, await_port, free_ports
-from worker.local.tls import write_certificates
+from worker.local.tls import CertificateAuthority
 
 _START_S = 90.0
 _STOP_S = 20.0
@@ -39,8 +39,10 @@ class LocalKafka:
     Args:
         nodes: 1 or 3.
         sasl: clients must authenticate by SCRAM-SHA-512; `properties` then holds the credentials.
-        tls: clients speak TLS; `properties` then holds the CA.
+        tls: clients speak TLS; `properties` then holds the CA, and a second listener takes client certificates alone.
         overrides: broker properties that win over the defaults.
+        jvm: flags of the brokers' Java besides the usual.
+        port: the first node's client listener, None for a free one; another cluster can take over an address.
 
     Raises:
         ConfigError: from `start`, where Java or the jars are missing.
@@ -54,12 +56,16 @@ class LocalKafka:
         sasl: bool = False,
         tls: bool = False,
         overrides: Mapping[str, str] | None = None,
+        jvm: Sequence[str] = (),
+        port: int | None = None,
     ) -> None:
         if nodes not in (1, 3):
             raise ValueError("a local cluster has 1 or 3 nodes")
         self._sasl = sasl
         self._tls = tls
         self._overrides = dict(overrides or {})
+        self._jvm = tuple(jvm)
+        self._port = port
         self._size = nodes
         self._nodes: list[Program] = []
         self._listeners: list[broker.Listeners] = []
@@ -67,20 +73,34 @@ class LocalKafka:
         self._archive: Path | None = None
         self.cluster_id = ""
         self.properties: dict[str, str] = {}
+        self.authority: CertificateAuthority | None = None
 
     @property
     def bootstrap(self) -> str:
         """The client listeners, comma-separated."""
         return ",".join(f"127.0.0.1:{each.client}" for each in self._listeners)
 
+    @property
+    def mutual_bootstrap(self) -> str:
+        """The listeners that take client certificates, of `authority`; with TLS only."""
+        return ",".join(f"127.0.0.1:{each.mutual}" for each in self._listeners)
+
+    @property
+    def administration(self) -> dict[str, str]:
+        """How to reach the brokers as they reach each other: in the clear and without a name (`User:ANONYMOUS`)."""
+        return {"bootstrap.servers": ",".join(f"127.0.0.1:{each.internal}" for each in self._listeners)}
+
     def start(self) -> Self:
         """Format the storage, start every node and return when clients can connect to all of them."""
         java, jars = find_java(), provision.kafka_jars()
         self._directory = directory = Path(tempfile.mkdtemp(prefix="kafka-"))
-        self._command = [str(java), *broker.JVM_FLAGS, f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}"]
+        self._command = [str(java), *broker.JVM_FLAGS, *self._jvm]
+        self._command.append(f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}")
         self._class_path = os.pathsep.join(str(path) for path in sorted(jars.glob("*.jar")))
-        ports = free_ports(3 * self._size)
-        self._listeners = [broker.Listeners(*ports[3 * n : 3 * n + 3]) for n in range(self._size)]
+        ports = free_ports(4 * self._size)
+        if self._port is not None:
+            ports[0] = self._port
+        self._listeners = [broker.Listeners(*ports[4 * n : 4 * n + 4]) for n in range(self._size)]
         self.cluster_id = _kafka_uuid()
         (directory / "log4j2.properties").write_text(broker.LOG4J)
         try:
@@ -130,7 +150,7 @@ class LocalKafka:
         config: Mapping[str, str] | None = None,
     ) -> None:
         """Create a topic, replicated to every node; returns when the cluster has it."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, **self.properties, "log_level": 4})
+        admin = AdminClient({**self.administration, "log_level": 4})
         topic = NewTopic(name, partitions, self._size, config=dict(config or {}))
         admin.create_topics([topic])[name].result(30)
 
@@ -149,10 +169,11 @@ class LocalKafka:
 
     def _write_properties(self, directory: Path) -> None:
         self.properties = {"security.protocol": broker.security_protocol(sasl=self._sasl, tls=self._tls)}
-        keystore = None
+        keystore = truststore = None
         if self._tls:
-            authority, keystore = write_certificates(directory)
-            self.properties["ssl.ca.location"] = str(authority)
+            self.authority = CertificateAuthority(directory)
+            truststore, keystore = self.authority.path, self.authority.issue("localhost")
+            self.properties["ssl.ca.location"] = str(truststore)
         if self._sasl:
             self.properties |= {
                 "sasl.mechanisms": "SCRAM-SHA-512",
@@ -162,7 +183,13 @@ class LocalKafka:
         for n in range(self._size):
             data = directory / f"data{n}"
             text = broker.node_properties(
-                n, self._listeners, data, sasl=self._sasl, keystore=keystore, overrides=self._overrides
+                n,
+                self._listeners,
+                data,
+                sasl=self._sasl,
+                keystore=keystore,
+                truststore=truststore,
+                overrides=self._overrides,
             )
             (directory / f"node{n}.properties").write_text(text)
 

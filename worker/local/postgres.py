@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS worker.residency (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   region text NOT NULL,
   declared_at timestamptz NOT NULL DEFAULT now(),
-  declared_by text NOT NULL DEFAULT session_user
+  declared_by text NOT NULL DEFAULT session_user,
+  signature text
 )
 """
 

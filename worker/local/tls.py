@@ -1,4 +1,4 @@
-"""A throw-away certificate authority and a server certificate for loopback, as PEM files."""
+"""A throw-away certificate authority for loopback, as PEM files."""
 
 from __future__ import annotations
 
@@ -15,35 +15,43 @@ from cryptography.x509.oid import NameOID
 _VALID_DAYS = 2
 
 
-def write_certificates(directory: Path) -> tuple[Path, Path]:
+class CertificateAuthority:
     """
-    Write a new CA's certificate and a keystore for `localhost` and 127.0.0.1, valid for two days.
+    A new CA whose certificates name `localhost` and 127.0.0.1 and are valid for two days.
 
-    Returns:
-        The CA's certificate for clients, and the keystore: PKCS#8 key, certificate, CA.
+    Args:
+        directory: where the files go.
     """
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = _name("local test CA")
-    ca = (
-        _builder(issuer, issuer, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    server = (
-        _builder(_name("localhost"), issuer, key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    authority, keystore = directory / "ca.pem", directory / "server.pem"
-    authority.write_bytes(ca.public_bytes(Encoding.PEM))
-    keystore.touch(mode=0o600)
-    keystore.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + server.public_bytes(Encoding.PEM)
-        + ca.public_bytes(Encoding.PEM)
-    )
-    return authority, keystore
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name("local test CA")
+        self._certificate = (
+            _builder(self._name, self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.path = directory / "ca.pem"
+        self.path.write_bytes(self._certificate.public_bytes(Encoding.PEM))
+
+    def issue(self, common_name: str) -> Path:
+        """Return a new PEM file with a PKCS#8 key, its certificate and the CA's, for a server or a client."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        certificate = (
+            _builder(_name(common_name), self._name, key.public_key())
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        path = self._directory / f"{common_name}.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+            + self._certificate.public_bytes(Encoding.PEM)
+        )
+        return path
 
 
 def _name(common_name: str) -> x509.Name:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from worker.metrics import Metrics
+
 
 class RouteHealth:
     """
@@ -15,10 +17,19 @@ class RouteHealth:
         route: the route's name.
         stall_s: the loop counts as dead when it has not turned for this long.
         clock: seconds, monotonic.
+        metrics: where `worker_paused_partitions` is told.
     """
 
-    def __init__(self, route: str, *, stall_s: float = 90.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        route: str,
+        *,
+        stall_s: float = 90.0,
+        clock: Callable[[], float] = time.monotonic,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._route = route
+        self._metrics = metrics
         self._stall_s = stall_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -60,20 +71,32 @@ class RouteHealth:
         """The group gave this many partitions."""
         with self._lock:
             self._assigned = count
+            for reason in self._paused:
+                self._tell(reason)
 
     def pause(self, reason: str, detail: str) -> bool:
         """Something is away; returns whether that is new. `detail` holds no content of any record."""
         with self._lock:
             new = reason not in self._paused
             self._paused[reason] = detail
+            self._tell(reason)
             return new
 
     def resume(self, reason: str) -> bool:
         """It is back; returns whether it had been away."""
         with self._lock:
-            return self._paused.pop(reason, None) is not None
+            away = self._paused.pop(reason, None) is not None
+            if away:
+                self._tell(reason)
+            return away
 
     def end(self, why: str) -> None:
         """The loop has ended."""
         with self._lock:
             self._ended = why
+
+    def _tell(self, reason: str) -> None:
+        # At least 1 while something is away, so that an alert also sees a worker that has no partition yet.
+        if self._metrics is not None:
+            count = max(1, self._assigned or 0) if reason in self._paused else 0
+            self._metrics.set("worker_paused_partitions", count, route=self._route, reason=reason)

@@ -277,12 +277,13 @@ class RouteRunner:
 
     def _submit(self) -> None:
         metadata = None
-        if self._delivery.is_transactional:
-            try:
+        try:
+            self._source.confirm()
+            if self._delivery.is_transactional:
                 metadata = self._source.group_metadata()
-            except TransientError as exc:
-                self._pause(exc)
-                return
+        except TransientError as exc:
+            self._pause(exc)
+            return
         records = self._collector.take()
         if not records:
             return
@@ -299,7 +300,13 @@ class RouteRunner:
         if self._clock() < self._look_at:
             return
         self._look_at = self._clock() + self._options.verify_interval_s
-        self._source.verify()
+        try:
+            answered = self._source.verify()
+        except TransientError as exc:
+            self._pause(exc)
+        else:
+            if answered and self._health.resume("source"):
+                _log.info("resumed", route=self._health.route, reason="source")
         route = self._health.route
         for partition, lag in self._source.lag(self._lanes.positions()).items():
             self._metrics.set(

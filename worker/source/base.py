@@ -71,8 +71,16 @@ class Source(Protocol):
         """The group's opaque metadata for a transaction; from the polling thread only. Raises `SourceUnavailable`."""
         ...
 
-    def verify(self) -> None:
-        """Compare cluster and topics with those at the start, without waiting: a finding may come a call later."""
+    def verify(self) -> bool:
+        """
+        Compare cluster and topics with those at the start, without waiting: a finding may come a call later.
+
+        Returns whether there was an answer since the last call.
+        """
+        ...
+
+    def confirm(self) -> None:
+        """Ask the broker that records come from for its cluster, and wait: called before each batch is delivered."""
         ...
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

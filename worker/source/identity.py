@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigError, OffsetLost, RegionViolation, SourceUnavailable
+from worker.kafka_errors import Refusals
+from worker.kafka_properties import Property
 from worker.source.verdict import as_error
 
-_log = structlog.get_logger(__name__)
 _REQUEST_S = 10.0
+# A refusal arrives within a second; another of the cluster's brokers may still take the same credentials.
+_REFUSED_S = 2.0
 
 
 class TopicIdentities:
@@ -26,19 +31,24 @@ class TopicIdentities:
         cluster_id: the pin; None takes the first one seen.
     """
 
-    def __init__(self, properties: Mapping[str, str], topics: Sequence[str], *, cluster_id: str | None) -> None:
-        self._admin = AdminClient(dict(properties))
+    def __init__(self, properties: Mapping[str, Property], topics: Sequence[str], *, cluster_id: str | None) -> None:
+        self._refusals = Refusals()
+        # Answers are `Any`: the library's declarations lack callbacks and loggers.
+        conf: dict[str, Any] = {**properties, "error_cb": self._refusals}
+        self._admin = AdminClient(conf, logger=logging.getLogger("librdkafka"))
         self._topics = list(topics)
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
         self._asked: list[tuple[str, Any]] = []
 
     def cluster_id(self) -> str:
-        """The cluster's id as its broker says it now."""
+        """The cluster's id as its broker says it now; raises `ConfigError` for refused credentials or certificates."""
         try:
-            return str(self._admin.describe_cluster(request_timeout=_REQUEST_S).result(_REQUEST_S).cluster_id)
+            return str(self._answer(self._admin.describe_cluster(request_timeout=_REQUEST_S), _REQUEST_S).cluster_id)
         except (KafkaException, TimeoutError) as exc:
-            raise _away(exc) from exc
+            if self._refusals.reason:
+                raise ConfigError(self._refusals.reason) from exc
+            raise self._away(exc, "") from exc
 
     def topic_id(self, topic: str) -> str:
         """The topic's id as first seen."""
@@ -46,7 +56,7 @@ class TopicIdentities:
             self._ask()
             self._collect(wait_s=_REQUEST_S)
         if topic not in self._ids:
-            raise ConfigError(f"topic {topic!r} does not exist, or this identity may not describe it")
+            raise ConfigError(f"topic {topic} does not exist, or this identity lacks Read on topic {topic}")
         return self._ids[topic]
 
     def learn(self) -> None:
@@ -54,21 +64,24 @@ class TopicIdentities:
         self._ask()
         self._collect(wait_s=_REQUEST_S)
 
-    def verify(self) -> None:
+    def verify(self) -> bool:
         """
-        Take the answers to the last call's questions, and ask anew; never waits.
+        Take the answers to the last call's questions, and ask anew; never waits. Returns whether there were any.
 
         Raises:
+            SourceUnavailable: there was no answer.
             RegionViolation: the cluster is another one.
             OffsetLost: a topic was deleted and made again, or is gone.
         """
+        self._admin.poll(0)  # serves errors and the log
         if self._asked and not all(future.done() for _, future in self._asked):
-            return
+            return False
+        answered = bool(self._asked)
         try:
             self._collect(wait_s=0)
-        except SourceUnavailable as exc:
-            _log.info("source_not_verified", error=str(exc))
-        self._ask()
+        finally:
+            self._ask()
+        return answered
 
     def _ask(self) -> None:
         self._asked = [("", self._admin.describe_cluster(request_timeout=_REQUEST_S))]
@@ -79,19 +92,40 @@ class TopicIdentities:
         asked, self._asked = self._asked, []
         for topic, future in asked:
             try:
-                answer = future.result(wait_s)
+                answer = self._answer(future, wait_s)
             except (KafkaException, TimeoutError) as exc:
                 if topic in self._ids and _is_unknown_topic(exc):
                     raise OffsetLost(f"topic {topic!r} is gone; it had the id {self._ids[topic]}") from exc
                 if _is_unknown_topic(exc):
                     continue
-                raise _away(exc) from exc
+                raise self._away(exc, topic) from exc
             if topic:
                 self._compare_topic(topic, str(answer.topic_id))
             else:
-                self._compare_cluster(str(answer.cluster_id))
+                self.compare_cluster(str(answer.cluster_id))
 
-    def _compare_cluster(self, found: str) -> None:
+    def _answer(self, future: Future[Any], wait_s: float) -> Any:
+        """Wait for an answer, but no longer than it takes to learn that the brokers refuse us."""
+        end = time.monotonic() + wait_s
+        refused_at = time.monotonic() + _REFUSED_S
+        while not future.done() and time.monotonic() < end:
+            self._admin.poll(0.05)  # serves errors and the log
+            if self._refusals.reason and time.monotonic() > refused_at:
+                raise TimeoutError
+        answer = future.result(0)
+        self._refusals.reason = ""
+        return answer
+
+    def _away(self, exc: KafkaException | TimeoutError, topic: str) -> Exception:
+        doing = "asking for the cluster's identity"
+        if self._refusals.reason:
+            return SourceUnavailable(f"{doing}: {self._refusals.reason}")
+        if isinstance(exc, KafkaException):
+            return as_error(exc.args[0], doing, needs={"TOPIC": f"Read on topic {topic}"})
+        return SourceUnavailable(f"{doing}: no answer in time")
+
+    def compare_cluster(self, found: str) -> None:
+        """Raise `RegionViolation` for another cluster than the pinned one, or than the first one seen."""
         if self._cluster_id is None:
             self._cluster_id = found
         if found != self._cluster_id:
@@ -111,9 +145,3 @@ def _is_unknown_topic(exc: BaseException) -> bool:
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.UNKNOWN_TOPIC_ID,
     )
-
-
-def _away(exc: BaseException) -> Exception:
-    if isinstance(exc, KafkaException):
-        return as_error(exc.args[0], "asking for the cluster's identity")
-    return SourceUnavailable("asking for the cluster's identity: no answer in time")

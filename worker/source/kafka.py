@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from worker.errors import ConfigError, OffsetLost, SourceUnavailable
+from worker.errors import OffsetLost, SourceUnavailable, WorkerError
+from worker.kafka_errors import refusal
+from worker.kafka_properties import Property
 from worker.model import Position, SourceRecord, TopicPartition
 from worker.source.base import AssignmentListener
+from worker.source.client import make_consumer
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
@@ -20,6 +23,8 @@ from worker.source.properties import consumer_properties
 from worker.source.verdict import NOT_THE_OWNER, as_error
 
 _log = structlog.get_logger(__name__)
+# Half of the time after which the loop would have to poll; the group is served by the client's own threads.
+_CONFIRM_S = 5.0
 
 
 class KafkaSource:
@@ -48,11 +53,13 @@ class KafkaSource:
         bootstrap: str,
         group: str,
         instance: str,
-        properties: Mapping[str, str],
+        properties: Mapping[str, Property],
         cluster_id: str | None = None,
         bounded: bool = False,
     ) -> None:
         self._options = options
+        topics = ", ".join(options.topics)
+        self._needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read on group {group}"}
         self._incremental = options.assignment != "eager"
         self._listener: AssignmentListener | None = None
         self._placed: set[TopicPartition] = set()
@@ -60,15 +67,11 @@ class KafkaSource:
         self._failure: BaseException | None = None
         self._closed = False
         conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
-        logger = logging.getLogger("librdkafka")
-        try:
-            self._consumer = Consumer({**conf, "error_cb": self._on_error}, logger=logger)
-        except KafkaException as exc:
-            raise ConfigError(f"[kafka] properties: {exc.args[0].str()}") from exc
+        self._consumer = make_consumer(conf, self._on_error)
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
-        self._offsets = Offsets(self._consumer, self._identities, options)
+        self._offsets = Offsets(self._consumer, self._identities, options, self._needs)
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -95,7 +98,7 @@ class KafkaSource:
             if messages and max_records > 1:
                 messages += self._consumer.consume(max_records - 1, 0)
         except KafkaException as exc:
-            raise as_error(exc.args[0], "reading") from exc
+            raise self._error(exc.args[0], "reading") from exc
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -138,7 +141,7 @@ class KafkaSource:
                 self._consumer.seek(KafkaPartition(partition.topic, partition.partition, offset))
             except KafkaException as exc:
                 if exc.args[0].code() not in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS):
-                    raise as_error(exc.args[0], f"seeking {partition}") from exc
+                    raise self._error(exc.args[0], f"seeking {partition}") from exc
                 continue
             done.add(partition)
         self._placed |= done
@@ -161,12 +164,12 @@ class KafkaSource:
         except KafkaException as exc:
             if exc.args[0].code() in NOT_THE_OWNER:
                 return False
-            raise as_error(exc.args[0], "committing") from exc
+            raise self._error(exc.args[0], "committing") from exc
         for item in items or ():
             if item.error is not None:
                 if item.error.code() in NOT_THE_OWNER:
                     return False
-                raise as_error(item.error, "committing")
+                raise self._error(item.error, "committing")
         return True
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -188,23 +191,25 @@ class KafkaSource:
             raise SourceUnavailable("the consumer is no member of its group now")
         return metadata
 
-    def verify(self) -> None:
+    def verify(self) -> bool:
         """Compare cluster and topics with those at the start."""
-        self._identities.verify()
+        return self._identities.verify()
+
+    def confirm(self) -> None:
+        """
+        Refuse another cluster behind the same address before any record of it is delivered.
+
+        Asks over this client's own connections, since another client's may still lead to the cluster of before.
+        """
+        try:
+            found = self._consumer.list_topics(self._options.topics[0], timeout=_CONFIRM_S).cluster_id
+        except KafkaException as exc:
+            raise self._error(exc.args[0], "asking for the cluster's identity") from exc
+        self._identities.compare_cluster(str(found))
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the end that the last fetch reported."""
-        found = {}
-        for partition, position in positions.items():
-            try:
-                marks = self._consumer.get_watermark_offsets(
-                    KafkaPartition(partition.topic, partition.partition), cached=True
-                )
-            except KafkaException:
-                continue
-            if marks is not None and marks[1] >= 0:
-                found[partition] = max(0, marks[1] - position)
-        return found
+        return self._offsets.lag(positions)
 
     def close(self) -> None:
         """Leave the group."""
@@ -267,23 +272,31 @@ class KafkaSource:
         elif code in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             _log.warning("source_degraded", error=error.name())
         else:
-            failure = as_error(error, f"reading {topic}")
+            failure = self._error(error, f"reading {topic or 'as a group'}")
             if isinstance(failure, SourceUnavailable):
                 _log.warning("source_degraded", error=error.name(), topic=topic)
             else:
                 raise failure
 
     def _offset_lost(self, partition: TopicPartition) -> None:
+        # Another cluster has other offsets, and that is the graver finding.
+        with contextlib.suppress(SourceUnavailable):
+            self.confirm()
         raise OffsetLost(
             f"{partition}: the position to continue from is not in the log any more (retention, or another topic of "
             "this name). Nothing was skipped. Reset the group's offset or set on_offset_loss, deliberately"
         )
 
+    def _error(self, error: KafkaError, doing: str) -> WorkerError:
+        return as_error(error, doing, needs=self._needs)
+
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             _log.warning("source_away", error=error.name())
+        elif reason := refusal(error):
+            _log.warning("source_refused", error=reason)
         elif error.fatal():
-            self._failure = as_error(error, "reading")
+            self._failure = self._error(error, "reading")
         else:
             _log.info("source_degraded", error=error.name())
 

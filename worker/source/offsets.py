@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import OffsetLost, SourceUnavailable
+from worker.kafka_errors import Needs
 from worker.model import TopicPartition
 from worker.source.identity import TopicIdentities
 from worker.source.options import SourceOptions
@@ -29,9 +30,13 @@ class Offsets:
         consumer: the group's member.
         identities: the topics' ids.
         options: where a partition without a stored offset starts.
+        needs: the rights that reading takes.
     """
 
-    def __init__(self, consumer: Consumer, identities: TopicIdentities, options: SourceOptions) -> None:
+    def __init__(
+        self, consumer: Consumer, identities: TopicIdentities, options: SourceOptions, needs: Needs | None = None
+    ) -> None:
+        self._needs = needs
         self._consumer = consumer
         self._identities = identities
         self._options = options
@@ -40,9 +45,9 @@ class Offsets:
         """Return where each partition starts; raises `OffsetLost` where the stored offset is another topic's."""
         found: dict[TopicPartition, int] = {}
         if stored and partitions:
-            for item in _ask(lambda: self._consumer.committed(as_kafka(partitions), timeout=_REQUEST_S)):
+            for item in self._ask(lambda: self._consumer.committed(as_kafka(partitions), timeout=_REQUEST_S)):
                 if item.error is not None:
-                    raise as_error(item.error, "asking for stored offsets")
+                    raise as_error(item.error, "asking for stored offsets", needs=self._needs)
                 if item.offset >= 0:
                     self._refuse_other_topic(item)
                     found[TopicPartition(item.topic, item.partition)] = item.offset
@@ -62,9 +67,9 @@ class Offsets:
         """Return each partition's first offset at or after `time_ms`, its end where there is none."""
         asked = [KafkaPartition(p.topic, p.partition, time_ms) for p in partitions]
         found = {}
-        for item in _ask(lambda: self._consumer.offsets_for_times(asked, timeout=_REQUEST_S)) if asked else []:
+        for item in self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=_REQUEST_S)) if asked else []:
             if item.error is not None:
-                raise as_error(item.error, "asking for offsets by time")
+                raise as_error(item.error, "asking for offsets by time", needs=self._needs)
             place = TopicPartition(item.topic, item.partition)
             found[place] = item.offset if item.offset >= 0 else self._edge(place, at_start=False)
         return found
@@ -78,16 +83,35 @@ class Offsets:
             ]
         return [KafkaPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
 
+    def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the lag by the ends that the last fetches reported."""
+        found = {}
+        for partition, position in positions.items():
+            place = KafkaPartition(partition.topic, partition.partition)
+            try:
+                marks = self._consumer.get_watermark_offsets(place, cached=True)
+            except KafkaException:
+                continue
+            if marks is not None and marks[1] >= 0:
+                found[partition] = max(0, marks[1] - position)
+        return found
+
     def _edge(self, partition: TopicPartition, *, at_start: bool) -> int:
         logical = OFFSET_BEGINNING if at_start else OFFSET_END
         place = KafkaPartition(partition.topic, partition.partition, logical)
         try:
             marks = self._consumer.get_watermark_offsets(place, timeout=_REQUEST_S)
         except KafkaException as exc:
-            raise as_error(exc.args[0], f"asking for the ends of {partition}") from exc
+            raise as_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
         if marks is None:
             raise SourceUnavailable(f"asking for the ends of {partition}: no answer in time")
         return int(marks[0] if at_start else marks[1])
+
+    def _ask(self, call: Callable[[], list[Any]]) -> list[Any]:
+        try:
+            return call()
+        except KafkaException as exc:
+            raise as_error(exc.args[0], "asking for offsets", needs=self._needs) from exc
 
     def _refuse_other_topic(self, item: Any) -> None:
         known = _TAG + self._identities.topic_id(item.topic)
@@ -101,10 +125,3 @@ class Offsets:
 def as_kafka(partitions: Collection[TopicPartition]) -> list[Any]:
     """Return partitions as the client takes them."""
     return [KafkaPartition(p.topic, p.partition) for p in partitions]
-
-
-def _ask(call: Callable[[], list[Any]]) -> list[Any]:
-    try:
-        return call()
-    except KafkaException as exc:
-        raise as_error(exc.args[0], "asking for offsets") from exc

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.errors import ConfigError
+from worker.kafka_properties import Property
 from worker.source.options import SourceOptions
 
 OWNED = frozenset(
@@ -36,7 +37,7 @@ def consumer_properties(
     bootstrap: str,
     group: str,
     instance: str,
-    properties: Mapping[str, str],
+    properties: Mapping[str, Property],
     *,
     bounded: bool,
 ) -> dict[str, Any]:

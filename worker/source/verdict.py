@@ -6,7 +6,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from worker.errors import FatalError, Fenced, SourceUnavailable, WorkerError
+from worker.errors import ConfigError, FatalError, Fenced, SourceUnavailable, WorkerError
+from worker.kafka_errors import Needs, missing_right, refusal
 
 NOT_THE_OWNER = frozenset(
     {
@@ -22,24 +23,28 @@ NOT_THE_OWNER = frozenset(
 """A commit refused with one of these came too late: the group has moved on."""
 
 _FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID})
-_REFUSED = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.UNSUPPORTED_SASL_MECHANISM,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-    }
-)
 
 
-def as_error(error: Any, doing: str) -> WorkerError:
-    """Return what a `KafkaError` means for the loop; its text is librdkafka's and holds no record."""
+def as_error(error: Any, doing: str, *, needs: Needs | None = None) -> WorkerError:
+    """
+    Return what a `KafkaError` means for the loop; its text is librdkafka's and holds no record.
+
+    Refused credentials pause: who changes a password at the broker may not have reached the worker yet. A missing right
+    stops: the broker knows who asks.
+
+    Args:
+        error: the error.
+        doing: what was being done.
+        needs: the rights that it takes.
+    """
     text = f"{doing}: {error.name()}"
     if error.code() in _FENCED:
         return Fenced(f"{text}: another process has this instance's name; give each its own WORKER_INSTANCE")
-    if error.code() in _REFUSED:
-        return FatalError(f"{text}: the broker refuses this identity; see its least rights in docs/delivery.md")
+    right = missing_right(error, needs)
+    if right is not None:
+        return ConfigError(f"{doing}: {right}")
+    if refused := refusal(error):
+        return SourceUnavailable(f"{doing}: {refused}")
     if error.fatal():
         return FatalError(text)
     return SourceUnavailable(text)

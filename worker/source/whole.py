@@ -11,13 +11,14 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import ConfigError, SourceUnavailable
+from worker.kafka_properties import Property
 from worker.model import Position, SourceRecord
 from worker.source.verdict import as_error
 
 _REQUEST_S = 10.0
 
 
-def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, str]) -> Iterator[SourceRecord]:
+def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, Property]) -> Iterator[SourceRecord]:
     """
     Yield a topic's committed records, partition by partition interleaved, and end at its present end.
 
@@ -25,6 +26,7 @@ def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, str]) -> 
         ConfigError: there is no such topic.
         SourceUnavailable: the broker does not answer.
     """
+    needs = {"TOPIC": f"Read on topic {topic}"}
     conf: dict[str, Any] = {
         **properties,
         "bootstrap.servers": bootstrap,
@@ -51,9 +53,11 @@ def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, str]) -> 
                     yield SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_partitions.discard(message.partition())
-                elif not isinstance(as_error(error, f"reading {topic}"), SourceUnavailable):
-                    raise as_error(error, f"reading {topic}")
+                elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
+                elif not isinstance(as_error(error, f"reading {topic}", needs=needs), SourceUnavailable):
+                    raise as_error(error, f"reading {topic}", needs=needs)
     except KafkaException as exc:
-        raise as_error(exc.args[0], f"reading {topic}") from exc
+        raise as_error(exc.args[0], f"reading {topic}", needs=needs) from exc
     finally:
         consumer.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -14,12 +14,13 @@ from worker.errors import ConfigError, RecordError, RegistryUnavailable
 
 
 @contextmanager
-def answering(status: int) -> Iterator[RegistrySchemas]:
+def answering(status: int, headers: Mapping[str, str] | None = None) -> Iterator[RegistrySchemas]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = b'{"error_code": %d, "message": "m"}' % status
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -52,3 +53,25 @@ def test_an_answer_becomes_its_error(status: int, error: type[Exception]) -> Non
     """Refused credentials stop, an unknown id costs its records, an outage is waited out."""
     with answering(status) as schemas, pytest.raises(error):
         schemas.get(SchemaRef(id=1))
+
+
+def test_a_redirect_to_another_host_is_not_followed() -> None:
+    """A registry that sends elsewhere is an answer of its own host, and the other host is never asked."""
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as other:
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        headers = {"Location": f"http://127.0.0.1:{other.server_port}/subjects"}
+        with answering(307, headers) as schemas, pytest.raises(RegistryUnavailable):
+            schemas.check()
+        other.shutdown()
+
+    assert asked == []

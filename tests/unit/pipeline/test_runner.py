@@ -13,8 +13,10 @@ from worker.errors import (
     KeyAccessDenied,
     KeyServiceUnavailable,
     PositionsChanged,
+    RegionViolation,
     SinkRejected,
     SinkUnavailable,
+    SourceUnavailable,
     WorkerError,
 )
 from worker.metrics import Metrics
@@ -221,6 +223,29 @@ def test_polls_while_the_authority_is_away(bench: Bench) -> None:
     assert bench.source.polls > polls
     assert reasons == ["paused, authority away: away"]
     assert bench.health.reasons() == []
+
+
+def test_no_batch_is_delivered_from_another_cluster(bench: Bench) -> None:
+    """A cluster that turns out to be another one stops the route before a record of the batch is processed."""
+    bench.source.cluster_faults = [RegionViolation("expected 'a', found 'b'")]
+    bench.source.give(P0)
+    bench.start()
+
+    bench.join()
+
+    assert isinstance(bench.error, RegionViolation)
+    assert (bench.processor.calls, bench.sink.offsets()) == (0, [])
+
+
+def test_a_batch_waits_until_its_cluster_has_answered(bench: Bench) -> None:
+    """While the broker does not say whose it is, the batch is kept; then it is delivered, once."""
+    bench.source.cluster_faults = [SourceUnavailable("no answer"), SourceUnavailable("no answer")]
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert bench.sink.offsets() == list(range(30))
 
 
 def test_abandons_a_revoked_batch_before_its_flush(bench: Bench) -> None:

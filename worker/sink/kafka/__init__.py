@@ -2,6 +2,7 @@
 
 from worker.sink.kafka.deadletters import KafkaDeadLetters
 from worker.sink.kafka.options import KafkaSinkOptions
+from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.sink import KafkaSink
 
-__all__ = ["KafkaDeadLetters", "KafkaSink", "KafkaSinkOptions"]
+__all__ = ["ClusterPin", "KafkaDeadLetters", "KafkaSink", "KafkaSinkOptions"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.errors import SinkUnavailable
+from worker.errors import SinkUnavailable, WorkerError
 from worker.kafka_properties import Property
-from worker.sink.kafka.errors import error_of, verdict
+from worker.sink.kafka.errors import error_of, unmade, verdict
 from worker.sink.kafka.topics import Topics
 
 _TIMEOUT_S = 30.0
+_LOGGER = logging.getLogger("librdkafka")
+_Client = TypeVar("_Client")
 
 
 class CanaryTopic:
@@ -34,7 +38,8 @@ class CanaryTopic:
         """Return the keyset's earliest canary, None where there is none; raises `SinkUnavailable`."""
         self._ensure()
         options = {"group.id": f"canary-{uuid4()}", "enable.auto.commit": False, "enable.partition.eof": True}
-        consumer = Consumer({**self._connection, **options})
+        conf: dict[str, Any] = {**self._connection, **options}
+        consumer = self._made(lambda: Consumer(conf, logger=_LOGGER))
         try:
             consumer.assign([TopicPartition(self.topic, 0, 0)])
             while True:
@@ -44,12 +49,14 @@ class CanaryTopic:
                 error = message.error()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
                     return None
+                if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
                 if error is not None:
-                    raise verdict(error, f"reading topic {self.topic}")
+                    raise self._error(error, "Read")
                 if message.key() == keyset.bytes:
                     return bytes(message.value() or b"")
         except KafkaException as exc:
-            raise verdict(error_of(exc), f"reading topic {self.topic}") from exc
+            raise self._error(error_of(exc), "Read") from exc
         finally:
             consumer.close()
 
@@ -61,14 +68,25 @@ class CanaryTopic:
             if error is not None:
                 failures.append(error)
 
-        producer = Producer({**self._connection, "enable.idempotence": True})
+        conf: dict[str, Any] = {**self._connection, "enable.idempotence": True}
+        producer = self._made(lambda: Producer(conf, logger=_LOGGER))
         producer.produce(self.topic, key=keyset.bytes, value=canary, on_delivery=report)
         if producer.flush(_TIMEOUT_S):
             raise SinkUnavailable(f"topic {self.topic} did not take the canary within {_TIMEOUT_S:.0f} s")
         if failures:
-            raise verdict(failures[0], f"writing topic {self.topic}")
+            raise self._error(failures[0], "Write")
+
+    def _error(self, error: KafkaError, right: str) -> WorkerError:
+        return verdict(error, f"the canary's topic {self.topic}", needs={"TOPIC": f"{right} on topic {self.topic}"})
+
+    @staticmethod
+    def _made(make: Callable[[], _Client]) -> _Client:
+        try:
+            return make()
+        except KafkaException as exc:
+            raise unmade(exc) from None
 
     def _ensure(self) -> None:
         topics = Topics(self._connection, name="canary", timeout_s=_TIMEOUT_S)
-        if self.topic not in topics.describe([self.topic])[1]:
+        if not topics.exists(self.topic):
             topics.create(self.topic, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})

@@ -8,7 +8,7 @@ import structlog
 
 from worker.errors import ConfigError
 from worker.sink.kafka.options import KafkaSinkOptions
-from worker.sink.kafka.topics import TopicFacts, Topics, ensure_dead_topics, like_source
+from worker.sink.kafka.topics import TopicFacts, Topics, ensure_dead_topics, like_source, missing_topic
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ def check_shape(facts: Mapping[str, TopicFacts], options: KafkaSinkOptions, sour
         raise ConfigError(f"topic {options.topic} is the route's source and its sink")
     sink = facts.get(options.topic)
     if sink is None:
-        raise ConfigError(f"topic {options.topic} does not exist; create it, or set the sink's create = true")
+        raise missing_topic(options.topic)
     for source in (facts[name] for name in source_topics if name in facts):
         if options.partitioning == "same" and source.partitions != sink.partitions:
             raise ConfigError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.kafka_properties import Property, client_properties
 from worker.sink.base import DeadLetter
+from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
 from worker.sink.kafka.topics import Topics, ensure_dead_topics
 
@@ -28,6 +29,7 @@ class KafkaDeadLetters:
         source_topics: whose dead topics `check` looks at.
         create: create missing dead topics at `check`.
         timeout_s: how long a flush may take.
+        pin: the cluster that letters may go to; None leaves that to somebody else.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class KafkaDeadLetters:
         source_topics: Sequence[str] = (),
         create: bool = False,
         timeout_s: float = 60.0,
+        pin: ClusterPin | None = None,
     ) -> None:
+        self._pin = pin
         self._connection = dict(connection)
         self._route = route
         self._source_topics = tuple(source_topics)
@@ -48,14 +52,18 @@ class KafkaDeadLetters:
         self._producer = BatchProducer(self._properties, name=f"route {route}, dead letters", timeout_s=timeout_s)
 
     def check(self) -> None:
-        """Verify the dead topics; raises `ConfigError` or `SinkUnavailable`."""
+        """Verify the dead topics and their cluster; raises `ConfigError`, `RegionViolation` or `SinkUnavailable`."""
         topics = Topics(self._connection, name=f"route {self._route}", timeout_s=self._timeout_s)
+        if self._pin is not None:
+            self._pin.compare(topics.describe([])[0])
         facts = ensure_dead_topics(topics, self._source_topics, create=self._create)
         self._largest = max((f.max_message_bytes for f in facts.values()), default=0)
 
     def write(self, letters: Sequence[DeadLetter]) -> None:
-        """Hand letters over."""
+        """Hand letters over; raises `RegionViolation` where another cluster answers by now."""
         if letters:
+            if self._pin is not None:
+                self._pin.confirm(self._producer, letters[0].topic)
             self._producer.send(letter_messages(letters))
 
     def flush(self) -> None:

@@ -7,6 +7,7 @@ import re
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import ConfigError, Fenced, SinkUnavailable, WorkerError
+from worker.kafka_errors import Needs, missing_right, refusal
 
 FENCED = frozenset(
     {
@@ -21,18 +22,6 @@ FENCED = frozenset(
 MOVED = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS})
 """The group has given the partitions to somebody else, or is about to."""
 
-_DENIED = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,
-        KafkaError._SSL,
-    }
-)
-
 
 def error_of(exc: KafkaException) -> KafkaError:
     """Return the `KafkaError` that an exception carries."""
@@ -41,18 +30,21 @@ def error_of(exc: KafkaException) -> KafkaError:
     return error
 
 
-def verdict(error: KafkaError, what: str) -> WorkerError:
-    """Return what to raise: `Fenced`, `ConfigError` for a refused identity, else `SinkUnavailable`."""
+def verdict(error: KafkaError, what: str, *, needs: Needs | None = None) -> WorkerError:
+    """Return what to raise: `Fenced`, `ConfigError` for a missing right (`needs` names it), else `SinkUnavailable`."""
     code = error.code()
     if code in FENCED:
         return Fenced(f"{what}: a newer owner has fenced this one ({error.name()}); exactly one may run")
-    if code in _DENIED:
-        return ConfigError(f"{what}: refused ({error.name()}); grant the ACLs of docs/sinks.md or mend the credentials")
-    return SinkUnavailable(f"{what}: {error.name()}")
+    right = missing_right(error, needs)
+    if right is not None:
+        return ConfigError(f"{what}: {right}")
+    return SinkUnavailable(f"{what}: {refusal(error) or error.name()}")
 
 
-def bad_property(exc: KafkaException) -> ConfigError:
-    """Return the refusal of a client's properties: the property's name, never its value."""
+def unmade(exc: KafkaException) -> WorkerError:
+    """Return why a client could not be made: no access token, or a property, by its name and never its value."""
+    if error_of(exc).code() == KafkaError.SASL_AUTHENTICATION_FAILED:
+        return SinkUnavailable("no access token for Kafka; the log says why (kafka_token_unusable)")
     named = re.search(r'property:? "([A-Za-z0-9_.]+)"', str(error_of(exc).str()))
     where = f"Kafka property {named[1]}" if named else "a Kafka property"
     return ConfigError(f"{where} is unknown to librdkafka or has a value it refuses; see librdkafka's CONFIGURATION.md")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from worker.errors import ConfigError, RegionViolation, SinkRejected
+from worker.errors import ConfigError, SinkRejected
 from worker.kafka_properties import Property, client_properties
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
@@ -15,8 +15,10 @@ from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
-from worker.sink.kafka.producer import BatchProducer, Message, TransactionalProducer
-from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic
+from worker.sink.kafka.pin import ClusterPin
+from worker.sink.kafka.producer import BatchProducer, Message
+from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic, missing_topic
+from worker.sink.kafka.transactions import TransactionalProducer
 from worker.sink.ledger import GENESIS, link
 
 # A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
@@ -54,11 +56,10 @@ class KafkaSink:
     ) -> None:
         self._options = options
         self._connection = dict(properties)
-        self._metrics = metrics
         self._name = f"route {route}"
         self._transactional_id = transactional_id
         self._source_topics = tuple(source_topics)
-        self._cluster_id = cluster_id
+        self._pin = ClusterPin(cluster_id, pin="sink_cluster", name=self._name, connection=properties, metrics=metrics)
         self.ledger_topic = f"worker.ledger.{region}"
         self._headers = header_policy(options)
         self._limit = 0
@@ -68,7 +69,9 @@ class KafkaSink:
         if transactional_id is None:
             self._producer = BatchProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
         else:
-            self._transactions = TransactionalProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+            self._transactions = TransactionalProducer(
+                self._opening, name=self._name, timeout_s=options.timeout_s, transactional_id=transactional_id
+            )
             self._producer = self._transactions
 
     @property
@@ -101,8 +104,9 @@ class KafkaSink:
         return dict(partitions)
 
     def begin(self) -> None:
-        """Start a batch, or its transaction."""
+        """Start a batch, or its transaction; raises `RegionViolation` where another cluster answers by now."""
         self._producer.begin()
+        self._pin.confirm(self._producer, self._options.topic)
 
     def write(self, records: Sequence[SinkRecord]) -> None:
         """
@@ -190,20 +194,14 @@ class KafkaSink:
         dead = [dead_topic(name) for name in self._source_topics]
         wanted = [self._options.topic, self.ledger_topic, *self._source_topics, *dead]
         cluster_id, facts = topics.describe(wanted)
-        matches = self._cluster_id in (None, cluster_id)
-        if self._cluster_id is not None:
-            self._metrics.set("worker_region_pin", float(matches), pin="sink_cluster")
-        if not matches:
-            raise RegionViolation(
-                f"{self._name}: the sink's cluster is {cluster_id}, the configuration pins {self._cluster_id}"
-            )
+        self._pin.compare(cluster_id)
         return facts
 
     def _opening(self) -> dict[str, Property]:
         """Return a new producer's properties, sized after the topics as they are now."""
         facts = self._describe(self._topics())
         if self._options.topic not in facts:
-            raise ConfigError(f"{self._name}: topic {self._options.topic} does not exist")
+            raise missing_topic(self._options.topic)
         written = [f.max_message_bytes for name, f in facts.items() if name not in self._source_topics]
         self._limit = facts[self._options.topic].max_message_bytes - _FRAMING_BYTES
         owned: dict[str, Property] = {

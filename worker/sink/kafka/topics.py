@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
@@ -12,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from worker.errors import ConfigError
 from worker.kafka_properties import Property
-from worker.sink.kafka.errors import bad_property, error_of, verdict
+from worker.sink.kafka.errors import error_of, unmade, verdict
 
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
@@ -60,26 +61,45 @@ class Topics:
         self._name = name
         self._timeout_s = timeout_s
         try:
-            self._admin = AdminClient(dict(connection), logger=logging.getLogger("librdkafka"))
+            conf: dict[str, Any] = dict(connection)
+            self._admin = AdminClient(conf, logger=logging.getLogger("librdkafka"))
         except KafkaException as exc:
-            raise bad_property(exc) from None
+            raise unmade(exc) from None
 
     def describe(self, names: Iterable[str]) -> tuple[str, dict[str, TopicFacts]]:
         """Return the cluster's id and the facts of those topics that exist."""
-        try:
-            metadata = self._admin.list_topics(timeout=self._timeout_s)
-            found = {name: metadata.topics[name] for name in dict.fromkeys(names) if name in metadata.topics}
-            resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
-            answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
-            configs = {resource.name: future.result() for resource, future in answers.items()}
-            self._admin.poll(0)  # serves the log
-        except KafkaException as exc:
-            raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
+        metadata = self._listed()
+        found = {name: metadata.topics[name] for name in dict.fromkeys(names) if name in metadata.topics}
+        configs = self._configs(found)
         facts = {
             name: TopicFacts(name, len(topic.partitions), {k: str(v.value) for k, v in configs[name].items()})
             for name, topic in found.items()
         }
         return str(metadata.cluster_id), facts
+
+    def exists(self, name: str) -> bool:
+        """Whether the brokers list the topic; they hide what an identity may not describe."""
+        return name in self._listed().topics
+
+    def _listed(self) -> Any:
+        try:
+            return self._admin.list_topics(timeout=self._timeout_s)
+        except KafkaException as exc:
+            raise verdict(error_of(exc), f"{self._name}: listing topics") from exc
+        finally:
+            self._admin.poll(0)  # serves the log
+
+    def _configs(self, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
+        found: dict[str, Mapping[str, Any]] = {}
+        for resource, future in answers.items():
+            try:
+                found[resource.name] = future.result()
+            except KafkaException as exc:
+                needs = {"TOPIC": f"DescribeConfigs on topic {resource.name}"}
+                raise verdict(error_of(exc), f"{self._name}: describing {resource.name}", needs=needs) from exc
+        return found
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         """Create a topic with the cluster's default replication; one that exists meanwhile is left as it is."""
@@ -89,7 +109,18 @@ class Topics:
                 future.result()
             except KafkaException as exc:
                 if error_of(exc).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise verdict(error_of(exc), f"{self._name}: creating topic {name}") from exc
+                    needs = dict.fromkeys(
+                        ("TOPIC", "CLUSTER"), f"Create or, where it is there already, Write on topic {name}"
+                    )
+                    raise verdict(error_of(exc), f"{self._name}: creating topic {name}", needs=needs) from exc
+
+
+def missing_topic(name: str) -> ConfigError:
+    """Return the refusal of a topic that the brokers do not list; they hide what an identity may not describe."""
+    return ConfigError(
+        f"topic {name} does not exist, or this identity lacks Write on topic {name}; create it, set the sink's "
+        "create = true, or grant the right"
+    )
 
 
 def like_source(source: TopicFacts) -> dict[str, str]:
@@ -111,7 +142,7 @@ def ensure_dead_topics(topics: Topics, source_topics: Sequence[str], *, create: 
     missing = [name for name in source_topics if dead_topic(name) not in facts]
     for name in missing:
         if not create:
-            raise ConfigError(f"topic {dead_topic(name)} does not exist; create it, or set the sink's create = true")
+            raise missing_topic(dead_topic(name))
         source = facts.get(name)
         room = (source.max_message_bytes if source else 1048588) + DEAD_OVERHEAD_BYTES
         topics.create(dead_topic(name), source.partitions if source else 1, {"max.message.bytes": str(room)})

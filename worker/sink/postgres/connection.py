@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from psycopg.types.json import set_json_dumps
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
 from worker.sink.postgres.errors import connection_verdict, verdict
+from worker.sink.postgres.residency import Residency
 from worker.sink.postgres.values import json_text
 
 _CONNECT_S = 10
@@ -29,16 +30,16 @@ class Database:
 
     Args:
         dsn: libpq connection string; secret, never shown.
-        region: what `worker.residency` must say.
+        residency: what the database must declare of itself.
         route: names the route in messages and in `pg_stat_activity`.
         timeout_s: bound of every guarded block; after it the socket is cut, whatever the server or a network in
             between is doing.
         metrics: where the region's pin is told.
     """
 
-    def __init__(self, dsn: str, *, region: str, route: str, timeout_s: float, metrics: Metrics) -> None:
+    def __init__(self, dsn: str, *, residency: Residency, route: str, timeout_s: float, metrics: Metrics) -> None:
         self._dsn = dsn
-        self._region = region
+        self._residency = residency
         self._route = route
         self._name = f"route {route}, PostgreSQL"
         self._timeout_s = timeout_s
@@ -128,20 +129,25 @@ class Database:
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
-        exists = connection.execute("SELECT to_regclass('worker.residency') IS NOT NULL").fetchone()
-        row = connection.execute("SELECT region FROM worker.residency").fetchone() if exists and exists[0] else None
+        self._told(connection, self._residency.verify)
         connection.commit()
-        found = None if row is None else str(row[0])
-        self._metrics.set("worker_region_pin", float(found == self._region), pin="database")
-        if found is None:
-            raise ConfigError(
-                f"{self._name}: the database declares no region; its administrator says so once, "
-                f"with a row {self._region} in worker.residency"
-            )
-        if found != self._region:
-            raise RegionViolation(
-                f"{self._name}: the database declares region {found}, this worker is of {self._region}"
-            )
+
+    def verify_again(self, connection: Connection) -> None:
+        """Refuse a declaration of residency that has changed since the connection was made; within `guarded`."""
+        self._told(connection, self._residency.verify_again)
+
+    def _told(self, connection: Connection, verify: Callable[[Connection], None]) -> None:
+        """Verify, and tell the pin: 1 for a signed declaration, 0.5 for a bare one, 0 for a wrong one."""
+        found = 0.0
+        try:
+            verify(connection)
+            found = 1.0 if self._residency.is_signed else 0.5
+        except ConfigError as exc:
+            raise ConfigError(f"{self._name}: {exc}") from None
+        except RegionViolation as exc:
+            raise RegionViolation(f"{self._name}: {exc}") from None
+        finally:
+            self._metrics.set("worker_region_pin", found, pin="database")
 
 
 def _cut(connection: Connection) -> None:

@@ -23,6 +23,7 @@ class PostgresSinkOptions(BaseModel):
         columns: how encrypted fields are stored where it is not `bytea`: `eql` is jsonb for EQL.
         ledger: write one entry a batch and partition to `worker.ledger`.
         create: create or extend missing tables at `check`.
+        residency_key: public key (Ed25519, base64) whose signature `worker.residency` must bear for this server.
         timeout_s: how long one call may take before the connection is cut and the batch tried again.
     """
 
@@ -38,6 +39,7 @@ class PostgresSinkOptions(BaseModel):
     columns: dict[str, Literal["bytea", "eql"]] = {}
     ledger: bool = True
     create: bool = False
+    residency_key: str | None = None
     timeout_s: float = Field(default=60.0, gt=0)
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import Positions
+from worker.sink.postgres.residency import Residency
 from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
 from worker.sink.postgres.table import Table, check_table, read_table
 from worker.sink.postgres.upsert import upsert
@@ -30,7 +31,7 @@ class PostgresSink:
     Args:
         options: the route's sink.
         dsn: libpq connection string; secret.
-        region: what the database must declare, read at every connection.
+        region: what the database must declare, read at every connection and in every batch's transaction.
         group: the consumer group whose positions the database owns.
         cluster_id: the source's cluster.
         topic_ids: gives a source topic's id.
@@ -56,7 +57,10 @@ class PostgresSink:
     ) -> None:
         self._options = options
         self._name = f"route {route}"
-        self._database = Database(dsn, region=region, route=route, timeout_s=options.timeout_s, metrics=metrics)
+        self._residency = Residency(region, options.residency_key)
+        self._database = Database(
+            dsn, residency=self._residency, route=route, timeout_s=options.timeout_s, metrics=metrics
+        )
         self._positions = Positions(group, cluster_id, topic_ids, instance)
         self._dead_letters = dead_letters
         self._tables: dict[str, Table] = {}
@@ -69,6 +73,11 @@ class PostgresSink:
     def owns_positions(self) -> bool:
         """The truth about positions lies in `worker.offsets`."""
         return True
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the database's region counts only with a signature for its very server."""
+        return self._residency.is_signed
 
     def check(self) -> None:
         """
@@ -184,8 +193,10 @@ class PostgresSink:
 
         Raises:
             PositionsChanged: another owner was here, or the commit's fate is unknown: read the positions again.
+            RegionViolation: the database has begun to declare another region.
         """
         with self._database.guarded("moving positions") as connection:
+            self._database.verify_again(connection)
             self._positions.swap(connection, offsets)
             if self._options.ledger:
                 write_ledger(connection, self._positions.group, ledger)

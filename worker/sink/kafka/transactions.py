@@ -1,0 +1,178 @@
+"""A producer whose batches are transactions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from worker.errors import Fenced, PositionsChanged, SinkUnavailable, WorkerError
+from worker.kafka_properties import Property
+from worker.sink.kafka.errors import FENCED, MOVED, error_of, verdict
+from worker.sink.kafka.producer import BatchProducer, Deliveries
+
+# Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
+_ABORT_S = 10.0
+# What a call gets beyond its own timeout before it counts as one that ignores it.
+_LATE_S = 5.0
+
+
+class TransactionalProducer(BatchProducer):
+    """
+    One transaction a batch.
+
+    Fencing is final; an abortable error aborts; a commit whose fate is unknown throws the client away, because opening
+    the next one under the same transactional id settles it.
+    """
+
+    def __init__(
+        self,
+        properties: Callable[[], Mapping[str, Property]],
+        *,
+        name: str,
+        timeout_s: float,
+        transactional_id: str = "",
+    ) -> None:
+        super().__init__(properties, name=name, timeout_s=timeout_s)
+        self._id = transactional_id
+        self._in_transaction = False
+        self._commit_unknown = False
+
+    def open(self) -> Producer:
+        """Return the client with its transactional id taken, which fences every older owner of it."""
+        if self._producer is None:
+            producer = super().open()
+            self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
+            self._in_transaction = self._commit_unknown = False
+        assert self._producer is not None
+        return self._producer
+
+    def begin(self) -> None:
+        """
+        Begin a transaction, aborting one that was left open.
+
+        A client that has lost a broker meanwhile is thrown away: it may wait for its group's old coordinator for ever
+        (librdkafka issues 5456 and 5511).
+        """
+        self.abort()
+        if self._producer is not None:
+            self._producer.poll(0)
+            if self._lost_brokers:
+                self.discard()
+        super().begin()
+        producer = self.open()
+        self._settle(producer.begin_transaction, "beginning a transaction")
+        self._in_transaction = True
+
+    def commit(self, offsets: Sequence[TopicPartition], group_metadata: object) -> None:
+        """
+        Commit the transaction with the group's offsets in it.
+
+        Raises:
+            SinkUnavailable: it was aborted; nothing of it is visible.
+            PositionsChanged: the group has moved the partitions, or the fate of the commit is unknown.
+            Fenced: a newer owner is at work.
+        """
+        producer = self.open()
+        if offsets:
+            what = "adding offsets to the transaction"
+            self._settle(
+                lambda: self._bounded(
+                    lambda: producer.send_offsets_to_transaction(list(offsets), group_metadata, self._timeout_s), what
+                ),
+                what,
+            )
+        # -1 waits as long as the transaction may last: librdkafka warns of a desynchronised state for other values.
+        self._settle(lambda: producer.commit_transaction(-1), "committing", uncertain=True)
+        self._in_transaction = False
+
+    def abort(self) -> None:
+        """
+        Abort an open transaction; raises `Fenced`. Any other failure leaves the abort to the next opening.
+
+        A client with messages of unknown fate is thrown away too: after a broker's death its sequence numbers may
+        differ from the broker's, and every later transaction would fail on them.
+        """
+        unsettled = self._batch.handed != self._batch.acknowledged
+        self._batch = Deliveries()
+        if not self._in_transaction or self._producer is None:
+            return
+        self._in_transaction = False
+        try:
+            self._producer.abort_transaction(_ABORT_S)
+        except KafkaException as exc:
+            unsettled = True
+            if error_of(exc).code() in FENCED:
+                raise verdict(error_of(exc), f"{self._name}: aborting") from exc
+        finally:
+            if unsettled:
+                self.discard()
+
+    def settle(self) -> None:
+        """
+        Let the brokers finish a commit of unknown fate, so that the group's committed positions tell it.
+
+        Raises:
+            SinkUnavailable: they can't be asked now; the next opening settles it.
+        """
+        if self._commit_unknown:
+            self.open()
+
+    def discard(self) -> None:
+        """Throw the client away with its transaction, which the next opening or the broker aborts."""
+        self._in_transaction = False
+        super().discard()
+
+    def _bounded(self, call: Callable[[], object], what: str) -> None:
+        """
+        Run a call that may ignore its own timeout (librdkafka issue 5456).
+
+        When it does, its client is left to it; the next one, under the same transactional id, fences that and aborts.
+        """
+        answer: Future[object] = Future()
+        threading.Thread(target=_fulfil, args=(answer, call), name="transaction", daemon=True).start()
+        try:
+            answer.result(self._timeout_s + _LATE_S)
+        except TimeoutError:
+            self._in_transaction, self._producer = False, None
+            raise SinkUnavailable(f"{self._name}: {what}: no answer in time; another client takes over") from None
+
+    def _settle(self, call: Callable[[], object], what: str, *, uncertain: bool = False) -> None:
+        """Run a transactional call to its end, resuming it while it may be resumed."""
+        end = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                call()
+            except KafkaException as exc:
+                error = error_of(exc)
+                if error.retriable() and time.monotonic() < end:
+                    continue
+                raise self._failed(error, what, uncertain) from exc
+            return
+
+    def _failed(self, error: KafkaError, what: str, uncertain: bool) -> WorkerError:
+        needs = {"TRANSACTIONAL": f"Write on transactional id {self._id}"}
+        cause = verdict(error, f"{self._name}: {what}", needs=needs)
+        if isinstance(cause, Fenced):
+            self.discard()
+            return cause
+        if error.txn_requires_abort():
+            self.abort()
+            if error.code() in MOVED:
+                return PositionsChanged(f"{self._name}: {what}: {error.name()}; the group has moved the partitions")
+            return cause
+        self.discard()
+        if uncertain:
+            self._commit_unknown = True
+            return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
+        return cause
+
+
+def _fulfil(answer: Future[object], call: Callable[[], object]) -> None:
+    try:
+        answer.set_result(call())
+    except BaseException as exc:
+        answer.set_exception(exc)
