@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tests.components import Kafka
 from worker import config
 from worker.demo.customers import SCHEMA
+from worker.model import Header
 
 OUTPUT_ID = 1001
 _TABLE = """
@@ -24,6 +25,12 @@ CREATE TABLE crm.customers (
   UNIQUE (_topic, _partition, _offset)
 )
 """
+
+
+def headers(message: Message) -> list[Header]:
+    """A record's headers in order, none as an empty list."""
+    found: list[Header] = list(message.headers() or [])  # type: ignore[arg-type]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,28 +134,31 @@ sink = {{ kind = "postgres", table = "crm.customers", create = true }}
         """Return the validated settings."""
         return config.load(self.settings(schema_id, changes=changes), environ={})
 
-    def read(self, topic: str) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]:
-        """Return every committed record of a topic: key, value, headers."""
+    def messages(self, topic: str) -> list[Message]:
+        """Return every committed record of a topic, up to each partition's present end."""
         options = {"group.id": f"reader-{uuid.uuid4().hex}", "enable.partition.eof": True, "enable.auto.commit": False}
         consumer = Consumer({**self.kafka.client, **options, "isolation.level": "read_committed"})
-        found: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = []
+        found: list[Message] = []
         try:
-            partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-            consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-            left = len(partitions)
+            # A set: a partition that is written to meanwhile ends more than once.
+            left = set(consumer.list_topics(topic, 10).topics[topic].partitions)
+            consumer.assign([TopicPartition(topic, p, 0) for p in left])
             while left:
                 for message in consumer.consume(1000, 1.0):
                     error = message.error()
                     if error is None:
-                        headers: list[tuple[str, bytes | None]] = list(message.headers() or [])  # type: ignore[arg-type]
-                        found.append((message.key(), message.value(), headers))
+                        found.append(message)
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        left -= 1
+                        left.discard(message.partition() or 0)
                     else:
                         raise AssertionError(error)
         finally:
             consumer.close()
         return found
+
+    def read(self, topic: str) -> list[tuple[bytes | None, bytes | None, list[Header]]]:
+        """Return every committed record of a topic: key, value, headers."""
+        return [(m.key(), m.value(), headers(m)) for m in self.messages(topic)]
 
     def rows(self) -> list[tuple[object, ...]]:
         """Return every row of the table."""

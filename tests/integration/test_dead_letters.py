@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -21,10 +20,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
-from tests.deployment import Deployment
+from tests.deployment import Deployment, headers
 from tests.poison import LONG, POISON, WIDE, good, output_schema, schema_files
 from tests.program import worker
-from worker.model import Header
+from worker.avro import frame
 from worker.sdk import Encryption
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -43,37 +42,6 @@ HEADERS = {
     "worker.error.path",
     "worker.region",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    key: bytes | None
-    value: bytes | None
-    headers: list[Header]
-    timestamp: tuple[int, int]
-    partition: int
-
-
-def read(kafka: Kafka, topic: str) -> list[Message]:
-    """Every committed record of a topic with everything it carries."""
-    options = {"group.id": "reader", "isolation.level": "read_committed", "enable.partition.eof": True}
-    consumer = Consumer({**kafka.client, **options, "enable.auto.commit": False})
-    try:
-        open_partitions = set(consumer.list_topics(topic, 10).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, p, 0) for p in open_partitions])
-        found = []
-        while open_partitions:
-            for m in consumer.consume(500, 1.0):
-                error = m.error()
-                if error is not None:
-                    assert error.code() == KafkaError._PARTITION_EOF, error
-                    open_partitions.discard(m.partition() or 0)
-                    continue
-                headers: list[Header] = list(m.headers() or [])  # type: ignore[arg-type]
-                found.append(Message(m.key(), m.value(), headers, m.timestamp(), m.partition() or 0))
-        return found
-    finally:
-        consumer.close()
 
 
 class Site(Deployment):
@@ -119,11 +87,11 @@ sink = {{ kind = "postgres", table = "crm.cases" }}
             producer.produce(self.source, value, key, number % 2)
             if number % 3 == 0 and poison:
                 key, bad = poison.pop()
-                headers: Any = bad.headers
-                producer.produce(self.source, bad.value, key, number % 2, timestamp=bad.timestamp_ms, headers=headers)
+                extra: Any = bad.headers
+                producer.produce(self.source, bad.value, key, number % 2, timestamp=bad.timestamp_ms, headers=extra)
         assert not poison
         assert producer.flush(30) == 0
-        assert len(read(self.kafka, self.source)) == GOOD + len(POISON) + 2
+        assert len(self.messages(self.source)) == GOOD + len(POISON) + 2
 
     def mend(self) -> None:
         """Make room in the sink's topic, drop the table's rule."""
@@ -163,18 +131,18 @@ def test_poison_of_every_kind_is_put_back_after_the_fix(site: Site) -> None:
     site.ok("check", "--config", config, "--create")
     site.query("ALTER TABLE crm.cases ADD CONSTRAINT short CHECK (length(id) < 40)")
     site.produce()
-    originals = {m.key: m for m in read(site.kafka, site.source)}
+    originals = {m.key(): m for m in site.messages(site.source)}
 
     site.ok("run", "--config", config, "--until-end")
 
     goods = {good(n)[0] for n in range(GOOD)}
-    assert {m.key for m in read(site.kafka, site.sink)} == goods | {ROUTE_KEYS["table"]}
+    assert {m.key() for m in site.messages(site.sink)} == goods | {ROUTE_KEYS["table"]}
     assert {row[0] for row in site.query("SELECT id FROM crm.cases")} == {k.decode() for k in goods} | {"wide"}
     listed = site.ok("dead", "list", "--config", config, "--json")
     kinds = {p.code for p in POISON} | {"sink_rejected"}
     assert sorted((row["route"], row["code"]) for row in listed) == sorted((r, k) for r in ROUTE_KEYS for k in kinds)
-    for letter in read(site.kafka, site.dead):
-        assert {name for name, _ in letter.headers} == HEADERS
+    for letter in site.messages(site.dead):
+        assert {name for name, _ in headers(letter)} == HEADERS
     _shows_byte_for_byte(site, config, listed[0], originals)
 
     still = site.ok(
@@ -201,26 +169,26 @@ def test_poison_of_every_kind_is_put_back_after_the_fix(site: Site) -> None:
 def _shows_byte_for_byte(site: Site, config: str, row: dict[str, str], originals: dict[bytes | None, Message]) -> None:
     shown = site.ok("dead", "show", row["letter"], "--config", config)
     original = originals[base64.b64decode(shown["key"])]
-    assert base64.b64decode(shown["value"]) == original.value
-    assert [(n, None if v is None else base64.b64decode(v)) for n, v in shown["headers"]] == original.headers
-    assert (shown["timestamp_type"], shown["timestamp_ms"]) == original.timestamp
+    assert base64.b64decode(shown["value"]) == original.value()
+    assert [(n, None if v is None else base64.b64decode(v)) for n, v in shown["headers"]] == headers(original)
+    assert (shown["timestamp_type"], shown["timestamp_ms"]) == original.timestamp()
 
 
 def _arrived_through_the_topics_route(site: Site, originals: dict[bytes | None, Message]) -> None:
     """Each letter once in the sink: its content encrypted, everything else as it was."""
-    arrived = [m for m in read(site.kafka, site.sink) if m.headers]
+    arrived = [m for m in site.messages(site.sink) if headers(m)]
     mended = [p for p in POISON if p.raw is None]
     expected = {p.key: p for p in mended} | {ROUTE_KEYS["topic"]: WIDE, ROUTE_KEYS["table"]: LONG}
-    assert sorted(m.key or b"" for m in arrived) == sorted(expected)
+    assert sorted(m.key() or b"" for m in arrived) == sorted(expected)
     with Encryption.from_env(environ=site.environ, allow_hosts=("127.0.0.1", "localhost")) as encryption:
         for message in arrived:
-            poison, original = expected[message.key or b""], originals[message.key]
-            assert message.value is not None
-            assert int.from_bytes(message.value[1:5], "big") == 1000 + poison.schema_id
-            opened = encryption.decrypt_record(message.value[5:], schema=output_schema(poison.schema_id))
+            poison, original = expected[message.key() or b""], originals[message.key()]
+            value = message.value() or b""
+            assert value[:5] == frame(1000 + poison.schema_id)
+            opened = encryption.decrypt_record(value[5:], schema=output_schema(poison.schema_id))
             assert opened == poison.values
-            assert (message.headers, message.timestamp) == (original.headers, original.timestamp)
-            assert message.partition == original.partition
+            assert (headers(message), message.timestamp()) == (headers(original), original.timestamp())
+            assert message.partition() == original.partition()
 
 
 def _arrived_through_the_tables_route(site: Site) -> None:
@@ -234,16 +202,20 @@ def _arrived_through_the_tables_route(site: Site) -> None:
 
 def _came_back_to_the_source(site: Site, originals: dict[bytes | None, Message]) -> None:
     """Each letter of the route once more: partition, key, value, headers, timestamp, and the mark."""
-    back = [m for m in read(site.kafka, site.source) if any(name == "worker-replayed" for name, _ in m.headers)]
-    assert {m.key for m in back} == {p.key for p in POISON} | {ROUTE_KEYS["topic"]}
+    back = [m for m in site.messages(site.source) if any(name == "worker-replayed" for name, _ in headers(m))]
+    assert {m.key() for m in back} == {p.key for p in POISON} | {ROUTE_KEYS["topic"]}
     assert len(back) == len(POISON) + 1
     for message in back:
-        original = originals[message.key]
-        *headers, (name, mark) = message.headers
-        assert (message.value, headers, message.timestamp) == (original.value, original.headers, original.timestamp)
-        assert (name, message.partition) == ("worker-replayed", original.partition)
+        original = originals[message.key()]
+        *kept, (name, mark) = headers(message)
+        assert (message.value(), kept, message.timestamp()) == (
+            original.value(),
+            headers(original),
+            original.timestamp(),
+        )
+        assert (name, message.partition()) == ("worker-replayed", original.partition())
         assert mark is not None
-        assert mark.startswith(f"{site.source}[{original.partition}]@".encode())
+        assert mark.startswith(f"{site.source}[{original.partition()}]@".encode())
 
 
 def test_a_broken_schema_does_not_drain_its_topic(site: Site) -> None:
@@ -258,6 +230,6 @@ def test_a_broken_schema_does_not_drain_its_topic(site: Site) -> None:
     for limit in ("max_per_minute", "max_per_partition"):
         site.ok("run", "--config", config, "--until-end", "--set", f"dead_letters.{limit}=5", code=3)
 
-    assert read(site.kafka, site.dead) == []
+    assert site.messages(site.dead) == []
     site.ok("run", "--config", config, "--until-end", "--set", "dead_letters.max_per_minute=6")
-    assert len(read(site.kafka, site.dead)) == 2 * 6
+    assert len(site.messages(site.dead)) == 2 * 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from worker.avro import CompiledSchema, SplitBatch, compile_schema
@@ -15,7 +15,7 @@ from worker.errors import ConfigError, DecodeError, RecordError
 from worker.metrics import Metrics
 from worker.model import Header, SinkRecord, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure, Processed
-from worker.pipeline.keys import Keys, RecordKeys, unchanged
+from worker.pipeline.keys import Group, Keys, RecordKeys, unchanged
 from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
 from worker.pipeline.residency import Forward, Residency
@@ -33,15 +33,6 @@ class _Schema:
     output_id: int
     prefix: bytes
     passed: PassedEnvelopes | None
-
-
-@dataclass(slots=True)
-class _Group:
-    """The records of one schema within a batch: where each stands, and where its datum begins."""
-
-    ref: SchemaRef
-    indexes: list[int] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list, repr=False)
 
 
 class BatchProcessor:
@@ -116,9 +107,9 @@ class BatchProcessor:
         keys: Keys,
         outputs: list[SinkRecord | None],
         failures: dict[int, Failure],
-    ) -> list[_Group]:
-        groups: dict[str, _Group] = {}
-        seen: dict[bytes, _Group] = {}
+    ) -> list[Group]:
+        groups: dict[str, Group] = {}
+        seen: dict[bytes, Group] = {}
         for i, record in enumerate(records):
             if i in failures:
                 continue
@@ -137,7 +128,7 @@ class BatchProcessor:
                 except RecordError as exc:
                     failures[i] = Failure(record, exc, "decode")
                     continue
-                group = groups.setdefault(str(ref), _Group(ref))
+                group = groups.setdefault(str(ref), Group(ref))
                 if start == 5 and not record.headers:
                     seen[value[:5]] = group
             group.indexes.append(i)
@@ -146,7 +137,7 @@ class BatchProcessor:
 
     def _process_group(
         self,
-        group: _Group,
+        group: Group,
         records: Sequence[SourceRecord],
         keys: Keys,
         outputs: list[SinkRecord | None],
@@ -239,7 +230,7 @@ class BatchProcessor:
 
     def _emit(
         self,
-        group: _Group,
+        group: Group,
         members: Sequence[SourceRecord],
         keys: Keys,
         schema: _Schema,

@@ -52,7 +52,9 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Group:
+class Group:
+    """The records of one schema within a batch: where each stands, and its bytes behind the frame."""
+
     ref: SchemaRef
     indexes: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list, repr=False)
@@ -104,7 +106,7 @@ class RecordKeys:
             TransientError: the registry or the key service is away.
         """
         keys = unchanged(records)
-        groups: dict[str, _Group] = {}
+        groups: dict[str, Group] = {}
         plain: list[int] = []
         for i, record in enumerate(records):
             try:
@@ -116,7 +118,7 @@ class RecordKeys:
                 plain.append(i)
                 continue
             ref, start = found
-            group = groups.setdefault(str(ref), _Group(ref))
+            group = groups.setdefault(str(ref), Group(ref))
             group.indexes.append(i)
             group.payloads.append((record.key or b"")[start:])
         for group in groups.values():
@@ -150,7 +152,7 @@ class RecordKeys:
                 return None
             raise
 
-    def _take(self, group: _Group, records: Sequence[SourceRecord], keys: Keys, plain: list[int]) -> None:
+    def _take(self, group: Group, records: Sequence[SourceRecord], keys: Keys, plain: list[int]) -> None:
         known = self._schema(group.ref)
         if known is None:
             if self._form == "avro" or (self._columns and self._pseudonyms is None):
@@ -194,9 +196,7 @@ class RecordKeys:
             return frame(ref.id) if ref.id is not None else b"\1" + (ref.guid or b"")
         return frame(self._schemas.output_id(ref, self._subject, schema.written(True)))
 
-    def _replaced(
-        self, known: _Known, group: _Group, records: Sequence[SourceRecord], keys: Keys
-    ) -> list[bytes | None]:
+    def _replaced(self, known: _Known, group: Group, records: Sequence[SourceRecord], keys: Keys) -> list[bytes | None]:
         assert self._pseudonyms is not None
         if not known.schema.fields:
             topics = [records[i].position.topic for i in group.indexes]
