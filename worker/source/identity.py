@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ class TopicIdentities:
     """
 
     def __init__(self, properties: Mapping[str, str], topics: Sequence[str], *, cluster_id: str | None) -> None:
-        self._admin = AdminClient(dict(properties))
+        self._admin = AdminClient(dict(properties), logger=logging.getLogger("librdkafka"))
         self._topics = list(topics)
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
@@ -62,6 +63,7 @@ class TopicIdentities:
             RegionViolation: the cluster is another one.
             OffsetLost: a topic was deleted and made again, or is gone.
         """
+        self._admin.poll(0)  # serves the log
         if self._asked and not all(future.done() for _, future in self._asked):
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from worker.sink.kafka.errors import bad_property, error_of, verdict
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
 
+_AGAIN_S = 0.1
 _COPIED = ("cleanup.policy", "retention.ms", "retention.bytes")
 
 
@@ -59,22 +61,38 @@ class Topics:
     def __init__(self, connection: Mapping[str, Property], *, name: str, timeout_s: float) -> None:
         self._name = name
         self._timeout_s = timeout_s
+        self._created: set[str] = set()
         try:
             self._admin = AdminClient(dict(connection), logger=logging.getLogger("librdkafka"))
         except KafkaException as exc:
             raise bad_property(exc) from None
 
     def describe(self, names: Iterable[str]) -> tuple[str, dict[str, TopicFacts]]:
-        """Return the cluster's id and the facts of those topics that exist."""
-        try:
-            metadata = self._admin.list_topics(timeout=self._timeout_s)
-            found = {name: metadata.topics[name] for name in dict.fromkeys(names) if name in metadata.topics}
-            resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
-            answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
-            configs = {resource.name: future.result() for resource, future in answers.items()}
-            self._admin.poll(0)  # serves the log
-        except KafkaException as exc:
-            raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
+        """
+        Return the cluster's id and the facts of those topics that exist.
+
+        Brokers learn of a new topic one after the other: one that was created here, or that one broker names and another
+        does not know, is asked for again.
+        """
+        wanted, end = list(dict.fromkeys(names)), time.monotonic() + self._timeout_s
+        while True:
+            try:
+                cluster_id, facts = self._ask(wanted)
+            except KafkaException as exc:
+                if error_of(exc).code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > end:
+                    raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
+            else:
+                if not self._created.intersection(wanted) - facts.keys() or time.monotonic() > end:
+                    return cluster_id, facts
+            time.sleep(_AGAIN_S)
+
+    def _ask(self, names: Sequence[str]) -> tuple[str, dict[str, TopicFacts]]:
+        metadata = self._admin.list_topics(timeout=self._timeout_s)
+        found = {name: metadata.topics[name] for name in names if name in metadata.topics}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+        answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
+        configs = {resource.name: future.result() for resource, future in answers.items()}
+        self._admin.poll(0)  # serves the log
         facts = {
             name: TopicFacts(name, len(topic.partitions), {k: str(v.value) for k, v in configs[name].items()})
             for name, topic in found.items()
@@ -83,6 +101,7 @@ class Topics:
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         """Create a topic with the cluster's default replication; one that exists meanwhile is left as it is."""
+        self._created.add(name)
         new = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=dict(config))
         for future in self._admin.create_topics([new], request_timeout=self._timeout_s).values():
             try:
