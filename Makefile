@@ -12,12 +12,13 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
+RECORDS ?= 100000
 
 .PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop soak interop api-fuzz \
   fuzz properties clean
 
 help: ## Say what each target does
-	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60]"
+	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read back, refused (about two minutes)
@@ -50,9 +51,8 @@ bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size 
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
 
-soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
-	@echo "seed $(SEED)"
-	SOAK_SEED=$(SEED) $(PYTEST) -m heavy --timeout 3600 tests/faults
+soak: $(BIN)/.dev fetch ## Four topologies under every fault, RECORDS each; SEED repeats a run, the report is in .run/soak
+	$(BIN)/python -m tests.faults.soak --seed $(SEED) --records $(RECORDS)
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop

@@ -1,7 +1,7 @@
 """
 `make soak`: every topology under every fault, with a report.
 
-    python -m tests.faults.soak --seed 7 --records 300000
+    python -m tests.faults.soak --seed 7 --records 100000
 
 The seed draws lanes, places, hits, faults, targets and delays; when two threads meet is the machine's affair.
 """
@@ -29,7 +29,7 @@ from tests.faults.verdict import Judge, Verdict
 from tests.faults.watch import TableWatch, TopicWatch
 
 FAULTS = ("kill",) * 3 + ("add",) * 3 + ("remove",) * 3 + ("kill all", "stall") + ("broker",) * 2 + ("authority",) * 2
-BOUND_BYTES = 400 << 20
+BOUND_BYTES = 256 << 20
 """What one worker process may have resident at most."""
 
 
@@ -134,7 +134,7 @@ def main() -> int:
     """Run what is asked for; returns 1 where something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
-    parser.add_argument("--records", type=int, default=300_000, help="for each topology")
+    parser.add_argument("--records", type=int, default=100_000, help="for each topology")
     parser.add_argument("--topology", choices=TOPOLOGIES, action="append")
     parser.add_argument("--out", type=Path, default=Path(".run/soak"))
     asked = parser.parse_args()

@@ -14,7 +14,9 @@ from worker.errors import ConfigError, OffsetLost, RegionViolation, SourceUnavai
 from worker.source.verdict import as_error
 
 _log = structlog.get_logger(__name__)
-_REQUEST_S = 10.0
+# The client also asks a broker that is down, and until this has passed tries in a tight loop to reach it: the next
+# question goes to another one.
+_REQUEST_S = 5.0
 
 
 class TopicIdentities:

@@ -18,7 +18,10 @@ from worker.sink.kafka.errors import bad_property, error_of, verdict
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
 
+_ASK_AGAIN = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TIMED_OUT})
 _AGAIN_S = 0.1
+# One broker that is down takes this long from the whole; a live one answers within milliseconds.
+_ANSWER_S = 5.0
 _COPIED = ("cleanup.policy", "retention.ms", "retention.bytes")
 
 
@@ -71,15 +74,16 @@ class Topics:
         """
         Return the cluster's id and the facts of those topics that exist.
 
-        Brokers learn of a new topic one after the other: one that was created here, or that one broker names and another
-        does not know, is asked for again.
+        Brokers learn of a new topic one after the other: one that was created here, or that a broker names and the next
+        one does not know, is asked for again. So is everything after a broker's silence: the client also sends to one
+        that is down, and the next time to another.
         """
         wanted, end = list(dict.fromkeys(names)), time.monotonic() + self._timeout_s
         while True:
             try:
                 cluster_id, facts = self._ask(wanted)
             except KafkaException as exc:
-                if error_of(exc).code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > end:
+                if error_of(exc).code() not in _ASK_AGAIN or time.monotonic() > end:
                     raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
             else:
                 if not self._created.intersection(wanted) - facts.keys() or time.monotonic() > end:
@@ -87,10 +91,11 @@ class Topics:
             time.sleep(_AGAIN_S)
 
     def _ask(self, names: Sequence[str]) -> tuple[str, dict[str, TopicFacts]]:
-        metadata = self._admin.list_topics(timeout=self._timeout_s)
+        answer_s = min(_ANSWER_S, self._timeout_s)
+        metadata = self._admin.list_topics(timeout=answer_s)
         found = {name: metadata.topics[name] for name in names if name in metadata.topics}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
-        answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
+        answers = self._admin.describe_configs(resources, request_timeout=answer_s) if resources else {}
         configs = {resource.name: future.result() for resource, future in answers.items()}
         self._admin.poll(0)  # serves the log
         facts = {
