@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import signal
@@ -182,6 +183,12 @@ class Fleet:
             self._blame(member, f"SIGTERM ended it with code {code}")
 
     def _supervise(self) -> None:
+        try:
+            self._keep_alive()
+        except Exception as exc:
+            self.figures.findings.append(f"the fleet itself failed: {exc!r}")
+
+    def _keep_alive(self) -> None:
         while not self._ended.wait(_TICK_S):
             for member in list(self.members.values()):
                 if member.program.is_running:
@@ -240,7 +247,6 @@ def _get(port: int, path: str) -> bytes | None:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=1) as answer:
             return bytes(answer.read())
-    except urllib.error.HTTPError as exc:
-        return exc.read()
-    except OSError:
-        return None
+    except (OSError, http.client.HTTPException) as exc:
+        # 503 is an answer: it says why the worker is not ready. A process that is killed meanwhile gives none.
+        return exc.read() if isinstance(exc, urllib.error.HTTPError) else None

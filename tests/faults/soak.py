@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -138,6 +139,7 @@ def main() -> int:
     parser.add_argument("--topology", choices=TOPOLOGIES, action="append")
     parser.add_argument("--out", type=Path, default=Path(".run/soak"))
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped
     print(f"seed {asked.seed}", flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
     outcomes = []
