@@ -257,9 +257,8 @@ class BatchProcessor:
             except RecordError as exc:
                 failed[i] = Failure(record, exc, "decode")
                 continue
-            outputs[group.indexes[i]] = _sink_record(
-                record, prefix + datum, schema_id, rows.get(i), key_row, topics.get(i)
-            )
+            row, topic = rows.get(i) if rows else None, topics.get(i) if topics else None
+            outputs[group.indexes[i]] = _sink_record(record, prefix + datum, schema_id, row, key_row, topic)
 
     @staticmethod
     def _table_rows(compiled: CompiledSchema, data: Sequence[bytes | None]) -> dict[int, dict[str, object]]:
