@@ -65,24 +65,34 @@ class Chaos:
             "authority": self._authority,
         }
         for turn, name in enumerate(plan, start=1):
-            before, share = self._given.produced, records * turn // len(plan)
-            self._given.allow(share)
-            _await(lambda start=before: self._given.produced > start, _RECOVERY_S)
+            self._let_flow(records * turn // len(plan))
             self._pause(0.2, 1.5)
             began, ends = time.monotonic(), self._given.ends()
             acts[name]()
             self._watch.look_now()
-            recovered = _await(lambda ends=ends: self._watch.reached(ends), _RECOVERY_S)
-            took = time.monotonic() - began if recovered else None
-            self.done.append(Fault(name, round(began - self._began, 1), None if took is None else round(took, 1)))
-            if not recovered:
-                self.findings.append(f"{name}: what was produced before it is not committed after {_RECOVERY_S:.0f} s")
-            _await(lambda share=share: self._given.produced >= share, _RECOVERY_S)
+            recovered_s = self._recover(name, began, ends)
+            self.done.append(Fault(name, round(began - self._began, 1), recovered_s))
+
+    def _let_flow(self, share: int) -> None:
+        """Return once the last share has been produced and the first record of the next one too."""
+        given, before = self._given, self._given.allowed
+        _await(lambda: given.produced >= before, _RECOVERY_S)
+        given.allow(share)
+        _await(lambda: given.produced > before, _RECOVERY_S)
+
+    def _recover(self, name: str, began: float, ends: dict[int, int]) -> float | None:
+        """Return after how long everything before `ends` was committed."""
+        if _await(lambda: self._watch.reached(ends), _RECOVERY_S):
+            return round(time.monotonic() - began, 1)
+        self.findings.append(f"{name}: what was produced before it is not committed after {_RECOVERY_S:.0f} s")
+        return None
 
     def settle(self) -> None:
         """Let members without failpoints deliver all that is left."""
+        given = self._given
+        _await(lambda: given.produced >= given.allowed, _RECOVERY_S)
         self._fleet.disarm()
-        if not _await(lambda: self._watch.reached(self._given.ends()), _RECOVERY_S):
+        if not _await(lambda: self._watch.reached(given.ends()), _RECOVERY_S):
             self.findings.append(f"not everything is committed {_RECOVERY_S:.0f} s after the last fault")
 
     def _kill(self) -> None:

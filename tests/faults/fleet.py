@@ -30,7 +30,7 @@ PLACES = (
     "on_revoke",
 )
 KILLED = -signal.SIGKILL
-_TICK_S = 0.25
+TICK_S = 0.25
 _STOP_S = 40.0
 
 
@@ -45,7 +45,7 @@ class Member:
     place: str
     wanted: bool = True
     stalled: bool = False
-    start_at: float = 0.0
+    start_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Figures:
     starts: int = 0
     died_at: Counter[str] = field(default_factory=Counter)
     peak_rss_bytes: int = 0
-    paused_s: Counter[str] = field(default_factory=Counter)
+    paused_ticks: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
 
@@ -99,12 +99,12 @@ class Fleet:
             self.add(instance)
         self._thread.start()
 
-    def add(self, instance: str, place: str | None = None) -> None:
-        """Start a member."""
+    def add(self, instance: str, place: str | None = None, hit: int | None = None) -> None:
+        """Start a member; by default it dies where the seed says."""
         with self._lock:
             port = free_ports(1)[0]
             name = self._draw() if place is None else place
-            self.members[instance] = Member(instance, port, *self._begin(instance, port, name), name)
+            self.members[instance] = Member(instance, port, *self._begin(instance, port, name, hit), name)
 
     def remove(self, instance: str) -> None:
         """Let a member end gracefully; it must."""
@@ -159,11 +159,11 @@ class Fleet:
             self._deck = self._random.sample(PLACES, len(PLACES))
         return self._deck.pop()
 
-    def _begin(self, instance: str, port: int, place: str) -> tuple[Path, Program]:
+    def _begin(self, instance: str, port: int, place: str, hit: int | None = None) -> tuple[Path, Program]:
         self.figures.starts += 1
         environment = {**self._stand.environ, "WORKER_INSTANCE": instance}
         if place:
-            hit = self._random.randint(1, 2) if place.startswith("on_") else self._random.randint(*self._hits)
+            hit = hit or self._random.randint(*((1, 2) if place.startswith("on_") else self._hits))
             environment["FAILPOINTS"] = f"seed={self._seed};{place}=kill@{hit}"
         command = [*WORKER, "run", "--config", str(self._place.settings), "--set", f"http.listen=127.0.0.1:{port}"]
         log = self._stand.directory / f"{self._place.source}-{self.figures.starts}-{instance}.log"
@@ -189,7 +189,7 @@ class Fleet:
             self.figures.findings.append(f"the fleet itself failed: {exc!r}")
 
     def _keep_alive(self) -> None:
-        while not self._ended.wait(_TICK_S):
+        while not self._ended.wait(TICK_S):
             for member in list(self.members.values()):
                 if member.program.is_running:
                     self._look(member)
@@ -198,7 +198,7 @@ class Fleet:
 
     def _revive(self, member: Member) -> None:
         now = time.monotonic()
-        if not member.start_at:
+        if member.start_at is None:
             self._record_death(member)
             member.start_at = now + self._random.uniform(0.0, 2.0)
         if now < member.start_at:
@@ -206,7 +206,7 @@ class Fleet:
         with self._lock:
             if self.members.get(member.instance) is not member:
                 return
-            member.place, member.start_at = self._draw(), 0.0
+            member.place, member.start_at = self._draw(), None
             member.log, member.program = self._begin(member.instance, member.port, member.place)
 
     def _record_death(self, member: Member) -> None:
@@ -224,7 +224,7 @@ class Fleet:
         if (ready := _get(member.port, "readyz")) is not None:
             for reason in {r.split(" away")[0] for rs in json.loads(ready)["routes"].values() for r in rs}:
                 if reason.startswith("paused, "):
-                    self.figures.paused_s[reason.removeprefix("paused, ")] += _TICK_S
+                    self.figures.paused_ticks[reason.removeprefix("paused, ")] += 1
         if (metrics := _get(member.port, "metrics")) is not None:
             self.metrics[member.instance] = metrics
 

@@ -60,7 +60,7 @@ class Input:
         self.lane: list[int] = []
         self.lost = 0
         self._stop = threading.Event()
-        self._allowed = 0
+        self.allowed = 0
 
     @property
     def produced(self) -> int:
@@ -125,14 +125,14 @@ class Input:
 
     def allow(self, count: int) -> None:
         """Let the producing thread go on up to `count` records in all."""
-        self._allowed = count
+        self.allowed = count
 
     def run(self, rate: float) -> None:
         """Produce what is allowed, at no more than `rate` records a second, until `stop`."""
         producer = Producer(self._client)
         while not self._stop.is_set():
             started = time.monotonic()
-            for _ in range(min(200, self._allowed - len(self.lane))):
+            for _ in range(min(200, self.allowed - len(self.lane))):
                 self._send(producer)
             producer.poll(0.02)
             self._stop.wait(max(0.0, 200 / rate - (time.monotonic() - started)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.chaos import Chaos
-from tests.faults.fleet import PLACES, Fleet
+from tests.faults.fleet import PLACES, TICK_S, Fleet
 from tests.faults.records import Input
 from tests.faults.stand import TOPOLOGIES, Stand, Topology, prepare, three_brokers
 from tests.faults.verdict import Judge, Verdict
@@ -99,7 +100,7 @@ def put_through(stand: Stand, topology: Topology, plan: Plan) -> Outcome:
         dict(fleet.figures.died_at),
         fleet.figures.starts,
         fleet.figures.peak_rss_bytes,
-        {reason: round(s, 1) for reason, s in fleet.figures.paused_s.items()},
+        {reason: round(n * TICK_S, 1) for reason, n in fleet.figures.paused_ticks.items()},
         watch.looks,
     )
 
@@ -154,6 +155,8 @@ def main() -> int:
             path = asked.out / f"seed-{asked.seed}"
             path.with_suffix(".md").write_text(report(outcomes, asked.seed))
             path.with_suffix(".json").write_text(json.dumps([asdict(each) for each in outcomes], indent=1))
+            if outcome.findings:
+                shutil.copytree(stand.directory, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("authority"))
     print(report(outcomes, asked.seed))
     return 1 if any(each.findings for each in outcomes) else 0
 

@@ -82,8 +82,8 @@ TOPOLOGIES = {
     for each in (
         Topology("kafka-exactly-once", "kafka"),
         Topology("kafka-at-least-once", "kafka", "at-least-once", "consumer"),
-        Topology("postgres-append", "append", assignment="eager"),
-        Topology("postgres-upsert", "upsert", static=True, lanes=3_000),
+        Topology("postgres-append", "append"),
+        Topology("postgres-upsert", "upsert", assignment="eager", static=True, lanes=3_000),
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+import fastavro
 import psycopg
 from psycopg import sql
 
@@ -118,7 +120,7 @@ class Judge:
 
     def _rows(self, query: str) -> list[dict[str, Any]]:
         with psycopg.connect(self._stand.dsn, row_factory=psycopg.rows.dict_row) as connection:
-            rows = connection.execute(sql.SQL(query).format(sql.Identifier(self._place.target))).fetchall()  # type: ignore[arg-type]
+            rows = connection.execute(sql.SQL(query).format(sql.Identifier(self._place.target))).fetchall()
         cells = (v if isinstance(v, bytes) else str(v).encode() for row in rows for v in row.values())
         self._places[f"table {self._place.target}"] = b"\0".join(cells)
         self._datums = [(row["id"], _datum(row)) for row in rows]
@@ -215,10 +217,6 @@ class Judge:
 
 def _datum(row: dict[str, Any]) -> bytes:
     """Write a table's row as the datum that its record was."""
-    import io
-
-    import fastavro
-
     out = io.BytesIO()
     fields = [
         {"name": "id", "type": "long"},

@@ -25,7 +25,8 @@ def ledger_rows(
     """
     # Plain tuples: per record and value this loop hashes one.
     places = [record.position[:2] for record in members]
-    first, last = {}, {}
+    first: dict[tuple[str, int], int] = {}
+    last: dict[tuple[str, int], int] = {}
     for place, record in zip(places, members, strict=True):
         last[place] = record.position.offset
         first.setdefault(place, record.position.offset)
