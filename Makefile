@@ -13,13 +13,14 @@ PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
+RECORDS ?= 100000
 
 .PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
   interop api-fuzz \
   fuzz properties clean
 
 help: ## Say what each target does
-	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60]"
+	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read back, refused (about two minutes)
@@ -55,9 +56,8 @@ bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a pla
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
 
-soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
-	@echo "seed $(SEED)"
-	SOAK_SEED=$(SEED) $(PYTEST) -m heavy --timeout 3600 tests/faults
+soak: $(BIN)/.dev fetch ## Four topologies under every fault, RECORDS each; SEED repeats a run, the report is in .run/soak
+	$(BIN)/python -m tests.faults.soak --seed $(SEED) --records $(RECORDS)
 
 secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, every pin broken, long outages
 	$(PYTEST) -m heavy --timeout 600 $(SECURE)

@@ -42,7 +42,8 @@ class Kafka:
     ) -> str:
         name = f"t-{uuid.uuid4().hex[:12]}" if name is None else name
         admin = AdminClient({**self.client, "log_level": 4})
-        admin.create_topics([NewTopic(name, partitions, 1, config=dict(config or {}))])[name].result(30)
+        # No replication factor: the cluster's own default, which on three nodes is three.
+        admin.create_topics([NewTopic(name, partitions, config=dict(config or {}))])[name].result(30)
         return name
 
 

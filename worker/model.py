@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 Format = Literal["record", "leased"]
 Header = tuple[str, bytes | None]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A record's coordinates in its source."""
+class Position(NamedTuple):
+    """A record's coordinates in its source; a tuple, since every record makes one and every stage hashes it."""
 
     topic: str
     partition: int
@@ -29,8 +28,7 @@ class Position:
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TopicPartition:
+class TopicPartition(NamedTuple):
     """One partition of a topic."""
 
     topic: str

@@ -1,14 +1,14 @@
-"""Compares what was produced with what a sink holds, by record id, never by offset."""
+"""What is wrong with a sink, in words: by record id, never by offset; nothing is wrong where a list is empty."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 
 def findings(expected: Iterable[int], found: Sequence[tuple[int, int]], *, exactly_once: bool) -> list[str]:
     """
-    Return what is wrong, in words; empty if nothing is.
+    Compare what was produced with what a sink holds.
 
     Args:
         expected: ids, ascending per lane as they were produced.
@@ -35,4 +35,38 @@ def findings(expected: Iterable[int], found: Sequence[tuple[int, int]], *, exact
             wrong.append(f"lane {lane}: {i} comes after {last[lane]}")
             break
         last[lane] = i
+    return wrong
+
+
+def ahead(committed: Iterable[int], durable: Container[int]) -> list[str]:
+    """Find what a stored position says is done and the sink did not hold when it was asked afterwards."""
+    early = [i for i in committed if i not in durable]
+    return [f"{len(early)} committed before they were durable, first {early[:5]}"] if early else []
+
+
+def behind(before: Mapping[int, int], after: Mapping[int, int]) -> list[str]:
+    """Find partitions whose stored position went back."""
+    back = {p: (before[p], at) for p, at in after.items() if at < before.get(p, at)}
+    return [f"stored positions went back: {back}"] if back else []
+
+
+def latest(expected: Mapping[int, int], rows: Sequence[tuple[int, int]]) -> list[str]:
+    """
+    Compare a table that keeps each key's last record with what it must hold.
+
+    Args:
+        expected: lane -> the id of its last record, without lanes that end in a tombstone.
+        rows: (lane, id) of every row.
+    """
+    counts = Counter(lane for lane, _ in rows)
+    wrong = []
+    if missing := sorted(expected.keys() - counts.keys()):
+        wrong.append(f"{len(missing)} keys missing, first {missing[:5]}")
+    if foreign := sorted(counts.keys() - expected.keys()):
+        wrong.append(f"{len(foreign)} keys that must be gone, first {foreign[:5]}")
+    if twice := sorted(lane for lane, n in counts.items() if n > 1):
+        wrong.append(f"{len(twice)} keys more than once, first {twice[:5]}")
+    stale = [(lane, i, expected[lane]) for lane, i in rows if lane in expected and i != expected[lane]]
+    if stale:
+        wrong.append(f"{len(stale)} keys with another record than their last, first (key, found, last) {stale[:3]}")
     return wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.pipeline import CopyProcessor, MemorySink, MemorySource, PlainLetters, numbered
-from tests.faults.checker import findings
+from tests.faults.checker import ahead, behind, findings, latest
 from worker.errors import FatalError
 from worker.metrics import Metrics
 from worker.model import TopicPartition
@@ -96,6 +96,43 @@ def test_catches_a_planted_bug(sink: MemorySink, words: str) -> None:
     wrong = deliver(sink)
 
     assert any(words in line for line in wrong)
+
+
+def test_catches_a_position_ahead_of_its_records() -> None:
+    """What a worker that commits before its flush leaves at its death is found without waiting for the end."""
+    source, sink = MemorySource({P: numbered(P, range(COUNT))}), CommitsBeforeFlush()
+    sink.source = source
+    sink.write(numbered(P, range(10)))  # type: ignore[arg-type]
+    with pytest.raises(FatalError):
+        sink.flush()
+
+    assert ahead(range(source.stored[P]), set(sink.offsets())) == [
+        "10 committed before they were durable, first [0, 1, 2, 3, 4]"
+    ]
+
+
+def test_catches_a_position_that_goes_back() -> None:
+    """A stored position that is less than it was is found, one that stays or advances is not."""
+    assert behind({0: 5, 1: 7}, {0: 4, 1: 7, 2: 1}) == ["stored positions went back: {0: (5, 4)}"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([(1, 10)], "1 keys missing"),
+        ([(1, 10), (2, 20), (2, 20)], "1 keys more than once"),
+        ([(1, 10), (2, 19)], "1 keys with another record than their last"),
+        ([(1, 10), (2, 20), (3, 30)], "1 keys that must be gone"),
+    ],
+)
+def test_catches_a_wrong_row_of_a_keyed_table(rows: list[tuple[int, int]], words: str) -> None:
+    """A key that is missing, doubled, stale or should have been deleted is found."""
+    assert any(words in line for line in latest({1: 10, 2: 20}, rows))
+
+
+def test_is_silent_on_a_keyed_table_as_it_must_be() -> None:
+    """Every key with its last record is no finding."""
+    assert latest({1: 10, 2: 20}, [(2, 20), (1, 10)]) == []
 
 
 def test_catches_a_broken_order() -> None:

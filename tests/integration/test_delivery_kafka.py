@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -248,6 +249,23 @@ def test_an_instance_of_the_same_name_fences_the_older(kafka: Kafka, topics: tup
 
     assert isinstance(older.error, Fenced)
     assert sorted(i for _, i in found) == list(range(total))
+
+
+def test_a_member_that_the_group_refuses_for_good_ends(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """Under KIP-848 a second process of a static name gets a dead client: it ends, and does not wait for ever."""
+    source, sink = topics
+    first = Member(kafka, source, sink, assignment="consumer", static_membership=True).start()
+    deadline = time.monotonic() + 40
+    while not first.health.assigned:
+        assert time.monotonic() < deadline
+        first.wait(0.05)
+    second = Member(kafka, source, sink, assignment="consumer", static_membership=True, mode="at-least-once").start()
+
+    second.join()
+    first.stop()
+
+    assert isinstance(second.error, Fenced)
+    assert first.error is None
 
 
 def test_resumes_by_itself_when_keys_come_back(kafka: Kafka, topics: tuple[str, str]) -> None:

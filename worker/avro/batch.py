@@ -56,6 +56,9 @@ class SplitBatch:
         turns = dict(zip(self._slots, map(iter, replaced), strict=True))
         out: list[bytes | None] = []
         for index, (data, cuts) in enumerate(zip(self._payloads, self._cuts, strict=True)):
+            if not cuts:
+                out.append(None if index in self.errors or index in skip else data)
+                continue
             parts: list[bytes] = []
             position = 0
             for start, end, slot, prefix in cuts:
@@ -112,7 +115,8 @@ class Splitter:
         null, null_there = null_index(here), null_index(there)
         kept = zigzag(null_there) if null is not None and null_there is not None else None
         prefix = b"" if self._sealed or there.kind != "union" else zigzag(1 - (null_there or 0))
-        plan, slot, sealed = covered.plan, covered.slot, self._sealed
+        slot, sealed = covered.slot, self._sealed
+        has_context, has_bind = bool(covered.plan.context), bool(covered.plan.bind)
 
         def walk(data: bytes, position: int, state: State) -> int:
             end = read(data, position, state)
@@ -131,9 +135,9 @@ class Splitter:
             else:
                 state.values[slot].append(data[start:end])
             state.records[slot].append(state.index)
-            if plan.context:
+            if has_context:
                 state.contexts[slot].append(())
-            if plan.bind:
+            if has_bind:
                 state.binds[slot].append(())
             state.cuts.append((position, end, slot, prefix))
             return end
@@ -155,8 +159,9 @@ class Splitter:
                 errors[index] = exc
                 self._forget(state)
             all_cuts.append(state.cuts)
-            for name, text in zip(self._extract, state.extracted or [None] * len(self._extract), strict=True):
-                extracted[name].append(text)
+            if extracted:
+                for name, text in zip(self._extract, state.extracted or [None] * len(self._extract), strict=True):
+                    extracted[name].append(text)
         slots = [slot for slot in range(n) if state.values[slot]]
         columns = [
             ValueColumn(

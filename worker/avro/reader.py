@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from worker.avro.schema import MAX_NESTING
 from worker.errors import DecodeError
@@ -78,8 +79,9 @@ def read_long(data: bytes, position: int) -> tuple[int, int]:
     raise DecodeError("a number has more than 64 bits")
 
 
+@lru_cache(1024)
 def zigzag(value: int) -> bytes:
-    """A long in its shortest form."""
+    """A long in its shortest form; used for lengths, counts and branches, most of which come again and again."""
     value = (value << 1) ^ (value >> 63)
     out = bytearray()
     while value > 0x7F:
@@ -135,7 +137,15 @@ def skip_bytes(data: bytes, position: int, state: State) -> int:
 
 def skip_string(data: bytes, position: int, state: State) -> int:
     """Past a length and its UTF-8."""
-    start, end = bytes_span(data, position)
+    length = data[position]
+    if length < 0x80 and not length & 1:
+        # Nearly every string is shorter than 64 bytes, and its length one byte.
+        start = position + 1
+        end = start + (length >> 1)
+        if end > len(data):
+            raise DecodeError("a length reaches beyond the record's end")
+    else:
+        start, end = bytes_span(data, position)
     try:
         str(data[start:end], "utf-8")
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from datetime import datetime
@@ -34,8 +35,20 @@ def run(
 ) -> None:
     """Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held."""
     settings = load(config, set_, log_level=log_level)
+    _calm_collector()
     with Worker(settings, os.environ) as worker:
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         signal.signal(signal.SIGINT, lambda *_: worker.stop())
         signal.signal(signal.SIGHUP, lambda *_: worker.rotate())
         worker.run(dry_run=dry_run, limit=limit, start=from_, end=to, until_end=until_end)
+
+
+def _calm_collector() -> None:
+    """
+    Let Python look for reference cycles seldom, and never in what start-up left.
+
+    A batch makes tens of thousands of objects and no cycle; at the default thresholds looking at all of them again and
+    again took 5 to 15 % of the loop. Memory stays bounded: it is freed by reference counts.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -247,8 +247,9 @@ class BatchProcessor:
             if datum is None:
                 failed[i] = Failure(record, DecodeError("the record could not be put together again"), "encrypt")
                 continue
+            row, topic = rows.get(i) if rows else None, topics.get(i) if topics else None
             at = group.indexes[i]
-            outputs[at] = _sink_record(record, keys, at, prefix + datum, schema_id, rows.get(i), topics.get(i))
+            outputs[at] = _sink_record(record, keys, at, prefix + datum, schema_id, row, topic)
 
     @staticmethod
     def _table_rows(compiled: CompiledSchema, data: Sequence[bytes | None]) -> dict[int, dict[str, object]]:

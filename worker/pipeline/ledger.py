@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from uuid import uuid4
 
 from worker.encryption import KeyUsage
-from worker.model import SourceRecord, TopicPartition, ValueColumn
+from worker.model import SourceRecord, ValueColumn
 from worker.sink.base import LedgerRow
 
 
 def ledger_rows(
     members: Sequence[SourceRecord],
     columns: Sequence[ValueColumn],
-    failed: Container[int],
+    failed: Collection[int],
     usage: Sequence[KeyUsage],
     schema_id: str,
 ) -> list[LedgerRow]:
@@ -23,24 +23,24 @@ def ledger_rows(
 
     A batch's keys serve all its partitions together, so they are counted in its first row only; values are exact.
     """
-    spans: dict[TopicPartition, tuple[int, int]] = {}
-    for record in members:
-        place = TopicPartition(record.position.topic, record.position.partition)
-        first, _ = spans.get(place, (record.position.offset, 0))
-        spans[place] = (first, record.position.offset)
+    # Plain tuples: per record and value this loop hashes one.
+    places = [record.position[:2] for record in members]
+    first: dict[tuple[str, int], int] = {}
+    last: dict[tuple[str, int], int] = {}
+    for place, record in zip(places, members, strict=True):
+        last[place] = record.position.offset
+        first.setdefault(place, record.position.offset)
     rows = []
     for use in usage:
-        values = Counter(
-            TopicPartition(members[i].position.topic, members[i].position.partition)
-            for column in columns
-            if column.plan.format == use.format and column.plan.descriptor in use.descriptors
-            for i in column.records
-            if i not in failed
-        )
+        values: Counter[tuple[str, int]] = Counter()
+        for column in columns:
+            if column.plan.format == use.format and column.plan.descriptor in use.descriptors:
+                kept = [i for i in column.records if i not in failed] if failed else column.records
+                values.update(map(places.__getitem__, kept))
         batch, keys = uuid4(), use.keys
-        for place, (first, last) in spans.items():
-            row = (place.topic, place.partition, first, last, schema_id)
-            requests = tuple(sorted(use.request_ids))
+        requests = tuple(sorted(use.request_ids))
+        for place, offset in first.items():
+            row = (*place, offset, last[place], schema_id)
             rows.append(LedgerRow(batch, requests, use.keyset, use.format, keys, values[place], *row))
             keys = 0
     return rows

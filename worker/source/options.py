@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+Assignment = Literal["cooperative", "eager", "consumer"]
 Start = Literal["earliest", "latest"] | AwareDatetime
 
 
@@ -19,8 +20,9 @@ class SourceOptions(BaseModel):
         start: where a partition without a stored position begins: `earliest`, `latest`, or a time with its zone.
         on_offset_loss: what to do where the position is gone from the log: `stop` the worker, or begin again there.
         assignment: how the group shares partitions: `cooperative` (cooperative-sticky), `eager` (range), or
-            `consumer` (KIP-848, needs Kafka 4).
-        static_membership: join with the instance's name, so that a restart within `session_timeout_s` moves nothing.
+            `consumer` (KIP-848, needs Kafka 4); None is `eager` with static membership, else `cooperative`.
+        static_membership: join with the instance's name, so that a restart within `session_timeout_s` moves nothing;
+            not with `cooperative`.
         max_poll_interval_s: after this long without a poll the group takes the partitions away.
         session_timeout_s: after this long without a heartbeat the group takes the partitions away.
         queue_bytes: bound of what is fetched ahead.
@@ -32,12 +34,28 @@ class SourceOptions(BaseModel):
     topics: tuple[str, ...] = Field(min_length=1)
     start: Start = "earliest"
     on_offset_loss: Literal["stop", "earliest", "latest"] = "stop"
-    assignment: Literal["cooperative", "eager", "consumer"] = "cooperative"
+    assignment: Assignment | None = None
     static_membership: bool = False
     max_poll_interval_s: float = Field(300, ge=10, le=86_400)
     session_timeout_s: float = Field(45, ge=6, le=1_800)
     queue_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30)
     fetch_bytes: int = Field(2**20, ge=2**10, le=2**30)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        # Cooperative members give partitions up in one round and take them in a second. One that dies in between and
+        # comes back by its name is handed its old assignment without a second round: the rest would have no owner.
+        if self.static_membership and self.assignment == "cooperative":
+            raise ValueError(
+                "static_membership and assignment = cooperative can leave partitions without an owner after a crash; "
+                "use eager or consumer"
+            )
+        return self
+
+    @property
+    def protocol(self) -> Assignment:
+        """How the group shares partitions, the default filled in."""
+        return self.assignment or ("eager" if self.static_membership else "cooperative")
 
     @property
     def start_time_ms(self) -> int | None:

@@ -73,9 +73,9 @@ def consumer_properties(
     }
     if options.static_membership:
         conf["group.instance.id"] = instance
-    if options.assignment == "consumer":
+    if options.protocol == "consumer":
         return conf | {"group.protocol": "consumer"}
     return conf | {
-        "partition.assignment.strategy": _STRATEGY[options.assignment],
+        "partition.assignment.strategy": _STRATEGY[options.protocol],
         "session.timeout.ms": int(options.session_timeout_s * 1000),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from worker.sink.kafka.errors import error_of, unmade, verdict
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
 
+_ASK_AGAIN = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TIMED_OUT})
+_AGAIN_S = 0.1
+# One broker that is down takes this long from the whole; a live one answers within milliseconds.
+_ANSWER_S = 5.0
 _COPIED = ("cleanup.policy", "retention.ms", "retention.bytes")
 
 
@@ -60,6 +65,7 @@ class Topics:
     def __init__(self, connection: Mapping[str, Property], *, name: str, timeout_s: float) -> None:
         self._name = name
         self._timeout_s = timeout_s
+        self._created: set[str] = set()
         try:
             conf: dict[str, Any] = dict(connection)
             self._admin = AdminClient(conf, logger=logging.getLogger("librdkafka"))
@@ -67,9 +73,28 @@ class Topics:
             raise unmade(exc) from None
 
     def describe(self, names: Iterable[str]) -> tuple[str, dict[str, TopicFacts]]:
-        """Return the cluster's id and the facts of those topics that exist."""
+        """
+        Return the cluster's id and the facts of those topics that exist.
+
+        Brokers learn of a new topic one after the other: one that was created here, or that a broker names and the next
+        one does not know, is asked for again. So is everything after a broker's silence: the client also sends to one
+        that is down, and the next time to another.
+        """
+        wanted, end = list(dict.fromkeys(names)), time.monotonic() + self._timeout_s
+        while True:
+            try:
+                cluster_id, facts = self._ask(wanted)
+            except KafkaException as exc:
+                if error_of(exc).code() not in _ASK_AGAIN or time.monotonic() > end:
+                    raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
+            else:
+                if not self._created.intersection(wanted) - facts.keys() or time.monotonic() > end:
+                    return cluster_id, facts
+            time.sleep(_AGAIN_S)
+
+    def _ask(self, names: Sequence[str]) -> tuple[str, dict[str, TopicFacts]]:
         metadata = self._listed()
-        found = {name: metadata.topics[name] for name in dict.fromkeys(names) if name in metadata.topics}
+        found = {name: metadata.topics[name] for name in names if name in metadata.topics}
         configs = self._configs(found)
         facts = {
             name: TopicFacts(name, len(topic.partitions), {k: str(v.value) for k, v in configs[name].items()})
@@ -79,30 +104,35 @@ class Topics:
 
     def exists(self, name: str) -> bool:
         """Whether the brokers list the topic; they hide what an identity may not describe."""
-        return name in self._listed().topics
+        try:
+            return name in self._listed().topics
+        except KafkaException as exc:
+            raise verdict(error_of(exc), f"{self._name}: listing topics") from exc
 
     def _listed(self) -> Any:
         try:
-            return self._admin.list_topics(timeout=self._timeout_s)
-        except KafkaException as exc:
-            raise verdict(error_of(exc), f"{self._name}: listing topics") from exc
+            return self._admin.list_topics(timeout=min(_ANSWER_S, self._timeout_s))
         finally:
             self._admin.poll(0)  # serves the log
 
     def _configs(self, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answers = self._admin.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
+        answer_s = min(_ANSWER_S, self._timeout_s)
+        answers = self._admin.describe_configs(resources, request_timeout=answer_s) if resources else {}
         found: dict[str, Mapping[str, Any]] = {}
         for resource, future in answers.items():
             try:
                 found[resource.name] = future.result()
             except KafkaException as exc:
+                if error_of(exc).code() in _ASK_AGAIN:
+                    raise
                 needs = {"TOPIC": f"DescribeConfigs on topic {resource.name}"}
                 raise verdict(error_of(exc), f"{self._name}: describing {resource.name}", needs=needs) from exc
         return found
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         """Create a topic with the cluster's default replication; one that exists meanwhile is left as it is."""
+        self._created.add(name)
         new = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=dict(config))
         for future in self._admin.create_topics([new], request_timeout=self._timeout_s).values():
             try:
