@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cachetools import LRUCache
+from cachetools import TTLCache
 
 from worker.avro import DeclarationOptions
 from worker.avro.keys import KeySchema, plain_value
@@ -18,8 +18,10 @@ from worker.model import FieldPlan, SourceRecord
 
 KeyPolicy = Literal["clear", "pseudonym"]
 KeyFormat = Literal["auto", "avro", "plain"]
-# Plain binary keys can look framed, each with another id; what is remembered of them must not grow for ever.
-_REMEMBERED = 10_000
+# Plain binary keys can look framed, each with another id: what is remembered of them must not grow for ever, nor last,
+# since a registry may learn of an id later than a record that names it.
+_UNKNOWN_IDS = 10_000
+_UNKNOWN_S = 60.0
 
 
 @dataclass(slots=True)
@@ -94,7 +96,8 @@ class RecordKeys:
         self._pseudonyms = pseudonyms if policy == "pseudonym" else None
         self._form, self._subject = form, subject
         self._columns = dict(columns or {})
-        self._known: MutableMapping[str, _Known | None] = LRUCache(_REMEMBERED)
+        self._known: dict[str, _Known] = {}
+        self._unknown: MutableMapping[str, bool] = TTLCache(_UNKNOWN_IDS, _UNKNOWN_S)
 
     def process(self, records: Sequence[SourceRecord]) -> Keys:
         """
@@ -173,11 +176,13 @@ class RecordKeys:
 
     def _schema(self, ref: SchemaRef) -> _Known | None:
         name = str(ref)
+        if name in self._unknown:
+            return None
         if name not in self._known:
             try:
                 registered = self._schemas.get_key(ref)
             except RecordError:
-                self._known[name] = None
+                self._unknown[name] = True
                 return None
             schema = KeySchema(
                 registered.schema,
