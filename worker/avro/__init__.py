@@ -11,16 +11,9 @@ from worker.avro.codec import (
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions
-from worker.avro.registry import (
-    LocalSchema,
-    LocalSchemas,
-    RegisteredSchema,
-    RegistrySchemas,
-    SchemaRef,
-    SchemaSource,
-    frame,
-    parse_frame,
-)
+from worker.avro.frame import SchemaRef, frame, parse_frame
+from worker.avro.history import SchemaVersion
+from worker.avro.registry import LocalSchema, LocalSchemas, RegisteredSchema, RegistrySchemas, SchemaSource
 
 __all__ = [
     "CompiledSchema",
@@ -33,6 +26,7 @@ __all__ = [
     "RegistrySchemas",
     "SchemaRef",
     "SchemaSource",
+    "SchemaVersion",
     "SplitBatch",
     "compile_schema",
     "decode_value",

@@ -13,6 +13,7 @@ import fastavro
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.declaration import DeclarationOptions
+from worker.avro.history import SchemaVersion
 from worker.avro.reader import State, located
 from worker.avro.readers import Readers
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
@@ -29,7 +30,7 @@ def compile_schema(
     references: Sequence[str] = (),
     metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
-    earlier: Sequence[str] = (),
+    earlier: Sequence[SchemaVersion] = (),
 ) -> CompiledSchema:
     """
     Compile a writer's schema, once per schema id.
@@ -40,7 +41,7 @@ def compile_schema(
         references: schemas that it refers to, in their order of dependence.
         metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
-        earlier: earlier versions of the schema; a declaration that one of them had may not be lost.
+        earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
 
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
@@ -57,7 +58,7 @@ class CompiledSchema:
         options: DeclarationOptions,
         metadata_tags: Mapping[str, Sequence[str]],
         extract: Sequence[str],
-        earlier: Sequence[str] = (),
+        earlier: Sequence[SchemaVersion] = (),
     ) -> None:
         branches = root.inner if root.kind == "union" else [root]
         if any(branch.kind != "record" for branch in branches):
@@ -66,11 +67,7 @@ class CompiledSchema:
             if _declares_anything(root, options, metadata_tags):
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
         compiled = Compiler(root, options, metadata_tags)
-        history = options.model_copy(
-            update={"required": (), "strict": False, "paths": {}, "keysets": (), "already_encrypted": "pass"}
-        )
-        for text in earlier:
-            compiled.refuse_lost(Compiler(parse(text), history, {}))
+        compiled.refuse_lost(earlier)
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)

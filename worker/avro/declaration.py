@@ -38,6 +38,7 @@ class DeclarationOptions(BaseModel):
         tags: a tag (`confluent:tags`, the registry's `metadata.tags`) to the options it stands for.
         paths: a field identity to the options it is to have, for schemas that can't be changed.
         required: identities that must be encrypted in every schema of their record.
+        allow_lost: identities that may stand in the clear although an earlier version of the subject encrypted them.
         strict: demand that every leaf is declared encrypted or clear.
         already_encrypted: `pass` lets a field that is encrypted already go through, once its envelope is verified to
             be one of `keysets` (by uuid).
@@ -51,6 +52,7 @@ class DeclarationOptions(BaseModel):
     tags: dict[str, FieldOptions] = Field(default_factory=dict)
     paths: dict[str, FieldOptions] = Field(default_factory=dict)
     required: tuple[str, ...] = ()
+    allow_lost: tuple[str, ...] = ()
     strict: bool = False
     already_encrypted: Literal["refuse", "pass"] = "refuse"
 

@@ -1,8 +1,8 @@
-"""Which schema a message was written with, and where schemas come from: a registry, or files the operator names."""
+"""Where schemas come from: a registry, or files the operator names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -11,54 +11,9 @@ from uuid import UUID
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, RegistryUnavailable
-from worker.model import Header
-
-VALUE_HEADER = "__value_schema_id"
-KEY_HEADER = "__key_schema_id"
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaRef:
-    """A schema's number, or its GUID (16 bytes), as a message names it."""
-
-    id: int | None = None
-    guid: bytes | None = None
-
-    def __str__(self) -> str:
-        return str(UUID(bytes=self.guid)) if self.guid is not None else str(self.id)
-
-
-def parse_frame(value: bytes, headers: Sequence[Header], *, header: str = VALUE_HEADER) -> tuple[SchemaRef, int]:
-    """
-    Read Confluent's frame: `00 | id 4` or `01 | guid 16`, in a header (keys: `__key_schema_id`) or before the payload.
-
-    Returns:
-        the reference, and where in `value` the payload starts.
-
-    Raises:
-        DecodeError: neither (code `bad_magic`).
-    """
-    told = next((content for name, content in reversed(headers) if name == header), None)
-    if told is not None:
-        ref, length = _frame(told)
-        if length != len(told):
-            raise DecodeError(f"the header {header} has bytes behind its schema id", code="bad_magic")
-        return ref, 0
-    return _frame(value)
-
-
-def _frame(data: bytes) -> tuple[SchemaRef, int]:
-    if data[:1] == b"\0" and len(data) >= 5:
-        return SchemaRef(id=int.from_bytes(data[1:5], "big")), 5
-    if data[:1] == b"\1" and len(data) >= 17:
-        return SchemaRef(guid=bytes(data[1:17])), 17
-    raise DecodeError("the message does not begin with a schema id (magic byte 0 or 1)", code="bad_magic")
-
-
-def frame(schema_id: int) -> bytes:
-    """The five bytes before a payload."""
-    return b"\0" + schema_id.to_bytes(4, "big")
+from worker.avro.frame import SchemaRef
+from worker.avro.history import SchemaVersion
+from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +26,14 @@ class RegisteredSchema:
         schema: JSON text.
         references: texts of the schemas it refers to, in their order of dependence.
         metadata_tags: path pattern to tags, from the registry's metadata.
-        earlier: texts of the subject's earlier versions that stand without references, oldest first.
+        earlier: the earlier versions of each subject that has the schema, oldest first.
     """
 
     ref: SchemaRef
     schema: str
     references: tuple[str, ...] = ()
     metadata_tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    earlier: tuple[str, ...] = ()
+    earlier: tuple[SchemaVersion, ...] = ()
 
 
 class SchemaSource(Protocol):
@@ -139,6 +94,13 @@ class LocalSchemas(SchemaSource):
         """Files were read when the config was; nothing can be away."""
 
 
+# Of the registry's client: it waits without end, and its own retries would hide an outage from the route.
+_DEFAULTS: Mapping[str, Any] = {"timeout": 10.0, "max.retries": 0}
+# "Not found" as a registry says it of a subject, a version or a schema.
+_NOT_FOUND = frozenset({40401, 40402, 40403})
+_SUBJECTS = "its subjects"
+
+
 class RegistrySchemas(SchemaSource):
     """
     A Confluent-compatible registry; what it once said of an id is kept for ever, since ids never change.
@@ -151,7 +113,7 @@ class RegistrySchemas(SchemaSource):
     def __init__(self, conf: Mapping[str, Any], *, auto_register: bool) -> None:
         try:
             # `new_client` also knows the in-process registry (`mock://`).
-            self._client: Any = SchemaRegistryClient.new_client(dict(conf))
+            self._client: Any = SchemaRegistryClient.new_client({**_DEFAULTS, **conf})
         except (ValueError, TypeError) as exc:
             raise ConfigError(f"[schemas] registry: {exc}") from exc
         self._auto_register = auto_register
@@ -163,13 +125,12 @@ class RegistrySchemas(SchemaSource):
     def get(self, ref: SchemaRef) -> RegisteredSchema:
         """The schema with its references, tags and the subject's earlier versions."""
         if ref not in self._got:
-            schema = self._fetch(ref)
-            if (schema.schema_type or "AVRO") != "AVRO":
-                raise RecordError(f"schema {ref} is {schema.schema_type}, not Avro", code="unknown_schema")
-            earlier = self._earlier(ref.id) if ref.id is not None and self._has_history else ()
-            self._got[ref] = RegisteredSchema(
-                ref, schema.schema_str, tuple(self._references(schema, set())), _tags(schema), earlier
-            )
+            found = self._fetch(ref)
+            if (found.schema_type or "AVRO") != "AVRO":
+                raise RecordError(f"schema {ref} is {found.schema_type}, not Avro", code="unknown_schema")
+            own = self._complete(found, str(ref))
+            earlier = tuple(self._earlier(ref)) if self._has_history else ()
+            self._got[ref] = RegisteredSchema(ref, own.schema, own.references, dict(own.metadata_tags), earlier)
         return self._got[ref]
 
     def _fetch(self, ref: SchemaRef) -> Any:
@@ -177,6 +138,9 @@ class RegistrySchemas(SchemaSource):
             guid = str(UUID(bytes=ref.guid))
             return self._ask(f"schema {ref}", lambda: self._client.get_schema_by_guid(guid))
         return self._ask(f"schema {ref}", lambda: self._client.get_schema(ref.id))
+
+    def _complete(self, schema: Any, label: str) -> SchemaVersion:
+        return SchemaVersion(schema.schema_str, tuple(self._references(schema, set())), _tags(schema), label)
 
     def _references(self, schema: Any, seen: set[tuple[str, int]]) -> list[str]:
         texts: list[str] = []
@@ -191,14 +155,28 @@ class RegistrySchemas(SchemaSource):
     def _version(self, subject: str, version: int) -> Any:
         return self._ask(f"{subject} version {version}", lambda: self._client.get_version(subject, version)).schema
 
-    def _earlier(self, schema_id: int) -> tuple[str, ...]:
-        versions = self._ask(f"schema {schema_id}", lambda: self._client.get_schema_versions(schema_id))
-        texts: list[str] = []
-        for subject, latest in ((v.subject, v.version) for v in versions):
-            numbers = self._ask(subject, partial(self._client.get_versions, subject))
-            schemas = [self._version(subject, n) for n in sorted(numbers) if n < latest]
-            texts += [schema.schema_str for schema in schemas if not schema.references]
-        return tuple(dict.fromkeys(texts))
+    def _earlier(self, ref: SchemaRef) -> Iterator[SchemaVersion]:
+        for number in self._numbers(ref):
+            versions = self._ask(f"schema {number}", partial(self._client.get_schema_versions, number))
+            for subject, latest in ((v.subject, v.version) for v in versions):
+                for version in sorted(self._ask(subject, partial(self._client.get_versions, subject))):
+                    if version < latest:
+                        yield self._complete(self._version(subject, version), f"{subject} version {version}")
+
+    def _numbers(self, ref: SchemaRef) -> list[int]:
+        """The numbers of a schema: its own, or those its GUID has in each context of the registry."""
+        if ref.guid is None:
+            return [] if ref.id is None else [ref.id]
+        try:
+            # The client has no method for this endpoint of the registry.
+            ids = self._ask(f"the ids of {ref}", lambda: self._client._rest_client.get(f"schemas/guids/{ref}/ids"))
+        except RecordError:
+            ids = []
+        if not ids:
+            raise DeclarationError(
+                f"the registry has no id for schema {ref}, so its earlier versions can't be compared"
+            )
+        return [int(found["id"]) for found in ids]
 
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """Register the output schema once it is compatible, or look it up."""
@@ -236,7 +214,7 @@ class RegistrySchemas(SchemaSource):
 
     def check(self) -> None:
         """Ask the registry for its subjects."""
-        self._ask("its subjects", self._client.get_subjects)
+        self._ask(_SUBJECTS, self._client.get_subjects)
 
     def _ask(self, what: str, call: Callable[[], Any]) -> Any:
         try:
@@ -245,7 +223,10 @@ class RegistrySchemas(SchemaSource):
             status = exc.http_status_code
             if status in (401, 403):
                 raise ConfigError(f"the schema registry refuses these credentials ({status})") from exc
-            if status == 404:
+            if status == 404 and (exc.error_code in _NOT_FOUND or what != _SUBJECTS):
+                if exc.error_code not in _NOT_FOUND:
+                    # A proxy's 404 would empty the topic; a registry without that endpoint knows its subjects.
+                    self.check()
                 raise RecordError(f"the schema registry does not know {what}", code="unknown_schema") from exc
             if status in (409, 422):
                 raise DeclarationError(f"the schema registry refuses {what} ({status})") from exc

@@ -50,6 +50,13 @@ class Node:
         """The word that names this type within a union."""
         return self.name or self.kind
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The word that names this type within a union, and a named type's aliases as full names."""
+        namespace = self.name.rpartition(".")[0]
+        others = aliases(self.attributes, self.name) if self.name else []
+        return self.branch, *(a if "." in a or not namespace else f"{namespace}.{a}" for a in others)
+
 
 @dataclass(eq=False, slots=True)
 class Field:
@@ -209,6 +216,14 @@ def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
             {"name": f.name, "type": to_json(f.node, seen, namespace), **f.attributes} for f in node.fields
         ]
     return result
+
+
+def aliases(attributes: Mapping[str, Any], where: str) -> list[str]:
+    """The aliases of a named type or a field. Raises `DeclarationError` where they are no list of names."""
+    found = attributes.get("aliases", [])
+    if not isinstance(found, list) or not all(isinstance(a, str) and _names(a.split(".")) for a in found):
+        raise DeclarationError(f"{where}: aliases are a list of names", path=where)
+    return found
 
 
 def dump(value: Any) -> str:

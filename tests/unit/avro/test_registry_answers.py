@@ -14,11 +14,12 @@ from worker.errors import ConfigError, RecordError, RegistryUnavailable
 
 
 @contextmanager
-def answering(status: int) -> Iterator[RegistrySchemas]:
+def answering(status: int, code: int = 0, subjects: int = 0) -> Iterator[RegistrySchemas]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = b'{"error_code": %d, "message": "m"}' % status
-            self.send_response(status)
+            asked = (subjects or status) if self.path.startswith("/subjects") else status
+            body = b"[]" if asked == 200 else b'{"error_code": %d, "message": "m"}' % (code or asked)
+            self.send_response(asked)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -43,7 +44,6 @@ def answering(status: int) -> Iterator[RegistrySchemas]:
     [
         (401, ConfigError),
         (403, ConfigError),
-        (404, RecordError),
         (500, RegistryUnavailable),
         (503, RegistryUnavailable),
     ],
@@ -51,4 +51,19 @@ def answering(status: int) -> Iterator[RegistrySchemas]:
 def test_an_answer_becomes_its_error(status: int, error: type[Exception]) -> None:
     """Refused credentials stop, an unknown id costs its records, an outage is waited out."""
     with answering(status) as schemas, pytest.raises(error):
+        schemas.get(SchemaRef(id=1))
+
+
+@pytest.mark.parametrize(
+    ("code", "subjects", "error"),
+    [
+        (40403, 404, RecordError),
+        (404, 200, RecordError),
+        (404, 404, RegistryUnavailable),
+        (404, 502, RegistryUnavailable),
+    ],
+)
+def test_only_the_registry_can_say_that_a_schema_is_unknown(code: int, subjects: int, error: type[Exception]) -> None:
+    """A 404 without the registry's own code counts where the registry answers otherwise; a proxy's is an outage."""
+    with answering(404, code, subjects) as schemas, pytest.raises(error):
         schemas.get(SchemaRef(id=1))
