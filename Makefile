@@ -14,7 +14,7 @@ SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 
 .PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak interop api-fuzz \
-  fuzz properties clean
+  fuzz properties registry clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60]"
@@ -25,7 +25,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
+test-all: test properties registry interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -66,6 +66,9 @@ api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
 fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
 	mkdir -p .run/fuzz
 	$(BIN)/python -m tests.fuzz.avro_decoder .run/fuzz tests/fuzz/avro_corpus -max_total_time=$(FUZZ_S)
+
+registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven fetches it once, 159 MB, by digest)
+	$(PYTEST) -m heavy --timeout 600 tests/registry
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties

@@ -76,6 +76,7 @@ class Worker:
         self._health = [RouteHealth(route.name) for route in settings.routes]
         self._client: ZeroKMSClient | None = None
         self._builder: RouteBuilder | None = None
+        self._source: SchemaSource | None = None
 
     @property
     def health(self) -> Sequence[RouteHealth]:
@@ -143,11 +144,13 @@ class Worker:
             _log.info("keys_rotated")
 
     def close(self) -> None:
-        """Close the key caches and the key service's connections."""
+        """Close the key caches and the connections to the key service and the registry."""
         if self._builder is not None:
             self._builder.close()
         if self._client is not None:
             self._client.close()
+        if self._source is not None:
+            self._source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -240,6 +243,11 @@ class Worker:
         return self._client
 
     def _schemas(self) -> SchemaSource:
+        if self._source is None:
+            self._source = self._open_schemas()
+        return self._source
+
+    def _open_schemas(self) -> SchemaSource:
         schemas = self._settings.schemas
         if schemas.local:
             return LocalSchemas(

@@ -55,6 +55,10 @@ class SchemaSource(Protocol):
         """Raise `RegistryUnavailable` or `ConfigError` where the source can't be used."""
         ...
 
+    def close(self) -> None:
+        """Close connections, if there are any; safe to call twice."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalSchema:
@@ -92,6 +96,9 @@ class LocalSchemas(SchemaSource):
 
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 # Of the registry's client: it waits without end, and its own retries would hide an outage from the route.
@@ -215,6 +222,10 @@ class RegistrySchemas(SchemaSource):
     def check(self) -> None:
         """Ask the registry for its subjects."""
         self._ask(_SUBJECTS, self._client.get_subjects)
+
+    def close(self) -> None:
+        """Close the connections to the registry."""
+        self._client.close()
 
     def _ask(self, what: str, call: Callable[[], Any]) -> Any:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -31,9 +31,10 @@ def answering(status: int, code: int = 0, subjects: int = 0) -> Iterator[Registr
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield RegistrySchemas(
-                {"url": f"http://127.0.0.1:{server.server_port}", "max.retries": 0}, auto_register=True
-            )
+            with closing(
+                RegistrySchemas({"url": f"http://127.0.0.1:{server.server_port}"}, auto_register=True)
+            ) as made:
+                yield made
         finally:
             server.shutdown()
             thread.join()
