@@ -30,8 +30,9 @@ class Registry:
         return self._opened[-1]
 
     def close(self) -> None:
-        for client in (self.client, *self._opened):
-            client.close()
+        self.client.close()
+        for opened in self._opened:
+            opened.close()
 
     def register(self, subject: str, schema: Any, *references: tuple[str, str, int]) -> int:
         """Register a version; its number. References are (name, subject, version)."""

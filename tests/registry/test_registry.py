@@ -65,7 +65,7 @@ def test_every_frame_names_its_schema(registry: Registry, subject: str) -> None:
     """A number or a GUID, before the payload or in a header: each finds the schema; all leave with one output id."""
     number = registry.register(subject, FLAT)
     short, long = frame(number), b"\1" + guid_of(number).bytes
-    values = [(short + datum(1), ()), (long + datum(2), ())]
+    values: list[tuple[bytes, tuple[tuple[str, bytes], ...]]] = [(short + datum(1), ()), (long + datum(2), ())]
     values += [(datum(3), (("__value_schema_id", short),)), (datum(4), (("__value_schema_id", long),))]
     records = [SourceRecord(Position("in", 0, i), b"k", v, h, 1, 1000) for i, (v, h) in enumerate(values)]
     keys, sink = InMemoryAuthority(), f"enc-{subject}"
@@ -168,7 +168,7 @@ def test_a_declaration_lost_in_a_reference_stops_the_route(registry: Registry, s
     registry.register(f"address-{subject}", ADDRESS)
     order = {"type": "record", "name": "n.Order", "fields": [{"name": "to", "type": "n.Address"}]}
     registry.register(subject, order, ("n.Address", f"address-{subject}", 1))
-    clear = {**ADDRESS, "fields": [{"name": "street", "type": "string"}, ADDRESS["fields"][1]]}  # type: ignore[index]
+    clear = {**ADDRESS, "fields": [{"name": "street", "type": "string"}, ADDRESS["fields"][1]]}
     registry.register(f"address-{subject}", clear)
     number = registry.register(subject, order, ("n.Address", f"address-{subject}", 2))
     found = registry.schemas().get(SchemaRef(id=number))
@@ -246,7 +246,7 @@ def test_credentials(
     """Basic and bearer credentials are sent, over TLS too; wrong ones stop the worker and are not shown."""
     number = registry.register(subject, FLAT)
     authority, keystore = write_certificates(tmp_path)
-    trust = {"ssl.ca.location": str(authority)} if tls else {}
+    trust: dict[str, Any] = {"ssl.ca.location": str(authority)} if tls else {}
     with Front(registry.url, authorization=header, keystore=keystore if tls else None) as front:
         found = registry.schemas(url=front.url, **trust, **right).get(SchemaRef(id=number))
         with pytest.raises(ConfigError, match="refuses these credentials") as caught:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,7 +25,7 @@ from worker.sdk import Encryption
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration, pytest.mark.timeout(240)]
 
-FIELDS = [
+FIELDS: list[dict[str, Any]] = [
     {"name": "id", "type": "long"},
     {"name": "email", "type": ["null", "string"], "default": None, "encrypted": True},
     {"name": "tags", "type": {"type": "array", "items": "string"}, "encrypted": {"format": "leased", "bind": ["id"]}},
@@ -76,7 +78,7 @@ def worker(deployment: Deployment, front: Front) -> Worker:
 
 
 def test_from_topic_to_topic(registry: Registry, deployment: Deployment) -> None:
-    """Schemas come from the registry and go there; a poison id is a dead letter; an outage pauses; a loss stops."""
+    """Schemas come from the registry and go there; a poison id is a dead letter; outages pause; a loss stops."""
     source, sink = f"{deployment.source}-value", f"{deployment.sink}-value"
     schema = {"type": "record", "name": "Customer", "namespace": f"a.t{uuid.uuid4().hex[:8]}", "fields": FIELDS}
     number = registry.register(source, schema)
@@ -105,10 +107,9 @@ def test_from_topic_to_topic(registry: Registry, deployment: Deployment) -> None
         assert len(registry.client.get_versions(sink)) == 2
 
         clear = [FIELDS[0], {**FIELDS[1], "encrypted": False}, FIELDS[2]]
-        lost = registry.register(source, {**schema, "fields": clear})
-        produce(deployment, [frame(lost) + encode_value(text, rows[1])])
-        with worker(deployment, front) as third, pytest.raises(DeclarationError, match="email was encrypted"):
-            third.run(until_end=True)
+        _stops_at_a_loss(deployment, front, registry, {**schema, "fields": clear}, encode_value(text, rows[1]))
+        with worker(deployment, front) as again, pytest.raises(DeclarationError, match="email was encrypted"):
+            again.run(until_end=True)
     assert len(deployment.read(deployment.sink)) == 21
     assert len(deployment.read(deployment.dead)) == 1
 
@@ -122,3 +123,29 @@ def _survives_an_outage(deployment: Deployment, front: Front, value: bytes) -> N
         until(lambda: paused(made, "registry"), "the route says that the registry is away")
         front.status = 0
         until(lambda: len(deployment.read(deployment.sink)) == 21, "the record arrives")
+
+
+def _stops_at_a_loss(
+    deployment: Deployment, front: Front, registry: Registry, schema: dict[str, object], datum: bytes
+) -> None:
+    """A schema without its declaration appears in mid-stream: the route stops before its first record."""
+    with worker(deployment, front) as made:
+        ended: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                made.run()
+            except DeclarationError as exc:
+                ended.append(exc)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            until(lambda: made.health[0].assigned > 0, "the group gives the partition")
+            lost = registry.register(f"{deployment.source}-value", schema)
+            produce(deployment, [frame(lost) + datum])
+            until(lambda: bool(ended), "the route stops")
+        finally:
+            made.stop()
+            thread.join(60)
+    assert f"{deployment.source}[0]@" in str(ended[0])

@@ -13,9 +13,17 @@ from worker.avro.codec import (
 from worker.avro.declaration import DeclarationOptions, FieldOptions
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
-from worker.avro.registry import LocalSchema, LocalSchemas, RegisteredSchema, RegistrySchemas, SchemaSource
+from worker.avro.registry import (
+    Compatibility,
+    LocalSchema,
+    LocalSchemas,
+    RegisteredSchema,
+    RegistrySchemas,
+    SchemaSource,
+)
 
 __all__ = [
+    "Compatibility",
     "CompiledSchema",
     "DeclarationOptions",
     "FieldOptions",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
@@ -32,8 +33,18 @@ class RegisteredSchema:
     ref: SchemaRef
     schema: str
     references: tuple[str, ...] = ()
-    metadata_tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    metadata_tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     earlier: tuple[SchemaVersion, ...] = ()
+
+
+class Compatibility(StrEnum):
+    """What a registry says of an output schema before it is registered under a subject."""
+
+    REGISTERED = "registered already"
+    FIRST = "the subject's first version"
+    COMPATIBLE = "compatible with the latest version"
+    INCOMPATIBLE = "incompatible with the latest version"
+    UNJUDGED = "not judged by this registry"
 
 
 class SchemaSource(Protocol):
@@ -124,7 +135,7 @@ class RegistrySchemas(SchemaSource):
         except (ValueError, TypeError) as exc:
             raise ConfigError(f"[schemas] registry: {exc}") from exc
         self._auto_register = auto_register
-        # The in-process registry has no call for the subjects of an id.
+        # The in-process registry has no call for the subjects of an id, and judges nothing.
         self._has_history = not str(conf.get("url", "")).startswith("mock://")
         self._got: dict[SchemaRef, RegisteredSchema] = {}
         self._ids: dict[tuple[str, str], int] = {}
@@ -137,7 +148,7 @@ class RegistrySchemas(SchemaSource):
                 raise RecordError(f"schema {ref} is {found.schema_type}, not Avro", code="unknown_schema")
             own = self._complete(found, str(ref))
             earlier = tuple(self._earlier(ref)) if self._has_history else ()
-            self._got[ref] = RegisteredSchema(ref, own.schema, own.references, dict(own.metadata_tags), earlier)
+            self._got[ref] = RegisteredSchema(ref, own.schema, own.references, own.metadata_tags, earlier)
         return self._got[ref]
 
     def _fetch(self, ref: SchemaRef) -> Any:
@@ -162,13 +173,26 @@ class RegistrySchemas(SchemaSource):
     def _version(self, subject: str, version: int) -> Any:
         return self._ask(f"{subject} version {version}", lambda: self._client.get_version(subject, version)).schema
 
+    def versions(self, subject: str, *, before: int | None = None) -> list[SchemaVersion]:
+        """The Avro versions of a subject, oldest first, up to but without `before`; none where it is unknown."""
+        schemas = [(n, self._version(subject, n)) for n in self._versions(subject) if before is None or n < before]
+        return [
+            self._complete(schema, f"{subject} version {n}")
+            for n, schema in schemas
+            if (schema.schema_type or "AVRO") == "AVRO"
+        ]
+
+    def _versions(self, subject: str) -> list[int]:
+        try:
+            return sorted(self._ask(subject, lambda: self._client.get_versions(subject)))
+        except RecordError:
+            return []
+
     def _earlier(self, ref: SchemaRef) -> Iterator[SchemaVersion]:
         for number in self._numbers(ref):
             versions = self._ask(f"schema {number}", partial(self._client.get_schema_versions, number))
-            for subject, latest in ((v.subject, v.version) for v in versions):
-                for version in sorted(self._ask(subject, partial(self._client.get_versions, subject))):
-                    if version < latest:
-                        yield self._complete(self._version(subject, version), f"{subject} version {version}")
+            for subject, own in ((v.subject, v.version) for v in versions):
+                yield from self.versions(subject, before=own)
 
     def _numbers(self, ref: SchemaRef) -> list[int]:
         """The numbers of a schema: its own, or those its GUID has in each context of the registry."""
@@ -187,28 +211,40 @@ class RegistrySchemas(SchemaSource):
 
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """Register the output schema once it is compatible, or look it up."""
-        key = (subject, output_schema)
+        key, schema = (subject, output_schema), Schema(output_schema, "AVRO")
         if key not in self._ids:
-            self._ids[key] = self._register(subject, Schema(output_schema, "AVRO"))
+            number = self._registered(subject, schema)
+            if number is None:
+                self.refuse_output(subject, output_schema)
+                number = int(self._ask(subject, lambda: self._client.register_schema(subject, schema)))
+            self._ids[key] = number
         return self._ids[key]
 
-    def _register(self, subject: str, schema: Schema) -> int:
-        if not self._auto_register:
-            try:
-                found = self._ask(subject, lambda: self._client.lookup_schema(subject, schema))
-            except RecordError as exc:
-                raise DeclarationError(f"{subject} lacks this output schema, and auto_register is off") from exc
-            return int(found.schema_id)
-        try:
-            # The in-process registry can't judge compatibility.
-            compatible = not self._has_history or self._ask(
-                subject, lambda: self._client.test_compatibility(subject, schema)
-            )
-        except RecordError:
-            compatible = True  # The subject has no version yet.
-        if not compatible:
+    def refuse_output(self, subject: str, output_schema: str) -> None:
+        """Raise `DeclarationError` where `output_id` would; nothing is registered."""
+        verdict = self.compatibility(subject, output_schema)
+        if verdict is not Compatibility.REGISTERED and not self._auto_register:
+            raise DeclarationError(f"{subject} lacks this output schema, and auto_register is off")
+        if verdict is Compatibility.INCOMPATIBLE:
             raise DeclarationError(f"the output schema is not compatible with the latest version of {subject}")
-        return int(self._ask(subject, lambda: self._client.register_schema(subject, schema)))
+
+    def compatibility(self, subject: str, output_schema: str) -> Compatibility:
+        """What the registry says of an output schema; nothing is registered."""
+        schema = Schema(output_schema, "AVRO")
+        if self._registered(subject, schema) is not None:
+            return Compatibility.REGISTERED
+        if not self._has_history:
+            return Compatibility.UNJUDGED
+        if not self._versions(subject):
+            return Compatibility.FIRST
+        compatible = self._ask(subject, lambda: self._client.test_compatibility(subject, schema))
+        return Compatibility.COMPATIBLE if compatible else Compatibility.INCOMPATIBLE
+
+    def _registered(self, subject: str, schema: Schema) -> int | None:
+        try:
+            return int(self._ask(subject, lambda: self._client.lookup_schema(subject, schema)).schema_id)
+        except RecordError:
+            return None
 
     def key_schema(self, topic: str) -> str | None:
         """Return the latest Avro schema of a topic's keys, None where none is registered."""
