@@ -12,6 +12,7 @@ import fastavro
 
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
+from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.history import SchemaVersion
 from worker.avro.reader import State, located
@@ -73,7 +74,7 @@ class CompiledSchema:
                 found = next((f for f in branch.fields if f.name == name), None)
                 if found is None or text_reader(found.node) is None:
                     raise DeclarationError(f"{branch.name} has no field {name!r} that reads as text", path=name)
-        output = exchanged(compiled.top, _seal, {})
+        output = exchanged(compiled.top, _seal, renaming(compiled.top))
         self.plan = EncryptionPlan(
             "|".join(branch.branch for branch in branches),
             tuple(c.plan for c in compiled.covered),
@@ -157,7 +158,7 @@ class OutputSchema:
         walker = Walker(_opened)
         top: Shape = walker.root(parse(output_schema))
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
-        self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, {}))))
+        self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, original))))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
 
     def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:

@@ -202,7 +202,7 @@ def refuse_everywhere(root: Node, options: DeclarationOptions) -> list[str]:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        refuse_misplaced(node.attributes, node.branch, options)
+        refuse_misplaced(node, options)
         for item in node.fields:
             names.append(f"{node.name}.{item.name}")
             if "encrypted" in item.attributes:

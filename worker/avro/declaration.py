@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.avro.schema import Node
 from worker.errors import DeclarationError
 from worker.model import Format
 
@@ -90,9 +91,11 @@ def read_tags(attributes: Mapping[str, Any], where: str) -> list[str]:
     return tags
 
 
-def refuse_misplaced(attributes: Mapping[str, Any], where: str, options: DeclarationOptions) -> None:
+def refuse_misplaced(node: Node, options: DeclarationOptions) -> None:
     """Refuse a declaration that stands on a type, where a reader of the schema would think it protects something."""
-    for word in attributes:
+    attributes, where = node.attributes, node.branch
+    passes = {"encryption"} if node.original and options.already_encrypted == "pass" else set()
+    for word in attributes.keys() - passes:
         if word.lower() in ("encrypted", "encryption"):
             raise DeclarationError(
                 f"{where}: `{word}` stands on a type and would protect nothing; put `encrypted` on the record's field",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from worker.avro.schema import (
     MAX_NESTING,
@@ -11,10 +12,8 @@ from worker.avro.schema import (
     Node,
     aliases,
     canonical_fingerprint,
-    dump,
     logical,
     null_index,
-    to_json,
 )
 from worker.errors import DeclarationError
 from worker.model import FieldPlan, PlaintextKind
@@ -160,46 +159,35 @@ def occurrences(top: Shape) -> Iterator[Shape]:
             stack.extend(child for child in shape.children if isinstance(child, Shape))
 
 
-def signature(shape: Shape) -> frozenset[str]:
-    """What is declared below a shape, relative to it: two occurrences of a type with one signature are one type."""
-    return frozenset(
-        f"{c.plan.identity.removeprefix(shape.path)}|{dump(to_json(c.sealed))}|{c.plan.format}|{c.plan.keyset}"
-        for inner in occurrences(shape)
-        for c in inner.children
-        if isinstance(c, Covered)
-    )
-
-
 def exchanged(
-    shape: Shape, make: Callable[[Field, Covered], Field], done: dict[str, tuple[Node, frozenset[str]]]
+    shape: Shape,
+    make: Callable[[Field, Covered], Field],
+    rename: Callable[[Shape], tuple[str, dict[str, Any]]],
+    done: dict[str, Node] | None = None,
 ) -> Node:
     """
     The schema with every covered field exchanged for what `make` gives.
 
-    Raises:
-        DeclarationError: a named type would need two definitions, since a policy covers it at one place only.
+    Args:
+        shape: of the whole schema.
+        make: the field that stands in a covered one's place.
+        rename: a record's name there, and its attributes.
+        done: records made already, by their names.
     """
-    node = shape.node
+    node, done = shape.node, {} if done is None else done
     if node.kind == "record":
-        mine = signature(shape)
-        if node.name in done:
-            if done[node.name][1] != mine:
-                raise DeclarationError(
-                    f"{node.name} is declared differently at {shape.path} than elsewhere; declare the field within the "
-                    "type itself, or the whole field that holds it",
-                    path=shape.path,
-                )
-            return done[node.name][0]
-        result = Node("record", node.name, node.attributes)
-        done[node.name] = (result, mine)
+        name, attributes = rename(shape)
+        if name in done:
+            return done[name]
+        result = done[name] = Node("record", name, attributes)
         for item, child in zip(node.fields, shape.children, strict=True):
             if isinstance(child, Covered):
                 result.fields.append(make(item, child))
             else:
                 rest = {k: v for k, v in item.attributes.items() if k != "encrypted"}
-                result.fields.append(Field(item.name, exchanged(child, make, done), rest))
+                result.fields.append(Field(item.name, exchanged(child, make, rename, done), rest))
         return result
-    inner = [exchanged(c, make, done) for c in shape.children if isinstance(c, Shape)]
+    inner = [exchanged(c, make, rename, done) for c in shape.children if isinstance(c, Shape)]
     return Node(node.kind, node.name, node.attributes, inner=inner)
 
 
