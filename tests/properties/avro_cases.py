@@ -157,14 +157,15 @@ def union(draw: st.DrawFn, names: Names, depth: int) -> Type:
     kinds = draw(st.lists(st.sampled_from([*unnamed, "record", "enum", "fixed"]), min_size=1, max_size=4, unique=True))
     branches = [draw(typed(names, depth - 1, k)) for k in kinds if depth > 1 or k not in ("array", "map", "record")]
     branches = branches or [Type(*LEAVES["string"])]
-    datums = [b.datums.map(lambda d, i=i: zigzag(i) + d) for i, b in enumerate(branches)]
+    datums = [st.tuples(st.just(zigzag(i)), b.datums).map(b"".join) for i, b in enumerate(branches)]
     return Type([b.schema for b in branches], st.one_of(datums))
 
 
 @st.composite
 def record(draw: st.DrawFn, names: Names, depth: int) -> Type:
     name = names.fresh("R")
-    fields, made = [], []
+    fields: list[dict[str, Any]] = []
+    made: list[Type] = []
     if has_id := draw(st.booleans()):
         fields.append({"name": "id", "type": "string"})
         made.append(Type(*LEAVES["string"]))
@@ -173,7 +174,7 @@ def record(draw: st.DrawFn, names: Names, depth: int) -> Type:
         fields.append(draw(described(f"f{number}", made[-1], has_id)))
     datums = st.tuples(*(m.datums for m in made)).map(b"".join)
     if depth and draw(st.booleans()):
-        declared = draw(st.sampled_from([{}, {"encrypted": True}]))
+        declared = {"encrypted": True} if draw(st.booleans()) else {}
         fields.append({"name": "kids", "type": {"type": "array", "items": name}, **declared})
         datums = trees(datums)
     schema = {"type": "record", "name": name, "fields": fields, "aliases": [f"Old{names.count}"], "x-team": {"a": [1]}}
