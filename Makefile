@@ -16,8 +16,7 @@ SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py tes
 RECORDS ?= 100000
 
 .PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
-  interop api-fuzz \
-  fuzz properties clean
+  registry interop api-fuzz fuzz properties clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -28,7 +27,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties secure interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
+test-all: test properties registry secure interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -71,6 +70,9 @@ api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
 fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
 	mkdir -p .run/fuzz
 	$(BIN)/python -m tests.fuzz.avro_decoder .run/fuzz tests/fuzz/avro_corpus -max_total_time=$(FUZZ_S)
+
+registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven fetches it once, 159 MB, by digest)
+	$(PYTEST) -m heavy --timeout 600 tests/registry
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties

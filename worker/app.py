@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,16 +15,13 @@ import structlog
 
 from worker import __version__, keychecks, pins
 from worker.avro import (
-    LocalSchema,
-    LocalSchemas,
     RegistrySchemas,
     SchemaSource,
     compile_schema,
 )
 from worker.canaries import Canaries
 from worker.config import RouteSettings, Settings
-from worker.environment import require
-from worker.errors import ConfigError, TransientError, WorkerError
+from worker.errors import TransientError, WorkerError
 from worker.http import HttpServer, application
 from worker.kafka_properties import Property, is_authenticated
 from worker.metrics import Metrics
@@ -34,6 +30,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
 from worker.routes import RouteBuilder, RunOptions, kafka_connection
+from worker.schemas import open_schemas, review
 from worker.sink.kafka import KafkaSink
 from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
@@ -77,6 +74,7 @@ class Worker:
         self._client: ZeroKMSClient | None = None
         self._builder: RouteBuilder | None = None
         self._connection: dict[str, Property] | None = None
+        self._source: SchemaSource | None = None
 
     @property
     def health(self) -> Sequence[RouteHealth]:
@@ -147,11 +145,13 @@ class Worker:
             _log.info("keys_rotated")
 
     def close(self) -> None:
-        """Close the key caches and the key service's connections."""
+        """Close the key caches and the connections to the key service and the registry."""
         if self._builder is not None:
             self._builder.close()
         if self._client is not None:
             self._client.close()
+        if self._source is not None:
+            self._source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -247,20 +247,9 @@ class Worker:
         return self._client
 
     def _schemas(self) -> SchemaSource:
-        schemas = self._settings.schemas
-        if schemas.local:
-            return LocalSchemas(
-                {
-                    int(i): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
-                    for i, item in schemas.local.items()
-                }
-            )
-        secrets = {
-            name: require(self._environ, var, f"[schemas] secrets: {name}") for name, var in schemas.secrets.items()
-        }
-        return RegistrySchemas(
-            {"url": schemas.registry, **schemas.properties, **secrets}, auto_register=schemas.auto_register
-        )
+        if self._source is None:
+            self._source = open_schemas(self._settings, self._environ)
+        return self._source
 
     def _check_schemas(self, schemas: SchemaSource) -> list[Finding]:
         options = self._settings.schemas
@@ -276,6 +265,11 @@ class Worker:
                     findings.append(Finding(f"schema {number} on {route.name}", "ok", found=detail))
             for route in self._settings.routes:
                 findings += keychecks.check(self._settings, schemas, route)
+                if isinstance(schemas, RegistrySchemas):
+                    for found in review(schemas, route, self._settings.declaration(route)):
+                        schemas.refuse_output(found.subject, found.plan.output_schema)
+                        detail = f"{found.plan.name}: {len(found.plan.fields)} fields encrypted; {found.compatibility}"
+                        findings.append(Finding(f"schema of {found.topic} on {route.name}", "ok", found=detail))
         except WorkerError as exc:
             findings.append(Finding.of("schemas", exc))
         return findings
@@ -381,10 +375,3 @@ def _verdict(name: str, act: Callable[[], object]) -> Finding:
     except WorkerError as exc:
         return Finding.of(name, exc)
     return Finding(name, "ok", found=f"{(time.monotonic() - started) * 1000:.0f} ms")
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(f"[schemas.local] input = {path!r} can't be read: {exc.strerror}") from exc

@@ -79,7 +79,7 @@ class SchemaSettings(_Section):
     local: dict[str, LocalSchemaFile] = {}
     auto_register: bool = True
     required: tuple[str, ...] = ()
-    properties: dict[str, str] = {}
+    properties: dict[str, str | int | float | bool] = {}
     secrets: dict[str, str] = {}
 
 

@@ -4,11 +4,10 @@ Every exception of the worker; the class says what its catcher must do.
 ::
 
     WorkerError
-    ├─ ConfigError                  refuse to start                     exit 2
-    │  └─ DeclarationError          (also a RecordError: see there)
+    ├─ ConfigError                  refuse to start, or stop            exit 2
+    │  └─ DeclarationError
     ├─ RecordError                  dead-letter this record, go on
     │  ├─ DecodeError
-    │  ├─ DeclarationError
     │  ├─ DecryptionError
     │  ├─ ResidencyError
     │  └─ SinkRejected
@@ -46,9 +45,26 @@ class WorkerError(Exception):
 
 
 class ConfigError(WorkerError):
-    """The configuration, a schema or a credential is unusable: refuse to start."""
+    """The configuration, a schema or a credential is unusable: refuse to start, or stop where it first shows later."""
 
     exit_code = 2
+
+
+class DeclarationError(ConfigError):
+    """
+    A schema declares what can't be kept, forgets what must be declared, or two declarations differ.
+
+    It is about a schema, not a record, so it stops: at start, and in mid-stream for a schema that first appears there.
+    Nothing is lost by that, while dead letters would drain the topic.
+
+    Args:
+        message: what is declared where, and what to do.
+        path: the field's identity, empty where no field is meant.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class RecordError(WorkerError):
@@ -72,17 +88,6 @@ class RecordError(WorkerError):
 
 class DecodeError(RecordError):
     """The record's bytes are not what its schema says."""
-
-
-class DeclarationError(ConfigError, RecordError):
-    """
-    A schema declares what can't be kept, or two declarations differ.
-
-    At start it is a `ConfigError` and refuses to run; for a schema that first appears in mid-stream it is a
-    `RecordError`, and the schema's records go to the dead letters.
-    """
-
-    code = "declaration"
 
 
 class DecryptionError(RecordError):

@@ -19,13 +19,14 @@ from worker.kafka_oauth import OauthTokens
 from worker.kafka_properties import Property, connection_properties, operators
 from worker.metrics import Metrics
 from worker.model import Audit, KeyService
-from worker.pipeline.batch import BatchProcessor, subject_of
+from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import Bounds, RouteRunner
 from worker.pipeline.verify import OutputVerifier
+from worker.schemas import output_subject
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions
@@ -164,14 +165,13 @@ class RouteBuilder:
         """Build what turns the route's records into encrypted ones."""
         settings = self._settings
         declaration = settings.declaration(route)
-        target = route.sink.topic if isinstance(route.sink, KafkaSinkOptions) else route.source.topics[0]
         return BatchProcessor(
             route=route.name,
             schemas=self._schemas,
             declaration=declaration,
             encryptor=BatchEncryptor(self._keys(route, "encrypt"), default_keyset=self._default_keyset),
             metrics=self._metrics,
-            subject=subject_of(route.subject_strategy, target),
+            subject=output_subject(route),
             rows=isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
             keys=self.keys(route),

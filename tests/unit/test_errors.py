@@ -12,7 +12,6 @@ from worker import errors
     [
         (errors.ConfigError, errors.ConfigError, 2),
         (errors.DeclarationError, errors.ConfigError, 2),
-        (errors.DeclarationError, errors.RecordError, 2),
         (errors.DecodeError, errors.RecordError, 3),
         (errors.DecryptionError, errors.RecordError, 3),
         (errors.ResidencyError, errors.RecordError, 3),
@@ -42,6 +41,12 @@ def test_a_record_error_has_a_stable_code_and_a_path() -> None:
 
     assert (plain.code, plain.path) == ("decode_failed", "")
     assert (named.code, named.path) == ("bad_magic", "a.B/c")
+
+
+def test_a_declaration_error_is_about_a_schema_and_no_record() -> None:
+    """What a schema declares stops the route: as a record's verdict it would drain the topic into the dead letters."""
+    assert not issubclass(errors.DeclarationError, errors.RecordError)
+    assert errors.DeclarationError("n.A/email is not declared", path="n.A/email").path == "n.A/email"
 
 
 def test_a_transient_error_carries_the_other_sides_wish() -> None:

@@ -11,18 +11,19 @@ from worker.avro.codec import (
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions
+from worker.avro.frame import SchemaRef, frame, parse_frame
+from worker.avro.history import SchemaVersion
 from worker.avro.registry import (
+    Compatibility,
     LocalSchema,
     LocalSchemas,
     RegisteredSchema,
     RegistrySchemas,
-    SchemaRef,
     SchemaSource,
-    frame,
-    parse_frame,
 )
 
 __all__ = [
+    "Compatibility",
     "CompiledSchema",
     "DeclarationOptions",
     "FieldOptions",
@@ -33,6 +34,7 @@ __all__ = [
     "RegistrySchemas",
     "SchemaRef",
     "SchemaSource",
+    "SchemaVersion",
     "SplitBatch",
     "compile_schema",
     "decode_value",

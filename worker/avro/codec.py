@@ -12,7 +12,9 @@ import fastavro
 
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
+from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
+from worker.avro.history import SchemaVersion
 from worker.avro.reader import State, located
 from worker.avro.readers import Readers
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
@@ -29,7 +31,7 @@ def compile_schema(
     references: Sequence[str] = (),
     metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
-    earlier: Sequence[str] = (),
+    earlier: Sequence[SchemaVersion] = (),
 ) -> CompiledSchema:
     """
     Compile a writer's schema, once per schema id.
@@ -40,7 +42,7 @@ def compile_schema(
         references: schemas that it refers to, in their order of dependence.
         metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
-        earlier: earlier versions of the schema; a declaration that one of them had may not be lost.
+        earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
 
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
@@ -57,7 +59,7 @@ class CompiledSchema:
         options: DeclarationOptions,
         metadata_tags: Mapping[str, Sequence[str]],
         extract: Sequence[str],
-        earlier: Sequence[str] = (),
+        earlier: Sequence[SchemaVersion] = (),
     ) -> None:
         branches = root.inner if root.kind == "union" else [root]
         if any(branch.kind != "record" for branch in branches):
@@ -66,17 +68,13 @@ class CompiledSchema:
             if _declares_anything(root, options, metadata_tags):
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
         compiled = Compiler(root, options, metadata_tags)
-        history = options.model_copy(
-            update={"required": (), "strict": False, "paths": {}, "keysets": (), "already_encrypted": "pass"}
-        )
-        for text in earlier:
-            compiled.refuse_lost(Compiler(parse(text), history, {}))
+        compiled.refuse_lost(earlier)
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)
                 if found is None or text_reader(found.node) is None:
                     raise DeclarationError(f"{branch.name} has no field {name!r} that reads as text", path=name)
-        output = exchanged(compiled.top, _seal, {})
+        output = exchanged(compiled.top, _seal, renaming(compiled.top))
         self.plan = EncryptionPlan(
             "|".join(branch.branch for branch in branches),
             tuple(c.plan for c in compiled.covered),
@@ -160,7 +158,7 @@ class OutputSchema:
         walker = Walker(_opened)
         top: Shape = walker.root(parse(output_schema))
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
-        self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, {}))))
+        self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, original))))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
 
     def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.avro.declaration import DeclarationOptions, FieldOptions, decide, read_property, refuse_misplaced
+from worker.avro.history import SchemaVersion, declared, matching, tags_at
+from worker.avro.readers import is_widthless
 from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
 from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, kind_of, occurrences
 from worker.avro.siblings import text_reader
@@ -22,7 +23,8 @@ class Compiler:
         self._met: set[str] = set()
         self._matched: set[str] = set()
         self.passed: set[str] = set()
-        self._names = [n.name for n in (root.inner if root.kind == "union" else [root])]
+        self._kept: set[str] = set()
+        self._names = {name for n in (root.inner if root.kind == "union" else [root]) for name in n.names}
         self._all_fields = refuse_everywhere(root, options)
         walker = Walker(self._decide)
         self.top: Shape = walker.root(root)
@@ -31,18 +33,23 @@ class Compiler:
         self._check_policies()
         self._check_descriptors()
 
-    def refuse_lost(self, earlier: Compiler) -> None:
+    def refuse_lost(self, earlier: Sequence[SchemaVersion]) -> None:
         """Refuse where a path that an earlier version of the schema encrypted stands here in the clear."""
-        for identity in (*(c.plan.identity for c in earlier.covered), *sorted(earlier.passed)):
-            if self.loses(identity):
-                raise DeclarationError(
-                    f"{identity} was encrypted in an earlier version and is not now; declare it", path=identity
-                )
+        for version in earlier:
+            for identity in declared(version, self._options):
+                if self.loses(identity) and identity not in self._options.allow_lost:
+                    raise DeclarationError(
+                        f"{identity} was encrypted in {version.label} and is not now; declare it, or list it under "
+                        "[encryption] allow_lost",
+                        path=identity,
+                    )
 
     def loses(self, identity: str) -> bool:
         """Whether a path exists in this schema (by name or alias) without being encrypted."""
-        kept = [*(c.plan.identity for c in self.covered), *self.passed]
-        return identity in self._met and not any(self._covers(k, identity) or self._same(identity, k) for k in kept)
+        return identity in self._met and not self._encrypts(identity)
+
+    def _encrypts(self, identity: str) -> bool:
+        return any(self._covers(kept, identity) for kept in self._kept)
 
     @staticmethod
     def _covers(covered: str, identity: str) -> bool:
@@ -60,6 +67,7 @@ class Compiler:
         tags = self._metadata_tags(f"{record.name}.{item.name}")
         said = decide(item.attributes, identities, tags, self._options)
         if isinstance(said, FieldOptions):
+            self._kept.update(identities)
             plan = self._plan(item, where, said)
             return plan, item.node, sealed_type(item, plan)
         if self._options.strict and said is None and item.node.kind != "record" and not _holds_record(item.node):
@@ -77,20 +85,18 @@ class Compiler:
             raise DeclarationError(f"{where} has both `encrypted` and `encryption`", path=where)
         self._metadata_tags(f"{record.name}.{item.name}")
         self.passed.update(identities)
+        self._kept.update(identities)
 
     def _metadata_tags(self, full_name: str) -> list[str]:
-        tags: list[str] = []
-        for pattern, names in self._metadata.items():
-            glob = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
-            if re.fullmatch(glob, full_name):
-                self._matched.add(pattern)
-                tags.extend(names)
-        return tags
+        self._matched.update(matching(self._metadata, full_name))
+        return tags_at(self._metadata, full_name)
 
     def _plan(self, item: Field, identity: str, said: FieldOptions) -> FieldPlan:
         options, node = self._options, item.node
-        if all(branch.kind == "null" for branch in (node.inner if node.kind == "union" else [node])):
-            raise DeclarationError(f"{identity}: a field of type null has nothing to encrypt", path=identity)
+        if is_widthless(node) or (node.kind == "union" and all(branch.kind == "null" for branch in node.inner)):
+            raise DeclarationError(
+                f"{identity}: a value of this type takes no bytes; it has nothing to encrypt", path=identity
+            )
         chosen = said.format or options.format
         if said.bind and chosen == "record":
             raise DeclarationError(f"{identity}: `bind` needs the format `leased`", path=identity)
@@ -131,13 +137,8 @@ class Compiler:
                     )
 
     def _check_policies(self) -> None:
-        encrypted = [*(c.plan.identity for c in self.covered), *self.passed]
         for identity in (*self._options.required, *self._options.paths):
-            if identity.partition("/")[0] not in self._names:
-                continue
-            inside = any(self._covers(e, identity) for e in encrypted)
-            renamed = identity in self._met and any(self._same(identity, e) for e in encrypted)
-            if not inside and not renamed:
+            if identity.partition("/")[0] in self._names and not self._encrypts(identity):
                 raise DeclarationError(f"{identity} must be encrypted, and this schema does not", path=identity)
         for name in self._all_fields:
             self._metadata_tags(name)
@@ -146,16 +147,6 @@ class Compiler:
                 raise DeclarationError(
                     f"the registry tags {pattern!r}, and no field outside a covered one has that path"
                 )
-
-    def _same(self, identity: str, encrypted: str) -> bool:
-        """Whether an encrypted field has this identity by an alias of its own name."""
-        for shape in occurrences(self.top):
-            for item, child in zip(shape.node.fields, shape.children, strict=False):
-                if isinstance(child, Covered) and child.plan.identity == encrypted:
-                    stem = encrypted[: len(encrypted) - len(item.name)]
-                    if identity in {stem + alias for alias in item.attributes.get("aliases", [])}:
-                        return True
-        return False
 
     def _check_descriptors(self) -> None:
         owners: dict[str, str] = {}
@@ -211,7 +202,7 @@ def refuse_everywhere(root: Node, options: DeclarationOptions) -> list[str]:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        refuse_misplaced(node.attributes, node.branch, options)
+        refuse_misplaced(node, options)
         for item in node.fields:
             names.append(f"{node.name}.{item.name}")
             if "encrypted" in item.attributes:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.avro.schema import Node
 from worker.errors import DeclarationError
 from worker.model import Format
 
@@ -38,6 +39,7 @@ class DeclarationOptions(BaseModel):
         tags: a tag (`confluent:tags`, the registry's `metadata.tags`) to the options it stands for.
         paths: a field identity to the options it is to have, for schemas that can't be changed.
         required: identities that must be encrypted in every schema of their record.
+        allow_lost: identities that may stand in the clear although an earlier version of the subject encrypted them.
         strict: demand that every leaf is declared encrypted or clear.
         already_encrypted: `pass` lets a field that is encrypted already go through, once its envelope is verified to
             be one of `keysets` (by uuid).
@@ -51,6 +53,7 @@ class DeclarationOptions(BaseModel):
     tags: dict[str, FieldOptions] = Field(default_factory=dict)
     paths: dict[str, FieldOptions] = Field(default_factory=dict)
     required: tuple[str, ...] = ()
+    allow_lost: tuple[str, ...] = ()
     strict: bool = False
     already_encrypted: Literal["refuse", "pass"] = "refuse"
 
@@ -88,9 +91,11 @@ def read_tags(attributes: Mapping[str, Any], where: str) -> list[str]:
     return tags
 
 
-def refuse_misplaced(attributes: Mapping[str, Any], where: str, options: DeclarationOptions) -> None:
+def refuse_misplaced(node: Node, options: DeclarationOptions) -> None:
     """Refuse a declaration that stands on a type, where a reader of the schema would think it protects something."""
-    for word in attributes:
+    attributes, where = node.attributes, node.branch
+    passes = {"encryption"} if node.original and options.already_encrypted == "pass" else set()
+    for word in attributes.keys() - passes:
         if word.lower() in ("encrypted", "encryption"):
             raise DeclarationError(
                 f"{where}: `{word}` stands on a type and would protect nothing; put `encrypted` on the record's field",

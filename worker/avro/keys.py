@@ -9,6 +9,7 @@ from typing import Any
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.codec import decode_value
 from worker.avro.compiler import Compiler
+from worker.avro.copies import renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.reader import read_long
 from worker.avro.schema import Field, Node, dump, parse, to_json
@@ -49,7 +50,7 @@ class KeySchema:
             _check(covered)
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in compiled.covered)
         self.input_schema: str = dump(to_json(root))
-        self.output_schema: str = dump(to_json(exchanged(compiled.top, _pseudonymous, {})))
+        self.output_schema: str = dump(to_json(exchanged(compiled.top, _pseudonymous, renaming(compiled.top))))
         self._splitter = Splitter(compiled.top, compiled.covered, (), sealed=False)
 
     def refuse_declarations(self) -> None:

@@ -1,9 +1,10 @@
-"""Which schema a message was written with, and where schemas come from: a registry, or files the operator names."""
+"""Where schemas come from: a registry, or files the operator names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
@@ -11,54 +12,9 @@ from uuid import UUID
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, RegistryUnavailable
-from worker.model import Header
-
-VALUE_HEADER = "__value_schema_id"
-KEY_HEADER = "__key_schema_id"
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaRef:
-    """A schema's number, or its GUID (16 bytes), as a message names it."""
-
-    id: int | None = None
-    guid: bytes | None = None
-
-    def __str__(self) -> str:
-        return str(UUID(bytes=self.guid)) if self.guid is not None else str(self.id)
-
-
-def parse_frame(value: bytes, headers: Sequence[Header], *, header: str = VALUE_HEADER) -> tuple[SchemaRef, int]:
-    """
-    Read Confluent's frame: `00 | id 4` or `01 | guid 16`, in a header (keys: `__key_schema_id`) or before the payload.
-
-    Returns:
-        the reference, and where in `value` the payload starts.
-
-    Raises:
-        DecodeError: neither (code `bad_magic`).
-    """
-    told = next((content for name, content in reversed(headers) if name == header), None)
-    if told is not None:
-        ref, length = _frame(told)
-        if length != len(told):
-            raise DecodeError(f"the header {header} has bytes behind its schema id", code="bad_magic")
-        return ref, 0
-    return _frame(value)
-
-
-def _frame(data: bytes) -> tuple[SchemaRef, int]:
-    if data[:1] == b"\0" and len(data) >= 5:
-        return SchemaRef(id=int.from_bytes(data[1:5], "big")), 5
-    if data[:1] == b"\1" and len(data) >= 17:
-        return SchemaRef(guid=bytes(data[1:17])), 17
-    raise DecodeError("the message does not begin with a schema id (magic byte 0 or 1)", code="bad_magic")
-
-
-def frame(schema_id: int) -> bytes:
-    """The five bytes before a payload."""
-    return b"\0" + schema_id.to_bytes(4, "big")
+from worker.avro.frame import SchemaRef
+from worker.avro.history import SchemaVersion
+from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +27,24 @@ class RegisteredSchema:
         schema: JSON text.
         references: texts of the schemas it refers to, in their order of dependence.
         metadata_tags: path pattern to tags, from the registry's metadata.
-        earlier: texts of the subject's earlier versions that stand without references, oldest first.
+        earlier: the earlier versions of each subject that has the schema, oldest first.
     """
 
     ref: SchemaRef
     schema: str
     references: tuple[str, ...] = ()
-    metadata_tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    earlier: tuple[str, ...] = ()
+    metadata_tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    earlier: tuple[SchemaVersion, ...] = ()
+
+
+class Compatibility(StrEnum):
+    """What a registry says of an output schema before it is registered under a subject."""
+
+    REGISTERED = "registered already"
+    FIRST = "the subject's first version"
+    COMPATIBLE = "compatible with the latest version"
+    INCOMPATIBLE = "incompatible with the latest version"
+    UNJUDGED = "not judged by this registry"
 
 
 class SchemaSource(Protocol):
@@ -98,6 +64,10 @@ class SchemaSource(Protocol):
 
     def check(self) -> None:
         """Raise `RegistryUnavailable` or `ConfigError` where the source can't be used."""
+        ...
+
+    def close(self) -> None:
+        """Close connections, if there are any; safe to call twice."""
         ...
 
 
@@ -138,6 +108,16 @@ class LocalSchemas(SchemaSource):
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""
 
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+# Of the registry's client: it waits without end, and its own retries would hide an outage from the route.
+_DEFAULTS: Mapping[str, Any] = {"timeout": 10.0, "max.retries": 0}
+# "Not found" as a registry says it of a subject, a version or a schema.
+_NOT_FOUND = frozenset({40401, 40402, 40403})
+_SUBJECTS = "its subjects"
+
 
 class RegistrySchemas(SchemaSource):
     """
@@ -151,11 +131,11 @@ class RegistrySchemas(SchemaSource):
     def __init__(self, conf: Mapping[str, Any], *, auto_register: bool) -> None:
         try:
             # `new_client` also knows the in-process registry (`mock://`).
-            self._client: Any = SchemaRegistryClient.new_client(dict(conf))
+            self._client: Any = SchemaRegistryClient.new_client({**_DEFAULTS, **conf})
         except (ValueError, TypeError) as exc:
             raise ConfigError(f"[schemas] registry: {exc}") from exc
         self._auto_register = auto_register
-        # The in-process registry has no call for the subjects of an id.
+        # The in-process registry has no call for the subjects of an id, and judges nothing.
         self._has_history = not str(conf.get("url", "")).startswith("mock://")
         self._got: dict[SchemaRef, RegisteredSchema] = {}
         self._ids: dict[tuple[str, str], int] = {}
@@ -163,13 +143,12 @@ class RegistrySchemas(SchemaSource):
     def get(self, ref: SchemaRef) -> RegisteredSchema:
         """The schema with its references, tags and the subject's earlier versions."""
         if ref not in self._got:
-            schema = self._fetch(ref)
-            if (schema.schema_type or "AVRO") != "AVRO":
-                raise RecordError(f"schema {ref} is {schema.schema_type}, not Avro", code="unknown_schema")
-            earlier = self._earlier(ref.id) if ref.id is not None and self._has_history else ()
-            self._got[ref] = RegisteredSchema(
-                ref, schema.schema_str, tuple(self._references(schema, set())), _tags(schema), earlier
-            )
+            found = self._fetch(ref)
+            if (found.schema_type or "AVRO") != "AVRO":
+                raise RecordError(f"schema {ref} is {found.schema_type}, not Avro", code="unknown_schema")
+            own = self._complete(found, str(ref))
+            earlier = tuple(self._earlier(ref)) if self._has_history else ()
+            self._got[ref] = RegisteredSchema(ref, own.schema, own.references, own.metadata_tags, earlier)
         return self._got[ref]
 
     def _fetch(self, ref: SchemaRef) -> Any:
@@ -177,6 +156,9 @@ class RegistrySchemas(SchemaSource):
             guid = str(UUID(bytes=ref.guid))
             return self._ask(f"schema {ref}", lambda: self._client.get_schema_by_guid(guid))
         return self._ask(f"schema {ref}", lambda: self._client.get_schema(ref.id))
+
+    def _complete(self, schema: Any, label: str) -> SchemaVersion:
+        return SchemaVersion(schema.schema_str, tuple(self._references(schema, set())), _tags(schema), label)
 
     def _references(self, schema: Any, seen: set[tuple[str, int]]) -> list[str]:
         texts: list[str] = []
@@ -191,39 +173,78 @@ class RegistrySchemas(SchemaSource):
     def _version(self, subject: str, version: int) -> Any:
         return self._ask(f"{subject} version {version}", lambda: self._client.get_version(subject, version)).schema
 
-    def _earlier(self, schema_id: int) -> tuple[str, ...]:
-        versions = self._ask(f"schema {schema_id}", lambda: self._client.get_schema_versions(schema_id))
-        texts: list[str] = []
-        for subject, latest in ((v.subject, v.version) for v in versions):
-            numbers = self._ask(subject, partial(self._client.get_versions, subject))
-            schemas = [self._version(subject, n) for n in sorted(numbers) if n < latest]
-            texts += [schema.schema_str for schema in schemas if not schema.references]
-        return tuple(dict.fromkeys(texts))
+    def versions(self, subject: str, *, before: int | None = None) -> list[SchemaVersion]:
+        """The Avro versions of a subject, oldest first, up to but without `before`; none where it is unknown."""
+        schemas = [(n, self._version(subject, n)) for n in self._versions(subject) if before is None or n < before]
+        return [
+            self._complete(schema, f"{subject} version {n}")
+            for n, schema in schemas
+            if (schema.schema_type or "AVRO") == "AVRO"
+        ]
+
+    def _versions(self, subject: str) -> list[int]:
+        try:
+            return sorted(self._ask(subject, lambda: self._client.get_versions(subject)))
+        except RecordError:
+            return []
+
+    def _earlier(self, ref: SchemaRef) -> Iterator[SchemaVersion]:
+        for number in self._numbers(ref):
+            versions = self._ask(f"schema {number}", partial(self._client.get_schema_versions, number))
+            for subject, own in ((v.subject, v.version) for v in versions):
+                yield from self.versions(subject, before=own)
+
+    def _numbers(self, ref: SchemaRef) -> list[int]:
+        """The numbers of a schema: its own, or those its GUID has in each context of the registry."""
+        if ref.guid is None:
+            return [] if ref.id is None else [ref.id]
+        try:
+            # The client has no method for this endpoint of the registry.
+            ids = self._ask(f"the ids of {ref}", lambda: self._client._rest_client.get(f"schemas/guids/{ref}/ids"))
+        except RecordError:
+            ids = []
+        if not ids:
+            raise DeclarationError(
+                f"the registry has no id for schema {ref}, so its earlier versions can't be compared"
+            )
+        return [int(found["id"]) for found in ids]
 
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """Register the output schema once it is compatible, or look it up."""
-        key = (subject, output_schema)
+        key, schema = (subject, output_schema), Schema(output_schema, "AVRO")
         if key not in self._ids:
-            self._ids[key] = self._register(subject, Schema(output_schema, "AVRO"))
+            number = self._registered(subject, schema)
+            if number is None:
+                self.refuse_output(subject, output_schema)
+                number = int(self._ask(subject, lambda: self._client.register_schema(subject, schema)))
+            self._ids[key] = number
         return self._ids[key]
 
-    def _register(self, subject: str, schema: Schema) -> int:
-        if not self._auto_register:
-            try:
-                found = self._ask(subject, lambda: self._client.lookup_schema(subject, schema))
-            except RecordError as exc:
-                raise DeclarationError(f"{subject} lacks this output schema, and auto_register is off") from exc
-            return int(found.schema_id)
-        try:
-            # The in-process registry can't judge compatibility.
-            compatible = not self._has_history or self._ask(
-                subject, lambda: self._client.test_compatibility(subject, schema)
-            )
-        except RecordError:
-            compatible = True  # The subject has no version yet.
-        if not compatible:
+    def refuse_output(self, subject: str, output_schema: str) -> None:
+        """Raise `DeclarationError` where `output_id` would; nothing is registered."""
+        verdict = self.compatibility(subject, output_schema)
+        if verdict is not Compatibility.REGISTERED and not self._auto_register:
+            raise DeclarationError(f"{subject} lacks this output schema, and auto_register is off")
+        if verdict is Compatibility.INCOMPATIBLE:
             raise DeclarationError(f"the output schema is not compatible with the latest version of {subject}")
-        return int(self._ask(subject, lambda: self._client.register_schema(subject, schema)))
+
+    def compatibility(self, subject: str, output_schema: str) -> Compatibility:
+        """What the registry says of an output schema; nothing is registered."""
+        schema = Schema(output_schema, "AVRO")
+        if self._registered(subject, schema) is not None:
+            return Compatibility.REGISTERED
+        if not self._has_history:
+            return Compatibility.UNJUDGED
+        if not self._versions(subject):
+            return Compatibility.FIRST
+        compatible = self._ask(subject, lambda: self._client.test_compatibility(subject, schema))
+        return Compatibility.COMPATIBLE if compatible else Compatibility.INCOMPATIBLE
+
+    def _registered(self, subject: str, schema: Schema) -> int | None:
+        try:
+            return int(self._ask(subject, lambda: self._client.lookup_schema(subject, schema)).schema_id)
+        except RecordError:
+            return None
 
     def key_schema(self, topic: str) -> str | None:
         """Return the latest Avro schema of a topic's keys, None where none is registered."""
@@ -236,7 +257,11 @@ class RegistrySchemas(SchemaSource):
 
     def check(self) -> None:
         """Ask the registry for its subjects."""
-        self._ask("its subjects", self._client.get_subjects)
+        self._ask(_SUBJECTS, self._client.get_subjects)
+
+    def close(self) -> None:
+        """Close the connections to the registry."""
+        self._client.close()
 
     def _ask(self, what: str, call: Callable[[], Any]) -> Any:
         try:
@@ -245,7 +270,10 @@ class RegistrySchemas(SchemaSource):
             status = exc.http_status_code
             if status in (401, 403):
                 raise ConfigError(f"the schema registry refuses these credentials ({status})") from exc
-            if status == 404:
+            if status == 404 and (exc.error_code in _NOT_FOUND or what != _SUBJECTS):
+                if exc.error_code not in _NOT_FOUND:
+                    # A proxy's 404 would empty the topic; a registry without that endpoint knows its subjects.
+                    self.check()
                 raise RecordError(f"the schema registry does not know {what}", code="unknown_schema") from exc
             if status in (409, 422):
                 raise DeclarationError(f"the schema registry refuses {what} ({status})") from exc

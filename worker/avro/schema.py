@@ -37,6 +37,7 @@ class Node:
         attributes: every other JSON attribute as it stands in the schema (logicalType, symbols, size, doc, ...).
         fields: of a record.
         inner: an array's items, a map's values (one node), a union's branches.
+        original: in an output schema, the full name of the record that this one is a copy of.
     """
 
     kind: str
@@ -44,11 +45,19 @@ class Node:
     attributes: dict[str, Any] = field(default_factory=dict)
     fields: list[Field] = field(default_factory=list)
     inner: list[Node] = field(default_factory=list)
+    original: str = ""
 
     @property
     def branch(self) -> str:
-        """The word that names this type within a union."""
-        return self.name or self.kind
+        """The word that names this type within a union and in identities; a copy is known by its original's name."""
+        return self.original or self.name or self.kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The word that names this type within a union, and a named type's aliases as full names."""
+        namespace = self.name.rpartition(".")[0]
+        others = aliases(self.attributes, self.name) if self.name else []
+        return self.branch, *(a if "." in a or not namespace else f"{namespace}.{a}" for a in others)
 
 
 @dataclass(eq=False, slots=True)
@@ -145,6 +154,8 @@ class _Parser:
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
                 raise DeclarationError(f"{node.name}: a fixed has a size in bytes", path=path)
         else:
+            if "encryption" in node.attributes:
+                node.original = _original(node)
             self._fields(node, json_type.get("fields"), namespace, path, depth)
         return node
 
@@ -174,6 +185,15 @@ class _Parser:
             inner = self.node(item.get("type"), namespace, f"{path}.{name}" if path else name, depth + 1)
             rest = {k: v for k, v in item.items() if k not in ("name", "type")}
             node.fields.append(Field(name, inner, rest))
+
+
+def _original(node: Node) -> str:
+    told = node.attributes["encryption"]
+    name = told.get("name") if isinstance(told, dict) and told.get("version") == 1 else None
+    if not isinstance(name, str) or not _names(name.split(".")):
+        raise DeclarationError(f"{node.name}: `encryption` stands on a type, and names no record that it is a copy of")
+    aliases(told, node.name)
+    return name
 
 
 def _names(values: Any) -> bool:
@@ -209,6 +229,14 @@ def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
             {"name": f.name, "type": to_json(f.node, seen, namespace), **f.attributes} for f in node.fields
         ]
     return result
+
+
+def aliases(attributes: Mapping[str, Any], where: str) -> list[str]:
+    """The aliases of a named type or a field. Raises `DeclarationError` where they are no list of names."""
+    found = attributes.get("aliases", [])
+    if not isinstance(found, list) or not all(isinstance(a, str) and _names(a.split(".")) for a in found):
+        raise DeclarationError(f"{where}: aliases are a list of names", path=where)
+    return found
 
 
 def dump(value: Any) -> str:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from worker.avro.schema import MAX_NESTING, Field, Node, canonical_fingerprint, dump, logical, null_index, to_json
+from worker.avro.schema import (
+    MAX_NESTING,
+    Field,
+    Node,
+    aliases,
+    canonical_fingerprint,
+    logical,
+    null_index,
+)
 from worker.errors import DeclarationError
 from worker.model import FieldPlan, PlaintextKind
 
@@ -20,6 +29,7 @@ class Covered:
     original: Node
     sealed: Node
     slot: int
+    identities: tuple[str, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -32,12 +42,53 @@ class Shape:
     declares: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """
+    The identities of one place in a schema, aliases included.
+
+    Args:
+        plain: by the rule of docs/contracts.md, 1; the first is the place's own.
+        typed: naming each record entered, in a union or not; these stay when a union gets or loses branches.
+    """
+
+    plain: tuple[str, ...]
+    typed: tuple[str, ...]
+
+    def within(self, sign: str) -> Places:
+        """The places of an array's items or a map's values."""
+        return Places(tuple(p + sign for p in self.plain), tuple(p + sign for p in self.typed))
+
+    def chosen(self, branch: Node) -> Places:
+        """The places of one branch of a union of several."""
+        return Places(tuple(f"{p}<{name}>" for p in self.plain for name in branch.names), self.typed)
+
+    def entered(self, record: Node) -> Places:
+        """The places of a record's fields."""
+        return Places(self.plain, tuple(f"{p}<{name}>" for p in self.typed for name in record.names))
+
+    def field(self, item: Field) -> Places:
+        """The places of one field of a record entered."""
+        names = (item.name, *aliases(item.attributes, self.plain[0]))
+        plain, typed = (
+            tuple(p + ("" if p.endswith("/") else ".") + name for p in paths for name in names)
+            for paths in (self.plain, self.typed)
+        )
+        if len(plain) + len(typed) > 256:
+            raise DeclarationError(f"{plain[0]} has too many aliases", path=plain[0])
+        return Places(plain, typed)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every identity, the place's own first."""
+        return tuple(dict.fromkeys((*self.plain, *self.typed)))
+
+
 Decide = Callable[[Field, tuple[str, ...], Node], "tuple[FieldPlan, Node, Node] | None"]
-Visit = Callable[[Field, tuple[str, ...], Node], None]
 
 
 class Walker:
-    """Builds the shape of a schema, asking `decide` of every field and telling `visit` of every clear one."""
+    """Builds the shape of a schema, asking `decide` of every field: its plan, or None where it is clear."""
 
     def __init__(self, decide: Decide) -> None:
         self.covered: list[Covered] = []
@@ -46,45 +97,43 @@ class Walker:
 
     def root(self, node: Node) -> Shape:
         """The shape of a whole schema. Raises `DeclarationError` as `decide` does."""
-        roots = node.inner if node.kind == "union" else [node]
-        shapes = [self._shape(n, (f"{n.name}/",), {}, 0) for n in roots]
+        shapes = []
+        for record in node.inner if node.kind == "union" else [node]:
+            names = tuple(f"{name}/" for name in record.names)
+            shapes.append(self._shape(record, Places(names, names), {}, 0, root=True))
         top = shapes[0] if node.kind != "union" else Shape(node, "", list(shapes))
         _mark(top)
         return top
 
-    def _shape(self, node: Node, paths: tuple[str, ...], opened: dict[int, Shape], depth: int) -> Shape:
+    def _shape(self, node: Node, places: Places, opened: dict[int, Shape], depth: int, *, root: bool = False) -> Shape:
         if id(node) in opened:
             return opened[id(node)]
         self._count += 1
+        own = places.plain[0]
         if self._count > MAX_OCCURRENCES or depth > MAX_NESTING:
-            raise DeclarationError(f"{paths[0]} nests too deep or has too many paths", path=paths[0])
-        shape = Shape(node, paths[0])
+            raise DeclarationError(f"{own} nests too deep or has too many paths", path=own)
+        shape = Shape(node, own)
         if node.kind == "record":
             opened = {**opened, id(node): shape}
+            inside = places if root else places.entered(node)
             for item in node.fields:
-                shape.children.append(self._field(item, node, paths, opened, depth))
+                shape.children.append(self._field(item, node, inside.field(item), opened, depth))
         elif node.kind == "union":
             many = len([b for b in node.inner if b.kind != "null"]) > 1
             for branch in node.inner:
-                inside = tuple(f"{p}<{branch.branch}>" for p in paths) if many else paths
-                shape.children.append(self._shape(branch, inside, opened, depth))
+                shape.children.append(self._shape(branch, places.chosen(branch) if many else places, opened, depth))
         elif node.kind in ("array", "map"):
-            sign = "[]" if node.kind == "array" else "{}"
-            inside = tuple(p + sign for p in paths)
+            inside = places.within("[]" if node.kind == "array" else "{}")
             shape.children.append(self._shape(node.inner[0], inside, opened, depth + 1))
         return shape
 
     def _field(
-        self, item: Field, record: Node, paths: tuple[str, ...], opened: dict[int, Shape], depth: int
+        self, item: Field, record: Node, places: Places, opened: dict[int, Shape], depth: int
     ) -> Shape | Covered:
-        names = [item.name, *item.attributes.get("aliases", [])]
-        identities = tuple(p + ("" if p.endswith("/") else ".") + name for p in paths for name in names)
-        if len(identities) > 64:
-            raise DeclarationError(f"{identities[0]} has too many aliases", path=identities[0])
-        made = self._decide(item, identities, record)
+        made = self._decide(item, places.all, record)
         if made is None:
-            return self._shape(item.node, identities, opened, depth + 1)
-        self.covered.append(Covered(*made, slot=len(self.covered)))
+            return self._shape(item.node, places, opened, depth + 1)
+        self.covered.append(Covered(*made, slot=len(self.covered), identities=places.all))
         return self.covered[-1]
 
 
@@ -110,46 +159,35 @@ def occurrences(top: Shape) -> Iterator[Shape]:
             stack.extend(child for child in shape.children if isinstance(child, Shape))
 
 
-def signature(shape: Shape) -> frozenset[str]:
-    """What is declared below a shape, relative to it: two occurrences of a type with one signature are one type."""
-    return frozenset(
-        f"{c.plan.identity.removeprefix(shape.path)}|{dump(to_json(c.sealed))}|{c.plan.format}|{c.plan.keyset}"
-        for inner in occurrences(shape)
-        for c in inner.children
-        if isinstance(c, Covered)
-    )
-
-
 def exchanged(
-    shape: Shape, make: Callable[[Field, Covered], Field], done: dict[str, tuple[Node, frozenset[str]]]
+    shape: Shape,
+    make: Callable[[Field, Covered], Field],
+    rename: Callable[[Shape], tuple[str, dict[str, Any]]],
+    done: dict[str, Node] | None = None,
 ) -> Node:
     """
     The schema with every covered field exchanged for what `make` gives.
 
-    Raises:
-        DeclarationError: a named type would need two definitions, since a policy covers it at one place only.
+    Args:
+        shape: of the whole schema.
+        make: the field that stands in a covered one's place.
+        rename: a record's name there, and its attributes.
+        done: records made already, by their names.
     """
-    node = shape.node
+    node, done = shape.node, {} if done is None else done
     if node.kind == "record":
-        mine = signature(shape)
-        if node.name in done:
-            if done[node.name][1] != mine:
-                raise DeclarationError(
-                    f"{node.name} is declared differently at {shape.path} than elsewhere; declare the field within the "
-                    "type itself, or the whole field that holds it",
-                    path=shape.path,
-                )
-            return done[node.name][0]
-        result = Node("record", node.name, node.attributes)
-        done[node.name] = (result, mine)
+        name, attributes = rename(shape)
+        if name in done:
+            return done[name]
+        result = done[name] = Node("record", name, attributes)
         for item, child in zip(node.fields, shape.children, strict=True):
             if isinstance(child, Covered):
                 result.fields.append(make(item, child))
             else:
                 rest = {k: v for k, v in item.attributes.items() if k != "encrypted"}
-                result.fields.append(Field(item.name, exchanged(child, make, done), rest))
+                result.fields.append(Field(item.name, exchanged(child, make, rename, done), rest))
         return result
-    inner = [exchanged(c, make, done) for c in shape.children if isinstance(c, Shape)]
+    inner = [exchanged(c, make, rename, done) for c in shape.children if isinstance(c, Shape)]
     return Node(node.kind, node.name, node.attributes, inner=inner)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.avro import DeclarationOptions, compile_schema
+from worker.avro import Compatibility, DeclarationOptions, RegistrySchemas, compile_schema
 from worker.avro.keys import KeySchema
 from worker.avro.review import changes, lint, output_types
+from worker.config import RouteSettings, Settings, load
 from worker.errors import ConfigError
-from worker.model import EncryptionPlan
+from worker.schemas import Planned, open_schemas, review
 
 CANNOT_DETECT = (
     "`record` can't detect: a row's ciphertext moved to another row (use `leased` with `bind`), an old value put back, "
@@ -38,39 +42,87 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    schemas: Annotated[list[Path], typer.Argument(help="A schema; with --diff the old and the new one.")],
+    schemas: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Schemas; with --diff the old and the new one; none with --config: the registry's latest."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Compare two schemas; exit 1 if protection is lost.")] = False,
     lint_: Annotated[bool, typer.Option("--lint", help="Exit 1 if a clear field looks like personal data.")] = False,
-    format_: Annotated[str, typer.Option("--format", help="Format of fields that name none.")] = "record",
+    format_: Annotated[str | None, typer.Option("--format", help="Format of fields that name none.")] = None,
     required: Annotated[list[str] | None, typer.Option(help="An identity that must be encrypted.")] = None,
     key: Annotated[
         bool, typer.Option("--key", help='The schemas are those of keys: show what key = "pseudonym" makes of them.')
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Demand a declaration of every leaf.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Use this region's policies, and ask its registry.")
+    ] = None,
+    route: Annotated[str | None, typer.Option("--route", help="Which route of --config; needed with several.")] = None,
 ) -> None:
-    """Show which field gets which key, format and output type; prove it before the first record."""
-    if format_ not in ("record", "leased"):
-        raise ConfigError("--format is record or leased")
-    options = DeclarationOptions(
-        format="leased" if format_ == "leased" else "record", required=tuple(required or ()), strict=strict
-    )
+    """
+    Show which field gets which key, format and output type; prove it before the first record.
+
+    Exit 1 where protection is lost, a field looks forgotten, or the registry finds the output incompatible.
+    """
+    settings = load(config, environ=os.environ) if config is not None else None
+    chosen = _route(settings, route)
+    options = _options(settings, chosen, format_, required or [], strict=strict)
+    texts = [_read(path) for path in schemas or []]
     if diff:
-        if len(schemas) != 2:
+        if len(texts) != 2:
             raise ConfigError("--diff takes the old schema and the new one")
-        said, lost = changes(_read(schemas[0]), _read(schemas[1]), options)
+        said, lost = changes(texts[0], texts[1], options)
         _print({"changes": said, "lost": lost}, said or ["nothing changes"], json)
         raise typer.Exit(1 if lost else 0)
     if key:
-        for path in schemas:
-            _show_key(KeySchema(_read(path), options), json)
+        if not texts:
+            raise ConfigError("--key takes the files of key schemas")
+        for text in texts:
+            _show_key(KeySchema(text, options), json)
         return
     failed = False
-    for path in schemas:
-        warnings = lint(_read(path), options) if lint_ else []
-        failed = failed or bool(warnings)
-        _show(compile_schema(_read(path), options).plan, warnings, json)
+    for planned in _planned(texts, options, settings, chosen):
+        warnings = lint(planned.plan.input_schema, options) if lint_ else []
+        failed = failed or bool(warnings) or planned.compatibility is Compatibility.INCOMPATIBLE
+        _show(planned, warnings, json)
     raise typer.Exit(1 if failed else 0)
+
+
+def _route(settings: Settings | None, name: str | None) -> RouteSettings | None:
+    if settings is None:
+        if name is not None:
+            raise ConfigError("--route names a route of --config")
+        return None
+    found = [r for r in settings.routes if name in (None, r.name)]
+    if len(found) != 1:
+        names = ", ".join(r.name for r in settings.routes)
+        raise ConfigError(f"--route takes one of {names}")
+    return found[0]
+
+
+def _options(
+    settings: Settings | None, route: RouteSettings | None, format_: str | None, required: list[str], *, strict: bool
+) -> DeclarationOptions:
+    if format_ not in (None, "record", "leased"):
+        raise ConfigError("--format is record or leased")
+    base = DeclarationOptions() if settings is None or route is None else settings.declaration(route)
+    said = {"format": format_ or base.format, "required": (*base.required, *required), "strict": strict or base.strict}
+    return base.model_copy(update=said)
+
+
+def _planned(
+    texts: list[str], options: DeclarationOptions, settings: Settings | None, route: RouteSettings | None
+) -> Iterator[Planned]:
+    """Plan each text, or each topic's latest version, as the route would see it."""
+    if settings is None or route is None or not settings.schemas.registry:
+        if not texts:
+            raise ConfigError("give a schema's file; without one, --config must name a registry")
+        yield from (Planned(compile_schema(text, options).plan) for text in texts)
+        return
+    with contextlib.closing(open_schemas(settings, os.environ)) as source:
+        assert isinstance(source, RegistrySchemas)
+        yield from review(source, route, options, texts)
 
 
 def _read(path: Path) -> str:
@@ -96,21 +148,11 @@ def _show_key(key: KeySchema, json: bool) -> None:
     _print(value, [*(named or ["the whole key: pseudonym"]), f"output schema: {written}", PSEUDONYM], json)
 
 
-def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:
+def _show(planned: Planned, warnings: list[str], json: bool) -> None:
+    plan = planned.plan
     types = output_types(plan.output_schema)
     if json:
-        fields = [
-            {
-                **asdict(f),
-                "fingerprint": f.fingerprint.hex(),
-                "schema": orjson.loads(f.schema),
-                "output": types[f.identity],
-            }
-            for f in plan.fields
-        ]
-        notes = [CANNOT_DETECT, KAFKA]
-        value = {"name": plan.name, "fields": fields, "output_schema": orjson.loads(plan.output_schema)}
-        typer.echo(orjson.dumps({**value, "warnings": warnings, "notes": notes}).decode())
+        typer.echo(orjson.dumps(_as_json(planned, types, warnings)).decode())
         return
     table = Table("field", "keyset", "format", "as", "context", "bind", "null", "output type", title=plan.name)
     for column in table.columns:
@@ -123,7 +165,30 @@ def _show(plan: EncryptionPlan, warnings: list[str], json: bool) -> None:
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
     console.print(table)
     console.print(f"output schema: {plan.output_schema}")
+    if planned.compatibility is not None:
+        console.print(f"compatibility: under {planned.subject}: {planned.compatibility}")
     for path in warnings:
         console.print(f"warning: {path} is clear and looks like personal data")
     console.print(CANNOT_DETECT)
     console.print(KAFKA)
+
+
+def _as_json(planned: Planned, types: dict[str, str], warnings: list[str]) -> dict[str, object]:
+    plan, verdict = planned.plan, planned.compatibility
+    fields = [
+        {
+            **asdict(f),
+            "fingerprint": f.fingerprint.hex(),
+            "schema": orjson.loads(f.schema),
+            "output": types[f.identity],
+        }
+        for f in plan.fields
+    ]
+    return {
+        "name": plan.name,
+        "fields": fields,
+        "output_schema": orjson.loads(plan.output_schema),
+        "compatibility": None if verdict is None else {"subject": planned.subject, "verdict": verdict.name.lower()},
+        "warnings": warnings,
+        "notes": [CANNOT_DETECT, KAFKA],
+    }

@@ -7,11 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from worker.avro import CompiledSchema, SplitBatch, compile_schema
-from worker.avro.declaration import DeclarationOptions
-from worker.avro.registry import SchemaRef, SchemaSource, frame, parse_frame
+from worker.avro import (
+    CompiledSchema,
+    DeclarationOptions,
+    SchemaRef,
+    SchemaSource,
+    SplitBatch,
+    compile_schema,
+    frame,
+    parse_frame,
+)
 from worker.encryption import BatchEncryptor, Encrypted
-from worker.errors import ConfigError, DecodeError, RecordError
+from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError
 from worker.metrics import Metrics
 from worker.model import Header, SinkRecord, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure, Processed
@@ -89,6 +96,7 @@ class BatchProcessor:
 
         Raises:
             TransientError: the authority or the registry is away; call again with the same records.
+            ConfigError: a schema can't be kept to (`DeclarationError`), or the registry refuses the credentials.
             FatalError: the authority refuses this identity, or its keys don't hold.
         """
         outputs: list[SinkRecord | None] = [None] * len(records)
@@ -150,6 +158,8 @@ class BatchProcessor:
         except RecordError as exc:
             failures.update({i: Failure(records[i], exc, "decode") for i in group.indexes})
             return
+        except DeclarationError as exc:
+            raise DeclarationError(f"{members[0].position}: schema {group.ref}: {exc}", path=exc.path) from exc
         started = time.monotonic()
         bound = [keys.data[i] for i in group.indexes]
         split = schema.compiled.split(group.payloads, bound)

@@ -1,4 +1,4 @@
-"""Hostile bytes, siblings, and the corners where other field encryptors break."""
+"""Hostile bytes, siblings, and a datum's way through columns and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from tests.unit.avro.test_declaration import NONE, field, refused, schema
 from worker.avro import (
     DeclarationOptions,
-    FieldOptions,
     LocalSchema,
     LocalSchemas,
     RegistrySchemas,
@@ -124,54 +123,6 @@ def test_negative_blocks_around_declared_fields_become_plain() -> None:
     split = compiled.split([b"\x03\x08\x02a\x02b\x00"], [None])
 
     assert split.join([[b"EE", b"F"]]) == [b"\x04\x04EE\x02F\x00"]
-
-
-def test_csfle_tag_on_a_record_covers_its_contents() -> None:
-    """A tag on a field of record type encrypts the whole record; on the type itself it is refused, never ignored."""
-    options = DeclarationOptions(tags={"PII": FieldOptions()})
-    inner = {"type": "record", "name": "I", "fields": [field("x")]}
-
-    output, _ = restored(
-        schema(field("a", inner, **{"confluent:tags": ["PII"]})), {"a": {"x": "plaintext-here"}}, options
-    )
-
-    assert b"plaintext-here" not in output
-    assert "PII" in refused(schema(field("a", {**inner, "confluent:tags": ["PII"]})), options)
-
-
-def test_confluent_kafka_python_1562_2134_2254_2262_unions_repeats_recursion() -> None:
-    """Unions of records, a type used twice and a recursive type are encrypted at every place."""
-    inner = {"type": "record", "name": "I", "fields": [field("x", encrypted=True)]}
-    union = ["null", inner, {"type": "record", "name": "J", "fields": [field("y", "n.I")]}]
-    text = schema(field("u", union), field("again", "I"), field("kids", {"type": "array", "items": "A"}))
-    leaf: dict[str, Any] = {"u": None, "again": {"x": "secret-three"}, "kids": []}
-    value = {"u": ("n.J", {"y": {"x": "secret-one"}}), "again": {"x": "secret-two"}, "kids": [leaf]}
-
-    output, identities = restored(text, value)
-
-    assert b"secret" not in output
-    assert identities == ["n.A/u<n.J>.y.x", "n.A/again.x"]
-
-
-def test_kryptonite_11_arrays_of_records() -> None:
-    """A declaration inside an array's items encrypts that field of each item."""
-    item = {"type": "record", "name": "I", "fields": [field("sku", encrypted=True), field("n", "int")]}
-
-    output, identities = restored(
-        schema(field("lines", {"type": "array", "items": item})),
-        {"lines": [{"sku": "secret-a", "n": 1}, {"sku": "secret-b", "n": 2}]},
-    )
-
-    assert b"secret" not in output
-    assert identities == ["n.A/lines[].sku"]
-
-
-def test_confluent_kafka_go_1397_dropping_a_field_keeps_the_next_identity() -> None:
-    """A field's identity is its name path, never its position."""
-    both = compile_schema(schema(field("a", encrypted=True), field("b", encrypted=True)), NONE).plan.fields
-    one = compile_schema(schema(field("b", encrypted=True)), NONE).plan.fields
-
-    assert both[1] == one[0]
 
 
 def test_frames() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.avro import DeclarationOptions, FieldOptions, compile_schema, open_schema
+from worker.avro import DeclarationOptions, FieldOptions, SchemaVersion, compile_schema, open_schema
 from worker.errors import DeclarationError
 from worker.model import PlaintextKind
 
@@ -37,7 +37,10 @@ REFUSALS = [
     (schema(field("a", Encrypted=True)), "Encrypted"),
     (schema(field("a", {"type": "string", "encrypted": True})), "stands on a type"),
     (schema(field("a", {**INNER, "encrypted": True})), "stands on a type"),
-    (schema(field("a", "null", encrypted=True)), "n.A/a"),
+    (schema(field("a", "null", encrypted=True)), "nothing to encrypt"),
+    (schema(field("a", {"type": "fixed", "name": "F", "size": 0}, encrypted=True)), "nothing to encrypt"),
+    (schema(field("a", {"type": "record", "name": "I", "fields": [field("x", "null")]}, encrypted=True)), "nothing to"),
+    (schema(field("a", encrypted=True, aliases="b")), "aliases"),
     (schema(field("a", encrypted={"bind": ["b"]}), field("b")), "leased"),
     (schema(field("a", encrypted={"format": "leased", "bind": ["b"]}), field("b", encrypted=True)), "'b'"),
     (schema(field("a", encrypted={"context": ["z"]})), "'z'"),
@@ -86,7 +89,78 @@ def test_lost_declaration_is_refused() -> None:
     """A path that an earlier version encrypted may not become clear."""
     old = schema(field("email", encrypted=True))
 
-    assert "n.A/email" in refused(schema(field("email")), earlier=[old])
+    assert "n.A/email" in refused(schema(field("email")), earlier=[SchemaVersion(old)])
+
+
+LOSSES = [
+    # What was encrypted, and the version that forgets it.
+    ([field("a", encrypted=True)], [field("a")]),
+    ([field("a", encrypted=True)], [field("b", aliases=["a"])]),
+    ([field("a", **{"confluent:tags": ["PII"]})], [field("a")]),
+    ([field("a", encrypted="malformed")], [field("a")]),
+    ([field("i", INNER)], [field("i", {**INNER, "fields": [field("x")]})]),
+    ([field("i", INNER, encrypted=True)], [field("i", {**INNER, "fields": [field("x")]})]),
+    ([field("i", INNER)], [field("i", ["null", {**INNER, "fields": [field("x")]}])]),
+    # A union that gets a second branch gives its fields other identities.
+    ([field("i", ["null", INNER])], [field("i", ["null", {**INNER, "fields": [field("x")]}, "string"])]),
+    ([field("i", ["string", INNER])], [field("i", {**INNER, "fields": [field("x")]})]),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), LOSSES)
+def test_a_declaration_is_lost_by_name_alias_tag_and_type(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
+    """However an earlier version said it, what it encrypted may not stand in the clear, and the message names it."""
+    tags = DeclarationOptions(tags={"PII": FieldOptions()})
+
+    assert "was encrypted in version 1" in refused(
+        schema(*new), tags, earlier=[SchemaVersion(schema(*old), label="version 1")]
+    )
+
+
+def test_a_loss_that_the_operator_lists_is_allowed() -> None:
+    """`allow_lost` lets the paths it names become clear, and no other."""
+    old = [SchemaVersion(schema(field("a", encrypted=True), field("b", encrypted=True)))]
+    options = DeclarationOptions(allow_lost=("n.A/a",))
+
+    compile_schema(schema(field("a"), field("b", encrypted=True)), options, earlier=old)
+    assert "n.A/b" in refused(schema(field("a"), field("b")), options, earlier=old)
+
+
+def test_a_declaration_is_lost_under_a_records_alias() -> None:
+    """A record that was renamed, with its old name as an alias, still owes what it declared."""
+    old = schema(field("a", encrypted=True))
+
+    assert "n.A/a" in refused(schema(field("a"), name="B", aliases=["A"]), earlier=[SchemaVersion(old)])
+
+
+KEPT = [
+    ([field("a", encrypted=True)], [field("b")]),
+    ([field("a", encrypted=True)], [field("b", aliases=["a"], encrypted=True)]),
+    ([field("i", INNER)], [field("i", {**INNER, "fields": [field("x")]}, encrypted=True)]),
+    ([field("i", ["null", INNER])], [field("i", ["null", INNER, "string"])]),
+    ([field("a", encrypted=False)], [field("a")]),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), KEPT)
+def test_nothing_is_lost_where_a_field_goes_or_stays_covered(
+    old: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> None:
+    """A field that is gone, renamed with its declaration, or covered from outside loses nothing."""
+    compile_schema(schema(*new), NONE, earlier=[SchemaVersion(schema(*old))])
+
+
+def test_a_version_in_the_registrys_metadata_counts() -> None:
+    """What an earlier version declared by the registry's metadata is lost like any other declaration."""
+    tags = DeclarationOptions(tags={"PII": FieldOptions()})
+    old = SchemaVersion(schema(field("a")), metadata_tags={"**.a": ["PII"]})
+
+    assert "n.A/a" in refused(schema(field("a")), tags, earlier=[old])
+
+
+def test_a_version_that_cannot_be_read_is_refused_with_the_remedy() -> None:
+    """An earlier version that is no Avro may have protected anything."""
+    assert "delete that version" in refused(schema(field("a")), earlier=[SchemaVersion("{")])
 
 
 def test_unknown_keyset_is_refused() -> None:

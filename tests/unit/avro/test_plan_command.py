@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,61 @@ def test_key_refuses_what_cannot_be_a_pseudonym(tmp_path: Path) -> None:
     path = saved(tmp_path, "key", schema(field("a", encrypted={"format": "leased", "bind": ["b"]}), field("b")))
 
     assert isinstance(CliRunner().invoke(app, ["--key", path]).exception, DeclarationError)
+
+
+def route(name: str) -> str:
+    sink = f'{{ kind = "kafka", topic = "{name}.enc" }}'
+    return f'[[routes]]\nname = "{name}"\ngroup = "{name}"\nsource = {{ topics = ["{name}"] }}\nsink = {sink}\n'
+
+
+def configured(folder: Path, *routes: str) -> str:
+    head = 'region = "eu-central-1"\nkafka = { bootstrap = "b:1", cluster_id = "c" }\n'
+    head += 'schemas = { registry = "mock://r" }\n'
+    paths = '[encryption]\npaths = { "n.A/b" = { format = "leased" } }\n'
+    return saved(folder, "worker.toml", head + paths + "".join(map(route, routes)))
+
+
+def test_a_config_gives_the_policies_and_asks_its_registry(tmp_path: Path) -> None:
+    """With --config the route's policies count, and the verdict on the output's subject stands in table and JSON."""
+    arguments = ["--config", configured(tmp_path, "one"), saved(tmp_path, "s", schema(field("a"), field("b")))]
+
+    table, result = (CliRunner().invoke(app, [*more, *arguments]) for more in ([], ["--json"]))
+
+    value = json.loads(result.output)
+    assert [(f["identity"], f["format"]) for f in value["fields"]] == [("n.A/b", "leased")]
+    assert value["compatibility"] == {"subject": "one.enc-value", "verdict": "unjudged"}
+    assert "under one.enc-value: not judged" in table.output
+
+
+def test_of_several_routes_one_must_be_named(tmp_path: Path) -> None:
+    """A config with two routes needs --route; the message names both."""
+    path = saved(tmp_path, "s", schema(field("a"), field("b")))
+    config = configured(tmp_path, "one", "two")
+
+    unnamed = CliRunner().invoke(app, ["--config", config, path])
+    named = CliRunner().invoke(app, ["--json", "--config", config, "--route", "two", path])
+
+    assert "one, two" in str(unnamed.exception)
+    assert json.loads(named.output)["compatibility"]["subject"] == "two.enc-value"
+
+
+def test_strict_refuses_a_silent_leaf() -> None:
+    """--strict demands a word on every leaf, by its path."""
+    result = CliRunner().invoke(app, ["--strict", str(ROOT / "schemas" / "customer.avsc")])
+
+    assert "acme.crm.Customer/id is declared neither encrypted nor clear" in str(result.exception)
+
+
+def test_the_pre_commit_hook_runs_on_schemas(tmp_path: Path) -> None:
+    """The hook's own command passes the examples and fails on a schema that forgets a field."""
+    hook = (ROOT / ".pre-commit-hooks.yaml").read_text()
+    entry = next(line.partition(":")[2].split() for line in hook.splitlines() if line.strip().startswith("entry:"))
+    program = [str(Path(sys.executable).with_name(entry[0])), *entry[1:]]
+    forgotten = saved(tmp_path, "s.avsc", schema(field("email")))
+
+    good = subprocess.run(
+        [*program, *sorted(map(str, (ROOT / "schemas").glob("*.avsc")))], check=False, capture_output=True
+    )
+    bad = subprocess.run([*program, forgotten], check=False, capture_output=True)
+
+    assert (good.returncode, bad.returncode) == (0, 1), good.stdout
