@@ -13,8 +13,8 @@ PYTEST := $(BIN)/python -m pytest
 SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 
-.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak interop api-fuzz \
-  fuzz properties clean
+.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak delivery \
+  interop api-fuzz fuzz properties clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60]"
@@ -25,7 +25,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties interop api-fuzz fuzz backpressure soak ## `test`, then every heavy suite
+test-all: test properties interop api-fuzz fuzz backpressure soak delivery ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -56,6 +56,9 @@ backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slo
 soak: $(BIN)/.dev fetch ## The long fault suite; SEED repeats a run
 	@echo "seed $(SEED)"
 	SOAK_SEED=$(SEED) $(PYTEST) -m heavy --timeout 3600 tests/faults
+
+delivery: $(BIN)/.dev fetch ## Twenty graceful stops of the real worker under load, and other slow runs on a real broker
+	$(PYTEST) -m heavy --timeout 1800 tests/integration
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -35,25 +35,35 @@ from worker.zerokms.keys import IndexKeys, KeyCache, KeyOptions, RetrievedKeys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How far one run goes: for ever, to the present end, between two times, or a number of records."""
+    """
+    How far one run goes: for ever, to the present end, between two times, or a number of records.
+
+    `hold` is for one of several processes: at the end it stays until it is told to stop.
+    """
 
     dry_run: bool = False
     limit: int | None = None
     start: datetime | None = None
     end: datetime | None = None
     until_end: bool = False
+    hold: bool = False
 
     @property
     def is_bounded(self) -> bool:
         """Whether the run ends by itself."""
         return self.until_end or self.end is not None
 
+    def holding(self) -> RunOptions:
+        """Return the same for a process that stays at the end until it is told to stop."""
+        return replace(self, hold=True)
+
     @property
     def bounds(self) -> Bounds | None:
         """The end, where there is one."""
         if not self.is_bounded:
             return None
-        return Bounds(until_ms=int(self.end.timestamp() * 1000) if self.end is not None else None)
+        until_ms = int(self.end.timestamp() * 1000) if self.end is not None else None
+        return Bounds(until_ms=until_ms, hold=self.hold)
 
 
 class RouteBuilder:

@@ -13,6 +13,7 @@ from tests.deployment import Deployment
 from worker import config
 from worker.app import Worker
 from worker.errors import RegionViolation
+from worker.routes import RunOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -41,7 +42,7 @@ def test_a_workspace_of_another_region(site: Deployment, authority_ap: dict[str,
         Worker(site.load(1), environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)eu-central-1.*ap-southeast-2"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_another_cluster(site: Deployment) -> None:
@@ -52,7 +53,7 @@ def test_another_cluster(site: Deployment) -> None:
         Worker(settings, site.environ) as worker,
         pytest.raises(RegionViolation, match=f"(?s)another-cluster.*{site.kafka.cluster_id}"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_a_database_of_another_region(site: Deployment) -> None:
@@ -64,7 +65,7 @@ def test_a_database_of_another_region(site: Deployment) -> None:
         Worker(site.load(1), site.environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)(eu-central-1.*us-east-1|us-east-1.*eu-central-1)"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_an_authority_host_that_nobody_listed(site: Deployment) -> None:
@@ -77,4 +78,4 @@ def test_an_authority_host_that_nobody_listed(site: Deployment) -> None:
         Worker(config.load(path, environ={}), site.environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)127\.0\.0\.1.*eu-central-1"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigError, OffsetLost, RegionViolation, SourceUnavailable
+from worker.model import TopicPartition
 from worker.source.verdict import as_error
 
 _log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ class TopicIdentities:
         self._topics = list(topics)
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
+        self.partitions: frozenset[TopicPartition] = frozenset()
         self._asked: list[tuple[str, Any]] = []
 
     def cluster_id(self) -> str:
@@ -88,6 +90,7 @@ class TopicIdentities:
                 raise _away(exc) from exc
             if topic:
                 self._compare_topic(topic, str(answer.topic_id))
+                self.partitions |= {TopicPartition(topic, n) for n in range(len(answer.partitions))}
             else:
                 self._compare_cluster(str(answer.cluster_id))
 
