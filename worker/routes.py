@@ -11,6 +11,7 @@ from uuid import UUID
 
 from worker import environment
 from worker.avro import SchemaSource
+from worker.avro.embedded import EmbeddedSchemas
 from worker.config import RouteSettings, Settings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.pseudonym import Pseudonyms
@@ -20,6 +21,7 @@ from worker.metrics import Metrics
 from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor, subject_of
 from worker.pipeline.deadletter import DeadLetters
+from worker.pipeline.files import FileEncryptor
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
@@ -137,13 +139,7 @@ class RouteBuilder:
             source,
             self.processor(route),
             sink,
-            DeadLetters(
-                self._settings.dead_letters,
-                BatchEncryptor(self._keys(route, "dead"), default_keyset=self._default_keyset),
-                route=route.name,
-                instance=self._instance,
-                region=self._settings.region,
-            ),
+            self.dead_letters(route),
             options=self._settings.delivery,
             health=health,
             metrics=self._metrics,
@@ -151,19 +147,43 @@ class RouteBuilder:
             limit=run.limit,
         )
 
-    def processor(self, route: RouteSettings) -> BatchProcessor:
-        """Build what turns the route's records into encrypted ones."""
+    def files(self, route: RouteSettings) -> FileEncryptor:
+        """Build what encrypts files as the route's records are encrypted."""
+        if route.residency is not None and route.residency.foreign == "forward":
+            raise ConfigError(f'route {route.name}: foreign = "forward" has no place in a file')
+        known = [text for topic in route.source.topics for text in self._schemas.history(topic)]
+        schemas = EmbeddedSchemas(known)
+        return FileEncryptor(
+            self.processor(route, schemas),
+            schemas,
+            self.dead_letters(route),
+            declaration=self._settings.declaration(route),
+            options=self._settings.delivery,
+        )
+
+    def dead_letters(self, route: RouteSettings) -> DeadLetters:
+        """Build what seals the route's failures."""
+        return DeadLetters(
+            self._settings.dead_letters,
+            BatchEncryptor(self._keys(route, "dead"), default_keyset=self._default_keyset),
+            route=route.name,
+            instance=self._instance,
+            region=self._settings.region,
+        )
+
+    def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
+        """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""
         settings = self._settings
         declaration = settings.declaration(route)
         target = route.sink.topic if isinstance(route.sink, KafkaSinkOptions) else route.source.topics[0]
         return BatchProcessor(
             route=route.name,
-            schemas=self._schemas,
+            schemas=self._schemas if schemas is None else schemas,
             declaration=declaration,
             encryptor=BatchEncryptor(self._keys(route, "encrypt"), default_keyset=self._default_keyset),
             metrics=self._metrics,
             subject=subject_of(route.subject_strategy, target),
-            rows=isinstance(route.sink, PostgresSinkOptions),
+            rows=schemas is None and isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
             keys=self.keys(route),
             verifier=self._verifier(route),

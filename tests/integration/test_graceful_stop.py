@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
@@ -69,8 +69,16 @@ def ends(kafka: Kafka, topic: str) -> Iterator[Consumer]:
 
 def held(consumer: Consumer, topic: str) -> int:
     """Number of records that the topic has taken."""
-    marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), 10) or (0, 0) for p in range(PARTITIONS)]
-    return sum(mark[1] for mark in marks)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), 10) or (0, 0) for p in range(PARTITIONS)]
+        except KafkaException:
+            # A client's first answers about a fresh topic may be a moment old.
+            if time.monotonic() > deadline:
+                raise
+            continue
+        return sum(mark[1] for mark in marks)
 
 
 @pytest.mark.parametrize(

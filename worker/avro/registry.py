@@ -96,6 +96,10 @@ class SchemaSource(Protocol):
         """The output schema's number under the sink's subject. Raises `DeclarationError` or `RegistryUnavailable`."""
         ...
 
+    def history(self, topic: str) -> tuple[str, ...]:
+        """Texts of the schemas known for a topic's values, oldest first. Raises `RegistryUnavailable`."""
+        ...
+
     def check(self) -> None:
         """Raise `RegistryUnavailable` or `ConfigError` where the source can't be used."""
         ...
@@ -134,6 +138,10 @@ class LocalSchemas(SchemaSource):
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """The number the config maps this one to."""
         return self._local(ref).output_id
+
+    def history(self, topic: str) -> tuple[str, ...]:
+        """Every schema of the config: which topic each is for it does not say."""
+        return tuple(schema.input for schema in self._schemas.values())
 
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""
@@ -233,6 +241,16 @@ class RegistrySchemas(SchemaSource):
         except RecordError:
             return None
         return str(latest.schema_str) if (latest.schema_type or "AVRO") == "AVRO" else None
+
+    def history(self, topic: str) -> tuple[str, ...]:
+        """Every version of the subject `<topic>-value` that stands without references; none where there is none."""
+        subject = f"{topic}-value"
+        try:
+            numbers = self._ask(subject, lambda: self._client.get_versions(subject))
+        except RecordError:
+            return ()
+        schemas = [self._version(subject, number) for number in sorted(numbers)]
+        return tuple(dict.fromkeys(s.schema_str for s in schemas if not s.references))
 
     def check(self) -> None:
         """Ask the registry for its subjects."""
