@@ -151,6 +151,8 @@ class RouteBuilder:
         """Build what encrypts files as the route's records are encrypted."""
         if route.residency is not None and route.residency.foreign == "forward":
             raise ConfigError(f'route {route.name}: foreign = "forward" has no place in a file')
+        if route.residency is not None and route.residency.header is not None:
+            raise ConfigError(f"route {route.name}: residency by header, and records of a file have no headers")
         known = [text for topic in route.source.topics for text in self._schemas.history(topic)]
         schemas = EmbeddedSchemas(known)
         return FileEncryptor(

@@ -19,7 +19,6 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory, TopicFactory
 from tests.deployment import Deployment
 from tests.integration.test_delivery_kafka import Member, produce, read_all
-from worker.demo.customers import Population, customers, write
 from worker.pipeline.runner import Bounds
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -153,11 +152,11 @@ def test_the_command_ends_before_a_time_and_says_what_it_did(
     """`--to` leaves what came later to the next run; the summary counts, and no bar is drawn off a terminal."""
     site = Deployment(kafka=kafka, dsn=new_database(region="eu-central-1"), authority=authority, directory=tmp_path)
     site.prepare(partitions=2)
-    schema_id, first = load(site, 1, 300)
+    schema_id, first = site.produce(1, 300)
     border = int(time.time()) + 1
     while time.time() < border:
         time.sleep(0.01)
-    _, second = load(site, 2, 200)
+    _, second = site.produce(2, 200)
     settings = site.settings(schema_id)
     to = datetime.fromtimestamp(border, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
@@ -172,14 +171,6 @@ def test_the_command_ends_before_a_time_and_says_what_it_did(
     assert "400 records in" in rest.stdout
     assert "━" not in early.stderr + rest.stderr
     assert sorted((key or b"").decode() for key, _, _ in site.read(site.sink)) == sorted(first | second)
-
-
-def load(site: Deployment, seed: int, count: int) -> tuple[int, set[str]]:
-    records = customers(Population({"DE": "de_DE"}, seed=seed), count)
-    renamed = ({**record, "id": f"{seed}-{record['id']}"} for record in records)
-    client = {name: str(value) for name, value in site.kafka.client.items()}
-    schema_id, written = write(renamed, site.source, client, registry=site.name, progress=lambda: None)
-    return schema_id, set(written)
 
 
 def run(site: Deployment, settings: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,16 @@ def run(
     return subprocess.run([*PROGRAM, *arguments], env=environ, capture_output=True, text=True, timeout=100, check=False)
 
 
+def command_of(site: Deployment, *files: Path | str, changes: str = "") -> list[str]:
+    settings = site.settings(1, changes=changes)
+    options = ["--config", str(settings), "--route", "topic", "--out", str(site.directory / "out"), "--json"]
+    return ["encrypt-files", *map(str, files), *options]
+
+
 def encrypt(
     site: Deployment, *files: Path | str, failpoints: str = "", changes: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    settings = site.settings(1, changes=changes)
-    arguments = ("--config", str(settings), "--route", "topic", "--out", str(site.directory / "out"), "--json")
-    return run(site, "encrypt-files", *map(str, files), *arguments, failpoints=failpoints)
+    return run(site, *command_of(site, *files, changes=changes), failpoints=failpoints)
 
 
 def decrypted(site: Deployment, path: Path) -> list[dict[str, Any]]:
@@ -180,6 +185,49 @@ def test_a_killed_run_is_continued_and_a_torn_tail_cut_off(site: Deployment, pla
     assert [line["value"]["id"] for line in decrypted(site, out)] == [r["id"] for r in records]
     durable_bytes = durable["written"]
     assert keys_behind(begun, durable_bytes).isdisjoint(keys_behind(out.read_bytes(), durable_bytes))
+
+
+def test_sigterm_ends_at_a_batch_and_the_next_run_goes_on(site: Deployment) -> None:
+    """A stopped run exits with 0 and says that it is not complete; nothing of it is lost or done twice."""
+    records = people(600)
+    source = write(site.directory / "in.avro", records)
+    command = command_of(site, source, changes=OFTEN)
+    environ = {**site.environ, "PATH": os.environ["PATH"], "FAILPOINTS": "after_commit=sleep:300"}
+    process = subprocess.Popen([*PROGRAM, *command], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while not (site.directory / "out" / "in.avro.progress").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    process.terminate()
+    said, log = process.communicate(timeout=60)
+
+    finished = encrypt(site, source, changes=OFTEN)
+    told = json.loads(said)
+    assert (process.returncode, told["complete"], told["files"][0]["state"]) == (0, False, "interrupted"), log
+    assert 0 < told["records"] < 600
+    assert (finished.returncode, json.loads(finished.stdout)["records"]) == (0, 600)
+    assert len(datums(site.directory / "out" / "in.avro")[1]) == 600
+
+
+@pytest.mark.heavy
+def test_memory_does_not_grow_with_the_file(site: Deployment) -> None:
+    """Twenty times the records take the same memory, within what one batch more or less makes."""
+    peaks = []
+    for count in (5_000, 100_000):
+        some = people(5_000)
+        source = write(site.directory / f"{count}.avro", (some[i % 5_000] for i in range(count)))
+        command = command_of(site, source, changes="[delivery]\nmax_records = 2000\n")
+        environ = {**site.environ, "PATH": os.environ["PATH"]}
+        process = subprocess.Popen([*PROGRAM, *command], env=environ, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(usage.ru_maxrss / 1024)
+
+    print(f"peak memory in MiB: {peaks}")
+    assert peaks[1] - peaks[0] < 64
 
 
 def test_another_input_of_the_same_name_is_refused(site: Deployment) -> None:

@@ -17,7 +17,6 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
-from worker.demo.customers import Population, customers, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 COMMAND = [sys.executable, "-c", "from worker.cli import main; main()", "run"]
@@ -37,12 +36,8 @@ class Load:
 
     def _write(self) -> int:
         self._turn += 1
-        turn = self._turn
-        records = customers(Population({"DE": "de_DE"}, seed=1), 100)
-        renamed = ({**record, "id": f"{turn}-{record['id']}"} for record in records)
-        client = {name: str(value) for name, value in self._site.kafka.client.items()}
-        number, written = write(renamed, self._site.source, client, registry=self._site.name, progress=lambda: None)
-        self.ids += written
+        number, ids = self._site.produce(self._turn, 100)
+        self.ids += ids
         return number
 
     def _run(self) -> None:

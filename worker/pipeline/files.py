@@ -104,7 +104,7 @@ class FileEncryptor:
 
         Raises:
             ConfigError: the file is none, its schema can't be kept, or what is at `target` is not of this file.
-            FatalError: the file is damaged; what is before the damage is kept for when it has been mended.
+            FatalError: the file is damaged; nothing of it is put in its place.
             TransientError: something was away for longer than `patience_s`.
         """
         try:
@@ -170,7 +170,7 @@ class FileEncryptor:
         except DecodeError as exc:
             if batch:
                 yield batch
-            raise FatalError(f"{source}: {exc}; mend or replace the file, then run again") from exc
+            raise FatalError(f"{source}: {exc}; mend or replace the file, and begin it anew") from exc
         if batch:
             yield batch
 

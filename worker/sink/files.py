@@ -69,6 +69,7 @@ class FileSink:
             raise ConfigError(f"{self._partial}: another run is writing it") from exc
         self._letters: BinaryIO | None = None
         try:
+            self._refuse_moved()
             self.checkpoint = self._resume(identity)
         except BaseException:
             self.close()
@@ -132,6 +133,15 @@ class FileSink:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _refuse_moved(self) -> None:
+        """Refuse where another run put the file in its place between our opening and our locking it."""
+        try:
+            same = os.path.samestat(os.fstat(self._out.fileno()), self._partial.stat())
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise ConfigError(f"{self._partial}: another run has just finished it")
 
     def _append(self, file: BinaryIO, data: bytes) -> None:
         try:

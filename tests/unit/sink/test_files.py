@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -67,6 +69,25 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     """The second one is told that there is a first."""
     with FileSink(tmp_path / "a.avro", "this"), pytest.raises(ConfigError, match="another run"):
         FileSink(tmp_path / "a.avro", "this")
+
+
+def test_a_file_that_another_run_finishes_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes between the other run's move and its end must not cut the whole file."""
+    target = tmp_path / "a.avro"
+    lock = fcntl.flock
+
+    def late(file: BinaryIO, operation: int) -> None:
+        (tmp_path / "a.avro.partial").rename(target)
+        target.write_bytes(b"whole")
+        lock(file, operation)
+
+    monkeypatch.setattr("worker.sink.files.fcntl.flock", late)
+
+    with pytest.raises(ConfigError, match="just finished"):
+        FileSink(target, "this")
+    assert target.read_bytes() == b"whole"
 
 
 def test_dead_letters_of_another_run_are_not_overwritten(tmp_path: Path) -> None:
