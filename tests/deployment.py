@@ -117,7 +117,7 @@ sink = {{ kind = "postgres", table = "crm.customers", create = true }}
         """Return the validated settings."""
         return config.load(self.settings(schema_id, changes=changes), environ={})
 
-    def produce(self, seed: int, count: int) -> tuple[int, set[str]]:
+    def write_customers(self, seed: int, count: int) -> tuple[int, set[str]]:
         """Write customers whose ids begin with the seed; returns their schema's id and their own."""
         population = customers(Population({"DE": "de_DE"}, seed=seed), count)
         renamed = ({**record, "id": f"{seed}-{record['id']}"} for record in population)

@@ -187,7 +187,8 @@ class RouteBuilder:
             subject=subject_of(route.subject_strategy, target),
             rows=schemas is None and isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
-            keys=self.keys(route),
+            # Records of files have no keys.
+            keys=self.keys(route) if schemas is None else None,
             verifier=self._verifier(route),
             accepted=self._accepted,
         )

@@ -152,11 +152,11 @@ def test_the_command_ends_before_a_time_and_says_what_it_did(
     """`--to` leaves what came later to the next run; the summary counts, and no bar is drawn off a terminal."""
     site = Deployment(kafka=kafka, dsn=new_database(region="eu-central-1"), authority=authority, directory=tmp_path)
     site.prepare(partitions=2)
-    schema_id, first = site.produce(1, 300)
+    schema_id, first = site.write_customers(1, 300)
     border = int(time.time()) + 1
     while time.time() < border:
         time.sleep(0.01)
-    _, second = site.produce(2, 200)
+    _, second = site.write_customers(2, 200)
     settings = site.settings(schema_id)
     to = datetime.fromtimestamp(border, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 

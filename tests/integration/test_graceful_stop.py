@@ -36,7 +36,7 @@ class Load:
 
     def _write(self) -> int:
         self._turn += 1
-        number, ids = self._site.produce(self._turn, 100)
+        number, ids = self._site.write_customers(self._turn, 100)
         self.ids += ids
         return number
 

@@ -57,12 +57,12 @@ def test_a_lost_database_pauses_and_resumes(
         through = dsn.replace(f"{place.hostname}:{place.port}", proxy.address)
         site = Deployment(kafka=kafka, dsn=through, authority=authority, directory=tmp_path)
         site.prepare()
-        schema_id, _ = site.produce(1, 50)
+        schema_id, _ = site.write_customers(1, 50)
         with Worker(site.load(schema_id), site.environ) as worker, running(worker):
             until(lambda: len(site.rows()) == 50, "the first records arrive")
             proxy.refuse = True
             proxy.cut()
-            site.produce(2, 50)
+            site.write_customers(2, 50)
             until(lambda: paused(worker, "sink"), "the route says that its sink is away")
             proxy.refuse = False
             until(lambda: len(site.rows()) >= 100, "the rest arrives")
@@ -89,13 +89,13 @@ def behind_proxy(
 def test_a_lost_authority_pauses_and_resumes(behind_proxy: tuple[Deployment, Proxy]) -> None:
     """While the authority is away nothing passes in the clear and nothing is lost; afterwards work resumes."""
     site, proxy = behind_proxy
-    schema_id, _ = site.produce(1, 50)
+    schema_id, _ = site.write_customers(1, 50)
     settings = site.load(schema_id, changes="[keys]\nmax_age_s = 0\nwait_s = 1\n")
     with Worker(settings, site.environ) as worker, running(worker):
         until(lambda: len(site.rows()) == 50, "the first records arrive")
         proxy.refuse = True
         proxy.cut()
-        site.produce(2, 50)
+        site.write_customers(2, 50)
         until(lambda: paused(worker, "authority"), "the routes say that the authority is away")
         before = len(site.rows())
         proxy.refuse = False
@@ -107,7 +107,7 @@ def test_a_lost_authority_pauses_and_resumes(behind_proxy: tuple[Deployment, Pro
 def test_without_a_key_a_dead_letter_waits(behind_proxy: tuple[Deployment, Proxy]) -> None:
     """Poison is neither written unsealed nor skipped while there is no key to seal it with."""
     site, proxy = behind_proxy
-    schema_id, _ = site.produce(1, 10)
+    schema_id, _ = site.write_customers(1, 10)
     settings = site.load(schema_id, changes="[keys]\nmax_age_s = 0\nwait_s = 1\n")
     with Worker(settings, site.environ) as worker, running(worker):
         until(lambda: len(site.rows()) == len(site.read(site.sink)) == 10, "the first records arrive")

@@ -102,19 +102,19 @@ def is_alive(pid: int) -> bool:
 
 def test_processes_share_a_topic_and_one_that_is_killed_costs_nothing(site: Deployment) -> None:
     """Two processes share the partitions; one is killed in mid-stream and replaced; each record is there once."""
-    schema_id, first = site.produce(1, 50)
+    schema_id, first = site.write_customers(1, 50)
     settings = site.settings(schema_id, changes="[delivery]\nmax_records = 100\n[processes]\nrestart_s = 0.1\n")
 
     with running(site, settings, "--processes", "2") as worker:
         worker.until(
             lambda: worker.shares() == {(i, r) for i in (0, 1) for r in ("topic", "table")}, "all have a share"
         )
-        _, second = site.produce(2, 3_000)
+        _, second = site.write_customers(2, 3_000)
         worker.until(lambda: worker.metric("worker_records_total") >= 500, "records flow")
         killed = worker.pid(1)
         os.kill(killed, signal.SIGKILL)
         worker.until(lambda: worker.pid(1) != killed, "a successor is started")
-        _, third = site.produce(3, 3_000)
+        _, third = site.write_customers(3, 3_000)
         ids = first | second | third
         worker.until(lambda: worker.metric("worker_records_total") >= 2 * len(ids), "both routes count every record")
         worker.until(lambda: worker.get("/readyz").status_code == 200, "the whole is ready")
@@ -181,7 +181,7 @@ def test_processes_do_not_outlive_their_parent(site: Deployment) -> None:
 
 def test_a_bounded_run_of_processes_ends_at_every_partitions_end(site: Deployment) -> None:
     """Whoever is given which partitions and when: together they read all of them, and the summary adds up."""
-    schema_id, written = site.produce(1, 1_000)
+    schema_id, written = site.write_customers(1, 1_000)
     settings = site.settings(schema_id)
     command = [*COMMAND, "--config", str(settings), "--processes", "2", "--until-end", "--json"]
 

@@ -140,8 +140,8 @@ class LocalSchemas(SchemaSource):
         return self._local(ref).output_id
 
     def history(self, topic: str) -> tuple[str, ...]:
-        """Every schema of the config: which topic each is for it does not say."""
-        return tuple(schema.input for schema in self._schemas.values())
+        """Every schema of values in the config: which topic each is for it does not say."""
+        return tuple(schema.input for schema in self._schemas.values() if not schema.key)
 
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""
