@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tests.components import Kafka
 from worker import config
-from worker.demo.customers import SCHEMA
+from worker.demo.customers import SCHEMA, Population, customers, write
 from worker.model import Header
 
 OUTPUT_ID = 1001
@@ -133,6 +133,14 @@ sink = {{ kind = "postgres", table = "crm.customers", create = true }}
     def load(self, schema_id: int, *, changes: str = "") -> config.Settings:
         """Return the validated settings."""
         return config.load(self.settings(schema_id, changes=changes), environ={})
+
+    def write_customers(self, seed: int, count: int) -> tuple[int, set[str]]:
+        """Write customers whose ids begin with the seed; returns their schema's id and their own."""
+        population = customers(Population({"DE": "de_DE"}, seed=seed), count)
+        renamed = ({**record, "id": f"{seed}-{record['id']}"} for record in population)
+        client = {name: str(value) for name, value in self.kafka.client.items()}
+        schema_id, written = write(renamed, self.source, client, registry=self.name, progress=lambda: None)
+        return schema_id, set(written)
 
     def messages(self, topic: str) -> list[Message]:
         """Return every committed record of a topic, up to each partition's present end."""

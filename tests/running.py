@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 
 from tests.deployment import Deployment
 from worker.app import Worker
-from worker.demo.customers import Population, customers, write
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -25,10 +24,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 def produce(site: Deployment, seed: int, count: int) -> int:
     """Write customers with ids of their own; returns the schema id."""
-    records = customers(Population({"DE": "de_DE"}, seed=seed), count)
-    renamed = ({**record, "id": f"{seed}-{record['id']}"} for record in records)
-    client = {name: str(value) for name, value in site.kafka.client.items()}
-    return write(renamed, site.source, client, registry=site.name, progress=lambda: None)[0]
+    return site.write_customers(seed, count)[0]
 
 
 def each_once(site: Deployment, count: int) -> None:

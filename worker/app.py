@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -27,6 +26,7 @@ from worker.kafka_properties import Property, is_authenticated
 from worker.metrics import Metrics
 from worker.pins import Finding
 from worker.pipeline.health import RouteHealth
+from worker.pipeline.progress import RouteProgress
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
 from worker.routes import RouteBuilder, RunOptions, kafka_connection
@@ -43,6 +43,7 @@ from worker.zerokms.resilient import resilient
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 2.0
+Observe = Callable[[Sequence[RouteProgress]], None]
 _T = TypeVar("_T")
 
 
@@ -53,16 +54,17 @@ class Worker:
     Args:
         settings: validated.
         environ: credentials, secrets and `WORKER_INSTANCE`.
+        metrics: where it is measured; its own if not given.
 
     Raises:
         ConfigError, RegionViolation: a credential or a host is unusable.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], *, metrics: Metrics | None = None) -> None:
         self._settings, self._environ = settings, environ
         self._region = Region(settings.region)
-        self._instance = environ.get("WORKER_INSTANCE") or os.uname().nodename
-        self.metrics = Metrics(settings.region)
+        self._instance = instance_name(environ)
+        self.metrics = Metrics(settings.region) if metrics is None else metrics
         self.metrics.set("worker_build_info", 1, version=__version__, native="none")
         longest = max(route.sink.timeout_s for route in settings.routes)
         batch_s = settings.delivery.max_latency_ms / 1000 + longest
@@ -103,28 +105,31 @@ class Worker:
         pins.export(findings, self.metrics)
         return findings
 
-    def run(
-        self,
-        *,
-        dry_run: bool = False,
-        limit: int | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        until_end: bool = False,
-    ) -> None:
+    def run(self, options: RunOptions | None = None, *, observe: Observe | None = None) -> None:
         """
-        Run every route until stopped, or to its bounds.
+        Run every route until stopped, or to its bounds, and serve HTTP meanwhile.
+
+        Args:
+            options: how far to go; for ever if not given.
+            observe: called several times a second with how far each route has come.
 
         Raises:
             WorkerError: the first one that ended a route; the others have been stopped gracefully.
         """
-        run = RunOptions(dry_run=dry_run, limit=limit, start=start, end=end, until_end=until_end)
         surface = application(self.metrics.registry, lambda: self._health, {"rotate": self.rotate})
         with HttpServer(surface, self._settings.http.listen) as server:
             _log.info("starting", instance=self._instance, version=__version__, http_port=server.port)
-            builder = self._ready()
-            if builder is not None:
-                self._run_routes(builder, run)
+            self.run_routes(RunOptions() if options is None else options, observe=observe)
+
+    def run_routes(self, options: RunOptions, *, observe: Observe | None = None) -> None:
+        """Do what `run` does, without HTTP: for one of several processes."""
+        builder = self._ready()
+        if builder is not None:
+            self._run_routes(builder, options, observe or (lambda _progress: None))
+
+    def progress(self) -> list[RouteProgress]:
+        """How far each route has come; safe from any thread."""
+        return [runner.progress() for runner in self._runners]
 
     def builder(self) -> RouteBuilder:
         """Verify everything once and return what builds the routes; raises as a failed `check` does."""
@@ -179,7 +184,7 @@ class Worker:
             return self._builder
         return None
 
-    def _run_routes(self, builder: RouteBuilder, run: RunOptions) -> None:
+    def _run_routes(self, builder: RouteBuilder, run: RunOptions, observe: Observe) -> None:
         errors: list[BaseException] = []
         threads = []
         for route, health in zip(self._settings.routes, self._health, strict=True):
@@ -194,6 +199,8 @@ class Worker:
             # Short waits, so that the main thread takes its signals.
             for thread in threads:
                 thread.join(0.1)
+            observe(self.progress())
+        observe(self.progress())
         if errors:
             raise errors[0]
 
@@ -357,6 +364,11 @@ class Worker:
                 _verdict(f"{route.name}: key columns", partial(builder.keys(route).check_values, plan.fields))
             )
         return findings
+
+
+def instance_name(environ: Mapping[str, str]) -> str:
+    """Return the worker's stable name: `WORKER_INSTANCE`, else the host's."""
+    return environ.get("WORKER_INSTANCE") or os.uname().nodename
 
 
 def _found(findings: list[Finding], name: str, act: Callable[[], _T]) -> _T | None:

@@ -93,6 +93,23 @@ class HttpSettings(_Section):
     listen: str = "0.0.0.0:9464"
 
 
+class ProcessSettings(_Section):
+    """
+    `[processes]`: what `worker run --processes N` does when one of them crashes.
+
+    Args:
+        restart_s: pause before it is started again; doubles with each crash within the window.
+        max_restart_s: longest pause.
+        max_restarts: of one process within the window; one crash more ends the whole.
+        window_s: how long a crash is remembered.
+    """
+
+    restart_s: float = Field(1, gt=0, le=600)
+    max_restart_s: float = Field(30, gt=0, le=600)
+    max_restarts: int = Field(5, ge=0, le=1_000)
+    window_s: float = Field(600, gt=0, le=86_400)
+
+
 class RouteSettings(_Section):
     """
     `[[routes]]`: one source, one sink, one consumer group, one loop.
@@ -132,6 +149,7 @@ class Settings(BaseSettings):
     delivery: DeliveryOptions = DeliveryOptions()
     dead_letters: DeadLetterOptions = DeadLetterOptions()
     http: HttpSettings = HttpSettings()
+    processes: ProcessSettings = ProcessSettings()
     routes: tuple[RouteSettings, ...] = Field(min_length=1)
 
     def declaration(self, route: RouteSettings) -> DeclarationOptions:

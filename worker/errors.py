@@ -24,6 +24,7 @@ Every exception of the worker; the class says what its catcher must do.
        ├─ CanaryError
        ├─ DeadLetterLimitExceeded
        ├─ OffsetLost
+       ├─ ProcessFailed             one of several processes failed     exit: that process's own
        └─ Fenced                    a newer owner is at work            exit 5
 
 A message says what failed, where, and what to do. It never holds a plaintext, a key, a token or a record.
@@ -185,6 +186,20 @@ class DeadLetterLimitExceeded(FatalError):
 
 class OffsetLost(FatalError):
     """The position to continue from is gone from the source, or the topic is another one of the same name."""
+
+
+class ProcessFailed(FatalError):
+    """
+    One of several processes ended with a verdict or crashes again and again; the others have been stopped.
+
+    Args:
+        message: which process, how it ended, and its last error.
+        exit_code: that process's own; 128 + n where signal n killed it.
+    """
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Fenced(FatalError):

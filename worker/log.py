@@ -11,7 +11,14 @@ import structlog
 LogFormat = Literal["json", "console", "auto"]
 
 
-def configure(*, region: str = "", level: str = "info", form: LogFormat = "auto", stream: TextIO | None = None) -> None:
+def configure(
+    *,
+    region: str = "",
+    level: str = "info",
+    form: LogFormat = "auto",
+    stream: TextIO | None = None,
+    process: int | None = None,
+) -> None:
     """
     Set up structlog for this process; called once, by the command line.
 
@@ -20,6 +27,7 @@ def configure(*, region: str = "", level: str = "info", form: LogFormat = "auto"
         level: the least level that is written, as `info`.
         form: `json`, `console`, or `auto`: console on a terminal, JSON elsewhere.
         stream: where to write; standard error if not given.
+        process: bound to every event where several processes share a stream.
     """
     target = sys.stderr if stream is None else stream
     console = form == "console" or (form == "auto" and target.isatty())
@@ -34,7 +42,7 @@ def configure(*, region: str = "", level: str = "info", form: LogFormat = "auto"
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.dict_tracebacks if not console else structlog.processors.StackInfoRenderer(),
-            _bind_region(region),
+            _bind(region, process),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -43,10 +51,12 @@ def configure(*, region: str = "", level: str = "info", form: LogFormat = "auto"
     )
 
 
-def _bind_region(region: str) -> structlog.typing.Processor:
+def _bind(region: str, process: int | None) -> structlog.typing.Processor:
     def bind(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         if region:
             event.setdefault("region", region)
+        if process is not None:
+            event.setdefault("process", process)
         return event
 
     return bind

@@ -6,11 +6,12 @@ A name that is not here can't be written, and one that is here is exported from 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _END_TO_END = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86400.0)
@@ -56,6 +57,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "gauge",
         "End of the partition (last stable offset) less the position.",
         (*_ROUTE, "partition"),
+        aggregate="livemostrecent",
     ),
     Metric(
         "worker_assigned_partitions",
@@ -129,6 +131,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Records of another region, by what became of them.",
         (*_ROUTE, "outcome"),
     ),
+    Metric("worker_process_restarts_total", "counter", "Processes started again after a crash.", ("process",)),
     Metric("worker_build_info", "gauge", "1, with the version in labels.", ("version", "native")),
 )
 
@@ -158,6 +161,22 @@ class Metrics:
         self._gauges = {m.name: self._gauge(m) for m in catalogue if m.kind == "gauge"}
         self._histograms = {m.name: self._histogram(m) for m in catalogue if m.kind == "histogram"}
 
+    @classmethod
+    def shared(cls, region: str, directory: str, index: int) -> Self:
+        """
+        Make the metrics of one of several processes, which `whole` exports together; before any other of the process.
+
+        A process that follows one of the same index counts on from where that one was.
+
+        Args:
+            region: as above.
+            directory: where all of them keep their files.
+            index: this process's own number.
+        """
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        values.ValueClass = values.MultiProcessValue(lambda: index)  # type: ignore[no-untyped-call]
+        return cls(region)
+
     def inc(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Add to a counter."""
         self._counters[name].labels(*self._values(name, labels)).inc(amount)
@@ -175,7 +194,13 @@ class Metrics:
         self._histograms[name].labels(*self._values(name, labels)).observe(value)
 
     def remove(self, name: str, **labels: str) -> None:
-        """Forget one series of a gauge, such as a partition's that was revoked."""
+        """
+        Forget one series of a gauge, such as a partition's that was revoked.
+
+        Shared metrics can't forget: there whoever has the partition now sets a more recent value.
+        """
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            return
         self._gauges[name].remove(*self._values(name, labels))
 
     def _values(self, name: str, labels: dict[str, str]) -> Iterable[str]:
@@ -193,3 +218,15 @@ class Metrics:
 
     def _histogram(self, m: Metric) -> Histogram:
         return Histogram(m.name, m.help, ("region", *m.labels), registry=self.registry, buckets=m.buckets)
+
+
+def whole(region: str, directory: str) -> Metrics:
+    """Return the metrics of the process that starts the others; its registry exports all of theirs together."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    return Metrics(region, registry, [m for m in CATALOGUE if m.name.startswith("worker_process_")])
+
+
+def forget_process(directory: str, index: int) -> None:
+    """Drop the gauges of a process that has ended; what it counted stays."""
+    multiprocess.mark_process_dead(index, path=directory)  # type: ignore[no-untyped-call]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from worker import environment
 from worker.avro import SchemaSource
+from worker.avro.embedded import EmbeddedSchemas
 from worker.config import KafkaSettings, RouteSettings, Settings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.pseudonym import Pseudonyms
@@ -21,6 +22,7 @@ from worker.metrics import Metrics
 from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.deadletter import DeadLetters
+from worker.pipeline.files import FileEncryptor
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
@@ -37,25 +39,35 @@ from worker.zerokms.keys import IndexKeys, KeyCache, KeyOptions, RetrievedKeys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How far one run goes: for ever, to the present end, between two times, or a number of records."""
+    """
+    How far one run goes: for ever, to the present end, between two times, or a number of records.
+
+    `hold` is for one of several processes: at the end it stays until it is told to stop.
+    """
 
     dry_run: bool = False
     limit: int | None = None
     start: datetime | None = None
     end: datetime | None = None
     until_end: bool = False
+    hold: bool = False
 
     @property
     def is_bounded(self) -> bool:
         """Whether the run ends by itself."""
         return self.until_end or self.end is not None
 
+    def holding(self) -> RunOptions:
+        """Return the same for a process that stays at the end until it is told to stop."""
+        return replace(self, hold=True)
+
     @property
     def bounds(self) -> Bounds | None:
         """The end, where there is one."""
         if not self.is_bounded:
             return None
-        return Bounds(until_ms=int(self.end.timestamp() * 1000) if self.end is not None else None)
+        until_ms = int(self.end.timestamp() * 1000) if self.end is not None else None
+        return Bounds(until_ms=until_ms, hold=self.hold)
 
 
 def kafka_connection(settings: KafkaSettings, environ: Mapping[str, str]) -> dict[str, Property]:
@@ -147,13 +159,7 @@ class RouteBuilder:
             source,
             self.processor(route),
             sink,
-            DeadLetters(
-                self._settings.dead_letters,
-                BatchEncryptor(self._keys(route, "dead"), default_keyset=self._default_keyset),
-                route=route.name,
-                instance=self._instance,
-                region=self._settings.region,
-            ),
+            self.dead_letters(route),
             options=self._settings.delivery,
             health=health,
             metrics=self._metrics,
@@ -161,20 +167,47 @@ class RouteBuilder:
             limit=run.limit,
         )
 
-    def processor(self, route: RouteSettings) -> BatchProcessor:
-        """Build what turns the route's records into encrypted ones."""
+    def files(self, route: RouteSettings) -> FileEncryptor:
+        """Build what encrypts files as the route's records are encrypted."""
+        if route.residency is not None and route.residency.foreign == "forward":
+            raise ConfigError(f'route {route.name}: foreign = "forward" has no place in a file')
+        if route.residency is not None and route.residency.header is not None:
+            raise ConfigError(f"route {route.name}: residency by header, and records of a file have no headers")
+        known = [version for topic in route.source.topics for version in self._schemas.history(topic)]
+        schemas = EmbeddedSchemas(known)
+        return FileEncryptor(
+            self.processor(route, schemas),
+            schemas,
+            self.dead_letters(route),
+            declaration=self._settings.declaration(route),
+            options=self._settings.delivery,
+        )
+
+    def dead_letters(self, route: RouteSettings) -> DeadLetters:
+        """Build what seals the route's failures."""
+        return DeadLetters(
+            self._settings.dead_letters,
+            BatchEncryptor(self._keys(route, "dead"), default_keyset=self._default_keyset),
+            route=route.name,
+            instance=self._instance,
+            region=self._settings.region,
+        )
+
+    def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
+        """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""
         settings = self._settings
         declaration = settings.declaration(route)
         return BatchProcessor(
             route=route.name,
-            schemas=self._schemas,
+            schemas=self._schemas if schemas is None else schemas,
             declaration=declaration,
             encryptor=BatchEncryptor(self._keys(route, "encrypt"), default_keyset=self._default_keyset),
             metrics=self._metrics,
             subject=output_subject(route),
-            rows=isinstance(route.sink, PostgresSinkOptions),
+            rows=schemas is None and isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
-            keys=self.keys(route),
+            # Records of files have no keys.
+            keys=self.keys(route) if schemas is None else None,
             verifier=self._verifier(route),
             accepted=self._accepted,
         )

@@ -45,6 +45,9 @@ class MemorySource:
     def subscribe(self, listener: AssignmentListener) -> None:
         self._listener = listener
 
+    def partitions(self) -> frozenset[TopicPartition]:
+        return frozenset(self.logs)
+
     def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
         self.polls += 1
         if self.on_poll is not None:

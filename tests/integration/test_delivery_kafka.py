@@ -34,7 +34,8 @@ class Member:
     def __init__(self, kafka: Kafka, source: str, sink: str, **settings: object) -> None:
         self.mode = str(settings.pop("mode", "exactly-once"))
         self.instance = str(settings.pop("instance", "w0"))
-        bounded = bool(settings.pop("bounded", False))
+        bounds = settings.pop("bounds", Bounds() if settings.pop("bounded", False) else None)
+        assert bounds is None or isinstance(bounds, Bounds)
         cluster = settings.pop("cluster_id", kafka.cluster_id)
         metrics = Metrics(REGION)
         group = f"group-{source}"
@@ -47,7 +48,7 @@ class Member:
             instance=self.instance,
             properties=kafka.properties,
             cluster_id=str(cluster),
-            bounded=bounded,
+            bounded=bounds is not None,
         )
         self.sink = KafkaSink(
             KafkaSinkOptions(topic=sink, create=True),
@@ -68,7 +69,7 @@ class Member:
             ),
             health=self.health,
             metrics=metrics,
-            bounds=Bounds() if bounded else None,
+            bounds=bounds,
         )
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -22,6 +22,7 @@ from worker.app import Worker
 from worker.demo.customers import Population, customers, write
 from worker.errors import ConfigError
 from worker.local.tls import CertificateAuthority
+from worker.routes import RunOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 RECORDS = 2_000
@@ -84,7 +85,7 @@ def run_with_poison(site: Deployment) -> None:
     producer.produce(site.source, b"not a record")
     assert producer.flush(30) == 0
     with Worker(site.load(schema_id), site.environ) as worker:
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_scram_with_the_documented_rights_alone(secured: SecuredKafka, site: Deployment) -> None:
@@ -138,7 +139,7 @@ def test_a_client_certificate(secured: SecuredKafka, site: Deployment) -> None:
 
     with Worker(own.load(schema_id), own.environ) as worker:
         findings = {finding.name: finding for finding in worker.check()}
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
     assert findings["topic: kafka cluster"].verdict == "ok"
     assert len(own.read(own.sink)) == len(own.rows()) == RECORDS

@@ -19,6 +19,7 @@ from worker import config
 from worker.app import Worker
 from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
 from worker.errors import DecryptionError
+from worker.routes import RunOptions
 from worker.sdk import Encryption
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -105,7 +106,7 @@ def site(kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str],
 def run(site: Site, policy: str) -> None:
     with Worker(site.policy(policy), site.environ) as worker:
         assert [f for f in worker.check(create=True) if f.is_broken] == []
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 @pytest.mark.parametrize("policy", ["clear", "pseudonym"])

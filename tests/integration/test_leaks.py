@@ -17,6 +17,7 @@ from tests.leaks import scan
 from worker import log
 from worker.app import Worker
 from worker.demo.customers import ENCRYPTED, Population, customers, write
+from worker.routes import RunOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 RECORDS = 300
@@ -58,7 +59,7 @@ def test_no_plaintext_in_anything_that_a_run_wrote(
     log.configure(region="eu-central-1", level="debug", form="json", stream=logs)
 
     with Worker(site.load(schema_id), site.environ) as worker:
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
         metrics = generate_latest(worker.metrics.registry)
 
     output, dead = site.read(site.sink), site.read(site.dead)

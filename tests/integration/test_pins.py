@@ -25,6 +25,7 @@ from worker.errors import RegionViolation
 from worker.local import LocalKafka, LocalPostgres
 from worker.local.postgres import create_database
 from worker.metrics import Metrics
+from worker.routes import RunOptions
 from worker.sink.base import DeadLetter
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters
 from worker.sink.postgres.residency import signed_text
@@ -56,7 +57,7 @@ def test_a_workspace_of_another_region(site: Deployment, authority_ap: dict[str,
         Worker(site.load(1), environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)eu-central-1.*ap-southeast-2"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_another_cluster(site: Deployment) -> None:
@@ -67,7 +68,7 @@ def test_another_cluster(site: Deployment) -> None:
         Worker(settings, site.environ) as worker,
         pytest.raises(RegionViolation, match=f"(?s)another-cluster.*{site.kafka.cluster_id}"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_a_database_of_another_region(site: Deployment) -> None:
@@ -79,7 +80,7 @@ def test_a_database_of_another_region(site: Deployment) -> None:
         Worker(site.load(1), site.environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)(eu-central-1.*us-east-1|us-east-1.*eu-central-1)"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_an_authority_host_that_nobody_listed(site: Deployment) -> None:
@@ -92,7 +93,7 @@ def test_an_authority_host_that_nobody_listed(site: Deployment) -> None:
         Worker(config.load(path, environ={}), site.environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)127\.0\.0\.1.*eu-central-1"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_a_registry_of_another_region(site: Deployment) -> None:
@@ -106,7 +107,7 @@ def test_a_registry_of_another_region(site: Deployment) -> None:
         Worker(config.load(path, environ={}), site.environ) as worker,
         pytest.raises(RegionViolation, match=r"eu-central-1.*registry\.us-east-1\.internal"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 def test_dead_letters_to_another_cluster(site: Deployment) -> None:
@@ -218,7 +219,7 @@ def test_a_signature_that_does_not_hold(site: Deployment, new_database: Database
         Worker(with_key(site, key), site.environ) as worker,
         pytest.raises(RegionViolation, match=r"(?s)expected region 'eu-central-1' signed.*found a declaration"),
     ):
-        worker.run(until_end=True)
+        worker.run(RunOptions(until_end=True))
 
 
 @pytest.mark.heavy

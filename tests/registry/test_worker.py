@@ -20,6 +20,7 @@ from worker import config
 from worker.app import Worker
 from worker.avro import encode_value, frame, open_schema
 from worker.errors import DeclarationError
+from worker.routes import RunOptions
 from worker.sdk import Encryption
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration, pytest.mark.timeout(240)]
@@ -88,7 +89,7 @@ def test_from_topic_to_topic(registry: Registry, deployment: Deployment) -> None
 
     with Front(registry.url, authorization="Basic dXNlcjpzZWNyZXQ=") as front:
         with worker(deployment, front) as first:
-            first.run(until_end=True)
+            first.run(RunOptions(until_end=True))
 
         latest = registry.client.get_latest_version(sink)
         found = deployment.read(deployment.sink)
@@ -109,7 +110,7 @@ def test_from_topic_to_topic(registry: Registry, deployment: Deployment) -> None
         clear = [FIELDS[0], {**FIELDS[1], "encrypted": False}, FIELDS[2]]
         _stops_at_a_loss(deployment, front, registry, {**schema, "fields": clear}, encode_value(text, rows[1]))
         with worker(deployment, front) as again, pytest.raises(DeclarationError, match="email was encrypted"):
-            again.run(until_end=True)
+            again.run(RunOptions(until_end=True))
     assert len(deployment.read(deployment.sink)) == 21
     assert len(deployment.read(deployment.dead)) == 1
 

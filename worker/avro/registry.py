@@ -62,6 +62,10 @@ class SchemaSource(Protocol):
         """The output schema's number under the sink's subject. Raises `DeclarationError` or `RegistryUnavailable`."""
         ...
 
+    def history(self, topic: str) -> Sequence[SchemaVersion]:
+        """The schemas known for a topic's values, oldest first. Raises `RegistryUnavailable`."""
+        ...
+
     def check(self) -> None:
         """Raise `RegistryUnavailable` or `ConfigError` where the source can't be used."""
         ...
@@ -104,6 +108,10 @@ class LocalSchemas(SchemaSource):
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """The number the config maps this one to."""
         return self._local(ref).output_id
+
+    def history(self, topic: str) -> Sequence[SchemaVersion]:
+        """Every schema of values in the config: which topic each is for it does not say."""
+        return [SchemaVersion(s.input, label=f"[schemas.local] {n}") for n, s in self._schemas.items() if not s.key]
 
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""
@@ -254,6 +262,10 @@ class RegistrySchemas(SchemaSource):
         except RecordError:
             return None
         return str(latest.schema_str) if (latest.schema_type or "AVRO") == "AVRO" else None
+
+    def history(self, topic: str) -> Sequence[SchemaVersion]:
+        """Every version of the subject `<topic>-value`; none where there is none."""
+        return self.versions(f"{topic}-value")
 
     def check(self) -> None:
         """Ask the registry for its subjects."""

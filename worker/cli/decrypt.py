@@ -1,4 +1,4 @@
-"""`worker decrypt`: a topic's records in the clear, as JSON Lines."""
+"""`worker decrypt`: the records of a topic or of container files in the clear, as JSON Lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ import typer
 
 from worker import config, environment
 from worker.avro import RegistrySchemas, parse_frame
+from worker.cli.container import failure, file_lines
 from worker.cli.options import load
 from worker.cli.topic import TopicReader
 from worker.errors import ConfigError, RecordError
@@ -32,7 +34,8 @@ def register(app: typer.Typer) -> None:
 
 
 def decrypt(
-    topic: Annotated[str, typer.Option("--topic", help="The topic that the worker wrote.")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Container files that the worker wrote.")] = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="The topic that the worker wrote.")] = None,
     config_file: Annotated[Path | None, typer.Option("--config", "-c", help="The region's TOML file.")] = None,
     bootstrap: Annotated[str | None, typer.Option("--bootstrap", help="The cluster, without a --config.")] = None,
     env_prefix: Annotated[str, typer.Option("--env-prefix", help="Prefix of the credentials, as CS_EU_.")] = "CS_",
@@ -42,11 +45,19 @@ def decrypt(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after this many records.")] = None,
 ) -> None:
     """
-    Print a topic's records decrypted, one JSON object a line, from its start to its present end.
+    Print a topic's records decrypted, one JSON object a line, from its start to its present end, or those of files.
 
     A record that does not open is a line with `error` and `code`, and the exit code is 1.
     """
     settings = None if config_file is None else load(config_file, None, log_level="warning")
+    if topic is None or files:
+        if topic is not None or not files:
+            raise ConfigError("give --topic or container files: what is to be decrypted?")
+        with _encryption(settings, env_prefix) as encryption:
+            failed = _print(islice(file_lines(files, encryption), limit))
+        if failed:
+            raise typer.Exit(1)
+        return
     place = _place(settings, bootstrap, property_ or [])
     schemas = _schemas(settings, schema, registry)
     with _encryption(settings, env_prefix) as encryption:
@@ -157,12 +168,12 @@ def _decrypted(
             ref, start = parse_frame(record.value, record.headers)
             by_schema.setdefault(schemas(ref), []).append((i, record.value[start:]))
         except RecordError as exc:
-            lines[i] |= _failure(exc)
+            lines[i] |= failure(exc)
     for schema, found in by_schema.items():
         keys = [records[i].key for i, _ in found]
         opened = encryption.decrypt_records([datum for _, datum in found], schema=schema, keys=keys)
         for (i, _), value in zip(found, opened, strict=True):
-            lines[i] |= _failure(value) if isinstance(value, RecordError) else {"value": value}
+            lines[i] |= failure(value) if isinstance(value, RecordError) else {"value": value}
     return lines
 
 
@@ -178,10 +189,6 @@ def _coordinates(record: SourceRecord) -> dict[str, object]:
     except UnicodeDecodeError:
         line["key_base64"] = base64.b64encode(record.key).decode()
     return line
-
-
-def _failure(error: RecordError) -> dict[str, object]:
-    return {"error": str(error), "code": error.code, "path": error.path}
 
 
 def _print(lines: Iterator[dict[str, object]]) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from worker.app import Worker
+from worker.app import Observe, Worker
+from worker.cli import summary
 from worker.cli.options import ConfigFile, LogLevel, Set, load
+from worker.config import Settings
+from worker.errors import ConfigError
+from worker.pipeline.progress import RouteProgress
+from worker.routes import RunOptions
+from worker.supervisor import Supervisor
 
 
 def register(app: typer.Typer) -> None:
@@ -31,24 +37,75 @@ def run(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="End at what is the end now, with exit code 0.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, max=256, help="Share the partitions among this many processes.")
+    ] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print a bounded run's summary as JSON.")] = False,
     log_level: LogLevel = "info",
 ) -> None:
-    """Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held."""
+    """
+    Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held.
+
+    A run with an end (--until-end, --to, --limit) prints a summary; on a terminal it shows a progress bar.
+    """
+    if processes > 1 and (dry_run or limit is not None):
+        raise ConfigError("--processes goes with neither --dry-run nor --limit")
     settings = load(config, set_, log_level=log_level)
-    _calm_collector()
+    options = RunOptions(dry_run=dry_run, limit=limit, start=_utc(from_), end=_utc(to), until_end=until_end)
+    ends = (options.is_bounded or limit is not None) and not dry_run
+    watch, last = summary.Stopwatch(), _Last()
+    with summary.bars(shown=ends) as move:
+
+        def observe(progress: Sequence[RouteProgress]) -> None:
+            last.progress = progress
+            move(summary.offsets_done(progress))
+
+        if processes == 1:
+            _run_alone(settings, options, observe)
+        else:
+            supervisor = Supervisor(settings, os.environ, options, processes=processes, log_level=log_level)
+            _on_signals(supervisor)
+            supervisor.run(observe=observe)
+    if ends:
+        _tell(last.progress, watch.seconds, json=json)
+
+
+class _Last:
+    """How far the routes had come when they were last seen."""
+
+    progress: Sequence[RouteProgress] = ()
+
+
+def _run_alone(settings: Settings, options: RunOptions, observe: Observe) -> None:
     with Worker(settings, os.environ) as worker:
-        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-        signal.signal(signal.SIGINT, lambda *_: worker.stop())
-        signal.signal(signal.SIGHUP, lambda *_: worker.rotate())
-        worker.run(dry_run=dry_run, limit=limit, start=from_, end=to, until_end=until_end)
+        _on_signals(worker)
+        worker.run(options, observe=observe)
 
 
-def _calm_collector() -> None:
-    """
-    Let Python look for reference cycles seldom, and never in what start-up left.
+def _on_signals(runs: Worker | Supervisor) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: runs.stop())
+    signal.signal(signal.SIGINT, lambda *_: runs.stop())
+    signal.signal(signal.SIGHUP, lambda *_: runs.rotate())
 
-    A batch makes tens of thousands of objects and no cycle; at the default thresholds looking at all of them again and
-    again took 5 to 15 % of the loop. Memory stays bounded: it is freed by reference counts.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+
+def _utc(time: datetime | None) -> datetime | None:
+    """Take a time without a zone for UTC, whatever this machine's own zone is."""
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def _tell(progress: Sequence[RouteProgress], seconds: float, *, json: bool) -> None:
+    told = summary.routes_summary(progress, seconds)
+    if json:
+        summary.print_json(told)
+        return
+    parts = [
+        {
+            **summary.counts(route.outcomes, seconds),
+            "route": route.route,
+            "complete": "yes" if route.is_complete else "no",
+            "positions": ", ".join(f"{p} {s.start} to {s.next} of {s.end}" for p, s in sorted(route.spans.items())),
+        }
+        for route in progress
+    ]
+    columns = ("route", "records", "encrypted", "tombstones", "dead", "rate", "complete", "positions")
+    summary.print_table(parts, columns, title=f"{told['records']} records in {seconds:.1f} s")

@@ -69,6 +69,7 @@ class Delivery:
         self._health = health
         self._metrics = metrics
         self._transactional = options.mode == "exactly-once" and not sink.owns_positions
+        self._outcomes: Counter[str] = Counter()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
 
@@ -76,6 +77,10 @@ class Delivery:
     def is_transactional(self) -> bool:
         """Whether the sink takes the group's offsets into its transaction."""
         return self._transactional
+
+    def outcomes(self) -> dict[str, int]:
+        """Return the number of records that are durable, by outcome; safe from any thread."""
+        return dict(self._outcomes)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -228,6 +233,7 @@ class Delivery:
             self._metrics.inc("worker_dead_letters_total", route=route, topic=topic, code=failure.error.code)
         for (topic, outcome), count in outcomes.items():
             self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
+            self._outcomes[outcome] += count
         oldest = min((r.timestamp_ms for r in piece if r.timestamp_ms > 0), default=0)
         if oldest:
             self._metrics.observe("worker_end_to_end_seconds", max(0.0, time.time() - oldest / 1000), route=route)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.model import SourceRecord, TopicPartition
+from worker.pipeline.progress import Span
 from worker.sink.base import Sink
 from worker.source.base import Source
 
@@ -46,6 +47,8 @@ class Lanes:
         self._bounded = bounded
         self._until_ms = until_ms
         self._lanes: dict[tuple[str, int], Lane] = {}
+        self._spans: dict[TopicPartition, Span] = {}
+        self._done: set[TopicPartition] = set()
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -89,9 +92,10 @@ class Lanes:
         placed = self._source.seek(start)
         for partition in placed:
             offset = start[partition]
-            self._lanes[partition.topic, partition.partition] = Lane(
-                offset, offset, active=True, end=ends.get(partition)
-            )
+            end = ends.get(partition)
+            self._lanes[partition.topic, partition.partition] = Lane(offset, offset, active=True, end=end)
+            began = self._spans.get(partition)
+            self._spans[partition] = Span(offset if began is None else began.start, offset, end)
         self._source.resume(placed)
 
     def durable(self, records: Sequence[SourceRecord]) -> dict[TopicPartition, int]:
@@ -112,11 +116,23 @@ class Lanes:
             if lane is not None and lane.durable < offset <= lane.collected:
                 moved += offset - lane.durable
                 lane.durable = offset
+                self._spans[partition] = replace(self._spans[partition], next=offset)
         return moved
 
+    def spans(self) -> dict[TopicPartition, Span]:
+        """Return how far each partition came that was ever assigned; safe from any thread."""
+        return dict(self._spans)
+
+    def done(self) -> frozenset[TopicPartition]:
+        """Return the partitions that `ended` has seen at their end, those that went elsewhere since included."""
+        return frozenset(self._done.copy())
+
     def ended(self) -> bool:
-        """Whether every assigned partition of a bounded run has been read to its end."""
-        return self._bounded and all(self._has_ended(key, lane) for key, lane in self._lanes.items())
+        """Whether every assigned partition of a bounded run has been read to its end, and is durable up to there."""
+        if not self._bounded:
+            return False
+        self._done |= {TopicPartition(*key) for key, lane in self._lanes.items() if self._has_ended(key, lane)}
+        return all(TopicPartition(*key) in self._done for key in self._lanes)
 
     def _has_ended(self, key: tuple[str, int], lane: Lane) -> bool:
         if not lane.active or lane.end is None:

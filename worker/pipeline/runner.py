@@ -32,6 +32,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import DeadLetterWriter, Job, Outcome, Processor
 from worker.pipeline.lanes import Lanes
 from worker.pipeline.options import DeliveryOptions
+from worker.pipeline.progress import RouteProgress
 from worker.sink.base import Sink
 from worker.source.base import Source
 
@@ -43,9 +44,14 @@ _PAUSE_AFTER_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Where a bounded run ends: at what was the end when a partition was assigned, or before a time (ms since 1970)."""
+    """
+    Where a bounded run ends: at what was the end when a partition was assigned, or before a time (ms since 1970).
+
+    With `hold` the member stays at the end until it is stopped: one of several, which may be given more partitions.
+    """
 
     until_ms: int | None = None
+    hold: bool = False
 
 
 class RouteRunner:
@@ -84,6 +90,7 @@ class RouteRunner:
         self._health = health
         self._metrics = metrics
         self._clock = clock
+        self._holds = bounds is not None and bounds.hold
         self._lanes = Lanes(source, sink, bounded=bounds is not None, until_ms=bounds.until_ms if bounds else None)
         self._collector = Collector(options, self._lanes, limit=limit, clock=clock)
         self._delivery = Delivery(
@@ -96,10 +103,19 @@ class RouteRunner:
         self._stopping = threading.Event()
         self._look_at = 0.0
         self._place_at = 0.0
-        self._joined = False
+        self._joined_at: float | None = None
         # What a killed predecessor left open under this sink's name counts as a commit of unknown fate.
         self._unsettled = self._delivery.is_transactional
-        self.records = 0
+
+    def progress(self) -> RouteProgress:
+        """How far the route has come; safe from any thread."""
+        return RouteProgress(
+            self._health.route,
+            self._delivery.outcomes(),
+            self._lanes.spans(),
+            self._lanes.done(),
+            self._source.partitions(),
+        )
 
     def stop(self) -> None:
         """Ask for a graceful end; safe from any thread and from a signal handler."""
@@ -128,7 +144,8 @@ class RouteRunner:
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """The group gave partitions: they wait for their positions."""
         failpoints.hit("on_assign")
-        self._joined = True
+        if self._joined_at is None:
+            self._joined_at = self._clock()
         self._lanes.add(partitions)
         self._tell_assigned()
         _log.info("assigned", route=self._health.route, partitions=[str(p) for p in partitions])
@@ -211,8 +228,6 @@ class RouteRunner:
         self._job = None
         self._lanes.advance(job.durable)
         self._owe(job)
-        if job.outcome is Outcome.COMMITTED:
-            self.records += len(job.records)
         if job.outcome is Outcome.FAILED and job.error is not None:
             raise job.error
         if job.outcome is Outcome.CANCELLED:
@@ -294,7 +309,13 @@ class RouteRunner:
     def _finished(self) -> bool:
         if self._job is not None or not self._collector.is_empty():
             return False
-        return self._collector.exhausted() or (self._joined and self._lanes.ended())
+        return self._collector.exhausted() or (self._lanes.ended() and self._is_settled() and not self._holds)
+
+    def _is_settled(self) -> bool:
+        """Whether the group's answer counts: a member that is given nothing may be given its share a moment later."""
+        if self._joined_at is None:
+            return False
+        return len(self._lanes) > 0 or self._clock() - self._joined_at >= self._options.rebalance_s
 
     def _look(self) -> None:
         if self._clock() < self._look_at:
@@ -346,7 +367,7 @@ class RouteRunner:
         self._delivery.close()
         if job is None or job.done.is_set():
             self._sink.close()
-        _log.info("route_ended", route=self._health.route, reason=why, records=self.records)
+        _log.info("route_ended", route=self._health.route, reason=why, records=self.progress().records)
 
     def _pause(self, error: TransientError) -> None:
         reason = away(error)

@@ -31,6 +31,10 @@ class Source(Protocol):
         """Join the group; assignments follow within `poll`."""
         ...
 
+    def partitions(self) -> frozenset[TopicPartition]:
+        """All partitions of the topics, as they were when the group was joined; safe from any thread."""
+        ...
+
     def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
         """Return up to `max_records` of the partitions that are not paused, waiting `timeout_s` for the last one."""
         ...

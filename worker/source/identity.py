@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from worker.errors import ConfigError, OffsetLost, RegionViolation, SourceUnavailable
 from worker.kafka_errors import Refusals
 from worker.kafka_properties import Property
+from worker.model import TopicPartition
 from worker.source.verdict import as_error
 
 # The client also asks a broker that is down, and until this has passed tries in a tight loop to reach it: the next
@@ -41,6 +42,7 @@ class TopicIdentities:
         self._topics = list(topics)
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
+        self.partitions: frozenset[TopicPartition] = frozenset()
         self._asked: list[tuple[str, Any]] = []
 
     def cluster_id(self) -> str:
@@ -103,6 +105,7 @@ class TopicIdentities:
                 raise self._away(exc, topic) from exc
             if topic:
                 self._compare_topic(topic, str(answer.topic_id))
+                self.partitions |= {TopicPartition(topic, n) for n in range(len(answer.partitions))}
             else:
                 self.compare_cluster(str(answer.cluster_id))
 

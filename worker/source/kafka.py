@@ -89,6 +89,10 @@ class KafkaSource:
             list(self._options.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
+    def partitions(self) -> frozenset[TopicPartition]:
+        """All partitions of the topics, as they were when the group was joined."""
+        return self._identities.partitions
+
     def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
         """Return records, and serve the group meanwhile."""
         try:

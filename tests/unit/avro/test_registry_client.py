@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -29,3 +30,13 @@ def test_refuses_an_unregistered_output_schema_where_it_may_not_register() -> No
 
     with pytest.raises(DeclarationError, match="auto_register is off"):
         schemas.output_id(SchemaRef(id=1), "out-value", SCHEMA)
+
+
+def test_knows_every_version_of_a_topics_values() -> None:
+    """A file's schema is compared with all that the topic ever had; a topic without a subject has none."""
+    schemas = RegistrySchemas({"url": f"mock://{uuid.uuid4()}"}, auto_register=True)
+    for text in (SCHEMA, '"string"'):
+        schemas.output_id(SchemaRef(id=1), "customers-value", text)
+
+    assert [json.loads(version.schema) for version in schemas.history("customers")] == [json.loads(SCHEMA), "string"]
+    assert schemas.history("orders") == []

@@ -1,0 +1,52 @@
+"""Container files that the worker wrote, as lines for `worker decrypt`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from worker.avro.container import Block, ContainerReader, DatumSplitter
+from worker.errors import ConfigError, DecodeError, RecordError
+from worker.sdk import Encryption
+
+
+def file_lines(paths: Iterable[Path], encryption: Encryption) -> Iterator[dict[str, object]]:
+    """
+    Yield a line for each record: its place, and its value or why it does not open; every envelope must be its field's.
+
+    Raises:
+        ConfigError: a path is no container file.
+    """
+    for path in paths:
+        try:
+            file = path.open("rb")
+        except OSError as exc:
+            raise ConfigError(f"{path}: {exc.strerror}") from exc
+        with file:
+            try:
+                reader = ContainerReader(file)
+            except DecodeError as exc:
+                raise ConfigError(f"{path}: {exc}") from exc
+            splitter = DatumSplitter(reader.schema)
+            number = 0
+            try:
+                for number, block in enumerate(reader.blocks()):
+                    yield from _lines(path, number, block, splitter, encryption, reader.schema)
+            except DecodeError as exc:
+                yield {"file": str(path), "block": number, **failure(exc)}
+
+
+def _lines(
+    path: Path, number: int, block: Block, splitter: DatumSplitter, encryption: Encryption, schema: str
+) -> Iterator[dict[str, object]]:
+    datums, rest = splitter.split(block)
+    for index, value in enumerate(encryption.decrypt_records(datums, schema=schema)):
+        told = failure(value) if isinstance(value, RecordError) else {"value": value}
+        yield {"file": str(path), "block": number, "index": index, **told}
+    if rest is not None:
+        yield {"file": str(path), "block": number, "index": len(datums), **failure(rest[1])}
+
+
+def failure(error: RecordError) -> dict[str, object]:
+    """Return why a record did not open, as the line says it."""
+    return {"error": str(error), "code": error.code, "path": error.path}
