@@ -22,6 +22,8 @@ NOT_THE_OWNER = frozenset(
 )
 """A commit refused with one of these came too late: the group has moved on."""
 
+_TWICE = "another process has this instance's name; give each its own WORKER_INSTANCE"
+_TEXT_CHARACTERS = 300
 _FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID})
 
 
@@ -39,12 +41,16 @@ def as_error(error: Any, doing: str, *, needs: Needs | None = None) -> WorkerErr
     """
     text = f"{doing}: {error.name()}"
     if error.code() in _FENCED:
-        return Fenced(f"{text}: another process has this instance's name; give each its own WORKER_INSTANCE")
+        return Fenced(f"{text}: {_TWICE}")
     right = missing_right(error, needs)
     if right is not None:
         return ConfigError(f"{doing}: {right}")
     if refused := refusal(error):
         return SourceUnavailable(f"{doing}: {refused}")
+    if error.code() == KafkaError._FATAL:
+        # As a message's error it bears no other mark: the client is dead, its cause stands in the text alone.
+        what = error.str()[:_TEXT_CHARACTERS]
+        return Fenced(f"{doing}: {what}; {_TWICE}") if "fenced" in what.lower() else FatalError(f"{doing}: {what}")
     if error.fatal():
         return FatalError(text)
     return SourceUnavailable(text)
