@@ -29,7 +29,7 @@ def asked(registry: Registry, subject: str, tmp_path: Path) -> Any:
     config.write_text(f"""
 region = "eu-central-1"
 kafka = {{ bootstrap = "localhost:9092", cluster_id = "c" }}
-schemas = {{ registry = "{registry.url}" }}
+schemas = {{ registry = "{registry.url}", allow_hosts = ["127.0.0.1"] }}
 [[routes]]
 name = "r"
 group = "g"

@@ -15,11 +15,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from worker import pins
 from worker.avro import Compatibility, DeclarationOptions, RegistrySchemas, compile_schema
 from worker.avro.keys import KeySchema
 from worker.avro.review import changes, lint, output_types
 from worker.config import RouteSettings, Settings, load
 from worker.errors import ConfigError
+from worker.region import Region
 from worker.schemas import Planned, open_schemas, review
 
 CANNOT_DETECT = (
@@ -120,6 +122,8 @@ def _planned(
             raise ConfigError("give a schema's file; without one, --config must name a registry")
         yield from (Planned(compile_schema(text, options).plan) for text in texts)
         return
+    # Whoever is asked gets the schemas and the credentials, so it must be the region's.
+    pins.enforce(pins.registry(Region(settings.region), settings.schemas.registry, settings.schemas.allow_hosts))
     with contextlib.closing(open_schemas(settings, os.environ)) as source:
         assert isinstance(source, RegistrySchemas)
         yield from review(source, route, options, texts)

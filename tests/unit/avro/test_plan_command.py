@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.unit.avro.test_declaration import field, schema
 from worker.cli.plan import register
-from worker.errors import DeclarationError
+from worker.errors import DeclarationError, RegionViolation
 
 ROOT = Path(__file__).resolve().parents[3]
 app = typer.Typer()
@@ -123,6 +123,16 @@ def test_of_several_routes_one_must_be_named(tmp_path: Path) -> None:
 
     assert "one, two" in str(unnamed.exception)
     assert json.loads(named.output)["compatibility"]["subject"] == "two.enc-value"
+
+
+def test_a_registry_of_another_region_is_not_asked(tmp_path: Path) -> None:
+    """--config keeps the region's pin: neither a schema nor a credential goes to a registry elsewhere."""
+    config = Path(configured(tmp_path, "one"))
+    config.write_text(config.read_text().replace("mock://r", "https://registry.ap-southeast-2.example.org"))
+
+    result = CliRunner().invoke(app, ["--config", str(config), saved(tmp_path, "s", schema(field("a"), field("b")))])
+
+    assert isinstance(result.exception, RegionViolation)
 
 
 def test_strict_refuses_a_silent_leaf() -> None:
