@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from worker.errors import FatalError, Fenced, OffsetLost, SourceUnavailable, WorkerError
+from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
 from worker.kafka_errors import refusal
 from worker.kafka_properties import Property
 from worker.model import Position, SourceRecord, TopicPartition
@@ -275,14 +275,11 @@ class KafkaSource:
                 self._offset_lost(TopicPartition(topic, number))
         elif code in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             _log.warning("source_degraded", error=error.name())
-        elif code == KafkaError._FATAL:
-            # The client is dead and says no more than this: it would go on being polled and never get a partition.
-            if self._options.static_membership:
-                raise Fenced(
-                    "the group refuses this member: another process has its instance's name, or a dead one's session "
-                    "has not ended yet; give each its own WORKER_INSTANCE, or start again"
-                )
-            raise FatalError(f"reading {topic or 'the source'}: the client has failed for good; start again")
+        elif code == KafkaError._FATAL and self._options.static_membership:
+            raise Fenced(
+                "the group refuses this member: another process has its instance's name, or a dead one's session "
+                "has not ended yet; give each its own WORKER_INSTANCE, or start again"
+            )
         else:
             failure = self._error(error, f"reading {topic or 'as a group'}")
             if isinstance(failure, SourceUnavailable):

@@ -12,14 +12,13 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, SinkUnavailable
 from worker.kafka_properties import Property
 from worker.sink.kafka.errors import error_of, unmade, verdict
 
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
 
-_ASK_AGAIN = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TIMED_OUT})
 _AGAIN_S = 0.1
 # One broker that is down takes this long from the whole; a live one answers within milliseconds.
 _ANSWER_S = 5.0
@@ -65,6 +64,7 @@ class Topics:
     def __init__(self, connection: Mapping[str, Property], *, name: str, timeout_s: float) -> None:
         self._name = name
         self._timeout_s = timeout_s
+        self._answer_s = min(_ANSWER_S, timeout_s)
         self._created: set[str] = set()
         try:
             conf: dict[str, Any] = dict(connection)
@@ -84,9 +84,9 @@ class Topics:
         while True:
             try:
                 cluster_id, facts = self._ask(wanted)
-            except KafkaException as exc:
-                if error_of(exc).code() not in _ASK_AGAIN or time.monotonic() > end:
-                    raise verdict(error_of(exc), f"{self._name}: describing topics") from exc
+            except SinkUnavailable:
+                if time.monotonic() > end:
+                    raise
             else:
                 if not self._created.intersection(wanted) - facts.keys() or time.monotonic() > end:
                     return cluster_id, facts
@@ -104,28 +104,24 @@ class Topics:
 
     def exists(self, name: str) -> bool:
         """Whether the brokers list the topic; they hide what an identity may not describe."""
-        try:
-            return name in self._listed().topics
-        except KafkaException as exc:
-            raise verdict(error_of(exc), f"{self._name}: listing topics") from exc
+        return name in self._listed().topics
 
     def _listed(self) -> Any:
         try:
-            return self._admin.list_topics(timeout=min(_ANSWER_S, self._timeout_s))
+            return self._admin.list_topics(timeout=self._answer_s)
+        except KafkaException as exc:
+            raise verdict(error_of(exc), f"{self._name}: listing topics") from exc
         finally:
             self._admin.poll(0)  # serves the log
 
     def _configs(self, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answer_s = min(_ANSWER_S, self._timeout_s)
-        answers = self._admin.describe_configs(resources, request_timeout=answer_s) if resources else {}
+        answers = self._admin.describe_configs(resources, request_timeout=self._answer_s) if resources else {}
         found: dict[str, Mapping[str, Any]] = {}
         for resource, future in answers.items():
             try:
                 found[resource.name] = future.result()
             except KafkaException as exc:
-                if error_of(exc).code() in _ASK_AGAIN:
-                    raise
                 needs = {"TOPIC": f"DescribeConfigs on topic {resource.name}"}
                 raise verdict(error_of(exc), f"{self._name}: describing {resource.name}", needs=needs) from exc
         return found
