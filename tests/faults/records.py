@@ -73,13 +73,17 @@ class Input:
             return "poison"
         return "tombstone" if self._tombstones and i % 53 == 7 else "good"
 
+    def has_name(self, i: int) -> bool:
+        """Whether record `i`'s leased field is not null."""
+        return i % 10 != 9
+
     def plain(self, i: int) -> dict[str, object]:
         """Return record `i` as it must come out of a decryption."""
         return {
             "id": i,
             "lane": str(self.lane[i]),
             "email": f"{self.mark}.{i:07}@mail.example",
-            "name": None if i % 10 == 9 else f"{self.mark} {i:07}",
+            "name": f"{self.mark} {i:07}" if self.has_name(i) else None,
         }
 
     def value(self, i: int) -> bytes | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.fakes.pipeline import CopyProcessor, MemorySink, MemorySource, PlainLetters, numbered
 from tests.faults.checker import ahead, behind, findings, latest
+from tests.faults.verdict import overspent
 from worker.errors import FatalError
 from worker.metrics import Metrics
 from worker.model import TopicPartition
@@ -52,7 +55,17 @@ class ProducesTwice(MemorySink):
             self._records = self._records * 2
 
 
-def deliver(sink: MemorySink) -> list[str]:
+def in_order(sink: MemorySink) -> list[str]:
+    """Judge what every record is appended to: a topic, or a table with coordinates."""
+    return findings(range(COUNT), [(0, i) for i in sink.offsets()], exactly_once=True)
+
+
+def by_key(sink: MemorySink) -> list[str]:
+    """Judge what keeps the last record of each key; five records have one key."""
+    return latest({i // 5: i for i in range(COUNT)}, list({i // 5: i for i in sink.offsets()}.items()))
+
+
+def deliver(sink: MemorySink, judge: Callable[[MemorySink], list[str]] = in_order) -> list[str]:
     """Run the loop, again if it died, and judge."""
     log = {P: numbered(P, range(COUNT))}
     stored: dict[TopicPartition, int] = {}
@@ -79,7 +92,7 @@ def deliver(sink: MemorySink) -> list[str]:
             break
         except FatalError:
             continue
-    return findings(range(COUNT), [(0, r.position.offset) for r in sink.committed], exactly_once=True)
+    return judge(sink)
 
 
 def test_finds_nothing_in_the_loop_as_it_is() -> None:
@@ -96,6 +109,13 @@ def test_catches_a_planted_bug(sink: MemorySink, words: str) -> None:
     wrong = deliver(sink)
 
     assert any(words in line for line in wrong)
+
+
+@pytest.mark.parametrize("sink", [CommitsBeforeFlush(), SkipsABatch()])
+def test_catches_a_planted_bug_in_a_keyed_table(sink: MemorySink) -> None:
+    """A commit before the flush and a skipped batch leave keys missing; a double produce changes nothing there."""
+    assert any("2 keys missing" in line for line in deliver(sink, by_key))
+    assert deliver(ProducesTwice(), by_key) == deliver(MemorySink(), by_key) == []
 
 
 def test_catches_a_position_ahead_of_its_records() -> None:
@@ -133,6 +153,15 @@ def test_catches_a_wrong_row_of_a_keyed_table(rows: list[tuple[int, int]], words
 def test_is_silent_on_a_keyed_table_as_it_must_be() -> None:
     """Every key with its last record is no finding."""
     assert latest({1: 10, 2: 20}, [(2, 20), (1, 10)]) == []
+
+
+def test_catches_keys_that_were_never_given() -> None:
+    """A worker that counts more keys as used and wasted than generated is found."""
+    line = 'worker_keys_total{{event="{}",region="r"}} {}\n'
+    metrics = "# TYPE worker_keys_total counter\n" + line.format("generated", 10) + line.format("used", 8)
+
+    assert overspent("w0", metrics) == []
+    assert overspent("w0", metrics + line.format("wasted", 3)) != []
 
 
 def test_catches_a_broken_order() -> None:

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import fastavro
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from tests.faults.checker import findings, latest
@@ -163,32 +165,35 @@ class Judge:
                 yield json.dumps({**row, **hashes}).encode()
 
     def _books(self, rows: list[dict[str, Any]]) -> None:
-        """Compare the ledger with the sink, and with what the authority's audit says it generated."""
+        """Compare the ledger with the sink, with the authority's audit and with what each worker says of its keys."""
         verdict = self._verdict
         values = Counter[str]()
         for row in rows:
             values[row["format"]] += row["values"]
         good = self._given.of("good")
-        named = sum(1 for i in good if i % 10 != 9)
         # A null stays a null and is no value. At least once, each further copy has its own entry.
-        expected = {"record": len(good), "leased": named}
+        expected = {"record": len(good), "leased": sum(self._given.has_name(i) for i in good)}
         if any(values[f] < n or (self._place.topology.is_exact and values[f] != n) for f, n in expected.items()):
             verdict.findings.append(f"the ledger counts {dict(values)} values, the sink should hold {expected}")
-        used = sum(row["keys"] for row in rows if row["format"] == "record")
-        verdict.keys = {"used": used}
-        if self._stand.keys is None:
-            return
-        events = [json.loads(line) for line in self._stand.keys.audit_path.read_text().splitlines()]
-        generated: Counter[str] = Counter()
-        for event in events:
+        verdict.keys = {"used": sum(row["keys"] for row in rows if row["format"] == "record")}
+        for name, text in self._places.items():
+            if name.startswith("metrics of"):
+                verdict.findings += overspent(name, text.decode())
+        if self._stand.keys is not None:
+            self._audit(self._stand.keys.audit_path, {r for row in rows for r in row["request_ids"]})
+
+    def _audit(self, path: Path, requests: set[str]) -> None:
+        """Every request of the ledger is one that the authority answered; what was not used is wasted or was held."""
+        generated = Counter[str]()
+        for line in path.read_text().splitlines():
+            event = json.loads(line)
             context = event["unverified_context"]
             if event["operation"] == "generate" and context.get("route") == self._place.topology.name:
                 generated[context["request_id"]] += event["count"] if event["outcome"] == "allowed" else 0
-        unknown = {r for row in rows for r in row["request_ids"]} - generated.keys()
-        if unknown:
-            verdict.findings.append(f"{len(unknown)} of the ledger's requests are unknown to the authority's audit")
-        total = sum(generated.values())
+        verdict, total, used = self._verdict, generated.total(), self._verdict.keys["used"]
         verdict.keys |= {"generated": total, "wasted_or_held": total - used}
+        if unknown := requests - generated.keys():
+            verdict.findings.append(f"{len(unknown)} of the ledger's requests are unknown to the authority's audit")
         if used > total:
             verdict.findings.append(f"{used} keys used, {total} generated")
 
@@ -213,6 +218,18 @@ class Judge:
                 self._verdict.findings.append(f"record {i} does not decrypt to what was produced")
                 break
         self._verdict.decrypted = len(chosen)
+
+
+def overspent(name: str, metrics: str) -> list[str]:
+    """Find a worker that counts more keys as used, wasted and expired than it was given."""
+    keys = {
+        sample.labels["event"]: sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "worker_keys_total"
+    }
+    spent = sum(keys.get(event, 0) for event in ("used", "wasted", "expired"))
+    return [f"{name}: {keys}"] if spent > keys.get("generated", 0) else []
 
 
 def _datum(row: dict[str, Any]) -> bytes:

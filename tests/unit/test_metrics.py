@@ -21,7 +21,7 @@ def test_a_label_outside_the_catalogue_cannot_be_written() -> None:
 
 def test_labels_hold_names_and_never_content() -> None:
     """Metrics may leave the region, so a label is a name of the configuration or a word of a fixed list."""
-    of_the_configuration = {"route", "topic", "partition"}
+    of_the_configuration = {"route", "topic", "partition", "process"}
     of_fixed_words = {
         *("outcome", "format", "stage", "reason", "event", "cache", "result", "endpoint", "part", "pin", "code"),
         *("version", "native"),
