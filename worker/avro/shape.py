@@ -19,6 +19,8 @@ from worker.errors import DeclarationError
 from worker.model import FieldPlan, PlaintextKind
 
 MAX_OCCURRENCES = 20_000
+# Of one field: each alias of a field, a record or a branch above it doubles them.
+MAX_IDENTITIES = 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -45,19 +47,19 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Places:
     """
-    The identities of one place in a schema, aliases included.
+    The identities of one place in a schema.
 
     Args:
-        plain: by the rule of docs/contracts.md, 1; the first is the place's own.
-        typed: naming each record entered, in a union or not; these stay when a union gets or loses branches.
+        plain: by the rule of docs/contracts.md, 1, with every alias; the first is the place's own.
+        typed: naming each record entered, in a union or not; it stays when a union gets or loses branches.
     """
 
     plain: tuple[str, ...]
-    typed: tuple[str, ...]
+    typed: str
 
     def within(self, sign: str) -> Places:
         """The places of an array's items or a map's values."""
-        return Places(tuple(p + sign for p in self.plain), tuple(p + sign for p in self.typed))
+        return Places(tuple(p + sign for p in self.plain), self.typed + sign)
 
     def chosen(self, branch: Node) -> Places:
         """The places of one branch of a union of several."""
@@ -65,23 +67,24 @@ class Places:
 
     def entered(self, record: Node) -> Places:
         """The places of a record's fields."""
-        return Places(self.plain, tuple(f"{p}<{name}>" for p in self.typed for name in record.names))
+        return Places(self.plain, f"{self.typed}<{record.branch}>")
 
     def field(self, item: Field) -> Places:
         """The places of one field of a record entered."""
         names = (item.name, *aliases(item.attributes, self.plain[0]))
-        plain, typed = (
-            tuple(p + ("" if p.endswith("/") else ".") + name for p in paths for name in names)
-            for paths in (self.plain, self.typed)
-        )
-        if len(plain) + len(typed) > 256:
-            raise DeclarationError(f"{plain[0]} has too many aliases", path=plain[0])
-        return Places(plain, typed)
+        plain = tuple(_joined(p, name) for p in self.plain for name in names)
+        if len(plain) > MAX_IDENTITIES:
+            raise DeclarationError(f"{plain[0]} has more than {MAX_IDENTITIES} names by aliases", path=plain[0])
+        return Places(plain, _joined(self.typed, item.name))
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every identity, the place's own first."""
-        return tuple(dict.fromkeys((*self.plain, *self.typed)))
+        return tuple(dict.fromkeys((*self.plain, self.typed)))
+
+
+def _joined(path: str, name: str) -> str:
+    return path + ("" if path.endswith("/") else ".") + name
 
 
 Decide = Callable[[Field, tuple[str, ...], Node], "tuple[FieldPlan, Node, Node] | None"]
@@ -100,7 +103,7 @@ class Walker:
         shapes = []
         for record in node.inner if node.kind == "union" else [node]:
             names = tuple(f"{name}/" for name in record.names)
-            shapes.append(self._shape(record, Places(names, names), {}, 0, root=True))
+            shapes.append(self._shape(record, Places(names, names[0]), {}, 0, root=True))
         top = shapes[0] if node.kind != "union" else Shape(node, "", list(shapes))
         _mark(top)
         return top

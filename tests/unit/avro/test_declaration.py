@@ -163,6 +163,20 @@ def test_a_version_that_cannot_be_read_is_refused_with_the_remedy() -> None:
     assert "delete that version" in refused(schema(field("a")), earlier=[SchemaVersion("{")])
 
 
+def test_aliases_all_the_way_down_are_bounded() -> None:
+    """An alias at each of ten levels gives a field all its names; one level more is refused."""
+
+    def nested(levels: int) -> str:
+        inner: Any = "string"
+        for n in range(levels):
+            inner = {"type": "record", "name": f"R{n}", "fields": [field("a", inner, aliases=["b"])]}
+        return json.dumps(inner)
+
+    options = DeclarationOptions(required=("R9/" + ".".join("b" * 10),))
+    assert "must be encrypted" in refused(nested(10), options)
+    assert "names by aliases" in refused(nested(11))
+
+
 def test_unknown_keyset_is_refused() -> None:
     """A schema names only keysets that the config lists."""
     assert "other" in refused(schema(field("a", encrypted={"keyset": "other"})), DeclarationOptions(keysets=("mine",)))
