@@ -64,7 +64,7 @@ class Metrics:
         """
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         values.ValueClass = values.MultiProcessValue(lambda: index)  # type: ignore[no-untyped-call]
-        return cls(region)
+        return cls(region, catalogue=[m for m in CATALOGUE if not m.of_parent])
 
     def expect(self, routes: Mapping[str, Sequence[str]]) -> None:
         """
@@ -149,7 +149,7 @@ def whole(region: str, directory: str) -> Metrics:
     """Return the metrics of the process that starts the others; its registry exports all of theirs together."""
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
-    return Metrics(region, registry, [m for m in CATALOGUE if m.name.startswith("worker_process_")])
+    return Metrics(region, registry, [m for m in CATALOGUE if m.of_parent])
 
 
 def forget_process(directory: str, index: int) -> None:
