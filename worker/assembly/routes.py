@@ -17,6 +17,7 @@ from worker.config import RouteSettings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property, operators
+from worker.kafka.statistics import ClientStatistics
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
@@ -65,6 +66,7 @@ class RouteBuilder:
             properties=operators(self._connection),
             cluster_id=self._settings.kafka.cluster_id,
             bounded=run.is_bounded,
+            statistics=ClientStatistics(self._context.metrics, route=route.name, client="source"),
         )
 
     def sink(self, route: RouteSettings, source: KafkaSource, *, create: bool = False) -> KafkaSink | PostgresSink:
