@@ -33,7 +33,7 @@ class Expression:
     def selectors(self) -> list[tuple[str, dict[str, tuple[str, str]]]]:
         """Each metric read, with its matchers: label to operator and value."""
         return [
-            (node.name, {m.name: (str(m.op).rpartition(".")[2], m.value) for m in node.matchers.matchers})
+            (node.name or "", {m.name: (str(m.op).rpartition(".")[2], m.value) for m in node.matchers.matchers})
             for node in _nodes(promql_parser.parse(self.executable()))
             if isinstance(node, promql_parser.VectorSelector)
         ]
@@ -42,7 +42,10 @@ class Expression:
     def groupings(self) -> list[tuple[list[str], list[str]]]:
         """Labels that an aggregation keeps, with the metrics inside it."""
         return [
-            (list(node.modifier.labels), [n.name for n in _nodes(node) if isinstance(n, promql_parser.VectorSelector)])
+            (
+                list(node.modifier.labels),
+                [n.name or "" for n in _nodes(node) if isinstance(n, promql_parser.VectorSelector)],
+            )
             for node in _nodes(promql_parser.parse(self.executable()))
             if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None
         ]
