@@ -88,9 +88,15 @@ class EncryptionSettings(DeclarationOptions):
 
 
 class HttpSettings(_Section):
-    """`[http]`: where `/metrics`, `/healthz` and `/readyz` are served."""
+    """
+    `[http]`: where `/metrics`, `/healthz`, `/readyz`, `/status` and the control are served.
+
+    `token_env` names the variable with the bearer token that opens `/status` and the control to other machines; without
+    it they are for loopback alone.
+    """
 
     listen: str = "0.0.0.0:9464"
+    token_env: str | None = None
 
 
 class ProcessSettings(_Section):

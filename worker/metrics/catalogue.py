@@ -235,7 +235,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "worker_certificate_expiry_timestamp_seconds",
         "gauge",
-        "When the first certificate of a configured file expires.",
+        "When the certificates of a configured file expire.",
         ("certificate",),
         aggregate="livemin",
         from_start=False,

@@ -101,6 +101,7 @@ class RouteRunner:
         self._unstored: dict[TopicPartition, int] = {}
         self._store_at = 0.0
         self._held = False
+        self._wanted_pause = self._paused = False
         self._stopping = threading.Event()
         self._look_at = 0.0
         self._place_at = 0.0
@@ -121,6 +122,14 @@ class RouteRunner:
     def stop(self) -> None:
         """Ask for a graceful end; safe from any thread and from a signal handler."""
         self._stopping.set()
+
+    def pause(self) -> None:
+        """Read nothing more until `resume`; what was collected is delivered. Safe from any thread."""
+        self._wanted_pause = True
+
+    def resume(self) -> None:
+        """Go on reading. Safe from any thread."""
+        self._wanted_pause = False
 
     def run(self) -> None:
         """
@@ -191,11 +200,14 @@ class RouteRunner:
 
     def _turn(self) -> None:
         self._health.beat()
+        if self._wanted_pause is not self._paused:
+            self._switch()
         self._settle()
         if self._clock() >= self._store_at:
             self._store()
         if self._job is None:
-            self._place()
+            if not self._paused:
+                self._place()
             if self._collector.due() and not self._lanes.arriving():
                 self._submit()
         if self._collector.full() and self._job is not None:
@@ -203,6 +215,17 @@ class RouteRunner:
         else:
             self._poll(self._collector.room(), min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001))
         self._look()
+
+    def _switch(self) -> None:
+        """Do what an operator asked for; partitions that are given meanwhile wait for their positions."""
+        self._paused = not self._paused
+        if self._paused:
+            self._source.pause(self._lanes.active())
+            self._health.pause("operator", "")
+        else:
+            self._source.resume(self._lanes.active())
+            self._health.resume("operator")
+        _log.warning("route_paused" if self._paused else "route_resumed", route=self._health.route, by="operator")
 
     def _poll(self, room: int, timeout_s: float) -> None:
         started = self._clock()
@@ -253,7 +276,8 @@ class RouteRunner:
             self._unsettled = True
         if self._held:
             self._held = False
-            self._source.resume(self._lanes.active())
+            if not self._paused:
+                self._source.resume(self._lanes.active())
             self._metrics.set("worker_paused_partitions", 0, route=self._health.route, reason="backpressure")
 
     def _owe(self, job: Job) -> None:
