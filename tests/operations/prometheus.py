@@ -62,21 +62,21 @@ class Prometheus:
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(rules / "*.yaml")],
-            "scrape_configs": [self._job(targets, job) for job in sorted({t.job for t in targets})],
+            "scrape_configs": [self._job(f"{t.job}-{n}", t) for n, t in enumerate(targets)],
         }
         (directory / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
-    def _job(targets: Sequence[Target], job: str) -> dict[str, Any]:
-        own = [target for target in targets if target.job == job]
+    def _job(name: str, target: Target) -> dict[str, Any]:
+        # One a target, since each has a token of its own; `job` is what the chart's monitors call it.
+        labels = {"job": target.job, **target.labels}
         made: dict[str, Any] = {
-            "job_name": job,
-            "static_configs": [{"targets": [t.address], "labels": dict(t.labels)} for t in own],
+            "job_name": name,
+            "static_configs": [{"targets": [target.address], "labels": labels}],
         }
-        token = own[0].token
-        if token is not None:
-            made["authorization"] = {"credentials_file": str(token)}
+        if target.token is not None:
+            made["authorization"] = {"credentials_file": str(target.token)}
         return made
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from tests.components import Kafka
 from tests.deployment import OUTPUT_ID, Deployment
 from tests.operations.prometheus import Prometheus, Target, free_port
 from tests.program import COMMAND
-from worker.authority.dev import DevAuthority
+from worker.authority.dev import read_env
 from worker.demo.customers import SCHEMA, Population, customers
 from worker.local.postgres import create_database
 
@@ -52,12 +52,32 @@ sink = {{ kind = "postgres", table = "crm.customers", create = true }}
 """
 
 
+class Authority:
+    """A region's authority in a process of its own, so that the load does not take its interpreter."""
+
+    def __init__(self, region: str, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        port = free_port()
+        env = directory / "client.env"
+        command = [*COMMAND, "authority", "dev", "--region", region, "--port", str(port)]
+        with (directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--data", str(directory), "--env-file", str(env)], stdout=subprocess.PIPE, stderr=log
+            )
+        assert self.process.stdout is not None
+        assert b"ready" in self.process.stdout.readline(), (directory / "log").read_text()
+        self.env, self.url = read_env(env), f"http://127.0.0.1:{port}/"
+
+    def stop(self) -> None:
+        end(self.process)
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """One region of the stand."""
 
     site: Deployment
-    authority: DevAuthority
+    authority: Authority
     settings: Path
     port: int
     processes: int
@@ -99,7 +119,7 @@ def make_region(
 ) -> Region:
     """Make a region's topics, table, authority and settings."""
     directory.mkdir(parents=True)
-    authority = DevAuthority(name, directory / "authority")
+    authority = Authority(name, directory / "authority")
     dsn = create_database(postgres, region=name)
     site = Deployment(kafka=kafka, dsn=dsn, authority=authority.env, directory=directory, region=name)
     site.prepare(partitions=4)
@@ -168,13 +188,14 @@ def under_load(
     with contextlib.ExitStack() as stack:
         for region in regions:
             stack.callback(region.authority.stop)
-            stack.callback(_end, region.start())
+            stack.callback(end, region.start())
         for region in regions:
             stack.enter_context(Load(region))
         yield stack.enter_context(Prometheus(directory / "prometheus", targets, hasty=hasty)), regions
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process gracefully, or at last by force."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

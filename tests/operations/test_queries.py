@@ -32,7 +32,7 @@ def watched(
         for route in ("topic", "table"):
             for region in regions:
                 finished = f'sum(worker_records_total{{region="{region.site.region}",route="{route}"}})'
-                prometheus.until(lambda query=finished: prometheus.value(query) > 8_000, finished)  # type: ignore[misc]
+                prometheus.until(lambda query=finished: prometheus.value(query) > 4_000, finished, within_s=240)  # type: ignore[misc]
         prometheus.until(lambda: prometheus.value("sum(worker_dead_letters_total)") > 0, "poison was met")
         yield prometheus, regions
 
