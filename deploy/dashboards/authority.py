@@ -67,11 +67,54 @@ _REQUESTS = Row(
     ),
 )
 
+_PROCESS = Row(
+    "Process",
+    (
+        Panel(
+            title="Memory",
+            help="Resident memory. It holds the store's state, not keys; it grows with clients and keysets only.",
+            unit="bytes",
+            queries=(
+                q(
+                    'sum by (region, instance) (process_resident_memory_bytes{region=~"$region",process="authority"})',
+                    "{{region}} {{instance}}",
+                ),
+            ),
+        ),
+        Panel(
+            title="Processor",
+            help="Cores in use. Near 1 the authority is full: about 40,000 keys a second.",
+            unit="short",
+            queries=(
+                q(
+                    "sum by (region, instance) (rate(process_cpu_seconds_total"
+                    '{region=~"$region",process="authority"}[$__rate_interval]))',
+                    "{{region}} {{instance}}",
+                ),
+            ),
+            runbook="authority-slow",
+        ),
+        Panel(
+            title="Open files",
+            help="Share of what the system allows. Each connection of a client is one.",
+            unit="percentunit",
+            queries=(
+                q(
+                    "max by (region, instance) (process_open_fds"
+                    '{region=~"$region",process="authority"} / process_max_fds{region=~"$region",process="authority"})',
+                    "{{region}} {{instance}}",
+                ),
+            ),
+            steps=((None, "green"), (0.8, "red")),
+        ),
+    ),
+)
+
 BOARD = Board(
     "residency-authority",
     "Residency / Authority",
     "The self-hosted key service: requests, refusals, quotas, clients, audit.",
     (AUTHORITIES, AUTHORITY_INSTANCES),
     (),
-    (_REQUESTS,),
+    (_REQUESTS, _PROCESS),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -80,15 +81,10 @@ class Prometheus:
         return made
 
     def __enter__(self) -> Self:
-        log = (self._directory / "log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                *("prometheus", f"--config.file={self._directory / 'prometheus.yaml'}"),
-                *(f"--storage.tsdb.path={self._directory / 'data'}", f"--web.listen-address=127.0.0.1:{self._port}"),
-            ],
-            stdout=log,
-            stderr=log,
-        )
+        command = ["prometheus", f"--config.file={self._directory / 'prometheus.yaml'}"]
+        command += [f"--storage.tsdb.path={self._directory / 'data'}", f"--web.listen-address=127.0.0.1:{self._port}"]
+        with (self._directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self.until(lambda: self._get("/-/ready").status_code == 200, "Prometheus is ready")
         return self
 
@@ -106,6 +102,13 @@ class Prometheus:
     def query_range(self, expression: str, start: float, end: float, step_s: float) -> Series:
         """Return a range query's series."""
         return self._result("/api/v1/query_range", query=expression, start=start, end=end, step=step_s)
+
+    def has_data(self, expression: str) -> bool:
+        """Whether a query returns series soon; a scrape that came late on a busy machine is waited for."""
+        with contextlib.suppress(AssertionError):
+            self.until(lambda: bool(self.query(expression)), expression, within_s=15)
+            return True
+        return False
 
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire."""

@@ -25,6 +25,7 @@ from tests.program import COMMAND
 from worker.authority.dev import read_env
 from worker.demo.customers import SCHEMA, Population, customers
 from worker.local.postgres import create_database
+from worker.local.tls import CertificateAuthority
 
 REGIONS = {"eu-central-1": "DE", "ap-southeast-2": "AU"}
 _LOCALES = {"DE": "de_DE", "AU": "en_AU"}
@@ -70,6 +71,8 @@ class Authority:
 
     def stop(self) -> None:
         end(self.process)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,9 @@ def make_region(
     schema, settings = directory / "customer.avsc", directory / "worker.toml"
     schema.write_text(SCHEMA, encoding="utf-8")
     head = site.head().replace("\n[http]", "\n[delivery]\nverify_interval_s = 1\nmax_records = 500\n[http]")
-    head = head.replace('"security.protocol" =', '"statistics.interval.ms" = "1000", "security.protocol" =')
+    authority_file = CertificateAuthority(directory).path
+    properties = f'"statistics.interval.ms" = "1000", "ssl.ca.location" = "{authority_file}", "security.protocol" ='
+    head = head.replace('"security.protocol" =', properties)
     local = f'[schemas]\nlocal = {{ "1" = {{ input = "{schema}", output_id = {OUTPUT_ID} }} }}\n'
     limits = "[dead_letters]\nmax_per_minute = 100000\nmax_per_partition = 100000\n"
     settings.write_text(head + local + limits + changes + _routes(site, REGIONS[name], foreign), encoding="utf-8")

@@ -53,7 +53,7 @@ def test_every_panel_shows_data(watched: tuple[Prometheus, Sequence[Region]]) ->
         for expression in panel_expressions()
         if "/annotation/" not in expression.place
         and expression.place.rpartition("/")[0] not in _MAY_BE_EMPTY
-        and not prometheus.query(expression.executable(**_CHOICES))
+        and not prometheus.has_data(expression.executable(**_CHOICES))
     ]
 
     assert empty == []
@@ -76,7 +76,7 @@ def test_every_rule_is_evaluated_and_every_record_has_data(watched: tuple[Promet
     recorded = [e.place for e in rule_expressions() if ":" in e.place]
 
     assert prometheus.unhealthy() == []
-    assert [name for name in recorded if not prometheus.query(name)] == []
+    assert [name for name in recorded if not prometheus.has_data(name)] == []
 
 
 def test_an_alert_s_series_exist_in_peace(watched: tuple[Prometheus, Sequence[Region]]) -> None:
@@ -87,7 +87,7 @@ def test_an_alert_s_series_exist_in_peace(watched: tuple[Prometheus, Sequence[Re
         (expression.place, name)
         for expression in rule_expressions()
         for name, matchers in expression.selectors
-        if name not in of_the_verifier and not prometheus.query(_selector(name, matchers))
+        if name not in of_the_verifier and not prometheus.has_data(_selector(name, matchers))
     }
 
     assert missing == set()

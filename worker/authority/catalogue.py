@@ -2,10 +2,25 @@
 
 from worker.metrics import Metric
 
+_OPERATIONS = {"operation": ("generate", "retrieve", "load")}
+_KEYS = {"operation": ("generate", "retrieve")}
+
 CATALOGUE: tuple[Metric, ...] = (
-    Metric("authority_requests_total", "counter", "Requests, by endpoint and status.", ("endpoint", "status")),
-    Metric("authority_request_seconds", "histogram", "Time of a request.", ("endpoint",)),
-    Metric("authority_keys_total", "counter", "Keys derived, by operation.", ("operation",)),
-    Metric("authority_refusals_total", "counter", "Keys or requests refused, by operation.", ("operation",)),
-    Metric("authority_quota_refusals_total", "counter", "Requests over a client's quota.", ("operation",)),
+    Metric(
+        "authority_requests_total",
+        "counter",
+        "Requests, by endpoint and status.",
+        ("endpoint", "status"),
+        from_start=False,
+    ),
+    Metric("authority_request_seconds", "histogram", "Time of a request.", ("endpoint",), from_start=False),
+    Metric("authority_keys_total", "counter", "Keys derived, by operation.", ("operation",), words=_KEYS),
+    Metric(
+        "authority_refusals_total",
+        "counter",
+        "Keys or requests refused, by operation.",
+        ("operation",),
+        words=_OPERATIONS,
+    ),
+    Metric("authority_quota_refusals_total", "counter", "Requests over a client's quota.", ("operation",), words=_KEYS),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from worker.authority.seal import Sealer
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
-from worker.metrics import Metrics
+from worker.metrics import Metrics, ProcessMetrics
 from worker.region import Region, WorkspaceCrn
 
 
@@ -75,6 +76,8 @@ class Authority:
         key = hashlib.sha256(b"audit-contexts" + root).digest()
         self.audit = AuditFile(directory / "audit.jsonl", key, str(region), sync=audit_sync)
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
+        self.metrics.expect({})
+        self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
         options = limits or LimitOptions()
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
