@@ -32,8 +32,4 @@ class Stages:
 
 
 FORMS: dict[str, Build] = {"objects": batch_of, "columns": of_columns}
-STAGES: dict[str, Stages] = {
-    "plain": Stages(
-        of_columns, lambda schema, batch, keys, start: schema.split_batch(batch, keys, start), BatchEncryptor
-    )
-}
+STAGES: dict[str, Stages] = {"plain": Stages(of_columns, CompiledSchema.split_batch, BatchEncryptor)}

@@ -250,7 +250,7 @@ def test_output_of_nothing_is_empty(build: Build) -> None:
     output = build([rec(A0, 0)]).output([], [])
 
     assert len(output) == 0
-    assert list(output.values) == list(output.rows) == list(output.runs) == []
+    assert [*output.values, *output.rows, *output.runs, *output.schema_ids] == []
 
 
 @forms

@@ -204,7 +204,6 @@ class RouteBuilder:
             encryptor=BatchEncryptor(self._keys(route, "encrypt"), default_keyset=self._default_keyset),
             metrics=self._metrics,
             subject=output_subject(route),
-            rows=schemas is None and isinstance(route.sink, PostgresSinkOptions),
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
             # Records of files have no keys.
             keys=self.keys(route) if schemas is None else None,

@@ -51,7 +51,8 @@ class TopicReader:
         self._source.subscribe(self)
         deadline = time.monotonic() + self._assignment_s
         while not self._assigned or not self._finished():
-            records = self._source.poll(_BATCH, _POLL_S)
+            chunk = self._source.poll(_BATCH, _POLL_S)
+            records = [] if chunk is None else [chunk.record(i) for i in range(len(chunk))]
             self._place()
             if not self._assigned and time.monotonic() > deadline:
                 raise SourceUnavailable(f"the broker gave no partition within {self._assignment_s:.0f} s")

@@ -203,10 +203,10 @@ class RouteRunner:
 
     def _poll(self, room: int, timeout_s: float) -> None:
         started = self._clock()
-        records = self._source.poll(room, timeout_s)
-        if records:
+        chunk = self._source.poll(room, timeout_s)
+        if chunk is not None:
             failpoints.hit("after_poll")
-            self._collector.add(records)
+            self._collector.add(chunk)
             route = self._health.route
             self._metrics.observe("worker_stage_seconds", self._clock() - started, route=route, stage="poll")
 
@@ -245,11 +245,7 @@ class RouteRunner:
         """Note what is durable and not in the group's offsets yet; a transaction takes them along itself."""
         if not self._delivery.is_transactional:
             self._unstored.update(
-                {
-                    p: offset
-                    for p, offset in job.durable.items()
-                    if offset > job.read[p] and self._lanes.get(p.topic, p.partition)
-                }
+                {p: offset for p, offset in job.durable.items() if offset > job.read[p] and self._lanes.get(p)}
             )
 
     def _store(self) -> None:
@@ -299,10 +295,10 @@ class RouteRunner:
         except TransientError as exc:
             self._pause(exc)
             return
-        records = self._collector.take()
-        if not records:
+        batch = self._collector.take()
+        if batch is None:
             return
-        job = Job(records, self._lanes.durable(records), metadata)
+        job = Job(batch, self._lanes.durable(batch), metadata)
         self._job = job
         self._delivery.submit(job)
 
