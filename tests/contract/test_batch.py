@@ -106,7 +106,24 @@ def test_size_and_age_are_those_of_the_content(build: Build, given_records: list
     size = sum(len(r.key or b"") + len(r.value or b"") for r in given_records)
     size += sum(len(name) + len(value or b"") for r in given_records for name, value in r.headers)
     assert batch.size == size
-    assert batch.oldest_ms == min((r.timestamp_ms for r in given_records if r.timestamp_ms > 0), default=0)
+    for run in batch.runs:
+        inside = given_records[run.start : run.stop]
+        assert batch.content_bytes(run) == sum(len(r.key or b"") + len(r.value or b"") for r in inside)
+
+
+@forms
+@few
+@given(given_records=many)
+def test_ages_are_counted_by_bucket(build: Build, given_records: list[SourceRecord]) -> None:
+    """Each record with a timestamp lies in one bucket; one from the future is of no age."""
+    batch, now_ms, bounds = build(given_records), 5 * 10**12, [0.0, 10**9, 3.0 * 10**9, float("inf")]
+
+    counts, total = batch.ages(now_ms, bounds)
+
+    ages = [max(0, now_ms - r.timestamp_ms) / 1000 for r in given_records if r.timestamp_ms > 0]
+    at_most = [sum(age <= bound for age in ages) for bound in bounds]
+    assert [sum(counts[: n + 1]) for n in range(len(bounds))] == at_most
+    assert total == pytest.approx(sum(ages))
 
 
 @forms

@@ -107,6 +107,10 @@ class Columns(Protocol):
         """Each record's timestamp."""
         ...
 
+    def content_bytes(self, run: Run) -> int:
+        """Bytes of the keys and values of one run."""
+        ...
+
 
 class Batch(Columns, Protocol):
     """Records as a source gave them; never changed once made."""
@@ -116,9 +120,17 @@ class Batch(Columns, Protocol):
         """Bytes of keys, values and headers."""
         ...
 
-    @property
-    def oldest_ms(self) -> int:
-        """The smallest timestamp there is, 0 where there is none."""
+    def ages(self, now_ms: float, bounds: Sequence[float]) -> tuple[Sequence[int], float]:
+        """
+        Tell how old the records are that have a timestamp.
+
+        Args:
+            now_ms: now, in ms since 1970.
+            bounds: upper bounds of buckets in seconds, ascending, the last infinite.
+
+        Returns:
+            how many records lie in each bucket, and the sum of their ages in seconds, none of which is negative.
+        """
         ...
 
     def find(self, run: Run, offset: int) -> int:

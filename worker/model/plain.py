@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -44,10 +45,20 @@ class PlainBatch:
             size += sum(len(name) + len(value or b"") for name, value in chain.from_iterable(self.headers))
         return size
 
-    @property
-    def oldest_ms(self) -> int:
-        """The smallest timestamp there is, 0 where there is none."""
-        return min((at_ms for _, at_ms in self.stamps if at_ms > 0), default=0)
+    def content_bytes(self, run: Run) -> int:
+        """Bytes of the keys and values of one run."""
+        return content_bytes(self, run)
+
+    def ages(self, now_ms: float, bounds: Sequence[float]) -> tuple[list[int], float]:
+        """Tell how old the records are that have a timestamp."""
+        counts, total = [0] * len(bounds), 0.0
+        # Many records have one millisecond.
+        for (_, at_ms), count in Counter(self.stamps).items():
+            if at_ms > 0:
+                age = max(0.0, now_ms - at_ms) / 1000
+                counts[bisect_left(bounds, age)] += count
+                total += age * count
+        return counts, total
 
     def find(self, run: Run, offset: int) -> int:
         """Return the place of a run's first record at or after an offset."""
@@ -165,6 +176,10 @@ class PlainOutput:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def content_bytes(self, run: Run) -> int:
+        """Bytes of the keys and values of one run."""
+        return content_bytes(self, run)
+
     @property
     def rows(self) -> list[Mapping[str, object] | None]:
         """Each record's top-level values for a table, read anew at each call."""
@@ -255,6 +270,12 @@ def picked_runs(runs: Sequence[Run], indexes: Indexes, offsets: Sequence[int]) -
         if first < behind:
             found.append(Run(topic, number, first, behind))
     return joined_runs(found, offsets)
+
+
+def content_bytes(columns: Columns, run: Run) -> int:
+    """Return the bytes of the keys and values of one run."""
+    span = slice(run.start, run.stop)
+    return sum(map(len, filter(None, columns.values[span]))) + sum(map(len, filter(None, columns.keys[span])))
 
 
 def position_at(columns: Columns, index: int) -> Position:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -229,6 +230,9 @@ class Delivery:
             for fate, count in result.fates.counts(run.start, run.stop).items():
                 if fate is not Fate.FAILED:
                     outcomes[run.topic, fate.outcome] += count
+        for run in result.output.runs:
+            size = result.output.content_bytes(run)
+            self._metrics.inc("worker_sink_bytes_total", size, route=route, topic=run.topic)
         for failure in failures:
             topic = failure.record.position.topic
             outcomes[topic, Fate.FAILED.outcome] += 1
@@ -236,9 +240,8 @@ class Delivery:
         for (topic, outcome), count in outcomes.items():
             self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
             self._outcomes[outcome] += count
-        oldest = piece.oldest_ms
-        if oldest:
-            self._metrics.observe("worker_end_to_end_seconds", max(0.0, time.time() - oldest / 1000), route=route)
+        now_ms = time.time() * 1000
+        self._metrics.observe_tally("worker_end_to_end_seconds", partial(piece.ages, now_ms), route=route)
 
 
 def away(error: TransientError) -> str:
