@@ -53,7 +53,7 @@ impl Lease {
     }
 }
 
-/// Appends the envelope of a value, its length in front: `header nonce ciphertext tag`.
+/// Appends the envelope of a value, its length in front: `header nonce ciphertext tag`. Returns the length.
 #[inline]
 pub fn push_leased(
     out: &mut Vec<u8>,
@@ -62,13 +62,15 @@ pub fn push_leased(
     aad: &[u8],
     nonce: [u8; NONCE_BYTES],
     value: &[u8],
-) -> Result<(), Failed> {
-    varint::push_length(out, header.len() + TAIL_BYTES + value.len());
+) -> Result<usize, Failed> {
+    let length = header.len() + TAIL_BYTES + value.len();
+    varint::push_length(out, length);
     out.extend_from_slice(header);
     out.extend_from_slice(&nonce);
     let from = out.len();
     out.extend_from_slice(value);
-    cipher.seal(nonce, aad, out, from)
+    cipher.seal(nonce, aad, out, from)?;
+    Ok(length)
 }
 
 /// Where the nonce begins; `None` for what is no leased envelope.
@@ -92,8 +94,14 @@ pub struct KeyLabel<'a> {
     pub policy: &'a [u8],
 }
 
-/// Appends the envelope of a typed plaintext in MessagePack, its length in front.
-pub fn push_record(out: &mut Vec<u8>, key: &[u8], label: &KeyLabel<'_>, typed: &[u8], aad: &mut Vec<u8>) -> Result<(), Failed> {
+/// Appends the envelope of a typed plaintext in MessagePack, its length in front. Returns the length.
+pub fn push_record(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    label: &KeyLabel<'_>,
+    typed: &[u8],
+    aad: &mut Vec<u8>,
+) -> Result<usize, Failed> {
     let sealed = typed.len() + TAG_BYTES;
     let length = 1
         + (2 + IV_BYTES)
@@ -120,7 +128,7 @@ pub fn push_record(out: &mut Vec<u8>, key: &[u8], label: &KeyLabel<'_>, typed: &
     push_bin(out, label.keyset);
     out.extend_from_slice(label.policy);
     debug_assert_eq!(out.len() - start, length);
-    Ok(())
+    Ok(length)
 }
 
 fn bin_bytes(length: usize) -> usize {

@@ -7,6 +7,7 @@ use crate::envelope::{push_leased, push_record, Lease};
 use crate::keys::KeyBatch;
 use crate::program::{Program, Slot};
 use crate::typed;
+use crate::varint;
 use crate::walk::{frame, BoundSpan, Cut, Found, NONE};
 
 /// Why a batch could not be sealed; nothing of it is to be used.
@@ -52,7 +53,8 @@ pub struct Demand {
 pub struct Output {
     pub data: Vec<u8>,
     pub ends: Vec<usize>,
-    pub sealed_bytes: u64,
+    /// Bytes of envelopes, by slot.
+    pub sealed: Vec<u64>,
 }
 
 impl Output {
@@ -83,6 +85,28 @@ pub fn demands(program: &Program, found: &Found, skip: &[bool]) -> Vec<Vec<Deman
         }
     }
     asked
+}
+
+/// The envelopes of one slot within an output, by where its datums' cuts are; `frame` bytes stand before each datum.
+pub fn envelopes<'o>(found: &Found, output: &'o Output, skip: &[bool], frame: usize, slot: u32) -> Vec<&'o [u8]> {
+    let mut found_here = Vec::new();
+    for (index, _) in skip.iter().enumerate().filter(|(_, &left_out)| !left_out) {
+        let Some(data) = output.get(index) else { continue };
+        let (mut at, mut position) = (frame, 0);
+        for cut in found.cuts_of(index) {
+            at += cut.start as usize - position + cut.prefix.as_slice().len();
+            position = cut.end as usize;
+            if cut.slot == NONE {
+                continue;
+            }
+            let Some((length, start)) = varint::read(data, at) else { break };
+            at = start + length as usize;
+            if cut.slot == slot {
+                found_here.extend(data.get(start..at));
+            }
+        }
+    }
+    found_here
 }
 
 struct Portion {
@@ -122,13 +146,16 @@ pub fn seal(
         feeds.push(each.collect::<Vec<_>>());
     }
     let clear: usize = (0..records.len()).filter(|&i| !skip[i]).map(|i| records.datum(i).len() + prefix.len()).sum();
-    let mut out = Output { data: Vec::with_capacity(clear + found.cuts.len() * growth), ..Output::default() };
-    out.ends.reserve(records.len());
+    let mut out = Output {
+        data: Vec::with_capacity(clear + found.cuts.len() * growth),
+        ends: Vec::with_capacity(records.len()),
+        sealed: vec![0; program.slots.len()],
+    };
     let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), aad: Vec::new() };
     for (index, &left_out) in skip.iter().enumerate() {
         if !left_out {
             out.data.extend_from_slice(prefix);
-            out.sealed_bytes += sealer.datum(records.datum(index), records.key(index), found.cuts_of(index), &mut out.data)?;
+            sealer.datum(records.datum(index), records.key(index), found.cuts_of(index), &mut out)?;
         }
         out.ends.push(out.data.len());
     }
@@ -173,24 +200,21 @@ struct Sealer<'a> {
 }
 
 impl Sealer<'_> {
-    fn datum(&mut self, data: &[u8], key: Option<&[u8]>, cuts: &[Cut], out: &mut Vec<u8>) -> Result<u64, Unsealed> {
+    fn datum(&mut self, data: &[u8], key: Option<&[u8]>, cuts: &[Cut], out: &mut Output) -> Result<(), Unsealed> {
         let mut position = 0;
-        let mut sealed = 0;
         for cut in cuts {
-            out.extend_from_slice(&data[position..cut.start as usize]);
-            out.extend_from_slice(cut.prefix.as_slice());
+            out.data.extend_from_slice(&data[position..cut.start as usize]);
+            out.data.extend_from_slice(cut.prefix.as_slice());
             position = cut.end as usize;
             if cut.slot != NONE {
-                let before = out.len();
-                self.value(data, key, cut, out)?;
-                sealed += (out.len() - before) as u64;
+                out.sealed[cut.slot as usize] += self.value(data, key, cut, &mut out.data)? as u64;
             }
         }
-        out.extend_from_slice(&data[position..]);
-        Ok(sealed)
+        out.data.extend_from_slice(&data[position..]);
+        Ok(())
     }
 
-    fn value(&mut self, data: &[u8], key: Option<&[u8]>, cut: &Cut, out: &mut Vec<u8>) -> Result<(), Unsealed> {
+    fn value(&mut self, data: &[u8], key: Option<&[u8]>, cut: &Cut, out: &mut Vec<u8>) -> Result<usize, Unsealed> {
         let value = &data[cut.first as usize..cut.last as usize];
         let slot = &self.program.slots[cut.slot as usize];
         match &mut self.feeds[cut.slot as usize][group_of(cut)] {
@@ -210,16 +234,15 @@ impl Sealer<'_> {
                     }));
                 }
                 let nonce = self.nonces.draw()?;
-                push_leased(out, &portion.lease.cipher, &portion.header, &portion.aad, nonce, value)?;
+                Ok(push_leased(out, &portion.lease.cipher, &portion.header, &portion.aad, nonce, value)?)
             }
             Feed::Single(keys) => {
                 let (batch, index) = keys.next().ok_or(Unsealed::Keys)?;
                 let (secret, label) = batch.spend(index as usize).map_err(|_| Unsealed::Keys)?;
                 self.typed.clear();
                 typed::write(slot, value, &mut self.typed);
-                push_record(out, secret, &label, &self.typed, &mut self.aad)?;
+                Ok(push_record(out, secret, &label, &self.typed, &mut self.aad)?)
             }
         }
-        Ok(())
     }
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from worker.avro.logical import logical
 from worker.avro.reader import zigzag
 from worker.avro.readers import is_widthless
-from worker.avro.schema import Node, logical, null_index
+from worker.avro.schema import Node, null_index
 from worker.avro.shape import Covered, Shape
 from worker.model import FieldPlan, PlaintextKind
 from worker.native import extension

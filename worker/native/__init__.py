@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from worker.errors import ConfigError
 
+__all__ = ["IS_LOADED", "OFF", "REQUIRE", "extension", "require"]
+
 OFF, REQUIRE = "WORKER_NATIVE", "WORKER_REQUIRE_NATIVE"
 
 
@@ -36,7 +38,7 @@ IS_LOADED: bool = extension is not None
 
 
 def require() -> None:
-    """Raise `ConfigError` where the extension module is missing and `WORKER_REQUIRE_NATIVE` says that it must not be."""
+    """Raise `ConfigError` where `WORKER_REQUIRE_NATIVE` asks for the extension module and it is missing."""
     if os.environ.get(REQUIRE, "0") not in ("", "0") and not IS_LOADED:
         raise ConfigError(
             f"the extension module is missing and {REQUIRE} asks for it; install a wheel that has it, or install "

@@ -168,6 +168,12 @@ impl Split {
         Ok((values, records, contexts, binds))
     }
 
+    /// The envelopes of one field within what `seal` returned behind a prefix of `frame` bytes.
+    fn envelopes<'py>(&self, py: Python<'py>, output: &Output, frame: usize, slot: u32) -> Vec<Bound<'py, PyBytes>> {
+        let found = seal::envelopes(&self.found, &output.output, &output.skip, frame, slot);
+        found.into_iter().map(|envelope| PyBytes::new(py, envelope)).collect()
+    }
+
     /// Seals everything that was not left out, each datum behind `prefix`; `supplies` follow `demands`.
     fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Vec<(Bound<'_, PyAny>, u32)>>>) -> PyResult<Output> {
         let mut given = Vec::with_capacity(supplies.len());
@@ -243,10 +249,10 @@ impl Output {
         Ok(self.item(py, at as usize).into_pyobject(py)?)
     }
 
-    /// Bytes of envelopes with the lengths in front of them.
+    /// Bytes of envelopes, by slot.
     #[getter]
-    fn sealed_bytes(&self) -> u64 {
-        self.output.sealed_bytes
+    fn sealed(&self) -> Vec<u64> {
+        self.output.sealed.clone()
     }
 
     fn __repr__(&self) -> String {
