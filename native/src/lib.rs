@@ -5,6 +5,8 @@
 pub mod aead;
 pub mod derive;
 pub mod envelope;
+#[allow(unsafe_code)]
+pub mod kafka;
 pub mod keys;
 pub mod program;
 pub mod reply;

@@ -78,13 +78,10 @@ def seal_spans(
         rest: what the twin sealed of it.
     """
     shares = [
-        [
-            _Share(plan, spec_of(plan, tuple(texts)), slot, group, count, total)
-            for group, (texts, count, total) in enumerate(asked)
-        ]
-        for slot, (plan, asked) in enumerate(zip(split.plans, split.spans.demands(), strict=True))
+        [_share(plan, slot, group, *asked, spec_of) for group, asked in enumerate(groups)]
+        for slot, (plan, groups) in enumerate(zip(split.plans, split.spans.demands(), strict=True))
     ]
-    wanted = [share for each in shares for share in each if share.count]
+    wanted = [share for each in shares for share in each if share is not None]
     keys.prepare(
         {share.spec: share.count for share in wanted if share.plan.format == "record"},
         dict.fromkeys(share.spec for share in wanted if share.plan.format == "leased"),
@@ -92,17 +89,23 @@ def seal_spans(
     supplies = [[_supply(split, share, keys, tally) for share in each] for each in shares]
     output = split.spans.seal(prefix, supplies)
     fields = [
-        FieldUsage(plan, sum(s.count for s in each), sum(s.total for s in each), sealed)
+        FieldUsage(plan, sum(s.count for s in each if s), sum(s.total for s in each if s), sealed)
         for plan, each, sealed in zip(split.plans, shares, output.sealed, strict=True)
-        if any(share.count for share in each)
+        if any(each)
     ]
     if rest is not None:
         fields += rest.fields
     return SpanSealed(split, output, tally.usage(), fields, len(prefix), rest)
 
 
-def _supply(split: SpanSplit, share: _Share, keys: EncryptionKeys, tally: Tally) -> _Portions:
-    if not share.count:
+def _share(
+    plan: FieldPlan, slot: int, group: int, texts: Sequence[str], count: int, total: int, spec_of: SpecOf
+) -> _Share | None:
+    return _Share(plan, spec_of(plan, tuple(texts)), slot, group, count, total) if count else None
+
+
+def _supply(split: SpanSplit, share: _Share | None, keys: EncryptionKeys, tally: Tally) -> _Portions:
+    if share is None:
         return []
     if share.plan.format == "record":
         if share.plan.bind:

@@ -1,7 +1,9 @@
 //! Python's face of the modules: conversions and classes, no logic of their own.
 
+mod kafka;
 mod keys;
 mod program;
+mod sequence;
 mod split;
 
 use pyo3::prelude::*;
@@ -14,5 +16,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<keys::Lease>()?;
     module.add_class::<keys::KeyBatch>()?;
     module.add_class::<keys::ClientKey>()?;
+    module.add_class::<kafka::Batch>()?;
+    module.add_class::<kafka::Column>()?;
+    module.add_class::<kafka::Client>()?;
+    module.add_function(wrap_pyfunction!(kafka::kafka_load, module)?)?;
+    module.add_function(wrap_pyfunction!(kafka::kafka_newest, module)?)?;
     Ok(())
 }

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList, PySlice};
+use pyo3::types::PyBytes;
 
 use super::keys::{KeyBatch, Lease};
 use super::program::Program;
+use super::sequence::{items, Sequence};
+use super::kafka::Column;
 use crate::aead::Nonces;
+use crate::kafka::batch::{self, Part};
 use crate::seal::{self, Records, Supply, Unsealed};
 use crate::walk::{BoundSpan, Found, Scratch, NONE};
 
@@ -31,6 +34,75 @@ impl Records for Objects {
 
     fn key(&self, index: usize) -> Option<&[u8]> {
         self.keys.as_ref()?.get(index)?.as_deref()
+    }
+}
+
+/// A batch in native memory.
+struct Native {
+    batch: Arc<batch::Batch>,
+    start: usize,
+    keyed: bool,
+}
+
+impl Records for Native {
+    fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    fn datum(&self, index: usize) -> &[u8] {
+        self.batch.part(Part::Value, index).and_then(|value| value.get(self.start..)).unwrap_or_default()
+    }
+
+    fn key(&self, index: usize) -> Option<&[u8]> {
+        if self.keyed { self.batch.part(Part::Key, index) } else { None }
+    }
+}
+
+/// Keys that Python owns, beside values in native memory.
+struct Mixed {
+    values: Native,
+    keys: Vec<Option<PyBackedBytes>>,
+}
+
+impl Records for Mixed {
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn datum(&self, index: usize) -> &[u8] {
+        self.values.datum(index)
+    }
+
+    fn key(&self, index: usize) -> Option<&[u8]> {
+        self.keys.get(index)?.as_deref()
+    }
+}
+
+fn records_of(values: &Bound<'_, PyAny>, keys: Option<&Bound<'_, PyAny>>, start: usize) -> PyResult<Box<dyn Records + Send>> {
+    let Ok(column) = values.cast::<Column>() else {
+        let values: Vec<PyBackedBytes> = values.extract()?;
+        let keys = keys.map(|keys| keys.extract::<Vec<Option<PyBackedBytes>>>()).transpose()?;
+        if keys.as_ref().is_some_and(|keys| keys.len() != values.len()) {
+            return Err(PyValueError::new_err("a key, or none, for each value"));
+        }
+        return Ok(Box::new(Objects { values, keys, start }));
+    };
+    let column = column.get();
+    if column.part != Part::Value {
+        return Err(PyValueError::new_err("a batch's values are asked for"));
+    }
+    let own = |keys: &Column| keys.part == Part::Key && Arc::ptr_eq(&keys.batch, &column.batch);
+    let keyed = keys.is_some_and(|keys| keys.cast::<Column>().is_ok_and(|keys| own(keys.get())));
+    let values = Native { batch: Arc::clone(&column.batch), start, keyed };
+    match keys {
+        Some(keys) if !keyed => {
+            let keys: Vec<Option<PyBackedBytes>> = keys.extract()?;
+            if keys.len() != values.len() {
+                return Err(PyValueError::new_err("a key, or none, for each value"));
+            }
+            Ok(Box::new(Mixed { values, keys }))
+        }
+        _ => Ok(Box::new(values)),
     }
 }
 
@@ -57,14 +129,14 @@ impl Split {
     fn new(
         py: Python<'_>,
         program: &Program,
-        values: Vec<PyBackedBytes>,
-        keys: Option<Vec<Option<PyBackedBytes>>>,
+        values: &Bound<'_, PyAny>,
+        keys: Option<&Bound<'_, PyAny>>,
         start: usize,
     ) -> PyResult<Self> {
-        if keys.as_ref().is_some_and(|keys| keys.len() != values.len()) || values.len() >= NONE as usize {
-            return Err(PyValueError::new_err("a key, or none, for each value"));
+        let records = records_of(values, keys, start)?;
+        if records.len() >= NONE as usize {
+            return Err(PyValueError::new_err("too many values at once"));
         }
-        let records: Box<dyn Records + Send> = Box::new(Objects { values, keys, start });
         let program = Arc::clone(&program.0);
         Ok(py.detach(|| {
             let mut found = Found::new(&program, records.len());
@@ -217,7 +289,11 @@ pub struct Output {
     pub skip: Vec<bool>,
 }
 
-impl Output {
+impl Sequence for Output {
+    fn len(&self) -> usize {
+        self.skip.len()
+    }
+
     fn item<'py>(&self, py: Python<'py>, index: usize) -> Option<Bound<'py, PyBytes>> {
         if self.skip[index] { None } else { self.output.get(index).map(|data| PyBytes::new(py, data)) }
     }
@@ -230,23 +306,7 @@ impl Output {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let length = self.skip.len() as isize;
-        if let Ok(slice) = index.cast::<PySlice>() {
-            let span = slice.indices(length)?;
-            let mut items = Vec::new();
-            let mut at = span.start;
-            for _ in 0..span.slicelength {
-                items.push(self.item(py, at as usize));
-                at += span.step;
-            }
-            return Ok(PyList::new(py, items)?.into_any());
-        }
-        let at: isize = index.extract()?;
-        let at = if at < 0 { at + length } else { at };
-        if !(0..length).contains(&at) {
-            return Err(PyIndexError::new_err("no such record"));
-        }
-        Ok(self.item(py, at as usize).into_pyobject(py)?)
+        items(self, py, index)
     }
 
     /// Bytes of envelopes, by slot.
