@@ -13,7 +13,7 @@ from tests.contract.batches import of_columns, split_plainly
 from tests.properties.avro_cases import cases
 from tests.unit.encryption.authority import InMemoryAuthority
 from worker.avro import CompiledSchema, DeclarationOptions, compile_schema, frame, open_schema
-from worker.encryption import BatchEncryptor, record
+from worker.encryption import BatchDecryptor, BatchEncryptor, record
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.plaintext import to_typed
 from worker.model import Batch, DataKey, FieldPlan, Format, Position, SourceRecord, ValueColumn
@@ -85,14 +85,13 @@ def check_envelope(authority: InMemoryAuthority, plan: FieldPlan, value: bytes, 
         assert LeasedEnvelope.parse(envelope).to_bytes() == envelope
         return
     parsed = record.from_msgpack(envelope)
-    [key] = authority.keys([parsed.request()] if not plan.context else [])[:1] or [None]
-    if isinstance(key, DataKey):
+    if not plan.context:
+        [key] = authority.keys([parsed.request()])
+        assert isinstance(key, DataKey)
         assert record.open_record(key, parsed) == to_typed(plan)(value)
 
 
 def check_opens(compiled: CompiledSchema, authority: InMemoryAuthority, case: Case, found: list[bytes]) -> None:
-    from worker.encryption import BatchDecryptor
-
     keys: list[bytes | None] = [b"key"] * len(found)
     split = open_schema(compiled.plan.output_schema).split(found, keys)
     opened = BatchDecryptor(authority).decrypt(split.columns)
