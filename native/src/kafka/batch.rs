@@ -170,6 +170,31 @@ impl Batch {
             .sum()
     }
 
+    /// Bytes of the keys or values of a stretch.
+    pub fn bytes_of(&self, part: Part, start: usize, stop: usize) -> usize {
+        (start..stop.min(self.len())).filter_map(|index| self.part(part, index)).map(<[u8]>::len).sum()
+    }
+
+    pub fn content_bytes(&self, start: usize, stop: usize) -> usize {
+        self.bytes_of(Part::Key, start, stop) + self.bytes_of(Part::Value, start, stop)
+    }
+
+    /// How many records with a timestamp fall below each bound (ascending, seconds), and the sum of their ages.
+    pub fn ages(&self, now_ms: f64, bounds: &[f64]) -> (Vec<u64>, f64) {
+        let (mut counts, mut total) = (vec![0; bounds.len()], 0.0);
+        for index in 0..self.len() {
+            let (_, at_ms) = self.stamp(index);
+            if at_ms > 0 {
+                let age = ((now_ms - at_ms as f64) / 1000.0).max(0.0);
+                if let Some(count) = counts.get_mut(bounds.partition_point(|&bound| bound < age)) {
+                    *count += 1;
+                }
+                total += age;
+            }
+        }
+        (counts, total)
+    }
+
     /// The place of a run's first record at or after an offset.
     pub fn find(&self, start: usize, stop: usize, offset: i64) -> usize {
         let (mut low, mut high) = (start, stop.min(self.len()));

@@ -44,12 +44,6 @@ impl Batch {
         PyBytes::new(py, &bytes)
     }
 
-    /// Milliseconds since 1970, 64-bit numbers in native order.
-    fn times<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let bytes: Vec<u8> = (0..self.0.len()).flat_map(|index| self.0.stamp(index).1.to_ne_bytes()).collect();
-        PyBytes::new(py, &bytes)
-    }
-
     fn stamp(&self, index: usize) -> PyResult<(u8, i64)> {
         self.known(index)?;
         Ok(self.0.stamp(index))
@@ -59,8 +53,19 @@ impl Batch {
         self.0.size()
     }
 
-    fn oldest_ms(&self) -> i64 {
-        (0..self.0.len()).map(|index| self.0.stamp(index).1).filter(|&at_ms| at_ms > 0).min().unwrap_or(0)
+    /// Bytes of the keys and values of a stretch.
+    fn content_bytes(&self, start: usize, stop: usize) -> usize {
+        self.0.content_bytes(start, stop)
+    }
+
+    /// Bytes of the keys of a stretch.
+    fn key_bytes(&self, start: usize, stop: usize) -> usize {
+        self.0.bytes_of(Part::Key, start, stop)
+    }
+
+    /// How many records are of each age, by ascending bounds in seconds, and the sum of their ages.
+    fn ages(&self, now_ms: f64, bounds: Vec<f64>) -> (Vec<u64>, f64) {
+        self.0.ages(now_ms, &bounds)
     }
 
     fn find(&self, start: usize, stop: usize, offset: i64) -> usize {

@@ -315,6 +315,17 @@ impl Output {
         self.output.sealed.clone()
     }
 
+    /// Bytes of a stretch of records.
+    fn bytes(&self, start: usize, stop: usize) -> usize {
+        (start..stop.min(self.skip.len())).filter_map(|index| self.output.get(index)).map(<[u8]>::len).sum()
+    }
+
+    /// Bytes of the largest record.
+    #[getter]
+    fn largest(&self) -> usize {
+        (0..self.skip.len()).filter_map(|index| self.output.get(index)).map(<[u8]>::len).max().unwrap_or(0)
+    }
+
     fn __repr__(&self) -> String {
         format!("Output({} records)", self.skip.len())
     }
