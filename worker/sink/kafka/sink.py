@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from worker.errors import ConfigError, SinkRejected
-from worker.kafka_properties import Property, client_properties
+from worker.finding import Finding
+from worker.kafka.properties import Property, client_properties
+from worker.kafka.statistics import ClientStatistics
+from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
@@ -17,7 +20,7 @@ from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
-from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic, missing_topic
+from worker.sink.kafka.topics import dead_topic, missing_topic
 from worker.sink.kafka.transactions import TransactionalProducer
 from worker.sink.ledger import GENESIS, link
 
@@ -34,8 +37,8 @@ class KafkaSink:
     Args:
         options: the route's sink.
         transactional_id: `worker.<region>.<group>.<instance>.<process>`, None for at-least-once.
-        properties: what `worker.kafka_properties.connection_properties` returned.
-        metrics: where the cluster's pin is told.
+        properties: what `worker.kafka.properties.connection_properties` returned.
+        metrics: where the cluster's pin, transactions and librdkafka's statistics are told.
         region: names the ledger topic.
         route: names the route in messages.
         source_topics: the route's, for partition counts, sizes and dead topics.
@@ -66,11 +69,19 @@ class KafkaSink:
         self._admin: Topics | None = None
         self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
         self._transactions: TransactionalProducer | None = None
+        statistics = ClientStatistics(metrics, route=route, client="sink")
         if transactional_id is None:
-            self._producer = BatchProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+            self._producer = BatchProducer(
+                self._opening, name=self._name, timeout_s=options.timeout_s, statistics=statistics
+            )
         else:
             self._transactions = TransactionalProducer(
-                self._opening, name=self._name, timeout_s=options.timeout_s, transactional_id=transactional_id
+                self._opening,
+                name=self._name,
+                timeout_s=options.timeout_s,
+                transactional_id=transactional_id,
+                statistics=statistics,
+                ended=lambda outcome: metrics.inc("worker_transactions_total", route=route, outcome=outcome),
             )
             self._producer = self._transactions
 
@@ -95,9 +106,15 @@ class KafkaSink:
         warn(facts, self._options, self._source_topics)
         self._producer.validate()
 
-    def warnings(self) -> tuple[str, ...]:
+    def findings(self) -> list[Finding]:
         """Return what an operator should know of the topics without it stopping the worker; asks the brokers."""
-        return warn(self._describe(self._topics()), self._options, self._source_topics)
+        told = warn(self._describe(self._topics()), self._options, self._source_topics)
+        return [Finding("sink topic", "warning", found=text) for text in told]
+
+    @property
+    def tables(self) -> None:
+        """Topics are no tables."""
+        return None
 
     def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the given positions: the group's own are the truth."""

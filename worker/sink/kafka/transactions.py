@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fenced, PositionsChanged, SinkUnavailable, WorkerError
-from worker.kafka_properties import Property
-from worker.sink.kafka.errors import FENCED, MOVED, error_of, verdict
+from worker.kafka.properties import Property
+from worker.kafka.verdict import FENCED, MOVED, error_of, write_error
 from worker.sink.kafka.producer import BatchProducer, Deliveries
 
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
@@ -26,6 +26,10 @@ class TransactionalProducer(BatchProducer):
 
     Fencing is final; an abortable error aborts; a commit whose fate is unknown throws the client away, because opening
     the next one under the same transactional id settles it.
+
+    Args:
+        transactional_id: stable over restarts.
+        ended: told of each transaction's end: committed, aborted, unknown or fenced.
     """
 
     def __init__(
@@ -35,9 +39,12 @@ class TransactionalProducer(BatchProducer):
         name: str,
         timeout_s: float,
         transactional_id: str = "",
+        statistics: Callable[[str], None] | None = None,
+        ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        super().__init__(properties, name=name, timeout_s=timeout_s)
+        super().__init__(properties, name=name, timeout_s=timeout_s, statistics=statistics)
         self._id = transactional_id
+        self._ended = ended
         self._in_transaction = False
         self._commit_unknown = False
 
@@ -88,6 +95,7 @@ class TransactionalProducer(BatchProducer):
         # -1 waits as long as the transaction may last: librdkafka warns of a desynchronised state for other values.
         self._settle(lambda: producer.commit_transaction(-1), "committing", uncertain=True)
         self._in_transaction = False
+        self._ended("committed")
 
     def abort(self) -> None:
         """
@@ -101,12 +109,13 @@ class TransactionalProducer(BatchProducer):
         if not self._in_transaction or self._producer is None:
             return
         self._in_transaction = False
+        self._ended("aborted")
         try:
             self._producer.abort_transaction(_ABORT_S)
         except KafkaException as exc:
             unsettled = True
             if error_of(exc).code() in FENCED:
-                raise verdict(error_of(exc), f"{self._name}: aborting") from exc
+                raise write_error(error_of(exc), f"{self._name}: aborting") from exc
         finally:
             if unsettled:
                 self.discard()
@@ -155,8 +164,9 @@ class TransactionalProducer(BatchProducer):
 
     def _failed(self, error: KafkaError, what: str, uncertain: bool) -> WorkerError:
         needs = {"TRANSACTIONAL": f"Write on transactional id {self._id}"}
-        cause = verdict(error, f"{self._name}: {what}", needs=needs)
+        cause = write_error(error, f"{self._name}: {what}", needs=needs)
         if isinstance(cause, Fenced):
+            self._ended("fenced")
             self.discard()
             return cause
         if error.txn_requires_abort():
@@ -167,6 +177,7 @@ class TransactionalProducer(BatchProducer):
         self.discard()
         if uncertain:
             self._commit_unknown = True
+            self._ended("unknown")
             return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause
 

@@ -1,0 +1,211 @@
+"""Builds one route: its source, its keys, its processor, its sink, its dead letters and the loop over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from uuid import UUID
+
+from worker import environment
+from worker.assembly.context import Context
+from worker.assembly.keys import KeyCaches
+from worker.assembly.run import RunOptions
+from worker.assembly.schemas import output_subject
+from worker.avro import SchemaSource
+from worker.avro.embedded import EmbeddedSchemas
+from worker.config import RouteSettings
+from worker.encryption import BatchDecryptor, BatchEncryptor
+from worker.errors import ConfigError
+from worker.kafka.properties import Property, operators
+from worker.kafka.statistics import ClientStatistics
+from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.deadletter import DeadLetters
+from worker.pipeline.files import FileEncryptor
+from worker.pipeline.health import RouteHealth
+from worker.pipeline.keys import RecordKeys
+from worker.pipeline.residency import Residency
+from worker.pipeline.runner import RouteRunner
+from worker.pipeline.verify import OutputVerifier
+from worker.sink.base import Sink
+from worker.sink.dry import DrySink
+from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.postgres import PostgresSink, PostgresSinkOptions
+from worker.source.kafka import KafkaSource
+from worker.zerokms.keys import KeyCache
+
+
+class RouteBuilder:
+    """
+    Builds routes of one region's worker.
+
+    Args:
+        context: the worker's.
+        connection: what every client of the region's cluster is told, secrets included.
+        keys: makes the routes' caches.
+        schemas: the schema source.
+    """
+
+    def __init__(
+        self, context: Context, connection: Mapping[str, Property], keys: KeyCaches, schemas: SchemaSource
+    ) -> None:
+        self._context, self._settings = context, context.settings
+        self._connection = dict(connection)
+        self._keys, self._schemas = keys, schemas
+
+    def source(self, route: RouteSettings, run: RunOptions) -> KafkaSource:
+        """Build the route's consumer; closed by the loop, or by whoever only asks it."""
+        options = route.source
+        if run.start is not None:
+            options = options.model_copy(update={"start": run.start})
+        group = f"{route.group}.dry-run.{os.urandom(4).hex()}" if run.dry_run else route.group
+        return KafkaSource(
+            options,
+            bootstrap=self._settings.kafka.bootstrap,
+            group=group,
+            instance=self._context.instance,
+            properties=operators(self._connection),
+            cluster_id=self._settings.kafka.cluster_id,
+            bounded=run.is_bounded,
+            statistics=ClientStatistics(self._context.metrics, route=route.name, client="source"),
+        )
+
+    def sink(self, route: RouteSettings, source: KafkaSource, *, create: bool = False) -> KafkaSink | PostgresSink:
+        """Build the route's sink; closed by the loop, or by whoever only asks it."""
+        options = route.sink
+        if create:
+            options = options.model_copy(update={"create": True})
+        if options.kind == "kafka":
+            return self._kafka_sink(route, options)
+        return self._postgres_sink(route, options, source)
+
+    def runner(self, route: RouteSettings, health: RouteHealth, run: RunOptions) -> RouteRunner:
+        """Build the route's loop."""
+        source = self.source(route, run)
+        sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
+        return RouteRunner(
+            source,
+            self.processor(route),
+            sink,
+            self.dead_letters(route),
+            options=self._settings.delivery,
+            health=health,
+            metrics=self._context.metrics,
+            bounds=run.bounds,
+            limit=run.limit,
+        )
+
+    def files(self, route: RouteSettings) -> FileEncryptor:
+        """Build what encrypts files as the route's records are encrypted."""
+        if route.residency is not None and route.residency.foreign == "forward":
+            raise ConfigError(f'route {route.name}: foreign = "forward" has no place in a file')
+        if route.residency is not None and route.residency.header is not None:
+            raise ConfigError(f"route {route.name}: residency by header, and records of a file have no headers")
+        known = [version for topic in route.source.topics for version in self._schemas.history(topic)]
+        schemas = EmbeddedSchemas(known)
+        return FileEncryptor(
+            self.processor(route, schemas),
+            schemas,
+            self.dead_letters(route),
+            declaration=self._settings.declaration(route),
+            options=self._settings.delivery,
+        )
+
+    def dead_letters(self, route: RouteSettings) -> DeadLetters:
+        """Build what seals the route's failures."""
+        return DeadLetters(
+            self._settings.dead_letters,
+            self._encryptor(self._keys.encryption(route.name, "dead")),
+            route=route.name,
+            instance=self._context.instance,
+            region=self._settings.region,
+        )
+
+    def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
+        """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""
+        settings = self._settings
+        return BatchProcessor(
+            route=route.name,
+            schemas=self._schemas if schemas is None else schemas,
+            declaration=settings.declaration(route),
+            encryptor=self._encryptor(self._keys.encryption(route.name, "encrypt")),
+            metrics=self._context.metrics,
+            subject=output_subject(route),
+            rows=schemas is None and route.sink.wants_rows,
+            residency=Residency(route.residency, settings.region) if route.residency is not None else None,
+            # Records of files have no keys.
+            keys=self.record_keys(route) if schemas is None else None,
+            verifier=self._verifier(route),
+            accepted=self._accepted,
+        )
+
+    def record_keys(self, route: RouteSettings) -> RecordKeys:
+        """Build what becomes of the route's record keys."""
+        return RecordKeys(
+            route=route.name,
+            schemas=self._schemas,
+            declaration=self._settings.declaration(route),
+            policy=route.key,
+            form=route.key_format,
+            pseudonyms=self._keys.pseudonyms,
+            subject=route.sink.key_subject,
+            columns=route.sink.key_columns,
+        )
+
+    def _encryptor(self, keys: KeyCache) -> BatchEncryptor:
+        return BatchEncryptor(keys, default_keyset=self._settings.encryption.keyset)
+
+    def _accepted(self) -> frozenset[UUID]:
+        """Return the keysets that the config lists: the default and those that schemas may name."""
+        encryption = self._settings.encryption
+        return frozenset(self._keys.resolve(name) for name in {encryption.keyset, *encryption.keysets})
+
+    def _verifier(self, route: RouteSettings) -> OutputVerifier | None:
+        rate = self._settings.delivery.verify
+        if not rate:
+            return None
+        decryptor = BatchDecryptor(self._keys.decryption(route.name, "canary"))
+        return OutputVerifier(decryptor, rate=rate, route=route.name, metrics=self._context.metrics)
+
+    def _kafka_sink(self, route: RouteSettings, options: KafkaSinkOptions) -> KafkaSink:
+        exactly_once = self._settings.delivery.mode == "exactly-once"
+        transactional_id = f"worker.{self._settings.region}.{route.group}.{self._context.instance}.0"
+        return KafkaSink(
+            options,
+            transactional_id=transactional_id if exactly_once else None,
+            properties=self._connection,
+            metrics=self._context.metrics,
+            region=self._settings.region,
+            route=route.name,
+            source_topics=route.source.topics,
+            cluster_id=self._settings.kafka.cluster_id,
+        )
+
+    def _postgres_sink(self, route: RouteSettings, options: PostgresSinkOptions, source: KafkaSource) -> PostgresSink:
+        if route.residency is not None and route.residency.foreign == "forward":
+            raise ConfigError(f'route {route.name}: foreign = "forward" needs a Kafka sink')
+        pin = ClusterPin(
+            self._settings.kafka.cluster_id,
+            pin="dead_letter_cluster",
+            name=f"route {route.name}, dead letters",
+            connection=self._connection,
+            metrics=self._context.metrics,
+        )
+        letters = KafkaDeadLetters(
+            self._connection,
+            route=route.name,
+            source_topics=route.source.topics,
+            create=options.create,
+            pin=pin,
+        )
+        return PostgresSink(
+            options,
+            dsn=environment.require(self._context.environ, options.dsn_env, f"route {route.name}: the database"),
+            region=self._settings.region,
+            group=route.group,
+            cluster_id=self._settings.kafka.cluster_id,
+            topic_ids=source.topic_id,
+            instance=self._context.instance,
+            route=route.name,
+            metrics=self._context.metrics,
+            dead_letters=letters,
+        )

@@ -1,0 +1,54 @@
+"""
+The pins: what must belong to one region before anything starts.
+
+A pin proves configuration, not geography. A cluster id counts as authenticated only over TLS with a pinned CA;
+otherwise the finding says `unauthenticated`.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from worker.errors import RegionViolation
+from worker.finding import Finding, Verdict, match
+from worker.region import Region, WorkspaceCrn
+
+
+def workspace(region: Region, crn: WorkspaceCrn) -> Finding:
+    """The workspace lies in the configured region."""
+    remedy = "set CS_WORKSPACE_CRN to a workspace of this region, or run the worker of the other one"
+    return match("workspace region", region.name, crn.region.name, remedy)
+
+
+def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
+    """A service's host is the region's own over https, or one that `allow_hosts` lists."""
+    parts = urlsplit(url)
+    expected = urlsplit(own).netloc
+    if parts.scheme == "https" and parts.netloc == expected:
+        return Finding(name, "ok", expected, parts.netloc)
+    if parts.netloc in allowed or parts.hostname in allowed:
+        return Finding(
+            name, "unauthenticated" if parts.scheme == "http" else "ok", "listed in allow_hosts", parts.netloc
+        )
+    remedy = f"use the region's host, or list {parts.netloc!r} under [authority] allow_hosts"
+    return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
+
+
+def registry(region: Region, urls: str, allowed: tuple[str, ...]) -> list[Finding]:
+    """Each registry's host bears the region's name as a label, over https, or is one that `allow_hosts` lists."""
+    findings = []
+    for url in (part.strip() for part in urls.split(",")):
+        parts = urlsplit(url)
+        if parts.scheme == "mock":
+            continue  # in this very process
+        name, label = "registry host", region.name in (parts.hostname or "").split(".")
+        if parts.netloc in allowed or parts.hostname in allowed:
+            verdict: Verdict = "ok" if parts.scheme == "https" else "unauthenticated"
+            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc))
+        elif parts.scheme == "https" and label:
+            findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc))
+        else:
+            remedy = f"use the region's registry, or list {parts.netloc!r} under [schemas] allow_hosts"
+            expected, found = f"https://*.{region}.*/", f"{parts.scheme}://{parts.netloc}/"
+            findings.append(Finding(name, "broken", expected, found, remedy, RegionViolation))
+    return findings
