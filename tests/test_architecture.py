@@ -120,6 +120,7 @@ def test_every_metric_is_documented() -> None:
     assert [m.name for m in metrics.CATALOGUE if m.name not in text] == []
 
 
+@pytest.mark.timeout(600)
 def test_every_module_imports_alone() -> None:
     """No module depends on another having been imported before it."""
     names = [
