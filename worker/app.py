@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from worker import __version__
+from worker import __version__, native
 from worker.assembly.graph import Graph
 from worker.assembly.run import RunOptions
 from worker.checks.findings import enforce
@@ -40,11 +40,12 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], *, metrics: Metrics | None = None) -> None:
+        native.require()
         self.graph = Graph(settings, environ, metrics=metrics)
         self.metrics = self.graph.context.metrics
         self._settings = settings
         self.metrics.expect({route.name: route.source.topics for route in settings.routes})
-        self.metrics.set("worker_build_info", 1, version=__version__, native="none")
+        self.metrics.set("worker_build_info", 1, version=__version__, native="1" if native.IS_LOADED else "0")
         longest = max(route.sink.timeout_s for route in settings.routes)
         batch_s = settings.delivery.max_latency_ms / 1000 + longest
         self.metrics.set("worker_revocation_bound_seconds", batch_s, part="batch")
@@ -73,6 +74,8 @@ class Worker:
         context = self.graph.context
         shown = surface(self, self._settings, context.environ, self.metrics, self._health, lambda: {"": os.getpid()})
         with HttpServer(application(shown), self._settings.http.listen) as server:
+            if not native.IS_LOADED:
+                _log.warning("native_missing", effect="encryption in plain Python, at about a tenth of the rate")
             _log.info("starting", instance=context.instance, version=__version__, http_port=server.port)
             self.run_routes(RunOptions() if options is None else options, observe=observe)
 

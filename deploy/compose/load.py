@@ -58,4 +58,4 @@ def main(bootstrap: str, region: str, schema: str = "/customer.avsc", limit: int
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(sys.argv[1], sys.argv[2])

@@ -10,7 +10,8 @@ def main() -> None:
     found = {dist.metadata["Name"].lower(): dist for dist in distributions()}
     for name in sorted(found):
         dist = found[name]
-        licence = dist.metadata.get("License-Expression") or dist.metadata.get("License") or "see below"
+        told = dist.metadata.json
+        licence = str(told.get("license_expression") or told.get("license") or "see below")
         print(f"{'=' * 100}\n{dist.metadata['Name']} {dist.version}: {licence.splitlines()[0]}\n")
         for text in _texts(dist):
             print(text.strip(), "\n")
