@@ -13,7 +13,7 @@ from rich.console import Console
 from worker import __version__, failpoints, interpreter, log
 from worker.errors import WorkerError
 
-_COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "control", "whoami", "doctor", "demo")
+_COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "control", "verify", "whoami", "doctor", "demo")
 _GROUPS = ("dead", "client", "keyset", "access_key", "config", "authority")
 
 app = typer.Typer(
