@@ -34,7 +34,7 @@ def test_plaintext_in_a_sink_is_found(site: Deployment) -> None:
     """What the worker wrote is clean; what others put beside it is found by place, and no value is told."""
     schema_id, _ = site.write_customers(1, 60)
     settings = site.settings(schema_id)
-    with Running(Worker(config.load(settings, environ={}), site.environ)):
+    with Worker(config.load(settings, environ={}), site.environ) as running, Running(running):
         until(lambda: arrived(site, 60), "all are there")
     secrets = {"DATABASE_URL": site.dsn}
 
