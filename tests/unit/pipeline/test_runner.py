@@ -24,7 +24,8 @@ from worker.model import Position, TopicPartition
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Failure
 from worker.pipeline.options import DeliveryOptions
-from worker.pipeline.runner import Bounds, RouteRunner
+from worker.pipeline.options import Bounds, DeliveryOptions
+from worker.pipeline.runner import RouteRunner
 
 P0 = TopicPartition("in", 0)
 P1 = TopicPartition("in", 1)

@@ -8,12 +8,12 @@ from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnava
 from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
-from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Tables
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.positions import Positions
+from worker.sink.postgres.positions import StoredPositions
 from worker.sink.postgres.residency import DeclaredRegion
 from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
 from worker.sink.postgres.table import Table, check_table, read_table
@@ -60,13 +60,18 @@ class PostgresSink:
         self._name = f"route {route}"
         self._residency = DeclaredRegion(region, options.residency_key)
         self._database = Database(
-            dsn, residency=self._residency, route=route, timeout_s=options.timeout_s, metrics=metrics
+            dsn,
+            residency=self._residency,
+            route=route,
+            instance=instance,
+            timeout_s=options.timeout_s,
+            idle_transaction_s=options.idle_transaction_s,
+            metrics=metrics,
         )
-        self._positions = Positions(group, cluster_id, topic_ids, instance)
+        self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
         self._dead_letters = dead_letters
         self._tables: dict[str, Table] = {}
         self._outputs: list[Output] = []
-        self._letters = 0
         eql = any(kind == "eql" for kind in options.columns.values())
         self._convert: Convert | None = self._converted if eql else None
 
@@ -128,7 +133,7 @@ class PostgresSink:
             check_fields(self._table(connection, name), output_schema, self._options, key_schema)
             connection.commit()
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return where to continue, and claim the partitions; raises as `Positions.claim`."""
         self._tables.clear()
         try:
@@ -143,30 +148,32 @@ class PostgresSink:
     def begin(self) -> None:
         """Start a batch."""
         self._outputs = []
-        self._letters = 0
 
     def write(self, output: Output) -> None:
         """Keep an output for `flush`."""
         self._outputs.append(output)
 
+    @property
+    def keeps_letters(self) -> bool:
+        """Letters are in Kafka before their batch's rows are in the table."""
+        return True
+
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Hand dead letters to their own producer."""
+        """Hand dead letters to their own producer, and wait until they are durable."""
         if self._dead_letters is None:
             raise ConfigError(f"{self._name}: there is nowhere to put dead letters")
-        self._letters += len(letters)
         self._dead_letters.write(letters)
+        self._dead_letters.flush()
 
     def flush(self) -> None:
         """
-        Wait for the dead letters, then copy the rows into the open transaction.
+        Copy the rows into the open transaction.
 
         Raises:
             SinkRejected: with the refused record where the server names it, without where it does not.
             PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
         """
-        if self._letters and self._dead_letters is not None:
-            self._dead_letters.flush()
         try:
             self._write_rows()
         except SinkRejected:
