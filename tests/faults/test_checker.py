@@ -14,7 +14,6 @@ from worker.errors import FatalError
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
 

@@ -17,7 +17,6 @@ from worker.errors import Fenced, KeyServiceUnavailable, OffsetLost, RegionViola
 from worker.kafka.properties import connection_properties
 from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions

@@ -181,14 +181,14 @@ def test_rows_and_position_stand_or_fall_together(sinks: Sinks, options: dict[st
     sink.abort()
 
     assert sinks.query("SELECT * FROM crm.customers") == []
-    assert sink.positions({_TP: 99}) == {_TP: 0}
+    assert sink.positions({_TP: 99}).found == {_TP: 0}
 
 
 def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
     """When another owner moved the position, the swap fails, the rows go, and the position is read again."""
     zombie = sinks.ready()
     owner = sinks(instance="w2")
-    assert owner.positions({_TP: 50}) == {_TP: 0}
+    assert owner.positions({_TP: 50}).found == {_TP: 0}
     _deliver(owner, [_record(0, 1), _record(1, 2)], 0)
     zombie.begin()
     zombie.write(output_of([_record(0, 1)]))
@@ -197,7 +197,7 @@ def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
         zombie.flush()
 
     zombie.abort()
-    assert zombie.positions({_TP: 0}) == {_TP: 2}
+    assert zombie.positions({_TP: 0}).found == {_TP: 2}
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(2,)]
 
 
@@ -278,7 +278,7 @@ def test_a_lost_connection_is_made_anew(sinks: Sinks) -> None:
         sink.commit({_TP: OffsetRange(0, 1)}, (), None)
     sink.abort()
 
-    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0})[_TP])
+    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0}).found[_TP])
 
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(1,)]
 

@@ -100,8 +100,8 @@ class StoredPositions:
         rows = connection.execute(_HOLDER, [application_name(self.route, owner)]).fetchall()
         seen = ", ".join(f"server process {pid}: {state or 'unknown'} for {age} s" for pid, state, age in rows)
         return SinkUnavailable(
-            f"{tp}: its position is held by an open transaction, last owner {owner} ({seen or 'not seen at the server'}); "
-            "the server ends it within idle_transaction_s or timeout_s of that worker"
+            f"{tp}: an open transaction holds its position, of {owner} by all that is known ({seen or 'not seen'}); "
+            "the server ends it within that worker's idle_transaction_s, or timeout_s where it copies rows"
         )
 
     def passed(self, connection: Connection, first: Mapping[TopicPartition, int]) -> bool:
