@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from worker.model import Batch, TopicPartition
@@ -58,10 +59,19 @@ class Assignment:
         source: paused where a position is to be read anew.
         bounded: whether each lane ends.
         until_ms: end before this time; None ends at the end of the log.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, source: Source, *, bounded: bool = False, until_ms: int | None = None) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: Source,
+        *,
+        bounded: bool = False,
+        until_ms: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source, self._clock = source, clock
+        self._joined_at: float | None = None
         self.bounded, self.until_ms = bounded, until_ms
         self._lanes: dict[TopicPartition, Lane] = {}
         self._spans: dict[TopicPartition, Span] = {}
@@ -85,6 +95,8 @@ class Assignment:
 
     def add(self, partitions: Iterable[TopicPartition]) -> None:
         """Take partitions in, arriving."""
+        if self._joined_at is None:
+            self._joined_at = self._clock()
         for partition in partitions:
             self._lanes[partition] = Lane()
 
@@ -168,6 +180,12 @@ class Assignment:
             return False
         self._done |= {p for p, lane in self._lanes.items() if self._has_ended(p, lane)}
         return self._lanes.keys() <= self._done
+
+    def is_final(self, patience_s: float) -> bool:
+        """Whether the group's answer counts: a member that is given nothing may be given its share a moment later."""
+        if self._joined_at is None:
+            return False
+        return len(self._lanes) > 0 or self._clock() - self._joined_at >= patience_s
 
     def _has_ended(self, partition: TopicPartition, lane: Lane) -> bool:
         if not lane.active or lane.end is None:

@@ -42,6 +42,8 @@ _log = structlog.get_logger(__name__)
 _POLL_S = 0.05
 # Pausing throws away what was fetched ahead, so a batch that is merely slow is waited for.
 _PAUSE_AFTER_S = 0.5
+# How long a stop waits for the group's answer once all is durable: what it does not take is read again, or told later.
+_TOLD_S = 2.0
 
 
 class RouteRunner:
@@ -78,10 +80,10 @@ class RouteRunner:
         self._sink = sink
         self._options = options
         self._health = health
-        self._metrics = metrics
         self._clock = clock
         self._holds = bounds is not None and bounds.hold
-        self._assignment = Assignment(source, bounded=bounds is not None, until_ms=bounds.until_ms if bounds else None)
+        until_ms = bounds.until_ms if bounds else None
+        self._assignment = Assignment(source, bounded=bounds is not None, until_ms=until_ms, clock=clock)
         self._collector = Collector(options, self._assignment, limit=limit, clock=clock)
         self._delivery = Delivery(processor, sink, dead_letters, options=options, health=health, metrics=metrics)
         self._placing = Placing(
@@ -102,16 +104,12 @@ class RouteRunner:
         self._watch = SourceWatch(
             source, self._assignment, options=options, health=health, metrics=metrics, away=self._pause, clock=clock
         )
-        self._joined_at: float | None = None
 
     def progress(self) -> RouteProgress:
         """How far the route has come; safe from any thread."""
+        counts, assignment = self._delivery.outcomes(), self._assignment
         return RouteProgress(
-            self._health.route,
-            self._delivery.outcomes(),
-            self._assignment.spans(),
-            self._assignment.done(),
-            self._source.partitions(),
+            self._health.route, counts, assignment.spans(), assignment.done(), self._source.partitions()
         )
 
     def stop(self) -> None:
@@ -141,12 +139,8 @@ class RouteRunner:
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """The group gave partitions: they wait for their positions."""
         failpoints.hit("on_assign")
-        if self._joined_at is None:
-            self._joined_at = self._clock()
         self._assignment.add(partitions)
-        self._tell_assigned()
-        self._metrics.inc("worker_rebalances_total", route=self._health.route, change="assigned")
-        _log.info("assigned", route=self._health.route, partitions=[str(p) for p in partitions])
+        self._watch.rebalanced("assigned", partitions)
 
     def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
         """The group takes partitions: finish or abandon what is under way, then forget them."""
@@ -159,10 +153,7 @@ class RouteRunner:
             self._told.store_now(partitions)
         self._placing.forget(partitions)
         self._assignment.remove(partitions)
-        self._watch.forget(partitions)
-        self._tell_assigned()
-        self._metrics.inc("worker_rebalances_total", route=self._health.route, change="lost" if lost else "revoked")
-        _log.info("revoked", route=self._health.route, lost=lost, partitions=[str(p) for p in partitions])
+        self._watch.rebalanced("lost" if lost else "revoked", partitions)
 
     def stored(self, offsets: Mapping[TopicPartition, int], *, taken: bool) -> None:
         """The group has answered what it was told."""
@@ -204,12 +195,7 @@ class RouteRunner:
         if chunk is not None:
             failpoints.hit("after_poll")
             self._collector.add(chunk)
-            route = self._health.route
-            self._metrics.observe("worker_stage_seconds", self._clock() - started, route=route, stage="poll")
-            for run in chunk.runs:
-                labels = {"route": route, "topic": run.topic}
-                self._metrics.inc("worker_source_records_total", run.stop - run.start, **labels)
-                self._metrics.inc("worker_source_bytes_total", chunk.content_bytes(run), **labels)
+            self._watch.count(chunk, self._clock() - started)
 
     def _await(self, job: Job) -> None:
         if job.done.wait(_PAUSE_AFTER_S):
@@ -217,9 +203,7 @@ class RouteRunner:
         if not self._held:
             self._held = True
             self._source.pause(self._assignment.active())
-            self._metrics.set(
-                "worker_paused_partitions", len(self._assignment), route=self._health.route, reason="backpressure"
-            )
+            self._watch.held(len(self._assignment))
         self._poll(1, 0.1)
 
     def _settle(self) -> None:
@@ -239,7 +223,7 @@ class RouteRunner:
         if self._held:
             self._held = False
             self._source.resume(self._assignment.active())
-            self._metrics.set("worker_paused_partitions", 0, route=self._health.route, reason="backpressure")
+            self._watch.held(0)
 
     def _advance(self, job: Job) -> None:
         """Take over what a job made durable; a transaction takes the group's offsets along itself."""
@@ -275,13 +259,8 @@ class RouteRunner:
     def _finished(self) -> bool:
         if self._job is not None or not self._collector.is_empty():
             return False
-        return self._collector.exhausted() or (self._assignment.ended() and self._is_settled() and not self._holds)
-
-    def _is_settled(self) -> bool:
-        """Whether the group's answer counts: a member that is given nothing may be given its share a moment later."""
-        if self._joined_at is None:
-            return False
-        return len(self._assignment) > 0 or self._clock() - self._joined_at >= self._options.rebalance_s
+        at_end = self._assignment.ended() and self._assignment.is_final(self._options.rebalance_s)
+        return self._collector.exhausted() or (at_end and not self._holds)
 
     def _drain(self) -> None:
         deadline = self._clock() + self._options.stop_s
@@ -291,6 +270,8 @@ class RouteRunner:
             self._told.store()
             if self._job is None and not self._collector.is_empty():
                 self._submit()
+            if self._job is None and self._collector.is_empty():
+                deadline = min(deadline, self._clock() + _TOLD_S)
             if self._job is None and (not self._collector.is_empty() or self._assignment.is_told()):
                 return
             self._health.beat()
@@ -321,7 +302,3 @@ class RouteRunner:
         reason = away(error)
         if self._health.pause(reason, str(error)):
             _log.warning("paused", route=self._health.route, reason=reason, error=str(error))
-
-    def _tell_assigned(self) -> None:
-        self._health.set_assigned(len(self._assignment))
-        self._metrics.set("worker_assigned_partitions", len(self._assignment), route=self._health.route)

@@ -9,7 +9,7 @@ import structlog
 
 from worker.errors import TransientError
 from worker.metrics import Metrics
-from worker.model import TopicPartition
+from worker.model import Batch, TopicPartition
 from worker.pipeline.assignment import Assignment
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import DeliveryOptions
@@ -64,8 +64,31 @@ class SourceWatch:
         for partition, lag in self._source.lag(self._assignment.positions()).items():
             self._metrics.set("worker_lag_records", lag, **self._labels(partition))
 
-    def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """These are gone: their lag is another member's to tell."""
+    def count(self, chunk: Batch, seconds: float) -> None:
+        """Count what was read, and how long that took."""
+        route = self._health.route
+        self._metrics.observe("worker_stage_seconds", seconds, route=route, stage="poll")
+        for run in chunk.runs:
+            labels = {"route": route, "topic": run.topic}
+            self._metrics.inc("worker_source_records_total", run.stop - run.start, **labels)
+            self._metrics.inc("worker_source_bytes_total", chunk.content_bytes(run), **labels)
+
+    def held(self, partitions: int) -> None:
+        """So many partitions are paused because the batch before takes long."""
+        self._metrics.set("worker_paused_partitions", partitions, route=self._health.route, reason="backpressure")
+
+    def rebalanced(self, change: str, partitions: Collection[TopicPartition]) -> None:
+        """The group has given partitions (`assigned`), or taken some (`revoked`, `lost`)."""
+        route, count = self._health.route, len(self._assignment)
+        self._health.set_assigned(count)
+        self._metrics.set("worker_assigned_partitions", count, route=route)
+        self._metrics.inc("worker_rebalances_total", route=route, change=change)
+        _log.info(change, route=route, partitions=[str(p) for p in partitions])
+        if change != "assigned":
+            self._forget(partitions)
+
+    def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Drop the lag of partitions that are gone: it is another member's to tell."""
         for partition in partitions:
             try:
                 self._metrics.remove("worker_lag_records", **self._labels(partition))

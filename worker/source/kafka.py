@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,10 +15,11 @@ from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
 from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
 from worker.kafka.refusals import refusal
-from worker.kafka.verdict import NOT_THE_OWNER, read_error
+from worker.kafka.verdict import read_error
 from worker.model import Batch, TopicPartition
 from worker.source.base import AssignmentListener, Search
 from worker.source.chunk import chunk_of
+from worker.source.commits import Commits, answers
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
@@ -76,6 +78,7 @@ class KafkaSource:
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
         self._offsets = Offsets(self._consumer, self._identities.admin, group, self._identities, options, self._needs)
+        self._commits = Commits(self._consumer, self._offsets, self._needs)
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -153,34 +156,15 @@ class KafkaSource:
 
     def store(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Begin to store the group's offsets with the topics' ids beside them."""
-        try:
-            self._consumer.commit(offsets=self._offsets.tagged(offsets), asynchronous=True)
-        except KafkaException as exc:
-            raise self._error(exc.args[0], "storing offsets") from exc
+        self._commits.store(offsets)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store the group's offsets with the topics' ids beside them, and wait."""
-        try:
-            items = self._consumer.commit(offsets=self._offsets.tagged(offsets), asynchronous=False)
-        except KafkaException as exc:
-            if exc.args[0].code() in NOT_THE_OWNER:
-                return False
-            raise self._error(exc.args[0], "committing") from exc
-        for item in items or ():
-            if item.error is not None:
-                if item.error.code() in NOT_THE_OWNER:
-                    return False
-                raise self._error(item.error, "committing")
-        return True
+        return self._commits.commit(offsets)
 
     def holds(self) -> bool:
         """Store again what the group has stored for this member's partitions: an old generation is refused."""
-        try:
-            owned = self._consumer.committed(self._consumer.assignment(), timeout=_CONFIRM_S)
-        except KafkaException as exc:
-            raise self._error(exc.args[0], "asking for stored offsets") from exc
-        known = {TopicPartition(p.topic, p.partition): p.offset for p in owned if p.error is None and p.offset >= 0}
-        return bool(known) and self.commit(known)
+        return self._commits.holds()
 
     def group_metadata(self) -> object:
         """
@@ -234,21 +218,10 @@ class KafkaSource:
         self._rebalance(lambda: self._give(consumer, partitions, lost=True))
 
     def _on_commit(self, error: KafkaError | None, items: Collection[Any]) -> None:
-        good = {TopicPartition(p.topic, p.partition): p.offset for p in items if error is None and p.error is None}
-        bad = (
-            {TopicPartition(p.topic, p.partition): p.offset for p in items}
-            if error is not None
-            else {TopicPartition(p.topic, p.partition): p.offset for p in items if p.error is not None}
-        )
         listener = self._listener
-        if listener is None:
-            return
-        if good:
-            self._rebalance(lambda: listener.stored(good, taken=True))
-        if bad:
-            failed = error or next(p.error for p in items if p.error is not None)
-            _log.info("offsets_not_stored", error=failed.name())
-            self._rebalance(lambda: listener.stored(bad, taken=False))
+        if listener is not None:
+            for taken, offsets in answers(error, items):
+                self._rebalance(partial(listener.stored, offsets, taken=taken))
 
     def _rebalance(self, act: Callable[[], None]) -> None:
         # An exception inside a callback would make the client drop the records it is about to return.

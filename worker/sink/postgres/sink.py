@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
 from worker.finding import Finding, match
@@ -14,6 +15,7 @@ from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import StoredPositions
+from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
 from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
 from worker.sink.postgres.table import Table, check_table, read_table
@@ -170,33 +172,51 @@ class PostgresSink:
         Copy the rows into the open transaction.
 
         Raises:
-            SinkRejected: with the refused record where the server names it, without where it does not.
+            SinkRejected: with every refused record, without where only several together are refused.
             PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
         """
+        by_table = self._by_table()
         try:
-            self._write_rows()
-        except SinkRejected:
+            with self._database.guarded("writing rows") as connection:
+                for name, records in by_table.items():
+                    self._write_rows(name, connection, records)
+        except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
-            raise
+            refused = self._refused(by_table)
+            raise SinkRejected(str(exc), positions=refused or exc.positions) from None
 
-    def _write_rows(self) -> None:
+    def _by_table(self) -> dict[str, list[SinkRecord]]:
         by_table: dict[str, list[SinkRecord]] = {}
         for output in self._outputs:
             rows = output.rows
             for run in output.runs:
                 records = by_table.setdefault(self._table_name(run.topic), [])
                 records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
-        with self._database.guarded("writing rows") as connection:
+        return by_table
+
+    def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
+        table = self._table(connection, name)
+        if self._options.mode == "append":
+            append(connection, table, records, self._convert)
+        else:
+            upsert(connection, table, self._options.key, records, self._convert)
+        # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _refused(self, by_table: Mapping[str, Sequence[SinkRecord]]) -> list[Position]:
+        """Find every refused row at once: each round trip through the pipeline would encrypt the batch anew."""
+        found: list[Position] = []
+        try:
             for name, records in by_table.items():
-                table = self._table(connection, name)
-                if self._options.mode == "append":
-                    append(connection, table, records, self._convert)
-                else:
-                    upsert(connection, table, self._options.key, records, self._convert)
-            # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                for start in range(0, len(records), BLOCK):
+                    with self._database.guarded("finding refused rows") as connection:
+                        write = partial(self._write_rows, name)
+                        found += refused_rows(connection, write, records[start : start + BLOCK])
+        finally:
+            self._database.rollback()
+        return found
 
     def commit(
         self,
