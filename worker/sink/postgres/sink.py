@@ -196,12 +196,14 @@ class PostgresSink:
                 records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
         return by_table
 
-    def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
+    def _write_rows(
+        self, name: str, connection: Connection, records: Sequence[SinkRecord], *, again: bool = False
+    ) -> None:
         table = self._table(connection, name)
         if self._options.mode == "append":
             append(connection, table, records, self._convert)
         else:
-            upsert(connection, table, self._options.key, records, self._convert)
+            upsert(connection, table, self._options.key, records, self._convert, again=again)
         # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
@@ -212,7 +214,7 @@ class PostgresSink:
             for name, records in by_table.items():
                 for start in range(0, len(records), BLOCK):
                     with self._database.guarded("finding refused rows") as connection:
-                        write = partial(self._write_rows, name)
+                        write = partial(self._write_rows, name, again=True)
                         found += refused_rows(connection, write, records[start : start + BLOCK])
         finally:
             self._database.rollback()
