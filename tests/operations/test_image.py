@@ -15,7 +15,6 @@ import socket
 import stat
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,12 +36,8 @@ def instructions() -> list[str]:
     return [line for line in re.sub(r"\\\n\s*", " ", text).splitlines() if line]
 
 
-def argument(instruction: str, name: str) -> str:
-    return next(
-        line.removeprefix(f"{instruction} {name}=")
-        for line in instructions()
-        if line.startswith(f"{instruction} {name}=")
-    )
+def argument(name: str) -> str:
+    return next(line.removeprefix(f"ARG {name}=") for line in instructions() if line.startswith(f"ARG {name}="))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +87,7 @@ def test_the_dockerfile_is_linted() -> None:
 def test_every_base_is_pinned_by_its_digest() -> None:
     """A tag moves."""
     for name in ("PYTHON", "RUST"):
-        assert re.fullmatch(r"[a-z0-9/.:-]+@sha256:[0-9a-f]{64}", argument("ARG", name))
+        assert re.fullmatch(r"[a-z0-9/.:-]+@sha256:[0-9a-f]{64}", argument(name))
     named = [line.split()[1] for line in instructions() if line.startswith("FROM ")]
     assert set(named) <= {"${PYTHON}", "${RUST}"}
 
@@ -112,7 +107,8 @@ def test_the_context_holds_no_more_than_the_wheel_is_made_of() -> None:
     kept = [line for line in (IMAGE / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")]
 
     assert "*" in (IMAGE / "Dockerfile.dockerignore").read_text().splitlines()
-    assert set(kept) <= {
+    parts = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "worker", "native", "deploy/image")
+    assert set(kept) <= {f"!{part}" for part in parts}
         f"!{n}" for n in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "worker", "native", "deploy/image")
     }
 
@@ -142,15 +138,11 @@ def test_the_authority_is_installed_too(prefix: Path) -> None:
 
 def test_nothing_in_the_prefix_can_be_written(prefix: Path) -> None:
     """Neither the code nor a cache beside it, and there is no pip to bring something in."""
-    writable = [
-        p
-        for p in prefix.rglob("*")
-        if not p.is_symlink() and p.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
-    ]
+    anybody = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    writable = [path for path in prefix.rglob("*") if not path.is_symlink() and path.stat().st_mode & anybody]
 
     assert writable == []
     assert run(prefix, "python", "-m", "pip", "--version").returncode != 0
-    assert list(prefix.rglob("__pycache__/*.pyc")) is not None
 
 
 def test_the_licences_of_all_parts_are_there(prefix: Path) -> None:
@@ -163,7 +155,11 @@ def test_the_licences_of_all_parts_are_there(prefix: Path) -> None:
     assert "Apache License" in text
 
 
-_NAMES = "import json; from importlib.metadata import distributions as d; print(json.dumps([x.metadata['Name'] for x in d() if x.metadata['Name'] != 'pip']))"
+_NAMES = """
+import json
+from importlib.metadata import distributions
+print(json.dumps([found.metadata["Name"] for found in distributions() if found.metadata["Name"] != "pip"]))
+"""
 
 
 def test_the_health_check_tells_alive_from_dead(prefix: Path) -> None:
@@ -178,7 +174,6 @@ def test_the_health_check_tells_alive_from_dead(prefix: Path) -> None:
 
     assert command[:2] == ["/opt/worker/bin/python", "-c"]
     assert done.returncode != 0
-    assert urllib.request
 
 
 @pytest.mark.skipif(not docker_answers(), reason="no container engine: the image itself is not built here")
@@ -188,8 +183,5 @@ def test_the_image_builds_and_plans() -> None:
         ["docker", "build", "-q", "-f", str(DOCKERFILE), "-t", "residency-worker:test", str(ROOT)], check=True
     )
     mount = f"{ROOT / 'worker' / 'demo' / 'customer.avsc'}:/customer.avsc:ro"
-    done = subprocess.run(
-        ["docker", "run", "--rm", "--read-only", "-v", mount, "residency-worker:test", "plan", "/customer.avsc"],
-        check=False,
-    )
-    assert done.returncode == 0
+    command = ["docker", "run", "--rm", "--read-only", "-v", mount, tag, "plan", "/customer.avsc"]
+    assert subprocess.run(command, check=False).returncode == 0
