@@ -61,7 +61,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run(prefix: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the prefix as the image's user, in an empty environment."""
-    user = {"user": USER, "group": USER} if os.geteuid() == 0 else {}
+    user: int | None = USER if os.geteuid() == 0 else None
     return subprocess.run(
         [str(prefix / "bin" / command[0]), *command[1:]],
         cwd="/",
@@ -69,7 +69,8 @@ def run(prefix: Path, *command: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        **user,  # type: ignore[call-overload]
+        user=user,
+        group=user,
     )
 
 
@@ -177,9 +178,8 @@ def test_the_health_check_tells_alive_from_dead(prefix: Path) -> None:
 @pytest.mark.skipif(not docker_answers(), reason="no container engine: the image itself is not built here")
 def test_the_image_builds_and_plans() -> None:
     """The whole of it, where an engine is."""
-    subprocess.run(
-        ["docker", "build", "-q", "-f", str(DOCKERFILE), "-t", "residency-worker:test", str(ROOT)], check=True
-    )
+    tag = "residency-worker:test"
+    subprocess.run(["docker", "build", "-q", "-f", str(DOCKERFILE), "-t", tag, str(ROOT)], check=True)
     mount = f"{ROOT / 'worker' / 'demo' / 'customer.avsc'}:/customer.avsc:ro"
     command = ["docker", "run", "--rm", "--read-only", "-v", mount, tag, "plan", "/customer.avsc"]
     assert subprocess.run(command, check=False).returncode == 0
