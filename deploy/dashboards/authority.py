@@ -5,6 +5,59 @@ from __future__ import annotations
 from deploy.dashboards.model import Board, Panel, Row, q
 from deploy.dashboards.shared import AUTHORITIES, AUTHORITY_INSTANCES, OF_INSTANCE, quantile, rate
 
+_STATE = Row(
+    "State",
+    (
+        Panel(
+            title="Ready",
+            help="Each part, tried at every scrape: the store is whole, the audit trail can be written, a key can be "
+            "derived. A part that is not sound refuses all keys.",
+            unit="short",
+            kind="states",
+            queries=(q(f"min by (region, part) (authority_ready{OF_INSTANCE})", "{{region}} {{part}}"),),
+            steps=((None, "red"), (1, "green")),
+            words=(("0", "not sound", "red"), ("1", "sound", "green")),
+            width=12,
+            runbook="authority-not-ready",
+        ),
+        Panel(
+            title="Clients",
+            help="Clients enrolled. Workers and readers have one each; more than you know of is worth a question.",
+            unit="short",
+            kind="stat",
+            queries=(q(f"max by (region) (authority_clients{OF_INSTANCE})", "{{region}}"),),
+            width=4,
+        ),
+        Panel(
+            title="Keysets",
+            help="Keysets, disabled ones included. Grants are given per keyset.",
+            unit="short",
+            kind="stat",
+            queries=(q(f"max by (region) (authority_keysets{OF_INSTANCE})", "{{region}}"),),
+            width=4,
+        ),
+        Panel(
+            title="Disk free",
+            help="Where the store and the audit trail lie. Without room for an audit line no key is given.",
+            unit="bytes",
+            kind="stat",
+            queries=(q(f"min by (region) (authority_disk_free_bytes{OF_INSTANCE})", "{{region}}"),),
+            steps=((None, "red"), (1 << 30, "orange"), (5 << 30, "green")),
+            width=4,
+            runbook="authority-disk",
+        ),
+        Panel(
+            title="Versions",
+            help="What runs where; two versions in one region are a rollout that hangs.",
+            unit="short",
+            kind="table",
+            queries=(q(f"count by (region, version) (authority_build_info{OF_INSTANCE})"),),
+            width=24,
+            height=4,
+        ),
+    ),
+)
+
 _REQUESTS = Row(
     "Requests",
     (
@@ -116,5 +169,5 @@ BOARD = Board(
     "The self-hosted key service: requests, refusals, quotas, clients, audit.",
     (AUTHORITIES, AUTHORITY_INSTANCES),
     (),
-    (_REQUESTS, _PROCESS),
+    (_STATE, _REQUESTS, _PROCESS),
 )

@@ -231,6 +231,17 @@ CASES = (
         {'up{job="residency-authority",instance="k"}': "1x60"},
     ),
     Case(
+        "AuthorityNotReady",
+        {'authority_ready{region="eu-central-1",instance="k",part="audit"}': "1x20 0x40"},
+        {'authority_ready{region="eu-central-1",instance="k",part="audit"}': "1x60"},
+        labels={"part": "audit"},
+    ),
+    Case(
+        "AuthorityDisk",
+        {'authority_disk_free_bytes{region="eu-central-1",instance="k"}': "500000000x60"},
+        {'authority_disk_free_bytes{region="eu-central-1",instance="k"}': "5000000000x60"},
+    ),
+    Case(
         "AuthorityErrors",
         {
             'authority_requests_total{region="eu-central-1",status="200"}': "0+100x60",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
@@ -100,12 +99,18 @@ class Region:
             return subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
 
     def token(self) -> Path:
-        """Exchange an access key for a token that opens the authority's metrics, and write it down."""
-        key = {"accessKey": self.authority.env["CS_ADMIN_ACCESS_KEY"]}
-        reply = httpx.post(f"{self.authority.url}api/authorise", json=key, timeout=30)
+        """Write down the access key that opens the authority's metrics, as a stock Prometheus sends it."""
         path = self.site.directory / "token"
-        path.write_text(str(reply.json()["accessToken"]))
+        path.write_text(self.authority.env["CS_ADMIN_ACCESS_KEY"])
         return path
+
+    def verify(self, port: int) -> subprocess.Popen[bytes]:
+        """Start what looks into the sinks."""
+        command = [*COMMAND, "verify", "--config", str(self.settings), "--every", "2", "--last", "50"]
+        secrets = {"PATH": os.environ["PATH"], "DATABASE_URL": self.site.dsn}
+        with (self.site.directory / "verify.log").open("ab") as log:
+            listen = ["--listen", f"127.0.0.1:{port}"]
+            return subprocess.Popen([*command, *listen], env=secrets, stdout=log, stderr=log)
 
     def targets(self) -> list[Target]:
         """Return what Prometheus scrapes."""
@@ -190,10 +195,13 @@ def under_load(
         make_region("ap-southeast-2", kafka, postgres, directory / "ap", processes=2, foreign="forward"),
     ]
     targets = [target for region in regions for target in region.targets()]
+    verifier = free_port()
+    targets.append(Target(job="residency-verifier", address=f"127.0.0.1:{verifier}"))
     with contextlib.ExitStack() as stack:
         for region in regions:
             stack.callback(region.authority.stop)
             stack.callback(end, region.start())
+        stack.callback(end, regions[0].verify(verifier))
         for region in regions:
             stack.enter_context(Load(region))
         yield stack.enter_context(Prometheus(directory / "prometheus", targets, hasty=hasty)), regions

@@ -38,10 +38,10 @@ def watched(
 
 
 def test_every_target_answers(watched: tuple[Prometheus, Sequence[Region]]) -> None:
-    """Workers, one of them of two processes, and authorities are scraped."""
+    """Workers, one of them of two processes, authorities and the verifier are scraped."""
     prometheus, _ = watched
 
-    assert [series["value"][1] for series in prometheus.query("up")] == ["1"] * 4
+    assert [series["value"][1] for series in prometheus.query("up")] == ["1"] * 5
 
 
 def test_every_panel_shows_data(watched: tuple[Prometheus, Sequence[Region]]) -> None:
@@ -82,12 +82,11 @@ def test_every_rule_is_evaluated_and_every_record_has_data(watched: tuple[Promet
 def test_an_alert_s_series_exist_in_peace(watched: tuple[Prometheus, Sequence[Region]]) -> None:
     """An alert is silent because nothing is wrong, and not because what it reads does not exist."""
     prometheus, _ = watched
-    of_the_verifier = {"worker_verify_plaintext_total", "worker_verify_run_timestamp_seconds"}
     missing = {
         (expression.place, name)
         for expression in rule_expressions()
         for name, matchers in expression.selectors
-        if name not in of_the_verifier and not prometheus.has_data(_selector(name, matchers))
+        if not prometheus.has_data(_selector(name, matchers))
     }
 
     assert missing == set()

@@ -1,8 +1,9 @@
 """The authority's metrics."""
 
+from worker.authority.endpoints import ENDPOINTS
 from worker.metrics import Metric
 
-_OPERATIONS = {"operation": ("generate", "retrieve", "load")}
+_OPERATIONS = {"operation": tuple(dict.fromkeys(endpoint.name for endpoint in ENDPOINTS))}
 _KEYS = {"operation": ("generate", "retrieve")}
 
 CATALOGUE: tuple[Metric, ...] = (

@@ -7,6 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from worker import __version__
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail
 from worker.authority.catalogue import CATALOGUE
@@ -29,6 +31,7 @@ from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
+from worker.authority.observed import Observed
 from worker.authority.people import People
 from worker.authority.seal import Sealer
 from worker.authority.store import Store
@@ -105,6 +108,7 @@ class Authority:
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.metrics.expect({})
         self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
+        self.metrics.registry.register(Observed(self.store, directory, self._readiness, version=__version__))
         options = limits or LimitOptions()
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
@@ -120,9 +124,12 @@ class Authority:
                 server_made,
                 Management(self.store),
                 People(self.store),
-                lambda: readiness(self.store, self.trail),
+                self._readiness,
             )
         )
+
+    def _readiness(self) -> dict[str, Any]:
+        return readiness(self.store, self.trail)
 
     def close(self) -> None:
         """Close the store and the audit trail."""
