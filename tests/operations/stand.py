@@ -166,7 +166,7 @@ class Load:
 
     def _run(self) -> None:
         client: dict[str, Any] = dict(self._site.kafka.client)
-        producer, n = Producer({**client, "linger.ms": 20}), 0
+        producer, n = Producer({**client, "linger.ms": 20, "log_level": 2}), 0
         while not self._stop.wait(0.1):
             for _ in range(self._per_second // 10):
                 producer.produce(self._site.source, self._values[n % len(self._values)], key=f"{n}")

@@ -253,3 +253,22 @@ def test_alerts_and_dashboards_link_to_where_the_pages_are() -> None:
 
     assert "runbooks.example.com" not in output
     assert "https://wiki.acme.example/residency/worker-down.md" in output
+
+
+def test_the_example_without_helm_is_the_chart_s_output() -> None:
+    """deploy/kubectl is what the chart makes for one region, without monitoring and without Helm's own labels."""
+    off = ",".join(f"monitoring.{part}.enabled=false" for part in ("podMonitor", "rules", "dashboards"))
+    values = str(CHART / "values" / "eu-central-1.yaml")
+    done = helm(
+        "template", "residency", str(CHART), "-n", "residency", "--kube-version", "1.33.0", "-f", values, "--set", off
+    )
+    made = [resource for resource in yaml.safe_load_all(done.stdout) if resource]
+    for resource in made:
+        templates = [resource["metadata"], resource.get("spec", {}).get("template", {}).get("metadata", {})]
+        for metadata in templates:
+            for label in ("helm.sh/chart", "app.kubernetes.io/managed-by"):
+                metadata.get("labels", {}).pop(label, None)
+
+    committed = CHART.parents[1] / "kubectl" / "residency.yaml"
+
+    assert [r for r in yaml.safe_load_all(committed.read_text(encoding="utf-8")) if r] == made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,16 +60,16 @@ def test_faults_fire_their_alerts(site: Site) -> None:
     site.fires("WorkerDeadLetters")
     assert {"WorkerPaused", "WorkerBreakerOpen", "WorkerDown"} & site.prometheus.firing() == set()
 
-    site.broker.stop()
+    site.broker.kill()
     site.fires("WorkerPaused")
-    site.broker.start()
+    site.broker.restart()
     site.flows()
 
-    site.region.authority.process.send_signal(19)
+    site.region.authority.process.send_signal(signal.SIGSTOP)
     site.fires("WorkerBreakerOpen")
     site.fires("AuthorityDown")
     site.fires("WorkerAuthorityErrors")
-    site.region.authority.process.send_signal(18)
+    site.region.authority.process.send_signal(signal.SIGCONT)
     site.is_quiet("WorkerBreakerOpen")
     site.flows()
 
