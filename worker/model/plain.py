@@ -176,6 +176,11 @@ class PlainOutput:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest value."""
+        return max(map(len, filter(None, self.values)), default=0)
+
     def content_bytes(self, run: Run) -> int:
         """Bytes of the keys and values of one run."""
         return content_bytes(self, run)
