@@ -147,7 +147,7 @@ class PlainOutput:
 
     def __init__(
         self,
-        source: PlainBatch,
+        source: Columns,
         parts: Sequence[Part],
         kept: Indexes,
         keys: Sequence[bytes | None],

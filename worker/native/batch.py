@@ -19,8 +19,8 @@ from worker.model import (
     SinkRecord,
     SourceRecord,
     Stamp,
-    position_at,
 )
+from worker.model.plain import position_at
 from worker.native import extension
 
 if TYPE_CHECKING:
@@ -181,8 +181,10 @@ class NativeOutput(NativeColumns):
     def content_bytes(self, run: Run) -> int:
         """Bytes of the keys and values of one run."""
         if self.rows_of is None:
-            return self.native.key_bytes(run.start, run.stop) + self.outputs[0].bytes(run.start, run.stop)
-        values = sum(self.outputs[n].bytes(i, i + 1) for _, n, i in self.rows_of[run.start : run.stop] if n >= 0)
+            return self.native.key_bytes(run.start, run.stop) + self.outputs[0].content_bytes(run.start, run.stop)
+        values = sum(
+            self.outputs[n].content_bytes(i, i + 1) for _, n, i in self.rows_of[run.start : run.stop] if n >= 0
+        )
         return self.native.key_bytes(run.start, run.stop) + values
 
     def record(self, index: int) -> SinkRecord:
