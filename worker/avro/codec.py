@@ -13,13 +13,15 @@ from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
-from worker.avro.decode import ValueReader, decode_value
+from worker.avro.decode import decode_value
 from worker.avro.history import SchemaVersion
+from worker.avro.rows import RowReader
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
 from worker.model import EncryptionPlan, FieldPlan
+from worker.model.rows import Row, RowType
 
 _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
 
@@ -103,13 +105,18 @@ class CompiledSchema:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
         return self._splitter.split(payloads, keys)
 
-    def rows(self, outputs: Sequence[bytes]) -> list[dict[str, object]]:
-        """Top-level values of output datums, for tables; encrypted fields stay bytes."""
-        return [self._values.read(data) for data in outputs]
+    def rows(self, outputs: Sequence[bytes]) -> list[Row]:
+        """Output datums as rows, for tables; encrypted fields stay envelopes."""
+        return [self._rows.row(data) for data in outputs]
+
+    @property
+    def row_type(self) -> RowType:
+        """The columns of the output's rows. Raises `ConfigError` where no table has columns for them."""
+        return self._rows.type
 
     @cached_property
-    def _values(self) -> ValueReader:
-        return ValueReader(self._output)
+    def _rows(self) -> RowReader:
+        return RowReader(self._output)
 
 
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
