@@ -73,9 +73,10 @@ class RowWriter:
         columns = sql.SQL(", ").join(map(sql.Identifier, self.names))
         done = 0
         try:
-            with connection.cursor() as cursor, cursor.copy(
-                sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, columns)
-            ) as copy:
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, columns)) as copy,
+            ):
                 copy.set_types(self._types)
                 write_row = copy.write_row
                 for row in rows:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from worker.sink.postgres.connection import Connection
+from worker.sink.postgres.options import MAX_NAME_BYTES
 
 COORDINATES = {"_topic": "text", "_partition": "integer", "_offset": "bigint", "_timestamp": "timestamptz"}
 """Columns of an append table beside the record's own, and their types."""
-
-MAX_NAME_BYTES = 63
-"""Of an identifier; PostgreSQL cuts a longer one."""
 
 _KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
 # A domain may stand on another domain: its type is the innermost, its length the outermost one that says one.
@@ -152,7 +150,9 @@ def read_table(connection: Connection, name: str) -> Table | None:
         Unique(tuple(keys), "deferrable" if not immediate else "" if same else "of another collation than the column")
         for keys, immediate, same in connection.execute(_UNIQUE, {"table": oid}).fetchall()
     )
-    return Table(name, {column.name: column for column in columns}, unique, _KINDS.get(kind, f"relation of kind {kind}"), oid)
+    return Table(
+        name, {column.name: column for column in columns}, unique, _KINDS.get(kind, f"relation of kind {kind}"), oid
+    )
 
 
 def _column(

@@ -144,5 +144,3 @@ def _merge(connection: Connection, writer: RowWriter, key_count: int, group: Seq
             action,
         )
     )
-
-
