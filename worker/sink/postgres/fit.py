@@ -126,9 +126,8 @@ def _json(kind: ColumnType, column: Column, storage: str) -> Fit:
     if kind.kind in ("json", "array") and (kind.items is None or kind.items.logical == ""):
         return Fit(lambda value: put(jsonform.dumps(value)))
     each = kind.items if kind.items is not None else kind
-    to_text = (
-        None if each.kind in ("boolean", "int", "long", "float", "double") and not each.logical else _text_of(each)
-    )
+    is_number = each.kind in ("boolean", "int", "long", "float", "double") and not each.logical
+    to_text = None if is_number else _text_of(each)
     if to_text is None and each.kind in ("bytes", "fixed"):
         to_text = _identity
     convert = to_text or _identity

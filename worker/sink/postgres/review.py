@@ -16,16 +16,16 @@ _WRITABLE = ("table", "partitioned table")
 _UNTOLD = """
 SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = %(t)s AND NOT tgisinternal AND tgenabled <> 'D'
 UNION ALL SELECT 'rule', rulename::text FROM pg_rewrite WHERE ev_class = %(t)s
-UNION ALL SELECT CASE contype WHEN 'c' THEN 'check' WHEN 'f' THEN 'foreign key' WHEN 't' THEN 'trigger' ELSE 'exclusion' END,
-                 conname::text
-            FROM pg_constraint WHERE conrelid = %(t)s AND contype IN ('c', 'f', 'x', 't')
+UNION ALL SELECT CASE contype WHEN 'c' THEN 'check' WHEN 'f' THEN 'foreign key' ELSE 'exclusion' END, conname::text
+            FROM pg_constraint WHERE conrelid = %(t)s AND contype IN ('c', 'f', 'x')
 UNION ALL SELECT 'unique index', i.indexrelid::regclass::text
             FROM pg_index i
            WHERE i.indrelid = %(t)s AND (i.indisunique OR i.indexprs IS NOT NULL) AND NOT coalesce(
                  i.indpred IS NULL AND i.indexprs IS NULL AND %(key)s::text[] = (
                    SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a
                     WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), false)
-UNION ALL SELECT 'partitions', 'rows that none takes' FROM pg_partitioned_table WHERE partrelid = %(t)s AND partdefid = 0
+UNION ALL SELECT 'partitions', 'rows of no partition'
+            FROM pg_partitioned_table WHERE partrelid = %(t)s AND partdefid = 0
  ORDER BY 1, 2
 """
 

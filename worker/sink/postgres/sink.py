@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
 from worker.finding import Finding, match
 from worker.metrics import Metrics
-from worker.model import SinkRecord, TopicPartition
+from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
+from worker.model.rows import Row
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Tables
 from worker.sink.postgres.connection import Database
 from worker.sink.postgres.ledger import write_ledger
@@ -63,7 +64,7 @@ class PostgresSink:
         self._positions = Positions(group, cluster_id, topic_ids, instance)
         self._dead_letters = dead_letters
         self._targets = TargetTables(options, self._database, route)
-        self._records: list[SinkRecord] = []
+        self._outputs: list[Output] = []
         self._letters = 0
 
     @property
@@ -120,12 +121,12 @@ class PostgresSink:
 
     def begin(self) -> None:
         """Start a batch."""
-        self._records = []
+        self._outputs = []
         self._letters = 0
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
-        """Keep records for `flush`."""
-        self._records.extend(records)
+    def write(self, output: Output) -> None:
+        """Keep an output for `flush`."""
+        self._outputs.append(output)
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Hand dead letters to their own producer."""
@@ -153,12 +154,15 @@ class PostgresSink:
             raise
 
     def _write_rows(self) -> None:
-        by_topic: dict[str, list[SinkRecord]] = {}
-        for record in self._records:
-            by_topic.setdefault(record.position.topic, []).append(record)
+        by_table: dict[str, list[SinkRecord]] = {}
+        for output in self._outputs:
+            rows = output.rows
+            for run in output.runs:
+                records = by_table.setdefault(self._targets.name(run.topic), [])
+                records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
         with self._database.guarded("writing rows") as connection:
-            for topic, records in by_topic.items():
-                self._targets.write(connection, topic, records)
+            for name, records in by_table.items():
+                self._targets.write(connection, name, records)
             # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
@@ -185,11 +189,11 @@ class PostgresSink:
                 connection.commit()
         except SinkUnavailable as exc:
             raise PositionsChanged(f"{exc}; whether it took place is unknown") from None
-        self._records = []
+        self._outputs = []
 
     def abort(self) -> None:
         """Roll back and forget the batch."""
-        self._records = []
+        self._outputs = []
         self._targets.forget()
         if self._dead_letters is not None:
             self._dead_letters.abort()
@@ -204,6 +208,20 @@ class PostgresSink:
     def _has_been_passed(self) -> bool:
         self._database.rollback()
         with self._database.guarded("reading positions") as connection:
-            found = self._positions.passed(connection, (record.position for record in self._records))
+            found = any(self._positions.passed(connection, first_offsets(output)) for output in self._outputs)
             connection.rollback()
         return found
+
+
+def _sink_record(output: Output, run: Run, index: int, row: Row | None) -> SinkRecord:
+    kind, at_ms = output.stamps[index]
+    return SinkRecord(
+        Position(run.topic, run.partition, output.offsets[index]),
+        output.keys[index],
+        output.values[index],
+        (),
+        kind,
+        at_ms,
+        row,
+        output.key_rows.get(index),
+    )

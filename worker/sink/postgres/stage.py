@@ -61,4 +61,6 @@ def stage(
             "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
         ).format(name, sql.SQL(", ").join(wanted), table.identifier)
     )
+    # Two schemas of one batch may have the same columns.
+    connection.execute(sql.SQL("DELETE FROM {}").format(name))
     return Staged(name, table, frozenset(casts))

@@ -58,7 +58,7 @@ class TargetTables:
         Returns:
             as `check_schema`.
         """
-        name = self._name(topic)
+        name = self.name(topic)
         with self._database.guarded(f"creating table {name}") as connection:
             table = ensure_table(connection, name, row_type, self._options, key_type)
             review.refuse_table(connection, table, self._options)
@@ -77,22 +77,21 @@ class TargetTables:
         Raises:
             ConfigError: it can take none of them.
         """
-        name = self._name(topic)
+        name = self.name(topic)
         with self._database.guarded(f"checking table {name}") as connection:
             table = self._table(connection, name)
             found = review.remarks(connection, table, row_type, self._options, key_type)
             connection.commit()
         return found
 
-    def write(self, connection: Connection, topic: str, records: Sequence[SinkRecord]) -> None:
+    def write(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
         """
-        Write a topic's records, within the batch's transaction.
+        Write a table's records, within the batch's transaction.
 
         Raises:
             SinkRejected: with the refused record where the server names it, without where it does not.
             ConfigError: the table has no column for a field, or one that takes no value of it.
         """
-        name = self._name(topic)
         if self._options.mode == "append":
             for (row_type, _), group in by_type(records).items():
                 append(connection, self._writer(connection, name, row_type), group)
@@ -144,7 +143,8 @@ class TargetTables:
             self._others[row.type] = [i for i, name in enumerate(names) if name not in self._options.key]
         return tuple([row.values[i] for i in self._others[row.type]])
 
-    def _name(self, topic: str) -> str:
+    def name(self, topic: str) -> str:
+        """Return the table of a source topic; raises `ConfigError` where there is none."""
         name = self._options.table_of(topic)
         if name is None:
             raise ConfigError(f"route {self._route}: no table for topic {topic}; add it to the sink's tables")

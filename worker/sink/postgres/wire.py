@@ -133,7 +133,7 @@ def numeric(precision: int | None, scale: int) -> Callable[[Decimal | int], byte
                     raise ValueError(f"a number of more than {precision - scale} digits before the point")
                 if exponent < -scale and exact != exact.quantize(Decimal(1).scaleb(-scale), context=_UNLIMITED):
                     raise ValueError(f"a number of more than {scale} digits after the point")
-        return bytes(_dump_numeric(exact))
+        return bytes(_dump_numeric(exact) or b"")
 
     return encode
 
