@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,6 +38,16 @@ class ColumnType:
     encrypted: Format | None = None
     index: tuple[str, ...] = ()
     nullable: bool = False
+
+
+class Indexed(NamedTuple):
+    """An envelope in a row, and the search terms of its value (`hm`, `bf`)."""
+
+    envelope: bytes
+    terms: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"Indexed by {', '.join(self.terms)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from worker.sink.postgres.fit import BYTEA, Fit
 from worker.sink.postgres.stage import stage
 from worker.sink.postgres.table import Table
 
-# What an encoder raises for a value that the column can't hold exactly.
+# What an encoder, or the driver's, raises for a value that the column can't hold exactly.
 _UNFIT = (ValueError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 
@@ -84,6 +84,8 @@ class RowWriter:
                     done += 1
         except psycopg.Error as exc:
             raise self._refusal(exc, connection, positions, done) from None
+        except _UNFIT:
+            raise self._unfit(positions[done]) from None
 
     def _encoded(self, row: Sequence[object], position: Position) -> Sequence[object]:
         values = list(row)
@@ -108,8 +110,11 @@ class RowWriter:
                 return SinkRejected(str(cause), positions=[positions[line]])
         if exc.sqlstate is not None or connection.broken or not isinstance(exc, psycopg.DataError):
             return exc
-        # The driver's own: a text with a NUL, a number without room.
-        return SinkRejected(f"table {self.table.name}: a value does not fit its column", positions=[positions[done]])
+        return self._unfit(positions[done])
+
+    def _unfit(self, position: Position) -> SinkRejected:
+        """The driver's own refusal: a text with a NUL, a number without room."""
+        return SinkRejected(f"table {self.table.name}: a value does not fit its column", positions=[position])
 
 
 def append(connection: Connection, writer: RowWriter, records: Sequence[SinkRecord]) -> None:

@@ -10,6 +10,7 @@ from worker.errors import ConfigError
 from worker.model.rows import ColumnType, RowType
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.copy import Target, unknown_columns
+from worker.sink.postgres.eql import eql_fit
 from worker.sink.postgres.fit import Misfit, fit, sql_type
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.table import COORDINATES, Table, column_name, identifier, read_table
@@ -113,7 +114,10 @@ def targets_of(table: Table, fields: Mapping[str, ColumnType], options: Postgres
     for name, kind in fields.items():
         column = table.columns[name]
         try:
-            found.append(Target(name, fit(kind, column, options.columns.get(name, ""))))
+            storage = options.columns.get(name, "")
+            is_eql = kind.encrypted is not None and storage == "eql"
+            how = eql_fit(kind, column, table.name) if is_eql else fit(kind, column, storage)
+            found.append(Target(name, how))
         except Misfit as exc:
             wrong.append(f"{name} is {column.declared}: {exc}")
     if wrong:
