@@ -45,11 +45,6 @@ class KafkaSinkOptions(BaseModel):
     transaction_timeout_s: float = Field(default=60.0, gt=0)
 
     @property
-    def wants_rows(self) -> bool:
-        """Topics take bytes, no rows of values."""
-        return False
-
-    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.topic

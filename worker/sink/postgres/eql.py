@@ -32,16 +32,21 @@ def eql_fit(kind: ColumnType, column: Column, table: str) -> Fit:
     version = 3 if column.is_domain and name.startswith(_DOMAIN_3) else 2
     if column.unwritable:
         raise Misfit(f"it is {column.unwritable}, and takes no value")
-    if column.type in ("json", "jsonb"):
-        put = wire.jsonb if column.type == "jsonb" else bytes
-    elif column.kind == "c" and name == _COMPOSITE:
-        whole = wire.composite(_JSONB)
-
-        def put(data: bytes) -> bytes:
-            return whole(wire.jsonb(data))
+    if column.kind == "c" and name == _COMPOSITE:
+        put: wire.Encode = _composite
+    elif column.type in ("json", "jsonb"):
+        put = wire.jsonb if column.type == "jsonb" else _as_it_is
     else:
         raise Misfit(f"eql needs jsonb, {_COMPOSITE} or a domain {_DOMAIN_3}*")
     return Fit(lambda value: put(orjson.dumps(payload(table, column.name, value, version))))
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
+def _composite(data: bytes) -> bytes:
+    return wire.composite(_JSONB)(wire.jsonb(data))
 
 
 def payload(table: str, column: str, value: bytes | Indexed, version: int) -> Mapping[str, object]:
