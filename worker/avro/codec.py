@@ -15,6 +15,7 @@ from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.decode import decode_value
 from worker.avro.history import SchemaVersion
+from worker.avro.native import program
 from worker.avro.rows import RowReader
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
@@ -22,6 +23,8 @@ from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
 from worker.model import Batch, EncryptionPlan, FieldPlan, Split
 from worker.model.rows import Row, RowType
+from worker.native import IS_LOADED, extension
+from worker.native.split import SpanSplit
 
 _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
 
@@ -85,6 +88,9 @@ class CompiledSchema:
         )
         self._output = output
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
+        self._extract = tuple(extract)
+        self._binds_keys = any("$key" in plan.bind for plan in self.plan.fields)
+        self._program = program(compiled.top, compiled.covered, extract, sealed=False) if IS_LOADED else None
         self._check(compiled.passed)
 
     def _check(self, passed: Collection[str]) -> None:
@@ -114,7 +120,15 @@ class CompiledSchema:
             keys: one each, as `$key` binds them.
             start: where in each value the datum begins, behind its frame.
         """
-        return self._splitter.split(cast("Sequence[bytes]", batch.values), keys, start)
+        values = cast("Sequence[bytes]", batch.values)
+        if self._program is None:
+            return self._splitter.split(values, keys, start)
+
+        def twin(at: Sequence[int]) -> Split:
+            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
+
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
+        return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
     def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[Row]:
         """Output datums that begin at `start` as rows, for tables; encrypted fields stay envelopes."""
