@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.avro.declaration import DeclarationOptions, FieldOptions, decide, read_property, refuse_misplaced
+from worker.avro.declaration import (
+    DeclarationOptions,
+    FieldOptions,
+    decide,
+    read_property,
+    refuse_misplaced,
+    refuse_near_misses,
+)
 from worker.avro.history import SchemaVersion, declared, matching, tags_at
 from worker.avro.readers import is_widthless
 from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
@@ -108,6 +115,11 @@ class Compiler:
         descriptor = identity if said.descriptor is None else said.descriptor
         if not 1 <= len(descriptor.encode()) <= 255:
             raise DeclarationError(f"{identity}: a descriptor has 1 to 255 bytes; name a shorter one", path=identity)
+        if is_reserved(descriptor):
+            raise DeclarationError(
+                f"{identity}: the descriptor {descriptor!r} is the worker's own (zk-canary, dead/, key/); name another",
+                path=identity,
+            )
         kind, null, symbols = kind_of(node, said.null == "encrypt")
         if said.index and kind is PlaintextKind.AVRO:
             raise DeclarationError(f"{identity}: a value of this type can't be indexed", path=identity)
@@ -205,8 +217,10 @@ def refuse_everywhere(root: Node, options: DeclarationOptions) -> list[str]:
         refuse_misplaced(node, options)
         for item in node.fields:
             names.append(f"{node.name}.{item.name}")
+            where = f"{node.name}/{item.name}"
+            refuse_near_misses(item.attributes, where, {"encrypted", "encryption"}, options)
             if "encrypted" in item.attributes:
-                read_property(item.attributes["encrypted"], f"{node.name}/{item.name}")
+                read_property(item.attributes["encrypted"], where)
         stack += [*node.inner, *(f.node for f in node.fields)]
     return names
 
