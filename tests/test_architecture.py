@@ -18,11 +18,12 @@ DOCS = ROOT / "docs"
 
 DOORS = {
     "confluent_kafka": (
+        "worker/kafka/",
         "worker/source/",
-        "worker/sink/",
+        "worker/sink/kafka/",
+        "worker/canary/topic.py",
         "worker/avro/registry.py",
-        "worker/pipeline/",
-        "worker/demo",
+        "worker/demo/",
         "worker/local/",
     ),
     "fastavro": ("worker/avro/",),

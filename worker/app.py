@@ -12,32 +12,34 @@ from typing import Self, TypeVar
 
 import structlog
 
-from worker import __version__, keychecks, pins
+from worker import __version__
+from worker.assembly.routes import RouteBuilder, RunOptions, kafka_connection
+from worker.assembly.schemas import open_schemas, review
 from worker.avro import (
     RegistrySchemas,
     SchemaSource,
     compile_schema,
 )
-from worker.canaries import Canaries
+from worker.canary.canary import KeptCanaries
+from worker.canary.guard import GuardedKeyService
+from worker.canary.keyset import Canaries
+from worker.canary.topic import CanaryTopic
+from worker.checks import keys as keychecks
+from worker.checks import pins
+from worker.checks.pins import Finding
 from worker.config import RouteSettings, Settings
 from worker.errors import TransientError, WorkerError
 from worker.http import HttpServer, application
-from worker.kafka_properties import Property, is_authenticated
+from worker.kafka.properties import Property, is_authenticated
 from worker.metrics import Metrics
-from worker.pins import Finding
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
 from worker.pipeline.runner import RouteRunner
 from worker.region import Region
-from worker.routes import RouteBuilder, RunOptions, kafka_connection
-from worker.schemas import open_schemas, review
 from worker.sink.kafka import KafkaSink
-from worker.sink.kafka.canary import CanaryTopic
 from worker.sink.postgres import PostgresSink
-from worker.zerokms.canary import KeptCanaries
 from worker.zerokms.client import LoadedKeyset, ZeroKMSClient
 from worker.zerokms.factory import client_from_environment, credentials_from_environment
-from worker.zerokms.guard import GuardedKeyService
 from worker.zerokms.keys import IndexKeys
 from worker.zerokms.resilient import resilient
 

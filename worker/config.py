@@ -18,7 +18,7 @@ from pydantic_settings.sources import EnvSettingsSource
 
 from worker.avro import DeclarationOptions
 from worker.errors import ConfigError
-from worker.kafka_oauth import OauthOptions
+from worker.kafka.oauth import OauthOptions
 from worker.pipeline.keys import KeyFormat, KeyPolicy
 from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, ResidencyOptions
 from worker.sink.kafka import KafkaSinkOptions

@@ -23,10 +23,10 @@ from tests.faults.watch import fold
 from tests.leaks import scan
 from worker.avro import DeclarationOptions, compile_schema
 from worker.errors import FatalError, RecordError
+from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.sdk import Encryption
 from worker.sink.ledger import verify
-from worker.source.whole import read_whole
 
 _LEDGER = f"worker.ledger.{REGION}"
 

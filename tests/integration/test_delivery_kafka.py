@@ -14,7 +14,7 @@ from tests.components import Kafka
 from tests.conftest import TopicFactory
 from tests.fakes.pipeline import CopyProcessor, PlainLetters
 from worker.errors import Fenced, KeyServiceUnavailable, OffsetLost, RegionViolation, WorkerError
-from worker.kafka_properties import connection_properties
+from worker.kafka.properties import connection_properties
 from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import DeliveryOptions

@@ -19,10 +19,10 @@ from tests.conftest import DatabaseFactory, running_authority
 from tests.deployment import Deployment
 from tests.secured import Right, SecuredKafka, TokenEndpoint, least_rights, running_secured
 from worker.app import Worker
+from worker.assembly.routes import RunOptions
 from worker.demo.customers import Population, customers, write
 from worker.errors import ConfigError
 from worker.local.tls import CertificateAuthority
-from worker.routes import RunOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 RECORDS = 2_000

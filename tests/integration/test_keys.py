@@ -17,9 +17,9 @@ from tests.leaks import scan
 from tests.poison import plain
 from worker import config
 from worker.app import Worker
+from worker.assembly.routes import RunOptions
 from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
 from worker.errors import DecryptionError
-from worker.routes import RunOptions
 from worker.sdk import Encryption
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

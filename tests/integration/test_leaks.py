@@ -16,8 +16,8 @@ from tests.deployment import Deployment
 from tests.leaks import scan
 from worker import log
 from worker.app import Worker
+from worker.assembly.routes import RunOptions
 from worker.demo.customers import ENCRYPTED, Population, customers, write
-from worker.routes import RunOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 RECORDS = 300

@@ -18,6 +18,7 @@ from tests.proxy import Proxy
 from tests.running import Running, produce, until
 from worker import config
 from worker.app import Worker
+from worker.assembly.routes import RunOptions
 from worker.authority import tokens
 from worker.authority.dev import DevAuthority
 from worker.config import Settings
@@ -25,7 +26,6 @@ from worker.errors import RegionViolation
 from worker.local import LocalKafka, LocalPostgres
 from worker.local.postgres import create_database
 from worker.metrics import Metrics
-from worker.routes import RunOptions
 from worker.sink.base import DeadLetter
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters
 from worker.sink.postgres.residency import signed_text

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.app import Worker
+from worker.checks.pins import Finding
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
-from worker.pins import Finding
 
 
 def register(app: typer.Typer) -> None:

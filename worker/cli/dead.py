@@ -15,17 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.app import Worker
+from worker.assembly.routes import RouteBuilder, kafka_connection
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.cli.replay import through_route, to_source
 from worker.config import Settings
 from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DecryptionError
-from worker.kafka_properties import Property, operators
+from worker.kafka.properties import Property, operators
+from worker.kafka.whole import read_whole
 from worker.model import Audit, SourceRecord
 from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
 from worker.pipeline.job import Failure
-from worker.routes import RouteBuilder, kafka_connection
-from worker.source.whole import read_whole
 from worker.zerokms.keys import RetrievedKeys
 
 app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_help=True)

@@ -15,14 +15,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker import pins
+from worker.assembly.schemas import Planned, open_schemas, review
 from worker.avro import Compatibility, DeclarationOptions, RegistrySchemas, compile_schema
 from worker.avro.keys import KeySchema
 from worker.avro.review import changes, lint, output_types
+from worker.checks import pins
 from worker.config import RouteSettings, Settings, load
 from worker.errors import ConfigError
 from worker.region import Region
-from worker.schemas import Planned, open_schemas, review
 
 CANNOT_DETECT = (
     "`record` can't detect: a row's ciphertext moved to another row (use `leased` with `bind`), an old value put back, "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from worker.assembly.routes import RouteBuilder, RunOptions
 from worker.config import RouteSettings
 from worker.errors import PositionsChanged, SinkRejected
-from worker.kafka_properties import Property, client_properties
+from worker.kafka.properties import Property, client_properties
 from worker.model import SourceRecord
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
-from worker.routes import RouteBuilder, RunOptions
 from worker.sink.base import Sink
 from worker.sink.kafka.producer import BatchProducer, Message
 

@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from worker.app import Observe, Worker
+from worker.assembly.routes import RunOptions
 from worker.cli import summary
 from worker.cli.options import ConfigFile, LogLevel, Set, load
 from worker.config import Settings
 from worker.errors import ConfigError
 from worker.pipeline.progress import RouteProgress
-from worker.routes import RunOptions
 from worker.supervisor import Supervisor
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigError, OffsetLost, RegionViolation, SourceUnavailable
-from worker.kafka_errors import Refusals
-from worker.kafka_properties import Property
+from worker.kafka.clients import make_admin
+from worker.kafka.properties import Property
+from worker.kafka.refusals import Refusals
+from worker.kafka.verdict import read_error
 from worker.model import TopicPartition
-from worker.source.verdict import as_error
 
 # The client also asks a broker that is down, and until this has passed tries in a tight loop to reach it: the next
 # question goes to another one.
@@ -36,9 +35,8 @@ class TopicIdentities:
 
     def __init__(self, properties: Mapping[str, Property], topics: Sequence[str], *, cluster_id: str | None) -> None:
         self._refusals = Refusals()
-        # Answers are `Any`: the library's declarations lack callbacks and loggers.
-        conf: dict[str, Any] = {**properties, "error_cb": self._refusals}
-        self._admin = AdminClient(conf, logger=logging.getLogger("librdkafka"))
+        conf = {**properties, "error_cb": self._refusals}
+        self._admin = make_admin(conf, unavailable=SourceUnavailable)
         self._topics = list(topics)
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
@@ -126,7 +124,7 @@ class TopicIdentities:
         if self._refusals.reason:
             return SourceUnavailable(f"{doing}: {self._refusals.reason}")
         if isinstance(exc, KafkaException):
-            return as_error(exc.args[0], doing, needs={"TOPIC": f"Read on topic {topic}"})
+            return read_error(exc.args[0], doing, needs={"TOPIC": f"Read on topic {topic}"})
         return SourceUnavailable(f"{doing}: no answer in time")
 
     def compare_cluster(self, found: str) -> None:

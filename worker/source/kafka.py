@@ -11,16 +11,16 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
-from worker.kafka_errors import refusal
-from worker.kafka_properties import Property
+from worker.kafka.clients import make_consumer
+from worker.kafka.properties import Property
+from worker.kafka.refusals import refusal
+from worker.kafka.verdict import NOT_THE_OWNER, read_error
 from worker.model import Position, SourceRecord, TopicPartition
 from worker.source.base import AssignmentListener
-from worker.source.client import make_consumer
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
 from worker.source.properties import consumer_properties
-from worker.source.verdict import NOT_THE_OWNER, as_error
 
 _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
@@ -67,7 +67,7 @@ class KafkaSource:
         self._failure: BaseException | None = None
         self._closed = False
         conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
-        self._consumer = make_consumer(conf, self._on_error)
+        self._consumer = make_consumer({**conf, "error_cb": self._on_error})
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
@@ -297,7 +297,7 @@ class KafkaSource:
         )
 
     def _error(self, error: KafkaError, doing: str) -> WorkerError:
-        return as_error(error, doing, needs=self._needs)
+        return read_error(error, doing, needs=self._needs)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:

@@ -10,11 +10,11 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import OffsetLost, SourceUnavailable
-from worker.kafka_errors import Needs
+from worker.kafka.refusals import Needs
+from worker.kafka.verdict import read_error
 from worker.model import TopicPartition
 from worker.source.identity import TopicIdentities
 from worker.source.options import SourceOptions
-from worker.source.verdict import as_error
 
 _REQUEST_S = 10.0
 _TAG = "topic-id="
@@ -47,7 +47,7 @@ class Offsets:
         if stored and partitions:
             for item in self._ask(lambda: self._consumer.committed(as_kafka(partitions), timeout=_REQUEST_S)):
                 if item.error is not None:
-                    raise as_error(item.error, "asking for stored offsets", needs=self._needs)
+                    raise read_error(item.error, "asking for stored offsets", needs=self._needs)
                 if item.offset >= 0:
                     self._refuse_other_topic(item)
                     found[TopicPartition(item.topic, item.partition)] = item.offset
@@ -69,7 +69,7 @@ class Offsets:
         found = {}
         for item in self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=_REQUEST_S)) if asked else []:
             if item.error is not None:
-                raise as_error(item.error, "asking for offsets by time", needs=self._needs)
+                raise read_error(item.error, "asking for offsets by time", needs=self._needs)
             place = TopicPartition(item.topic, item.partition)
             found[place] = item.offset if item.offset >= 0 else self._edge(place, at_start=False)
         return found
@@ -102,7 +102,7 @@ class Offsets:
         try:
             marks = self._consumer.get_watermark_offsets(place, timeout=_REQUEST_S)
         except KafkaException as exc:
-            raise as_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
+            raise read_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
         if marks is None:
             raise SourceUnavailable(f"asking for the ends of {partition}: no answer in time")
         return int(marks[0] if at_start else marks[1])
@@ -111,7 +111,7 @@ class Offsets:
         try:
             return call()
         except KafkaException as exc:
-            raise as_error(exc.args[0], "asking for offsets", needs=self._needs) from exc
+            raise read_error(exc.args[0], "asking for offsets", needs=self._needs) from exc
 
     def _refuse_other_topic(self, item: Any) -> None:
         known = _TAG + self._identities.topic_id(item.topic)

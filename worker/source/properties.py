@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.errors import ConfigError
-from worker.kafka_properties import Property
+from worker.kafka.properties import Property
 from worker.source.options import SourceOptions
 
 OWNED = frozenset(

@@ -15,11 +15,11 @@ from typing import Literal
 
 from worker import failpoints, interpreter, log
 from worker.app import Worker
+from worker.assembly.routes import RunOptions
 from worker.config import Settings
 from worker.errors import WorkerError
 from worker.metrics import Metrics
 from worker.pipeline.progress import RouteProgress
-from worker.routes import RunOptions
 
 _BEAT_S = 0.5
 # Beyond `stop_s` a loop closes its clients; what hangs there must not outlive the parent.

@@ -12,12 +12,12 @@ import structlog
 
 from worker import metrics as catalogue
 from worker.app import Observe, instance_name
+from worker.assembly.routes import RunOptions
 from worker.config import Settings
 from worker.errors import ConfigError, FatalError, Fenced, ProcessFailed
 from worker.http import HttpServer, application
 from worker.metrics import Metrics
 from worker.pipeline.progress import RouteProgress, merged
-from worker.routes import RunOptions
 from worker.supervisor.child import CLOSE_S, Part
 from worker.supervisor.health import WholeRoute
 from worker.supervisor.process import Ending, Process

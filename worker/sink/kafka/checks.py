@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from worker.errors import ConfigError
+from worker.kafka.topics import TopicFacts, Topics
 from worker.sink.kafka.options import KafkaSinkOptions
-from worker.sink.kafka.topics import TopicFacts, Topics, ensure_dead_topics, like_source, missing_topic
+from worker.sink.kafka.topics import ensure_dead_topics, like_source, missing_topic
 
 _log = structlog.get_logger(__name__)
 

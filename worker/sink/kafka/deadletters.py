@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from worker.kafka_properties import Property, client_properties
+from worker.kafka.properties import Property, client_properties
+from worker.kafka.topics import Topics
 from worker.sink.base import DeadLetter
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
-from worker.sink.kafka.topics import Topics, ensure_dead_topics
+from worker.sink.kafka.topics import ensure_dead_topics
 
 PRODUCER_DEFAULTS: Mapping[str, Property] = {"compression.type": "lz4", "linger.ms": 5}
 """Envelopes hold much that repeats (keyset, tag, descriptor); lz4 is the cheapest that finds it."""
@@ -24,7 +25,7 @@ class KafkaDeadLetters:
     Writes sealed dead letters, at least once: they are durable before the batch's rows are committed.
 
     Args:
-        connection: what `worker.kafka_properties.connection_properties` returned.
+        connection: what `worker.kafka.properties.connection_properties` returned.
         route: names the route in messages.
         source_topics: whose dead topics `check` looks at.
         create: create missing dead topics at `check`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.errors import RegionViolation
-from worker.kafka_properties import Property, is_authenticated
+from worker.kafka.properties import Property, is_authenticated
 from worker.metrics import Metrics
 from worker.sink.kafka.producer import BatchProducer
 

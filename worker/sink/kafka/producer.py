@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.errors import SinkUnavailable
-from worker.kafka_properties import Property
-from worker.sink.kafka.errors import error_of, unmade, verdict
+from worker.kafka.clients import make_producer
+from worker.kafka.properties import Property
+from worker.kafka.verdict import error_of, write_error
 
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
@@ -73,10 +73,7 @@ class BatchProducer:
     def _made(self) -> Producer:
         conf: dict[str, Any] = {**self._properties(), "error_cb": self._on_error}
         self._lost_brokers = False
-        try:
-            return Producer(conf, logger=logging.getLogger("librdkafka"))
-        except KafkaException as exc:
-            raise unmade(exc) from None
+        return make_producer(conf)
 
     def begin(self) -> None:
         """Start a batch."""
@@ -88,7 +85,7 @@ class BatchProducer:
         try:
             return str(self.open().list_topics(topic, timeout=timeout_s).cluster_id)
         except KafkaException as exc:
-            raise verdict(error_of(exc), f"{self._name}: asking for the cluster's identity") from exc
+            raise write_error(error_of(exc), f"{self._name}: asking for the cluster's identity") from exc
 
     def send(self, messages: Iterable[Message]) -> None:
         """Hand messages over, waiting while librdkafka's queue is full; raises `SinkUnavailable` after `timeout_s`."""
@@ -107,7 +104,7 @@ class BatchProducer:
                 if not batch.handed % _POLL_EVERY:
                     producer.poll(0)
         except KafkaException as exc:
-            raise verdict(error_of(exc), f"{self._name}: produce") from exc
+            raise write_error(error_of(exc), f"{self._name}: produce") from exc
 
     def flush(self) -> None:
         """
@@ -121,7 +118,7 @@ class BatchProducer:
         if batch.first_error is not None:
             fatal = self._fatal(producer)
             what = f"{self._name}: {batch.failed} of {batch.handed} not delivered"
-            raise verdict(fatal or batch.first_error, what, needs={"TOPIC": f"Write on topic {batch.failed_topic}"})
+            raise write_error(fatal or batch.first_error, what, needs={"TOPIC": f"Write on topic {batch.failed_topic}"})
         if waiting or batch.acknowledged != batch.handed:
             missing = batch.handed - batch.acknowledged
             raise SinkUnavailable(f"{self._name}: {missing} of {batch.handed} messages not acknowledged in time")

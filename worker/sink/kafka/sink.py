@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from worker.errors import ConfigError, SinkRejected
-from worker.kafka_properties import Property, client_properties
+from worker.kafka.properties import Property, client_properties
+from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
@@ -17,7 +18,7 @@ from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
-from worker.sink.kafka.topics import TopicFacts, Topics, dead_topic, missing_topic
+from worker.sink.kafka.topics import dead_topic, missing_topic
 from worker.sink.kafka.transactions import TransactionalProducer
 from worker.sink.ledger import GENESIS, link
 
@@ -34,7 +35,7 @@ class KafkaSink:
     Args:
         options: the route's sink.
         transactional_id: `worker.<region>.<group>.<instance>.<process>`, None for at-least-once.
-        properties: what `worker.kafka_properties.connection_properties` returned.
+        properties: what `worker.kafka.properties.connection_properties` returned.
         metrics: where the cluster's pin is told.
         region: names the ledger topic.
         route: names the route in messages.

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fenced, PositionsChanged, SinkUnavailable, WorkerError
-from worker.kafka_properties import Property
-from worker.sink.kafka.errors import FENCED, MOVED, error_of, verdict
+from worker.kafka.properties import Property
+from worker.kafka.verdict import FENCED, MOVED, error_of, write_error
 from worker.sink.kafka.producer import BatchProducer, Deliveries
 
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
@@ -106,7 +106,7 @@ class TransactionalProducer(BatchProducer):
         except KafkaException as exc:
             unsettled = True
             if error_of(exc).code() in FENCED:
-                raise verdict(error_of(exc), f"{self._name}: aborting") from exc
+                raise write_error(error_of(exc), f"{self._name}: aborting") from exc
         finally:
             if unsettled:
                 self.discard()
@@ -155,7 +155,7 @@ class TransactionalProducer(BatchProducer):
 
     def _failed(self, error: KafkaError, what: str, uncertain: bool) -> WorkerError:
         needs = {"TRANSACTIONAL": f"Write on transactional id {self._id}"}
-        cause = verdict(error, f"{self._name}: {what}", needs=needs)
+        cause = write_error(error, f"{self._name}: {what}", needs=needs)
         if isinstance(cause, Fenced):
             self.discard()
             return cause

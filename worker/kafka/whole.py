@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import ConfigError, SourceUnavailable
-from worker.kafka_properties import Property
+from worker.kafka.clients import make_consumer
+from worker.kafka.properties import Property
+from worker.kafka.verdict import read_error
 from worker.model import Position, SourceRecord
-from worker.source.verdict import as_error
 
 _REQUEST_S = 10.0
 
@@ -36,7 +36,7 @@ def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, Property]
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 10,
     }
-    consumer = Consumer(conf, logger=logging.getLogger("librdkafka"))
+    consumer = make_consumer(conf)
     try:
         found = consumer.list_topics(topic, timeout=_REQUEST_S).topics[topic]
         if found.error is not None:
@@ -55,9 +55,9 @@ def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, Property]
                     open_partitions.discard(message.partition())
                 elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
-                elif not isinstance(as_error(error, f"reading {topic}", needs=needs), SourceUnavailable):
-                    raise as_error(error, f"reading {topic}", needs=needs)
+                elif not isinstance(read_error(error, f"reading {topic}", needs=needs), SourceUnavailable):
+                    raise read_error(error, f"reading {topic}", needs=needs)
     except KafkaException as exc:
-        raise as_error(exc.args[0], f"reading {topic}", needs=needs) from exc
+        raise read_error(exc.args[0], f"reading {topic}", needs=needs) from exc
     finally:
         consumer.close()

@@ -10,14 +10,15 @@ from datetime import datetime
 from uuid import UUID
 
 from worker import environment
+from worker.assembly.schemas import output_subject
 from worker.avro import SchemaSource
 from worker.avro.embedded import EmbeddedSchemas
 from worker.config import KafkaSettings, RouteSettings, Settings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError
-from worker.kafka_oauth import OauthTokens
-from worker.kafka_properties import Property, connection_properties, operators
+from worker.kafka.oauth import OauthTokens
+from worker.kafka.properties import Property, connection_properties, operators
 from worker.metrics import Metrics
 from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor
@@ -28,7 +29,6 @@ from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import Bounds, RouteRunner
 from worker.pipeline.verify import OutputVerifier
-from worker.schemas import output_subject
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker import pins
+from worker.checks import pins
 from worker.errors import ConfigError, KeyServiceUnavailable, RegionViolation, TransientError
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID, uuid4
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from worker.errors import SinkUnavailable, WorkerError
-from worker.kafka_properties import Property
-from worker.sink.kafka.errors import error_of, unmade, verdict
-from worker.sink.kafka.topics import Topics
+from worker.kafka.clients import make_consumer, make_producer
+from worker.kafka.properties import Property
+from worker.kafka.topics import Topics
+from worker.kafka.verdict import error_of, write_error
 
 _TIMEOUT_S = 30.0
-_LOGGER = logging.getLogger("librdkafka")
-_Client = TypeVar("_Client")
 
 
 class CanaryTopic:
@@ -39,7 +37,7 @@ class CanaryTopic:
         self._ensure()
         options = {"group.id": f"canary-{uuid4()}", "enable.auto.commit": False, "enable.partition.eof": True}
         conf: dict[str, Any] = {**self._connection, **options}
-        consumer = self._made(lambda: Consumer(conf, logger=_LOGGER))
+        consumer = make_consumer(conf)
         try:
             consumer.assign([TopicPartition(self.topic, 0, 0)])
             while True:
@@ -69,7 +67,7 @@ class CanaryTopic:
                 failures.append(error)
 
         conf: dict[str, Any] = {**self._connection, "enable.idempotence": True}
-        producer = self._made(lambda: Producer(conf, logger=_LOGGER))
+        producer = make_producer(conf)
         producer.produce(self.topic, key=keyset.bytes, value=canary, on_delivery=report)
         if producer.flush(_TIMEOUT_S):
             raise SinkUnavailable(f"topic {self.topic} did not take the canary within {_TIMEOUT_S:.0f} s")
@@ -77,14 +75,7 @@ class CanaryTopic:
             raise self._error(failures[0], "Write")
 
     def _error(self, error: KafkaError, right: str) -> WorkerError:
-        return verdict(error, f"the canary's topic {self.topic}", needs={"TOPIC": f"{right} on topic {self.topic}"})
-
-    @staticmethod
-    def _made(make: Callable[[], _Client]) -> _Client:
-        try:
-            return make()
-        except KafkaException as exc:
-            raise unmade(exc) from None
+        return write_error(error, f"the canary's topic {self.topic}", needs={"TOPIC": f"{right} on topic {self.topic}"})
 
     def _ensure(self) -> None:
         topics = Topics(self._connection, name="canary", timeout_s=_TIMEOUT_S)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.keyservice import FakeKeyService
+from worker.canary.guard import GuardedKeyService
 from worker.errors import CanaryError, KeyServiceUnavailable
 from worker.model import Audit, DataKey, KeySpec
-from worker.zerokms.guard import GuardedKeyService
 
 AUDIT = Audit("test")
 SPEC = KeySpec("default", "users/email")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from worker.kafka_errors import Refusals, missing_right, refusal
+from worker.kafka.refusals import Refusals, missing_right, refusal
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker.errors import ConfigError
-from worker.kafka_properties import OWNED, client_properties, connection_properties, is_authenticated
+from worker.kafka.properties import OWNED, client_properties, connection_properties, is_authenticated
 
 
 @pytest.mark.parametrize("name", sorted(OWNED))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
+from worker.canary.canary import DESCRIPTOR, CanaryStore, open_or_make
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
 from worker.encryption.opaque import opaque_plan
 from worker.errors import DecryptionError
 from worker.model import Audit, KeyService, ValueColumn
-from worker.zerokms.canary import DESCRIPTOR, CanaryStore, open_or_make
 
 
 class Canaries:

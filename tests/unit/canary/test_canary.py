@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from worker.canary.canary import CanaryFiles, KeptCanaries, open_or_make
 from worker.errors import CanaryError, DecryptionError
-from worker.zerokms.canary import CanaryFiles, KeptCanaries, open_or_make
 
 KEYSET = UUID(int=5)
 

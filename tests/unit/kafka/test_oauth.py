@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from tests.fakes.keyservice import Clock
 from worker.errors import ConfigError, SourceUnavailable
-from worker.kafka_oauth import OauthOptions, OauthTokens
-from worker.kafka_properties import connection_properties
+from worker.kafka.oauth import OauthOptions, OauthTokens
+from worker.kafka.properties import connection_properties
 
 OAUTH = {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from worker.avro import RegisteredSchema, RegistrySchemas, SchemaRef, SchemaSource
 from worker.avro.keys import WHOLE_KEY_SCHEMA, KeySchema
+from worker.checks.pins import Finding
 from worker.config import RouteSettings, Settings
-from worker.pins import Finding
 
 
 def local(settings: Settings, schemas: SchemaSource, *, key: bool) -> list[tuple[str, RegisteredSchema]]:

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from worker.errors import ConfigError, FatalError, Fenced, SourceUnavailable, WorkerError
-from worker.source.verdict import as_error
+from worker.kafka.verdict import read_error
 
 _DEAD = "Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id"
 
@@ -24,4 +24,4 @@ _DEAD = "Fatal error: Broker: Static consumer fenced by other consumer with same
 )
 def test_an_error_becomes_its_verdict(error: KafkaError, verdict: type[WorkerError]) -> None:
     """A dead client stops the worker, a missing right too; refused credentials and outages pause."""
-    assert type(as_error(error, "reading")) is verdict
+    assert type(read_error(error, "reading")) is verdict

@@ -1,0 +1,54 @@
+"""librdkafka's clients, or why there are none; each logs to `librdkafka`."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from worker.errors import ConfigError, SinkUnavailable, SourceUnavailable, TransientError, WorkerError
+from worker.kafka.verdict import error_of
+
+_LOGGER = logging.getLogger("librdkafka")
+_Client = TypeVar("_Client", Consumer, Producer, AdminClient)
+
+
+def make_consumer(properties: Mapping[str, Any]) -> Consumer:
+    """
+    Return a consumer.
+
+    Raises:
+        ConfigError: a property is unknown or has a value that the client refuses.
+        SourceUnavailable: there is no access token now.
+    """
+    return _made(Consumer, properties, SourceUnavailable)
+
+
+def make_producer(properties: Mapping[str, Any]) -> Producer:
+    """Return a producer; raises `ConfigError` as `make_consumer` does, or `SinkUnavailable` without a token."""
+    return _made(Producer, properties, SinkUnavailable)
+
+
+def make_admin(properties: Mapping[str, Any], *, unavailable: type[TransientError] = SinkUnavailable) -> AdminClient:
+    """Return an administrative client; raises `ConfigError` as `make_consumer` does, or `unavailable`."""
+    return _made(AdminClient, properties, unavailable)
+
+
+def _made(make: Callable[..., _Client], properties: Mapping[str, Any], unavailable: type[TransientError]) -> _Client:
+    try:
+        return make(dict(properties), logger=_LOGGER)
+    except KafkaException as exc:
+        raise _unmade(exc, unavailable) from None
+
+
+def _unmade(exc: KafkaException, unavailable: type[TransientError]) -> WorkerError:
+    """Return why a client could not be made: no access token, or a property, by its name and never its value."""
+    if error_of(exc).code() == KafkaError.SASL_AUTHENTICATION_FAILED:
+        return unavailable("no access token for Kafka; the log says why (kafka_token_unusable)")
+    named = re.search(r'property:? "([A-Za-z0-9_.]+)"', str(error_of(exc).str()))
+    where = f"Kafka property {named[1]}" if named else "a Kafka property"
+    return ConfigError(f"{where} is unknown to librdkafka or has a value it refuses; see librdkafka's CONFIGURATION.md")
