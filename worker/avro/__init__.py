@@ -10,7 +10,7 @@ from worker.avro.codec import (
     open_schema,
     schema_fingerprint,
 )
-from worker.avro.declaration import DeclarationOptions, FieldOptions
+from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
 from worker.avro.registry import (
@@ -40,6 +40,7 @@ __all__ = [
     "decode_value",
     "encode_value",
     "frame",
+    "is_reserved",
     "open_schema",
     "parse_frame",
     "schema_fingerprint",

@@ -69,6 +69,7 @@ class CompiledSchema:
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
         compiled = Compiler(root, options, metadata_tags)
         compiled.refuse_lost(earlier)
+        _refuse_undeclared([branch.branch for branch in branches], compiled, options)
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)
@@ -80,6 +81,7 @@ class CompiledSchema:
             tuple(c.plan for c in compiled.covered),
             dump(to_json(root)),
             dump(to_json(output)),
+            is_clear=_declares_nothing(compiled),
         )
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
         self._check(compiled.passed)
@@ -113,6 +115,20 @@ class CompiledSchema:
             # A date or time beyond Python's: the base values stand for the record, and the table judges them.
             row = _read(_without_logical_types(self.plan.output_schema), data)
         return cast("dict[str, object]", row)
+
+
+def _declares_nothing(compiled: Compiler) -> bool:
+    return not compiled.covered and not compiled.passed
+
+
+def _refuse_undeclared(names: Sequence[str], compiled: Compiler, options: DeclarationOptions) -> None:
+    missing = [name for name in names if options.clear is not None and name not in options.clear]
+    if missing and _declares_nothing(compiled):
+        raise DeclarationError(
+            f"{', '.join(missing)} declares nothing, so every value would be written in the clear; declare what is to "
+            f"be encrypted, or list {', '.join(map(repr, missing))} under the route's clear",
+            path=missing[0],
+        )
 
 
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
@@ -152,14 +168,30 @@ def open_schema(output_schema: str) -> OutputSchema:
 
 
 class OutputSchema:
-    """Takes output datums apart for decryption; `writer_schema` is the original that they are restored to."""
+    """
+    Takes output datums apart for decryption.
+
+    `writer_schema` is the original that they are restored to, `names` are the root's, or those of its branches.
+    """
 
     def __init__(self, output_schema: str) -> None:
         walker = Walker(_opened)
-        top: Shape = walker.root(parse(output_schema))
+        root = parse(output_schema)
+        top: Shape = walker.root(root)
+        self.names: tuple[str, ...] = tuple(b.branch for b in (root.inner if root.kind == "union" else [root]))
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
         self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, original))))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
+
+    def refuse_clear(self, clear: Collection[str] = ()) -> None:
+        """Raise `DeclarationError` where no field has `encryption`, unless the schema's names are all in `clear`."""
+        if not self.fields and not set(self.names) <= set(clear):
+            raise DeclarationError(
+                f"the schema of {', '.join(self.names)} has no `encryption`: its records are in the clear, or a "
+                "registry dropped the property and what looks like a value is an envelope; give the output schema "
+                "that the worker made",
+                path=self.names[0],
+            )
 
     def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
         """Take output datums apart into columns of envelopes; joining plaintexts restores the original datums."""

@@ -9,6 +9,7 @@ from worker.avro.declaration import (
     DeclarationOptions,
     FieldOptions,
     decide,
+    is_reserved,
     read_property,
     refuse_misplaced,
     refuse_near_misses,

@@ -115,9 +115,7 @@ def refuse_misplaced(node: Node, options: DeclarationOptions) -> None:
         )
 
 
-def refuse_near_misses(
-    attributes: Mapping[str, Any], where: str, known: set[str], options: DeclarationOptions
-) -> None:
+def refuse_near_misses(attributes: Mapping[str, Any], where: str, known: set[str], options: DeclarationOptions) -> None:
     """Refuse a property that looks like a declaration: whoever wrote it thinks that it protects something."""
     for word in near_misses(attributes, {*known, *options.ignore_properties}):
         raise DeclarationError(
@@ -176,3 +174,8 @@ def _effective(saying: FieldOptions | bool, options: DeclarationOptions) -> obje
     return saying.model_copy(
         update={"format": saying.format or options.format, "keyset": saying.keyset or options.keyset}
     )
+
+
+def is_reserved(descriptor: str) -> bool:
+    """Whether a descriptor is one of the worker's own: the canary's, dead letters' or pseudonyms' of whole keys."""
+    return descriptor == "zk-canary" or descriptor.startswith(("dead/", "key/"))

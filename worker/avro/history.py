@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.avro.declaration import DeclarationOptions, read_tags
+from worker.avro.nearmiss import near_misses
 from worker.avro.schema import Field, Node, parse
 from worker.avro.shape import Walker
 from worker.errors import DeclarationError
@@ -42,7 +43,8 @@ def declared(version: SchemaVersion, options: DeclarationOptions) -> list[str]:
     found: list[str] = []
 
     def visit(item: Field, identities: tuple[str, ...], record: Node) -> None:
-        said = item.attributes.get("encrypted", False) is not False or "encryption" in item.attributes
+        slips = near_misses(item.attributes, {"encrypted", "encryption", *options.ignore_properties})
+        said = item.attributes.get("encrypted", False) is not False or "encryption" in item.attributes or any(slips)
         tags = [
             *read_tags(item.attributes, identities[0]),
             *tags_at(version.metadata_tags, f"{record.name}.{item.name}"),

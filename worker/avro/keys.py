@@ -44,7 +44,7 @@ class KeySchema:
         metadata_tags: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         root = parse(schema, references)
-        values_only = {"required": (), "strict": False, "already_encrypted": "refuse"}
+        values_only = {"required": (), "strict": False, "already_encrypted": "refuse", "clear": None}
         compiled = Compiler(root, options.model_copy(update=values_only), metadata_tags or {})
         for covered in compiled.covered:
             _check(covered)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import typer
 
 from worker import config, environment
 from worker.avro import RegistrySchemas, parse_frame
-from worker.cli.container import failure, file_lines
+from worker.cli.container import decrypted, failure, file_lines
 from worker.cli.options import load
 from worker.cli.topic import TopicReader
 from worker.errors import ConfigError, RecordError
@@ -47,14 +47,16 @@ def decrypt(
     """
     Print a topic's records decrypted, one JSON object a line, from its start to its present end, or those of files.
 
-    A record that does not open is a line with `error` and `code`, and the exit code is 1.
+    A record that does not open is a line with `error` and `code`, and the exit code is 1; so is every record of a
+    schema without `encryption`, unless a route of --config lists its name under `clear`.
     """
     settings = None if config_file is None else load(config_file, None, log_level="warning")
+    clear = {name for route in settings.routes for name in route.clear} if settings is not None else set[str]()
     if topic is None or files:
         if topic is not None or not files:
             raise ConfigError("give --topic or container files: what is to be decrypted?")
         with _encryption(settings, env_prefix) as encryption:
-            failed = _print(islice(file_lines(files, encryption), limit))
+            failed = _print(islice(file_lines(files, encryption, clear), limit))
         if failed:
             raise typer.Exit(1)
         return
@@ -63,7 +65,7 @@ def decrypt(
     with _encryption(settings, env_prefix) as encryption:
         source = _source(place, topic)
         try:
-            failed = _print(_lines(TopicReader(source).batches(), encryption, schemas, limit))
+            failed = _print(_lines(TopicReader(source).batches(), encryption, schemas, clear, limit))
         finally:
             source.close()
     if failed:
@@ -143,12 +145,16 @@ def _schemas(settings: config.Settings | None, schema: Path | None, registry: st
 
 
 def _lines(
-    batches: Iterator[list[SourceRecord]], encryption: Encryption, schemas: Callable[[Any], str], limit: int | None
+    batches: Iterator[list[SourceRecord]],
+    encryption: Encryption,
+    schemas: Callable[[Any], str],
+    clear: Collection[str],
+    limit: int | None,
 ) -> Iterator[dict[str, object]]:
     left = limit
     for batch in batches:
         records = batch if left is None else batch[:left]
-        yield from _decrypted(records, encryption, schemas)
+        yield from _decrypted(records, encryption, schemas, clear)
         if left is not None:
             left -= len(records)
             if left == 0:
@@ -156,7 +162,7 @@ def _lines(
 
 
 def _decrypted(
-    records: Sequence[SourceRecord], encryption: Encryption, schemas: Callable[[Any], str]
+    records: Sequence[SourceRecord], encryption: Encryption, schemas: Callable[[Any], str], clear: Collection[str]
 ) -> list[dict[str, object]]:
     lines = [_coordinates(record) for record in records]
     by_schema: dict[str, list[tuple[int, bytes]]] = {}
@@ -171,7 +177,7 @@ def _decrypted(
             lines[i] |= failure(exc)
     for schema, found in by_schema.items():
         keys = [records[i].key for i, _ in found]
-        opened = encryption.decrypt_records([datum for _, datum in found], schema=schema, keys=keys)
+        opened = decrypted(encryption, [datum for _, datum in found], schema, keys=keys, clear=clear)
         for (i, _), value in zip(found, opened, strict=True):
             lines[i] |= failure(value) if isinstance(value, RecordError) else {"value": value}
     return lines

@@ -56,6 +56,7 @@ def plan(
     key: Annotated[
         bool, typer.Option("--key", help='The schemas are those of keys: show what key = "pseudonym" makes of them.')
     ] = False,
+    clear: Annotated[list[str] | None, typer.Option(help="A record whose schema may declare nothing.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Demand a declaration of every leaf.")] = False,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Use this region's policies, and ask its registry.")
@@ -70,6 +71,10 @@ def plan(
     settings = load(config, environ=os.environ) if config is not None else None
     chosen = _route(settings, route)
     options = _options(settings, chosen, format_, required or [], strict=strict)
+    if settings is None and not (lint_ or diff or key):
+        options = options.model_copy(update={"clear": ()})
+    if options.clear is not None:
+        options = options.model_copy(update={"clear": None if diff else (*options.clear, *(clear or ()))})
     texts = [_read(path) for path in schemas or []]
     if diff:
         if len(texts) != 2:

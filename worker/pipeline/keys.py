@@ -73,7 +73,8 @@ class RecordKeys:
         declaration: defaults and policies, as for values.
         policy: `clear` writes keys as they are and refuses declarations in their schemas; `pseudonym` replaces every
             declared field, and a key that declares nothing, or has no schema, as a whole.
-        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart.
+        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart; a
+            key that names a schema nobody knows is refused.
         pseudonyms: those of a keyset by name or uuid text; needed for `pseudonym`.
         subject: under which output key schemas are registered; None keeps the input's id, as for a table.
         columns: a table's key columns and the key's fields that fill them.
@@ -126,7 +127,7 @@ class RecordKeys:
             group.indexes.append(i)
             group.payloads.append((record.key or b"")[start:])
         for group in groups.values():
-            self._take(group, records, keys, plain)
+            self._take(group, records, keys)
         if self._pseudonyms is not None or self._columns:
             self._take_plain(plain, records, keys)
         return keys
@@ -156,14 +157,12 @@ class RecordKeys:
                 return None
             raise
 
-    def _take(self, group: Group, records: Sequence[SourceRecord], keys: Keys, plain: list[int]) -> None:
+    def _take(self, group: Group, records: Sequence[SourceRecord], keys: Keys) -> None:
         known = self._schema(group.ref)
         if known is None:
-            if self._form == "avro" or (self._columns and self._pseudonyms is None):
-                error = RecordError(f"the key's schema {group.ref} is unknown", code="unknown_schema")
-                keys.errors.update(dict.fromkeys(group.indexes, error))
-            else:
-                plain += group.indexes
+            remedy = "" if self._form == "avro" else '; where keys only look framed, say key_format = "plain"'
+            error = RecordError(f"the key's schema {group.ref} is unknown{remedy}", code="unknown_schema")
+            keys.errors.update(dict.fromkeys(group.indexes, error))
             return
         payloads: Sequence[bytes | None] = group.payloads
         if self._pseudonyms is not None:

@@ -131,14 +131,31 @@ def test_a_null_stays_a_null() -> None:
 
 @pytest.mark.parametrize(
     ("data", "prefix"),
-    [(b"ada@example.org", b""), (b"\0\0\0\0\x63ada", b""), (frame(4) + b"\x54", frame(1004) + b"\x40")],
+    [(b"ada@example.org", b""), (b"\0ada", b""), (frame(4) + b"\x54", frame(1004) + b"\x40")],
 )
 def test_a_key_that_declares_nothing_is_replaced_whole(data: bytes, prefix: bytes) -> None:
-    """Text, bytes that look framed by an unknown id, and an Avro long become 32 bytes; the long's are Avro's."""
+    """Text, bytes without room for a schema id, and an Avro long become 32 bytes; the long's are Avro's."""
     found = output(made(), data)
 
     assert found[: len(prefix)] == prefix
     assert len(found) == len(prefix) + PSEUDONYM_BYTES
+
+
+@pytest.mark.parametrize("policy", ["clear", "pseudonym"])
+@pytest.mark.parametrize("form", ["auto", "avro"])
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [(b"ada@example.org", [("__key_schema_id", b"\0\0\0\0\x63")]), (b"\0\0\0\0\x63ada", [])],
+    ids=["header", "frame"],
+)
+def test_a_key_that_names_an_unknown_schema_is_refused(
+    data: bytes, headers: list[Header], form: str, policy: str
+) -> None:
+    """What its schema declares nobody knows, so it is no plain key; only `key_format = "plain"` makes it one."""
+    found = made(policy=policy, form=form).process([record(data, headers)])
+
+    assert {i: error.code for i, error in found.errors.items()} == {0: "unknown_schema"}
+    assert made(policy=policy, form="plain").process([record(data, headers)]).errors == {}
 
 
 def test_a_record_key_without_a_declaration_is_replaced_whole() -> None:
