@@ -262,7 +262,9 @@ class Worker:
 
     def _check_schemas(self, schemas: SchemaSource) -> list[Finding]:
         options = self._settings.schemas
-        findings = pins.registry(self._region, options.registry, options.allow_hosts) if options.registry else []
+        findings = []
+        if isinstance(schemas, RegistrySchemas):
+            findings = pins.registry(self._region, schemas.addresses, options.allow_hosts, proxy=schemas.proxy)
         if any(finding.is_broken for finding in findings):
             return findings
         try:

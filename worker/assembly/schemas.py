@@ -15,6 +15,7 @@ from worker.avro import (
     SchemaSource,
     SchemaVersion,
     compile_schema,
+    registry_conf,
 )
 from worker.config import RouteSettings, Settings
 from worker.environment import require
@@ -39,7 +40,7 @@ def open_schemas(settings: Settings, environ: Mapping[str, str]) -> SchemaSource
         }
         return LocalSchemas(files)
     secrets = {name: require(environ, var, f"[schemas] secrets: {name}") for name, var in schemas.secrets.items()}
-    conf = {"url": schemas.registry, **schemas.properties, **secrets}
+    conf = registry_conf(schemas.registry, schemas.properties, secrets)
     return RegistrySchemas(conf, auto_register=schemas.auto_register)
 
 

@@ -12,6 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from worker.authority.refusal import Refusal
+from worker.http_client import open_client
 
 _ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 _fetched: TTLCache[str, dict[str, Any]] = TTLCache(64, 300)
@@ -51,7 +52,8 @@ def _decode(token: str, provider: dict[str, Any]) -> dict[str, Any]:
 def _keys(uri: str) -> Any:
     if uri not in _fetched:
         try:
-            reply = httpx.get(uri, timeout=5)
+            with open_client(timeout_s=5) as client:
+                reply = client.get(uri)
             reply.raise_for_status()
             _fetched[uri] = reply.json()
         except (httpx.HTTPError, ValueError) as exc:

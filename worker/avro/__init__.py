@@ -13,14 +13,9 @@ from worker.avro.codec import (
 from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
-from worker.avro.registry import (
-    Compatibility,
-    LocalSchema,
-    LocalSchemas,
-    RegisteredSchema,
-    RegistrySchemas,
-    SchemaSource,
-)
+from worker.avro.registry import Compatibility, RegistrySchemas
+from worker.avro.registry_client import registry_conf
+from worker.avro.sources import LocalSchema, LocalSchemas, RegisteredSchema, SchemaSource
 
 __all__ = [
     "Compatibility",
@@ -43,5 +38,6 @@ __all__ = [
     "is_reserved",
     "open_schema",
     "parse_frame",
+    "registry_conf",
     "schema_fingerprint",
 ]

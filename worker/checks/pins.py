@@ -7,6 +7,7 @@ otherwise the finding says `unauthenticated`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -84,19 +85,27 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
     return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
 
 
-def registry(region: Region, urls: str, allowed: tuple[str, ...]) -> list[Finding]:
-    """Each registry's host bears the region's name as a label, over https, or is one that `allow_hosts` lists."""
+def registry(
+    region: Region, addresses: Sequence[str], allowed: tuple[str, ...], *, proxy: str | None = None
+) -> list[Finding]:
+    """
+    Each registry's host bears the region's name as a label, over https, or is one that `allow_hosts` lists.
+
+    Args:
+        region: the worker's.
+        addresses: the URLs that the registry's client really asks.
+        allowed: `allow_hosts`.
+        proxy: what it asks through.
+    """
     findings = []
-    for url in (part.strip() for part in urls.split(",")):
-        parts = urlsplit(url)
-        if parts.scheme == "mock":
-            continue  # in this very process
+    through = "" if proxy is None else f" through the proxy {urlsplit(proxy).hostname}"
+    for parts in map(urlsplit, addresses):
         name, label = "registry host", region.name in (parts.hostname or "").split(".")
         if parts.netloc in allowed or parts.hostname in allowed:
             verdict: Verdict = "ok" if parts.scheme == "https" else "unauthenticated"
-            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc))
+            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc + through))
         elif parts.scheme == "https" and label:
-            findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc))
+            findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc + through))
         else:
             remedy = f"use the region's registry, or list {parts.netloc!r} under [schemas] allow_hosts"
             expected, found = f"https://*.{region}.*/", f"{parts.scheme}://{parts.netloc}/"

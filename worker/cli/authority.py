@@ -73,13 +73,15 @@ def serve(
     from worker.authority.limits import LimitOptions
     from worker.authority.server import Authority, TlsOptions, bind, first_workspace, server
     from worker.errors import ConfigError
+    from worker.http_client import is_loopback, require_https
     from worker.region import Region
 
     host, _, port = listen.rpartition(":")
     if not port.isdigit() or (tls_certificate is None) != (tls_key is None):
         raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
     tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
-    if tls is None and host not in ("127.0.0.1", "localhost", "::1"):
+    require_https(public_url, "--public-url")
+    if tls is None and not is_loopback(host.strip("[]")):
         raise ConfigError("without TLS the authority serves loopback only")
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)

@@ -16,12 +16,15 @@ import orjson
 import typer
 
 from worker import config, environment
-from worker.avro import RegistrySchemas, parse_frame
+from worker.assembly.schemas import open_schemas
+from worker.avro import RegistrySchemas, SchemaSource, parse_frame, registry_conf
+from worker.checks import pins
 from worker.cli.container import decrypted, failure, file_lines
 from worker.cli.options import load
 from worker.cli.topic import TopicReader
 from worker.errors import ConfigError, RecordError
 from worker.model import SourceRecord
+from worker.region import Region
 from worker.sdk import Encryption
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
@@ -132,15 +135,15 @@ def _schemas(settings: config.Settings | None, schema: Path | None, registry: st
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"--schema {str(schema)!r} can't be read: {type(exc).__name__}") from None
         return lambda ref: text
-    conf: dict[str, Any] = {}
-    if settings is not None and registry is None:
-        own = settings.schemas
-        registry = own.registry
-        secrets = {n: environment.require(os.environ, v, f"[schemas] secrets: {n}") for n, v in own.secrets.items()}
-        conf = {**own.properties, **secrets}
-    if registry is None:
+    if registry is not None:
+        source: SchemaSource = RegistrySchemas(registry_conf(registry, {}, {}), auto_register=False)
+    elif settings is not None and settings.schemas.registry:
+        source = open_schemas(settings, os.environ)
+        assert isinstance(source, RegistrySchemas)
+        allowed = settings.schemas.allow_hosts
+        pins.enforce(pins.registry(Region(settings.region), source.addresses, allowed, proxy=source.proxy))
+    else:
         raise ConfigError("give --schema with the output schema's file, or --registry with the registry's URL")
-    source = RegistrySchemas({"url": registry, **conf}, auto_register=False)
     return lambda ref: source.get(ref).schema
 
 

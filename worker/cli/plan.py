@@ -127,10 +127,11 @@ def _planned(
             raise ConfigError("give a schema's file; without one, --config must name a registry")
         yield from (Planned(compile_schema(text, options).plan) for text in texts)
         return
-    # Whoever is asked gets the schemas and the credentials, so it must be the region's.
-    pins.enforce(pins.registry(Region(settings.region), settings.schemas.registry, settings.schemas.allow_hosts))
     with contextlib.closing(open_schemas(settings, os.environ)) as source:
         assert isinstance(source, RegistrySchemas)
+        # Whoever is asked gets the schemas and the credentials, so it must be the region's.
+        allowed = settings.schemas.allow_hosts
+        pins.enforce(pins.registry(Region(settings.region), source.addresses, allowed, proxy=source.proxy))
         yield from review(source, route, options, texts)
 
 
