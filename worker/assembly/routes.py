@@ -19,6 +19,7 @@ from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError
 from worker.kafka.oauth import OauthTokens
 from worker.kafka.properties import Property, connection_properties, operators
+from worker.kafka.statistics import ClientStatistics
 from worker.metrics import Metrics
 from worker.model import Audit, KeyService
 from worker.pipeline.batch import BatchProcessor
@@ -140,6 +141,7 @@ class RouteBuilder:
             properties=self.properties,
             cluster_id=self._settings.kafka.cluster_id,
             bounded=run.is_bounded,
+            statistics=ClientStatistics(self._metrics, route=route.name, client="source"),
         )
 
     def sink(self, route: RouteSettings, source: KafkaSource, *, create: bool = False) -> KafkaSink | PostgresSink:

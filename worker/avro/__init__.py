@@ -5,12 +5,12 @@ from worker.avro.codec import (
     CompiledSchema,
     OutputSchema,
     compile_schema,
-    decode_value,
-    encode_value,
     open_schema,
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
+from worker.avro.decode import decode_value
+from worker.avro.encode import encode_value
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
 from worker.avro.registry import Compatibility, RegistrySchemas

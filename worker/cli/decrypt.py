@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
-import orjson
 import typer
 
-from worker import config, environment
+from worker import config, environment, jsonform
 from worker.assembly.schemas import open_schemas
 from worker.avro import RegistrySchemas, SchemaSource, parse_frame, registry_conf
 from worker.checks import pins
@@ -204,13 +203,9 @@ def _print(lines: Iterator[dict[str, object]]) -> int:
     failed = 0
     for line in lines:
         failed += "error" in line
-        sys.stdout.buffer.write(orjson.dumps(line, default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
+        marks: dict[str, str] = {}
+        if "value" in line:
+            line["value"] = jsonform.plain(line["value"], "", marks)
+        sys.stdout.buffer.write(jsonform.dumps({**line, "base_values": marks} if marks else line, newline=True))
     sys.stdout.buffer.flush()
     return failed
-
-
-def _as_json(value: object) -> str:
-    """What JSON has no type for: bytes as base64, all else as its text."""
-    if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode()
-    return str(value)

@@ -202,6 +202,7 @@ class BatchProcessor:
         output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
         passed = passed_envelopes(plan.input_schema, self._accepted()) if self._passes else None
         schema = self._compiled[str(ref)] = _Schema(compiled, output_id, frame(output_id), passed)
+        self._metrics.set("worker_schema_info", 1, route=self._route, schema=str(ref))
         return schema
 
     def _judge(self, members: Sequence[SourceRecord], split: SplitBatch, failed: dict[int, Failure]) -> dict[int, str]:

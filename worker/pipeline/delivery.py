@@ -225,8 +225,12 @@ class Delivery:
     def _count(self, piece: Sequence[SourceRecord], result: Processed) -> None:
         route = self._health.route
         outcomes: Counter[tuple[str, str]] = Counter()
+        written: Counter[str] = Counter()
         for sunk in result.records:
             outcomes[sunk.position.topic, "tombstone" if sunk.value is None else "encrypted"] += 1
+            written[sunk.position.topic] += len(sunk.key or b"") + len(sunk.value or b"")
+        for topic, size in written.items():
+            self._metrics.inc("worker_sink_bytes_total", size, route=route, topic=topic)
         for failure in result.failures:
             topic = failure.record.position.topic
             outcomes[topic, "dead"] += 1
@@ -234,9 +238,9 @@ class Delivery:
         for (topic, outcome), count in outcomes.items():
             self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
             self._outcomes[outcome] += count
-        oldest = min((r.timestamp_ms for r in piece if r.timestamp_ms > 0), default=0)
-        if oldest:
-            self._metrics.observe("worker_end_to_end_seconds", max(0.0, time.time() - oldest / 1000), route=route)
+        now_ms = time.time() * 1000
+        ages = [max(0.0, now_ms - r.timestamp_ms) / 1000 for r in piece if r.timestamp_ms > 0]
+        self._metrics.observe_all("worker_end_to_end_seconds", ages, route=route)
 
 
 def away(error: TransientError) -> str:

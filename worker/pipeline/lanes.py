@@ -123,6 +123,10 @@ class Lanes:
         """Return how far each partition came that was ever assigned; safe from any thread."""
         return dict(self._spans)
 
+    def backlog(self) -> int:
+        """Return how many offsets of the assigned partitions a bounded run has still to pass; 0 in an endless one."""
+        return sum(max(0, lane.end - lane.durable) for lane in self._lanes.values() if lane.end is not None)
+
     def done(self) -> frozenset[TopicPartition]:
         """Return the partitions that `ended` has seen at their end, those that went elsewhere since included."""
         return frozenset(self._done.copy())

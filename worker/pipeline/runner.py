@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +26,7 @@ import structlog
 from worker import failpoints
 from worker.errors import TransientError
 from worker.metrics import Metrics
-from worker.model import TopicPartition
+from worker.model import SourceRecord, TopicPartition
 from worker.pipeline.collect import Collector
 from worker.pipeline.delivery import Delivery, away
 from worker.pipeline.health import RouteHealth
@@ -148,6 +149,7 @@ class RouteRunner:
             self._joined_at = self._clock()
         self._lanes.add(partitions)
         self._tell_assigned()
+        self._metrics.inc("worker_rebalances_total", route=self._health.route, change="assigned")
         _log.info("assigned", route=self._health.route, partitions=[str(p) for p in partitions])
 
     def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
@@ -169,6 +171,7 @@ class RouteRunner:
         for partition in partitions:
             self._forget_lag(partition)
         self._tell_assigned()
+        self._metrics.inc("worker_rebalances_total", route=self._health.route, change="lost" if lost else "revoked")
         _log.info("revoked", route=self._health.route, lost=lost, partitions=[str(p) for p in partitions])
 
     def _subscribe(self) -> bool:
@@ -209,6 +212,18 @@ class RouteRunner:
             self._collector.add(records)
             route = self._health.route
             self._metrics.observe("worker_stage_seconds", self._clock() - started, route=route, stage="poll")
+            self._count_read(records)
+
+    def _count_read(self, records: Sequence[SourceRecord]) -> None:
+        route = self._health.route
+        counts, sizes = Counter[str](), Counter[str]()
+        for record in records:
+            topic = record.position.topic
+            counts[topic] += 1
+            sizes[topic] += len(record.key or b"") + len(record.value or b"")
+        for topic, count in counts.items():
+            self._metrics.inc("worker_source_records_total", count, route=route, topic=topic)
+            self._metrics.inc("worker_source_bytes_total", sizes[topic], route=route, topic=topic)
 
     def _await(self, job: Job) -> None:
         if job.done.wait(_PAUSE_AFTER_S):
@@ -329,6 +344,7 @@ class RouteRunner:
             if answered and self._health.resume("source"):
                 _log.info("resumed", route=self._health.route, reason="source")
         route = self._health.route
+        self._metrics.set("worker_backlog_records", self._lanes.backlog(), route=route)
         for partition, lag in self._source.lag(self._lanes.positions()).items():
             self._metrics.set(
                 "worker_lag_records", lag, route=route, topic=partition.topic, partition=str(partition.partition)

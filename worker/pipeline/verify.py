@@ -69,9 +69,9 @@ class OutputVerifier:
         for column, values, at in zip(columns, opened.values, picked, strict=True):
             for i, value in zip(at, values, strict=True):
                 if value is None or not hmac.compare_digest(value, column.values[i]):
-                    self._metrics.inc("worker_verify_plaintext_total", route=self._route, outcome="failed")
+                    self._metrics.inc("worker_output_checks_total", route=self._route, outcome="failed")
                     raise CanaryError(
                         f"{column.plan.identity}: a value that was just encrypted does not decrypt to itself; nothing "
                         "of its batch was written. Look at the authority's keys before starting again"
                     )
-        self._metrics.inc("worker_verify_plaintext_total", count, route=self._route, outcome="ok")
+        self._metrics.inc("worker_output_checks_total", count, route=self._route, outcome="ok")

@@ -41,6 +41,7 @@ class KafkaSource:
         properties: librdkafka properties; those that the worker owns are refused by name.
         cluster_id: the pin; every connection's cluster must have it. None pins to the first one seen.
         bounded: whether `at_end` is asked.
+        statistics: takes librdkafka's statistics, on the thread that polls.
 
     Raises:
         ConfigError: a property is refused or unknown.
@@ -56,6 +57,7 @@ class KafkaSource:
         properties: Mapping[str, Property],
         cluster_id: str | None = None,
         bounded: bool = False,
+        statistics: Callable[[str], None] | None = None,
     ) -> None:
         self._options = options
         topics = ", ".join(options.topics)
@@ -67,7 +69,7 @@ class KafkaSource:
         self._failure: BaseException | None = None
         self._closed = False
         conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
-        self._consumer = make_consumer({**conf, "error_cb": self._on_error})
+        self._consumer = make_consumer({**conf, "error_cb": self._on_error, "stats_cb": statistics or _ignore})
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
@@ -308,6 +310,10 @@ class KafkaSource:
             self._failure = self._error(error, "reading")
         else:
             _log.info("source_degraded", error=error.name())
+
+
+def _ignore(_statistics: str) -> None:
+    """Take what nobody asked for."""
 
 
 def _own(partitions: Collection[Any]) -> list[TopicPartition]:

@@ -123,7 +123,7 @@ class TokenSource:
         token = self._exchange()
         self._token, self._refusal = token, None
         if self._metrics is not None:
-            self._metrics.set("worker_token_expiry_timestamp_seconds", token.expiry)
+            self._metrics.set("worker_token_expiry_timestamp_seconds", token.expiry, service="authority")
         return token
 
     def _exchange(self) -> ServiceToken:
@@ -133,12 +133,21 @@ class TokenSource:
             if isinstance(identity, AccessKey)
             else {"oidcToken": identity.supply(), "workspaceId": self._credentials.workspace.workspace}
         )
+        started, outcome = time.perf_counter(), "unreachable"
         try:
             reply = self._http.post(f"{self._cts}api/authorise", content=orjson.dumps(body), timeout=30.0)
+            outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(f"CTS at {self._cts} does not answer: {type(exc).__name__}") from exc
+        finally:
+            self._count(outcome, time.perf_counter() - started)
         self._raise_for(reply)
         return self._accept(reply)
+
+    def _count(self, outcome: str, seconds: float) -> None:
+        if self._metrics is not None:
+            self._metrics.inc("worker_authority_requests_total", endpoint="authorise", outcome=outcome)
+            self._metrics.observe("worker_authority_request_seconds", seconds, endpoint="authorise")
 
     def _raise_for(self, reply: httpx.Response) -> None:
         status = reply.status_code

@@ -9,6 +9,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from worker.errors import ConfigError, SinkRejected
 from worker.kafka.properties import Property, client_properties
+from worker.kafka.statistics import ClientStatistics
 from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
@@ -36,7 +37,7 @@ class KafkaSink:
         options: the route's sink.
         transactional_id: `worker.<region>.<group>.<instance>.<process>`, None for at-least-once.
         properties: what `worker.kafka.properties.connection_properties` returned.
-        metrics: where the cluster's pin is told.
+        metrics: where the cluster's pin, transactions and librdkafka's statistics are told.
         region: names the ledger topic.
         route: names the route in messages.
         source_topics: the route's, for partition counts, sizes and dead topics.
@@ -67,11 +68,19 @@ class KafkaSink:
         self._admin: Topics | None = None
         self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
         self._transactions: TransactionalProducer | None = None
+        statistics = ClientStatistics(metrics, route=route, client="sink")
         if transactional_id is None:
-            self._producer = BatchProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+            self._producer = BatchProducer(
+                self._opening, name=self._name, timeout_s=options.timeout_s, statistics=statistics
+            )
         else:
             self._transactions = TransactionalProducer(
-                self._opening, name=self._name, timeout_s=options.timeout_s, transactional_id=transactional_id
+                self._opening,
+                name=self._name,
+                timeout_s=options.timeout_s,
+                transactional_id=transactional_id,
+                statistics=statistics,
+                ended=lambda outcome: metrics.inc("worker_transactions_total", route=route, outcome=outcome),
             )
             self._producer = self._transactions
 
