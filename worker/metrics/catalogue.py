@@ -192,6 +192,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Requests to a key cache, by result.",
         ("cache", "result"),
     ),
+    Metric("worker_key_rotations_total", "counter", "Times that every key held was dropped on demand."),
     Metric("worker_key_wait_seconds", "histogram", "Time encryption waited for keys.", ("cache",)),
     Metric("worker_authority_requests_total", "counter", "Requests to the authority.", ("endpoint", "outcome")),
     Metric(
