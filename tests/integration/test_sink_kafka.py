@@ -331,7 +331,7 @@ def test_missing_topics_are_created_on_request(kafka: Kafka, topic: TopicFactory
     sink.check()
 
     found = AdminClient(kafka.client).list_topics(timeout=20).topics
-    assert sink.warnings() == ()
+    assert sink.findings() == []
     sink.close()
     assert len(found[target].partitions) == 2
     assert f"{source}.dead" in found
@@ -343,11 +343,11 @@ def test_rewritten_timestamps_and_short_retention_are_warned_of(kafka: Kafka, to
     appended = topic(config={"message.timestamp.type": "LogAppendTime", **_ROOM})
     short = topic(config={"retention.ms": "60000", **_ROOM})
 
-    found = [_sink(kafka, name, source=source).warnings() for name in (appended, short)]
+    found = [_sink(kafka, name, source=source).findings() for name in (appended, short)]
 
     assert [len(texts) for texts in found] == [1, 1]
-    assert "LogAppendTime" in found[0][0]
-    assert "60000 ms" in found[1][0]
+    assert "LogAppendTime" in found[0][0].found
+    assert "60000 ms" in found[1][0].found
 
 
 def test_another_cluster_is_refused(kafka: Kafka, topic: TopicFactory) -> None:

@@ -13,11 +13,12 @@ from worker.avro.decode import decode_value
 from worker.avro.encode import encode_value
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
-from worker.avro.registry import Compatibility, RegistrySchemas
+from worker.avro.registry import RegistrySchemas
 from worker.avro.registry_client import registry_conf
-from worker.avro.sources import LocalSchema, LocalSchemas, RegisteredSchema, SchemaSource
+from worker.avro.source import Candidate, Compatibility, LocalSchema, LocalSchemas, RegisteredSchema, SchemaSource
 
 __all__ = [
+    "Candidate",
     "Compatibility",
     "CompiledSchema",
     "DeclarationOptions",

@@ -1,9 +1,9 @@
-"""A schema registry asked for schemas, their earlier versions, and room for output schemas."""
+"""Schemas from a registry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -14,19 +14,8 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from worker.avro.frame import SchemaRef
 from worker.avro.history import SchemaVersion
 from worker.avro.registry_client import open_registry
-from worker.avro.sources import RegisteredSchema, SchemaSource
+from worker.avro.source import Candidate, Compatibility, RegisteredSchema, SchemaSource
 from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
-
-
-class Compatibility(StrEnum):
-    """What a registry says of an output schema before it is registered under a subject."""
-
-    REGISTERED = "registered already"
-    FIRST = "the subject's first version"
-    COMPATIBLE = "compatible with the latest version"
-    INCOMPATIBLE = "incompatible with the latest version"
-    UNJUDGED = "not judged by this registry"
-
 
 # "Not found" as a registry says it of a subject, a version or a schema.
 _NOT_FOUND = frozenset({40401, 40402, 40403})
@@ -40,8 +29,6 @@ class RegistrySchemas(SchemaSource):
     Args:
         conf: `SchemaRegistryClient`'s own keys (url, basic.auth.user.info, bearer.*, ssl.*).
         auto_register: register output schemas; otherwise they must be there already.
-
-    `addresses` are the URLs that are really asked, through `proxy` where one is named.
 
     Raises:
         ConfigError: a key or its value is none of the client's, or would send credentials over plain http.
@@ -163,14 +150,30 @@ class RegistrySchemas(SchemaSource):
         except RecordError:
             return None
 
-    def key_schema(self, topic: str) -> str | None:
-        """Return the latest Avro schema of a topic's keys, None where none is registered."""
-        subject = f"{topic}-key"
-        try:
-            latest = self._ask(subject, lambda: self._client.get_latest_version(subject)).schema
-        except RecordError:
-            return None
-        return str(latest.schema_str) if (latest.schema_type or "AVRO") == "AVRO" else None
+    def candidates(self, topics: Sequence[str], texts: Sequence[str] = ()) -> Sequence[Candidate]:
+        """The latest version of each topic's subject, or the texts against every version of each."""
+        found = []
+        for topic in topics:
+            known = tuple(self.history(topic))
+            label = f"schema of {topic}"
+            if texts:
+                found += [Candidate(SchemaVersion(text, label=label), (topic,), known) for text in texts]
+            elif known:
+                found.append(Candidate(replace(known[-1], label=label), (topic,), known[:-1]))
+        return found
+
+    def key_schemas(self, topics: Sequence[str]) -> Sequence[SchemaVersion]:
+        """The latest Avro schema of each topic's keys, where one is registered."""
+        found = []
+        for topic in topics:
+            subject = f"{topic}-key"
+            try:
+                latest = self._ask(subject, partial(self._client.get_latest_version, subject)).schema
+            except RecordError:
+                continue
+            if (latest.schema_type or "AVRO") == "AVRO":
+                found.append(SchemaVersion(str(latest.schema_str), label=topic))
+        return found
 
     def history(self, topic: str) -> Sequence[SchemaVersion]:
         """Every version of the subject `<topic>-value`; none where there is none."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from worker.assembly.routes import RouteBuilder, RunOptions
+from worker.assembly.routes import RouteBuilder
+from worker.assembly.run import RunOptions
 from worker.config import RouteSettings
 from worker.errors import PositionsChanged, SinkRejected
 from worker.kafka.properties import Property, client_properties
@@ -78,7 +79,7 @@ def through_route(builder: RouteBuilder, route: RouteSettings) -> Iterator[Throu
         source.close()
 
 
-def to_source(builder: RouteBuilder, records: Sequence[SourceRecord]) -> None:
+def to_source(connection: Mapping[str, Property], records: Sequence[SourceRecord]) -> None:
     """
     Produce records as they were: partition, key, value, headers, timestamp, and a header that says where they were.
 
@@ -89,7 +90,7 @@ def to_source(builder: RouteBuilder, records: Sequence[SourceRecord]) -> None:
     # The brokers judge whole batches, and some of these records may be as large as their topic takes.
     sizes: dict[str, Property] = {"message.max.bytes": _LARGEST_BYTES, "batch.num.messages": 1}
     owned: dict[str, Property] = {"enable.idempotence": True, "acks": "all"}
-    properties = client_properties(builder.connection, defaults=sizes, owned=owned)
+    properties = client_properties(connection, defaults=sizes, owned=owned)
     producer = BatchProducer(lambda: properties, name="replay to the source", timeout_s=60)
     producer.begin()
     try:

@@ -12,7 +12,7 @@ from worker.avro import DeclarationOptions
 from worker.avro.frame import KEY_HEADER, SchemaRef, frame, parse_frame
 from worker.avro.keys import KeySchema, plain_value
 from worker.avro.reader import zigzag
-from worker.avro.sources import SchemaSource
+from worker.avro.source import SchemaSource
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError, DecodeError, RecordError
 from worker.model import FieldPlan, SourceRecord

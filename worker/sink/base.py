@@ -81,6 +81,18 @@ class DeadLetterWriter(Protocol):
         ...
 
 
+class Tables(Protocol):
+    """A sink's tables, which must have a place for what a schema holds."""
+
+    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
+        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
+        ...
+
+    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
+        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
+        ...
+
+
 class Sink(Protocol):
     """
     Where encrypted records go.

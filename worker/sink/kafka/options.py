@@ -43,6 +43,26 @@ class KafkaSinkOptions(BaseModel):
     timeout_s: float = Field(default=60.0, gt=0)
     transaction_timeout_s: float = Field(default=60.0, gt=0)
 
+    @property
+    def wants_rows(self) -> bool:
+        """Topics take bytes, no rows of values."""
+        return False
+
+    @property
+    def subject(self) -> str:
+        """What subjects of output schemas are named after."""
+        return self.topic
+
+    @property
+    def key_subject(self) -> str | None:
+        """The subject of output key schemas."""
+        return f"{self.topic}-key"
+
+    @property
+    def key_columns(self) -> dict[str, str] | None:
+        """Topics have no columns."""
+        return None
+
 
 def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:
     """Return the function that chooses a record's outgoing headers; it never returns a schema-id header."""

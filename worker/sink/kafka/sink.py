@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from worker.errors import ConfigError, SinkRejected
+from worker.finding import Finding
 from worker.kafka.properties import Property, client_properties
 from worker.kafka.statistics import ClientStatistics
 from worker.kafka.topics import TopicFacts, Topics
@@ -105,9 +106,15 @@ class KafkaSink:
         warn(facts, self._options, self._source_topics)
         self._producer.validate()
 
-    def warnings(self) -> tuple[str, ...]:
+    def findings(self) -> list[Finding]:
         """Return what an operator should know of the topics without it stopping the worker; asks the brokers."""
-        return warn(self._describe(self._topics()), self._options, self._source_topics)
+        told = warn(self._describe(self._topics()), self._options, self._source_topics)
+        return [Finding("sink topic", "warning", found=text) for text in told]
+
+    @property
+    def tables(self) -> None:
+        """Topics are no tables."""
+        return None
 
     def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the given positions: the group's own are the truth."""

@@ -17,7 +17,7 @@ from worker import jsonform
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
 from worker.sink.postgres.errors import connection_verdict, verdict
-from worker.sink.postgres.residency import Residency
+from worker.sink.postgres.residency import DeclaredRegion
 
 _CONNECT_S = 10
 
@@ -37,7 +37,7 @@ class Database:
         metrics: where the region's pin is told.
     """
 
-    def __init__(self, dsn: str, *, residency: Residency, route: str, timeout_s: float, metrics: Metrics) -> None:
+    def __init__(self, dsn: str, *, residency: DeclaredRegion, route: str, timeout_s: float, metrics: Metrics) -> None:
         self._dsn = dsn
         self._residency = residency
         self._route = route

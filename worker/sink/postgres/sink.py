@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
+from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
-from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import Positions
-from worker.sink.postgres.residency import Residency
+from worker.sink.postgres.residency import DeclaredRegion
 from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
 from worker.sink.postgres.table import Table, check_table, read_table
 from worker.sink.postgres.upsert import upsert
@@ -57,7 +58,7 @@ class PostgresSink:
     ) -> None:
         self._options = options
         self._name = f"route {route}"
-        self._residency = Residency(region, options.residency_key)
+        self._residency = DeclaredRegion(region, options.residency_key)
         self._database = Database(
             dsn, residency=self._residency, route=route, timeout_s=options.timeout_s, metrics=metrics
         )
@@ -75,9 +76,14 @@ class PostgresSink:
         return True
 
     @property
-    def is_authenticated(self) -> bool:
-        """Whether the database's region counts only with a signature for its very server."""
-        return self._residency.is_signed
+    def tables(self) -> Tables:
+        """The target tables."""
+        return self
+
+    def findings(self) -> list[Finding]:
+        """Return what `check` proved of the region: it counts only with a signature for its very server."""
+        region = self._residency.region
+        return [match("database", region, region, "", authenticated=self._residency.is_signed)]
 
     def check(self) -> None:
         """

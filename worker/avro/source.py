@@ -1,9 +1,10 @@
-"""What schemas come from, and the files of an operator who has no registry."""
+"""Where schemas come from, and the source that asks nobody: files the operator names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from worker.avro.frame import SchemaRef
@@ -31,8 +32,41 @@ class RegisteredSchema:
     earlier: tuple[SchemaVersion, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """
+    A schema whose records are to be expected.
+
+    Args:
+        version: the schema; its label says whose it is.
+        topics: where its records come from.
+        earlier: the earlier versions, oldest first.
+    """
+
+    version: SchemaVersion
+    topics: tuple[str, ...]
+    earlier: tuple[SchemaVersion, ...] = ()
+
+
+class Compatibility(StrEnum):
+    """What a registry says of an output schema before it is registered under a subject."""
+
+    REGISTERED = "registered already"
+    FIRST = "the subject's first version"
+    COMPATIBLE = "compatible with the latest version"
+    INCOMPATIBLE = "incompatible with the latest version"
+    UNJUDGED = "not judged by this registry"
+
+
 class SchemaSource(Protocol):
-    """Where schemas come from, and where output schemas get their number."""
+    """
+    Where schemas come from, and where output schemas get their number.
+
+    `addresses` are the URLs that are really asked, none where nobody is, through `proxy` where one is named.
+    """
+
+    addresses: tuple[str, ...] = ()
+    proxy: str | None = None
 
     def get(self, ref: SchemaRef) -> RegisteredSchema:
         """The schema. Raises `RecordError` (code `unknown_schema`) or `RegistryUnavailable`."""
@@ -49,6 +83,28 @@ class SchemaSource(Protocol):
     def history(self, topic: str) -> Sequence[SchemaVersion]:
         """The schemas known for a topic's values, oldest first. Raises `RegistryUnavailable`."""
         ...
+
+    def candidates(self, topics: Sequence[str], texts: Sequence[str] = ()) -> Sequence[Candidate]:
+        """
+        The schemas of values that are to be expected, with what precedes each. Raises `RegistryUnavailable`.
+
+        Args:
+            topics: where records come from.
+            texts: new schemas, each judged against all that is known; none stands for the latest that is known.
+        """
+        return ()
+
+    def key_schemas(self, topics: Sequence[str]) -> Sequence[SchemaVersion]:
+        """The schemas known for the topics' keys. Raises `RegistryUnavailable`."""
+        return ()
+
+    def compatibility(self, subject: str, output_schema: str) -> Compatibility | None:
+        """What is said of an output schema before it has a number; None where there is nobody to judge."""
+        return None
+
+    def refuse_output(self, subject: str, output_schema: str) -> None:
+        """Raise `DeclarationError` where `output_id` would; nothing is registered."""
+        return
 
     def check(self) -> None:
         """Raise `RegistryUnavailable` or `ConfigError` where the source can't be used."""
@@ -96,6 +152,16 @@ class LocalSchemas(SchemaSource):
     def history(self, topic: str) -> Sequence[SchemaVersion]:
         """Every schema of values in the config: which topic each is for it does not say."""
         return [SchemaVersion(s.input, label=f"[schemas.local] {n}") for n, s in self._schemas.items() if not s.key]
+
+    def candidates(self, topics: Sequence[str], texts: Sequence[str] = ()) -> Sequence[Candidate]:
+        """Every schema of values in the config, or the texts; either may come from any topic."""
+        named = [SchemaVersion(text) for text in texts]
+        known = [SchemaVersion(s.input, label=f"schema {n}") for n, s in self._schemas.items() if not s.key]
+        return [Candidate(version, tuple(topics)) for version in named or known]
+
+    def key_schemas(self, topics: Sequence[str]) -> Sequence[SchemaVersion]:
+        """Every schema of keys in the config."""
+        return [SchemaVersion(s.input, label=f"schema {n}") for n, s in self._schemas.items() if s.key]
 
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""
