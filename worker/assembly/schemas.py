@@ -92,6 +92,7 @@ def review(
             references=version.references,
             metadata_tags=version.metadata_tags,
             earlier=found.earlier,
+            later=found.later,
         ).plan
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)

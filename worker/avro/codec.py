@@ -15,6 +15,7 @@ from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.decode import ValueReader, decode_value
 from worker.avro.history import SchemaVersion
+from worker.avro.lineage import Lineage
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
@@ -32,6 +33,7 @@ def compile_schema(
     metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
     earlier: Sequence[SchemaVersion] = (),
+    later: Sequence[SchemaVersion] = (),
 ) -> CompiledSchema:
     """
     Compile a writer's schema, once per schema id.
@@ -43,11 +45,14 @@ def compile_schema(
         metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
         earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
+        later: later versions; what one of them declares is encrypted in this one too.
 
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
-    return CompiledSchema(parse(schema, references), options, metadata_tags or {}, extract, earlier)
+    root = parse(schema, references)
+    lineage = Lineage(root, options, earlier, later)
+    return CompiledSchema(root, options, metadata_tags or {}, extract, lineage)
 
 
 class CompiledSchema:
@@ -59,7 +64,7 @@ class CompiledSchema:
         options: DeclarationOptions,
         metadata_tags: Mapping[str, Sequence[str]],
         extract: Sequence[str],
-        earlier: Sequence[SchemaVersion] = (),
+        lineage: Lineage,
     ) -> None:
         branches = root.inner if root.kind == "union" else [root]
         if any(branch.kind != "record" for branch in branches):
@@ -67,8 +72,8 @@ class CompiledSchema:
                 raise DeclarationError("the root is no record, nor a union of records")
             if _declares_anything(root, options, metadata_tags):
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
-        compiled = Compiler(root, options, metadata_tags)
-        compiled.refuse_lost(earlier)
+        compiled = _compiled(root, options, metadata_tags, lineage)
+        compiled.refuse_lost()
         _refuse_undeclared([branch.branch for branch in branches], compiled, options)
         for branch in branches:
             for name in extract:
@@ -123,6 +128,18 @@ class CompiledSchema:
     @cached_property
     def _values(self) -> ValueReader:
         return ValueReader(self._output)
+
+
+def _compiled(
+    root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]], lineage: Lineage
+) -> Compiler:
+    try:
+        return Compiler(root, options, metadata_tags, lineage)
+    except DeclarationError as exc:
+        owed = next(iter(lineage.followed.get(exc.path, {})), None)
+        if owed is None:
+            raise
+        raise DeclarationError(f"{exc}; {owed.label} declares it, so it is encrypted here too", path=exc.path) from exc
 
 
 def _declares_nothing(compiled: Compiler) -> bool:
