@@ -55,8 +55,8 @@ class Lineage:
         earlier: versions before it; what one of them declares must be encrypted here.
         later: versions after it; what one of them declares is encrypted here too, where it stands here.
 
-    `demanded` and `followed` hold places of this schema, `missing` what has no place here, `names` the names that
-    earlier versions gave their roots.
+    `demanded` and `followed` hold places of this schema, `missing` what has no place of its own here, `around` places
+    within which it was, and `names` the names that earlier versions gave their roots.
 
     Raises:
         DeclarationError: another version can't be read; the message says what to do.
@@ -70,6 +70,7 @@ class Lineage:
         later: Sequence[SchemaVersion] = (),
     ) -> None:
         self.demanded: Marks = {}
+        self.around: Marks = {}
         self.followed: Marks = {}
         self.missing: list[Owed] = []
         self.names: set[str] = set()
@@ -78,7 +79,7 @@ class Lineage:
         own = Walker(lambda _item, _identities, _record: None).root(root)
         for line in _lines(earlier):
             versions = [_read(version, options) for version in line]
-            reached = _reaching(own, versions)
+            reached = _reaching(own, versions, around=self.around)
             _collect(self.demanded, reached)
             found = {owed for place in reached.values() for owed in place}
             self.missing += [o for _, marks in versions for place in marks.values() for o in place if o not in found]
@@ -97,14 +98,14 @@ def _lines(versions: Sequence[SchemaVersion]) -> Iterator[list[SchemaVersion]]:
     yield from subjects.values()
 
 
-def _reaching(own: Shape, versions: Sequence[_Version], *, guess: bool = False) -> Marks:
+def _reaching(own: Shape, versions: Sequence[_Version], *, guess: bool = False, around: Marks | None = None) -> Marks:
     """Carry what versions declare here: from each at once, and from one into the next, for a field renamed twice."""
     marks: Marks = {}
     for n, (top, declared) in enumerate(versions):
         _collect(marks, declared)
         marks = _carried(top, versions[n + 1][0] if n + 1 < len(versions) else own, marks, guess=guess)
     for top, declared in versions:
-        _collect(marks, _carried(top, own, declared))
+        _collect(marks, _carried(top, own, declared, around=around))
     return marks
 
 
@@ -157,8 +158,24 @@ def _said(
     return said if isinstance(said, FieldOptions) else FieldOptions()
 
 
-def _carried(top: Shape, own: Shape, marks: Mapping[str, Mapping[Owed, Owed]], *, guess: bool = False) -> Marks:
-    """Carry what is owed at places of one schema to the places that correspond in another."""
+def _carried(
+    top: Shape,
+    own: Shape,
+    marks: Mapping[str, Mapping[Owed, Owed]],
+    *,
+    guess: bool = False,
+    around: Marks | None = None,
+) -> Marks:
+    """
+    Carry what is owed at places of one schema to the places that correspond in another.
+
+    Args:
+        top: the one.
+        own: the other.
+        marks: what is owed at the one's places.
+        guess: take fields that are gone into account for those that are new.
+        around: filled with what is owed somewhere within each of the other's places.
+    """
     reached: Marks = {}
     seen: set[tuple[int, int]] = set()
     stack = list(_pairs(records_at(top), records_at(own)))
@@ -171,8 +188,11 @@ def _carried(top: Shape, own: Shape, marks: Mapping[str, Mapping[Owed, Owed]], *
             for target, below in _counterparts(item, here):
                 inner, records = records_at(inside), records_at(below)
                 owed = dict(marks.get(joined(there.path, item.name), {}))
-                if inner and not records:
-                    owed.update(_within(inner, marks))
+                within = _within(inner, marks)
+                if not records:
+                    owed.update(within)
+                elif around is not None:
+                    _collect(around, {joined(here.path, target.name): within})
                 if owed:
                     _collect(reached, {joined(here.path, target.name): owed})
                 stack += _pairs(inner, records)

@@ -152,12 +152,12 @@ class LocalSchemas(SchemaSource):
         return self._got[ref]
 
     def _others(self, own: LocalSchema) -> tuple[SchemaVersion, ...]:
-        """The other schemas of values whose root has a name of this one's: files have no order."""
+        """The other schemas whose root has a name of this one's: files have no order."""
         names = root_names(own.input)
         return tuple(
             SchemaVersion(other.input, label=f"[schemas.local] {n}", subject=str(n))
             for n, other in self._schemas.items()
-            if not other.key and not own.key and other != own and not names.isdisjoint(root_names(other.input))
+            if other.key is own.key and other != own and not names.isdisjoint(root_names(other.input))
         )
 
     def get_key(self, ref: SchemaRef) -> RegisteredSchema:

@@ -12,7 +12,7 @@ from worker.avro import DeclarationOptions
 from worker.avro.frame import KEY_HEADER, SchemaRef, frame, parse_frame
 from worker.avro.keys import KeySchema, plain_value
 from worker.avro.reader import zigzag
-from worker.avro.source import SchemaSource
+from worker.avro.source import RegisteredSchema, SchemaSource
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError, DecodeError, RecordError
 from worker.model import Batch, FieldPlan, Indexes
@@ -51,6 +51,7 @@ class Keys:
 class _Known:
     """A key's schema, and what stands before its keys when they are written."""
 
+    registered: RegisteredSchema
     schema: KeySchema
     prefix: bytes
 
@@ -181,20 +182,23 @@ class RecordKeys:
         name = str(ref)
         if name in self._unknown:
             return None
-        if name not in self._known:
-            try:
-                registered = self._schemas.get_key(ref)
-            except RecordError:
-                self._unknown[name] = True
-                return None
+        try:
+            registered = self._schemas.get_key(ref)
+        except RecordError:
+            self._unknown[name] = True
+            return None
+        known = self._known.get(name)
+        if known is None or known.registered is not registered:
             schema = KeySchema(
                 registered.schema,
                 self._declaration,
                 references=registered.references,
                 metadata_tags=registered.metadata_tags,
+                earlier=registered.earlier,
+                later=registered.later,
             )
-            self._known[name] = _Known(schema, self._prefix(ref, schema))
-        return self._known[name]
+            known = self._known[name] = _Known(registered, schema, self._prefix(ref, schema))
+        return known
 
     def _prefix(self, ref: SchemaRef, schema: KeySchema) -> bytes:
         if self._pseudonyms is None:
