@@ -109,7 +109,7 @@ def _reaching(own: Shape, versions: Sequence[_Version], *, guess: bool = False, 
     return marks
 
 
-def _collect(into: Marks, marks: Mapping[str, Mapping[Owed, Owed]]) -> None:
+def _collect(into: Marks, marks: Marks) -> None:
     for place, owed in marks.items():
         known = into.setdefault(place, {})
         for o in owed.values():
@@ -161,7 +161,7 @@ def _said(
 def _carried(
     top: Shape,
     own: Shape,
-    marks: Mapping[str, Mapping[Owed, Owed]],
+    marks: Marks,
     *,
     guess: bool = False,
     around: Marks | None = None,
@@ -178,6 +178,7 @@ def _carried(
     """
     reached: Marks = {}
     seen: set[tuple[int, int]] = set()
+    met: dict[int, set[str]] = {}
     stack = list(_pairs(records_at(top), records_at(own)))
     while stack:
         there, here = stack.pop()
@@ -186,6 +187,7 @@ def _carried(
         seen.add((id(there), id(here)))
         for item, inside in _fields(there):
             for target, below in _counterparts(item, here):
+                met.setdefault(id(here), set()).add(target.name)
                 inner, records = records_at(inside), records_at(below)
                 owed = dict(marks.get(joined(there.path, item.name), {}))
                 within = _within(inner, marks)
@@ -196,24 +198,44 @@ def _carried(
                 if owed:
                     _collect(reached, {joined(here.path, target.name): owed})
                 stack += _pairs(inner, records)
-        if guess:
-            _collect(reached, _guessed(there, here, marks))
+    if guess:
+        _collect(reached, _guessed(top, own, marks, reached, met))
     return reached
 
 
-def _guessed(there: Shape, here: Shape, marks: Mapping[str, Mapping[Owed, Owed]]) -> Marks:
-    """Return where declared fields that are new there may have stood: fields of a like type that are gone there."""
-    gone = [(item, inside) for item, inside in _fields(here) if not list(_counterparts(item, there))]
-    found: Marks = {}
-    for item, inside in _fields(there):
-        if list(_counterparts(item, here)):
+def _guessed(top: Shape, own: Shape, marks: Marks, reached: Marks, met: Mapping[int, set[str]]) -> Marks:
+    """
+    Return where declared fields that are new in one schema may have stood in the other before it.
+
+    A field of the other that is gone, and can hold the same kind of value, may be the new one under its old name.
+    """
+    found = {owed for place in reached.values() for owed in place}
+    new = {
+        replace(owed, guessed=True): _kinds(inside)
+        for place, inside in _places(top)
+        for owed in marks.get(place, ())
+        if owed not in found
+    }
+    guesses: Marks = {}
+    stack = records_at(own)
+    seen: set[int] = set()
+    while stack and new:
+        record = stack.pop()
+        if id(record) in seen:
             continue
-        owed = {**marks.get(joined(there.path, item.name), {}), **_within(records_at(inside), marks)}
-        guesses = {o: replace(o, guessed=True) for o in owed.values()}
-        for target, below in gone:
-            if guesses and target.attributes.get("encrypted") is not False and _kinds(inside) & _kinds(below):
-                _collect(found, {joined(here.path, target.name): guesses})
-    return found
+        seen.add(id(record))
+        for item, inside in _fields(record):
+            if item.name in met.get(id(record), ()):
+                stack += records_at(inside)
+            elif item.attributes.get("encrypted") is not False:
+                owed = {o: o for o, kinds in new.items() if kinds & _kinds(inside)}
+                _collect(guesses, {joined(record.path, item.name): owed} if owed else {})
+    return guesses
+
+
+def _places(top: Shape) -> Iterator[tuple[str, Shape]]:
+    for record in _all_records(records_at(top)):
+        yield from ((joined(record.path, item.name), inside) for item, inside in _fields(record))
 
 
 def _fields(record: Shape) -> Iterator[tuple[Field, Shape]]:
@@ -249,12 +271,12 @@ def _simple_names(node: Node) -> set[str]:
     return {name.rpartition(".")[2] for name in node.names}
 
 
-def _within(records: Sequence[Shape], marks: Mapping[str, Mapping[Owed, Owed]]) -> dict[Owed, Owed]:
+def _within(records: Sequence[Shape], marks: Marks) -> dict[Owed, Owed]:
     """Return all that is owed within records."""
     found: dict[Owed, Owed] = {}
-    for shape in _all_records(records):
-        for item, _ in _fields(shape):
-            found.update(marks.get(joined(shape.path, item.name), {}))
+    for record in records:
+        for place, _ in _places(record):
+            found.update(marks.get(place, {}))
     return found
 
 
