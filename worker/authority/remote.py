@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -12,30 +11,32 @@ from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
 from worker.http_client import open_client, require_https
 
 _TIMEOUT_S = 10
-_REASON_CHARACTERS = 1000
 
 
 class Remote:
     """
-    Calls an authority with a service token of an access key.
+    Calls an authority with a service token of an access key; follows no redirect and uses no proxy.
 
     Args:
-        base_url: the authority's; https, or http to this machine.
-        access_key: exchanged for a token at the first call.
+        base_url: the authority's; https, or http on this machine.
+        access_key: exchanged for a token at the first call, and again where the token has run out.
 
     Raises:
-        ConfigError: the address is unusable, or answers with a redirect, which no credential follows.
+        ConfigError: plain http to another machine, or an answer that redirects, which no credential follows.
         KeyAccessDenied: the authority refuses; the message is its reason.
         KeyServiceUnavailable: it does not answer.
     """
 
     def __init__(self, base_url: str, access_key: str) -> None:
-        if urlsplit(base_url).scheme not in ("http", "https"):
+        url = httpx.URL(base_url)
+        if url.scheme not in ("http", "https"):
             raise ConfigError("the authority's address begins with neither http nor https")
         require_https(base_url, "the authority's address")
         self._base = base_url.rstrip("/") + "/"
         self._access_key = access_key
         self._token = ""
+        self.headers: dict[str, str] = {}
+        """Of the last answer."""
 
     def __call__(self, endpoint: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
         """Send one request; returns the answer's JSON."""
@@ -44,17 +45,25 @@ class Remote:
         return self._send(endpoint, body, method)
 
     def _send(self, endpoint: str, body: dict[str, Any] | None, method: str) -> Any:
-        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = {"content-type": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
         try:
-            with open_client(timeout_s=_TIMEOUT_S) as http:
-                reply = http.request(method, self._base + endpoint, json=body, headers=headers)
-            status, reason = reply.status_code, reply.text[:_REASON_CHARACTERS]
-            if reply.is_success:
-                return json.loads(reply.content)
-        except (httpx.HTTPError, ValueError) as exc:
+            with open_client(timeout_s=_TIMEOUT_S) as client:
+                reply = client.request(method, self._base + endpoint, content=data, headers=headers)
+        except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(f"{endpoint}: the authority does not answer ({type(exc).__name__})") from exc
+        if reply.status_code == 429 or reply.status_code >= 500:
+            raise KeyServiceUnavailable(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
         if reply.is_redirect:
-            raise ConfigError(f"{endpoint}: {self._base} answers with a redirect ({status}); name the authority itself")
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-            raise KeyServiceUnavailable(f"{endpoint}: {status} {reason}")
-        raise KeyAccessDenied(f"{endpoint}: {status} {reason}")
+            raise ConfigError(
+                f"{endpoint}: {self._base} answers with a redirect ({reply.status_code}); name the authority itself"
+            )
+        if not reply.is_success:
+            raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
+        self.headers = dict(reply.headers)
+        try:
+            return reply.json()
+        except ValueError as exc:
+            raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?") from exc
