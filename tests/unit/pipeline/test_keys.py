@@ -43,8 +43,9 @@ def record(key: bytes | None, headers: Sequence[Header] = ()) -> SourceRecord:
 
 
 def made(secret: bytes = bytes(32), **options: Any) -> RecordKeys:
-    local = {1: DECLARED, 2: NULLABLE, 3: CLEAR}
-    schemas = {i: LocalSchema(input=schema(fields), output_id=1000 + i, key=True) for i, fields in local.items()}
+    # A record that declares nothing has a name of its own: what one of a name declares, all of that name do.
+    local = {1: schema(DECLARED), 2: schema(NULLABLE), 3: schema(CLEAR).replace("acme.Key", "acme.Clear")}
+    schemas = {i: LocalSchema(input=text, output_id=1000 + i, key=True) for i, text in local.items()}
     defaults: dict[str, Any] = {
         "policy": "pseudonym",
         "subject": "out-key",
