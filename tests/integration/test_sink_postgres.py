@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
 import psycopg
 import pytest
 
@@ -18,6 +17,7 @@ from tests.fakes.records import output_of
 from worker.errors import ConfigError, OffsetLost, PositionsChanged, RegionViolation, SinkRejected, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import Position, SinkRecord, TopicPartition
+from worker.model.rows import ColumnType, Row, RowType
 from worker.sink.base import LedgerRow, OffsetRange
 from worker.sink.ledger import GENESIS, hash_fields
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
@@ -25,17 +25,14 @@ from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 pytestmark = pytest.mark.integration
 
 _TP = TopicPartition("customers", 0)
-_SCHEMA = orjson.dumps(
-    {
-        "type": "record",
-        "name": "Customer",
-        "fields": [
-            {"name": "id", "type": "long"},
-            {"name": "name", "type": ["null", "string"]},
-            {"name": "email", "type": ["null", "bytes"], "encryption": {"format": "record"}},
-        ],
-    }
-).decode()
+_COLUMNS = (
+    ColumnType("id", "long"),
+    ColumnType("name", "string", nullable=True),
+    ColumnType("email", "bytes", encrypted="record", nullable=True),
+)
+_ROWS = RowType(_COLUMNS)
+_KEYS = RowType(_COLUMNS[:1])
+_STAMP = 1_700_000_000_123
 _ENVELOPE = b"\x95" + bytes(60)
 
 
@@ -67,9 +64,9 @@ class Sinks:
         """Return a sink whose tables exist and whose partition is claimed at 0."""
         sink = self(**options)
         sink.ensure_schema()
-        sink.create_table(_SCHEMA, topic="customers")
+        sink.tables.create_table(_ROWS, topic="customers")
         sink.check()
-        sink.check_schema(_SCHEMA, topic="customers")
+        sink.tables.check_schema(_ROWS, topic="customers")
         sink.positions({_TP: 0})
         return sink
 
@@ -94,12 +91,12 @@ _UPSERT = {"mode": "upsert", "key": ["id"]}
 
 
 def _record(offset: int, number: int, *, name: object = "n", email: object = _ENVELOPE) -> SinkRecord:
-    row = {"id": number, "name": name, "email": email}
-    return SinkRecord(Position("customers", 0, offset), b"k", b"v", (), 1, 1_700_000_000_123, row, {"id": number})
+    row = Row(_ROWS, (number, name, email))
+    return SinkRecord(Position("customers", 0, offset), b"k", b"v", (), 1, _STAMP, row, Row(_KEYS, (number,)))
 
 
 def _tombstone(offset: int, number: int) -> SinkRecord:
-    return SinkRecord(Position("customers", 0, offset), b"k", None, (), 1, 1_700_000_000_123, None, {"id": number})
+    return SinkRecord(Position("customers", 0, offset), b"k", None, (), 1, _STAMP, None, Row(_KEYS, (number,)))
 
 
 def _deliver(sink: PostgresSink, records: Sequence[SinkRecord], read: int, ledger: Sequence[LedgerRow] = ()) -> None:
@@ -181,14 +178,14 @@ def test_rows_and_position_stand_or_fall_together(sinks: Sinks, options: dict[st
     sink.abort()
 
     assert sinks.query("SELECT * FROM crm.customers") == []
-    assert sink.positions({_TP: 99}) == {_TP: 0}
+    assert sink.positions({_TP: 99}).found == {_TP: 0}
 
 
 def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
     """When another owner moved the position, the swap fails, the rows go, and the position is read again."""
     zombie = sinks.ready()
     owner = sinks(instance="w2")
-    assert owner.positions({_TP: 50}) == {_TP: 0}
+    assert owner.positions({_TP: 50}).found == {_TP: 0}
     _deliver(owner, [_record(0, 1), _record(1, 2)], 0)
     zombie.begin()
     zombie.write(output_of([_record(0, 1)]))
@@ -197,7 +194,7 @@ def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
         zombie.flush()
 
     zombie.abort()
-    assert zombie.positions({_TP: 0}) == {_TP: 2}
+    assert zombie.positions({_TP: 0}).found == {_TP: 2}
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(2,)]
 
 
@@ -278,7 +275,7 @@ def test_a_lost_connection_is_made_anew(sinks: Sinks) -> None:
         sink.commit({_TP: OffsetRange(0, 1)}, (), None)
     sink.abort()
 
-    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0})[_TP])
+    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0}).found[_TP])
 
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(1,)]
 
@@ -312,8 +309,8 @@ def test_a_row_the_table_refuses_names_its_record(sinks: Sinks) -> None:
     assert "far too" not in str(caught.value)
 
 
-def test_a_constraint_that_upsert_breaks_is_refused_without_a_record(sinks: Sinks) -> None:
-    """Where the server can't tell the record, none is named, and the caller halves the batch."""
+def test_a_constraint_that_upsert_breaks_is_traced_to_its_record(sinks: Sinks) -> None:
+    """Where the server can't tell the record it is found by trying."""
     sink = sinks.ready(**_UPSERT)
     sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
     sink.begin()
@@ -323,7 +320,60 @@ def test_a_constraint_that_upsert_breaks_is_refused_without_a_record(sinks: Sink
         sink.flush()
 
     sink.abort()
-    assert caught.value.positions == ()
+    assert caught.value.positions == (Position("customers", 0, 1),)
+
+
+@pytest.mark.parametrize("options", [{}, _UPSERT], ids=["append", "upsert"])
+def test_all_rows_that_a_table_refuses_are_named_at_once(sinks: Sinks, options: dict[str, object]) -> None:
+    """Dozens among hundreds: whoever calls encrypts the batch once more, not once a row; nothing is written."""
+    sink = sinks.ready(**options)
+    sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
+    bad = {n for n in range(300) if n % 9 == 1 or n > 290}
+    records = [_record(n, n, name="far too long" if n in bad else "n") for n in range(300)]
+    records[150] = _record(150, 150, name=5)
+    sink.begin()
+    sink.write(output_of(records))
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.flush()
+
+    sink.abort()
+    assert sorted(position.offset for position in caught.value.positions) == sorted({*bad, 150})
+    assert sinks.query("SELECT count(*) FROM crm.customers") == [(0,)]
+
+
+def test_a_frozen_owner_holds_its_partition_for_a_bounded_time_and_no_other(sinks: Sinks) -> None:
+    """Its open transaction is not waited for: the heir says whose it is, goes on with the rest, and gets it soon."""
+    other = TopicPartition("customers", 1)
+    frozen, heir = sinks.ready(instance="frozen", idle_transaction_s=1), sinks(instance="heir")
+    frozen.positions({other: 0})
+    frozen.begin()
+    frozen.write(output_of([_record(0, 1)]))
+    frozen.flush()
+    with frozen._database.guarded("moving positions") as connection:
+        frozen._positions.swap(connection, {_TP: OffsetRange(0, 1)})
+
+    found = heir.positions({_TP: None, other: None})
+
+    assert found.found == {other: 0}
+    assert "frozen" in str(found.held[_TP])
+    assert "idle in transaction" in str(found.held[_TP])
+    while not heir.positions({_TP: None}).found:
+        pass
+    assert sinks.query("SELECT owner, next_offset FROM worker.offsets WHERE partition = 0") == [("heir", 0)]
+    with pytest.raises(SinkUnavailable):
+        frozen.commit({}, (), None)
+
+
+def test_every_session_is_bounded_at_the_server(sinks: Sinks) -> None:
+    """What a worker leaves behind ends without it, however it went."""
+    sink = sinks.ready(timeout_s=20, idle_transaction_s=7)
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+    with sink._database.guarded("looking") as connection:
+        found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+
+    assert found == [("20s",), ("7s",), ("7s",)]
 
 
 def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None:
@@ -345,7 +395,7 @@ def test_check_with_create_leaves_a_missing_table_to_its_schema(sinks: Sinks) ->
     sink = sinks(create=True)
     sink.check()
 
-    sink.create_table(_SCHEMA, topic="customers")
+    sink.tables.create_table(_ROWS, topic="customers")
 
     sinks().check()
 
@@ -353,14 +403,13 @@ def test_check_with_create_leaves_a_missing_table_to_its_schema(sinks: Sinks) ->
 def test_a_table_evolves_on_request(sinks: Sinks) -> None:
     """Columns that a newer schema brings are added, nullable, and nothing else changes."""
     sink = sinks.ready()
-    newer = orjson.loads(_SCHEMA)
-    newer["fields"].append({"name": "phone", "type": ["null", "bytes"], "encryption": {"format": "leased"}})
+    newer = RowType((*_COLUMNS, ColumnType("phone", "bytes", encrypted="leased", nullable=True)))
     with pytest.raises(ConfigError, match="phone"):
-        sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
+        sink.tables.check_schema(newer, topic="customers")
 
-    sink.create_table(orjson.dumps(newer).decode(), topic="customers")
+    sink.tables.create_table(newer, topic="customers")
 
-    sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
+    sink.tables.check_schema(newer, topic="customers")
 
 
 def test_a_server_that_does_not_answer_is_given_up(sinks: Sinks) -> None:

@@ -15,6 +15,7 @@ from worker.model import (
     Part,
     PlainBatch,
     PlainOutput,
+    Row,
     Run,
     SinkRecord,
     SourceRecord,
@@ -123,7 +124,7 @@ class NativeBatch(NativeColumns):
         kept: Indexes,
         *,
         keys: Sequence[bytes | None] | None = None,
-        key_rows: Mapping[int, Mapping[str, object]] | None = None,
+        key_rows: Mapping[int, Row] | None = None,
     ) -> Output:
         """Put together what the batch became: in native memory, unless keys were replaced or a part is a list."""
         plain = PlainOutput(self, parts, kept, self.keys if keys is None else keys, key_rows or {})
@@ -164,12 +165,12 @@ class NativeOutput(NativeColumns):
         return self.plain.schema_ids
 
     @property
-    def rows(self) -> Sequence[Mapping[str, object] | None]:
+    def rows(self) -> Sequence[Row | None]:
         """Each record's top-level values for a table."""
         return self.plain.rows
 
     @property
-    def key_rows(self) -> Mapping[int, Mapping[str, object]]:
+    def key_rows(self) -> Mapping[int, Row]:
         """Nothing: keys are as they came."""
         return {}
 

@@ -14,8 +14,10 @@ from uuid import UUID
 
 from worker.errors import PositionsChanged as PositionsChanged
 from worker.errors import SinkRejected as SinkRejected
+from worker.errors import SinkUnavailable
 from worker.model import Header, Output
 from worker.model import TopicPartition as TopicPartition
+from worker.model.rows import RowType
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,20 @@ class OffsetRange:
 
     read: int
     next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """
+    Where partitions continue.
+
+    Args:
+        found: the stored positions.
+        held: partitions that somebody else has hold of now, and whom they wait for.
+    """
+
+    found: Mapping[TopicPartition, int] = field(default_factory=dict)
+    held: Mapping[TopicPartition, SinkUnavailable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +100,17 @@ class DeadLetterWriter(Protocol):
 class Tables(Protocol):
     """A sink's tables, which must have a place for what a schema holds."""
 
-    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
+    def create_table(self, row_type: RowType, *, topic: str, key_type: RowType | None = None) -> list[str]:
+        """Create the table of a topic's rows (and keys), or add what it lacks; then do as `check_schema`."""
         ...
 
-    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
+    def check_schema(self, row_type: RowType, *, topic: str, key_type: RowType | None = None) -> list[str]:
+        """
+        Return which rows (and keys) the topic's table may refuse one by one, and what of it can't be told.
+
+        Raises:
+            ConfigError: it can take none of them.
+        """
         ...
 
 
@@ -113,9 +134,14 @@ class Sink(Protocol):
         """Verify at start that the sink can take the records: it exists, has the shape, region, limits and rights."""
         ...
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """
-        Return where to continue, given where each partition would start otherwise; claims the partitions.
+        Return where to continue, and claim the partitions.
+
+        A partition that somebody else still has hold of is `held`, and holds no other up.
+
+        Args:
+            partitions: where each starts if nothing is stored of it; None leaves one without a stored position out.
 
         Raises:
             FatalError: the stored position belongs to another cluster or to another topic of the same name.
@@ -128,6 +154,11 @@ class Sink(Protocol):
 
     def write(self, output: Output) -> None:
         """Hand over the batch's records; need not wait for them."""
+        ...
+
+    @property
+    def keeps_letters(self) -> bool:
+        """Whether dead letters are durable as soon as `write_dead` returns, even if the batch is aborted."""
         ...
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:

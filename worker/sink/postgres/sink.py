@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
 from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
-from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Tables
+from worker.model.rows import Row
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, Tables
 from worker.sink.postgres.connection import Connection, Database
-from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.positions import Positions
+from worker.sink.postgres.positions import StoredPositions
+from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
-from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
-from worker.sink.postgres.table import Table, check_table, read_table
-from worker.sink.postgres.upsert import upsert
-from worker.sink.postgres.values import eql_payload
+from worker.sink.postgres.schema import ensure_schema
+from worker.sink.postgres.table import read_table
+from worker.sink.postgres.tables import TargetTables
 
 _OWN_TABLES = ("worker.residency", "worker.offsets", "worker.ledger")
 
@@ -60,15 +61,18 @@ class PostgresSink:
         self._name = f"route {route}"
         self._residency = DeclaredRegion(region, options.residency_key)
         self._database = Database(
-            dsn, residency=self._residency, route=route, timeout_s=options.timeout_s, metrics=metrics
+            dsn,
+            residency=self._residency,
+            route=route,
+            instance=instance,
+            timeout_s=options.timeout_s,
+            idle_transaction_s=options.idle_transaction_s,
+            metrics=metrics,
         )
-        self._positions = Positions(group, cluster_id, topic_ids, instance)
+        self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
         self._dead_letters = dead_letters
-        self._tables: dict[str, Table] = {}
+        self._targets = TargetTables(options, self._database, route)
         self._outputs: list[Output] = []
-        self._letters = 0
-        eql = any(kind == "eql" for kind in options.columns.values())
-        self._convert: Convert | None = self._converted if eql else None
 
     @property
     def owns_positions(self) -> bool:
@@ -78,7 +82,7 @@ class PostgresSink:
     @property
     def tables(self) -> Tables:
         """The target tables."""
-        return self
+        return self._targets
 
     def findings(self) -> list[Finding]:
         """Return what `check` proved of the region: it counts only with a signature for its very server."""
@@ -99,10 +103,7 @@ class PostgresSink:
                 ensure_schema(connection)
             elif missing:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
-            for name in self._options.all_tables:
-                if self._options.create and read_table(connection, name) is None:
-                    continue  # `create_table` makes it as soon as a schema is known.
-                self._check_rights(connection, self._table(connection, name))
+            self._targets.check(connection)
             connection.commit()
         if self._dead_letters is not None:
             self._dead_letters.check()
@@ -113,24 +114,9 @@ class PostgresSink:
             ensure_schema(connection)
             connection.commit()
 
-    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
-        name = self._table_name(topic)
-        with self._database.guarded(f"creating table {name}") as connection:
-            ensure_table(connection, name, output_schema, self._options, key_schema)
-            connection.commit()
-        self._tables.pop(name, None)
-
-    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
-        name = self._table_name(topic)
-        with self._database.guarded(f"checking table {name}") as connection:
-            check_fields(self._table(connection, name), output_schema, self._options, key_schema)
-            connection.commit()
-
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return where to continue, and claim the partitions; raises as `Positions.claim`."""
-        self._tables.clear()
+        self._targets.forget()
         try:
             with self._database.guarded("claiming partitions") as connection:
                 found = self._positions.claim(connection, partitions)
@@ -143,53 +129,69 @@ class PostgresSink:
     def begin(self) -> None:
         """Start a batch."""
         self._outputs = []
-        self._letters = 0
 
     def write(self, output: Output) -> None:
         """Keep an output for `flush`."""
         self._outputs.append(output)
 
+    @property
+    def keeps_letters(self) -> bool:
+        """Letters are in Kafka before their batch's rows are in the table."""
+        return True
+
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Hand dead letters to their own producer."""
+        """Hand dead letters to their own producer, and wait until they are durable."""
         if self._dead_letters is None:
             raise ConfigError(f"{self._name}: there is nowhere to put dead letters")
-        self._letters += len(letters)
         self._dead_letters.write(letters)
+        self._dead_letters.flush()
 
     def flush(self) -> None:
         """
-        Wait for the dead letters, then copy the rows into the open transaction.
+        Copy the rows into the open transaction.
 
         Raises:
-            SinkRejected: with the refused record where the server names it, without where it does not.
+            SinkRejected: with every refused record, without where only several together are refused.
             PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
         """
-        if self._letters and self._dead_letters is not None:
-            self._dead_letters.flush()
+        by_table = self._by_table()
         try:
-            self._write_rows()
-        except SinkRejected:
+            with self._database.guarded("writing rows") as connection:
+                for name, records in by_table.items():
+                    self._write_rows(name, connection, records)
+        except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
-            raise
+            refused = self._refused(by_table)
+            raise SinkRejected(str(exc), positions=refused or exc.positions) from None
 
-    def _write_rows(self) -> None:
+    def _by_table(self) -> dict[str, list[SinkRecord]]:
         by_table: dict[str, list[SinkRecord]] = {}
         for output in self._outputs:
             rows = output.rows
             for run in output.runs:
-                records = by_table.setdefault(self._table_name(run.topic), [])
+                records = by_table.setdefault(self._targets.name(run.topic), [])
                 records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
-        with self._database.guarded("writing rows") as connection:
+        return by_table
+
+    def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
+        self._targets.write(connection, name, records)
+        # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _refused(self, by_table: Mapping[str, Sequence[SinkRecord]]) -> list[Position]:
+        """Find every refused row at once: each round trip through the pipeline would encrypt the batch anew."""
+        found: list[Position] = []
+        try:
             for name, records in by_table.items():
-                table = self._table(connection, name)
-                if self._options.mode == "append":
-                    append(connection, table, records, self._convert)
-                else:
-                    upsert(connection, table, self._options.key, records, self._convert)
-            # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                for start in range(0, len(records), BLOCK):
+                    with self._database.guarded("finding refused rows") as connection:
+                        write = partial(self._write_rows, name)
+                        found += refused_rows(connection, write, records[start : start + BLOCK])
+        finally:
+            self._database.rollback()
+        return found
 
     def commit(
         self,
@@ -219,7 +221,7 @@ class PostgresSink:
     def abort(self) -> None:
         """Roll back and forget the batch."""
         self._outputs = []
-        self._tables.clear()
+        self._targets.forget()
         if self._dead_letters is not None:
             self._dead_letters.abort()
         self._database.rollback()
@@ -232,40 +234,15 @@ class PostgresSink:
 
     def _has_been_passed(self) -> bool:
         self._database.rollback()
+        # A column that was added to the table went with the transaction.
+        self._targets.forget()
         with self._database.guarded("reading positions") as connection:
             found = any(self._positions.passed(connection, first_offsets(output)) for output in self._outputs)
             connection.rollback()
         return found
 
-    def _table_name(self, topic: str) -> str:
-        name = self._options.table_of(topic)
-        if name is None:
-            raise ConfigError(f"{self._name}: no table for topic {topic}; add it to the sink's tables")
-        return name
 
-    def _table(self, connection: Connection, name: str) -> Table:
-        table = self._tables.get(name)
-        if table is None:
-            table = read_table(connection, name)
-            if table is None:
-                raise ConfigError(f"table {name} does not exist; run worker check --create")
-            check_table(table, mode=self._options.mode, key=self._options.key, columns=dict(self._options.columns))
-            self._tables[name] = table
-        return table
-
-    def _check_rights(self, connection: Connection, table: Table) -> None:
-        needed = ["INSERT"] if self._options.mode == "append" else ["INSERT", "UPDATE", "DELETE", "SELECT"]
-        quoted = table.identifier.as_string(connection)
-        for right in needed:
-            row = connection.execute("SELECT has_table_privilege(%s, %s)", [quoted, right]).fetchone()
-            if row is None or not row[0]:
-                raise ConfigError(f"table {table.name}: the role lacks {right}; GRANT it")
-
-    def _converted(self, table: str, column: str, value: object) -> object:
-        return eql_payload(table, column, value) if self._options.columns.get(column) == "eql" else value
-
-
-def _sink_record(output: Output, run: Run, index: int, row: Mapping[str, object] | None) -> SinkRecord:
+def _sink_record(output: Output, run: Run, index: int, row: Row | None) -> SinkRecord:
     kind, at_ms = output.stamps[index]
     return SinkRecord(
         Position(run.topic, run.partition, output.offsets[index]),
