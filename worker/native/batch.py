@@ -15,13 +15,13 @@ from worker.model import (
     Part,
     PlainBatch,
     PlainOutput,
-    Row,
     Run,
     SinkRecord,
     SourceRecord,
     Stamp,
 )
 from worker.model.plain import position_at
+from worker.model.rows import Row
 from worker.native import extension
 
 if TYPE_CHECKING:
