@@ -1,8 +1,9 @@
 """Envelopes: typed plaintext, the two formats, search terms, and whole batches of them."""
 
-from worker.encryption.batch import BatchEncryptor, Encrypted, KeyUsage
+from worker.encryption.batch import BatchEncryptor, Encrypted
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.record import EncryptedRecord
+from worker.encryption.tally import KeyUsage
 from worker.encryption.unbatch import BatchDecryptor, Decrypted
 
 __all__ = [

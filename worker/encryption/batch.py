@@ -1,51 +1,14 @@
-"""Columns of values to columns of envelopes, and back: the loops that run once per value."""
+"""Columns of values to columns of envelopes: the batch's side of encryption."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-from uuid import UUID
 
-import msgpack
-from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
-
-from worker.encryption import leased
-from worker.encryption.plaintext import to_typed
-from worker.encryption.record import policy_array
-from worker.errors import ConfigError, RecordError
-from worker.model import DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, Value, ValueColumn
-
-Texts = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """The values of a column under one key spec: their places, None for all, and how many they are."""
-
-    plan: FieldPlan
-    spec: KeySpec
-    texts: Texts
-    at: list[int] | None
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUsage:
-    """
-    What one batch used of one keyset in one format, for the ledger.
-
-    `keys` counts the data keys the batch was sealed under; a lease counts in every batch that it serves. `descriptors`
-    tell which fields they served: a field has one keyset.
-    """
-
-    keyset: UUID
-    format: Format
-    request_ids: frozenset[UUID]
-    keys: int
-    values: int
-    descriptors: frozenset[str] = frozenset()
+from worker.encryption.sealing import SealedColumn
+from worker.encryption.tally import KeyUsage, Tally
+from worker.errors import RecordError
+from worker.model import EncryptionKeys, ValueColumn
 
 
 @dataclass(slots=True)
@@ -74,162 +37,35 @@ class BatchEncryptor:
 
     def encrypt(self, columns: Sequence[ValueColumn]) -> Encrypted:
         """
-        Return one envelope per value.
+        Return one envelope per value; a record whose context is refused has an error and empty ones.
 
         Raises:
             KeyServiceUnavailable: no keys now; the batch as a whole may be tried again.
             KeyAccessDenied: this identity may not.
             ConfigError: a plan asks for what its format can't do.
         """
-        tally = _Tally()
-        shares = [self._shares(column) for column in columns]
-        self._prepare(shares)
-        envelopes = [self._column(column, each, tally) for column, each in zip(columns, shares, strict=True)]
-        return Encrypted(envelopes, {}, tally.usage())
+        return self.encrypt_all([columns])[0]
 
-    def _shares(self, column: ValueColumn) -> list[_Share]:
-        """Part a column by its contexts: one share, one key spec."""
-        plan, contexts = column.plan, column.contexts
-        if plan.format == "record" and (plan.bind or column.binds is not None):
-            raise ConfigError(f"{plan.identity}: bound values need the format `leased`")
-        if not column.values:
-            return []
-        if contexts is None:
-            if plan.context:
-                raise ConfigError(f"{plan.identity}: the plan names a context and the column has none")
-            return [_Share(plan, self._spec(plan, ()), (), None, len(column.values))]
-        return [_Share(plan, self._spec(plan, texts), texts, at, len(at)) for texts, at in _groups(contexts).items()]
+    def encrypt_all(self, groups: Sequence[Sequence[ValueColumn]]) -> list[Encrypted]:
+        """
+        Do so for the columns of several schemas, whose keys are asked for together; raises as `encrypt`.
 
-    def _prepare(self, shares: Sequence[Sequence[_Share]]) -> None:
-        takes: dict[KeySpec, int] = {}
-        leases: dict[KeySpec, None] = {}
-        for share in itertools.chain.from_iterable(shares):
-            if share.plan.format == "leased":
-                leases[share.spec] = None
-            else:
-                takes[share.spec] = takes.get(share.spec, 0) + share.count
-        self._keys.prepare(takes, leases)
-
-    def _column(self, column: ValueColumn, shares: Sequence[_Share], tally: _Tally) -> list[bytes]:
-        plan = column.plan
-        seal = self._seal_records if plan.format == "record" else self._seal_leased
-        out: list[bytes] = [b""] * len(column.values)
-        for share in shares:
-            if share.at is None:
-                return seal(plan, share, column.values, column.binds, tally)
-            at = share.at
-            binds = None if column.binds is None else [column.binds[i] for i in at]
-            sealed = seal(plan, share, [column.values[i] for i in at], binds, tally)
-            for i, envelope in zip(at, sealed, strict=True):
-                out[i] = envelope
-        return out
-
-    def _spec(self, plan: FieldPlan, texts: Texts) -> KeySpec:
-        keyset = self._default_keyset if plan.keyset is None else plan.keyset
-        context = tuple(Value(name, text) for name, text in zip(plan.context, texts, strict=True))
-        return KeySpec(keyset, plan.descriptor, context)
-
-    def _seal_records(
-        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
-    ) -> list[bytes]:
-        typed = to_typed(plan)
-        # Before the keys are taken: nothing may fail once they are.
-        plaintexts = [typed(value) for value in values]
-        keys = self._keys.take(share.spec, len(values))
-        try:
-            sealed = seal_records(keys, plaintexts)
-        finally:
-            for key in keys:
-                key.wipe()
-        for key in keys:
-            tally.add(key, "record", 1)
-        return sealed
-
-    def _seal_leased(
-        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
-    ) -> list[bytes]:
-        if plan.bind and binds is None:
-            raise ConfigError(f"{plan.identity}: the plan binds values and the column has none")
-        context = tuple(zip(plan.context, share.texts, strict=True))
-        out: list[bytes] = []
-        for portion in self._keys.lease(share.spec, [len(value) for value in values]):
-            start, end = len(out), len(out) + portion.count
-            out += leased.seal(
-                portion.key,
-                plan.fingerprint,
-                values[start:end],
-                context=context,
-                bind_names=plan.bind,
-                binds=None if binds is None else binds[start:end],
-            )
-            tally.add(portion.key, "leased", portion.count)
-        if len(out) != len(values):
-            raise RuntimeError("the leases do not add up to the values")
-        return out
-
-
-def seal_records(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]:
-    """Seal each typed plaintext under its own key, as MessagePack; the caller wipes the keys."""
-    out = []
-    pack = msgpack.Packer().pack
-    descriptor, label, keyset, keyset_bytes = None, b"", None, b""
-    for key, plaintext in zip(keys, typed, strict=True):
-        if key.descriptor is not descriptor:
-            descriptor = key.descriptor
-            label = descriptor.encode()
-        if key.keyset is not keyset:
-            keyset = key.keyset
-            keyset_bytes = keyset.bytes
-        iv, tag = key.iv, key.tag
-        ciphertext = AESGCMSIV(key.secret).encrypt(iv[:12], plaintext, label + tag)
-        items = [iv, ciphertext, tag, descriptor, keyset_bytes]
-        if key.policy:
-            items.append(policy_array(key.policy))
-        out.append(pack(items))
-    return out
-
-
-class _Tally:
-    """Adds up the usage of one batch."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[UUID, Format], _Count] = {}
-
-    def add(self, key: DataKey, kind: Literal["record", "leased"], values: int) -> None:
-        count = self._counts.get((key.keyset, kind))
-        if count is None:
-            count = self._counts[key.keyset, kind] = _Count()
-        count.keys.add(key.iv)
-        count.values += values
-        count.descriptors.add(key.descriptor)
-        if key.request_id is not None:
-            count.request_ids.add(key.request_id)
-
-    def usage(self) -> list[KeyUsage]:
+        What has keys is sealed while those of the rest are under way.
+        """
+        sealed = [[SealedColumn(column, self._default_keyset) for column in columns] for columns in groups]
+        tallies = [Tally() for _ in groups]
+        filled = [(column, group) for group, columns in enumerate(sealed) for column in columns if column.column.values]
+        errors: list[dict[int, RecordError]] = [{} for _ in groups]
+        with self._keys.hold([column.need() for column, _ in filled]) as hold:
+            for grant in hold:
+                column, group = filled[grant.need]
+                column.seal(grant, tallies[group])
+            for (need, at), refusal in hold.refused.items():
+                column, group = filled[need]
+                errors[group].update(dict.fromkeys(column.forgo(at), column.refused(refusal)))
+        for column, _ in filled:
+            column.check()
         return [
-            KeyUsage(
-                keyset,
-                kind,
-                frozenset(count.request_ids),
-                len(count.keys),
-                count.values,
-                frozenset(count.descriptors),
-            )
-            for (keyset, kind), count in self._counts.items()
+            Encrypted([column.envelopes for column in columns], errors[group], tallies[group].usage())
+            for group, columns in enumerate(sealed)
         ]
-
-
-@dataclass(slots=True)
-class _Count:
-    # The iv names a key for ever; an object's id may come back once the object is gone.
-    keys: set[bytes] = field(default_factory=set)
-    request_ids: set[UUID] = field(default_factory=set)
-    descriptors: set[str] = field(default_factory=set)
-    values: int = 0
-
-
-def _groups(contexts: Sequence[Texts]) -> dict[Texts, list[int]]:
-    groups: dict[Texts, list[int]] = {}
-    for i, texts in enumerate(contexts):
-        groups.setdefault(texts, []).append(i)
-    return groups

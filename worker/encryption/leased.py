@@ -156,15 +156,79 @@ def cipher(key: DataKey) -> AESGCMSIV:
     held = key.cipher
     if isinstance(held, AESGCMSIV):
         return held
+    built = brief_cipher(key)
+    derived, key.cipher = key.cipher, built
+    if isinstance(derived, bytearray):
+        derived[:] = bytes(32)
+    return built
+
+
+def brief_cipher(key: DataKey) -> AESGCMSIV:
+    """As `cipher`, but only the 32 bytes that it is built from are kept: a cipher takes a hundred times as many."""
+    held = key.cipher
+    if isinstance(held, bytearray):
+        return AESGCMSIV(held)
+    derived = bytearray(32)
     try:
-        derived = bytearray(32)
         HKDF(SHA256(), 32, None, b"leased-v1").derive_into(key.secret, derived)
     except RuntimeError:
         raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
-    built = AESGCMSIV(derived)
-    derived[:] = bytes(32)
-    key.cipher = built
-    return built
+    key.cipher = derived
+    return AESGCMSIV(derived)
+
+
+class Sealer:
+    """
+    Seals values of one field, context after context, each value with a fresh random nonce.
+
+    Args:
+        fingerprint: of the field's type, 8 bytes.
+        names: names of the context's texts.
+        bind_names: names of what is bound to each value.
+    """
+
+    def __init__(self, fingerprint: bytes, names: Sequence[str] = (), bind_names: Sequence[str] = ()) -> None:
+        self._fingerprint = fingerprint
+        self._context, self._bound = framer(names), framer(bind_names)
+
+    def seal(
+        self,
+        key: DataKey,
+        texts: Sequence[str],
+        plaintexts: Sequence[bytes],
+        nonces: bytes,
+        binds: Sequence[Sequence[bytes]] | None = None,
+    ) -> list[bytes]:
+        """
+        Seal values under one lease.
+
+        Args:
+            key: the lease's key; neither kept nor wiped.
+            texts: the context that all n values share; the key was asked for with them.
+            plaintexts: n values in Avro binary.
+            nonces: n × 12 bytes from the system's CSPRNG, used for nothing else.
+            binds: n sequences of bytes in the order of `bind_names`; None where nothing is bound.
+
+        Returns:
+            n envelopes, in order.
+
+        Raises:
+            KeyServiceUnavailable: the key was dropped meanwhile.
+        """
+        head = header(key.keyset, key.iv, key.tag, key.descriptor, self._fingerprint)
+        encrypt, frame = brief_cipher(key).encrypt, self._bound
+        shared = head + self._context([text.encode() for text in texts])
+        cuts = range(0, len(nonces), NONCE_BYTES)
+        if binds is None:
+            aad = shared + frame(())
+            return [
+                head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, aad)
+                for i, value in zip(cuts, plaintexts, strict=True)
+            ]
+        return [
+            head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, shared + frame(bound))
+            for i, value, bound in zip(cuts, plaintexts, binds, strict=True)
+        ]
 
 
 def seal(
@@ -176,39 +240,10 @@ def seal(
     bind_names: Sequence[str] = (),
     binds: Sequence[Sequence[bytes]] | None = None,
 ) -> list[bytes]:
-    """
-    Seal values of one field under one lease, each with a fresh random nonce.
-
-    Args:
-        key: the lease's key; neither kept nor wiped.
-        fingerprint: of the field's type, 8 bytes.
-        plaintexts: n values in Avro binary.
-        context: names and texts that all n values share; the key was asked for with them.
-        bind_names: names of what is bound to each value.
-        binds: n sequences of bytes in the order of `bind_names`; None where nothing is bound.
-
-    Returns:
-        n envelopes, in order.
-
-    Raises:
-        KeyServiceUnavailable: the key was dropped meanwhile.
-    """
-    head = header(key.keyset, key.iv, key.tag, key.descriptor, fingerprint)
-    encrypt = cipher(key).encrypt
+    """Seal values of one field and one context; see `Sealer.seal`."""
+    sealer = Sealer(fingerprint, [name for name, _ in context], bind_names)
     nonces = os.urandom(NONCE_BYTES * len(plaintexts))
-    cuts = range(0, len(nonces), NONCE_BYTES)
-    shared = head + framed_context(context)
-    frame = framer(bind_names)
-    if binds is None:
-        aad = shared + frame(())
-        return [
-            head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, aad)
-            for i, value in zip(cuts, plaintexts, strict=True)
-        ]
-    return [
-        head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, shared + frame(bound))
-        for i, value, bound in zip(cuts, plaintexts, binds, strict=True)
-    ]
+    return sealer.seal(key, [text for _, text in context], plaintexts, nonces, binds)
 
 
 def open(

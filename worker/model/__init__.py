@@ -5,17 +5,24 @@ A stage passes columns of bytes and a plan, never an object of its own making. N
 ciphertext or a key in its repr.
 """
 
+from worker.model.holds import (
+    EncryptionKeys,
+    Grant,
+    KeyHold,
+    KeyNeed,
+    LeasePortion,
+    Texts,
+    spec_of,
+)
 from worker.model.keys import (
     Audit,
     ContextElement,
     DataKey,
     DecryptionKeys,
-    EncryptionKeys,
     IdentityClaim,
     KeyRefused,
     KeyService,
     KeySpec,
-    LeasePortion,
     PolicyCondition,
     RetrieveRequest,
     Tag,
@@ -45,8 +52,11 @@ __all__ = [
     "EncryptionPlan",
     "FieldPlan",
     "Format",
+    "Grant",
     "Header",
     "IdentityClaim",
+    "KeyHold",
+    "KeyNeed",
     "KeyRefused",
     "KeyService",
     "KeySpec",
@@ -58,7 +68,9 @@ __all__ = [
     "SinkRecord",
     "SourceRecord",
     "Tag",
+    "Texts",
     "TopicPartition",
     "Value",
     "ValueColumn",
+    "spec_of",
 ]

@@ -1,23 +1,30 @@
-"""A pool of single-use data keys for one spec, filled ahead of the demand it measures."""
+"""Pools of single-use data keys, each filled ahead of the demand that it measures."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from worker.errors import KeyServiceUnavailable, WorkerError
-from worker.model import DataKey
-from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.upkeep import Clock, Gauge, wipe
+import numpy as np
 
-_BUSY_S = 1.0
-"""Refills that follow each other within this time show that the pool is too shallow for the demand."""
-_IDLE_S = 10.0
-"""A pool that nobody asked for this long starts again at half its depth."""
+from worker.model import DataKey, Grant, KeySpec
+from worker.zerokms.keys.options import KeyOptions
+from worker.zerokms.keys.part import Part
+from worker.zerokms.keys.shelf import Failure, Shelf
+from worker.zerokms.keys.upkeep import Gauge, wipe
+
+_AHEAD_S = 1.0
+"""A pool holds what so many seconds of its own demand take."""
+_SHORTEST_S = 0.05
+"""Batches that follow each other faster are counted as if they did so."""
+_WASTED = 0.05
+"""A pool of which more than this share was never used is not filled ahead of need."""
+_POOL_BYTES = 800
+"""What a pool takes with its context; measured, see docs/keys.md."""
+_KEY_BYTES = 500
+"""What a data key takes; likewise."""
+_AT_ONCE = 2_000
 
 
 @dataclass(slots=True)
@@ -30,191 +37,266 @@ class _Batch:
 
 class KeyPool:
     """
-    Keys that are each handed out once; thread-safe.
+    Keys that are each handed out once; not thread-safe.
 
-    The high-water mark `depth` starts at 0, so that a context seen once costs no key too many; it doubles at each
-    wait and while refills follow each other closely, and halves when keys expire unused or nobody asks. An idle
-    pool asks for nothing: only `take` refills.
-
-    Args:
-        fetch: asks for so many keys on another thread, and calls `arrived` or `failed` with the same ticket.
+    Its `depth` starts at 0, so that a context seen once costs no key too many, and doubles at each wait. Of that, no
+    more than a second's demand is held, and nothing where too many keys have been wasted.
     """
 
-    def __init__(
-        self, fetch: Callable[[KeyPool, int, float, int], None], options: KeyOptions, gauge: Gauge, clock: Clock
-    ) -> None:
-        self._fetch, self._options, self._gauge, self._clock = fetch, options, gauge, clock
-        self._changed = threading.Condition()
-        self._batches: deque[_Batch] = deque()
-        self._available = self._pending = self._wanted = 0
-        self._requests = self._generation = self._seen = 0
-        self._error: WorkerError | None = None
-        self._errors = 0
-        self._not_before = 0.0
-        self._last_take, self._last_refill = clock(), float("-inf")
-        self.depth = 0
+    __slots__ = (
+        "_batches",
+        "_changed",
+        "_last",
+        "_not_before",
+        "_pending",
+        "_rate",
+        "_seen",
+        "_used",
+        "_wasted",
+        "available",
+        "depth",
+        "generation",
+        "wanted",
+    )
 
-    @property
-    def available(self) -> int:
-        """How many keys lie ready."""
-        return self._available
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self._batches: list[_Batch] = []
+        self.available = self.wanted = self.depth = self.generation = 0
+        self._pending = self._seen = self._used = self._wasted = 0
+        self._not_before = self._rate = 0.0
+        self._last = float("-inf")
 
     @property
     def born(self) -> float | None:
         """When the oldest key was asked for."""
-        batches = self._batches
-        return batches[0].born if batches else None
+        return self._batches[0].born if self._batches else None
 
-    def take(self, count: int) -> list[DataKey]:
-        """Return `count` keys that nobody else gets; raises as `EncryptionKeys.take`."""
-        with self._changed:
-            now = self._clock()
-            self._expire(now)
-            if now - self._last_take > _IDLE_S:
-                self.depth //= 2
-            self._last_take = now
-            if self._available >= count:
-                self._gauge.request("pool", "hit")
-                keys = self._pop(count)
-                self._refill(now, asked=False)
-                return keys
-            self._gauge.request("pool", "miss")
-            return self._wait(count)
-
-    def expect(self, count: int) -> None:
-        """Ask at once for what is missing of `count` keys that are about to be taken; does not wait."""
-        with self._changed:
-            now = self._clock()
-            self._expire(now)
-            self._wanted += count
-            try:
-                self._refill(now, asked=True)
-            finally:
-                self._wanted -= count
-
-    def _wait(self, count: int) -> list[DataKey]:
+    def demanded(self, count: int, now: float, options: KeyOptions) -> None:
+        """Note that a batch wants so many keys; a wait shows that the pool is too shallow."""
+        self.wanted += count
         if self._seen:
-            self._deepen(count)
+            rate = count / max(now - self._last, _SHORTEST_S)
+            self._rate = rate if self._seen == 1 else self._rate + 0.3 * (rate - self._rate)
+            if self.available < count:
+                self.depth = min(options.max_pool_keys, max(2 * self.depth, count))
         self._seen += 1
-        started, errors = time.perf_counter(), self._errors
-        self._wanted += count
-        try:
-            self._refill(self._clock(), asked=True)
-            deadline = started + self._options.wait_s
-            while self._available < count:
-                if self._errors != errors and self._error is not None:
-                    raise self._error
-                left = deadline - time.perf_counter()
-                if left <= 0 or not self._changed.wait(left):
-                    raise KeyServiceUnavailable(f"no data key arrived within {self._options.wait_s:g} s")
-                self._expire(self._clock())
-                self._refill(self._clock(), asked=True)
-            return self._pop(count)
-        finally:
-            self._wanted -= count
-            self._gauge.waited("pool", started)
+        self._last = now
 
-    def arrived(self, keys: list[DataKey], born: float, generation: int) -> None:
-        """Take over the keys of one answer; wiped where the pool was dropped since they were asked for."""
-        with self._changed:
-            self._pending -= len(keys)
-            self._requests -= 1
-            if generation != self._generation:
-                wipe(keys)
-                self._gauge.keys("wasted", len(keys))
-            else:
-                self._batches.append(_Batch(born, keys))
-                self._available += len(keys)
-                self._not_before = 0.0
-            if self._wanted:
-                self._refill(self._clock(), asked=True)
-            self._changed.notify_all()
-
-    def failed(self, count: int, error: WorkerError) -> None:
-        """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
-        with self._changed:
-            self._pending -= count
-            self._requests -= 1
-            self._error = error
-            self._errors += 1
-            # Full jitter: after an outage the refills of many pools and workers do not fall on one instant.
-            self._not_before = self._clock() + random.uniform(0.1, 1.0) * self._options.backoff_s  # noqa: S311
-            if not isinstance(error, KeyServiceUnavailable):
-                self._drop()
-            self._changed.notify_all()
-
-    def drop(self) -> int:
-        """Wipe every key held and refuse those under way; returns how many were wiped."""
-        with self._changed:
-            return self._drop()
-
-    def after_fork(self) -> None:
-        """Wipe the child's copies; the lock may be held by a thread that no longer exists."""
-        self._changed = threading.Condition()
-        for batch in self._batches:
-            wipe(batch.keys)
-        self._batches.clear()
-
-    def expire(self) -> None:
-        """Wipe the keys that are past their age."""
-        with self._changed:
-            self._expire(self._clock())
-
-    def _drop(self) -> int:
-        dropped = self._available
-        for batch in self._batches:
-            wipe(batch.keys)
-        self._batches.clear()
-        self._available = 0
-        self._generation += 1
-        self._gauge.keys("wasted", dropped)
-        return dropped
-
-    def _pop(self, count: int) -> list[DataKey]:
+    def pop(self, count: int) -> list[DataKey]:
+        """Take keys out for a batch that wanted them, the oldest answer's first."""
         taken: list[DataKey] = []
         while len(taken) < count:
             batch = self._batches[0]
             need = count - len(taken)
             if len(batch.keys) <= need:
                 taken += batch.keys
-                self._batches.popleft()
+                self._batches.pop(0)
             else:
                 taken += batch.keys[-need:]
                 del batch.keys[-need:]
-        self._available -= count
-        self._gauge.keys("used", count)
+        self.available -= count
+        self.wanted -= count
+        self._used += count
         return taken
 
-    def _expire(self, now: float) -> None:
-        limit = now - self._options.max_age_s
-        while self._batches and self._batches[0].born <= limit:
-            batch = self._batches.popleft()
-            self._available -= len(batch.keys)
-            self._gauge.keys("expired", len(batch.keys))
+    @property
+    def lacking(self) -> int:
+        """How many keys to ask for at once: what batches wait for and nobody has asked for."""
+        return max(0, self.wanted - self.available - self._pending)
+
+    def ahead(self, now: float, options: KeyOptions) -> int:
+        """How many keys to ask for ahead of need, `lacking` aside; full requests where the pool is deep."""
+        if now < self._not_before or self._wasted > _WASTED * self._used:
+            return 0
+        target = min(self.depth, int(self._rate * _AHEAD_S))
+        room = target + self.wanted - self.available - self._pending - self.lacking
+        full = options.keys_per_request
+        if room < min(full, max(1, target // 2)):
+            return 0
+        return room if room < full else room // full * full
+
+    def asked(self, count: int) -> None:
+        """Note that keys are under way."""
+        self._pending += count
+
+    def arrived(self, keys: list[DataKey], born: float) -> None:
+        """Take over the keys of one answer."""
+        self._pending -= len(keys)
+        self._not_before = 0.0
+        self._batches.append(_Batch(born, keys))
+        self.available += len(keys)
+
+    def failed(self, count: int, now: float, options: KeyOptions) -> None:
+        """Note a failed fetch."""
+        self._pending -= count
+        # Full jitter: after an outage the refills of many pools and workers do not fall on one instant.
+        self._not_before = now + random.uniform(0.1, 1.0) * options.backoff_s  # noqa: S311
+
+    def forsaken(self, keys: list[DataKey]) -> None:
+        """Wipe what was asked for before the pool was dropped."""
+        self._pending -= len(keys)
+        self._wasted += len(keys)
+        wipe(keys)
+
+    def drop(self) -> int:
+        """Wipe every key held; what is under way will be wiped on arrival. Returns how many were wiped."""
+        self.generation += 1
+        return self._lose(len(self._batches))
+
+    def expire(self, limit: float) -> int:
+        """Wipe the keys that were asked for by `limit`; returns how many."""
+        aged = 0
+        while aged < len(self._batches) and self._batches[aged].born <= limit:
+            aged += 1
+        if not aged:
+            return 0
+        self.depth //= 2
+        return self._lose(aged)
+
+    def is_idle_since(self, then: float) -> bool:
+        """Whether nothing is held, wanted or under way, and nothing was wanted since."""
+        return self._last <= then and not (self.available or self.wanted or self._pending)
+
+    @property
+    def held(self) -> list[DataKey]:
+        """Every key that is held."""
+        return [key for batch in self._batches for key in batch.keys]
+
+    def _lose(self, batches: int) -> int:
+        lost = 0
+        for batch in self._batches[:batches]:
             wipe(batch.keys)
-            self.depth //= 2
+            lost += len(batch.keys)
+        del self._batches[:batches]
+        self.available -= lost
+        self._wasted += lost
+        return lost
 
-    def _deepen(self, count: int) -> None:
-        self.depth = min(self._options.max_pool_keys, max(2 * self.depth, count))
 
-    def _refill(self, now: float, *, asked: bool) -> None:
-        """Ask for what is missing: at once what a caller waits for, full requests for what is ahead of demand."""
-        if not asked and now < self._not_before:
+class Pools(Shelf):
+    """The pools of many contexts; not thread-safe."""
+
+    def __init__(self, options: KeyOptions, gauge: Gauge, changed: threading.Condition) -> None:
+        super().__init__(_POOL_BYTES, options.max_pools)
+        self._options, self._gauge, self._changed = options, gauge, changed
+        self._pool = np.empty(len(self.pins), object)
+
+    def __getitem__(self, slot: int) -> KeyPool:
+        pool: KeyPool = self._pool[slot]
+        return pool
+
+    def serve(self, part: Part, now: float) -> list[Grant]:
+        """Grant the contexts whose pools have all that they want; what stays open lacks keys."""
+        limit = now - self._options.max_age_s if self._options.max_age_s else float("-inf")
+        served: list[int] = []
+        keys: list[DataKey] = []
+        slots = part.slots[part.open].tolist()
+        for i, slot, count in zip(part.open.tolist(), slots, part.left[part.open].tolist(), strict=True):
+            pool = self[slot]
+            if pool.born is not None and pool.born <= limit:
+                self._gauge.keys("expired", pool.expire(limit))
+            if pool.available >= count:
+                keys += pool.pop(count)
+                self.weigh(slot, pool.available * _KEY_BYTES)
+                served.append(i)
+        if not served:
+            return []
+        at = np.array(served, np.int64)
+        grant = Grant(part.at, at, part.left[at], keys)
+        part.close(at)
+        self._gauge.keys("used", len(keys))
+        return [grant]
+
+    @property
+    def born(self) -> float | None:
+        """When the oldest key was asked for."""
+        return min((born for slot in self.slots() if (born := self[slot].born) is not None), default=None)
+
+    def begin(self, part: Part, now: float) -> None:
+        """Note what a batch wants."""
+        for slot, count in zip(part.slots.tolist(), part.left.tolist(), strict=True):
+            self[slot].demanded(count, now, self._options)
+
+    def end(self, part: Part) -> None:
+        """Note that a batch is over, perhaps without the keys that it still wanted."""
+        for slot, count in zip(part.slots[part.open].tolist(), part.left[part.open].tolist(), strict=True):
+            self[slot].wanted -= count
+        if not self._options.max_age_s:
+            for slot in part.slots.tolist():
+                self._let_go(slot)
+
+    def refuse(self, part: Part, i: int) -> None:
+        """Note that a context of a batch gets no keys."""
+        self[int(part.slots[i])].wanted -= int(part.left[i])
+        super().refuse(part, i)
+
+    def lacking(self, part: Part, now: float) -> list[tuple[int, int]]:
+        """Return the slots, and how many keys for each, that a batch waits for and nobody has asked for."""
+        slots = part.slots[part.open].tolist()
+        return [(slot, count) for slot in slots if (count := self[slot].lacking)]
+
+    def ahead(self, part: Part, now: float) -> list[tuple[int, int]]:
+        """Return the slots, and how many keys for each, that should be fetched ahead of need."""
+        if not self._options.max_age_s:
+            return []
+        return [(slot, n) for slot in part.slots.tolist() if (n := self[slot].ahead(now, self._options))]
+
+    def ask(self, slot: int, count: int) -> int:
+        """Note that keys are under way; their slot stays until these come or fail. Returns the pool's generation."""
+        self[slot].asked(count)
+        self.pins[slot] += 1
+        return self[slot].generation
+
+    def arrived(self, slot: int, keys: list[DataKey], born: float, generation: int) -> None:
+        """Take over the keys of one answer; wiped where the pool was dropped since they were asked for."""
+        pool = self[slot]
+        self.pins[slot] -= 1
+        if generation != pool.generation:
+            pool.forsaken(keys)
+            self._gauge.keys("wasted", len(keys))
             return
-        full = self._options.keys_per_request
-        missing = self._wanted - self._available - self._pending
-        ahead = self.depth if now >= self._not_before else 0
-        room = ahead + missing
-        is_busy = now - self._last_refill < _BUSY_S
-        while missing > 0 or room >= min(full, max(1, self.depth // 2)):
-            if missing <= 0 and self._requests >= self._options.fetches:
-                return
-            size = min(full, max(missing, room))
-            self._pending += size
-            self._requests += 1
-            missing -= size
-            room -= size
-            if size < full and is_busy:
-                self._deepen(size)
-            self._last_refill = now
-            self._fetch(self, size, now, self._generation)
+        self.failures.pop(slot, None)
+        pool.arrived(keys, born)
+        self.weigh(slot, pool.available * _KEY_BYTES)
+
+    def failed(self, slot: int, count: int, now: float, generation: int, failure: Failure) -> None:
+        """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
+        self.pins[slot] -= 1
+        self.failures[slot] = failure
+        self[slot].failed(count, now, self._options)
+        if failure.is_refusal:
+            self._let_go(slot)
+
+    def drop(self, now: float) -> None:
+        """Wipe every key held, and refuse those under way."""
+        for slot in list(self.slots()):
+            self._let_go(slot)
+            if not self.pins[slot]:
+                self.remove(slot)
+
+    def expire(self, now: float, start: int = 0) -> int | None:
+        """Wipe some of the keys that are past their age; returns where to go on, None at the end."""
+        limit, end = now - self._options.max_age_s, start + _AT_ONCE
+        for slot in range(start, min(end, len(self._family))):
+            if self._family[slot] is not None:
+                self._gauge.keys("expired", self[slot].expire(limit))
+                if self[slot].is_idle_since(limit) and not self.pins[slot]:
+                    self.remove(slot)
+        return end if end < len(self._family) else None
+
+    def keys(self) -> list[DataKey]:
+        """Every key that is held."""
+        return [key for slot in self.slots() for key in self[slot].held]
+
+    def by_spec(self) -> dict[KeySpec, KeyPool]:
+        """Every pool by what its keys are for."""
+        return {self.spec(slot): self[slot] for slot in self.slots()}
+
+    def _let_go(self, slot: int) -> None:
+        self._gauge.keys("wasted", self[slot].drop())
+        self.weigh(slot, 0)
+
+    def _clear(self, slot: int) -> None:
+        self._pool[slot] = KeyPool(self._changed)
+        self.failures.pop(slot, None)
