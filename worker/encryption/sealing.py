@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
-from worker.encryption.leased import NONCE_BYTES, Sealer
+from worker.encryption.leased import Sealer
 from worker.encryption.plaintext import to_typed
 from worker.encryption.record import seal_records
 from worker.encryption.tally import Tally
@@ -52,16 +52,19 @@ class SealedColumn:
 
     def need(self) -> KeyNeed:
         """Return what the column needs; it has values."""
-        sizes = [len(value) for value in self._values]
         places = self._places
+        sizes = np.fromiter(map(len, self._values), np.int64, len(self._values))
+        counts = np.fromiter(map(len, places), np.int64, len(places))
+        order = np.fromiter(chain.from_iterable(places), np.int64, len(sizes))
+        totals = np.add.reduceat(sizes[order], np.cumsum(counts) - counts)
         return KeyNeed(
             self.column.plan.format,
             self._spec,
             self.column.plan.context,
             self._contexts,
-            np.fromiter(map(len, places), np.int64, len(places)),
-            np.fromiter((sum([sizes[i] for i in each]) for each in places), np.int64, len(places)),
-            lambda i: [sizes[j] for j in places[i]],
+            counts,
+            totals,
+            lambda at: sizes[places[at]].tolist(),
         )
 
     def seal(self, grant: Grant, tally: Tally) -> None:
@@ -88,7 +91,7 @@ class SealedColumn:
         )
 
     def _seal_records(self, grant: Grant, tally: Tally) -> None:
-        places = [i for at, count in self._shares(grant) for i in self._next(at, count)]
+        places = [i for each in map(self._next, grant.at.tolist(), grant.counts.tolist()) for i in each]
         try:
             sealed = seal_records(grant.keys, [self._values[i] for i in places])
             tally.add_all(grant.keys, "record", len(places))
@@ -99,29 +102,25 @@ class SealedColumn:
             self.envelopes[i] = envelope
 
     def _seal_leased(self, grant: Grant, tally: Tally) -> None:
-        values, binds, envelopes = self._values, self.column.binds, self.envelopes
-        total, start = int(grant.counts.sum()), 0
-        nonces = os.urandom(NONCE_BYTES * total)
-        seal, contexts = self._sealer.seal, self._contexts
-        for key, (at, count) in zip(grant.keys, self._shares(grant), strict=True):
-            places = self._next(at, count)
-            end = start + NONCE_BYTES * count
-            bound = None if binds is None else [binds[i] for i in places]
-            sealed = seal(key, contexts[at], [values[i] for i in places], nonces[start:end], bound)
-            for i, envelope in zip(places, sealed, strict=True):
-                envelopes[i] = envelope
-            start = end
-        tally.add_all(grant.keys, "leased", total)
+        at, counts = grant.at.tolist(), grant.counts.tolist()
+        places = [i for each in map(self._next, at, counts) for i in each]
+        values, binds, contexts = self._values, self.column.binds, self._contexts
+        sealed = self._sealer.seal(
+            grant.keys,
+            [contexts[i] for i in at],
+            counts,
+            [values[i] for i in places],
+            None if binds is None else [binds[i] for i in places],
+        )
+        tally.add_all(grant.keys, "leased", len(places))
+        for i, envelope in zip(places, sealed, strict=True):
+            self.envelopes[i] = envelope
 
     def _next(self, at: int, count: int) -> Sequence[int]:
         """Return the places of a context's next values."""
         places, start = self._places[at], self._given[at]
         self._given[at] = start + count
         return places if count == len(places) else places[start : start + count]
-
-    @staticmethod
-    def _shares(grant: Grant) -> Iterator[tuple[int, int]]:
-        return zip(grant.at.tolist(), grant.counts.tolist(), strict=True)
 
 
 def _grouped(column: ValueColumn) -> tuple[list[Texts], list[Sequence[int]]]:

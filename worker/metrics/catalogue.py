@@ -85,6 +85,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "not_an_envelope",
         "residency",
         "sink_rejected",
+        "key_refused",
     ),
 }
 """The fixed lists."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from worker.errors import WorkerError
@@ -58,7 +58,9 @@ class KeyNeed:
 
 def spec_of(common: KeySpec, names: Sequence[str], texts: Texts) -> KeySpec:
     """Return a spec with the named texts as its context."""
-    return replace(common, context=tuple(map(Value, names, texts))) if names else common
+    if not names:
+        return common
+    return KeySpec(common.keyset, common.descriptor, tuple(map(Value, names, texts)), common.policy)
 
 
 @dataclass(slots=True, eq=False)

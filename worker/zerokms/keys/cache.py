@@ -17,7 +17,7 @@ from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.hold import Hold
 from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.pool import KeyPool
+from worker.zerokms.keys.pool import KeyPool, by_spec
 from worker.zerokms.keys.stock import Stock
 from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, on_fork, wipe
 
@@ -143,7 +143,7 @@ class KeyCache:
 
     @property
     def _pools(self) -> Mapping[KeySpec, KeyPool]:
-        return self._stock.pools.by_spec()
+        return by_spec(self._stock.pools, self._stock.changed)
 
 
 def _needs(kind: Format, counts: Mapping[KeySpec, int], sizes: Sequence[int] = ()) -> list[KeyNeed]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.model import DataKey, Grant
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.part import Part
-from worker.zerokms.keys.shelf import Failure, Ints, Shelf
+from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Gauge, Retired, wipe
 
 _RENEW_AT = 0.8
@@ -33,6 +34,7 @@ class Leases(Shelf):
         super().__init__(_LEASE_BYTES, options.max_leases)
         self._options, self._gauge, self._retired = options, gauge, retired
         self._generation = self._lost = self._spent = 0
+        self._random = np.random.default_rng()
         size = len(self.pins)
         self._key = np.empty(size, object)
         self._next = np.empty(size, object)
@@ -80,7 +82,13 @@ class Leases(Shelf):
         self._gap[slots] = np.where(known >= _RARELY, gap, known + 0.3 * (gap - known))
         self._seen[slots] = now
 
-    def lacking(self, part: Part, now: float) -> list[tuple[int, int]]:
+    def end(self, part: Part) -> None:
+        """Note that a batch is over; a lease without an age was for this one alone."""
+        if not self._options.max_age_s:
+            for slot in part.slots.tolist():
+                self._let_go(slot)
+
+    def lacking(self, part: Part, now: float) -> Wanted:
         """Return the slots, and one key for each, that a batch waits for and nobody has asked for."""
         slots = part.slots[part.open]
         slots = slots[~self._asked[slots]]
@@ -88,56 +96,55 @@ class Leases(Shelf):
         if len(stale):
             self._replace(stale, now)
             stale = stale[~self._fresh(stale, now)]
-        return [(slot, 1) for slot in stale.tolist()]
+        return stale, np.ones(len(stale), np.int64)
 
-    def ahead(self, part: Part, now: float) -> list[tuple[int, int]]:
+    def ahead(self, part: Part, now: float) -> Wanted:
         """Return the slots, and one key for each, whose next lease should be fetched now."""
         o, slots = self._options, part.slots
-        if not o.max_age_s:
-            return []
         near = (
             (now - self._born[slots] > self._renew[slots])
             | (self._values[slots] < o.max_values * (1 - _RENEW_AT))
             | (self._bytes[slots] < o.max_bytes * (1 - _RENEW_AT))
         )
-        if not near.any():
-            return []
+        if not near.any() or not o.max_age_s:
+            return slots[:0], slots[:0]
         gap = o.max_age_s * (1 if self._lost <= _WASTED * self._spent else _OFTEN)
         near &= self._fresh(slots, now) & (self._gap[slots] <= gap) & ~self._asked[slots]
         near &= ~self._followed[slots] & (now >= self._not_before[slots])
-        return [(slot, 1) for slot in slots[near].tolist()]
+        return slots[near], np.ones(int(near.sum()), np.int64)
 
-    def ask(self, slot: int, count: int) -> int:
-        """Note that a lease is under way; its slot stays until it comes or fails. Returns the generation."""
-        self._asked[slot] = True
-        self.pins[slot] += count
-        return self._generation
+    def ask(self, slots: Ints, counts: Ints) -> Ints:
+        """Note that leases are under way; their slots stay until these come or fail. Returns the generation."""
+        self._asked[slots] = True
+        self.pins[slots] += 1
+        return np.full(len(slots), self._generation)
 
-    def arrived(self, slot: int, keys: list[DataKey], born: float, generation: int) -> None:
-        """Take a lease over; wiped where all were dropped since it was asked for."""
-        self.pins[slot] -= 1
-        if generation != self._generation:
+    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+        """Take leases over; wiped where all were dropped since they were asked for."""
+        self.pins[slots] -= 1
+        if generations[0] != self._generation:
             wipe(keys)
-            self._gauge.keys("wasted", 1)
+            self._gauge.keys("wasted", len(keys))
             return
-        self._asked[slot], self._not_before[slot] = False, 0.0
-        self.failures.pop(slot, None)
-        if not self._held[slot]:
-            self._install(slot, keys[0], born)
-        else:
-            self._next[slot], self._next_born[slot], self._followed[slot] = keys[0], born, True
+        self._asked[slots], self._not_before[slots] = False, 0.0
+        self.forgive(slots)
+        column = np.empty(len(keys), object)
+        column[:] = keys
+        held = self._held[slots]
+        self._install(slots[~held], column[~held], np.full(len(slots) - int(held.sum()), born))
+        self._next[slots[held]], self._next_born[slots[held]], self._followed[slots[held]] = column[held], born, True
 
-    def failed(self, slot: int, count: int, now: float, generation: int, failure: Failure) -> None:
+    def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
         """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
-        self.pins[slot] -= count
-        if generation == self._generation:
-            self._asked[slot] = False
-        self.failures[slot] = failure
-        if failure.is_refusal:
-            self._give_up(slot, now)
-        else:
+        self.pins[slots] -= 1
+        if generations[0] == self._generation:
+            self._asked[slots] = False
+        for slot in slots.tolist():
+            self.failures[slot] = failure
             # Full jitter: after an outage the renewals of many contexts do not fall on one instant.
             self._not_before[slot] = now + random.uniform(0.1, 1.0) * self._options.backoff_s  # noqa: S311
+            if failure.is_refusal:
+                self._give_up(slot, now)
 
     def loosen(self, slots: Ints) -> None:
         """Note that these leases are handed out without a hold: they may be in use for the grace."""
@@ -146,7 +153,7 @@ class Leases(Shelf):
     def drop(self, now: float) -> None:
         """Stop using every lease, and refuse those under way; what a batch holds is wiped after it."""
         self._generation += 1
-        for slot in list(self.slots()):
+        for slot in self.slots():
             self._give_up(slot, now)
             self._asked[slot] = False
             if not self.pins[slot]:
@@ -154,7 +161,7 @@ class Leases(Shelf):
 
     def expire(self, now: float) -> bool:
         """Retire some of the leases that are past their age; returns whether there may be more."""
-        aged = np.flatnonzero((self._values > 0) & (self._born <= now - self._options.max_age_s))[:_AT_ONCE]
+        aged = np.flatnonzero(self._held & (self._born <= now - self._options.max_age_s))[:_AT_ONCE]
         self._replace(aged, now)
         self.tidy(aged)
         return len(aged) == _AT_ONCE
@@ -165,35 +172,33 @@ class Leases(Shelf):
         for slot in slots[empty].tolist():
             self.remove(slot)
 
-    @property
-    def born(self) -> float | None:
-        """When the oldest lease was asked for."""
-        born = self._born[self._values > 0]
-        return float(born.min()) if len(born) else None
+    def oldest(self) -> float:
+        """When the oldest lease was asked for; infinite where there is none."""
+        return float(self._born[self._held].min(initial=np.inf))
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
         return [key for column in (self._key, self._next) for key in column if key is not None]
 
-    def _fresh(self, slots: Ints, now: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
         # At max_age_s = 0 a lease serves the one batch that asked for it.
         o = self._options
         aged = now - self._born[slots] >= o.max_age_s if o.max_age_s else self._used[slots]
-        fresh: np.ndarray[tuple[int], np.dtype[np.bool_]] = ~aged & (self._values[slots] > 0) & (self._bytes[slots] > 0)
+        fresh: NDArray[np.bool_] = ~aged & (self._values[slots] > 0) & (self._bytes[slots] > 0)
         return fresh
 
     def _replace(self, slots: Ints, now: float) -> None:
         """Retire leases that are spent and let the next ones follow."""
-        for slot in slots.tolist():
+        for slot in slots[self._held[slots]].tolist():
             self._retire(slot, now)
-            if not self._followed[slot]:
-                continue
-            following, born = self._next[slot], float(self._next_born[slot])
-            if now - born >= self._options.max_age_s:
-                self._drop_next(slot, "expired")
-            else:
-                self._next[slot], self._followed[slot] = None, False
-                self._install(slot, following, born)
+        slots = slots[self._followed[slots]]
+        aged = now - self._next_born[slots] >= self._options.max_age_s
+        for slot in slots[aged].tolist():
+            self._drop_next(slot, "expired")
+        slots = slots[~aged]
+        following = self._next[slots]
+        self._next[slots], self._followed[slots] = None, False
+        self._install(slots, following, self._next_born[slots])
 
     def _split(self, part: Part, places: Ints, now: float) -> Grant:
         """Grant what fits, context by context, over the end of one lease and on under the next."""
@@ -226,12 +231,12 @@ class Leases(Shelf):
         fit = int(np.searchsorted(np.cumsum(sizes), self._bytes[slot], side="right"))
         return fit or int(not self._used[slot])
 
-    def _install(self, slot: int, key: DataKey, born: float) -> None:
+    def _install(self, slots: Ints, keys: NDArray[np.object_], born: NDArray[np.float64]) -> None:
         o = self._options
-        self._key[slot], self._born[slot], self._held[slot] = key, born, True
-        self._values[slot], self._bytes[slot], self._used[slot] = o.max_values, o.max_bytes, False
+        self._key[slots], self._born[slots], self._held[slots] = keys, born, True
+        self._values[slots], self._bytes[slots], self._used[slots] = o.max_values, o.max_bytes, False
         # Drawn once per lease, so that leases fetched together are not renewed together.
-        self._renew[slot] = o.max_age_s * (_RENEW_AT - random.uniform(0.0, 0.2))  # noqa: S311
+        self._renew[slots] = o.max_age_s * (_RENEW_AT - 0.2 * self._random.random(len(slots)))
 
     def _retire(self, slot: int, now: float) -> None:
         if not self._held[slot]:
@@ -260,9 +265,9 @@ class Leases(Shelf):
     def _let_go(self, slot: int) -> None:
         self._give_up(slot, self._seen[slot])
 
-    def _clear(self, slot: int) -> None:
-        self._key[slot] = self._next[slot] = None
-        self._values[slot] = 0
-        self._gap[slot], self._seen[slot], self._not_before[slot] = _RARELY, -_RARELY, 0.0
-        self._asked[slot] = self._loose[slot] = self._held[slot] = self._followed[slot] = False
-        self.failures.pop(slot, None)
+    def _clear(self, slots: Ints) -> None:
+        self._values[slots] = 0
+        self._gap[slots], self._seen[slots], self._not_before[slots] = _RARELY, -_RARELY, 0.0
+        for column in (self._asked, self._loose, self._held, self._followed):
+            column[slots] = False
+        self.forgive(slots)

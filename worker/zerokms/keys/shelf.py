@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from worker.errors import ContextDenied, KeyServiceUnavailable, WorkerError
 from worker.model import DataKey, Grant, KeySpec, Texts, spec_of
-from worker.zerokms.keys.part import Part
+from worker.zerokms.keys.part import Ints, Part
 
-Ints = NDArray[np.int64]
+Wanted = tuple[Ints, Ints]
+"""Slots, and how many keys for each."""
 
 _SMALL = 0.1
 """Share of the bytes that contexts seen once may have; as in the paper."""
@@ -26,7 +27,7 @@ _NONE, _IN_SMALL, _IN_MAIN = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a context got no keys, when, and the how manieth failed fetch it was."""
+    """Why contexts got no keys, when, and the how manieth failed fetch it was."""
 
     number: int
     at: float
@@ -39,11 +40,11 @@ class Failure:
 
     @property
     def is_of_context(self) -> bool:
-        """Whether this context alone was refused."""
+        """Whether the context alone was refused."""
         return isinstance(self.error, ContextDenied)
 
 
-class Family:
+class _Family:
     """Contexts that differ in their texts alone."""
 
     __slots__ = ("names", "seed", "slots", "spec")
@@ -71,8 +72,8 @@ class Shelf:
 
     def __init__(self, slot_bytes: int, limit: int | None) -> None:
         self._slot_bytes, self._limit = slot_bytes, limit
-        self._families: dict[tuple[KeySpec, tuple[str, ...]], Family] = {}
-        self._family: list[Family | None] = []
+        self._families: dict[tuple[KeySpec, tuple[str, ...]], _Family] = {}
+        self._family: list[_Family | None] = []
         self._texts: list[Texts] = []
         self._free: list[int] = []
         self._small: deque[int] = deque()
@@ -93,46 +94,50 @@ class Shelf:
         """Return each context's slot, counting the use; a new one where there is none. The caller pins them."""
         family = self._families.get((spec, names))
         if family is None:
-            family = self._families[spec, names] = Family(spec, names)
+            family = self._families[spec, names] = _Family(spec, names)
         slots = np.fromiter(map(family.slots.get, contexts, repeat(-1)), np.int64, len(contexts))
         new = np.flatnonzero(slots < 0)
-        if len(new):
-            found = slots[slots >= 0]
-            for i in new.tolist():
-                slots[i] = self._new(family, contexts[i])
-        else:
-            found = slots
+        found = slots[slots >= 0] if len(new) else slots
         self._uses[found] = np.minimum(self._uses[found] + 1, _OFTEN)
+        if len(new):
+            slots[new] = self._add(family, [contexts[i] for i in new.tolist()])
         return slots
 
-    def spec(self, slot: int) -> KeySpec:
-        """Return the whole spec of a slot's context."""
-        family = self._family[slot]
-        assert family is not None
-        return spec_of(family.spec, family.names, self._texts[slot])
+    def specs(self, slots: Sequence[int]) -> list[KeySpec]:
+        """Return the whole specs of contexts."""
+        return [
+            spec_of(family.spec, family.names, self._texts[slot])
+            for slot in slots
+            if (family := self._family[slot]) is not None
+        ]
 
-    def keyset(self, slot: int) -> str | None:
-        """Return the keyset of a slot's context."""
-        family = self._family[slot]
-        assert family is not None
-        return family.spec.keyset
-
-    def slots(self) -> Iterator[int]:
+    def slots(self) -> list[int]:
         """Every slot in use."""
-        return (slot for slot, family in enumerate(self._family) if family is not None)
+        return [slot for slot, family in enumerate(self._family) if family is not None]
 
-    def weigh(self, slot: int, extra: int) -> None:
-        """State what a slot holds beyond itself, in bytes."""
-        change = self._slot_bytes + extra - int(self._weight[slot])
-        self._weight[slot] += change
-        self.bytes += change
-        if self._queue[slot] == _IN_SMALL:
-            self._small_bytes += change
+    def holds(self, slot: int) -> bool:
+        """Whether a slot is in use."""
+        return slot < len(self._family) and self._family[slot] is not None
 
-    def evict(self) -> bool:
-        """Give up one context that nobody pins; returns whether there was one."""
+    def forgive(self, slots: Ints) -> None:
+        """Forget why these contexts once got no keys."""
+        if self.failures:
+            for slot in slots.tolist():
+                self.failures.pop(slot, None)
+
+    def weigh(self, slots: Ints, extra: Ints) -> None:
+        """State what slots hold beyond themselves, in bytes."""
+        change = self._slot_bytes + extra - self._weight[slots]
+        self._weight[slots] += change
+        self.bytes += int(change.sum())
+        self._small_bytes += int(change[self._queue[slots] == _IN_SMALL].sum())
+
+    def evict(self, target: int) -> bool:
+        """Give up contexts that nobody pins until no more than `target` bytes are held; returns whether that is so."""
         # Each look takes a use away or moves an entry on, so this ends; where all is pinned it ends here.
         for _ in range((_OFTEN + 1) * (len(self._small) + len(self._main))):
+            if self.bytes <= target and not self.is_over:
+                return True
             from_small = bool(self._small) and (self._small_bytes > _SMALL * self.bytes or not self._main)
             queue = self._small if from_small else self._main
             slot = queue.popleft()
@@ -141,7 +146,9 @@ class Shelf:
             elif self.pins[slot]:
                 queue.append(slot)
             elif from_small and self._uses[slot] > 1:
-                self._enter(slot, _IN_MAIN)
+                self._small_bytes -= int(self._weight[slot])
+                self._queue[slot], self._uses[slot] = _IN_MAIN, 0
+                self._main.append(slot)
             elif not from_small and self._uses[slot]:
                 self._uses[slot] -= 1
                 queue.append(slot)
@@ -149,8 +156,7 @@ class Shelf:
                 if from_small:
                     self._remember(slot)
                 self.remove(slot, queued=False)
-                return True
-        return False
+        return self.bytes <= target and not self.is_over
 
     @property
     def is_over(self) -> bool:
@@ -166,7 +172,11 @@ class Shelf:
         if not family.slots:
             del self._families[family.spec, family.names]
         self._family[slot], self._texts[slot] = None, ()
-        self.weigh(slot, -self._slot_bytes)
+        weight = int(self._weight[slot])
+        self.bytes -= weight
+        if self._queue[slot] == _IN_SMALL:
+            self._small_bytes -= weight
+        self._weight[slot] = 0
         self._gone += 1
         if not queued:
             self._recycle(slot)
@@ -179,6 +189,7 @@ class Shelf:
 
     def end(self, part: Part) -> None:
         """Note that a batch is over."""
+        raise NotImplementedError
 
     def refuse(self, part: Part, i: int) -> None:
         """Note that a context of a batch gets no keys."""
@@ -188,23 +199,23 @@ class Shelf:
         """Grant what is at hand."""
         raise NotImplementedError
 
-    def lacking(self, part: Part, now: float) -> list[tuple[int, int]]:
-        """Return the slots, and how many keys for each, that a batch waits for and nobody has asked for."""
+    def lacking(self, part: Part, now: float) -> Wanted:
+        """Return what a batch waits for and nobody has asked for."""
         raise NotImplementedError
 
-    def ahead(self, part: Part, now: float) -> list[tuple[int, int]]:
-        """Return the slots, and how many keys for each, that should be fetched ahead of need."""
+    def ahead(self, part: Part, now: float) -> Wanted:
+        """Return what should be fetched ahead of need."""
         raise NotImplementedError
 
-    def ask(self, slot: int, count: int) -> int:
-        """Note that keys are under way, and pin their slot; returns the generation that they are for."""
+    def ask(self, slots: Ints, counts: Ints) -> Ints:
+        """Note that keys are under way, and pin their slots; returns the generations that they are for."""
         raise NotImplementedError
 
-    def arrived(self, slot: int, keys: list[DataKey], born: float, generation: int) -> None:
-        """Take over keys that were under way."""
+    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+        """Take over keys that were under way, slot after slot."""
         raise NotImplementedError
 
-    def failed(self, slot: int, count: int, now: float, generation: int, failure: Failure) -> None:
+    def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
         """Note that keys under way do not come."""
         raise NotImplementedError
 
@@ -216,8 +227,8 @@ class Shelf:
         """What a slot holds is given up."""
         raise NotImplementedError
 
-    def _clear(self, slot: int) -> None:
-        """A slot begins anew."""
+    def _clear(self, slots: Ints) -> None:
+        """Slots begin anew."""
         raise NotImplementedError
 
     def _grow(self, size: int) -> None:
@@ -228,36 +239,40 @@ class Shelf:
                 longer[: len(column)] = column
                 setattr(self, name, longer)
 
-    def _new(self, family: Family, texts: Texts) -> int:
-        if self._free:
-            slot = self._free.pop()
-            self._family[slot], self._texts[slot] = family, texts
-        else:
-            slot = len(self._family)
-            self._family.append(family)
-            self._texts.append(texts)
-            if slot == len(self.pins):
-                self._grow(2 * slot)
-        family.slots[texts] = slot
-        self._clear(slot)
-        self.weigh(slot, 0)
-        mark = self._mark(family, texts)
-        self._enter(slot, _IN_MAIN if self._left[mark % len(self._left)] == mark else _IN_SMALL)
-        return slot
+    def _add(self, family: _Family, contexts: Sequence[Texts]) -> list[int]:
+        slots: list[int] = []
+        at, free = family.slots, self._free
+        for texts in contexts:
+            if texts in at:
+                raise ValueError("the contexts of a need are distinct")
+            if free:
+                slot = free.pop()
+                self._family[slot], self._texts[slot] = family, texts
+            else:
+                slot = len(self._family)
+                self._family.append(family)
+                self._texts.append(texts)
+            at[texts] = slot
+            slots.append(slot)
+        while len(self._family) > len(self.pins):
+            self._grow(2 * len(self.pins))
+        marks = np.fromiter((hash((family.seed, texts)) for texts in contexts), np.int64, len(contexts))
+        self._enter(np.array(slots), self._left[marks % len(self._left)] == marks)
+        return slots
 
-    def _enter(self, slot: int, queue: int) -> None:
-        weight = int(self._weight[slot])
-        self._small_bytes += weight * ((queue == _IN_SMALL) - int(self._queue[slot] == _IN_SMALL))
-        self._queue[slot], self._uses[slot] = queue, 0
-        (self._small if queue == _IN_SMALL else self._main).append(slot)
-
-    def _mark(self, family: Family, texts: Texts) -> int:
-        return hash((family.seed, texts))
+    def _enter(self, slots: Ints, known: NDArray[np.bool_]) -> None:
+        """Put new contexts into their queues: those that have just gone into the main one."""
+        self._clear(slots)
+        self.pins[slots] = self._uses[slots] = self._weight[slots] = 0
+        self._queue[slots] = np.where(known, _IN_MAIN, _IN_SMALL)
+        self.weigh(slots, np.zeros(len(slots), np.int64))
+        self._small.extend(slots[~known].tolist())
+        self._main.extend(slots[known].tolist())
 
     def _remember(self, slot: int) -> None:
         family = self._family[slot]
         assert family is not None
-        mark = self._mark(family, self._texts[slot])
+        mark = hash((family.seed, self._texts[slot]))
         self._left[mark % len(self._left)] = mark
 
     def _recycle(self, slot: int) -> None:

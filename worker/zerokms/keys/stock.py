@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from worker.errors import FatalError, WorkerError
 from worker.model import DataKey, Grant, KeyNeed, KeySpec
 from worker.zerokms.keys.budget import Budget
@@ -15,21 +17,29 @@ from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.narrow import Answer, Generate
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.part import Part
+from worker.zerokms.keys.part import Ints, Part
 from worker.zerokms.keys.pool import Pools
-from worker.zerokms.keys.shelf import Failure, Shelf
+from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, wipe
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
-    """Keys that one request asks for one slot."""
+class _Piece:
+    """Keys that one request asks for slots of one shelf: how many for each, and for which generation of it."""
 
     shelf: Shelf
-    slot: int
-    count: int
-    generation: int
-    spec: KeySpec
+    slots: Ints
+    counts: Ints
+    generations: Ints
+
+    def cut(self, start: int, stop: int) -> _Piece:
+        """Return a stretch of the slots."""
+        return _Piece(self.shelf, self.slots[start:stop], self.counts[start:stop], self.generations[start:stop])
+
+    def specs(self) -> list[KeySpec]:
+        """Return what each key is for."""
+        each = zip(self.shelf.specs(self.slots.tolist()), self.counts.tolist(), strict=True)
+        return [spec for spec, count in each for _ in range(count)]
 
 
 class Stock:
@@ -50,7 +60,7 @@ class Stock:
         self.changed = threading.Condition(threading.RLock())
         self.retired = Retired(options.grace_s)
         self.leases = Leases(options, gauge, self.retired)
-        self.pools = Pools(options, gauge, self.changed)
+        self.pools = Pools(options, gauge)
         self.gatherer = Gatherer(generate, threads=options.fetches, size=options.keys_per_request)
         self._failed = self._under_way = 0
 
@@ -120,30 +130,33 @@ class Stock:
             whole: leave the splitting to the service, where nobody waits for the first of many requests.
         """
         now = self._clock()
-        wanted: dict[str | None, list[_Item]] = {}
+        wanted: dict[str | None, list[_Piece]] = {}
         for part in parts:
             if len(part.open):
-                self._note(self._shelf(part.need), self._shelf(part.need).lacking(part, now), wanted)
+                shelf = self._shelf(part.need)
+                self._note(part, shelf, shelf.lacking(part, now), wanted)
         if ahead and (wanted or self._under_way < self._options.fetches):
             for part in parts:
-                self._note(self._shelf(part.need), self._shelf(part.need).ahead(part, now), wanted)
-        for items in wanted.values():
-            for request in [items] if whole else _requests(items, self._options.keys_per_request):
+                shelf = self._shelf(part.need)
+                self._note(part, shelf, shelf.ahead(part, now), wanted)
+        for pieces in wanted.values():
+            for request in [pieces] if whole else _requests(pieces, self._options.keys_per_request):
                 self._send(request, now)
 
     def trim(self) -> None:
         """Give up contexts until all are within the bounds."""
         for shelf in (self.leases, self.pools):
-            while shelf.is_over and shelf.evict():
-                pass
+            if shelf.is_over:
+                shelf.evict(shelf.bytes)
         excess = self._budget.excess(self, self.bytes)
+        if not excess:
+            return
+        # Whoever has more gives up first, and each keeps half of the budget before it gives up more than the other.
+        less, more = sorted((self.leases, self.pools), key=lambda shelf: shelf.bytes)
         target = self.bytes - excess
-        while self.bytes > target:
-            less, more = sorted((self.leases, self.pools), key=lambda shelf: shelf.bytes)
-            if not (more.evict() or less.evict()):
-                break
-        if excess:
-            self._budget.excess(self, self.bytes)
+        if not more.evict(max(target - less.bytes, target // 2)) or self.bytes > target:
+            less.evict(max(0, target - more.bytes))
+        self._budget.excess(self, self.bytes)
 
     def drop(self) -> None:
         """Stop using every key; answers under way are wiped when they arrive."""
@@ -164,8 +177,7 @@ class Stock:
         with self.changed:
             now = self._clock()
             self.retired.sweep(now)
-            born = [b for b in (self.leases.born, self.pools.born) if b is not None]
-            self._gauge.oldest(now - min(born) if born else 0.0)
+            self._gauge.oldest(max(0.0, now - min(self.leases.oldest(), self.pools.oldest())))
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
@@ -174,63 +186,83 @@ class Stock:
     def _shelf(self, need: KeyNeed) -> Shelf:
         return self.leases if need.format == "leased" else self.pools
 
-    def _note(self, shelf: Shelf, slots: list[tuple[int, int]], wanted: dict[str | None, list[_Item]]) -> None:
-        for slot, count in slots:
-            spec = shelf.spec(slot)
-            item = _Item(shelf, slot, count, shelf.ask(slot, count), spec)
-            wanted.setdefault(spec.keyset, []).append(item)
+    @staticmethod
+    def _note(part: Part, shelf: Shelf, lacking: Wanted, wanted: dict[str | None, list[_Piece]]) -> None:
+        slots, counts = lacking
+        if len(slots):
+            piece = _Piece(shelf, slots, counts, shelf.ask(slots, counts))
+            wanted.setdefault(part.need.spec.keyset, []).append(piece)
 
-    def _send(self, items: list[_Item], now: float) -> None:
+    def _send(self, request: Sequence[_Piece], now: float) -> None:
         self._under_way += 1
-        asked = self.gatherer.ask([spec for item in items for spec in [item.spec] * item.count])
-        asked.add_done_callback(partial(self._settle, items, now))
+        asked = self.gatherer.ask([spec for piece in request for spec in piece.specs()])
+        asked.add_done_callback(partial(self._settle, request, now))
 
-    def _settle(self, items: list[_Item], born: float, done: Future[list[Answer]]) -> None:
+    def _settle(self, request: Sequence[_Piece], born: float, done: Future[list[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
         with self.changed:
             self._under_way -= 1
             if error is None:
-                self._deliver(items, born, done.result())
+                self._deliver(request, born, done.result())
             else:
                 failed = error if isinstance(error, WorkerError) else FatalError(_unexpected(error))
-                self._deliver(items, born, [failed] * sum(item.count for item in items))
+                for piece in request:
+                    self._refuse(piece, failed)
             if not self.retired.is_needed:
                 self.trim()
             self.changed.notify_all()
 
-    def _deliver(self, items: list[_Item], born: float, answers: Sequence[Answer]) -> None:
-        start, now = 0, self._clock()
-        for item in items:
-            got = answers[start : start + item.count]
-            start += item.count
+    def _deliver(self, request: Sequence[_Piece], born: float, answers: Sequence[Answer]) -> None:
+        start = 0
+        for piece in request:
+            end = start + int(piece.counts.sum())
+            got = answers[start:end]
+            start = end
             keys = [answer for answer in got if isinstance(answer, DataKey)]
-            refused = next((answer for answer in got if not isinstance(answer, DataKey)), None)
-            if refused is None:
-                item.shelf.arrived(item.slot, keys, born, item.generation)
+            if len(keys) == len(got):
+                piece.shelf.arrived(piece.slots, piece.counts, keys, born, piece.generations)
+            elif len(piece.slots) > 1:
+                self._deliver([piece.cut(i, i + 1) for i in range(len(piece.slots))], born, got)
             else:
                 wipe(keys)
-                self._failed += 1
-                failure = Failure(self._failed, now, refused)
-                item.shelf.failed(item.slot, item.count, now, item.generation, failure)
+                self._refuse(piece, next(answer for answer in got if isinstance(answer, WorkerError)))
+
+    def _refuse(self, piece: _Piece, error: WorkerError) -> None:
+        self._failed += 1
+        now = self._clock()
+        piece.shelf.failed(piece.slots, piece.counts, now, piece.generations, Failure(self._failed, now, error))
 
 
-def _requests(items: Sequence[_Item], size: int) -> list[list[_Item]]:
-    """Part items into full requests; only the last is not full."""
-    requests: list[list[_Item]] = []
+def _requests(pieces: Sequence[_Piece], size: int) -> list[list[_Piece]]:
+    """Part pieces into full requests; only the last is not full."""
+    requests: list[list[_Piece]] = []
     room = 0
-    for item in items:
-        left = item.count
-        while left:
+    for piece in pieces:
+        rest = piece
+        while len(rest.slots):
             if not room:
                 requests.append([])
                 room = size
-            count = min(left, room)
-            requests[-1].append(item if count == item.count else replace(item, count=count))
-            left, room = left - count, room - count
-            if left:
-                # Each piece comes or fails by itself, and until then the slot stays.
-                item.shelf.pins[item.slot] += 1
+            ends = np.cumsum(rest.counts)
+            whole = int(np.searchsorted(ends, room, side="right"))
+            if whole:
+                requests[-1].append(rest.cut(0, whole))
+                room -= int(ends[whole - 1])
+                rest = rest.cut(whole, len(rest.slots))
+            else:
+                first, rest = _split(rest, room)
+                requests[-1].append(first)
+                room = 0
     return requests
+
+
+def _split(piece: _Piece, count: int) -> tuple[_Piece, _Piece]:
+    """Cut so many of the first slot's keys off; each part comes or fails by itself, and until then the slot stays."""
+    counts = piece.counts.copy()
+    counts[0] -= count
+    piece.shelf.pins[piece.slots[0]] += 1
+    first = replace(piece.cut(0, 1), counts=np.array([count]))
+    return first, replace(piece, counts=counts)
 
 
 def _unexpected(error: BaseException) -> str:
