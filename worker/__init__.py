@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker import errors
+    from worker.model.values import BaseValue
     from worker.sdk import AsyncEncryption, Encryption, LockContext
 
 __version__ = "0.1.0"
-__all__ = ["AsyncEncryption", "Encryption", "LockContext", "__version__", "errors"]
+__all__ = ["AsyncEncryption", "BaseValue", "Encryption", "LockContext", "__version__", "errors"]
 
 _SDK = ("AsyncEncryption", "Encryption", "LockContext")
 
@@ -19,6 +20,8 @@ def __getattr__(name: str) -> Any:
     """Import the SDK when it is first used: the authority and the command line's help do without it."""
     if name in _SDK:
         return getattr(import_module("worker.sdk"), name)
+    if name == "BaseValue":
+        return import_module("worker.model.values").BaseValue
     if name == "errors":
         return import_module("worker.errors")
     raise AttributeError(f"module 'worker' has no attribute {name!r}")

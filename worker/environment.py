@@ -35,6 +35,11 @@ def require(environ: Mapping[str, str], name: str, why: str) -> str:
     return value
 
 
+def secrets(environ: Mapping[str, str], named: Mapping[str, str], section: str) -> dict[str, str]:
+    """Return a section's `secrets`, each property with what its variable holds; raises as `require`."""
+    return {name: require(environ, variable, f"{section} secrets: {name}") for name, variable in named.items()}
+
+
 def with_prefix(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
     """Return the variables `<prefix>NAME` as `CS_NAME`, so that `CS_EU_CLIENT_ID` reads as `CS_CLIENT_ID`."""
     if prefix == "CS_":

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Judge:
 
     def _read(self, topic: str) -> list[SourceRecord]:
         kafka = self._stand.kafka
-        records = list(read_whole(topic, bootstrap=kafka.bootstrap, properties=kafka.properties))
+        records = list(chain.from_iterable(read_whole(topic, kafka.client)))
         self._places[f"topic {topic}"] = b"\0".join(
             part for r in records for part in (r.key, r.value, *(v for _, v in r.headers)) if part
         )

@@ -11,6 +11,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
 from worker.app import Worker
+from worker.checks.start import verify
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 ROOM = {"max.message.bytes": str(2 << 20)}
@@ -39,7 +40,7 @@ def test_a_sink_topic_that_changes_or_loses_records_is_warned_of(
     kafka.create_topic(site.dead, config=ROOM)
 
     with Worker(site.load(1), site.environ) as worker:
-        findings = worker.check(create=True)
+        findings = verify(worker.graph, create=True)
 
     assert [f for f in findings if f.is_broken] == []
     (told,) = [f for f in findings if f.verdict == "warning"]

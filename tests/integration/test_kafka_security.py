@@ -19,7 +19,8 @@ from tests.conftest import DatabaseFactory, running_authority
 from tests.deployment import Deployment
 from tests.secured import Right, SecuredKafka, TokenEndpoint, least_rights, running_secured
 from worker.app import Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
+from worker.checks.start import verify
 from worker.demo.customers import Population, customers, write
 from worker.errors import ConfigError
 from worker.local.tls import CertificateAuthority
@@ -138,7 +139,7 @@ def test_a_client_certificate(secured: SecuredKafka, site: Deployment) -> None:
     schema_id = produce(own)
 
     with Worker(own.load(schema_id), own.environ) as worker:
-        findings = {finding.name: finding for finding in worker.check()}
+        findings = {finding.name: finding for finding in verify(worker.graph)}
         worker.run(RunOptions(until_end=True))
 
     assert findings["topic: kafka cluster"].verdict == "ok"

@@ -17,8 +17,9 @@ from tests.leaks import scan
 from tests.poison import plain
 from worker import config
 from worker.app import Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
 from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
+from worker.checks.start import verify
 from worker.errors import DecryptionError
 from worker.sdk import Encryption
 
@@ -105,7 +106,7 @@ def site(kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str],
 
 def run(site: Site, policy: str) -> None:
     with Worker(site.policy(policy), site.environ) as worker:
-        assert [f for f in worker.check(create=True) if f.is_broken] == []
+        assert [f for f in verify(worker.graph, create=True) if f.is_broken] == []
         worker.run(RunOptions(until_end=True))
 
 

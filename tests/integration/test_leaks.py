@@ -16,7 +16,7 @@ from tests.deployment import Deployment
 from tests.leaks import scan
 from worker import log
 from worker.app import Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
 from worker.demo.customers import ENCRYPTED, Population, customers, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]

@@ -18,9 +18,10 @@ from tests.proxy import Proxy
 from tests.running import Running, produce, until
 from worker import config
 from worker.app import Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
 from worker.authority import tokens
 from worker.authority.dev import DevAuthority
+from worker.checks.start import verify
 from worker.config import Settings
 from worker.errors import RegionViolation
 from worker.local import LocalKafka, LocalPostgres
@@ -43,7 +44,7 @@ def site(kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str],
 def test_everything_matches(site: Deployment) -> None:
     """With all pins right nothing is broken, and a plain-text cluster counts as unauthenticated."""
     with Worker(site.load(1), site.environ) as worker:
-        findings = {finding.name: finding for finding in worker.check(create=True)}
+        findings = {finding.name: finding for finding in verify(worker.graph, create=True)}
 
     assert [f for f in findings.values() if f.is_broken] == []
     assert findings["topic: kafka cluster"].verdict == "unauthenticated"
@@ -195,9 +196,9 @@ def test_a_signed_database(site: Deployment) -> None:
     sign(site.dsn, key)
 
     with Worker(with_key(site, key), site.environ) as worker:
-        signed = {f.name: f.verdict for f in worker.check(create=True)}
+        signed = {f.name: f.verdict for f in verify(worker.graph, create=True)}
     with Worker(site.load(1), site.environ) as worker:
-        unsigned = {f.name: f.verdict for f in worker.check()}
+        unsigned = {f.name: f.verdict for f in verify(worker.graph)}
 
     assert (signed["table: database"], unsigned["table: database"]) == ("ok", "unauthenticated")
 

@@ -18,7 +18,7 @@ from tests.registry.front import Front
 from tests.running import Running, until
 from worker import config
 from worker.app import Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
 from worker.avro import encode_value, frame, open_schema
 from worker.errors import DeclarationError
 from worker.sdk import Encryption

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,8 @@ def schema(chosen: Format) -> str:
 def test_reads_whole_records_of_the_worker(authority: dict[str, str], chosen: Format) -> None:
     """What the stages wrote opens as the original record, and fields that were swapped do not."""
     rows: list[dict[str, Any]] = [
-        {"id": 1, "tenant": "a", "email": "ann@example.com", "name": "Ann", "born": 7},
-        {"id": 2, "tenant": "b", "email": None, "name": "Bob", "born": -7},
+        {"id": 1, "tenant": "a", "email": "ann@example.com", "name": "Ann", "born": date(1970, 1, 8)},
+        {"id": 2, "tenant": "b", "email": None, "name": "Bob", "born": date(1969, 12, 25)},
     ]
     clear = json.dumps(
         {
@@ -127,7 +128,6 @@ def test_reads_whole_records_of_the_worker(authority: dict[str, str], chosen: Fo
             [datum for datum in split.join(swapped) if datum is not None], schema=output, keys=[b"k1", b"k2"]
         )
 
-    assert [isinstance(record, dict) and record["email"] for record in opened] == ["ann@example.com", None]
-    assert [isinstance(record, dict) and record["name"] for record in opened] == ["Ann", "Bob"]
+    assert opened == rows
     assert isinstance(moved[0], DecryptionError)
     assert moved[0].path == FIELD

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker import environment
 from worker.avro import (
     Compatibility,
     DeclarationOptions,
@@ -13,34 +14,36 @@ from worker.avro import (
     LocalSchemas,
     RegistrySchemas,
     SchemaSource,
-    SchemaVersion,
     compile_schema,
 )
-from worker.config import RouteSettings, Settings
-from worker.environment import require
+from worker.config import RouteSettings, SchemaSettings
 from worker.errors import ConfigError
 from worker.model import EncryptionPlan
 from worker.pipeline.batch import subject_of
-from worker.sink.kafka import KafkaSinkOptions
 
 
-def open_schemas(settings: Settings, environ: Mapping[str, str]) -> SchemaSource:
+def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> SchemaSource:
     """
     Open what `[schemas]` names; close it.
 
     Raises:
         ConfigError: a file can't be read, a secret is missing, or the registry's settings are none that its client has.
     """
-    schemas = settings.schemas
-    if not schemas.registry:
-        files = {
-            int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
-            for number, item in schemas.local.items()
-        }
-        return LocalSchemas(files)
-    secrets = {name: require(environ, var, f"[schemas] secrets: {name}") for name, var in schemas.secrets.items()}
-    conf = {"url": schemas.registry, **schemas.properties, **secrets}
-    return RegistrySchemas(conf, auto_register=schemas.auto_register)
+    if settings.registry:
+        return open_registry(settings, environ, settings.registry, auto_register=settings.auto_register)
+    files = {
+        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
+        for number, item in settings.local.items()
+    }
+    return LocalSchemas(files)
+
+
+def open_registry(
+    settings: SchemaSettings, environ: Mapping[str, str], url: str, *, auto_register: bool
+) -> RegistrySchemas:
+    """Open a registry with the properties and secrets of `[schemas]`; raises as `open_schemas`."""
+    secrets = environment.secrets(environ, settings.secrets, "[schemas]")
+    return RegistrySchemas({"url": url, **settings.properties, **secrets}, auto_register=auto_register)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +53,53 @@ class Planned:
 
     Args:
         plan: what is encrypted.
-        topic: where its records come from; empty where none was named.
-        subject: where the output schema goes.
+        label: what the schema is called.
+        topics: where its records come from.
+        subject: where the output schema goes; empty where no route was named.
         compatibility: what the registry says of it there; None where no registry was asked.
     """
 
     plan: EncryptionPlan
-    topic: str = ""
+    label: str = ""
+    topics: tuple[str, ...] = ()
     subject: str = ""
     compatibility: Compatibility | None = None
 
 
 def review(
-    schemas: RegistrySchemas, route: RouteSettings, options: DeclarationOptions, texts: Sequence[str] = ()
+    schemas: SchemaSource, route: RouteSettings, options: DeclarationOptions, texts: Sequence[str] = ()
 ) -> Iterator[Planned]:
     """
-    Plan schemas as the route would, against the versions of its topics' subjects (`<topic>-value`), and registers none.
+    Plan schemas as the route would, against the versions that are known of its topics, and register none.
 
     Args:
-        schemas: the region's registry.
+        schemas: the region's.
         route: whose topics and output subject count.
         options: the declaration policies.
-        texts: new schemas, each judged against every version; none stands for the latest version of each topic.
+        texts: new schemas, each judged against every version; none stands for the latest ones.
 
     Raises:
         DeclarationError: the route would refuse the schema.
         RegistryUnavailable: the registry does not answer.
     """
-    for topic in route.source.topics:
-        known = schemas.versions(f"{topic}-value")
-        candidates = [(SchemaVersion(text), known) for text in texts] or [(v, known[:-1]) for v in known[-1:]]
-        for version, earlier in candidates:
-            plan = compile_schema(
-                version.schema,
-                options,
-                references=version.references,
-                metadata_tags=version.metadata_tags,
-                earlier=earlier,
-            ).plan
-            subject = output_subject(route)(plan.name)
-            yield Planned(plan, topic, subject, schemas.compatibility(subject, plan.output_schema))
+    subject_of_name = output_subject(route)
+    for found in schemas.candidates(route.source.topics, texts):
+        version = found.version
+        plan = compile_schema(
+            version.schema,
+            options,
+            references=version.references,
+            metadata_tags=version.metadata_tags,
+            earlier=found.earlier,
+        ).plan
+        subject = subject_of_name(plan.name)
+        judged = schemas.compatibility(subject, plan.output_schema)
+        yield Planned(plan, version.label, found.topics, subject, judged)
 
 
 def output_subject(route: RouteSettings) -> Callable[[str], str]:
     """Return the function from a record's full name to the subject of its output, of the sink's topic or table."""
-    sink = route.sink
-    return subject_of(route.subject_strategy, sink.topic if isinstance(sink, KafkaSinkOptions) else sink.all_tables[0])
+    return subject_of(route.subject_strategy, route.sink.subject)
 
 
 def _read(path: str) -> str:

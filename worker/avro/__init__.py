@@ -5,24 +5,19 @@ from worker.avro.codec import (
     CompiledSchema,
     OutputSchema,
     compile_schema,
-    decode_value,
-    encode_value,
     open_schema,
     schema_fingerprint,
 )
 from worker.avro.declaration import DeclarationOptions, FieldOptions
+from worker.avro.decode import decode_value
+from worker.avro.encode import encode_value
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
-from worker.avro.registry import (
-    Compatibility,
-    LocalSchema,
-    LocalSchemas,
-    RegisteredSchema,
-    RegistrySchemas,
-    SchemaSource,
-)
+from worker.avro.registry import RegistrySchemas
+from worker.avro.source import Candidate, Compatibility, LocalSchema, LocalSchemas, RegisteredSchema, SchemaSource
 
 __all__ = [
+    "Candidate",
     "Compatibility",
     "CompiledSchema",
     "DeclarationOptions",

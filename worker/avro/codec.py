@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
-from io import BytesIO
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 import fastavro
@@ -14,14 +13,15 @@ from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
+from worker.avro.decode import ValueReader, decode_value
 from worker.avro.history import SchemaVersion
-from worker.avro.reader import State, located
-from worker.avro.readers import Readers
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
-from worker.errors import DeclarationError, DecodeError, RecordError
-from worker.model import EncryptionPlan, FieldPlan
+from worker.errors import DeclarationError
+from worker.model import Batch, EncryptionPlan, FieldPlan, Split
+
+_KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
 
 
 def compile_schema(
@@ -81,6 +81,7 @@ class CompiledSchema:
             dump(to_json(root)),
             dump(to_json(output)),
         )
+        self._output = output
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
         self._check(compiled.passed)
 
@@ -92,7 +93,7 @@ class CompiledSchema:
             if f.identity not in passed
         ]
         try:
-            fastavro.parse_schema(json.loads(self.plan.output_schema))
+            fastavro.parse_schema(_structure(json.loads(self.plan.output_schema)))
         except (ValueError, TypeError, KeyError, fastavro.schema.SchemaParseException) as exc:
             raise DeclarationError(f"the output schema is not one that readers take: {type(exc).__name__}") from exc
         if seen != [(f.identity, f.descriptor, f.fingerprint, f.format) for f in self.plan.fields]:
@@ -102,17 +103,24 @@ class CompiledSchema:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
         return self._splitter.split(payloads, keys)
 
-    def rows(self, outputs: Sequence[bytes]) -> list[dict[str, object]]:
-        """Top-level values of output datums, for tables; encrypted fields stay bytes."""
-        return [self._row(data) for data in outputs]
+    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int) -> Split:
+        """
+        Take a batch of this schema's records apart.
 
-    def _row(self, data: bytes) -> dict[str, object]:
-        try:
-            row = _read(self.plan.output_schema, data)
-        except (ValueError, OverflowError, ArithmeticError):
-            # A date or time beyond Python's: the base values stand for the record, and the table judges them.
-            row = _read(_without_logical_types(self.plan.output_schema), data)
-        return cast("dict[str, object]", row)
+        Args:
+            batch: every record has a value.
+            keys: one each, as `$key` binds them.
+            start: where in each value the datum begins, behind its frame.
+        """
+        return self._splitter.split(cast("Sequence[bytes]", batch.values), keys, start)
+
+    def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[dict[str, object]]:
+        """Top-level values of output datums that begin at `start`, for tables; encrypted fields stay bytes."""
+        return [self._values.read(data[start:]) for data in outputs]
+
+    @cached_property
+    def _values(self) -> ValueReader:
+        return ValueReader(self._output)
 
 
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
@@ -205,20 +213,15 @@ def _restore(item: Field, covered: Covered) -> Field:
     return Field(item.name, covered.original, attributes)
 
 
-@lru_cache(maxsize=256)
-def _without_logical_types(schema: str) -> str:
-    def bare(value: Any) -> Any:
-        if isinstance(value, list):
-            return [bare(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        return {
-            k: bare(v) if k in ("type", "items", "values", "fields") else v
-            for k, v in value.items()
-            if k != "logicalType"
-        }
-
-    return dump(bare(json.loads(schema)))
+def _structure(value: Any) -> Any:
+    """A schema's JSON with nothing that parsers judge differently, such as logical types and defaults."""
+    if isinstance(value, list):
+        return [_structure(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        k: _structure(v) if k in ("type", "items", "values", "fields") else v for k, v in value.items() if k in _KEPT
+    }
 
 
 def sealed_types(output_schema: str) -> dict[str, Any]:
@@ -226,40 +229,6 @@ def sealed_types(output_schema: str) -> dict[str, Any]:
     walker = Walker(_opened)
     walker.root(parse(output_schema))
     return {c.plan.identity: to_json(c.sealed) for c in walker.covered}
-
-
-@lru_cache(maxsize=1024)
-def _parsed(schema: str) -> tuple[Any, Any]:
-    return fastavro.parse_schema(json.loads(schema)), Readers().of(parse(schema))
-
-
-def _read(schema: str, data: bytes) -> object:
-    return fastavro.schemaless_reader(BytesIO(data), _parsed(schema)[0], None)
-
-
-def decode_value(schema: str, data: bytes) -> object:
-    """A bare Avro value as Python's. Raises `DecodeError` where the bytes are not what the schema says."""
-    try:
-        end = _parsed(schema)[1](data, 0, State([], [], [], []))
-    except (IndexError, DecodeError) as exc:
-        raise located("", exc) from None
-    if end != len(data):
-        raise DecodeError("bytes follow the value's end", code="trailing_bytes")
-    try:
-        return _read(schema, data)
-    except (ValueError, OverflowError, ArithmeticError):
-        # `from None`: the cause's text may hold the value.
-        raise DecodeError("a value is beyond what Python's type for it can hold") from None
-
-
-def encode_value(schema: str, value: object) -> bytes:
-    """A Python value as bare Avro. Raises `RecordError` where it is no value of the schema's type."""
-    out = BytesIO()
-    try:
-        fastavro.schemaless_writer(out, _parsed(schema)[0], value)
-    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, ArithmeticError):
-        raise RecordError("the value does not fit the field's type", code="union_mismatch") from None
-    return out.getvalue()
 
 
 def schema_fingerprint(schema: str) -> bytes:

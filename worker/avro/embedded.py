@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from worker.avro.frame import SchemaRef
 from worker.avro.history import SchemaVersion
-from worker.avro.registry import RegisteredSchema, SchemaSource
+from worker.avro.source import RegisteredSchema, SchemaSource
 from worker.errors import RecordError
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.avro.batch import SplitBatch, Splitter
-from worker.avro.codec import decode_value
 from worker.avro.compiler import Compiler
 from worker.avro.copies import renaming
 from worker.avro.declaration import DeclarationOptions
+from worker.avro.decode import decode_value
 from worker.avro.reader import read_long
 from worker.avro.schema import Field, Node, dump, parse, to_json
 from worker.avro.shape import Covered, exchanged

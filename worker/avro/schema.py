@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.schema import fingerprint
 
 from worker.errors import DeclarationError
 
@@ -244,9 +244,34 @@ def dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def canonical_form(node: Node) -> Any:
+    """The parsing canonical form as JSON values; `dump` gives its text."""
+    return _canonical(node, set())
+
+
+def _canonical(node: Node, seen: set[str]) -> Any:
+    if node.kind == "union":
+        return [_canonical(branch, seen) for branch in node.inner]
+    if node.kind in ("array", "map"):
+        return {"type": node.kind, "items" if node.kind == "array" else "values": _canonical(node.inner[0], seen)}
+    if not node.name:
+        return node.kind
+    if node.name in seen:
+        return node.name
+    seen.add(node.name)
+    form: dict[str, Any] = {"name": node.name, "type": node.kind}
+    if node.kind == "record":
+        form["fields"] = [{"name": f.name, "type": _canonical(f.node, seen)} for f in node.fields]
+    elif node.kind == "enum":
+        form["symbols"] = node.attributes["symbols"]
+    else:
+        form["size"] = node.attributes["size"]
+    return form
+
+
 def canonical_fingerprint(node: Node) -> bytes:
     """CRC-64-AVRO of the parsing canonical form, 8 bytes, little-endian."""
-    return bytes.fromhex(fingerprint(to_parsing_canonical_form(to_json(node)), "CRC-64-AVRO"))
+    return bytes.fromhex(fingerprint(dump(canonical_form(node)), "CRC-64-AVRO"))
 
 
 def null_index(node: Node) -> int | None:
@@ -254,19 +279,6 @@ def null_index(node: Node) -> int | None:
     if node.kind != "union":
         return None
     return next((i for i, branch in enumerate(node.inner) if branch.kind == "null"), None)
-
-
-def logical(node: Node) -> str:
-    """The logical type where it is one that its base may carry, else the empty string."""
-    word = node.attributes.get("logicalType")
-    allowed: Mapping[str, Iterable[str]] = {
-        "int": ("date", "time-millis"),
-        "long": ("time-micros", *(f"{p}timestamp-{u}" for p in ("", "local-") for u in ("millis", "micros", "nanos"))),
-        "bytes": ("decimal", "big-decimal"),
-        "string": ("uuid",),
-        "fixed": {12: ("duration", "decimal"), 16: ("uuid", "decimal")}.get(node.attributes.get("size"), ("decimal",)),  # type: ignore[arg-type]
-    }
-    return word if isinstance(word, str) and word in allowed.get(node.kind, ()) else ""
 
 
 def fits(value: Any, node: Node) -> bool:

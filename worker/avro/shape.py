@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.avro.logical import logical
 from worker.avro.schema import (
     MAX_NESTING,
     Field,
     Node,
     aliases,
     canonical_fingerprint,
-    logical,
     null_index,
 )
 from worker.errors import DeclarationError

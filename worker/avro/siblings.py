@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from worker.avro.logical import logical
 from worker.avro.reader import Read, State, bytes_span, located, read_long
-from worker.avro.schema import Node, logical, null_index
+from worker.avro.schema import Node, null_index
 from worker.avro.shape import Covered, Shape
 from worker.errors import DecodeError, RecordError
 

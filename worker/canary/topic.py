@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError
 
-from worker.errors import SinkUnavailable, WorkerError
-from worker.kafka.clients import make_consumer, make_producer
+from worker.errors import SinkUnavailable, SourceUnavailable
+from worker.kafka.clients import make_producer
 from worker.kafka.properties import Property
 from worker.kafka.topics import Topics
-from worker.kafka.verdict import error_of, write_error
+from worker.kafka.verdict import write_error
+from worker.kafka.whole import read_whole
 
 _TIMEOUT_S = 30.0
 
@@ -35,28 +36,15 @@ class CanaryTopic:
     def load(self, keyset: UUID) -> bytes | None:
         """Return the keyset's earliest canary, None where there is none; raises `SinkUnavailable`."""
         self._ensure()
-        options = {"group.id": f"canary-{uuid4()}", "enable.auto.commit": False, "enable.partition.eof": True}
-        conf: dict[str, Any] = {**self._connection, **options}
-        consumer = make_consumer(conf)
         try:
-            consumer.assign([TopicPartition(self.topic, 0, 0)])
-            while True:
-                message = consumer.poll(_TIMEOUT_S)
-                if message is None:
-                    raise SinkUnavailable(f"topic {self.topic} can't be read: no answer within {_TIMEOUT_S:.0f} s")
-                error = message.error()
-                if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    return None
-                if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
-                if error is not None:
-                    raise self._error(error, "Read")
-                if message.key() == keyset.bytes:
-                    return bytes(message.value() or b"")
-        except KafkaException as exc:
-            raise self._error(error_of(exc), "Read") from exc
-        finally:
-            consumer.close()
+            for records in read_whole(self.topic, self._connection, exists=True):
+                for record in records:
+                    if record.key == keyset.bytes:
+                        return record.value or b""
+        except SourceUnavailable as exc:
+            # The canaries lie where the worker writes: what stops it is on that side.
+            raise SinkUnavailable(str(exc)) from exc
+        return None
 
     def save(self, keyset: UUID, canary: bytes) -> None:
         """Append a canary and wait for the brokers; raises `SinkUnavailable`."""
@@ -72,10 +60,8 @@ class CanaryTopic:
         if producer.flush(_TIMEOUT_S):
             raise SinkUnavailable(f"topic {self.topic} did not take the canary within {_TIMEOUT_S:.0f} s")
         if failures:
-            raise self._error(failures[0], "Write")
-
-    def _error(self, error: KafkaError, right: str) -> WorkerError:
-        return write_error(error, f"the canary's topic {self.topic}", needs={"TOPIC": f"{right} on topic {self.topic}"})
+            what, needs = f"the canary's topic {self.topic}", {"TOPIC": f"Write on topic {self.topic}"}
+            raise write_error(failures[0], what, needs=needs)
 
     def _ensure(self) -> None:
         topics = Topics(self._connection, name="canary", timeout_s=_TIMEOUT_S)

@@ -1,5 +1,5 @@
 """
-The pins: what must belong to one region before anything starts, and what was found.
+The pins: what must belong to one region before anything starts.
 
 A pin proves configuration, not geography. A cluster id counts as authenticated only over TLS with a pinned CA;
 otherwise the finding says `unauthenticated`.
@@ -7,61 +7,11 @@ otherwise the finding says `unauthenticated`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
-from worker.errors import ConfigError, FatalError, RegionViolation, TransientError, WorkerError
-from worker.metrics import Metrics
+from worker.errors import RegionViolation
+from worker.finding import Finding, Verdict, match
 from worker.region import Region, WorkspaceCrn
-
-Verdict = Literal["ok", "unauthenticated", "warning", "broken", "unreachable"]
-_GAUGE = {"ok": 1.0, "unauthenticated": 0.5, "warning": 1.0, "broken": 0.0, "unreachable": 0.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was verified; `remedy` says what to do where it is broken, `error` how the worker then ends."""
-
-    name: str
-    verdict: Verdict
-    expected: str = ""
-    found: str = ""
-    remedy: str = ""
-    error: type[WorkerError] | None = None
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether the worker must not start."""
-        return self.verdict in ("broken", "unreachable")
-
-    @property
-    def sides(self) -> str:
-        """Both sides of a comparison in words, empty where nothing was compared."""
-        return f"expected {self.expected!r}, found {self.found!r}; " if self.expected else ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return the finding as JSON values."""
-        values = asdict(self)
-        return {**values, "error": self.error.__name__ if self.error is not None else ""}
-
-    @property
-    def exit_code(self) -> int:
-        """The code with which the worker would end."""
-        return self.error.exit_code if self.error is not None else 0
-
-    @classmethod
-    def of(cls, name: str, error: WorkerError) -> Finding:
-        """Turn an error into a finding."""
-        verdict: Verdict = "unreachable" if isinstance(error, TransientError) else "broken"
-        return cls(name, verdict, remedy=str(error), error=type(error))
-
-
-def match(name: str, expected: str, found: str, remedy: str, *, authenticated: bool = True) -> Finding:
-    """Compare two sides of a pin."""
-    if expected != found:
-        return Finding(name, "broken", expected, found, remedy, RegionViolation)
-    return Finding(name, "ok" if authenticated else "unauthenticated", expected, found)
 
 
 def workspace(region: Region, crn: WorkspaceCrn) -> Finding:
@@ -102,40 +52,3 @@ def registry(region: Region, urls: str, allowed: tuple[str, ...]) -> list[Findin
             expected, found = f"https://*.{region}.*/", f"{parts.scheme}://{parts.netloc}/"
             findings.append(Finding(name, "broken", expected, found, remedy, RegionViolation))
     return findings
-
-
-def export(findings: list[Finding], metrics: Metrics) -> None:
-    """Write what was compared to `worker_region_pin`; of one pin on several routes the worst counts."""
-    worst: dict[str, float] = {}
-    for finding in findings:
-        if finding.expected:
-            pin = finding.name.rpartition(": ")[2].replace(" ", "_")
-            worst[pin] = min(_GAUGE[finding.verdict], worst.get(pin, 1.0))
-    for pin, value in worst.items():
-        metrics.set("worker_region_pin", value, pin=pin)
-
-
-def enforce(findings: list[Finding]) -> None:
-    """
-    Refuse to go on where a pin is broken.
-
-    Raises:
-        RegionViolation: a mismatch; the message names both sides of each.
-        ConfigError, TransientError: as the worst finding says.
-    """
-    broken = [f for f in findings if f.is_broken]
-    if not broken:
-        return
-    lines = "\n".join(
-        f"  {f.name}: expected {f.expected!r}, found {f.found!r}; {f.remedy}"
-        if f.expected
-        else f"  {f.name}: {f.remedy}"
-        for f in broken
-    )
-    message = f"refusing to start:\n{lines}"
-    kinds = [f.error for f in broken if f.error is not None]
-    for verdict in (RegionViolation, FatalError, ConfigError, TransientError):
-        found = next((kind for kind in kinds if issubclass(kind, verdict)), None)
-        if found is not None:
-            raise found(message)
-    raise FatalError(message)

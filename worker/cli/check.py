@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.app import Worker
-from worker.checks.pins import Finding
+from worker.assembly.graph import Graph
+from worker.checks.start import verify
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
+from worker.finding import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -30,8 +31,8 @@ def check(
     log_level: LogLevel = "warning",
 ) -> None:
     """Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."""
-    with Worker(load(config, set_, log_level=log_level), os.environ) as worker:
-        findings = worker.check(create=create)
+    with Graph(load(config, set_, log_level=log_level), os.environ) as graph:
+        findings = verify(graph, create=create)
     show(findings, json=json)
     if any(finding.is_broken for finding in findings):
         raise typer.Exit(max(finding.exit_code for finding in findings))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from typing import Annotated, Literal
 
 import orjson
@@ -14,19 +14,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.app import Worker
-from worker.assembly.routes import RouteBuilder, kafka_connection
+from worker.assembly.connections import kafka_connection
+from worker.assembly.context import instance_name
+from worker.assembly.graph import Graph
+from worker.checks.findings import enforce
+from worker.checks.identity import check_identity
+from worker.checks.start import verify
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.cli.replay import through_route, to_source
 from worker.config import Settings
 from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DecryptionError
-from worker.kafka.properties import Property, operators
+from worker.kafka.properties import Property
 from worker.kafka.whole import read_whole
-from worker.model import Audit, SourceRecord
+from worker.model import SourceRecord
 from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
 from worker.pipeline.job import Failure
-from worker.zerokms.keys import RetrievedKeys
 
 app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_help=True)
 
@@ -47,7 +50,9 @@ def list_(
 ) -> None:
     """List the letters of the configured routes' topics by their headers; nothing is decrypted."""
     settings = load(config, set_, log_level=log_level)
-    rows = [_row(letter) for letter in _letters(settings, _properties(settings), route, code, None)]
+    rows = [
+        _row(letter) for letter in _letters(settings, kafka_connection(settings.kafka, os.environ), route, code, None)
+    ]
     if json:
         typer.echo(orjson.dumps(rows))
         return
@@ -66,12 +71,12 @@ def show(
 ) -> None:
     """Decrypt one letter and print it as JSON, its bytes in base64. What it prints is in the clear."""
     settings = load(config, set_, log_level=log_level)
-    with Worker(settings, _environ("dead-show")) as worker:
-        builder = worker.builder()
-        found = list(_letters(settings, builder.properties, None, None, {letter}))
+    with Graph(settings, _environ("dead-show")) as graph:
+        enforce(check_identity(graph))
+        found = list(_letters(settings, graph.connection, None, None, {letter}))
         if not found:
             raise ConfigError(f"there is no letter {letter!r} in the dead topics of this configuration")
-        record = _opened(builder, worker, found[-1:])[0]
+        record = _opened(_decryptor(graph), found[-1:])[0]
     typer.echo(orjson.dumps({**_row(found[-1]), **_content(record)}))
 
 
@@ -94,14 +99,15 @@ def replay(
     if chosen is None:
         raise ConfigError(f"there is no route {route!r}; {', '.join(r.name for r in settings.routes)}")
     replayed, failures = 0, list[Failure]()
-    with Worker(settings, _environ("dead-replay")) as worker:
-        builder = worker.builder()
-        letters = list(_letters(settings, builder.properties, route, code, set(key) if key else None))
-        with through_route(builder, chosen) if to == "sink" else nullcontext() as way:
+    with Graph(settings, _environ("dead-replay")) as graph:
+        enforce(verify(graph, routes=[chosen]))
+        letters = list(_letters(settings, graph.connection, route, code, set(key) if key else None))
+        decryptor = _decryptor(graph)
+        with through_route(graph.routes, chosen) if to == "sink" else nullcontext() as way:
             for start in range(0, len(letters), _BATCH):
-                records = _opened(builder, worker, letters[start : start + _BATCH])
+                records = _opened(decryptor, letters[start : start + _BATCH])
                 if way is None:
-                    to_source(builder, records)
+                    to_source(graph.connection, records)
                 else:
                     failures += way.put(records)
                 replayed += len(records)
@@ -128,13 +134,13 @@ def _key(record: SourceRecord) -> str:
 
 
 def _letters(
-    settings: Settings, properties: Mapping[str, Property], route: str | None, code: str | None, keys: set[str] | None
+    settings: Settings, connection: Mapping[str, Property], route: str | None, code: str | None, keys: set[str] | None
 ) -> Iterator[SourceRecord]:
     topics = dict.fromkeys(topic for r in settings.routes if route in (None, r.name) for topic in r.source.topics)
     for topic in topics:
         # A table's route may seal a record more than once: the last letter of a record and route stands for all.
         found: dict[tuple[str, str], SourceRecord] = {}
-        for record in read_whole(topic + SUFFIX, bootstrap=settings.kafka.bootstrap, properties=properties):
+        for record in chain.from_iterable(read_whole(topic + SUFFIX, connection)):
             row = _row(record)
             wanted = record.value is not None and route in (None, row["route"]) and code in (None, row["code"])
             if wanted and (keys is None or row["letter"] in keys):
@@ -154,15 +160,13 @@ def _row(letter: SourceRecord) -> dict[str, str]:
     }
 
 
-def _opened(builder: RouteBuilder, worker: Worker, letters: list[SourceRecord]) -> list[SourceRecord]:
+def _decryptor(graph: Graph) -> BatchDecryptor:
+    return BatchDecryptor(graph.keys.decryption("", "dead"))
+
+
+def _opened(decryptor: BatchDecryptor, letters: list[SourceRecord]) -> list[SourceRecord]:
     pairs = [(position_of(letter.key or b""), letter.value or b"") for letter in letters]
-    keys = RetrievedKeys(
-        builder.service, options=builder.key_options, audit=Audit(_name(), "", "dead"), metrics=worker.metrics
-    )
-    try:
-        opened = open_letters(pairs, BatchDecryptor(keys))
-    finally:
-        keys.close()
+    opened = open_letters(pairs, decryptor)
     records = []
     for position, record in zip((p for p, _ in pairs), opened, strict=True):
         if isinstance(record, DecryptionError):
@@ -185,14 +189,6 @@ def _base64(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode()
 
 
-def _name() -> str:
-    return os.environ.get("WORKER_INSTANCE") or socket.gethostname()
-
-
 def _environ(purpose: Literal["dead-show", "dead-replay"]) -> dict[str, str]:
     # A name of its own: the running worker's transactional id must not be taken from it.
-    return {**os.environ, "WORKER_INSTANCE": f"{_name()}.{purpose}"}
-
-
-def _properties(settings: Settings) -> dict[str, Property]:
-    return operators(kafka_connection(settings.kafka, os.environ))
+    return {**os.environ, "WORKER_INSTANCE": f"{instance_name(os.environ)}.{purpose}"}

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import uuid4
+from typing import Annotated
 
-import orjson
 import typer
 
-from worker import config, environment
-from worker.avro import RegistrySchemas, parse_frame
+from worker import config, environment, jsonform
+from worker.assembly.connections import authority_client, kafka_connection
+from worker.assembly.schemas import open_registry
+from worker.avro import SchemaRef, parse_frame
 from worker.cli.container import failure, file_lines
 from worker.cli.options import load
-from worker.cli.topic import TopicReader
 from worker.errors import ConfigError, RecordError
+from worker.kafka.properties import Property, connection_properties
+from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.sdk import Encryption
-from worker.source.kafka import KafkaSource
-from worker.source.options import SourceOptions
-from worker.zerokms.factory import client_from_environment
 
 
 def register(app: typer.Typer) -> None:
@@ -61,19 +60,19 @@ def decrypt(
     place = _place(settings, bootstrap, property_ or [])
     schemas = _schemas(settings, schema, registry)
     with _encryption(settings, env_prefix) as encryption:
-        source = _source(place, topic)
-        try:
-            failed = _print(_lines(TopicReader(source).batches(), encryption, schemas, limit))
-        finally:
-            source.close()
+        batches = read_whole(topic, place.connection, cluster_id=place.cluster_id)
+        with contextlib.closing(batches):
+            failed = _print(_lines(batches, encryption, schemas, limit))
     if failed:
         raise typer.Exit(1)
 
 
+SchemaOf = Callable[[SchemaRef], str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
-    bootstrap: str
-    properties: Mapping[str, str]
+    connection: Mapping[str, Property]
     cluster_id: str | None
 
 
@@ -87,41 +86,23 @@ def _place(settings: config.Settings | None, bootstrap: str | None, assignments:
     if settings is None:
         if bootstrap is None:
             raise ConfigError("give --config or --bootstrap: which cluster is the topic in?")
-        return _Place(bootstrap, properties, None)
+        return _Place(connection_properties(bootstrap, properties), None)
     kafka = settings.kafka
-    secrets = {n: environment.require(os.environ, v, f"[kafka] secrets: {n}") for n, v in kafka.secrets.items()}
-    own = {**kafka.properties, **secrets, **properties}
+    if bootstrap is not None:
+        kafka = kafka.model_copy(update={"bootstrap": bootstrap})
     # Another cluster than the region's is not this region's pin to check.
-    return _Place(bootstrap or kafka.bootstrap, own, None if bootstrap else kafka.cluster_id)
-
-
-def _source(place: _Place, topic: str) -> KafkaSource:
-    name = f"worker-decrypt-{uuid4().hex[:12]}"
-    return KafkaSource(
-        SourceOptions.model_validate({"topics": (topic,)}),
-        bootstrap=place.bootstrap,
-        group=name,
-        instance=name,
-        properties=place.properties,
-        cluster_id=place.cluster_id,
-        bounded=True,
-    )
+    pin = None if bootstrap else kafka.cluster_id
+    return _Place(kafka_connection(kafka, os.environ, overrides=properties), pin)
 
 
 def _encryption(settings: config.Settings | None, prefix: str) -> Encryption:
     if settings is None:
         return Encryption.from_env(prefix, reason="worker decrypt")
-    authority = settings.authority
-    client = client_from_environment(
-        environment.with_prefix(os.environ, prefix),
-        crn=authority.workspace_crn,
-        allow_hosts=authority.allow_hosts,
-        options=authority.client,
-    )
+    client = authority_client(settings, environment.with_prefix(os.environ, prefix))
     return Encryption.over(client, reason="worker decrypt", close=client.close)
 
 
-def _schemas(settings: config.Settings | None, schema: Path | None, registry: str | None) -> Callable[[Any], str]:
+def _schemas(settings: config.Settings | None, schema: Path | None, registry: str | None) -> SchemaOf:
     if schema is not None and registry is not None:
         raise ConfigError("give --schema or --registry, not both")
     if schema is not None:
@@ -130,20 +111,19 @@ def _schemas(settings: config.Settings | None, schema: Path | None, registry: st
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"--schema {str(schema)!r} can't be read: {type(exc).__name__}") from None
         return lambda ref: text
-    conf: dict[str, Any] = {}
-    if settings is not None and registry is None:
-        own = settings.schemas
-        registry = own.registry
-        secrets = {n: environment.require(os.environ, v, f"[schemas] secrets: {n}") for n, v in own.secrets.items()}
-        conf = {**own.properties, **secrets}
-    if registry is None:
+    # A registry of the command line is another one than the settings', which gets none of their secrets.
+    own = settings.schemas if settings is not None and registry is None else config.SchemaSettings(registry=registry)
+    if own.registry is None:
         raise ConfigError("give --schema with the output schema's file, or --registry with the registry's URL")
-    source = RegistrySchemas({"url": registry, **conf}, auto_register=False)
+    source = open_registry(own, os.environ, own.registry, auto_register=False)
     return lambda ref: source.get(ref).schema
 
 
 def _lines(
-    batches: Iterator[list[SourceRecord]], encryption: Encryption, schemas: Callable[[Any], str], limit: int | None
+    batches: Iterable[list[SourceRecord]],
+    encryption: Encryption,
+    schemas: SchemaOf,
+    limit: int | None,
 ) -> Iterator[dict[str, object]]:
     left = limit
     for batch in batches:
@@ -155,9 +135,7 @@ def _lines(
                 return
 
 
-def _decrypted(
-    records: Sequence[SourceRecord], encryption: Encryption, schemas: Callable[[Any], str]
-) -> list[dict[str, object]]:
+def _decrypted(records: Sequence[SourceRecord], encryption: Encryption, schemas: SchemaOf) -> list[dict[str, object]]:
     lines = [_coordinates(record) for record in records]
     by_schema: dict[str, list[tuple[int, bytes]]] = {}
     for i, record in enumerate(records):
@@ -195,13 +173,9 @@ def _print(lines: Iterator[dict[str, object]]) -> int:
     failed = 0
     for line in lines:
         failed += "error" in line
-        sys.stdout.buffer.write(orjson.dumps(line, default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
+        marks: dict[str, str] = {}
+        if "value" in line:
+            line["value"] = jsonform.plain(line["value"], "", marks)
+        sys.stdout.buffer.write(jsonform.dumps({**line, "base_values": marks} if marks else line, newline=True))
     sys.stdout.buffer.flush()
     return failed
-
-
-def _as_json(value: object) -> str:
-    """What JSON has no type for: bytes as base64, all else as its text."""
-    if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode()
-    return str(value)

@@ -6,7 +6,8 @@ import os
 
 import typer
 
-from worker.app import Worker
+from worker.assembly.graph import Graph
+from worker.checks.start import verify
 from worker.cli.check import show
 from worker.cli.options import ConfigFile, Json, Set, load
 
@@ -18,8 +19,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(config: ConfigFile, set_: Set = None, json: Json = False) -> None:
     """Look at each connection by itself, go on after a failure, and say for each what to do; exit 1 for a finding."""
-    with Worker(load(config, set_, log_level="error"), os.environ) as worker:
-        findings = worker.check(create=False)
+    with Graph(load(config, set_, log_level="error"), os.environ) as graph:
+        findings = verify(graph)
     show(findings, json=json)
     if any(finding.is_broken for finding in findings):
         raise typer.Exit(1)

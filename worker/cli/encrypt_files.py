@@ -13,7 +13,9 @@ from typing import Annotated
 
 import typer
 
-from worker.app import Worker
+from worker.assembly.graph import Graph
+from worker.checks.findings import enforce
+from worker.checks.start import verify
 from worker.cli import summary
 from worker.cli.options import ConfigFile, LogLevel, Set, load
 from worker.config import RouteSettings, Settings
@@ -47,8 +49,9 @@ def encrypt_files(
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, stopped)
     watch, parts = summary.Stopwatch(), []
-    with Worker(settings, os.environ) as worker, summary.bars(shown=True) as move:
-        encryptor = worker.builder().files(chosen)
+    with Graph(settings, os.environ) as graph, summary.bars(shown=True) as move:
+        enforce(verify(graph, routes=[chosen]))
+        encryptor = graph.routes.files(chosen)
         for name, source in found.items():
             target = out / name
             if target.resolve() == source.resolve():

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.assembly.schemas import Planned, open_schemas, review
-from worker.avro import Compatibility, DeclarationOptions, RegistrySchemas, compile_schema
+from worker.avro import Compatibility, DeclarationOptions, compile_schema
 from worker.avro.keys import KeySchema
 from worker.avro.review import changes, lint, output_types
 from worker.checks import pins
+from worker.checks.findings import enforce
 from worker.config import RouteSettings, Settings, load
 from worker.errors import ConfigError
 from worker.region import Region
@@ -123,9 +124,8 @@ def _planned(
         yield from (Planned(compile_schema(text, options).plan) for text in texts)
         return
     # Whoever is asked gets the schemas and the credentials, so it must be the region's.
-    pins.enforce(pins.registry(Region(settings.region), settings.schemas.registry, settings.schemas.allow_hosts))
-    with contextlib.closing(open_schemas(settings, os.environ)) as source:
-        assert isinstance(source, RegistrySchemas)
+    enforce(pins.registry(Region(settings.region), settings.schemas.registry, settings.schemas.allow_hosts))
+    with contextlib.closing(open_schemas(settings.schemas, os.environ)) as source:
         yield from review(source, route, options, texts)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from worker.assembly.routes import RouteBuilder, RunOptions
+from worker.assembly.routes import RouteBuilder
+from worker.assembly.run import RunOptions
 from worker.config import RouteSettings
 from worker.errors import PositionsChanged, SinkRejected
 from worker.kafka.properties import Property, client_properties
-from worker.model import SourceRecord
+from worker.model import SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
 from worker.sink.base import Sink
@@ -34,13 +35,13 @@ class ThroughRoute:
 
     def put(self, records: Sequence[SourceRecord]) -> list[Failure]:
         """Write what can be written, and return what fails again; raises `TransientError` or `FatalError`."""
-        result = self._processor.process(records)
-        if not result.records:
+        result = self._processor.process(batch_of(records))
+        if not len(result.output):
             return result.failures
         self._sink.begin()
         try:
             try:
-                self._sink.write(result.records)
+                self._sink.write(result.output)
                 self._sink.flush()
             except (SinkRejected, PositionsChanged) as exc:
                 # Replayed records lie below the table's position by nature: that says nothing here.
@@ -78,7 +79,7 @@ def through_route(builder: RouteBuilder, route: RouteSettings) -> Iterator[Throu
         source.close()
 
 
-def to_source(builder: RouteBuilder, records: Sequence[SourceRecord]) -> None:
+def to_source(connection: Mapping[str, Property], records: Sequence[SourceRecord]) -> None:
     """
     Produce records as they were: partition, key, value, headers, timestamp, and a header that says where they were.
 
@@ -89,7 +90,7 @@ def to_source(builder: RouteBuilder, records: Sequence[SourceRecord]) -> None:
     # The brokers judge whole batches, and some of these records may be as large as their topic takes.
     sizes: dict[str, Property] = {"message.max.bytes": _LARGEST_BYTES, "batch.num.messages": 1}
     owned: dict[str, Property] = {"enable.idempotence": True, "acks": "all"}
-    properties = client_properties(builder.connection, defaults=sizes, owned=owned)
+    properties = client_properties(connection, defaults=sizes, owned=owned)
     producer = BatchProducer(lambda: properties, name="replay to the source", timeout_s=60)
     producer.begin()
     try:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from worker.app import Observe, Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
 from worker.cli import summary
 from worker.cli.options import ConfigFile, LogLevel, Set, load
 from worker.config import Settings

@@ -3,7 +3,6 @@
 from worker.encryption.batch import BatchEncryptor, Encrypted
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.record import EncryptedRecord
-from worker.encryption.tally import KeyUsage
 from worker.encryption.unbatch import BatchDecryptor, Decrypted
 
 __all__ = [
@@ -12,6 +11,5 @@ __all__ = [
     "Decrypted",
     "Encrypted",
     "EncryptedRecord",
-    "KeyUsage",
     "LeasedEnvelope",
 ]

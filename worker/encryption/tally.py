@@ -7,24 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
-from worker.model import DataKey, Format
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUsage:
-    """
-    What one batch used of one keyset in one format, for the ledger.
-
-    `keys` counts the data keys the batch was sealed under; a lease counts in every batch that it serves. `descriptors`
-    tell which fields they served: a field has one keyset.
-    """
-
-    keyset: UUID
-    format: Format
-    request_ids: frozenset[UUID]
-    keys: int
-    values: int
-    descriptors: frozenset[str] = frozenset()
+from worker.model import DataKey, Format, KeyUsage
 
 
 class Tally:

@@ -11,6 +11,7 @@ import orjson
 from worker.encryption import plaintext as typed_form
 from worker.encryption.refusal import unexpected_plaintext
 from worker.errors import RecordError
+from worker.model.values import base_value
 
 PlainValue = bool | int | float | str | date | datetime | dict[str, object] | list[object]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +48,7 @@ def typed_of_value(value: object) -> bytes:
 
 def value_of_typed(typed: bytes) -> object:
     """
-    Return the Python value of a typed plaintext, None for a typed null.
+    Return the Python value of a typed plaintext, None for a typed null, a marked base value for a far timestamp.
 
     Raises:
         DecryptionError: the type is unknown, of a length it can't have, or carries Avro binary (give the schema).
@@ -105,9 +106,14 @@ def _of_json(value: object) -> bytes:
     if isinstance(value, dict) and value.keys() == {"avro"}:
         raise RecordError('an object whose one key is "avro" is how Avro binary is carried; give another key')
     try:
-        return b"\x01\x0b" + orjson.dumps(value)
+        data = orjson.dumps(value)
+        same = orjson.loads(data) == value
     except TypeError:
-        raise RecordError("the object holds what JSON can't; give its Avro schema") from None
+        same = False
+    # JSON has null for NaN, text for a date and a list for a tuple: none of them comes back.
+    if not same:
+        raise RecordError("the object holds what JSON can't; give its Avro schema")
+    return b"\x01\x0b" + data
 
 
 def _utf8(text: str) -> bytes:
@@ -128,6 +134,14 @@ def _number(layout: str) -> Callable[[bytes], object]:
     return lambda data: form.unpack(data)[0]
 
 
+def _read_timestamp(data: bytes) -> object:
+    (count,) = struct.unpack(">q", data)
+    try:
+        return _EPOCH + count * _MILLISECOND
+    except OverflowError:
+        return base_value(count, "timestamp-millis")
+
+
 def _read_json(data: bytes) -> object:
     value = orjson.loads(data)
     if isinstance(value, dict) and value.keys() == {"avro"}:
@@ -141,7 +155,7 @@ _READERS: dict[int, Callable[[bytes], object]] = {
     typed_form.FLOAT: _number(">d"),
     typed_form.INT: _number(">i"),
     typed_form.SMALLINT: _number(">h"),
-    typed_form.TIMESTAMP: lambda data: _EPOCH + struct.unpack(">q", data)[0] * _MILLISECOND,
+    typed_form.TIMESTAMP: _read_timestamp,
     typed_form.TEXT: lambda data: data.decode(),
     typed_form.DATE: lambda data: date.fromordinal(struct.unpack(">i", data)[0]),
     typed_form.BIGUINT: _number(">Q"),

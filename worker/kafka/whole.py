@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from worker.errors import ConfigError, SourceUnavailable
+from worker.errors import ConfigError, RegionViolation, SourceUnavailable
 from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
+from worker.kafka.refusals import Refusals
 from worker.kafka.verdict import read_error
 from worker.model import Position, SourceRecord
 
 _REQUEST_S = 10.0
+_SILENCE_S = 30.0
+_BATCH = 1000
 
 
-def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, Property]) -> Iterator[SourceRecord]:
+def read_whole(
+    topic: str, connection: Mapping[str, Property], *, cluster_id: str | None = None, exists: bool = False
+) -> Generator[list[SourceRecord]]:
     """
-    Yield a topic's committed records, partition by partition interleaved, and end at its present end.
+    Yield a topic's committed records as they come, in order within a partition, up to the end it has at the first one.
+
+    Args:
+        topic: its name.
+        connection: the cluster's properties, secrets included.
+        cluster_id: the cluster that it must be; None takes any.
+        exists: a broker that does not know the topic has not heard of it yet: `SourceUnavailable`.
 
     Raises:
-        ConfigError: there is no such topic.
-        SourceUnavailable: the broker does not answer.
+        ConfigError: there is no such topic, or a right is missing.
+        RegionViolation: another cluster answers.
+        SourceUnavailable: the brokers do not answer, or refuse these credentials.
     """
-    needs = {"TOPIC": f"Read on topic {topic}"}
+    refusals = Refusals()
     conf: dict[str, Any] = {
-        **properties,
-        "bootstrap.servers": bootstrap,
+        **connection,
+        "error_cb": refusals,
         "group.id": f"worker-reader-{uuid.uuid4()}",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
@@ -38,26 +51,72 @@ def read_whole(topic: str, *, bootstrap: str, properties: Mapping[str, Property]
     }
     consumer = make_consumer(conf)
     try:
-        found = consumer.list_topics(topic, timeout=_REQUEST_S).topics[topic]
-        if found.error is not None:
-            raise ConfigError(f"topic {topic!r}: {found.error.name()}")
-        open_partitions = set(found.partitions)
-        consumer.assign([KafkaPartition(topic, p, OFFSET_BEGINNING) for p in open_partitions])
-        while open_partitions:
-            messages: list[Any] = list(consumer.consume(1000, 1.0))
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    kind, at_ms = message.timestamp()
-                    position = Position(message.topic(), message.partition(), message.offset())
-                    yield SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(message.partition())
-                elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
-                elif not isinstance(read_error(error, f"reading {topic}", needs=needs), SourceUnavailable):
-                    raise read_error(error, f"reading {topic}", needs=needs)
+        ends = _ends(consumer, topic, cluster_id=cluster_id, exists=exists)
+        consumer.assign([KafkaPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
+        yield from _read(consumer, topic, ends)
     except KafkaException as exc:
-        raise read_error(exc.args[0], f"reading {topic}", needs=needs) from exc
+        if refusals.reason:
+            raise SourceUnavailable(f"reading {topic}: {refusals.reason}") from exc
+        raise _error(exc.args[0], topic) from exc
     finally:
         consumer.close()
+
+
+def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: bool) -> dict[int, int]:
+    """Return the last stable offset of each partition that holds anything."""
+    metadata = consumer.list_topics(topic, timeout=_REQUEST_S)
+    if cluster_id is not None and metadata.cluster_id != cluster_id:
+        raise RegionViolation(f"Kafka cluster: expected {cluster_id!r}, found {metadata.cluster_id!r}")
+    found = metadata.topics[topic]
+    if found.error is not None:
+        gone = SourceUnavailable if exists else ConfigError
+        raise gone(f"topic {topic!r}: {found.error.name()}")
+    ends = {}
+    for partition in found.partitions:
+        marks = consumer.get_watermark_offsets(KafkaPartition(topic, partition), timeout=_REQUEST_S)
+        if marks is None:
+            raise SourceUnavailable(f"asking for the end of {topic}[{partition}]: no answer in time")
+        if marks[0] < marks[1]:
+            ends[partition] = marks[1]
+    return ends
+
+
+def _read(consumer: Consumer, topic: str, ends: dict[int, int]) -> Generator[list[SourceRecord]]:
+    heard = time.monotonic()
+    while ends:
+        records: list[SourceRecord] = []
+        messages: list[Any] = list(consumer.consume(1, 1.0))
+        messages += consumer.consume(_BATCH - 1, 0) if messages else []
+        for message in messages:
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                heard = time.monotonic()
+                records += _before_end(message, ends)
+            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
+            elif not isinstance(_error(error, topic), SourceUnavailable):
+                raise _error(error, topic)
+        if records:
+            yield records
+            heard = time.monotonic()
+        elif ends and time.monotonic() - heard > _SILENCE_S:
+            raise SourceUnavailable(f"reading {topic}: no answer within {_SILENCE_S:.0f} s")
+
+
+def _before_end(message: Any, ends: dict[int, int]) -> list[SourceRecord]:
+    """Return the message's record where it lies before its partition's end, and note that the end is reached."""
+    partition, offset = message.partition(), message.offset()
+    end = ends.get(partition)
+    if end is None:
+        return []
+    if offset >= end - (message.error() is None):
+        del ends[partition]
+    if message.error() is not None or offset >= end:
+        return []
+    kind, at_ms = message.timestamp()
+    position = Position(message.topic(), partition, offset)
+    return [SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)]
+
+
+def _error(error: KafkaError, topic: str) -> Exception:
+    return read_error(error, f"reading {topic}", needs={"TOPIC": f"Read on topic {topic}"})

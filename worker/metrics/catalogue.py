@@ -27,6 +27,7 @@ class Metric:
         buckets: of a histogram.
         aggregate: the gauge's mode when several processes share one endpoint.
         from_start: exported at 0 before its first event; False for a gauge whose 0 would say something untrue.
+        of_parent: written by the process that starts the others, where there are several.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     buckets: tuple[float, ...] = _LATENCY
     aggregate: Literal["livesum", "livemax", "livemin", "liveall", "livemostrecent"] = "livemax"
     from_start: bool = True
+    of_parent: bool = False
 
     def known(self, routes: Mapping[str, tuple[str, ...]]) -> list[dict[str, str]]:
         """
@@ -63,7 +65,7 @@ class Metric:
 WORDS: Mapping[str, tuple[str, ...]] = {
     "outcome": (),
     "format": ("record", "leased"),
-    "stage": ("poll", "decode", "key_wait", "encrypt", "sink", "commit"),
+    "stage": ("poll", "decode", "encrypt", "sink", "commit"),
     "reason": ("authority", "registry", "sink", "source", "dependency", "start", "backpressure", "operator"),
     "event": ("generated", "retrieved", "used", "expired", "wasted"),
     "cache": ("pool", "lease", "decrypt"),
@@ -92,7 +94,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 
 _ANSWERS = ("200", "400", "401", "403", "404", "409", "422", "429", "500", "502", "503", "504", "unreachable")
 OWN_WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("worker_records_total", "outcome"): ("encrypted", "passed", "tombstone", "dead", "refused"),
+    ("worker_records_total", "outcome"): ("encrypted", "passed", "tombstone", "forwarded", "dead"),
     ("worker_output_checks_total", "outcome"): ("ok", "failed"),
     ("worker_verify_values_total", "outcome"): ("envelope", "null", "plaintext", "unreadable"),
     ("worker_batches_total", "outcome"): ("committed", "aborted", "uncertain", "failed"),
@@ -166,8 +168,8 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "worker_schema_info",
         "gauge",
-        "1 for each registered schema that records of a topic named since the start.",
-        (*_ROUTE, "schema"),
+        "1 for each registered schema that records have named since the start.",
+        ("route", "schema"),
         from_start=False,
     ),
     Metric(
@@ -191,6 +193,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Requests to a key cache, by result.",
         ("cache", "result"),
     ),
+    Metric("worker_key_rotations_total", "counter", "Times that every key held was dropped on demand."),
     Metric("worker_key_wait_seconds", "histogram", "Time encryption waited for keys.", ("cache",)),
     Metric("worker_authority_requests_total", "counter", "Requests to the authority.", ("endpoint", "outcome")),
     Metric(
@@ -239,6 +242,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("certificate",),
         aggregate="livemin",
         from_start=False,
+        of_parent=True,
     ),
     Metric(
         "worker_region_pin",
@@ -311,6 +315,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "counter",
         "Processes started again after a crash.",
         ("process",),
+        of_parent=True,
     ),
     Metric("worker_build_info", "gauge", "1, with the version in labels.", ("version", "native"), from_start=False),
 )

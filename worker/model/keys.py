@@ -147,6 +147,10 @@ class DataKey:
         raise TypeError("a data key can't be pickled or copied")
 
 
+Purpose = Literal["encrypt", "decrypt", "dead", "canary"]
+"""Why keys are asked for, as the audit is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """
@@ -161,7 +165,7 @@ class Audit:
 
     worker: str
     route: str = ""
-    purpose: Literal["encrypt", "decrypt", "dead", "canary"] = "encrypt"
+    purpose: Purpose = "encrypt"
     reason: str | None = None
 
     def as_context(self, request_id: UUID) -> dict[str, str]:

@@ -148,6 +148,7 @@ class RouteRunner:
             self._joined_at = self._clock()
         self._lanes.add(partitions)
         self._tell_assigned()
+        self._metrics.inc("worker_rebalances_total", route=self._health.route, change="assigned")
         _log.info("assigned", route=self._health.route, partitions=[str(p) for p in partitions])
 
     def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
@@ -169,6 +170,7 @@ class RouteRunner:
         for partition in partitions:
             self._forget_lag(partition)
         self._tell_assigned()
+        self._metrics.inc("worker_rebalances_total", route=self._health.route, change="lost" if lost else "revoked")
         _log.info("revoked", route=self._health.route, lost=lost, partitions=[str(p) for p in partitions])
 
     def _subscribe(self) -> bool:
@@ -203,12 +205,16 @@ class RouteRunner:
 
     def _poll(self, room: int, timeout_s: float) -> None:
         started = self._clock()
-        records = self._source.poll(room, timeout_s)
-        if records:
+        chunk = self._source.poll(room, timeout_s)
+        if chunk is not None:
             failpoints.hit("after_poll")
-            self._collector.add(records)
+            self._collector.add(chunk)
             route = self._health.route
             self._metrics.observe("worker_stage_seconds", self._clock() - started, route=route, stage="poll")
+            for run in chunk.runs:
+                labels = {"route": route, "topic": run.topic}
+                self._metrics.inc("worker_source_records_total", run.stop - run.start, **labels)
+                self._metrics.inc("worker_source_bytes_total", chunk.content_bytes(run), **labels)
 
     def _await(self, job: Job) -> None:
         if job.done.wait(_PAUSE_AFTER_S):
@@ -245,11 +251,7 @@ class RouteRunner:
         """Note what is durable and not in the group's offsets yet; a transaction takes them along itself."""
         if not self._delivery.is_transactional:
             self._unstored.update(
-                {
-                    p: offset
-                    for p, offset in job.durable.items()
-                    if offset > job.read[p] and self._lanes.get(p.topic, p.partition)
-                }
+                {p: offset for p, offset in job.durable.items() if offset > job.read[p] and self._lanes.get(p)}
             )
 
     def _store(self) -> None:
@@ -299,10 +301,10 @@ class RouteRunner:
         except TransientError as exc:
             self._pause(exc)
             return
-        records = self._collector.take()
-        if not records:
+        batch = self._collector.take()
+        if batch is None:
             return
-        job = Job(records, self._lanes.durable(records), metadata)
+        job = Job(batch, self._lanes.durable(batch), metadata)
         self._job = job
         self._delivery.submit(job)
 
@@ -329,6 +331,7 @@ class RouteRunner:
             if answered and self._health.resume("source"):
                 _log.info("resumed", route=self._health.route, reason="source")
         route = self._health.route
+        self._metrics.set("worker_backlog_records", self._lanes.backlog(), route=route)
         for partition, lag in self._source.lag(self._lanes.positions()).items():
             self._metrics.set(
                 "worker_lag_records", lag, route=route, topic=partition.topic, partition=str(partition.partition)

@@ -1,7 +1,7 @@
 """
 What the runner asks of a sink, and the values that pass.
 
-A sink writes one batch at a time: `write` any number of records, `write_dead` any number of sealed dead letters, then
+A sink writes one batch at a time: `write` any number of outputs, `write_dead` any number of sealed dead letters, then
 one `commit` that makes the batch durable and, where the sink owns the positions, stores them with it; or `abort`.
 """
 
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from worker.errors import PositionsChanged as PositionsChanged
 from worker.errors import SinkRejected as SinkRejected
-from worker.model import Header, SinkRecord
+from worker.model import Header, Output
 from worker.model import TopicPartition as TopicPartition
 
 
@@ -81,6 +81,18 @@ class DeadLetterWriter(Protocol):
         ...
 
 
+class Tables(Protocol):
+    """A sink's tables, which must have a place for what a schema holds."""
+
+    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
+        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
+        ...
+
+    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
+        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
+        ...
+
+
 class Sink(Protocol):
     """
     Where encrypted records go.
@@ -114,8 +126,8 @@ class Sink(Protocol):
         """Start a batch."""
         ...
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
-        """Hand over records of the batch, in order; need not wait for them."""
+    def write(self, output: Output) -> None:
+        """Hand over the batch's records; need not wait for them."""
         ...
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:

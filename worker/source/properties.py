@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.errors import ConfigError
 from worker.kafka.properties import Property
+from worker.kafka.statistics import INTERVAL_MS
 from worker.source.options import SourceOptions
 
 OWNED = frozenset(
@@ -61,6 +62,7 @@ def consumer_properties(
         "max.partition.fetch.bytes": options.fetch_bytes,
         "fetch.max.bytes": max(options.fetch_bytes, min(options.queue_bytes, 52_428_800)),
         "reconnect.backoff.max.ms": 2_000,
+        "statistics.interval.ms": INTERVAL_MS,
         **properties,
         "bootstrap.servers": bootstrap,
         "group.id": group,

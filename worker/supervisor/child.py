@@ -15,7 +15,7 @@ from typing import Literal
 
 from worker import failpoints, interpreter, log
 from worker.app import Worker
-from worker.assembly.routes import RunOptions
+from worker.assembly.run import RunOptions
 from worker.config import Settings
 from worker.errors import WorkerError
 from worker.metrics import Metrics

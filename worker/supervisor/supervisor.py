@@ -11,8 +11,9 @@ from multiprocessing.connection import wait
 import structlog
 
 from worker import metrics as catalogue
-from worker.app import Observe, instance_name
-from worker.assembly.routes import RunOptions
+from worker.app import Observe
+from worker.assembly.context import instance_name
+from worker.assembly.run import RunOptions
 from worker.config import Settings
 from worker.errors import ConfigError, FatalError, Fenced, ProcessFailed
 from worker.http import HttpServer, application

@@ -88,7 +88,7 @@ def test_a_branch_of_a_union_keeps_its_identity() -> None:
     text = schema(field("to", [ADDRESS, other]), field("from", "Address"))
     options = DeclarationOptions(paths={"n.A/to<n.Address>.street": FieldOptions()})
 
-    _, identities = restored(text, {"to": ("n.Address", VALUE["bill"]), "from": VALUE["ship"]}, options)
+    _, identities = restored(text, {"to": VALUE["bill"], "from": VALUE["ship"]}, options)
 
     assert identities == ["n.A/to<n.Address>.street"]
 

@@ -33,8 +33,6 @@ def test_a_topics_key_schema_is_found_by_its_subject() -> None:
     schemas = RegistrySchemas({"url": "mock://keys"}, auto_register=True)
     schemas._client.register_schema("customers-key", Schema(json.dumps(DECLARED), "AVRO"))
 
-    found = schemas.key_schema("customers")
+    found = schemas.key_schemas(["customers", "orders"])
 
-    assert found is not None
-    assert json.loads(found)["name"] == "a.Key"
-    assert schemas.key_schema("orders") is None
+    assert [(version.label, json.loads(version.schema)["name"]) for version in found] == [("customers", "a.Key")]

@@ -33,7 +33,7 @@ def test_confluent_kafka_python_1562_2134_2254_2262_unions_repeats_recursion() -
     union = ["null", inner, {"type": "record", "name": "J", "fields": [field("y", "n.I")]}]
     text = schema(field("u", union), field("again", "I"), field("kids", {"type": "array", "items": "A"}))
     leaf: dict[str, Any] = {"u": None, "again": {"x": "secret-three"}, "kids": []}
-    value = {"u": ("n.J", {"y": {"x": "secret-one"}}), "again": {"x": "secret-two"}, "kids": [leaf]}
+    value = {"u": {"y": {"x": "secret-one"}}, "again": {"x": "secret-two"}, "kids": [leaf]}
 
     output, identities = restored(text, value)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from worker.checks import pins
+from worker.checks.findings import enforce, export
 from worker.errors import ConfigError, KeyServiceUnavailable, RegionViolation, TransientError
+from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
 
@@ -18,7 +20,7 @@ def test_a_workspace_of_another_region_is_refused_naming_both() -> None:
     finding = pins.workspace(FRANKFURT, WorkspaceCrn.parse(CRN))
 
     with pytest.raises(RegionViolation, match=r"(?s)eu-central-1.*ap-southeast-2"):
-        pins.enforce([finding])
+        enforce([finding])
 
 
 @pytest.mark.parametrize(
@@ -61,29 +63,29 @@ def test_a_registry_bears_the_regions_name_or_is_listed(
 
 def test_another_cluster_is_refused_naming_both() -> None:
     """A cluster id that differs stops the worker and stands in the message beside the expected one."""
-    finding = pins.match("kafka cluster", "Xk9-eu", "Yq2-ap", "correct cluster_id")
+    finding = match("kafka cluster", "Xk9-eu", "Yq2-ap", "correct cluster_id")
 
     with pytest.raises(RegionViolation, match=r"(?s)Xk9-eu.*Yq2-ap"):
-        pins.enforce([finding])
+        enforce([finding])
 
 
 def test_what_is_unreachable_is_tried_again_not_refused() -> None:
     """A service that does not answer is no violation."""
     with pytest.raises(TransientError):
-        pins.enforce([pins.Finding.of("service token", KeyServiceUnavailable("away"))])
+        enforce([Finding.of("service token", KeyServiceUnavailable("away"))])
 
 
 def test_a_bad_credential_is_a_matter_of_configuration() -> None:
     """A wrong setting ends with the code of a wrong setting."""
     with pytest.raises(ConfigError):
-        pins.enforce([pins.Finding.of("credentials", ConfigError("CS_CLIENT_ID is not set"))])
+        enforce([Finding.of("credentials", ConfigError("CS_CLIENT_ID is not set"))])
 
 
 def test_each_finding_is_a_gauge() -> None:
     """A pin that matches without authentication shows as one half."""
     metrics = Metrics("eu-central-1")
 
-    pins.export([pins.match("kafka cluster", "a", "a", "", authenticated=False)], metrics)
+    export([match("kafka cluster", "a", "a", "", authenticated=False)], metrics)
 
     labels = {"region": "eu-central-1", "pin": "kafka_cluster"}
     assert metrics.registry.get_sample_value("worker_region_pin", labels) == 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -16,6 +17,7 @@ from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, PolicyCondition, RetrieveRequest
+from worker.model.values import BaseInt
 
 KEY = terms.IndexKey(b"\x07" * 32)
 JSON = st.recursive(
@@ -75,6 +77,24 @@ def test_refuses_values_without_an_exact_form(value: object) -> None:
         values.typed_of_value(value)
 
 
+def test_a_far_timestamp_is_shown_as_its_base_value() -> None:
+    """Milliseconds beyond Python's years come back as what they are, marked; nothing else of a record suffers."""
+    found = values.value_of_typed(b"\x01\x07" + b"\x7f" + b"\xff" * 7)
+
+    assert found == 2**63 - 1
+    assert isinstance(found, BaseInt)
+    assert found.logical_type == "timestamp-millis"
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": float("nan")}, [float("inf")], {"a": (1,)}, {"a": date(2026, 1, 2)}, {"a": UUID(int=1)}]
+)
+def test_refuses_objects_that_json_would_change(value: object) -> None:
+    """JSON has null for NaN, text for a date or a uuid, and a list for a tuple: what would not come back is refused."""
+    with pytest.raises(RecordError):
+        values.typed_of_value(value)
+
+
 @pytest.mark.parametrize(
     "typed",
     [
@@ -90,7 +110,6 @@ def test_refuses_values_without_an_exact_form(value: object) -> None:
         b"\x01\x88a",
         b"\x01\x8c",
         b"\x01\x09\x00\x00\x00\x00",
-        b"\x01\x07" + b"\x7f" + b"\xff" * 7,
         b"\x01\x0b{",
         b'\x01\x0b{"avro":"AA=="}',
     ],

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from worker.errors import SinkUnavailable
 from worker.kafka.clients import make_producer
 from worker.kafka.properties import Property
+from worker.kafka.statistics import INTERVAL_MS
 from worker.kafka.verdict import error_of, write_error
 
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
@@ -50,10 +51,19 @@ class BatchProducer:
         properties: complete librdkafka properties, called for at every opening.
         name: what messages call it, as `route customers`.
         timeout_s: how long a batch may take to be acknowledged.
+        statistics: takes librdkafka's statistics, on the thread that produces.
     """
 
-    def __init__(self, properties: Callable[[], Mapping[str, Property]], *, name: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        properties: Callable[[], Mapping[str, Property]],
+        *,
+        name: str,
+        timeout_s: float,
+        statistics: Callable[[str], None] | None = None,
+    ) -> None:
         self._properties = properties
+        self._statistics = statistics
         self._name = name
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
@@ -72,6 +82,8 @@ class BatchProducer:
 
     def _made(self) -> Producer:
         conf: dict[str, Any] = {**self._properties(), "error_cb": self._on_error}
+        if self._statistics is not None:
+            conf = {"statistics.interval.ms": INTERVAL_MS, **conf, "stats_cb": self._statistics}
         self._lost_brokers = False
         return make_producer(conf)
 

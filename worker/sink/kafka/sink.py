@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from worker.errors import ConfigError, SinkRejected
+from worker.finding import Finding
 from worker.kafka.properties import Property, client_properties
+from worker.kafka.statistics import ClientStatistics
 from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
-from worker.model import SinkRecord, TopicPartition
+from worker.model import Header, Output, Run, SinkRecord, TopicPartition
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
@@ -36,7 +38,7 @@ class KafkaSink:
         options: the route's sink.
         transactional_id: `worker.<region>.<group>.<instance>.<process>`, None for at-least-once.
         properties: what `worker.kafka.properties.connection_properties` returned.
-        metrics: where the cluster's pin is told.
+        metrics: where the cluster's pin, transactions and librdkafka's statistics are told.
         region: names the ledger topic.
         route: names the route in messages.
         source_topics: the route's, for partition counts, sizes and dead topics.
@@ -67,11 +69,19 @@ class KafkaSink:
         self._admin: Topics | None = None
         self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
         self._transactions: TransactionalProducer | None = None
+        statistics = ClientStatistics(metrics, route=route, client="sink")
         if transactional_id is None:
-            self._producer = BatchProducer(self._opening, name=self._name, timeout_s=options.timeout_s)
+            self._producer = BatchProducer(
+                self._opening, name=self._name, timeout_s=options.timeout_s, statistics=statistics
+            )
         else:
             self._transactions = TransactionalProducer(
-                self._opening, name=self._name, timeout_s=options.timeout_s, transactional_id=transactional_id
+                self._opening,
+                name=self._name,
+                timeout_s=options.timeout_s,
+                transactional_id=transactional_id,
+                statistics=statistics,
+                ended=lambda outcome: metrics.inc("worker_transactions_total", route=route, outcome=outcome),
             )
             self._producer = self._transactions
 
@@ -96,9 +106,15 @@ class KafkaSink:
         warn(facts, self._options, self._source_topics)
         self._producer.validate()
 
-    def warnings(self) -> tuple[str, ...]:
+    def findings(self) -> list[Finding]:
         """Return what an operator should know of the topics without it stopping the worker; asks the brokers."""
-        return warn(self._describe(self._topics()), self._options, self._source_topics)
+        told = warn(self._describe(self._topics()), self._options, self._source_topics)
+        return [Finding("sink topic", "warning", found=text) for text in told]
+
+    @property
+    def tables(self) -> None:
+        """Topics are no tables."""
+        return None
 
     def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the given positions: the group's own are the truth."""
@@ -109,22 +125,15 @@ class KafkaSink:
         self._producer.begin()
         self._pin.confirm(self._producer, self._options.topic)
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
+    def write(self, output: Output) -> None:
         """
         Hand records over in order.
 
         Raises:
             SinkRejected: records are larger than the topic takes; none of this call was handed over.
         """
-        limit = self._limit or _BATCH_BYTES
-        too_large = [r.position for r in records if len(r.value or b"") * 2 > limit and _size(r) > limit]
-        if too_large:
-            raise SinkRejected(
-                f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
-                "raise its max.message.bytes",
-                positions=too_large,
-            )
-        self._producer.send(self._messages(records))
+        self._refuse_too_large(output)
+        self._producer.send(self._messages(output))
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Hand dead letters over, in the batch's transaction where there is one."""
@@ -173,18 +182,43 @@ class KafkaSink:
         finally:
             self._producer.discard()
 
-    def _messages(self, records: Sequence[SinkRecord]) -> Iterator[Message]:
-        topic, headers, by_key = self._options.topic, self._headers, self._options.partitioning == "key"
-        bare = not self._options.source_header
-        for r in records:
-            yield (
-                r.topic or topic,
-                r.value,
-                r.key,
-                -1 if by_key or r.topic is not None else r.position.partition,
-                r.timestamp_ms if r.timestamp_type and r.timestamp_ms > 0 else 0,
-                None if bare and not r.headers else headers(r),
+    def _refuse_too_large(self, output: Output) -> None:
+        limit = self._limit or _BATCH_BYTES
+        # Nearly no value is half as large as its topic takes: only beside those it matters what else a record holds.
+        if max(map(len, filter(None, output.values)), default=0) * 2 <= limit:
+            return
+        records = (output.record(i) for i, value in enumerate(output.values) if len(value or b"") * 2 > limit)
+        too_large = [r.position for r in records if _size(r) > limit]
+        if too_large:
+            raise SinkRejected(
+                f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
+                "raise its max.message.bytes",
+                positions=too_large,
             )
+
+    def _messages(self, output: Output) -> Iterator[Message]:
+        topic, by_key, topics = self._options.topic, self._options.partitioning == "key", output.topics
+        for run in output.runs:
+            span = slice(run.start, run.stop)
+            place = -1 if by_key else run.partition
+            columns = zip(output.values[span], output.keys[span], output.stamps[span], strict=True)
+            for i, headers, (value, key, (kind, at_ms)) in zip(
+                range(run.start, run.stop), self._headers_of(output, run), columns, strict=True
+            ):
+                stamp = at_ms if kind and at_ms > 0 else 0
+                if topics and i in topics:
+                    yield topics[i], value, key, -1, stamp, headers
+                else:
+                    yield topic, value, key, place, stamp, headers
+
+    def _headers_of(self, output: Output, run: Run) -> Sequence[list[Header] | None]:
+        given = output.headers
+        count = run.stop - run.start
+        if given is None and not self._options.source_header:
+            return [None] * count
+        headers = [()] * count if given is None else given[run.start : run.stop]
+        place, choose = run.place, self._headers
+        return [choose(h, place, o) for h, o in zip(headers, output.offsets[run.start : run.stop], strict=True)]
 
     def _topics(self) -> Topics:
         if self._admin is None:

@@ -26,6 +26,10 @@ class TransactionalProducer(BatchProducer):
 
     Fencing is final; an abortable error aborts; a commit whose fate is unknown throws the client away, because opening
     the next one under the same transactional id settles it.
+
+    Args:
+        transactional_id: stable over restarts.
+        ended: told of each transaction's end: committed, aborted, unknown or fenced.
     """
 
     def __init__(
@@ -35,9 +39,12 @@ class TransactionalProducer(BatchProducer):
         name: str,
         timeout_s: float,
         transactional_id: str = "",
+        statistics: Callable[[str], None] | None = None,
+        ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        super().__init__(properties, name=name, timeout_s=timeout_s)
+        super().__init__(properties, name=name, timeout_s=timeout_s, statistics=statistics)
         self._id = transactional_id
+        self._ended = ended
         self._in_transaction = False
         self._commit_unknown = False
 
@@ -88,6 +95,7 @@ class TransactionalProducer(BatchProducer):
         # -1 waits as long as the transaction may last: librdkafka warns of a desynchronised state for other values.
         self._settle(lambda: producer.commit_transaction(-1), "committing", uncertain=True)
         self._in_transaction = False
+        self._ended("committed")
 
     def abort(self) -> None:
         """
@@ -101,6 +109,7 @@ class TransactionalProducer(BatchProducer):
         if not self._in_transaction or self._producer is None:
             return
         self._in_transaction = False
+        self._ended("aborted")
         try:
             self._producer.abort_transaction(_ABORT_S)
         except KafkaException as exc:
@@ -157,6 +166,7 @@ class TransactionalProducer(BatchProducer):
         needs = {"TRANSACTIONAL": f"Write on transactional id {self._id}"}
         cause = write_error(error, f"{self._name}: {what}", needs=needs)
         if isinstance(cause, Fenced):
+            self._ended("fenced")
             self.discard()
             return cause
         if error.txn_requires_abort():
@@ -167,6 +177,7 @@ class TransactionalProducer(BatchProducer):
         self.discard()
         if uncertain:
             self._commit_unknown = True
+            self._ended("unknown")
             return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause
 

@@ -13,11 +13,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_dumps
 
+from worker import jsonform
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
 from worker.sink.postgres.errors import connection_verdict, verdict
-from worker.sink.postgres.residency import Residency
-from worker.sink.postgres.values import json_text
+from worker.sink.postgres.residency import DeclaredRegion
 
 _CONNECT_S = 10
 
@@ -37,7 +37,7 @@ class Database:
         metrics: where the region's pin is told.
     """
 
-    def __init__(self, dsn: str, *, residency: Residency, route: str, timeout_s: float, metrics: Metrics) -> None:
+    def __init__(self, dsn: str, *, residency: DeclaredRegion, route: str, timeout_s: float, metrics: Metrics) -> None:
         self._dsn = dsn
         self._residency = residency
         self._route = route
@@ -95,7 +95,7 @@ class Database:
             connection = psycopg.connect(self._dsn, **self._parameters())
         except psycopg.Error as exc:
             raise connection_verdict(exc, self._name) from None
-        set_json_dumps(json_text, connection)
+        set_json_dumps(jsonform.dumps, connection)
         self._connection = connection
         try:
             with self.guarded("reading worker.residency"):

@@ -55,6 +55,16 @@ class PostgresSinkOptions(BaseModel):
         return self
 
     @property
+    def subject(self) -> str:
+        """What subjects of output schemas are named after."""
+        return self.all_tables[0]
+
+    @property
+    def key_subject(self) -> str | None:
+        """Keys are not registered: a frame keeps the input's id."""
+        return None
+
+    @property
     def key_columns(self) -> dict[str, str]:
         """The key columns and the key's fields that fill them; empty for `append`."""
         return {name: name.removeprefix(self.key_prefix) for name in self.key}

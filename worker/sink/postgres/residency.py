@@ -25,7 +25,7 @@ _DECLARED = "SELECT to_jsonb(r) FROM worker.residency AS r"
 _IDENTITY = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
 
 
-class Residency:
+class DeclaredRegion:
     """
     What a database must declare.
 
@@ -38,7 +38,7 @@ class Residency:
     """
 
     def __init__(self, region: str, key: str | None) -> None:
-        self._region = region
+        self.region = region
         self._key = _public_key(key) if key is not None else None
         self._accepted: object = None
 
@@ -69,11 +69,11 @@ class Residency:
         if declared is None:
             raise ConfigError(
                 "the database declares no region; its administrator says so once, "
-                f"with a row {self._region} in worker.residency"
+                f"with a row {self.region} in worker.residency"
             )
         region = declared.get("region")
-        if region != self._region:
-            raise RegionViolation(f"the database declares region {region!r}, this worker is of {self._region!r}")
+        if region != self.region:
+            raise RegionViolation(f"the database declares region {region!r}, this worker is of {self.region!r}")
         if self._key is not None:
             self._verify_signature(self._key, connection, str(declared.get("signature") or ""))
         self._accepted = declared
@@ -83,11 +83,11 @@ class Residency:
         assert identity is not None
         server, database = identity
         try:
-            key.verify(base64.b64decode(signature, validate=True), signed_text(self._region, server, database))
+            key.verify(base64.b64decode(signature, validate=True), signed_text(self.region, server, database))
         except (InvalidSignature, binascii.Error, ValueError):
             found = "is signed for another server, or by another key" if signature else "has no signature"
             raise RegionViolation(
-                f"expected region {self._region!r} signed with residency_key for database {database!r} of server "
+                f"expected region {self.region!r} signed with residency_key for database {database!r} of server "
                 f"{server}, found a declaration that {found}"
             ) from None
 

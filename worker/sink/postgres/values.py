@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from decimal import Decimal
 
 import orjson
-
-
-def json_text(value: object) -> bytes:
-    """Return a value of a `jsonb` column as JSON; bytes become base64, decimals text."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
 def eql_payload(table: str, column: str, value: object) -> object:
@@ -35,11 +29,3 @@ def eql_payload(table: str, column: str, value: object) -> object:
         raise ValueError("not an envelope of the record format")
     text = base64.b85encode(value).decode("ascii")
     return {"v": 2, "k": "ct", "i": {"t": table, "c": column}, "c": text}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""What operators deploy, and what generates it."""

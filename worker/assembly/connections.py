@@ -1,0 +1,50 @@
+"""How a region's Kafka cluster and its authority are reached: the one way, for every command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker import environment
+from worker.config import AuthoritySettings, KafkaSettings, Settings
+from worker.kafka.oauth import OauthTokens
+from worker.kafka.properties import Property, connection_properties
+from worker.metrics import Metrics
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.factory import client_from_environment
+
+
+def kafka_connection(
+    settings: KafkaSettings, environ: Mapping[str, str], *, overrides: Mapping[str, str] | None = None
+) -> dict[str, Property]:
+    """
+    Return what every client of the region's cluster is told, secrets and the supply of access tokens included.
+
+    Args:
+        settings: `[kafka]`.
+        environ: where the secrets are.
+        overrides: properties of one command, over the settings'.
+
+    Raises:
+        ConfigError: a property, a secret or the first token can't be used.
+        SourceUnavailable: the command that gives tokens fails.
+    """
+    secrets = environment.secrets(environ, settings.secrets, "[kafka]")
+    tokens = OauthTokens(settings.oauth) if settings.oauth is not None else None
+    if tokens is not None:
+        tokens.read()
+    properties = {**settings.properties, **secrets, **(overrides or {})}
+    return connection_properties(settings.bootstrap, properties, tokens=tokens)
+
+
+def authority_client(
+    settings: Settings, environ: Mapping[str, str], *, metrics: Metrics | None = None
+) -> ZeroKMSClient:
+    """Return a client of the region's authority; raises `ConfigError` or `RegionViolation`."""
+    authority: AuthoritySettings = settings.authority
+    return client_from_environment(
+        environ,
+        crn=authority.workspace_crn,
+        allow_hosts=authority.allow_hosts,
+        options=authority.client,
+        metrics=metrics,
+    )

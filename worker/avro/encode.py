@@ -1,0 +1,234 @@
+"""Python values as Avro binary: only those that come back as they are."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from worker.avro.logical import Logical, Unfit, logical, logical_values
+from worker.avro.reader import under, zigzag
+from worker.avro.schema import Node, parse
+from worker.errors import RecordError
+from worker.model.values import BaseValue
+
+Write = Callable[[Any], bytes]
+_BITS = {"int": 31, "long": 63}
+_FLOATS = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
+
+
+def encode_value(schema: str, value: object) -> bytes:
+    """
+    A Python value as bare Avro.
+
+    Raises:
+        RecordError: it is no value of the type, or would not come back as it is: digits too many, an unknown or missing
+            key, a datetime without a zone. The message says where and what is wanted, and never the value.
+    """
+    try:
+        return _writer(schema)(value)
+    except RecordError as exc:
+        raise RecordError(f"{exc.path}: {exc}" if exc.path else str(exc), code=exc.code, path=exc.path) from None
+
+
+@lru_cache(maxsize=256)
+def _writer(schema: str) -> Write:
+    return _Writers().of(parse(schema))
+
+
+class _Writers:
+    def __init__(self) -> None:
+        self._made: dict[int, Write] = {}
+        self._nodes: list[Node] = []
+
+    def of(self, node: Node) -> Write:
+        key = id(node)
+        if key not in self._made:
+            self._nodes.append(node)
+            self._made[key] = lambda value: self._made[key](value)
+            self._made[key] = self._make(node)
+        return self._made[key]
+
+    def _make(self, node: Node) -> Write:
+        plain = self._plain(node)
+        found = logical_values(node)
+        return plain if found is None else _logical_writer(found, plain, logical(node))
+
+    def _plain(self, node: Node) -> Write:
+        kind = node.kind
+        if kind in ("int", "long"):
+            return _integer_writer(kind)
+        if kind in ("float", "double"):
+            return _float_writer(kind)
+        if kind == "enum":
+            return _enum_writer(node.attributes["symbols"])
+        if kind == "fixed":
+            return _fixed_writer(node.attributes["size"])
+        if kind == "record":
+            return _record_writer({f.name: self.of(f.node) for f in node.fields})
+        if kind == "array":
+            return _array_writer(self.of(node.inner[0]))
+        if kind == "map":
+            return _map_writer(self.of(node.inner[0]))
+        if kind == "union":
+            return _union_writer([(branch.kind, self.of(branch)) for branch in node.inner])
+        return {"null": _null, "boolean": _boolean, "bytes": _bytes, "string": _string}[kind]
+
+
+def _unfit(message: str) -> RecordError:
+    return RecordError(message, code="union_mismatch")
+
+
+def _within(place: str, write: Write, value: object) -> bytes:
+    try:
+        return write(value)
+    except RecordError as exc:
+        exc.path = under(place, exc.path)
+        raise
+
+
+def _logical_writer(found: Logical, plain: Write, word: str) -> Write:
+    def write(value: object) -> bytes:
+        if isinstance(value, BaseValue) and value.logical_type == word:
+            # What decryption had to show as its base value goes back as that.
+            if isinstance(found.read(value), BaseValue):
+                return plain(value)
+            raise _unfit(f"a base value that a {word} has a reading of")
+        try:
+            return plain(found.write(value))
+        except Unfit as exc:
+            raise _unfit(str(exc)) from None
+
+    return write
+
+
+def _null(value: object) -> bytes:
+    if value is not None:
+        raise _unfit("the type is null, and the value is none")
+    return b""
+
+
+def _boolean(value: object) -> bytes:
+    if not isinstance(value, bool):
+        raise _unfit("a boolean is a bool")
+    return b"\1" if value else b"\0"
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes | bytearray):
+        raise _unfit("bytes are bytes")
+    return zigzag(len(value)) + bytes(value)
+
+
+def _string(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise _unfit("a string is a str")
+    try:
+        data = value.encode()
+    except UnicodeEncodeError:
+        raise _unfit("the text holds a lone surrogate, which UTF-8 can't carry") from None
+    return zigzag(len(data)) + data
+
+
+def _integer_writer(kind: str) -> Write:
+    limit = 2 ** _BITS[kind]
+
+    def write(value: object) -> bytes:
+        if not isinstance(value, int) or isinstance(value, bool) or not -limit <= value < limit:
+            raise _unfit(f"the type is {kind}: an int of {_BITS[kind] + 1} bits")
+        return zigzag(int(value))
+
+    return write
+
+
+def _float_writer(kind: str) -> Write:
+    form = _FLOATS[kind]
+
+    def write(value: object) -> bytes:
+        if not isinstance(value, float | int) or isinstance(value, bool):
+            raise _unfit(f"the type is {kind}: a float")
+        try:
+            data = form.pack(value)
+            exact = form.unpack(data)[0] == value or math.isnan(value)
+        except OverflowError:
+            exact = False
+        if not exact:
+            raise _unfit(f"the number is none that a {kind} holds exactly")
+        return data
+
+    return write
+
+
+def _enum_writer(symbols: list[str]) -> Write:
+    written = {symbol: zigzag(i) for i, symbol in enumerate(symbols)}
+
+    def write(value: object) -> bytes:
+        if not isinstance(value, str) or value not in written:
+            raise _unfit("the text is no symbol of the enum")
+        return written[value]
+
+    return write
+
+
+def _fixed_writer(size: int) -> Write:
+    def write(value: object) -> bytes:
+        if not isinstance(value, bytes | bytearray) or len(value) != size:
+            raise _unfit(f"a fixed of this type is {size} bytes")
+        return bytes(value)
+
+    return write
+
+
+def _record_writer(writes: Mapping[str, Write]) -> Write:
+    def write(value: object) -> bytes:
+        if not isinstance(value, Mapping):
+            raise _unfit("a record is a dict")
+        if missing := [name for name in writes if name not in value]:
+            raise _unfit(f"the record lacks {', '.join(missing)}; a default is not filled in, since it would come back")
+        if len(value) != len(writes):
+            raise _unfit(f"the record has keys that its type has not: {', '.join(writes)} are all")
+        return b"".join([_within(name, step, value[name]) for name, step in writes.items()])
+
+    return write
+
+
+def _array_writer(item: Write) -> Write:
+    def write(value: object) -> bytes:
+        if not isinstance(value, list):
+            raise _unfit("an array is a list")
+        items = [_within("[]", item, v) for v in value]
+        return (zigzag(len(items)) + b"".join(items) if items else b"") + b"\0"
+
+    return write
+
+
+def _map_writer(inner: Write) -> Write:
+    def write(value: object) -> bytes:
+        if not isinstance(value, Mapping):
+            raise _unfit("a map is a dict")
+        items = [_within("{}", _string, k) + _within("{}", inner, v) for k, v in value.items()]
+        return (zigzag(len(items)) + b"".join(items) if items else b"") + b"\0"
+
+    return write
+
+
+def _union_writer(branches: list[tuple[str, Write]]) -> Write:
+    places = [(kind, zigzag(i), write) for i, (kind, write) in enumerate(branches)]
+    # A whole number comes back as one, where a branch for it is there.
+    integers_first = sorted(places, key=lambda place: place[0] in _FLOATS)
+    alone = [kind for kind, _ in branches if kind != "null"]
+
+    def write(value: object) -> bytes:
+        refusal = None
+        for kind, index, step in integers_first if isinstance(value, int) else places:
+            try:
+                return index + step(value)
+            except RecordError as exc:
+                refusal = exc if [kind] == alone else refusal
+        if refusal is not None and value is not None:
+            raise refusal
+        raise _unfit("the value is of no branch of the union")
+
+    return write

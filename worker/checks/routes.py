@@ -1,0 +1,81 @@
+"""Whether one route's source, sink and tables are there, are the region's, and take its records."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from worker.assembly.graph import Graph
+from worker.assembly.run import RunOptions
+from worker.assembly.schemas import review
+from worker.avro import SchemaSource
+from worker.checks.findings import attempt, timed
+from worker.checks.keys import written_key
+from worker.config import RouteSettings
+from worker.finding import Finding, match
+from worker.kafka.properties import is_authenticated
+from worker.sink.base import Tables
+from worker.source.kafka import KafkaSource
+
+
+def check_route(graph: Graph, route: RouteSettings, schemas: SchemaSource | None, *, create: bool) -> list[Finding]:
+    """
+    Verify one route.
+
+    Args:
+        graph: the region's.
+        route: which.
+        schemas: what tables are compared with; None asks for nothing.
+        create: create missing topics, tables and the worker's own schema.
+    """
+    findings: list[Finding] = []
+    source = attempt(findings, f"{route.name}: source", lambda: graph.routes.source(route, RunOptions()))
+    if source is None:
+        return findings
+    try:
+        cluster = attempt(findings, f"{route.name}: kafka cluster", source.cluster_id)
+        if cluster is None:
+            return findings
+        pinned, secure = graph.settings.kafka.cluster_id, is_authenticated(graph.connection)
+        remedy = "point [kafka] bootstrap at this region's cluster, or correct cluster_id"
+        pin = match(f"{route.name}: kafka cluster", pinned, cluster, remedy, authenticated=secure)
+        findings.append(pin)
+        return findings if pin.is_broken else findings + _check_sink(graph, route, source, schemas, create=create)
+    finally:
+        source.close()
+
+
+def _check_sink(
+    graph: Graph, route: RouteSettings, source: KafkaSource, schemas: SchemaSource | None, *, create: bool
+) -> list[Finding]:
+    findings: list[Finding] = []
+    sink = attempt(findings, f"{route.name}: sink", lambda: graph.routes.sink(route, source, create=create))
+    if sink is None:
+        return findings
+    try:
+        state = timed(f"{route.name}: sink", sink.check)
+        findings.append(state)
+        if not state.is_broken:
+            told = attempt(findings, f"{route.name}: sink", sink.findings) or []
+            findings += [f.on(route.name) for f in told]
+        tables = sink.tables
+        if schemas is not None and tables is not None:
+            findings += _check_tables(graph, route, tables, schemas, create=create)
+        return findings
+    finally:
+        sink.close()
+
+
+def _check_tables(
+    graph: Graph, route: RouteSettings, tables: Tables, schemas: SchemaSource, *, create: bool
+) -> list[Finding]:
+    findings = []
+    declaration = graph.settings.declaration(route)
+    provide = tables.create_table if create else tables.check_schema
+    key = written_key(schemas, route, declaration)
+    for found in review(schemas, route, declaration):
+        for topic in found.topics:
+            act = partial(provide, found.plan.output_schema, topic=topic, key_schema=key)
+            findings.append(timed(f"{route.name}: table of {topic}", act))
+        values = partial(graph.routes.record_keys(route).check_values, found.plan.fields)
+        findings.append(timed(f"{route.name}: key columns", values))
+    return findings

@@ -1,0 +1,32 @@
+"""Whether the region's schemas can be used, and what each route will make of them."""
+
+from __future__ import annotations
+
+from worker.assembly.graph import Graph
+from worker.assembly.schemas import review
+from worker.avro import SchemaSource
+from worker.checks import keys, pins
+from worker.errors import WorkerError
+from worker.finding import Finding
+
+
+def check_schemas(graph: Graph, schemas: SchemaSource) -> list[Finding]:
+    """Verify the registry's hosts, then plan every schema that is known as each route would."""
+    settings, options = graph.settings, graph.settings.schemas
+    findings = pins.registry(graph.region, options.registry, options.allow_hosts) if options.registry else []
+    if any(finding.is_broken for finding in findings):
+        return findings
+    try:
+        schemas.check()
+        for route in settings.routes:
+            declaration = settings.declaration(route)
+            findings += keys.check_keys(schemas, route, declaration)
+            for found in review(schemas, route, declaration):
+                schemas.refuse_output(found.subject, found.plan.output_schema)
+                detail = f"{found.plan.name}: {len(found.plan.fields)} fields encrypted"
+                if found.compatibility is not None:
+                    detail += f"; {found.compatibility}"
+                findings.append(Finding(f"{found.label} on {route.name}", "ok", found=detail))
+    except WorkerError as exc:
+        findings.append(Finding.of("schemas", exc))
+    return findings

@@ -1,0 +1,37 @@
+"""What is verified before a worker, or a command that works like one, begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.assembly.graph import Graph
+from worker.checks.findings import attempt, export
+from worker.checks.identity import check_identity
+from worker.checks.routes import check_route
+from worker.checks.schemas import check_schemas
+from worker.config import RouteSettings
+from worker.finding import Finding
+
+
+def verify(graph: Graph, *, routes: Sequence[RouteSettings] | None = None, create: bool = False) -> list[Finding]:
+    """
+    Verify what routes rest on, each thing by itself; a failure does not hide the next one.
+
+    Args:
+        graph: the region's.
+        routes: which; all of the settings' if not given.
+        create: create missing topics, tables and the worker's own schema.
+    """
+    findings = check_identity(graph)
+    schemas = attempt(findings, "schemas", lambda: graph.schemas)
+    told = check_schemas(graph, schemas) if schemas is not None else []
+    findings += told
+    connection = attempt(findings, "kafka connection", lambda: graph.connection)
+    if not graph.has_authority or schemas is None or connection is None:
+        return findings
+    # Schemas that may not be used, as those of another region's registry, are asked for nothing more.
+    usable = None if any(finding.is_broken for finding in told) else schemas
+    for route in graph.settings.routes if routes is None else routes:
+        findings += check_route(graph, route, usable, create=create)
+    export(findings, graph.context.metrics)
+    return findings

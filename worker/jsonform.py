@@ -1,0 +1,54 @@
+"""Values as JSON without loss: what JSON has no type for becomes text that says exactly the same."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import MutableMapping
+
+import orjson
+
+from worker.model.values import BaseValue
+
+_NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def dumps(value: object, *, newline: bool = False) -> bytes:
+    """
+    Return a value as JSON.
+
+    Bytes become base64; decimals, dates, times and uuids their text; NaN and the infinities `"NaN"`, `"Infinity"` and
+    `"-Infinity"`, which PostgreSQL's casts read as the numbers they are.
+
+    Args:
+        value: of Avro types, nested at will.
+        newline: end with one.
+    """
+    option = orjson.OPT_APPEND_NEWLINE if newline else None
+    return orjson.dumps(plain(value), default=_as_text, option=option)
+
+
+def plain(value: object, path: str = "", marks: MutableMapping[str, str] | None = None) -> object:
+    """
+    Return a value whose floats are all finite.
+
+    Args:
+        value: as for `dumps`.
+        path: where it stands.
+        marks: filled with the path of each value that is its base value, and the logical type that does not read it.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _NOT_FINITE.get(value, "NaN")
+    if isinstance(value, dict):
+        return {str(k): plain(v, f"{path}.{k}" if path else str(k), marks) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v, f"{path}[{i}]", marks) for i, v in enumerate(value)]
+    if marks is not None and isinstance(value, BaseValue):
+        marks[path] = value.logical_type
+    return value
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode("ascii")
+    return str(value)
