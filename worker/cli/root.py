@@ -14,7 +14,7 @@ from worker import __version__, failpoints, interpreter, log
 from worker.errors import WorkerError
 
 _COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "whoami", "doctor", "demo")
-_GROUPS = ("dead", "client", "keyset", "config", "authority")
+_GROUPS = ("dead", "client", "keyset", "access_key", "config", "authority")
 
 app = typer.Typer(
     name="worker",
@@ -39,7 +39,7 @@ def _mount() -> None:
     for name in _COMMANDS:
         importlib.import_module(f"worker.cli.{name}").register(app)
     for name in _GROUPS:
-        app.add_typer(importlib.import_module(f"worker.cli.{name}").app, name=name)
+        app.add_typer(importlib.import_module(f"worker.cli.{name}").app, name=name.replace("_", "-"))
 
 
 def main() -> None:

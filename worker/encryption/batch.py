@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.encryption.sealing import SealedColumn
-from worker.encryption.tally import Tally
-from worker.errors import RecordError, WorkerError
-from worker.model import (
-    EncryptionKeys,
-    FieldUsage,
-    Grant,
-    KeyNeed,
-    KeyUsage,
-    PlainSealed,
-    Sealed,
-    Split,
-    ValueColumn,
-)
-
-
-@dataclass(slots=True)
-class Encrypted:
-    """
-    Envelopes aligned with the columns and their values, and what they took.
-
-    `errors` by record: the key service refuses keys for its context, and its envelopes are empty.
-    """
-
-    envelopes: list[list[bytes]] = field(repr=False)
-    usage: list[KeyUsage]
-    errors: dict[int, RecordError] = field(default_factory=dict)
+from worker.encryption.columns import ColumnSealing, Encrypted, PlainSealing
+from worker.encryption.spans import SpanSealing
+from worker.errors import WorkerError
+from worker.model import EncryptionKeys, Grant, KeyNeed, Sealed, Split, ValueColumn
+from worker.native.split import SpanSplit
 
 
 class Sealing(Protocol):
-    """One split on its way: what it needs, what it is given, and what became of it."""
+    """Values on their way: what they need, and what they are given."""
 
     def needs(self) -> Sequence[KeyNeed]:
         """Return which keys it needs."""
@@ -48,10 +25,6 @@ class Sealing(Protocol):
 
     def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
         """Give up the records of a context of one of its needs."""
-        ...
-
-    def sealed(self) -> Sealed:
-        """Return the whole, once every need has been met or refused."""
         ...
 
 
@@ -72,8 +45,13 @@ class BatchEncryptor:
 
     def seal(self, splits: Sequence[tuple[Split, bytes]]) -> list[Sealed]:
         """Seal every value of a batch's splits and put their records together; see `Encryptor.seal`."""
-        sealings: list[Sealing] = [_PlainSealing(split, prefix, self._default_keyset) for split, prefix in splits]
+        sealings = [self._sealing(split, prefix) for split, prefix in splits]
         self._fill(sealings)
+        short = [sealing for sealing in sealings if isinstance(sealing, SpanSealing) and sealing.is_short]
+        if short:
+            for sealing in short:
+                sealing.again()
+            self._fill(short)
         return [sealing.sealed() for sealing in sealings]
 
     def encrypt(self, columns: Sequence[ValueColumn]) -> Encrypted:
@@ -85,11 +63,16 @@ class BatchEncryptor:
             KeyAccessDenied: this identity may not.
             ConfigError: a plan asks for what its format can't do.
         """
-        sealing = _ColumnSealing(columns, self._default_keyset)
+        sealing = ColumnSealing(columns, self._default_keyset)
         self._fill([sealing])
         return sealing.encrypted()
 
-    def _fill(self, sealings: Sequence[Sealing | _ColumnSealing]) -> None:
+    def _sealing(self, split: Split, prefix: bytes) -> PlainSealing | SpanSealing:
+        if isinstance(split, SpanSplit):
+            return SpanSealing(split, prefix, self._default_keyset)
+        return PlainSealing(split, prefix, self._default_keyset)
+
+    def _fill(self, sealings: Sequence[Sealing]) -> None:
         """Get all keys and seal what has them while the rest is under way."""
         needs = [(sealing, i, need) for sealing in sealings for i, need in enumerate(sealing.needs())]
         with self._keys.hold([need for _, _, need in needs]) as hold:
@@ -99,53 +82,3 @@ class BatchEncryptor:
             for (need, at), refusal in hold.refused.items():
                 sealing, i, _ = needs[need]
                 sealing.refuse(i, at, refusal)
-
-
-class _ColumnSealing:
-    """Columns on their way."""
-
-    def __init__(self, columns: Sequence[ValueColumn], default_keyset: str | None) -> None:
-        self._columns = [SealedColumn(column, default_keyset) for column in columns]
-        self._filled = [column for column in self._columns if column.column.values]
-        self._tally = Tally()
-        self._errors: dict[int, RecordError] = {}
-
-    def needs(self) -> list[KeyNeed]:
-        return [column.need() for column in self._filled]
-
-    def seal(self, need: int, grant: Grant) -> None:
-        self._filled[need].seal(grant, self._tally)
-
-    def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
-        column = self._filled[need]
-        self._errors.update(dict.fromkeys(column.forgo(at), column.refused(refusal)))
-
-    def encrypted(self) -> Encrypted:
-        for column in self._filled:
-            column.check()
-        return Encrypted([column.envelopes for column in self._columns], self._tally.usage(), self._errors)
-
-
-class _PlainSealing(_ColumnSealing):
-    """A split of plain columns on its way."""
-
-    def __init__(self, split: Split, prefix: bytes, default_keyset: str | None) -> None:
-        self._split, self._prefix = split, prefix
-        super().__init__(split.columns, default_keyset)
-
-    def sealed(self) -> PlainSealed:
-        encrypted = self.encrypted()
-        envelopes, errors = encrypted.envelopes, encrypted.errors
-        if errors:
-            records = [column.records for column in self._split.columns]
-            envelopes = [
-                [envelope for envelope, record in zip(sealed, at, strict=True) if record not in errors]
-                for sealed, at in zip(envelopes, records, strict=True)
-            ]
-            self._split.drop(errors)
-        columns = self._split.columns
-        fields = [
-            FieldUsage(c.plan, len(c.values), sum(map(len, c.values)), sum(map(len, sealed)))
-            for c, sealed in zip(columns, envelopes, strict=True)
-        ]
-        return PlainSealed(self._split.join(envelopes, self._prefix), encrypted.usage, fields, envelopes, errors)

@@ -11,7 +11,7 @@ from worker.encryption.leased import Sealer
 from worker.encryption.plaintext import to_typed
 from worker.encryption.record import seal_records
 from worker.encryption.tally import Tally
-from worker.errors import ConfigError, RecordError, WorkerError
+from worker.errors import ConfigError
 from worker.model import Grant, KeyNeed, KeySpec, Texts, ValueColumn
 
 
@@ -83,12 +83,6 @@ class SealedColumn:
         """Give up a context that gets no keys; returns its records."""
         self._given[at] = len(self._places[at])
         return [self.column.records[i] for i in self._places[at]]
-
-    def refused(self, refusal: WorkerError) -> RecordError:
-        """Return the verdict on a record whose context was refused."""
-        return RecordError(
-            f"{self.column.plan.identity}: {refusal}", code="key_refused", path=self.column.plan.identity
-        )
 
     def _seal_records(self, grant: Grant, tally: Tally) -> None:
         places = [i for each in map(self._next, grant.at.tolist(), grant.counts.tolist()) for i in each]

@@ -1,0 +1,187 @@
+"""Seals a batch in native memory; records that the extension left to the twin, the twin seals."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgpack
+import numpy as np
+
+from worker.encryption.columns import PlainSealing, refusal_of
+from worker.encryption.record import policy_array
+from worker.encryption.tally import Tally
+from worker.errors import ConfigError, KeyServiceUnavailable, RecordError, WorkerError
+from worker.model import DataKey, FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
+from worker.native import extension
+from worker.native.split import SpanSplit
+
+if TYPE_CHECKING:
+    from worker import _native
+
+_Portions = list[tuple["_native.Lease | _native.KeyBatch", int]]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSealed:
+    """A split that was sealed in native memory; see `worker.model.Sealed`. `rest` is what the twin sealed of it."""
+
+    split: SpanSplit
+    output: _native.Output
+    usage: Sequence[KeyUsage]
+    fields: Sequence[FieldUsage]
+    frame: int
+    rest: PlainSealed | None = field(default=None, repr=False)
+    errors: Mapping[int, RecordError] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Sequence[bytes | None]:
+        """The records, framed; still in native memory where the twin had no part in it."""
+        if self.rest is None:
+            return self.output
+        every = list(self.output)
+        for place, data in zip(self.split.refused, self.rest.data, strict=True):
+            every[place] = data
+        return every
+
+    @property
+    def envelopes(self) -> Sequence[Sequence[bytes]]:
+        """Aligned with the split's columns and their values, made anew at each call."""
+        slots = range(len(self.split.plans))
+        found = (self.split.spans.envelopes(self.output, self.frame, slot) for slot in slots)
+        return [each for each in found if each] + (list(self.rest.envelopes) if self.rest is not None else [])
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field's contexts that have values: their numbers within the field, and what they need."""
+
+    plan: FieldPlan
+    slot: int
+    groups: Sequence[int]
+    need: KeyNeed
+
+
+class SpanSealing:
+    """
+    A split of spans on its way; see `worker.encryption.batch.Sealing`.
+
+    Args:
+        split: what the extension took apart.
+        prefix: the output's frame.
+        default_keyset: for plans that name none.
+    """
+
+    def __init__(self, split: SpanSplit, prefix: bytes, default_keyset: str | None) -> None:
+        self._split, self._prefix, self._default_keyset = split, prefix, default_keyset
+        self._tally = Tally()
+        self._rest = PlainSealing(split.rest, prefix, default_keyset, self._tally) if split.rest is not None else None
+        self._errors: dict[int, RecordError] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.is_short = False
+        self._fields: list[_Field] = []
+        self._supplies: list[list[_Portions]] = []
+        for slot, (plan, groups) in enumerate(zip(self._split.plans, self._split.spans.demands(), strict=True)):
+            self._supplies.append([[] for _ in groups])
+            asked = [(number, texts, count, total) for number, (texts, count, total) in enumerate(groups) if count]
+            if not asked:
+                continue
+            if plan.format == "record" and plan.bind:
+                raise ConfigError(f"{plan.identity}: bound values need the format `leased`")
+            numbers, texts, counts, totals = zip(*asked, strict=True)
+            keyset = self._default_keyset if plan.keyset is None else plan.keyset
+            need = KeyNeed(
+                plan.format,
+                KeySpec(keyset, plan.descriptor),
+                plan.context,
+                list(map(tuple, texts)),
+                np.array(counts, np.int64),
+                np.array(totals, np.int64),
+                partial(self._sizes, slot, numbers),
+            )
+            self._fields.append(_Field(plan, slot, numbers, need))
+
+    def needs(self) -> list[KeyNeed]:
+        """Return which keys it needs; the twin's come last."""
+        return [each.need for each in self._fields] + (self._rest.needs() if self._rest is not None else [])
+
+    def seal(self, need: int, grant: Grant) -> None:
+        """Hand keys to native memory; the sealing itself is one call at the end."""
+        if need >= len(self._fields):
+            assert self._rest is not None
+            self._rest.seal(need - len(self._fields), grant)
+            return
+        each = self._fields[need]
+        supplies, at, counts = self._supplies[each.slot], grant.at.tolist(), grant.counts.tolist()
+        if each.plan.format == "leased":
+            self._tally.add_all(grant.keys, "leased", sum(counts))
+            for key, i, count in zip(grant.keys, at, counts, strict=True):
+                supplies[each.groups[i]].append((_lease(key), count))
+            return
+        self._tally.add_all(grant.keys, "record", len(grant.keys))
+        start = 0
+        try:
+            for i, count in zip(at, counts, strict=True):
+                supplies[each.groups[i]].append((_single(grant.keys[start : start + count]), count))
+                start += count
+        finally:
+            for key in grant.keys:
+                key.wipe()
+
+    def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
+        """Take the records of a context out; what is left has to be sealed anew (`is_short`)."""
+        if need >= len(self._fields):
+            assert self._rest is not None
+            self._rest.refuse(need - len(self._fields), at, refusal)
+            return
+        each = self._fields[need]
+        texts = each.need.contexts[at]
+        _, records, contexts, _ = self._split.spans.column(each.slot)
+        mine = [i for i, found in zip(records, contexts, strict=True) if tuple(found) == texts]
+        self._errors.update(dict.fromkeys(mine, refusal_of(each.plan, refusal)))
+        self.is_short = True
+
+    def again(self) -> None:
+        """Begin anew without the records that were refused."""
+        self._split.drop(self._errors)
+        self._begin()
+
+    def sealed(self) -> SpanSealed:
+        """Seal every value."""
+        output = self._split.spans.seal(self._prefix, self._supplies)
+        fields = [
+            FieldUsage(each.plan, int(each.need.counts.sum()), int(each.need.totals.sum()), output.sealed[each.slot])
+            for each in self._fields
+        ]
+        rest, errors = None, dict(self._errors)
+        if self._rest is not None:
+            rest = self._rest.sealed()
+            fields += rest.fields
+            errors |= {self._split.refused[i]: error for i, error in rest.errors.items()}
+        return SpanSealed(self._split, output, self._tally.usage(), fields, len(self._prefix), rest, errors)
+
+    def _sizes(self, slot: int, groups: Sequence[int], at: int) -> array[int]:
+        return array("I", self._split.spans.sizes(slot, groups[at]))
+
+
+def _single(keys: list[DataKey]) -> _native.KeyBatch:
+    """Copy single-use keys to native memory, which wipes its copy after the batch."""
+    return extension.KeyBatch(keys, [msgpack.packb(policy_array(k.policy)) if k.policy else b"" for k in keys])
+
+
+def _lease(key: DataKey) -> _native.Lease:
+    """The lease's cipher, built once and kept on the key, so that it goes when the key goes."""
+    held = key.cipher
+    if isinstance(held, extension.Lease):
+        return held
+    try:
+        built = extension.Lease(key.secret, key.keyset.bytes, key.iv, key.tag, key.descriptor)
+    except RuntimeError:
+        raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
+    key.cipher = built
+    return built
