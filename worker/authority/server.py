@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
+from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
 from worker.authority.datakeys import DataKeys
 from worker.authority.enrolment import Enrolment
 from worker.authority.escrow import ServerMadeClients
@@ -76,6 +76,7 @@ class Authority:
         root: 32 bytes; seals the store.
         base_url: what tokens name, with a slash at its end.
         limits: what one request and one client may ask.
+        connections: what connections and callers that guess may take.
         escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
     """
@@ -88,6 +89,7 @@ class Authority:
         base_url: str,
         *,
         limits: LimitOptions | None = None,
+        connections: ConnectionLimits | None = None,
         escrow: bytes | None = None,
         audit_sync: bool = True,
     ) -> None:
@@ -102,11 +104,14 @@ class Authority:
             self.store.close()
             raise
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
-        options = limits or LimitOptions()
+        options, bounds = limits or LimitOptions(), connections or ConnectionLimits()
+        self.guard = Guard(bounds, self.metrics)
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options)
-        answering = Answering(self.tokens, self.trail, Freshness(self.store), self.metrics, options, self._deriving)
+        answering = Answering(
+            self.tokens, self.trail, Freshness(self.store), self.metrics, options, self._deriving, Guesses(bounds)
+        )
         self.app: FastAPI = application(
             Parts(
                 answering,
@@ -159,24 +164,25 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def server(app: ASGIApp, tls: TlsOptions | None = None) -> uvicorn.Server:
-    """Return a server that finishes what is under way before it stops."""
+def server(authority: Authority, tls: TlsOptions | None = None) -> uvicorn.Server:
+    """Return a server that finishes what is under way before it stops, and lets nobody keep others out."""
     options: dict[str, object] = {}
     if tls is not None:
         options = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
         if tls.client_ca is not None:
             options |= {"ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": 2}
     config = uvicorn.Config(
-        app,
+        authority.app,
         log_config=None,
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=10,
-        limit_concurrency=1000,
+        timeout_keep_alive=int(authority.guard.limits.idle_s),
         **options,  # type: ignore[arg-type]
     )
-    return uvicorn.Server(config)
+    return GuardedServer(config, authority.guard)
 
 
 def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:
