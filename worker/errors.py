@@ -17,6 +17,7 @@ Every exception of the worker; the class says what its catcher must do.
     │  ├─ SourceUnavailable
     │  ├─ SinkUnavailable
     │  └─ PositionsChanged
+    │     └─ TransactionExpired
     └─ FatalError                   stop                                exit 3
        ├─ RegionViolation
        ├─ KeyAccessDenied
@@ -159,6 +160,10 @@ class PositionsChanged(TransientError):
 
     The batch is dropped and the positions are read again; nothing of it may be written from memory.
     """
+
+
+class TransactionExpired(PositionsChanged):
+    """A transaction outlived its timeout, and the broker ended it: nothing of it is visible."""
 
 
 class FatalError(WorkerError):

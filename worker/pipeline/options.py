@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -53,6 +54,18 @@ class DeadLetterOptions(_Options):
     keyset: str | None = None
     max_per_minute: int = Field(100, ge=0)
     max_per_partition: int = Field(100, ge=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """
+    Where a bounded run ends: at what was the end when a partition was assigned, or before a time (ms since 1970).
+
+    With `hold` the member stays at the end until it is stopped: one of several, which may be given more partitions.
+    """
+
+    until_ms: int | None = None
+    hold: bool = False
 
 
 class ResidencyOptions(_Options):

@@ -24,7 +24,10 @@ class PostgresSinkOptions(BaseModel):
         ledger: write one entry a batch and partition to `worker.ledger`.
         create: create or extend missing tables at `check`.
         residency_key: public key (Ed25519, base64) whose signature `worker.residency` must bear for this server.
-        timeout_s: how long one call may take before the connection is cut and the batch tried again.
+        timeout_s: how long one call may take before the connection is cut and the batch tried again; the server ends a
+            statement after it by itself, so that a frozen worker can't hold others up for longer.
+        idle_transaction_s: after this the server ends an open transaction in which nothing happens, and refuses a wait
+            for somebody else's lock.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +44,7 @@ class PostgresSinkOptions(BaseModel):
     create: bool = False
     residency_key: str | None = None
     timeout_s: float = Field(default=60.0, gt=0)
+    idle_transaction_s: float = Field(default=10.0, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
