@@ -33,10 +33,9 @@ from worker.authority.seal import Sealer
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
+from worker.http_client import is_loopback
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def public_base(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ConfigError(f"--public-url {url!r} is not an address such as https://keys.eu.example/")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(f"--public-url {url!r} would have tokens sent over plain http; use https")
     return url.rstrip("/") + "/"
 

@@ -75,8 +75,9 @@ def serve(
     from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import LOOPBACK, Authority, TlsOptions, bind, first_workspace, public_base, server
+    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, public_base, server
     from worker.errors import ConfigError
+    from worker.http_client import is_loopback
     from worker.region import Region
 
     host, _, port = listen.rpartition(":")
@@ -85,7 +86,7 @@ def serve(
     tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
     if tls is None and client_ca is not None:
         raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
-    if tls is None and host.strip("[]") not in LOOPBACK:
+    if tls is None and not is_loopback(host.strip("[]")):
         raise ConfigError("without TLS the authority serves loopback only")
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
