@@ -68,7 +68,7 @@ class DevAuthority:
         except BaseException:
             self._socket.close()
             raise
-        self._server = server(self.authority)
+        self._server = server(self.authority.app, self.authority.guard)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
         self._thread.start()
         self.env = self._credentials(region, directory / "credentials.env")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail
@@ -163,7 +164,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def server(authority: Authority, tls: TlsOptions | None = None) -> uvicorn.Server:
+def server(app: ASGIApp, guard: Guard, tls: TlsOptions | None = None) -> uvicorn.Server:
     """Return a server that finishes what is under way before it stops, and lets nobody keep others out."""
     options: dict[str, object] = {}
     if tls is not None:
@@ -171,17 +172,17 @@ def server(authority: Authority, tls: TlsOptions | None = None) -> uvicorn.Serve
         if tls.client_ca is not None:
             options |= {"ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": 2}
     config = uvicorn.Config(
-        authority.app,
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=10,
-        timeout_keep_alive=int(authority.guard.limits.idle_s),
+        timeout_keep_alive=int(guard.limits.idle_s),
         **options,  # type: ignore[arg-type]
     )
-    return GuardedServer(config, authority.guard)
+    return GuardedServer(config, guard)
 
 
 def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:

@@ -101,7 +101,7 @@ def serve(
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
         socket = bind(host.strip("[]"), int(port))
-        serving = server(authority, tls)
+        serving = server(authority.app, authority.guard, tls)
         # The server raises a signal again once it has stopped; without a handler that would end us before we close.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(serving, "should_exit", True))

@@ -127,7 +127,8 @@ def test_fifty_unknown_keys_are_one_fetch() -> None:
 
 def test_a_provider_that_fails_is_remembered_and_what_it_gave_goes_on() -> None:
     """A fetch that fails is not repeated for each token; keys from before go on serving, without any it is a 503."""
-    now, answers = [1000.0], [ValueError("no"), KEYS, ValueError("no")]
+    now = [1000.0]
+    answers: list[dict[str, Any] | Exception] = [ValueError("no"), KEYS, ValueError("no")]
     fetched = []
 
     def fetch(uri: str) -> dict[str, Any]:
