@@ -131,6 +131,11 @@ class RecordKeys:
             self._take_plain(sorted(plain), batch, keys)
         return keys
 
+    @property
+    def replaces(self) -> bool:
+        """Whether keys are written as pseudonyms."""
+        return self._pseudonyms is not None
+
     def check_values(self, fields: Sequence[FieldPlan]) -> None:
         """Raise `ConfigError` where a value's encrypted field has the name of a key column, which holds the key."""
         for plan in fields:
