@@ -7,12 +7,13 @@ settings: a setting holds the *name* of the environment variable that holds the 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -83,8 +84,22 @@ class SchemaSettings(_Section):
     secrets: dict[str, str] = {}
 
 
+_SET_ELSEWHERE = {
+    "required": "set [schemas] required instead",
+    "already_encrypted": "set the route's already_encrypted instead",
+    "clear": "set the route's clear instead",
+}
+
+
 class EncryptionSettings(DeclarationOptions):
     """`[encryption]`: the defaults and policies of declarations."""
+
+    @model_validator(mode="after")
+    def _refuse_others(self) -> Self:
+        for name, remedy in _SET_ELSEWHERE.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: {remedy}")
+        return self
 
 
 class HttpSettings(_Section):
@@ -122,6 +137,9 @@ class RouteSettings(_Section):
 
     `key = "pseudonym"` replaces what a key's schema declares, and a key without declarations or schema as a whole;
     `key_format` says whether keys are framed by a schema id (`avro`), not (`plain`), or tells by itself (`auto`).
+    With `already_encrypted = "pass"` every envelope is opened; `verify = "none"` looks at form, descriptor and keyset
+    alone, and what passes is not counted as encrypted.
+    `clear` names the records whose schemas may declare nothing; any other schema without a declaration is refused.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -130,9 +148,11 @@ class RouteSettings(_Section):
     sink: SinkOptions
     residency: ResidencyOptions | None = None
     already_encrypted: Literal["refuse", "pass"] = "refuse"
+    verify: Literal["open", "none"] = "open"
     key: KeyPolicy = "clear"
     key_format: KeyFormat = "auto"
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
+    clear: tuple[str, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -160,7 +180,12 @@ class Settings(BaseSettings):
 
     def declaration(self, route: RouteSettings) -> DeclarationOptions:
         """Return the declaration policies as one route sees them."""
-        values = {"required": self.schemas.required, "already_encrypted": route.already_encrypted}
+        values = {
+            "required": self.schemas.required,
+            "already_encrypted": route.already_encrypted,
+            # A key that becomes a pseudonym is a declaration too.
+            "clear": None if route.key == "pseudonym" else route.clear,
+        }
         return self.encryption.model_copy(update=values)
 
     @classmethod
@@ -212,6 +237,18 @@ def describe(error: ValidationError) -> str:
     )
 
 
+_SERVICE_HOST = "_SERVICE_HOST"
+_SERVICE_LINK = re.compile(
+    r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
+)
+
+
+def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether a variable is one that Kubernetes gives every pod of a namespace with a Service called `worker...`."""
+    services = (host.removesuffix(_SERVICE_HOST) for host in environ if host.endswith(_SERVICE_HOST))
+    return any(name.startswith(s) and _SERVICE_LINK.fullmatch(name.removeprefix(s)) for s in services)
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     class Source(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -222,7 +259,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     for name in environ:
-        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS:
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and not _is_service_link(name, environ):
             head = name.removeprefix(_PREFIX).split("__")[0].lower()
             if head not in Settings.model_fields:
                 raise ConfigError(f"environment variable {name}: there is no setting {head!r}")

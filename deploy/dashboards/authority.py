@@ -117,6 +117,18 @@ _REQUESTS = Row(
             ),
             runbook="authority-quota",
         ),
+        Panel(
+            title="Connections closed by the authority",
+            help="By reason: too many in all, too many from one address, or refused. A surge is a "
+            "client that opens one a request, or somebody who tries to use them up.",
+            unit="short",
+            queries=(
+                q(
+                    rate("authority_connections_closed_total", OF_INSTANCE, "region", "reason"),
+                    "{{region}} {{reason}}",
+                ),
+            ),
+        ),
     ),
 )
 

@@ -5,6 +5,7 @@ from worker.metrics import Metric
 
 _OPERATIONS = {"operation": tuple(dict.fromkeys(endpoint.name for endpoint in ENDPOINTS))}
 _KEYS = {"operation": ("generate", "retrieve")}
+_REASONS = {"reason": ("address", "full", "refused")}
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric(
@@ -22,6 +23,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "Keys or requests refused, by operation.",
         ("operation",),
         words=_OPERATIONS,
+    ),
+    Metric(
+        "authority_connections_closed_total",
+        "counter",
+        "Connections closed by us, by reason.",
+        ("reason",),
+        words=_REASONS,
     ),
     Metric("authority_quota_refusals_total", "counter", "Requests over a client's quota.", ("operation",), words=_KEYS),
 )

@@ -15,6 +15,7 @@ from rich.table import Table
 from worker import config, environment
 from worker.cli.options import Json
 from worker.errors import ConfigError, TransientError
+from worker.http_client import open_client, require_https
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The running worker's file, for its address.")]
 Url = Annotated[str | None, typer.Option("--url", help="Its address, as http://127.0.0.1:9464.")]
@@ -60,7 +61,8 @@ def _ask(method: str, path: str, file: Path | None, url: str | None, token_env: 
     address, token = _address(file, url, token_env)
     headers = {"authorization": f"Bearer {token}"} if token is not None else {}
     try:
-        reply = httpx.request(method, f"{address}/{path}", headers=headers, timeout=10)
+        with open_client(timeout_s=10) as client:
+            reply = client.request(method, f"{address}/{path}", headers=headers)
         told: dict[str, Any] = reply.json()
     except (httpx.HTTPError, json_.JSONDecodeError, UnicodeDecodeError) as exc:
         raise TransientError(f"no worker answers at {address} ({type(exc).__name__}); is it running?") from None
@@ -81,6 +83,8 @@ def _address(file: Path | None, url: str | None, token_env: str | None) -> tuple
     host = "127.0.0.1" if host in ("0.0.0.0", "[::]", "::") else host  # noqa: S104
     if url is not None and not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url {url!r} is not http://host:port")
+    if token_env is not None:
+        require_https(url or f"http://{host}:{port}", "a worker's address with a token")
     token = None if token_env is None else environment.require(os.environ, token_env, "the worker's token")
     return (url or f"http://{host}:{port}").rstrip("/"), token
 

@@ -10,12 +10,13 @@ from cachetools import TTLCache
 
 from worker.avro import DeclarationOptions
 from worker.avro.frame import KEY_HEADER, SchemaRef, frame, parse_frame
-from worker.avro.keys import KeySchema, plain_value
+from worker.avro.keys import KeyColumns, KeySchema, plain_value
 from worker.avro.reader import zigzag
-from worker.avro.source import SchemaSource
+from worker.avro.source import RegisteredSchema, SchemaSource
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError, DecodeError, RecordError
 from worker.model import Batch, FieldPlan, Indexes
+from worker.model.rows import ColumnType, Row, RowType
 
 KeyPolicy = Literal["clear", "pseudonym"]
 KeyFormat = Literal["auto", "avro", "plain"]
@@ -23,6 +24,7 @@ KeyFormat = Literal["auto", "avro", "plain"]
 # since a registry may learn of an id later than a record that names it.
 _UNKNOWN_IDS = 10_000
 _UNKNOWN_S = 60.0
+_DIGEST = RowType((ColumnType("", "bytes"),))
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Keys:
     """
 
     data: list[bytes | None] | None = field(default=None, repr=False)
-    rows: dict[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+    rows: dict[int, Row] = field(default_factory=dict, repr=False)
     errors: dict[int, RecordError] = field(default_factory=dict)
 
     def of(self, batch: Batch, indexes: Indexes) -> Sequence[bytes | None]:
@@ -49,10 +51,12 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A key's schema, and what stands before its keys when they are written."""
+    """A key's schema, what stands before its keys when they are written, and what reads a table's columns from them."""
 
+    registered: RegisteredSchema
     schema: KeySchema
     prefix: bytes
+    columns: KeyColumns | None
 
 
 @dataclass(slots=True)
@@ -78,7 +82,8 @@ class RecordKeys:
         declaration: defaults and policies, as for values.
         policy: `clear` writes keys as they are and refuses declarations in their schemas; `pseudonym` replaces every
             declared field, and a key that declares nothing, or has no schema, as a whole.
-        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart.
+        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart; a
+            key that names a schema nobody knows is refused.
         pseudonyms: those of a keyset by name or uuid text; needed for `pseudonym`.
         subject: under which output key schemas are registered; None keeps the input's id, as for a table.
         columns: a table's key columns and the key's fields that fill them.
@@ -121,10 +126,15 @@ class RecordKeys:
         else:
             groups, plain = self._groups(batch, keys)
             for group in groups:
-                self._take(group, batch, keys, plain)
+                self._take(group, batch, keys)
         if reads:
             self._take_plain(sorted(plain), batch, keys)
         return keys
+
+    @property
+    def replaces(self) -> bool:
+        """Whether keys are written as pseudonyms."""
+        return self._pseudonyms is not None
 
     def check_values(self, fields: Sequence[FieldPlan]) -> None:
         """Raise `ConfigError` where a value's encrypted field has the name of a key column, which holds the key."""
@@ -157,14 +167,12 @@ class RecordKeys:
             group.starts.append(start)
         return list(groups.values()), [*(frames.bare if self._form == "auto" else ()), *frames.absent]
 
-    def _take(self, group: _Group, batch: Batch, keys: Keys, plain: list[int]) -> None:
+    def _take(self, group: _Group, batch: Batch, keys: Keys) -> None:
         known = self._schema(group.ref)
         if known is None:
-            if self._form == "avro" or (self._columns and self._pseudonyms is None):
-                error = RecordError(f"the key's schema {group.ref} is unknown", code="unknown_schema")
-                keys.errors.update(dict.fromkeys(group.indexes, error))
-            else:
-                plain += group.indexes
+            remedy = "" if self._form == "avro" else '; where keys only look framed, say key_format = "plain"'
+            error = RecordError(f"the key's schema {group.ref} is unknown{remedy}", code="unknown_schema")
+            keys.errors.update(dict.fromkeys(group.indexes, error))
             return
         if self._pseudonyms is None and not self._columns:
             return
@@ -176,26 +184,38 @@ class RecordKeys:
         if self._columns:
             for i, payload in zip(group.indexes, payloads, strict=True):
                 if payload is not None:
-                    self._read(known.schema, payload, i, keys)
+                    self._read(known, payload, i, keys)
 
     def _schema(self, ref: SchemaRef) -> _Known | None:
         name = str(ref)
         if name in self._unknown:
             return None
-        if name not in self._known:
-            try:
-                registered = self._schemas.get_key(ref)
-            except RecordError:
-                self._unknown[name] = True
-                return None
+        try:
+            registered = self._schemas.get_key(ref)
+        except RecordError:
+            self._unknown[name] = True
+            return None
+        known = self._known.get(name)
+        if known is None or known.registered is not registered:
             schema = KeySchema(
                 registered.schema,
                 self._declaration,
                 references=registered.references,
                 metadata_tags=registered.metadata_tags,
+                earlier=registered.earlier,
+                later=registered.later,
             )
-            self._known[name] = _Known(schema, self._prefix(ref, schema))
-        return self._known[name]
+            columns = self._key_columns(schema)
+            known = self._known[name] = _Known(registered, schema, self._prefix(ref, schema), columns)
+        return known
+
+    def _key_columns(self, schema: KeySchema) -> KeyColumns | None:
+        if not self._columns:
+            return None
+        try:
+            return schema.columns(self._columns, pseudonymous=self._pseudonyms is not None)
+        except ConfigError as exc:
+            raise ConfigError(f"route {self._route}: {exc}") from exc
 
     def _prefix(self, ref: SchemaRef, schema: KeySchema) -> bytes:
         if self._pseudonyms is None:
@@ -223,26 +243,12 @@ class RecordKeys:
         assert self._pseudonyms is not None
         return self._pseudonyms(self._declaration.keyset).of(f"key/{topic}", [key])[0]
 
-    def _read(self, schema: KeySchema, payload: bytes, i: int, keys: Keys) -> None:
-        replaced = self._pseudonyms is not None
-        if replaced and not schema.fields:
-            keys.rows[i] = {self._only_column(): payload[1:]}
-            return
+    def _read(self, known: _Known, payload: bytes, i: int, keys: Keys) -> None:
+        assert known.columns is not None
         try:
-            value = schema.read(payload, pseudonymous=replaced)
+            keys.rows[i] = known.columns.row(payload)
         except RecordError as exc:
             keys.errors[i] = exc
-            return
-        if not isinstance(value, dict):
-            keys.rows[i] = {self._only_column(): value}
-            return
-        missing = [name for name in self._columns.values() if name not in value]
-        if missing:
-            raise ConfigError(
-                f"route {self._route}: the record key has no field {', '.join(missing)}, it has {', '.join(value)}; "
-                "the sink's key columns are the key's fields, so that a tombstone finds its row"
-            )
-        keys.rows[i] = {column: value[name] for column, name in self._columns.items()}
 
     def _take_plain(self, plain: Sequence[int], batch: Batch, keys: Keys) -> None:
         for i in plain:
@@ -255,7 +261,7 @@ class RecordKeys:
             if keys.data is not None:
                 keys.data[i] = digest = self._whole(batch.record(i).position.topic, key)
                 if column:
-                    keys.rows[i] = {column: digest}
+                    keys.rows[i] = Row(_DIGEST, (digest,))
 
     def _only_column(self) -> str:
         if len(self._columns) != 1:

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet as JwkSet
 
-from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable, RegionViolation
+from worker.errors import KeyAccessDenied, KeyServiceUnavailable, RegionViolation
 from worker.metrics import Metrics
 from worker.zerokms.credentials import AccessKey, Credentials, is_allowed
 
@@ -36,6 +36,7 @@ class ServiceToken:
     One service token and the claims we use.
 
     `expires_at` is on the local monotonic clock, so a clock that differs from the authority's does no harm.
+    `scopes` are None where the token does not say.
     """
 
     text: str = field(repr=False)
@@ -45,6 +46,11 @@ class ServiceToken:
     zerokms: str | None
     expires_at: float
     expiry: float
+    scopes: frozenset[str] | None = None
+
+    def may(self, scope: str) -> bool:
+        """Whether the token grants a scope, as far as it says."""
+        return self.scopes is None or scope in self.scopes
 
 
 class TokenSource:
@@ -175,7 +181,8 @@ class TokenSource:
         zerokms = services.get("zerokms") if isinstance(services, dict) else None
         self._check_region(workspace, zerokms)
         lifetime = expiry - max(issued, 0.0)
-        return ServiceToken(text, workspace, issuer, subject, zerokms, self._clock() + lifetime, expiry)
+        until = self._clock() + lifetime
+        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, _scopes(claims.get("scope")))
 
     def _check_region(self, workspace: str, zerokms: object) -> None:
         own = self._credentials.workspace
@@ -184,7 +191,7 @@ class TokenSource:
         if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
             raise RegionViolation(
                 f"the service token names the key service {zerokms!r}, "
-                f"region {own.region} has {own.region.zerokms_url!r}"
+                f"region {own.region} has {own.region.zerokms_url!r}; another host is listed in allow_hosts, and https"
             )
 
     def _claims(self, text: str) -> dict[str, Any]:
@@ -213,6 +220,12 @@ class TokenSource:
         return self._keys
 
 
+def _scopes(told: object) -> frozenset[str] | None:
+    if isinstance(told, str):
+        return frozenset([told])
+    return frozenset(map(str, told)) if isinstance(told, list) else None
+
+
 def _verified(text: str, keys: JwkSet) -> dict[str, Any]:
     return dict(jwt.decode(text, keys, algorithms=["RS256"]).claims)
 
@@ -233,10 +246,3 @@ def retry_after(reply: httpx.Response) -> float | None:
     """Return the seconds of a `Retry-After` header, where it has a number."""
     value = reply.headers.get("retry-after", "")
     return min(float(value), 300.0) if value.isdigit() else None
-
-
-def require_https(url: str, what: str) -> None:
-    """Refuse plain http to another machine; raises `ConfigError`."""
-    host = httpx.URL(url).host
-    if url.startswith("http://") and host not in ("127.0.0.1", "localhost", "::1"):
-        raise ConfigError(f"{what} {url!r} is plain http to another machine; use https")

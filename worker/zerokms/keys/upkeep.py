@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from worker.metrics import Metrics
 from worker.model import DataKey
 
 Clock = Callable[[], float]
+# Looking at each key takes the cache's lock: beyond this many they are only counted.
+_TOLD_APART = 20_000
 
 
 class Gauge:
@@ -21,6 +23,7 @@ class Gauge:
 
     def __init__(self, metrics: Metrics | None) -> None:
         self._metrics = metrics
+        self._held: Counter[tuple[str, str]] = Counter()
 
     def keys(self, event: str, count: int) -> None:
         """Count keys that were `used`, `expired` or `wasted`."""
@@ -37,6 +40,19 @@ class Gauge:
         if self._metrics is not None:
             self._metrics.observe("worker_key_wait_seconds", time.perf_counter() - started, cache=cache)
 
+    def held(self, cache: str, count: int, keys: Callable[[], Iterable[DataKey]]) -> None:
+        """Export how many keys a cache holds by keyset, or together where there are many; several caches add up."""
+        if self._metrics is None:
+            return
+        now: Counter[tuple[str, str]] = Counter({(cache, ""): count})
+        if count <= _TOLD_APART:
+            now = Counter((cache, str(key.keyset)) for key in keys())
+        for place in now.keys() | {known for known in self._held if known[0] == cache}:
+            change = now[place] - self._held[place]
+            if change:
+                self._metrics.add("worker_keys_held", change, cache=place[0], keyset=place[1])
+            self._held[place] = now[place]
+
     def oldest(self, age_s: float) -> None:
         """Export the age of the oldest key held."""
         if self._metrics is not None:
@@ -50,17 +66,48 @@ class Gauge:
 
 class Retired:
     """
-    Keys that are handed out no more but may be in a batch's hands: wiped after a grace, or at once on close.
+    Keys that are handed out no more but may be in a batch's hands: wiped when that is over, or at once on close.
 
     Not thread-safe: its owner holds its own lock.
+
+    Args:
+        grace_s: how long a key is left to whoever got it without saying for how long.
     """
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._keys: deque[tuple[float, DataKey]] = deque()
+        self._held: deque[tuple[int, DataKey]] = deque()
+        self._holds: dict[int, None] = {}
+        self._next = 0
+
+    def begin(self) -> int:
+        """Note that a batch begins to use keys; returns its number."""
+        self._next += 1
+        self._holds[self._next] = None
+        return self._next
+
+    def end(self, hold: int) -> None:
+        """Note that a batch is over, and wipe what no other can have."""
+        del self._holds[hold]
+        oldest = next(iter(self._holds), self._next + 1)
+        while self._held and self._held[0][0] < oldest:
+            self._held.popleft()[1].wipe()
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a batch is under way."""
+        return bool(self._holds)
+
+    def leave(self, key: DataKey) -> None:
+        """Take a key over that the batches under way may have, and no later one."""
+        if self._holds:
+            self._held.append((self._next, key))
+        else:
+            key.wipe()
 
     def add(self, key: DataKey, now: float) -> None:
-        """Take a key over."""
+        """Take a key over that somebody may have for the grace."""
         self._keys.append((now + self._grace_s, key))
 
     def sweep(self, now: float) -> None:
@@ -70,11 +117,12 @@ class Retired:
 
     def wipe(self) -> None:
         """Wipe all."""
-        wipe(key for _, key in self._keys)
+        wipe(key for _, key in (*self._keys, *self._held))
         self._keys.clear()
+        self._held.clear()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) + len(self._held)
 
 
 def wipe(keys: Iterable[DataKey]) -> None:
