@@ -10,9 +10,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -83,8 +83,22 @@ class SchemaSettings(_Section):
     secrets: dict[str, str] = {}
 
 
+_SET_ELSEWHERE = {
+    "required": "set [schemas] required instead",
+    "already_encrypted": "set the route's already_encrypted instead",
+    "clear": "set the route's clear instead",
+}
+
+
 class EncryptionSettings(DeclarationOptions):
     """`[encryption]`: the defaults and policies of declarations."""
+
+    @model_validator(mode="after")
+    def _refuse_others(self) -> Self:
+        for name, remedy in _SET_ELSEWHERE.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: {remedy}")
+        return self
 
 
 class HttpSettings(_Section):
@@ -116,6 +130,7 @@ class RouteSettings(_Section):
 
     `key = "pseudonym"` replaces what a key's schema declares, and a key without declarations or schema as a whole;
     `key_format` says whether keys are framed by a schema id (`avro`), not (`plain`), or tells by itself (`auto`).
+    `clear` names the records whose schemas may declare nothing; any other schema without a declaration is refused.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -127,6 +142,7 @@ class RouteSettings(_Section):
     key: KeyPolicy = "clear"
     key_format: KeyFormat = "auto"
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
+    clear: tuple[str, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -154,7 +170,12 @@ class Settings(BaseSettings):
 
     def declaration(self, route: RouteSettings) -> DeclarationOptions:
         """Return the declaration policies as one route sees them."""
-        values = {"required": self.schemas.required, "already_encrypted": route.already_encrypted}
+        values = {
+            "required": self.schemas.required,
+            "already_encrypted": route.already_encrypted,
+            # A key that becomes a pseudonym is a declaration too.
+            "clear": None if route.key == "pseudonym" else route.clear,
+        }
         return self.encryption.model_copy(update=values)
 
     @classmethod

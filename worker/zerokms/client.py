@@ -21,13 +21,14 @@ import pybase64
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, RegionViolation
+from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.zerokms import wire
-from worker.zerokms.auth import TokenSource, require_https
+from worker.zerokms.auth import TokenSource
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, derive, index_key
-from worker.zerokms.http import Wire, pool
+from worker.zerokms.http import Wire
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
 _T = TypeVar("_T")
@@ -35,7 +36,11 @@ _R = TypeVar("_R")
 
 
 class ClientOptions(BaseModel):
-    """Bounds of the wire: seconds, keys per request, requests at once."""
+    """
+    Bounds of the wire: seconds, keys per request, requests at once.
+
+    `proxy` is the URL of a proxy to go through; the environment's are not looked at.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,6 +49,7 @@ class ClientOptions(BaseModel):
     keys_per_request: int = Field(default=500, ge=1, le=500)
     requests_in_flight: int = Field(default=5, ge=1, le=64)
     verify_token: bool = True
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +93,12 @@ class ZeroKMSClient:
                     f"{what} is {url!r}, region {region} has {own!r}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
-            require_https(url, what)
         in_flight = self.options.requests_in_flight
-        self._http = pool(
+        self._http = open_client(
             connect_timeout_s=self.options.connect_timeout_s,
             timeout_s=self.options.timeout_s,
             connections=in_flight + 1,
+            proxy=self.options.proxy,
         )
         self.tokens = TokenSource(
             credentials,
