@@ -130,6 +130,8 @@ class RouteSettings(_Section):
 
     `key = "pseudonym"` replaces what a key's schema declares, and a key without declarations or schema as a whole;
     `key_format` says whether keys are framed by a schema id (`avro`), not (`plain`), or tells by itself (`auto`).
+    With `already_encrypted = "pass"` every envelope is opened; `verify = "none"` looks at form, descriptor and keyset
+    alone, and what passes is not counted as encrypted.
     `clear` names the records whose schemas may declare nothing; any other schema without a declaration is refused.
     """
 
@@ -139,6 +141,7 @@ class RouteSettings(_Section):
     sink: SinkOptions
     residency: ResidencyOptions | None = None
     already_encrypted: Literal["refuse", "pass"] = "refuse"
+    verify: Literal["open", "none"] = "open"
     key: KeyPolicy = "clear"
     key_format: KeyFormat = "auto"
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
