@@ -56,7 +56,7 @@ max_per_partition = 1000000
 [[routes]]
 name = "{name}"
 group = "{group}"
-source = {{ topics = ["{source}"], assignment = "{assignment}", static_membership = {static}, session_timeout_s = 6 }}
+source = {{ topics = ["{source}"], assignment = "{assignment}", static_membership = {static}{session}, start = "{start}" }}
 sink = {{ {sink} }}
 """
 
@@ -71,6 +71,7 @@ class Topology:
     assignment: Literal["cooperative", "eager", "consumer"] = "cooperative"
     static: bool = False
     lanes: int = 60
+    start: Literal["earliest", "latest"] = "earliest"
 
     @property
     def is_exact(self) -> bool:
@@ -82,6 +83,7 @@ TOPOLOGIES = {
     for each in (
         Topology("kafka-exactly-once", "kafka"),
         Topology("kafka-at-least-once", "kafka", "at-least-once", "consumer"),
+        Topology("kafka-from-the-end", "kafka", start="latest"),
         Topology("postgres-append", "append"),
         Topology("postgres-upsert", "upsert", assignment="eager", static=True, lanes=3_000),
     )
@@ -209,6 +211,8 @@ def prepare(stand: Stand, topology: Topology, name: str) -> Place:
         source=source,
         assignment=topology.assignment,
         static=str(topology.static).lower(),
+        session="" if topology.assignment == "consumer" else ", session_timeout_s = 6",
+        start=topology.start,
         sink=sinks[topology.sink],
     )
     settings.write_text(text, encoding="utf-8")
