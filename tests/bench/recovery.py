@@ -1,9 +1,10 @@
 """
 `make recovery`: seconds from a fault until every partition flows again, as a committed reader sees it.
 
-Three brokers, an authority, three workers of one group, exactly once from topic to topic. A record's timestamp goes with it, so a
-partition has recovered when the sink holds a record of it that was written after the fault. A graceful restart is judged
-by the longest time in which a partition stood still. Medians over the rounds, with the settings that make them.
+Three brokers, an authority, three workers of one group, exactly once from topic to topic. A record's timestamp goes
+with it, so a partition has recovered when the sink holds a record of it that was written after the fault. A graceful
+restart is judged by the longest time in which a partition stood still. Medians over the rounds, with the settings that
+make them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from confluent_kafka import Consumer
@@ -25,6 +26,7 @@ from confluent_kafka import Consumer
 from tests.faults.fleet import Fleet
 from tests.faults.records import PARTITIONS, Input
 from tests.faults.stand import TOPOLOGIES, Stand, prepare, three_brokers
+from worker.source.options import Assignment
 
 SESSION_S, TRANSACTION_S = 6, 15
 _RATE, _PATIENCE_S = 600.0, 120.0
@@ -92,13 +94,10 @@ def standstill(reader: Reader, act: Callable[[], None]) -> float:
     return reader.seen.still_s
 
 
-def measure(stand: Stand, rounds: int, assignment: str) -> dict[str, list[float]]:
+def measure(stand: Stand, rounds: int, assignment: Assignment) -> dict[str, list[float]]:
     """Do everything `rounds` times."""
-    place = prepare(stand, TOPOLOGIES["kafka-exactly-once"], f"recovery-{assignment}")
-    text = place.settings.read_text().replace('assignment = "cooperative"', f'assignment = "{assignment}"')
-    if assignment == "consumer":
-        text = text.replace(f", session_timeout_s = {SESSION_S}", "")
-    place.settings.write_text(text)
+    topology = replace(TOPOLOGIES["kafka-exactly-once"], assignment=assignment)
+    place = prepare(stand, topology, f"recovery-{assignment}")
     given = Input(stand.kafka.client, place.source, seed=1, lanes=60)
     given.allow(1 << 30)
     found: dict[str, list[float]] = {}

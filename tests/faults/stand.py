@@ -56,7 +56,7 @@ max_per_partition = 1000000
 [[routes]]
 name = "{name}"
 group = "{group}"
-source = {{ topics = ["{source}"], assignment = "{assignment}", static_membership = {static}{session}, start = "{start}" }}
+source = {{ topics = ["{source}"], start = "{start}", {membership} }}
 sink = {{ {sink} }}
 """
 
@@ -72,6 +72,12 @@ class Topology:
     static: bool = False
     lanes: int = 60
     start: Literal["earliest", "latest"] = "earliest"
+
+    @property
+    def membership(self) -> str:
+        """How members share partitions, as settings; with KIP-848 the session is the broker's to say."""
+        session = "" if self.assignment == "consumer" else ", session_timeout_s = 6"
+        return f'assignment = "{self.assignment}", static_membership = {str(self.static).lower()}{session}'
 
     @property
     def is_exact(self) -> bool:
@@ -209,9 +215,7 @@ def prepare(stand: Stand, topology: Topology, name: str) -> Place:
         name=topology.name,
         group=place.group,
         source=source,
-        assignment=topology.assignment,
-        static=str(topology.static).lower(),
-        session="" if topology.assignment == "consumer" else ", session_timeout_s = 6",
+        membership=topology.membership,
         start=topology.start,
         sink=sinks[topology.sink],
     )
