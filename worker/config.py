@@ -7,6 +7,7 @@ settings: a setting holds the *name* of the environment variable that holds the 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,6 +131,8 @@ class RouteSettings(_Section):
 
     `key = "pseudonym"` replaces what a key's schema declares, and a key without declarations or schema as a whole;
     `key_format` says whether keys are framed by a schema id (`avro`), not (`plain`), or tells by itself (`auto`).
+    With `already_encrypted = "pass"` every envelope is opened; `verify = "none"` looks at form, descriptor and keyset
+    alone, and what passes is not counted as encrypted.
     `clear` names the records whose schemas may declare nothing; any other schema without a declaration is refused.
     """
 
@@ -139,6 +142,7 @@ class RouteSettings(_Section):
     sink: SinkOptions
     residency: ResidencyOptions | None = None
     already_encrypted: Literal["refuse", "pass"] = "refuse"
+    verify: Literal["open", "none"] = "open"
     key: KeyPolicy = "clear"
     key_format: KeyFormat = "auto"
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
@@ -227,6 +231,18 @@ def describe(error: ValidationError) -> str:
     )
 
 
+_SERVICE_HOST = "_SERVICE_HOST"
+_SERVICE_LINK = re.compile(
+    r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
+)
+
+
+def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether a variable is one that Kubernetes gives every pod of a namespace with a Service called `worker...`."""
+    services = (host.removesuffix(_SERVICE_HOST) for host in environ if host.endswith(_SERVICE_HOST))
+    return any(name.startswith(s) and _SERVICE_LINK.fullmatch(name.removeprefix(s)) for s in services)
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     class Source(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -237,7 +253,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     for name in environ:
-        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS:
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and not _is_service_link(name, environ):
             head = name.removeprefix(_PREFIX).split("__")[0].lower()
             if head not in Settings.model_fields:
                 raise ConfigError(f"environment variable {name}: there is no setting {head!r}")

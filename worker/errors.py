@@ -21,6 +21,7 @@ Every exception of the worker; the class says what its catcher must do.
     └─ FatalError                   stop                                exit 3
        ├─ RegionViolation
        ├─ KeyAccessDenied
+       │  └─ ContextDenied          its records' fault alone: they are dead-lettered
        ├─ KeyMaterialError
        ├─ CanaryError
        ├─ DeadLetterLimitExceeded
@@ -151,7 +152,18 @@ class SourceUnavailable(TransientError):
 
 
 class SinkUnavailable(TransientError):
-    """The sink does not take records now."""
+    """
+    The sink does not take records now.
+
+    Args:
+        message: what is away and how that showed.
+        retry_after_s: the other side's own wish, where it named one.
+        is_doubtful: whether it may be no outage at all; the same again and again then ends the route.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, is_doubtful: bool = False) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.is_doubtful = is_doubtful
 
 
 class PositionsChanged(TransientError):
@@ -176,6 +188,10 @@ class RegionViolation(FatalError):
 
 class KeyAccessDenied(FatalError):
     """The key service refuses this identity: no grant, deleted client, disabled keyset, wrong scope or context."""
+
+
+class ContextDenied(KeyAccessDenied):
+    """The key service refuses keys for one context, or for one field's policy, and gives this identity others."""
 
 
 class KeyMaterialError(FatalError):

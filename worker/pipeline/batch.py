@@ -20,6 +20,7 @@ from worker.avro import (
     parse_frame,
 )
 from worker.avro.frame import VALUE_HEADER
+from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, ResidencyError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Indexes, Part, Sealed, Split
@@ -53,6 +54,17 @@ class _Group:
     batch: Batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A group taken apart: what is sealed of it, which of its records are refused, and which go to another topic."""
+
+    group: _Group
+    schema: _Schema
+    split: Split
+    refused: dict[int, RecordError]
+    topics: dict[int, str]
+
+
 @dataclass(slots=True)
 class _Work:
     """A batch on its way through the stages."""
@@ -81,6 +93,7 @@ class BatchProcessor:
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
+        opener: opens what passes; None lets it pass unopened, and then it is not counted as encrypted.
     """
 
     def __init__(
@@ -96,6 +109,7 @@ class BatchProcessor:
         residency: Residency | None = None,
         verifier: OutputVerifier | None = None,
         accepted: Callable[[], frozenset[UUID]] = frozenset,
+        opener: BatchDecryptor | None = None,
     ) -> None:
         self._route = route
         self._schemas = schemas
@@ -106,6 +120,7 @@ class BatchProcessor:
         self._keys = keys
         self._residency = residency
         self._verifier = verifier
+        self._opener = opener
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
@@ -125,8 +140,14 @@ class BatchProcessor:
         work = _Work(batch, keys, fates, [], [])
         groups = list(self._groups(work))
         self._meet(groups)
-        for group in groups:
-            self._process_group(group, work)
+        taken = [each for group in groups if (each := self._take_apart(group, work)) is not None]
+        started = time.monotonic()
+        sealed = self._encryptor.seal([(each.split, each.schema.prefix) for each in taken])
+        for each, done in zip(taken, sealed, strict=True):
+            if self._verifier is not None:
+                self._verifier.verify(each.split.columns, done.envelopes)
+            self._put(each, done, work)
+        self._timed("encrypt", started)
         fates.close()
         output = batch.output(work.parts, fates.written, keys=keys.data, key_rows=keys.rows)
         return Processed(batch, output, fates, work.ledger)
@@ -165,30 +186,36 @@ class BatchProcessor:
                 with contextlib.suppress(RecordError):
                     self._schemas.get(group.ref)
 
-    def _process_group(self, group: _Group, work: _Work) -> None:
+    def _take_apart(self, group: _Group, work: _Work) -> _Taken | None:
+        """Split a group and judge its records; None where its schema is their error."""
         try:
             schema = self._schema(group.ref)
         except RecordError as exc:
             for i in group.indexes:
                 work.fates.fail(i, exc, "decode")
-            return
+            return None
         except DeclarationError as exc:
             first = group.batch.record(0).position
             raise DeclarationError(f"{first}: schema {group.ref}: {exc}", path=exc.path) from exc
         started = time.monotonic()
         split, refused, topics = self._split(group, schema, work.keys)
-        self._timed("decode", started)
         split.drop(refused.keys())
-        started = time.monotonic()
-        sealed = self._encryptor.seal(split, schema.prefix)
-        if self._verifier is not None:
-            self._verifier.verify(split.columns, sealed.envelopes)
-        self._timed("encrypt", started)
+        self._timed("decode", started)
+        return _Taken(group, schema, split, refused, topics)
+
+    def _put(self, taken: _Taken, sealed: Sealed, work: _Work) -> None:
+        """Give a group's records their fates, and the output its part."""
+        group, schema = taken.group, taken.schema
+        for i, error in sealed.errors.items():
+            work.fates.fail(group.indexes[i], error, "encrypt")
+        topics = {i: topic for i, topic in taken.topics.items() if i not in sealed.errors}
         declares = bool(schema.compiled.plan.fields) or work.keys.data is not None
-        self._settle(group, refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
+        if schema.passed is not None:
+            declares = schema.passed.are_opened
+        self._settle(group, taken.refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
         rows = partial(schema.compiled.rows, start=len(schema.prefix))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
-        work.ledger += ledger_rows(group.batch, split, sealed.usage, str(schema.output_id))
+        work.ledger += ledger_rows(group.batch, taken.split, sealed.usage, str(schema.output_id))
         self._measure(group.batch.runs[0].topic, sealed)
 
     def _schema(self, ref: SchemaRef) -> _Schema:
@@ -212,7 +239,9 @@ class BatchProcessor:
         if known is not None and known.compiled.plan == plan:
             return self._keep(ref, replace(known, registered=registered))
         output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
-        passed = passed_envelopes(plan.input_schema, self._accepted()) if self._passes else None
+        passed = passed_envelopes(plan.input_schema, self._accepted(), self._opener) if self._passes else None
+        if passed is not None and passed.bind_keys and self._keys is not None and self._keys.replaces:
+            raise DeclarationError("an envelope that is bound to its record's key can't pass while the key is replaced")
         schema = _Schema(registered, compiled, output_id, frame(output_id), passed)
         self._metrics.set("worker_schema_info", 1, route=self._route, schema=str(ref))
         return self._keep(ref, schema)
@@ -229,7 +258,7 @@ class BatchProcessor:
         split = schema.compiled.split_batch(group.batch, bound, group.start)
         refused = dict(split.errors)
         if schema.passed is not None:
-            for i, error in schema.passed.errors(group.batch, bound, group.start).items():
+            for i, error in schema.passed.errors(group.batch, group.start).items():
                 refused.setdefault(i, error)
         return split, refused, self._judge(group.batch, split, refused)
 
