@@ -71,10 +71,8 @@ def test_the_estimate_is_from_above() -> None:
     """What was let through never turns out larger than it was taken for."""
     for kind in FORMATS:
         for count, text in ((1, ""), (50, "a"), (3, "x" * 1_000)):
-            value = order(count, text)
-            out = processor(InMemoryAuthority(), kind, Amplification(10**6, 10**9)).process(
-                batch_of([record(0, value)])
-            )
+            batch = batch_of([record(0, order(count, text))])
+            out = processor(InMemoryAuthority(), kind, Amplification(10**6, 10**9)).process(batch)
             size = len(out.output.values[0] or b"")
             tight = processor(InMemoryAuthority(), kind, Amplification(10**6, size - 1))
             assert tight.process(batch).failures, (kind, count, size)
