@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from worker.model.records import Header, SinkRecord, SourceRecord, TopicPartition
+from worker.model.rows import Row
 
 Stamp = tuple[int, int]
 """Kafka's timestamp type (0 not available, 1 CreateTime, 2 LogAppendTime), and ms since 1970."""
@@ -69,7 +70,7 @@ class Part:
     values: Sequence[bytes | None] = field(repr=False)
     schema_id: str = ""
     topics: Mapping[int, str] = field(default_factory=dict)
-    rows: Callable[[Sequence[bytes]], Sequence[Mapping[str, object]]] | None = None
+    rows: Callable[[Sequence[bytes]], Sequence[Row]] | None = None
 
 
 class Columns(Protocol):
@@ -159,7 +160,7 @@ class Batch(Columns, Protocol):
         kept: Indexes,
         *,
         keys: Sequence[bytes | None] | None = None,
-        key_rows: Mapping[int, Mapping[str, object]] | None = None,
+        key_rows: Mapping[int, Row] | None = None,
     ) -> Output:
         """
         Put together what the batch became, in its order.
@@ -191,12 +192,12 @@ class Output(Columns, Protocol):
         ...
 
     @property
-    def rows(self) -> Sequence[Mapping[str, object] | None]:
+    def rows(self) -> Sequence[Row | None]:
         """Each record's top-level values for a table, encrypted fields as envelopes; None for a tombstone."""
         ...
 
     @property
-    def key_rows(self) -> Mapping[int, Mapping[str, object]]:
+    def key_rows(self) -> Mapping[int, Row]:
         """By place: key columns and their values, where the key has a schema."""
         ...
 

@@ -6,6 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MAX_NAME_BYTES = 63
+"""Of an identifier; PostgreSQL cuts a longer one."""
+
 
 class PostgresSinkOptions(BaseModel):
     """
@@ -20,9 +23,11 @@ class PostgresSinkOptions(BaseModel):
             that a tombstone finds its row: the key's fields, or the key itself where it is one value.
         key_prefix: what the key columns' names have before the names of the key's fields, where a value's field has
             the same name.
-        columns: how encrypted fields are stored where it is not `bytea`: `eql` is jsonb for EQL.
+        columns: how fields are stored: an encrypted one that is not to be `bytea` as `eql`; JSON text as the `json`
+            that it is.
         ledger: write one entry a batch and partition to `worker.ledger`.
         create: create or extend missing tables at `check`.
+        evolve: add a column where a new version of the schema brings a field that the table lacks, as it comes.
         residency_key: public key (Ed25519, base64) whose signature `worker.residency` must bear for this server.
         timeout_s: how long one call may take before the connection is cut and the batch tried again; the server ends a
             statement after it by itself, so that a frozen worker can't hold others up for longer.
@@ -39,9 +44,10 @@ class PostgresSinkOptions(BaseModel):
     mode: Literal["append", "upsert"] = "append"
     key: tuple[str, ...] = ()
     key_prefix: str = ""
-    columns: dict[str, Literal["bytea", "eql"]] = {}
+    columns: dict[str, Literal["bytea", "eql", "json"]] = {}
     ledger: bool = True
     create: bool = False
+    evolve: bool = False
     residency_key: str | None = None
     timeout_s: float = Field(default=60.0, gt=0)
     idle_transaction_s: float = Field(default=10.0, gt=0)
@@ -56,6 +62,9 @@ class PostgresSinkOptions(BaseModel):
             raise ValueError(f"encrypted fields can't be key columns: {', '.join(encrypted)}")
         if bare := [name for name in self.key if not name.startswith(self.key_prefix) or name == self.key_prefix]:
             raise ValueError(f"key columns without the key_prefix: {', '.join(bare)}")
+        for name in self.all_tables:
+            if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split(".", 1)):
+                raise ValueError(f"table {name}: PostgreSQL cuts names over {MAX_NAME_BYTES} bytes; give a shorter one")
         return self
 
     @property
