@@ -15,13 +15,14 @@ class KeyOptions(BaseModel):
         keys_per_request: keys in a full request.
         max_values: values under one lease.
         max_bytes: bytes of plaintext under one lease.
-        max_leases: leases held at once; the least recently used goes first.
+        budget_bytes: what leases and pools may take together; contexts that are rarely used go first.
+        max_leases: leases held at once besides, where their number is to be bounded too.
         max_pools: pools held at once, likewise.
         max_pool_keys: keys that one pool may hold ahead of demand.
         max_retrieved: keys held for decryption.
         negative_s: how long a refused key is refused without asking again.
         wait_s: how long a batch waits for keys before the key service counts as away.
-        grace_s: how long a key that is no longer handed out may still be in a batch's use before it is wiped.
+        grace_s: how long a lease that was asked for outside of a batch may be in use after it was replaced.
         backoff_s: after a failed refill, the longest pause before the next one; spread at random.
     """
 
@@ -32,8 +33,9 @@ class KeyOptions(BaseModel):
     keys_per_request: int = Field(default=500, ge=1, le=500)
     max_values: int = Field(default=1_000_000, ge=1, le=2**32)
     max_bytes: int = Field(default=4 * 2**30, ge=1)
-    max_leases: int = Field(default=10_000, ge=1)
-    max_pools: int = Field(default=1_000, ge=1)
+    budget_bytes: int = Field(default=128 * 2**20, ge=2**20)
+    max_leases: int | None = Field(default=None, ge=1)
+    max_pools: int | None = Field(default=None, ge=1)
     max_pool_keys: int = Field(default=20_000, ge=1)
     max_retrieved: int = Field(default=100_000, ge=1)
     negative_s: float = Field(default=5.0, ge=0, le=300)
