@@ -29,7 +29,7 @@ from worker.pipeline.runner import RouteRunner
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
-from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions, transactional_id
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.zerokms.keys import KeyCache
@@ -175,10 +175,10 @@ class RouteBuilder:
 
     def _kafka_sink(self, route: RouteSettings, options: KafkaSinkOptions) -> KafkaSink:
         exactly_once = self._settings.delivery.mode == "exactly-once"
-        transactional_id = f"worker.{self._settings.region}.{route.group}.{self._context.instance}.0"
+        name = transactional_id(self._settings.region, route.group, self._context.instance)
         return KafkaSink(
             options,
-            transactional_id=transactional_id if exactly_once else None,
+            transactional_id=name if exactly_once else None,
             properties=self._connection,
             metrics=self._context.metrics,
             region=self._settings.region,
