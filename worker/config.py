@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -24,7 +24,7 @@ from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, Residenc
 from worker.sink.kafka import KafkaSinkOptions
 from worker.sink.postgres import PostgresSinkOptions
 from worker.source.options import SourceOptions
-from worker.zerokms.client import ClientOptions
+from worker.zerokms.client import WireOptions
 from worker.zerokms.keys import KeyOptions
 
 _PREFIX = "WORKER_"
@@ -37,6 +37,18 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class AuthorityClientSettings(WireOptions):
+    """`[authority.client]`: how the key service is spoken to."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_moved(cls, values: Any) -> Any:
+        moved = [name for name in ("keys_per_request", "requests_in_flight") if name in values]
+        if moved:
+            raise ValueError(f"{', '.join(moved)}: set it under [keys], for the client and the caches alike")
+        return values
+
+
 class AuthoritySettings(_Section):
     """
     `[authority]`: where the key service is; credentials come from `CS_*`.
@@ -46,7 +58,7 @@ class AuthoritySettings(_Section):
 
     workspace_crn: str | None = None
     allow_hosts: tuple[str, ...] = ()
-    client: ClientOptions = ClientOptions()
+    client: AuthorityClientSettings = AuthorityClientSettings()
 
 
 class KafkaSettings(_Section):

@@ -34,16 +34,21 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class ClientOptions(BaseModel):
-    """Bounds of the wire: seconds, keys per request, requests at once."""
+class WireOptions(BaseModel):
+    """How the key service is spoken to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     timeout_s: float = Field(default=10.0, gt=0)
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    verify_token: bool = True
+
+
+class ClientOptions(WireOptions):
+    """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
+
     keys_per_request: int = Field(default=500, ge=1, le=500)
     requests_in_flight: int = Field(default=5, ge=1, le=64)
-    verify_token: bool = True
 
 
 @dataclass(frozen=True, slots=True)
