@@ -33,10 +33,9 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from worker.model import Position
+Coordinates = tuple[str, int, int]
+"""Topic, partition and offset of a record: a `Position`, whose module stands above this one."""
 
 
 class WorkerError(Exception):
@@ -115,7 +114,7 @@ class SinkRejected(RecordError):
 
     code = "sink_rejected"
 
-    def __init__(self, message: str, *, positions: Sequence[Position] = ()) -> None:
+    def __init__(self, message: str, *, positions: Sequence[Coordinates] = ()) -> None:
         super().__init__(message)
         self.positions = tuple(positions)
 

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker import __version__, failpoints, interpreter, log
+from worker import failpoints, interpreter, log
 from worker.errors import WorkerError
+from worker.version import __version__
 
 _COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "whoami", "doctor", "demo")
 _GROUPS = ("dead", "client", "keyset", "config", "authority")

@@ -23,7 +23,7 @@ from worker.errors import (
     TransientError,
 )
 from worker.metrics import Metrics
-from worker.model import SourceRecord
+from worker.model import Position, SourceRecord
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, DeadLetterWriter, Failure, Job, Outcome, Processed, Processor, ranges
 from worker.pipeline.options import DeliveryOptions
@@ -131,7 +131,7 @@ class Delivery:
                 pieces.appendleft(piece)
 
     def _reject(self, job: Job, piece: Sequence[SourceRecord], error: SinkRejected) -> None:
-        refused = error.positions or tuple(r.position for r in piece)
+        refused = [Position(*at) for at in error.positions] or [r.position for r in piece]
         if all(position in job.rejected for position in refused):
             raise FatalError("the sink refuses dead letters too; see its limits and rights") from error
         for position in refused:

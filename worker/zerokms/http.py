@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import orjson
 
-from worker import __version__
 from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable
 from worker.metrics import Metrics
+from worker.version import __version__
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
 
 _REASON_CHARACTERS = 200
