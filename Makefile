@@ -15,7 +15,7 @@ FUZZ_S ?= 60
 SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 RECORDS ?= 100000
 
-.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
+.PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
   delivery registry interop api-fuzz fuzz properties clean
 
 help: ## Say what each target does
@@ -39,6 +39,9 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 
 pytest: $(BIN)/.dev fetch
 	$(PYTEST) -m "not heavy"
+
+docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
+	$(BIN)/python -m tests.reference
 
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
 	$(BIN)/python -m worker.local

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from worker import errors, metrics
+from tests import reference
+from worker import errors
+from worker.cli.described import describe, models
+from worker.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = ROOT / "worker"
@@ -48,6 +53,25 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
     return names
+
+
+def section(title: str) -> str:
+    """The part of docs/architecture.md under the heading that begins so."""
+    text = (DOCS / "architecture.md").read_text()
+    start = text.index(f"\n## {title}")
+    end = text.find("\n## ", start + 1)
+    return text[start : end if end > 0 else None]
+
+
+def defined(path: Path) -> set[str]:
+    """Classes and functions of a module, and methods as `Class.method`."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return found
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
@@ -140,11 +164,62 @@ def test_every_error_has_a_test() -> None:
     assert [name for name in names if name not in tests] == []
 
 
-def test_every_metric_is_documented() -> None:
-    """Each name of the catalogue stands in the contracts."""
+def test_the_reference_says_what_the_code_says() -> None:
+    """Options, commands and metrics stand in the reference as they are; `make docs` writes them."""
     text = (DOCS / "contracts.md").read_text()
 
-    assert [m.name for m in metrics.CATALOGUE if m.name not in text] == []
+    assert reference.written(text) == text
+
+
+def test_every_option_has_a_sentence() -> None:
+    """No option of the settings lacks its description."""
+    describe(Settings)
+    seen, waiting, bare = set[type[BaseModel]](), list[type[BaseModel]]([Settings]), list[str]()
+    while waiting:
+        model = waiting.pop()
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            bare += [] if field.description else [f"{model.__name__}.{name}"]
+            waiting += [found for found in models(field.annotation) if found not in seen]
+
+    assert bare == []
+
+
+def test_the_documents_name_only_commands_that_there_are() -> None:
+    """`worker x y` in a document is a command."""
+    known = set(re.findall(r"^\| `(worker(?: [a-z-]+)+)", (DOCS / "contracts.md").read_text(), re.MULTILINE))
+    heads = {" ".join(command.split()[:2]) for command in known}
+    said = {
+        (path.name, command)
+        for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
+        for command in re.findall(r"(?:`|^|\$ )(worker [a-z][a-z-]+)(?=[ `\n])", path.read_text(), re.MULTILINE)
+    }
+
+    assert sorted(found for found in said if found[1] not in heads) == []
+
+
+def test_the_map_names_every_room() -> None:
+    """The rooms of docs/architecture.md are the packages and modules of `worker/`, no more and no fewer."""
+    named = {name.rstrip("/") for name in re.findall(r"`([a-z_]+(?:/|\.py))`", section("The rooms"))}
+
+    standing = {path.name for path in WORKER.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert named == {name for name in standing if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("way", ["a record", "a key", "an SDK decrypt", "a config value"])
+def test_the_ways_are_true(way: str) -> None:
+    """Each step names a file that is there and, in it, a class, function or method that is there."""
+    steps = re.findall(r"`(worker/[a-z_/]+\.py)`(?: `([A-Za-z_.]+)`)?", section(f"The way of {way}"))
+
+    assert steps
+    assert [step for step in steps if step[1] and step[1] not in defined(ROOT / step[0])] == []
+
+
+def test_every_file_is_small() -> None:
+    """No module has 300 lines or more."""
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
+
+    assert {name: lines for name, lines in long.items() if lines >= 300} == {}
 
 
 def test_every_module_imports_alone() -> None:

@@ -158,7 +158,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         env_prefix=_PREFIX,
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,

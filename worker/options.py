@@ -9,7 +9,8 @@ class Options(BaseModel):
     """
     One section: frozen, and an unknown key is refused.
 
-    The sentence under each option is its description, in docs/contracts.md and in the JSON schema of the settings.
+    The sentence under each option is its description, in docs/contracts.md and in the JSON schema of the settings
+    (`worker.cli.described`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")

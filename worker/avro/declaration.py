@@ -38,9 +38,9 @@ class DeclarationOptions(Options):
     """What the operator says of every schema: `[encryption]` and `[schemas].required`."""
 
     format: Format = "record"
-    """Where a field names none."""
+    """Format of fields that name none."""
     keyset: Text | None = None
-    """Where a field names none; None is the client's own default."""
+    """Keyset of fields that name none; the client's own default if not given."""
     keysets: tuple[Text, ...] = ()
     """The keysets that schemas may name; empty allows any."""
     tags: dict[str, FieldOptions] = Field(default_factory=dict)

@@ -36,7 +36,10 @@ def root(
         raise typer.Exit
 
 
-def _mount() -> None:
+def mount() -> None:
+    """Add every command and group; once."""
+    if app.registered_commands:
+        return
     for name in _COMMANDS:
         importlib.import_module(f"worker.cli.{name}").register(app)
     for name in _GROUPS:
@@ -47,7 +50,7 @@ def main() -> None:
     """Run the command line; the console script."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     log.configure()
-    _mount()
+    mount()
     interpreter.set_up()
     try:
         app()

@@ -25,7 +25,7 @@ class SourceOptions(Options):
     assignment: Assignment | None = None
     """
     How the group shares partitions: `cooperative` (cooperative-sticky), `eager` (range), or `consumer` (KIP-848,
-    needs Kafka 4); None is `eager` with static membership, else `cooperative`.
+    needs Kafka 4); by default `eager` with static membership, else `cooperative`.
     """
     static_membership: bool = False
     """
