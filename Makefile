@@ -16,7 +16,7 @@ SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py tes
 RECORDS ?= 100000
 
 .PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
-  delivery registry interop api-fuzz fuzz properties clean
+  alone delivery registry interop api-fuzz fuzz properties clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -27,7 +27,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties registry secure interop api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -79,6 +79,9 @@ fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
 
 registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven fetches it once, 159 MB, by digest)
 	$(PYTEST) -m heavy --timeout 600 tests/registry
+
+alone: $(BIN)/.dev ## Each module of the worker imports without another having been imported before
+	$(PYTEST) -m heavy tests/test_architecture.py
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties

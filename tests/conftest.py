@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.components import Kafka, running_kafka, running_postgres
 from worker.authority.dev import DevAuthority
 from worker.local.postgres import create_database, drop_database
+
+# A shared machine makes any example slow at times; the suite's own timeout finds one that hangs.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 class TopicFactory(Protocol):

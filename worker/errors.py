@@ -24,6 +24,7 @@ Every exception of the worker; the class says what its catcher must do.
        ├─ CanaryError
        ├─ DeadLetterLimitExceeded
        ├─ OffsetLost
+       ├─ FateError
        ├─ ProcessFailed             one of several processes failed     exit: that process's own
        └─ Fenced                    a newer owner is at work            exit 5
 
@@ -185,6 +186,10 @@ class DeadLetterLimitExceeded(FatalError):
 
 class OffsetLost(FatalError):
     """The position to continue from is gone from the source, or the topic is another one of the same name."""
+
+
+class FateError(FatalError):
+    """A record of a batch would have two fates, or none: the worker is wrong, and nothing of it is written."""
 
 
 class ProcessFailed(FatalError):

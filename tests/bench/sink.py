@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.fakes.records import output_of
 from worker.local.postgres import declare_region
 from worker.metrics import Metrics
 from worker.model import Header, Position, SinkRecord, TopicPartition
@@ -88,7 +89,7 @@ def kafka(bootstrap: str, headers: list[Header], *, transactional: bool) -> None
     def run() -> None:
         for batch in made:
             sink.begin()
-            sink.write(batch)
+            sink.write(output_of(batch))
             sink.flush()
             sink.commit({}, (), None)
 
@@ -139,7 +140,7 @@ def postgres(dsn: str, mode: str) -> None:
         read = 0
         for batch in made:
             sink.begin()
-            sink.write(batch)
+            sink.write(output_of(batch))
             sink.flush()
             sink.commit({partition: OffsetRange(read, read + len(batch))}, (), None)
             read += len(batch)

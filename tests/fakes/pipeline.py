@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.fakes.records import records_of
 from worker.errors import TransientError, WorkerError
-from worker.model import Position, SinkRecord, SourceRecord, TopicPartition
+from worker.model import Batch, Fate, Fates, Output, Part, Position, SinkRecord, SourceRecord, TopicPartition, batch_of
 from worker.pipeline.job import Failure, Processed
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.source.base import AssignmentListener
@@ -48,7 +49,7 @@ class MemorySource:
     def partitions(self) -> frozenset[TopicPartition]:
         return frozenset(self.logs)
 
-    def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
+    def poll(self, max_records: int, timeout_s: float) -> Batch | None:
         self.polls += 1
         if self.on_poll is not None:
             self.on_poll()
@@ -66,7 +67,7 @@ class MemorySource:
             out += found
         if not out:
             threading.Event().wait(min(timeout_s, 0.005))
-        return out
+        return batch_of(out) if out else None
 
     def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
         return {p: self.stored.get(p, 0) if stored else 0 for p in partitions}
@@ -160,8 +161,9 @@ class MemorySink:
         self._enter("begin")
         self._records, self._letters = [], []
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
+    def write(self, output: Output) -> None:
         self._enter("write")
+        records = records_of(output)
         bad = [r.position for r in records if r.position in self.refuses]
         if bad and self.refusal is not None:
             raise self.refusal(bad)
@@ -214,17 +216,19 @@ class CopyProcessor:
         self.poison: dict[Position, Failure] = {}
         self.calls = 0
 
-    def process(self, records: Sequence[SourceRecord]) -> Processed:
+    def process(self, batch: Batch) -> Processed:
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
-        bad = [self.poison[r.position] for r in records if r.position in self.poison]
-        good = [
-            SinkRecord(r.position, r.key, r.value, r.headers, r.timestamp_type, r.timestamp_ms)
-            for r in records
-            if r.position not in self.poison
-        ]
-        return Processed(good, bad, [])
+        fates = Fates(len(batch))
+        for i in range(len(batch)):
+            failure = self.poison.get(batch.record(i).position)
+            if failure is not None:
+                fates.fail(i, failure.error, failure.stage)
+        fates.settle(fates.open(range(len(batch))), Fate.ENCRYPTED)
+        fates.close()
+        everything = Part(range(len(batch)), batch.values)
+        return Processed(batch, batch.output([everything], fates.written), fates)
 
 
 class PlainLetters:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.fakes.pipeline import CopyProcessor, MemorySink, MemorySource, PlainLetters, numbered
+from tests.fakes.records import output_of
 from tests.faults.checker import ahead, behind, findings, latest
 from tests.faults.verdict import overspent
 from worker.errors import FatalError
 from worker.metrics import Metrics
-from worker.model import TopicPartition
+from worker.model import SinkRecord, TopicPartition
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.runner import Bounds, RouteRunner
@@ -122,7 +123,7 @@ def test_catches_a_position_ahead_of_its_records() -> None:
     """What a worker that commits before its flush leaves at its death is found without waiting for the end."""
     source, sink = MemorySource({P: numbered(P, range(COUNT))}), CommitsBeforeFlush()
     sink.source = source
-    sink.write(numbered(P, range(10)))  # type: ignore[arg-type]
+    sink.write(output_of([SinkRecord(r.position, r.key, r.value) for r in numbered(P, range(10))]))
     with pytest.raises(FatalError):
         sink.flush()
 

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
+from tests.fakes.records import output_of
 from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected, SinkUnavailable
 from worker.local import LocalKafka
 from worker.metrics import Metrics
@@ -76,7 +77,7 @@ def _read(kafka: Kafka, topic: str, partitions: int = 1) -> list[Message]:
 
 def _deliver(sink: KafkaSink, records: Sequence[SinkRecord], ledger: Sequence[LedgerRow] = ()) -> None:
     sink.begin()
-    sink.write(records)
+    sink.write(output_of(records))
     sink.flush()
     sink.commit({}, ledger, None)
 
@@ -159,7 +160,7 @@ def test_an_aborted_transaction_shows_nothing(kafka: Kafka, topic: TopicFactory)
     dead = topic(f"{source}.dead", config=_ROOM)
     sink = _sink(kafka, target, transactional=f"x-{uuid.uuid4().hex}", source=source, create=True)
     sink.begin()
-    sink.write(_records(source, 5))
+    sink.write(output_of(_records(source, 5)))
     sink.write_dead([DeadLetter(dead, b"k", b"sealed")])
     sink.flush()
 
@@ -181,7 +182,7 @@ def test_offsets_move_with_the_transaction(kafka: Kafka, topic: TopicFactory) ->
         consumer.poll(0.2)
     sink = _sink(kafka, target, transactional=f"x-{uuid.uuid4().hex}")
     sink.begin()
-    sink.write(_records(source, 5))
+    sink.write(output_of(_records(source, 5)))
     sink.flush()
 
     sink.commit({Partition(source, 0): OffsetRange(0, 5)}, (), consumer.consumer_group_metadata())
@@ -197,14 +198,14 @@ def test_an_older_owner_is_fenced(kafka: Kafka, topic: TopicFactory) -> None:
     source, target, name = topic(), topic(), f"x-{uuid.uuid4().hex}"
     older, newer = _sink(kafka, target, transactional=name), _sink(kafka, target, transactional=name)
     older.begin()
-    older.write(_records(source, 3))
+    older.write(output_of(_records(source, 3)))
     older.flush()
 
     newer.begin()
 
     with pytest.raises(Fenced):
         older.commit({}, (), None)
-    newer.write(_records(source, 1))
+    newer.write(output_of(_records(source, 1)))
     newer.flush()
     newer.commit({}, (), None)
     older.close()
@@ -217,7 +218,7 @@ def test_a_check_fences_nobody(kafka: Kafka, topic: TopicFactory) -> None:
     target, name = topic(), f"x-{uuid.uuid4().hex}"
     running = _sink(kafka, target, transactional=name)
     running.begin()
-    running.write(_records("s", 2))
+    running.write(output_of(_records("s", 2)))
 
     _sink(kafka, target, transactional=name).check()
 
@@ -238,7 +239,7 @@ def test_a_batch_survives_its_broker(transactional: str | None) -> None:
         _deliver(sink, _records("s", 3))
         sink.begin()
         broker.kill()
-        sink.write(_records("s", 2))
+        sink.write(output_of(_records("s", 2)))
         with pytest.raises(SinkUnavailable):
             sink.flush()
         sink.abort()
@@ -284,7 +285,7 @@ def test_a_record_too_large_is_named(kafka: Kafka, topic: TopicFactory) -> None:
     sink.begin()
 
     with pytest.raises(SinkRejected) as caught:
-        sink.write(records)
+        sink.write(output_of(records))
 
     sink.abort()
     sink.close()
@@ -296,7 +297,7 @@ def test_a_batch_larger_than_the_topic_takes_is_split(kafka: Kafka, topic: Topic
     target = topic(config={"max.message.bytes": "20000"})
     sink = _sink(kafka, target)
     sink.begin()
-    sink.write([SinkRecord(Position("s", 0, i), None, uuid.uuid4().bytes * 60) for i in range(200)])
+    sink.write(output_of([SinkRecord(Position("s", 0, i), None, uuid.uuid4().bytes * 60) for i in range(200)]))
 
     sink.flush()
 

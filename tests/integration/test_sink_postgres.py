@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.conftest import DatabaseFactory
+from tests.fakes.records import output_of
 from worker.errors import ConfigError, OffsetLost, PositionsChanged, RegionViolation, SinkRejected, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import Position, SinkRecord, TopicPartition
@@ -103,7 +104,7 @@ def _tombstone(offset: int, number: int) -> SinkRecord:
 
 def _deliver(sink: PostgresSink, records: Sequence[SinkRecord], read: int, ledger: Sequence[LedgerRow] = ()) -> None:
     sink.begin()
-    sink.write(records)
+    sink.write(output_of(records))
     sink.flush()
     sink.commit({_TP: OffsetRange(read, read + len(records))}, ledger, None)
 
@@ -139,7 +140,7 @@ def test_upsert_without_a_decodable_key_is_refused(sinks: Sinks) -> None:
     stone.key_row = None
     stone.key = b"\0\0\0\0\x01\x02"
     sink.begin()
-    sink.write([stone])
+    sink.write(output_of([stone]))
 
     with pytest.raises(ConfigError, match="decode"):
         sink.flush()
@@ -174,7 +175,7 @@ def test_rows_and_position_stand_or_fall_together(sinks: Sinks, options: dict[st
     """An aborted batch leaves neither rows nor position."""
     sink = sinks.ready(**options)
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
     sink.flush()
 
     sink.abort()
@@ -190,7 +191,7 @@ def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
     assert owner.positions({_TP: 50}) == {_TP: 0}
     _deliver(owner, [_record(0, 1), _record(1, 2)], 0)
     zombie.begin()
-    zombie.write([_record(0, 1)])
+    zombie.write(output_of([_record(0, 1)]))
 
     with pytest.raises(PositionsChanged, match="another owner"):
         zombie.flush()
@@ -205,7 +206,7 @@ def test_a_late_commit_is_not_made(sinks: Sinks) -> None:
     zombie = sinks.ready(ledger=False)
     sinks.query("ALTER TABLE crm.customers DROP CONSTRAINT customers_pkey")
     zombie.begin()
-    zombie.write([_record(0, 1)])
+    zombie.write(output_of([_record(0, 1)]))
     zombie.flush()
     owner = sinks(instance="w2")
     owner.positions({_TP: 0})
@@ -256,11 +257,11 @@ def test_the_region_is_read_again_at_every_connection(sinks: Sinks) -> None:
     sinks.query("UPDATE worker.residency SET region = 'us-east-1'")
     sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
     with pytest.raises(SinkUnavailable):
         sink.flush()
     sink.abort()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
 
     with pytest.raises(RegionViolation, match="us-east-1"):
         sink.flush()
@@ -270,7 +271,7 @@ def test_a_lost_connection_is_made_anew(sinks: Sinks) -> None:
     """After a lost connection the same batch is written once."""
     sink = sinks.ready()
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
     sink.flush()
     sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
     with pytest.raises(SinkUnavailable):
@@ -287,7 +288,7 @@ def test_a_value_that_does_not_fit_names_its_record(sinks: Sinks, name: object) 
     """A value that the column's type can't hold is refused with its position, without its content."""
     sink = sinks.ready()
     sink.begin()
-    sink.write([_record(0, 1), _record(1, 2, name=name), _record(2, 3)])
+    sink.write(output_of([_record(0, 1), _record(1, 2, name=name), _record(2, 3)]))
 
     with pytest.raises(SinkRejected) as caught:
         sink.flush()
@@ -301,7 +302,7 @@ def test_a_row_the_table_refuses_names_its_record(sinks: Sinks) -> None:
     sink = sinks.ready()
     sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
     sink.begin()
-    sink.write([_record(0, 1), _record(1, 2), _record(2, 3, name="far too long")])
+    sink.write(output_of([_record(0, 1), _record(1, 2), _record(2, 3, name="far too long")]))
 
     with pytest.raises(SinkRejected, match="short") as caught:
         sink.flush()
@@ -316,7 +317,7 @@ def test_a_constraint_that_upsert_breaks_is_refused_without_a_record(sinks: Sink
     sink = sinks.ready(**_UPSERT)
     sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
     sink.begin()
-    sink.write([_record(0, 1), _record(1, 2, name="far too long")])
+    sink.write(output_of([_record(0, 1), _record(1, 2, name="far too long")]))
 
     with pytest.raises(SinkRejected) as caught:
         sink.flush()
@@ -331,7 +332,7 @@ def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None
     sinks.query("ALTER TABLE crm.customers DROP COLUMN name")
     sink.abort()
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
 
     with pytest.raises(ConfigError, match="lacks columns name"):
         sink.flush()
@@ -366,7 +367,7 @@ def test_a_server_that_does_not_answer_is_given_up(sinks: Sinks) -> None:
     """A call that a lock holds up ends within the sink's bound, and is tried again later."""
     sink = sinks.ready(timeout_s=1)
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
     with psycopg.connect(sinks.dsn) as holder:
         holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
 
@@ -381,7 +382,7 @@ def test_a_silent_network_is_cut(sinks: Sinks) -> None:
     sink = sinks.ready(timeout_s=1)
     pid = sinks.query("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'worker %'")[0][0]
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
     os.kill(pid, signal.SIGSTOP)
 
     try:
@@ -400,7 +401,7 @@ def test_a_read_only_server_is_waited_for(sinks: Sinks) -> None:
     sinks.query(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
     sink.begin()
-    sink.write([_record(0, 1)])
+    sink.write(output_of([_record(0, 1)]))
 
     for _ in range(2):
         with pytest.raises(SinkUnavailable):

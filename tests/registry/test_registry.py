@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.fakes.records import records_of
 from tests.registry.apicurio import Apicurio
 from tests.registry.conftest import Registry
 from tests.registry.front import Front, guid_of
@@ -27,7 +28,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
 from worker.local.tls import CertificateAuthority
 from worker.metrics import Metrics
-from worker.model import Position, SourceRecord
+from worker.model import Position, SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration]
@@ -70,13 +71,13 @@ def test_every_frame_names_its_schema(registry: Registry, subject: str) -> None:
     records = [SourceRecord(Position("in", 0, i), b"k", v, h, 1, 1000) for i, (v, h) in enumerate(values)]
     keys, sink = InMemoryAuthority(), f"enc-{subject}"
     with Front(registry.url) as front:
-        out = processor(registry.schemas(url=front.url), sink, keys).process(records)
+        out = processor(registry.schemas(url=front.url), sink, keys).process(batch_of(records))
 
     latest = registry.client.get_latest_version(sink)
     assert out.failures == []
-    written = [r.value or b"" for r in out.records]
+    written = [r.value or b"" for r in records_of(out.output)]
     assert {value[:5] for value in written} == {frame(int(latest.schema_id or 0))}
-    assert not any(name == "__value_schema_id" for r in out.records for name, _ in r.headers)
+    assert not any(name == "__value_schema_id" for r in records_of(out.output) for name, _ in r.headers)
     back = open_schema(str(latest.schema.schema_str)).split([value[5:] for value in written], [b"k"] * 4)
     opened = BatchDecryptor(keys).decrypt(back.columns)
     assert back.join([[v or b"" for v in c] for c in opened.values]) == [datum(i + 1) for i in range(4)]
@@ -87,9 +88,11 @@ def test_an_unknown_id_costs_its_record_alone(registry: Registry, subject: str) 
     good = frame(registry.register(subject, FLAT)) + datum(1)
     poison = [frame(999_999) + datum(2), b"\1" + UUID(int=2**100).bytes + datum(3)]
 
-    out = processor(registry.schemas(), f"enc-{subject}").process([record(i, v) for i, v in enumerate([good, *poison])])
+    out = processor(registry.schemas(), f"enc-{subject}").process(
+        batch_of([record(i, v) for i, v in enumerate([good, *poison])])
+    )
 
-    assert [r.position.offset for r in out.records] == [0]
+    assert [r.position.offset for r in records_of(out.output)] == [0]
     assert {f.error.code for f in out.failures} == {"unknown_schema"}
 
 
@@ -127,7 +130,7 @@ def test_an_incompatible_output_is_refused_before_it_is_registered(registry: Reg
     number = registry.register(subject, FLAT)
 
     with pytest.raises(DeclarationError, match=f"not compatible with the latest version of {sink}"):
-        processor(registry.schemas(), sink).process([record(1, frame(number) + datum(1))])
+        processor(registry.schemas(), sink).process(batch_of([record(1, frame(number) + datum(1))]))
     assert registry.client.get_versions(sink) == [1]
 
 
@@ -158,7 +161,7 @@ def test_a_lost_declaration_stops_the_route(registry: Registry, subject: str, by
         Front(registry.url) as front,
         pytest.raises(DeclarationError, match=f"Customer/email was encrypted in {subject} version 1") as caught,
     ):
-        processor(registry.schemas(url=front.url), f"enc-{subject}").process([record(1, head + datum(1))])
+        processor(registry.schemas(url=front.url), f"enc-{subject}").process(batch_of([record(1, head + datum(1))]))
     assert caught.value.exit_code == 2
     assert f"enc-{subject}" not in registry.client.get_subjects()
 
@@ -182,13 +185,13 @@ def test_an_id_is_asked_for_once(registry: Registry, subject: str) -> None:
     number, sink = registry.register(subject, FLAT), f"enc-{subject}"
     with Front(registry.url) as front:
         made = processor(registry.schemas(url=front.url), sink)
-        made.process([record(1, frame(number) + datum(1))])
+        made.process(batch_of([record(1, frame(number) + datum(1))]))
         asked = list(front.asked)
         front.status = 503
 
-        out = made.process([record(2, frame(number) + datum(2))])
+        out = made.process(batch_of([record(2, frame(number) + datum(2))]))
 
-    assert len(out.records) == 1
+    assert len(records_of(out.output)) == 1
     assert asked.count(f"GET /schemas/ids/{number}") == 1
     assert front.asked == asked
 
@@ -202,10 +205,10 @@ def test_an_outage_is_waited_out(registry: Registry, subject: str) -> None:
         for status in (500, 502, 503, 429):
             front.status = status
             with pytest.raises(RegistryUnavailable):
-                made.process(batch)
+                made.process(batch_of(batch))
         front.status = 0
 
-        assert len(made.process(batch).records) == 1
+        assert len(records_of(made.process(batch_of(batch)).output)) == 1
 
 
 def test_a_proxys_404_is_an_outage(registry: Registry, subject: str) -> None:
@@ -214,7 +217,9 @@ def test_a_proxys_404_is_an_outage(registry: Registry, subject: str) -> None:
     with Front(registry.url) as front:
         front.status = 404
         with pytest.raises(RegistryUnavailable):
-            processor(registry.schemas(url=front.url), f"enc-{subject}").process([record(1, frame(number) + datum(1))])
+            processor(registry.schemas(url=front.url), f"enc-{subject}").process(
+                batch_of([record(1, frame(number) + datum(1))])
+            )
 
 
 CREDENTIALS = [

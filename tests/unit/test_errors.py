@@ -26,6 +26,7 @@ from worker import errors
         (errors.CanaryError, errors.FatalError, 3),
         (errors.DeadLetterLimitExceeded, errors.FatalError, 3),
         (errors.OffsetLost, errors.FatalError, 3),
+        (errors.FateError, errors.FatalError, 3),
         (errors.Fenced, errors.FatalError, 5),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from bisect import bisect_left
 
 import pytest
 
@@ -83,11 +84,15 @@ def test_a_gauge_whose_zero_would_be_a_lie_waits_for_its_value() -> None:
 
 
 def test_many_observations_count_like_one_by_one() -> None:
-    """`observe_all` leaves the same buckets and sum as so many calls of `observe`."""
+    """`observe_tally` leaves the same buckets and sum as so many calls of `observe`."""
     at_once, singly = Metrics("eu-central-1"), Metrics("eu-central-1")
     seconds = [0.0, 0.05, 0.051, 7.0, 7.0, 90_000.0]
 
-    at_once.observe_all("worker_end_to_end_seconds", seconds, route="r")
+    at_once.observe_tally(
+        "worker_end_to_end_seconds",
+        lambda bounds: ([sum(bisect_left(bounds, s) == n for s in seconds) for n in range(len(bounds))], sum(seconds)),
+        route="r",
+    )
     for value in seconds:
         singly.observe("worker_end_to_end_seconds", value, route="r")
 

@@ -130,7 +130,6 @@ class RouteBuilder:
             encryptor=self._encryptor(self._keys.encryption(route.name, "encrypt")),
             metrics=self._context.metrics,
             subject=output_subject(route),
-            rows=schemas is None and route.sink.wants_rows,
             residency=Residency(route.residency, settings.region) if route.residency is not None else None,
             # Records of files have no keys.
             keys=self.record_keys(route) if schemas is None else None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 from worker.avro.reader import (
     Read,
@@ -23,55 +23,101 @@ from worker.avro.schema import null_index
 from worker.avro.shape import Covered, Shape
 from worker.avro.siblings import with_siblings
 from worker.errors import DecodeError, DecryptionError, RecordError
-from worker.model import ValueColumn
+from worker.model import Format, ValueColumn
+
+Cut = tuple[int, int, int, bytes]
+"""Start, end, plan field (-1: none) and what stands before its replacement."""
 
 
-@dataclass(slots=True)
 class SplitBatch:
     """
+    Datums taken apart into plain columns; see `worker.model.Split`.
+
     Args:
         columns: one per plan field that occurs; values in the order of the records.
         errors: record index to why it failed; such a record has no value in any column.
         extracted: root siblings as text, for every record.
+        payloads: what was taken apart.
+        start: where in each of them the datum begins.
+        cuts: for each record, the stretches that are replaced.
+        slots: the plan field of each column.
+        sized: whether a replacement has its length in front.
     """
 
-    columns: list[ValueColumn]
-    errors: dict[int, RecordError]
-    extracted: dict[str, list[str | None]]
-    _payloads: Sequence[bytes] = field(repr=False)
-    _cuts: list[list[tuple[int, int, int, bytes]]] = field(repr=False)
-    _slots: list[int] = field(repr=False)
-    _sized: bool = True
+    def __init__(
+        self,
+        columns: list[ValueColumn],
+        errors: dict[int, RecordError],
+        extracted: dict[str, list[str | None]],
+        *,
+        payloads: Sequence[bytes],
+        start: int,
+        cuts: list[list[Cut]],
+        slots: list[int],
+        sized: bool,
+    ) -> None:
+        self.columns, self.errors, self._extracted = columns, errors, extracted
+        self._payloads, self._start, self._cuts = payloads, start, cuts
+        self._slots, self._sized = slots, sized
+        self._gone = set(errors)
 
-    def join(self, replaced: Sequence[Sequence[bytes]], skip: Collection[int] = ()) -> list[bytes | None]:
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    def extracted(self, name: str) -> list[str | None]:
+        """A root sibling as text, one for every record."""
+        return self._extracted[name]
+
+    def drop(self, records: Collection[int]) -> None:
+        """Take records out of the columns, and of what is put together."""
+        fresh = set(records) - self._gone
+        if not fresh:
+            return
+        self._gone |= fresh
+        for column in self.columns:
+            column.drop(fresh)
+
+    def count(self, format: Format, descriptors: Collection[str], records: range) -> int:
+        """Return how many values of some fields a stretch of records has."""
+        return sum(
+            bisect_left(c.records, records.stop) - bisect_left(c.records, records.start)
+            for c in self.columns
+            if c.plan.format == format and c.plan.descriptor in descriptors
+        )
+
+    def join(self, replaced: Sequence[Sequence[bytes]], prefix: bytes = b"") -> list[bytes | None]:
         """
         Put one value in the place of each of the columns' values.
 
         Args:
             replaced: aligned with `columns` and their values.
-            skip: record indexes that are to give None, besides those that failed.
+            prefix: what stands in front of each record.
         """
         if [len(r) for r in replaced] != [len(c.values) for c in self.columns]:
             raise ValueError("join takes one value for each value of each column")
         turns = dict(zip(self._slots, map(iter, replaced), strict=True))
+        start, sized, gone = self._start, self._sized, self._gone
         out: list[bytes | None] = []
         for index, (data, cuts) in enumerate(zip(self._payloads, self._cuts, strict=True)):
-            if not cuts:
-                out.append(None if index in self.errors or index in skip else data)
+            if index in gone:
+                out.append(None)
                 continue
-            parts: list[bytes] = []
-            position = 0
-            for start, end, slot, prefix in cuts:
-                parts.append(data[position:start])
-                parts.append(prefix)
+            if not cuts:
+                out.append(data if data.startswith(prefix) and len(prefix) == start else prefix + data[start:])
+                continue
+            parts = [prefix]
+            position = start
+            for first, end, slot, before in cuts:
+                parts.append(data[position:first])
+                parts.append(before)
                 position = end
                 if slot >= 0:
                     value = next(turns[slot])
-                    if self._sized:
+                    if sized:
                         parts.append(zigzag(len(value)))
                     parts.append(value)
             parts.append(data[position:])
-            out.append(None if index in self.errors or index in skip else b"".join(parts))
+            out.append(b"".join(parts))
         return out
 
 
@@ -144,17 +190,17 @@ class Splitter:
 
         return walk
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
-        """Take datums apart. A record that fails is in `errors` and leaves nothing behind."""
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> SplitBatch:
+        """Take datums apart that begin at `start`. A record that fails is in `errors` and leaves nothing behind."""
         n = len(self._covered)
         state = State([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)])
         errors: dict[int, RecordError] = {}
-        all_cuts: list[list[tuple[int, int, int, bytes]]] = []
+        all_cuts: list[list[Cut]] = []
         extracted: dict[str, list[str | None]] = {name: [] for name in self._extract}
         for index, (data, key) in enumerate(zip(payloads, keys, strict=True)):
             state.index, state.key, state.cuts, state.extracted, state.depth, state.widthless = index, key, [], [], 0, 0
             try:
-                self._one(data, state)
+                self._one(data, start, state)
             except RecordError as exc:
                 errors[index] = exc
                 self._forget(state)
@@ -173,11 +219,20 @@ class Splitter:
             )
             for s in slots
         ]
-        return SplitBatch(columns, errors, extracted, payloads, all_cuts, slots, not self._sealed)
+        return SplitBatch(
+            columns,
+            errors,
+            extracted,
+            payloads=payloads,
+            start=start,
+            cuts=all_cuts,
+            slots=slots,
+            sized=not self._sealed,
+        )
 
-    def _one(self, data: bytes, state: State) -> None:
+    def _one(self, data: bytes, start: int, state: State) -> None:
         try:
-            end = self._read(data, 0, state)
+            end = self._read(data, start, state)
         except IndexError as exc:
             raise located("", exc) from None
         if end != len(data):

@@ -19,7 +19,7 @@ from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_in
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
-from worker.model import EncryptionPlan, FieldPlan
+from worker.model import Batch, EncryptionPlan, FieldPlan, Split
 
 _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
 
@@ -103,9 +103,20 @@ class CompiledSchema:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
         return self._splitter.split(payloads, keys)
 
-    def rows(self, outputs: Sequence[bytes]) -> list[dict[str, object]]:
-        """Top-level values of output datums, for tables; encrypted fields stay bytes."""
-        return [self._values.read(data) for data in outputs]
+    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int) -> Split:
+        """
+        Take a batch of this schema's records apart.
+
+        Args:
+            batch: every record has a value.
+            keys: one each, as `$key` binds them.
+            start: where in each value the datum begins, behind its frame.
+        """
+        return self._splitter.split(cast("Sequence[bytes]", batch.values), keys, start)
+
+    def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[dict[str, object]]:
+        """Top-level values of output datums that begin at `start`, for tables; encrypted fields stay bytes."""
+        return [self._values.read(data[start:]) for data in outputs]
 
     @cached_property
     def _values(self) -> ValueReader:

@@ -10,7 +10,7 @@ from worker.assembly.run import RunOptions
 from worker.config import RouteSettings
 from worker.errors import PositionsChanged, SinkRejected
 from worker.kafka.properties import Property, client_properties
-from worker.model import SourceRecord
+from worker.model import SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
 from worker.sink.base import Sink
@@ -35,13 +35,13 @@ class ThroughRoute:
 
     def put(self, records: Sequence[SourceRecord]) -> list[Failure]:
         """Write what can be written, and return what fails again; raises `TransientError` or `FatalError`."""
-        result = self._processor.process(records)
-        if not result.records:
+        result = self._processor.process(batch_of(records))
+        if not len(result.output):
             return result.failures
         self._sink.begin()
         try:
             try:
-                self._sink.write(result.records)
+                self._sink.write(result.output)
                 self._sink.flush()
             except (SinkRejected, PositionsChanged) as exc:
                 # Replayed records lie below the table's position by nature: that says nothing here.

@@ -90,6 +90,8 @@ def counts(outcomes: Mapping[str, int], seconds: float) -> dict[str, object]:
     return {
         "records": records,
         "encrypted": outcomes.get("encrypted", 0),
+        "passed": outcomes.get("passed", 0),
+        "forwarded": outcomes.get("forwarded", 0),
         "tombstones": outcomes.get("tombstone", 0),
         "dead": outcomes.get("dead", 0),
         "rate": round(records / seconds, 1) if seconds else 0.0,

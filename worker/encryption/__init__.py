@@ -1,6 +1,6 @@
 """Envelopes: typed plaintext, the two formats, search terms, and whole batches of them."""
 
-from worker.encryption.batch import BatchEncryptor, Encrypted, KeyUsage
+from worker.encryption.batch import BatchEncryptor, Encrypted
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.record import EncryptedRecord
 from worker.encryption.unbatch import BatchDecryptor, Decrypted
@@ -11,6 +11,5 @@ __all__ = [
     "Decrypted",
     "Encrypted",
     "EncryptedRecord",
-    "KeyUsage",
     "LeasedEnvelope",
 ]

@@ -14,8 +14,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from worker.encryption import leased
 from worker.encryption.plaintext import to_typed
 from worker.encryption.record import policy_array
-from worker.errors import ConfigError, RecordError
-from worker.model import DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, Value, ValueColumn
+from worker.errors import ConfigError
+from worker.model import (
+    DataKey,
+    EncryptionKeys,
+    FieldPlan,
+    FieldUsage,
+    Format,
+    KeySpec,
+    KeyUsage,
+    PlainSealed,
+    Split,
+    Value,
+    ValueColumn,
+)
 
 Texts = tuple[str, ...]
 
@@ -31,29 +43,11 @@ class _Share:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUsage:
-    """
-    What one batch used of one keyset in one format, for the ledger.
-
-    `keys` counts the data keys the batch was sealed under; a lease counts in every batch that it serves. `descriptors`
-    tell which fields they served: a field has one keyset.
-    """
-
-    keyset: UUID
-    format: Format
-    request_ids: frozenset[UUID]
-    keys: int
-    values: int
-    descriptors: frozenset[str] = frozenset()
-
-
 @dataclass(slots=True)
 class Encrypted:
-    """Envelopes aligned with the columns and their values; `errors` by index of the record within the batch."""
+    """Envelopes aligned with the columns and their values, and what they took."""
 
     envelopes: list[list[bytes]] = field(repr=False)
-    errors: dict[int, RecordError]
     usage: list[KeyUsage]
 
 
@@ -72,6 +66,16 @@ class BatchEncryptor:
         self._keys = keys
         self._default_keyset = default_keyset
 
+    def seal(self, split: Split, prefix: bytes) -> PlainSealed:
+        """Seal every value of a split and put its records together behind `prefix`; raises as `encrypt`."""
+        columns = split.columns
+        encrypted = self.encrypt(columns)
+        fields = [
+            FieldUsage(c.plan, len(c.values), sum(map(len, c.values)), sum(map(len, sealed)))
+            for c, sealed in zip(columns, encrypted.envelopes, strict=True)
+        ]
+        return PlainSealed(split.join(encrypted.envelopes, prefix), encrypted.usage, fields, encrypted.envelopes)
+
     def encrypt(self, columns: Sequence[ValueColumn]) -> Encrypted:
         """
         Return one envelope per value.
@@ -85,7 +89,7 @@ class BatchEncryptor:
         shares = [self._shares(column) for column in columns]
         self._prepare(shares)
         envelopes = [self._column(column, each, tally) for column, each in zip(columns, shares, strict=True)]
-        return Encrypted(envelopes, {}, tally.usage())
+        return Encrypted(envelopes, tally.usage())
 
     def _shares(self, column: ValueColumn) -> list[_Share]:
         """Part a column by its contexts: one share, one key spec."""

@@ -5,6 +5,23 @@ A stage passes columns of bytes and a plan, never an object of its own making. N
 ciphertext or a key in its repr.
 """
 
+from worker.model.batch import (
+    Batch,
+    Columns,
+    Frames,
+    Indexes,
+    Output,
+    Part,
+    Run,
+    Stamp,
+    first_offsets,
+    halves,
+    next_offsets,
+    since,
+    within,
+    without,
+)
+from worker.model.fates import Failed, Fate, Fates
 from worker.model.keys import (
     Audit,
     ContextElement,
@@ -21,6 +38,7 @@ from worker.model.keys import (
     Tag,
     Value,
 )
+from worker.model.plain import PlainBatch, PlainOutput, batch_of, joined_runs
 from worker.model.plan import (
     EncryptionPlan,
     FieldPlan,
@@ -35,30 +53,58 @@ from worker.model.records import (
     SourceRecord,
     TopicPartition,
 )
+from worker.model.split import Encryptor, FieldUsage, KeyUsage, PlainSealed, Sealed, Split
 
 __all__ = [
     "Audit",
+    "Batch",
+    "Columns",
     "ContextElement",
     "DataKey",
     "DecryptionKeys",
     "EncryptionKeys",
     "EncryptionPlan",
+    "Encryptor",
+    "Failed",
+    "Fate",
+    "Fates",
     "FieldPlan",
+    "FieldUsage",
     "Format",
+    "Frames",
     "Header",
     "IdentityClaim",
+    "Indexes",
     "KeyRefused",
     "KeyService",
     "KeySpec",
+    "KeyUsage",
     "LeasePortion",
+    "Output",
+    "Part",
+    "PlainBatch",
+    "PlainOutput",
+    "PlainSealed",
     "PlaintextKind",
     "PolicyCondition",
     "Position",
     "RetrieveRequest",
+    "Run",
+    "Sealed",
     "SinkRecord",
     "SourceRecord",
+    "Split",
+    "Stamp",
     "Tag",
     "TopicPartition",
     "Value",
     "ValueColumn",
+    "batch_of",
+    "first_offsets",
+    "halves",
+    "joined_runs",
+    "next_offsets",
+    "since",
+    "within",
+    "without",
 ]

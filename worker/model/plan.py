@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -101,3 +102,15 @@ class ValueColumn:
     records: list[int] = field(default_factory=list, repr=False)
     contexts: list[tuple[str, ...]] | None = field(default=None, repr=False)
     binds: list[tuple[bytes, ...]] | None = field(default=None, repr=False)
+
+    def drop(self, records: Collection[int]) -> None:
+        """Take the values of some records out."""
+        kept = [n for n, i in enumerate(self.records) if i not in records]
+        if len(kept) == len(self.records):
+            return
+        self.values = [self.values[n] for n in kept]
+        self.records = [self.records[n] for n in kept]
+        if self.contexts is not None:
+            self.contexts = [self.contexts[n] for n in kept]
+        if self.binds is not None:
+            self.binds = [self.binds[n] for n in kept]

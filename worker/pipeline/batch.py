@@ -1,10 +1,11 @@
-"""From source records to sink records: the only module that knows the order of the stages."""
+"""From a batch to its output: the only module that knows the order of the stages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from worker.avro import (
@@ -12,24 +13,21 @@ from worker.avro import (
     DeclarationOptions,
     SchemaRef,
     SchemaSource,
-    SplitBatch,
     compile_schema,
     frame,
     parse_frame,
 )
-from worker.encryption import BatchEncryptor, Encrypted
-from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError
+from worker.avro.frame import VALUE_HEADER
+from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, ResidencyError
 from worker.metrics import Metrics
-from worker.model import Header, SinkRecord, SourceRecord, ValueColumn
-from worker.pipeline.job import Failure, Processed
-from worker.pipeline.keys import Group, Keys, RecordKeys, unchanged
+from worker.model import Batch, Encryptor, Fate, Fates, Indexes, Part, Sealed, Split
+from worker.pipeline.job import Processed
+from worker.pipeline.keys import Keys, RecordKeys
 from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
 from worker.pipeline.residency import Forward, Residency
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import LedgerRow
-
-_INPUT_SCHEMA_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +40,40 @@ class _Schema:
     passed: PassedEnvelopes | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The records of one schema within a batch, and where their datums begin behind the frame."""
+
+    ref: SchemaRef
+    start: int
+    indexes: Indexes
+    batch: Batch
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch on its way through the stages."""
+
+    batch: Batch
+    keys: Keys
+    fates: Fates
+    parts: list[Part]
+    ledger: list[LedgerRow]
+
+
 class BatchProcessor:
     """
-    Decode the frame, compile the schema (once per id), split, judge residency, encrypt, join, frame.
+    Read the frames, compile the schema (once per id), split, judge residency, seal, put together.
 
-    A record leaves as a sink record or as a failure, never both, never neither; nothing declared leaves in the clear.
+    Every record meets exactly one fate; nothing declared leaves in the clear.
 
     Args:
         route: the route's name.
         schemas: input schemas by reference, and output ids.
         declaration: defaults and policies.
-        encryptor: seals columns.
+        encryptor: seals what is declared.
         metrics: written to once a batch.
         subject: full name of a record -> subject under which its output schema is registered.
-        rows: whether the sink wants rows.
         keys: what becomes of record keys; None: they pass as they are.
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
@@ -68,10 +86,9 @@ class BatchProcessor:
         route: str,
         schemas: SchemaSource,
         declaration: DeclarationOptions,
-        encryptor: BatchEncryptor,
+        encryptor: Encryptor,
         metrics: Metrics,
         subject: Callable[[str], str],
-        rows: bool = False,
         keys: RecordKeys | None = None,
         residency: Residency | None = None,
         verifier: OutputVerifier | None = None,
@@ -83,14 +100,13 @@ class BatchProcessor:
         self._encryptor = encryptor
         self._metrics = metrics
         self._subject = subject
-        self._rows = rows
         self._keys = keys
         self._residency = residency
         self._verifier = verifier
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
-    def process(self, records: Sequence[SourceRecord]) -> Processed:
+    def process(self, batch: Batch) -> Processed:
         """
         Process a batch, whole.
 
@@ -99,88 +115,68 @@ class BatchProcessor:
             ConfigError: a schema can't be kept to (`DeclarationError`), or the registry refuses the credentials.
             FatalError: the authority refuses this identity, or its keys don't hold.
         """
-        outputs: list[SinkRecord | None] = [None] * len(records)
-        keys = self._keys.process(records) if self._keys is not None else unchanged(records)
-        failures = {i: Failure(records[i], error, "decode") for i, error in keys.errors.items()}
-        ledger: list[LedgerRow] = []
-        for group in self._group(records, keys, outputs, failures):
-            self._process_group(group, records, keys, outputs, failures, ledger)
-        return Processed(
-            [record for record in outputs if record is not None], [failures[i] for i in sorted(failures)], ledger
-        )
+        fates = Fates(len(batch))
+        keys = self._keys.process(batch) if self._keys is not None else Keys()
+        for i, error in keys.errors.items():
+            fates.fail(i, error, "decode")
+        work = _Work(batch, keys, fates, [], [])
+        for group in self._groups(work):
+            self._process_group(group, work)
+        fates.close()
+        output = batch.output(work.parts, fates.written, keys=keys.data, key_rows=keys.rows)
+        return Processed(batch, output, fates, work.ledger)
 
-    def _group(
-        self,
-        records: Sequence[SourceRecord],
-        keys: Keys,
-        outputs: list[SinkRecord | None],
-        failures: dict[int, Failure],
-    ) -> list[Group]:
-        groups: dict[str, Group] = {}
-        seen: dict[bytes, Group] = {}
-        for i, record in enumerate(records):
-            if i in failures:
+    def _groups(self, work: _Work) -> Iterator[_Group]:
+        """Part a batch by the schemas that its values name; what names none gets its fate here."""
+        batch, fates = work.batch, work.fates
+        frames = batch.frames("value", VALUE_HEADER)
+        found: dict[tuple[str, int], tuple[SchemaRef, list[Indexes]]] = {}
+        for head, indexes in frames.groups.items():
+            ref, start = parse_frame(head, ())
+            found.setdefault((str(ref), start), (ref, []))[1].append(fates.open(indexes))
+        for i in fates.open([*frames.named, *frames.bare]):
+            record = batch.record(i)
+            try:
+                if not record.value:
+                    raise DecodeError("the value is empty; a tombstone has none at all")
+                ref, start = parse_frame(record.value, record.headers)
+            except RecordError as exc:
+                fates.fail(i, exc, "decode")
                 continue
-            value = record.value
-            if value is None:
-                outputs[i] = _sink_record(record, keys, i, None)
-                continue
-            # A frame in the value's first 5 bytes says all there is, unless a header names the schema.
-            group = seen.get(value[:5]) if not record.headers else None
-            start = 5
-            if group is None:
-                try:
-                    if not value:
-                        raise DecodeError("the value is empty; a tombstone has none at all")
-                    ref, start = parse_frame(value, record.headers)
-                except RecordError as exc:
-                    failures[i] = Failure(record, exc, "decode")
-                    continue
-                group = groups.setdefault(str(ref), Group(ref))
-                if start == 5 and not record.headers:
-                    seen[value[:5]] = group
-            group.indexes.append(i)
-            group.payloads.append(value[start:])
-        return list(groups.values())
+            found.setdefault((str(ref), start), (ref, []))[1].append([i])
+        stones = fates.open(frames.absent)
+        if stones:
+            fates.settle(stones, Fate.TOMBSTONE)
+            work.parts.append(Part(stones, [None] * len(stones)))
+        for (_, start), (ref, several) in found.items():
+            indexes = several[0] if len(several) == 1 else sorted(i for each in several for i in each)
+            if indexes:
+                yield _Group(ref, start, indexes, batch if len(indexes) == len(batch) else batch.select(indexes))
 
-    def _process_group(
-        self,
-        group: Group,
-        records: Sequence[SourceRecord],
-        keys: Keys,
-        outputs: list[SinkRecord | None],
-        failures: dict[int, Failure],
-        ledger: list[LedgerRow],
-    ) -> None:
-        members = [records[i] for i in group.indexes]
+    def _process_group(self, group: _Group, work: _Work) -> None:
         try:
             schema = self._schema(group.ref)
         except RecordError as exc:
-            failures.update({i: Failure(records[i], exc, "decode") for i in group.indexes})
+            for i in group.indexes:
+                work.fates.fail(i, exc, "decode")
             return
         except DeclarationError as exc:
-            raise DeclarationError(f"{members[0].position}: schema {group.ref}: {exc}", path=exc.path) from exc
+            first = group.batch.record(0).position
+            raise DeclarationError(f"{first}: schema {group.ref}: {exc}", path=exc.path) from exc
         started = time.monotonic()
-        bound = [keys.data[i] for i in group.indexes]
-        split = schema.compiled.split(group.payloads, bound)
+        split, refused, topics = self._split(group, schema, work.keys)
         self._timed("decode", started)
-        failed = {i: Failure(members[i], error, "decode") for i, error in split.errors.items()}
-        if schema.passed is not None:
-            for i, error in schema.passed.errors(group.payloads, bound).items():
-                failed.setdefault(i, Failure(members[i], error, "decode"))
-        topics = self._judge(members, split, failed)
+        split.drop(refused.keys())
         started = time.monotonic()
-        encrypted = self._encrypt(split.columns, failed)
-        for i, error in encrypted.errors.items():
-            failed.setdefault(i, Failure(members[i], error, "encrypt"))
+        sealed = self._encryptor.seal(split, schema.prefix)
         if self._verifier is not None:
-            self._verifier.verify(split.columns, encrypted.envelopes, failed)
+            self._verifier.verify(split.columns, sealed.envelopes)
         self._timed("encrypt", started)
-        data = split.join(encrypted.envelopes, skip=failed.keys())
-        self._emit(group, members, keys, schema, data, topics, failed, outputs)
-        failures.update({group.indexes[i]: failure for i, failure in failed.items()})
-        ledger += ledger_rows(members, split.columns, failed, encrypted.usage, str(schema.output_id))
-        self._measure(members, split.columns, encrypted)
+        self._settle(group, schema, refused, topics, work.fates)
+        rows = partial(schema.compiled.rows, start=len(schema.prefix))
+        work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
+        work.ledger += ledger_rows(group.batch, split, sealed.usage, str(schema.output_id))
+        self._measure(group.batch.runs[0].topic, sealed)
 
     def _schema(self, ref: SchemaRef) -> _Schema:
         known = self._compiled.get(str(ref))
@@ -205,78 +201,64 @@ class BatchProcessor:
         self._metrics.set("worker_schema_info", 1, route=self._route, schema=str(ref))
         return schema
 
-    def _judge(self, members: Sequence[SourceRecord], split: SplitBatch, failed: dict[int, Failure]) -> dict[int, str]:
+    def _split(
+        self, group: _Group, schema: _Schema, keys: Keys
+    ) -> tuple[Split, dict[int, RecordError], dict[int, str]]:
+        """Take a group apart; returns besides which of its records are refused, and which go to another topic."""
+        bound = keys.of(group.batch, group.indexes)
+        split = schema.compiled.split_batch(group.batch, bound, group.start)
+        refused = dict(split.errors)
+        if schema.passed is not None:
+            for i, error in schema.passed.errors(group.batch, bound, group.start).items():
+                refused.setdefault(i, error)
+        return split, refused, self._judge(group.batch, split, refused)
+
+    def _judge(self, batch: Batch, split: Split, refused: dict[int, RecordError]) -> dict[int, str]:
         residency = self._residency
         if residency is None:
             return {}
-        texts = split.extracted[residency.fields[0]] if residency.fields else [None] * len(members)
         topics: dict[int, str] = {}
-        for i, (record, text) in enumerate(zip(members, texts, strict=True)):
-            if i in failed:
-                continue
-            verdict = residency.judge(record, text)
-            if isinstance(verdict, Forward):
-                topics[i] = verdict.topic
-            elif verdict is not None:
-                failed[i] = Failure(record, verdict, "decode")
-            if verdict is not None:
-                outcome = "forwarded" if isinstance(verdict, Forward) else "refused"
-                topic = record.position.topic
-                self._metrics.inc("worker_residency_records_total", route=self._route, topic=topic, outcome=outcome)
+        said = split.extracted(residency.fields[0]) if residency.fields else residency.from_headers(batch)
+        foreign = {text: verdict for text in set(said) if (verdict := residency.judge(text)) is not None}
+        if not foreign:
+            return {}
+        for run in batch.runs:
+            counts = {"forwarded": 0, "refused": 0}
+            for i in range(run.start, run.stop):
+                verdict = foreign.get(said[i])
+                if verdict is None or i in refused:
+                    continue
+                if isinstance(verdict, Forward):
+                    topics[i] = verdict.topic
+                else:
+                    refused[i] = ResidencyError(verdict)
+                counts["forwarded" if isinstance(verdict, Forward) else "refused"] += 1
+            for outcome, count in counts.items():
+                if count:
+                    labels = {"route": self._route, "topic": run.topic, "outcome": outcome}
+                    self._metrics.inc("worker_residency_records_total", count, **labels)
         return topics
 
-    def _encrypt(self, columns: Sequence[ValueColumn], failed: dict[int, Failure]) -> Encrypted:
-        if not failed:
-            return self._encryptor.encrypt(columns)
-        # Values of records that were refused get no key; their places stay, so that the columns keep their shape.
-        kept = [[i for i, record in enumerate(c.records) if record not in failed] for c in columns]
-        narrow = [_pick(column, at) for column, at in zip(columns, kept, strict=True)]
-        encrypted = self._encryptor.encrypt(narrow)
-        for column, at, n in zip(columns, kept, range(len(columns)), strict=True):
-            full = [b""] * len(column.values)
-            for i, envelope in zip(at, encrypted.envelopes[n], strict=True):
-                full[i] = envelope
-            encrypted.envelopes[n] = full
-        return encrypted
-
-    def _emit(
-        self,
-        group: Group,
-        members: Sequence[SourceRecord],
-        keys: Keys,
-        schema: _Schema,
-        data: Sequence[bytes | None],
-        topics: dict[int, str],
-        failed: dict[int, Failure],
-        outputs: list[SinkRecord | None],
-    ) -> None:
-        rows = self._table_rows(schema.compiled, data) if self._rows else {}
-        schema_id, prefix = str(schema.output_id), schema.prefix
-        for i, (record, datum) in enumerate(zip(members, data, strict=True)):
-            if i in failed:
-                continue
-            if datum is None:
-                failed[i] = Failure(record, DecodeError("the record could not be put together again"), "encrypt")
-                continue
-            row, topic = rows.get(i) if rows else None, topics.get(i) if topics else None
-            at = group.indexes[i]
-            outputs[at] = _sink_record(record, keys, at, prefix + datum, schema_id, row, topic)
-
     @staticmethod
-    def _table_rows(compiled: CompiledSchema, data: Sequence[bytes | None]) -> dict[int, dict[str, object]]:
-        at = [i for i, datum in enumerate(data) if datum is not None]
-        return dict(zip(at, compiled.rows([datum for datum in data if datum is not None]), strict=True))
+    def _settle(
+        group: _Group, schema: _Schema, refused: Mapping[int, RecordError], topics: Mapping[int, str], fates: Fates
+    ) -> None:
+        for i, error in refused.items():
+            fates.fail(group.indexes[i], error, "decode")
+        if topics:
+            fates.settle([group.indexes[i] for i in sorted(topics)], Fate.FORWARDED)
+        rest = fates.open(group.indexes)
+        fates.settle(rest, Fate.ENCRYPTED if schema.compiled.plan.fields else Fate.PASSED)
 
     def _timed(self, stage: str, started: float) -> None:
         self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._route, stage=stage)
 
-    def _measure(self, members: Sequence[SourceRecord], columns: Sequence[ValueColumn], encrypted: Encrypted) -> None:
-        labels = {"route": self._route, "topic": members[0].position.topic}
-        for column, envelopes in zip(columns, encrypted.envelopes, strict=True):
-            count = sum(1 for envelope in envelopes if envelope)
-            self._metrics.inc("worker_values_total", count, format=column.plan.format, **labels)
-            self._metrics.inc("worker_plaintext_bytes_total", sum(map(len, column.values)), **labels)
-            self._metrics.inc("worker_ciphertext_bytes_total", sum(map(len, envelopes)), **labels)
+    def _measure(self, topic: str, sealed: Sealed) -> None:
+        labels = {"route": self._route, "topic": topic}
+        for used in sealed.fields:
+            self._metrics.inc("worker_values_total", used.values, format=used.plan.format, **labels)
+            self._metrics.inc("worker_plaintext_bytes_total", used.plaintext_bytes, **labels)
+            self._metrics.inc("worker_ciphertext_bytes_total", used.ciphertext_bytes, **labels)
 
 
 def subject_of(strategy: str, topic: str) -> Callable[[str], str]:
@@ -295,39 +277,3 @@ def subject_of(strategy: str, topic: str) -> Callable[[str], str]:
     if strategy not in strategies:
         raise ConfigError(f"subject_strategy {strategy!r} is none of {', '.join(strategies)}")
     return strategies[strategy]
-
-
-def _pick(column: ValueColumn, at: Sequence[int]) -> ValueColumn:
-    return ValueColumn(
-        column.plan,
-        [column.values[i] for i in at],
-        [column.records[i] for i in at],
-        None if column.contexts is None else [column.contexts[i] for i in at],
-        None if column.binds is None else [column.binds[i] for i in at],
-    )
-
-
-def _sink_record(
-    record: SourceRecord,
-    keys: Keys,
-    at: int,
-    value: bytes | None,
-    schema_id: str = "",
-    row: dict[str, object] | None = None,
-    topic: str | None = None,
-) -> SinkRecord:
-    headers: Sequence[Header] = record.headers
-    if headers:
-        headers = [h for h in headers if h[0] not in _INPUT_SCHEMA_HEADERS]
-    return SinkRecord(
-        record.position,
-        keys.data[at],
-        value,
-        headers,
-        record.timestamp_type,
-        record.timestamp_ms,
-        row,
-        keys.rows[at],
-        schema_id,
-        topic,
-    )

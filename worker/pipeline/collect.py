@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection
 
-from worker.model import SourceRecord, TopicPartition
-from worker.pipeline.lanes import Lanes, touches
+from worker.model import Batch, TopicPartition, within, without
+from worker.pipeline.lanes import Lanes
 from worker.pipeline.options import DeliveryOptions
 
 _CHUNK = 2_000
@@ -29,14 +29,15 @@ class Collector:
         self._lanes = lanes
         self._left = limit
         self._clock = clock
-        self._records: list[SourceRecord] = []
+        self._chunks: list[Batch] = []
+        self._count = 0
         self._bytes = 0
         self._first_at = 0.0
         self._average = 256.0
 
     def is_empty(self) -> bool:
         """Whether nothing is collected."""
-        return not self._records
+        return not self._count
 
     def exhausted(self) -> bool:
         """Whether the limit is reached."""
@@ -44,79 +45,70 @@ class Collector:
 
     def full(self) -> bool:
         """Whether the batch has its count or bytes."""
-        return (
-            self.exhausted()
-            or len(self._records) >= self._options.max_records
-            or self._bytes >= self._options.max_bytes
-        )
+        return self.exhausted() or self._count >= self._options.max_records or self._bytes >= self._options.max_bytes
 
     def due(self) -> bool:
         """Whether the batch should go: full, or its first record is old enough."""
-        if not self._records:
+        if not self._count:
             return False
         return self.full() or self._clock() - self._first_at >= self._options.max_latency_ms / 1000
 
     def room(self) -> int:
         """Return how many records to ask for, so that neither count nor, by the average so far, bytes overflow."""
         by_bytes = int((self._options.max_bytes - self._bytes) / self._average) + 1
-        return max(1, min(self._options.max_records - len(self._records), by_bytes, _CHUNK))
+        return max(1, min(self._options.max_records - self._count, by_bytes, _CHUNK))
 
-    def add(self, records: Sequence[SourceRecord]) -> None:
-        """Take records in order; those of inactive lanes, from before a seek or beyond an end are dropped."""
-        if not self._records:
-            self._first_at = self._clock()
-        size = taken = 0
-        get, append = self._lanes.get, self._records.append
-        for record in records:
-            position = record.position
-            lane = get(position.topic, position.partition)
-            if lane is None or position.offset < lane.collected or self.exhausted():
+    def add(self, chunk: Batch) -> None:
+        """Take a chunk in; what is of inactive lanes, from before a seek or beyond an end is left out."""
+        spans: list[tuple[int, int]] = []
+        for run in chunk.runs:
+            lane = self._lanes.get(run.place)
+            if lane is None or self.exhausted():
                 continue
-            if lane.end is not None and position.offset >= lane.end:
-                lane.passed = True
-                continue
-            lane.collected = position.offset + 1
-            size += _bytes(record)
-            taken += 1
-            append(record)
+            start = chunk.find(run, lane.collected)
+            stop = run.stop if lane.end is None else chunk.find(run, lane.end)
+            lane.passed = lane.passed or stop < run.stop
             if self._left is not None:
-                self._left -= 1
-        self._bytes += size
-        if taken:
-            self._average = max(1.0, 0.8 * self._average + 0.2 * size / taken)
+                stop = min(stop, start + self._left)
+                self._left -= max(0, stop - start)
+            if start < stop:
+                lane.collected = chunk.offsets[stop - 1] + 1
+                spans.append((start, stop))
+        kept = within(chunk, spans)
+        if len(kept):
+            self._average = max(1.0, 0.8 * self._average + 0.2 * kept.size / len(kept))
+            self._take_in(kept, first=False)
 
-    def take(self) -> list[SourceRecord]:
-        """Return the batch and begin another."""
-        records, self._records = self._records, []
-        self._bytes = 0
-        return records
+    def take(self) -> Batch | None:
+        """Return the batch and begin another; None where nothing is collected."""
+        chunks, self._chunks = self._chunks, []
+        self._count = self._bytes = 0
+        return chunks[0].concat(chunks[1:]) if chunks else None
 
-    def put_back(self, records: Sequence[SourceRecord]) -> None:
-        """Take an abandoned batch's records in again, before those collected since; gone partitions' are dropped."""
-        kept = [r for r in records if self._is_ours(r)]
-        if kept and not self._records:
-            self._first_at = self._clock()
-        self._records[:0] = kept
-        self._bytes += _size(kept)
+    def put_back(self, batch: Batch) -> None:
+        """Take an abandoned batch in again, before what was collected since; gone partitions' records are dropped."""
+        spans = []
+        for run in batch.runs:
+            lane = self._lanes.get(run.place)
+            if lane is not None:
+                spans.append((batch.find(run, lane.durable), batch.find(run, lane.collected)))
+        kept = within(batch, spans)
+        if len(kept):
+            self._take_in(kept, first=True)
 
-    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+    def drop(self, partitions: Collection[TopicPartition]) -> None:
         """Forget the records of these partitions."""
-        keys = {(p.topic, p.partition) for p in partitions}
-        self._records = [r for r in self._records if not touches(r, keys)]
-        self._bytes = _size(self._records)
+        gone, since = set(partitions), self._first_at
+        chunks, self._chunks, self._count, self._bytes = self._chunks, [], 0, 0
+        for chunk in chunks:
+            kept = without(chunk, gone)
+            if len(kept):
+                self._take_in(kept, first=False)
+        self._first_at = since
 
-    def _is_ours(self, record: SourceRecord) -> bool:
-        lane = self._lanes.get(record.position.topic, record.position.partition)
-        return lane is not None and lane.durable <= record.position.offset < lane.collected
-
-
-def _size(records: Iterable[SourceRecord]) -> int:
-    return sum(map(_bytes, records))
-
-
-def _bytes(record: SourceRecord) -> int:
-    """Return what a record's content takes; headers count too, since they are held as well."""
-    size = len(record.key or b"") + len(record.value or b"")
-    if record.headers:
-        size += sum(len(name) + len(value or b"") for name, value in record.headers)
-    return size
+    def _take_in(self, chunk: Batch, *, first: bool) -> None:
+        if not self._count:
+            self._first_at = self._clock()
+        self._chunks.insert(0 if first else len(self._chunks), chunk)
+        self._count += len(chunk)
+        self._bytes += chunk.size

@@ -10,7 +10,7 @@ import msgpack
 
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.opaque import opaque_plan
-from worker.errors import DeadLetterLimitExceeded, DecryptionError, FatalError
+from worker.errors import DeadLetterLimitExceeded, DecryptionError
 from worker.model import FieldPlan, Header, Position, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure
 from worker.pipeline.options import DeadLetterOptions
@@ -84,8 +84,6 @@ class DeadLetters:
             column.records.append(i)
             column.binds.append(bound(position))
         sealed = self._encryptor.encrypt(list(columns.values()))
-        if sealed.errors:
-            raise FatalError("a dead letter can't be sealed")
         letters: dict[int, DeadLetter] = {}
         for column, envelopes in zip(columns.values(), sealed.envelopes, strict=True):
             for i, envelope in zip(column.records, envelopes, strict=True):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -23,7 +24,7 @@ from worker.errors import (
     TransientError,
 )
 from worker.metrics import Metrics
-from worker.model import Position, SourceRecord
+from worker.model import Batch, Fate, Position, halves
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, DeadLetterWriter, Failure, Job, Outcome, Processed, Processor, ranges
 from worker.pipeline.options import DeliveryOptions
@@ -113,31 +114,30 @@ class Delivery:
         except Exception as exc:
             outcome, error = Outcome.FAILED, exc
         self._metrics.inc("worker_batches_total", route=self._health.route, outcome=outcome.value)
-        _log.debug("batch", outcome=outcome.value, records=len(job.records), seconds=time.monotonic() - started)
+        _log.debug("batch", outcome=outcome.value, records=len(job.batch), seconds=time.monotonic() - started)
         job.finish(outcome, error)
 
     def _deliver_all(self, job: Job) -> None:
-        pieces = deque([job.records])
+        pieces = deque([job.batch])
         while pieces:
             piece = pieces.popleft()
             try:
                 self._persist(job, piece)
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
-                    middle = len(piece) // 2
-                    pieces.extendleft((piece[middle:], piece[:middle]))
+                    pieces.extendleft(reversed(halves(piece)))
                     continue
                 self._reject(job, piece, exc)
                 pieces.appendleft(piece)
 
-    def _reject(self, job: Job, piece: Sequence[SourceRecord], error: SinkRejected) -> None:
-        refused = [Position(*at) for at in error.positions] or [r.position for r in piece]
+    def _reject(self, job: Job, piece: Batch, error: SinkRejected) -> None:
+        refused = [Position(*at) for at in error.positions] or [piece.record(i).position for i in range(len(piece))]
         if all(position in job.rejected for position in refused):
             raise FatalError("the sink refuses dead letters too; see its limits and rights") from error
         for position in refused:
             job.rejected[position] = error
 
-    def _persist(self, job: Job, piece: Sequence[SourceRecord]) -> None:
+    def _persist(self, job: Job, piece: Batch) -> None:
         delay = self._options.retry_s
         while True:
             try:
@@ -161,9 +161,9 @@ class Delivery:
         if job.cancelled.wait(seconds):
             raise Cancelled
 
-    def _attempt(self, job: Job, piece: Sequence[SourceRecord]) -> None:
+    def _attempt(self, job: Job, piece: Batch) -> None:
         job.check()
-        result, letters = self._process(job, piece)
+        result, failures, letters = self._process(job, piece)
         failpoints.hit("after_process")
         job.check()
         try:
@@ -174,20 +174,21 @@ class Delivery:
             raise
         finally:
             job.end_flush()
-        self._count(piece, result)
+        self._count(piece, result, failures)
 
-    def _process(self, job: Job, piece: Sequence[SourceRecord]) -> tuple[Processed, list[DeadLetter]]:
-        if not job.rejected:
-            result = self._processor.process(piece)
-        else:
-            result = self._processor.process([r for r in piece if r.position not in job.rejected])
-            rejected = [r for r in piece if r.position in job.rejected]
-            result.failures.extend(Failure(r, job.rejected[r.position], "sink") for r in rejected)
-        return result, self._dead_letters.seal(result.failures) if result.failures else []
+    def _process(self, job: Job, piece: Batch) -> tuple[Processed, list[Failure], list[DeadLetter]]:
+        good, rejected = piece, []
+        if job.rejected:
+            every = [piece.record(i) for i in range(len(piece))]
+            rejected = [Failure(r, job.rejected[r.position], "sink") for r in every if r.position in job.rejected]
+            good = piece.select([i for i, r in enumerate(every) if r.position not in job.rejected])
+        result = self._processor.process(good)
+        failures = [*result.failures, *rejected]
+        return result, failures, self._dead_letters.seal(failures) if failures else []
 
     def _write(self, job: Job, result: Processed, letters: Sequence[DeadLetter]) -> None:
         self._sink.begin()
-        self._sink.write(result.records)
+        self._sink.write(result.output)
         if letters:
             self._sink.write_dead(letters)
         failpoints.hit("after_write")
@@ -195,7 +196,7 @@ class Delivery:
         self._sink.flush()
         failpoints.hit("after_flush")
 
-    def _commit(self, job: Job, piece: Sequence[SourceRecord], result: Processed) -> None:
+    def _commit(self, job: Job, piece: Batch, result: Processed) -> None:
         offsets = ranges(piece, job.durable)
         failpoints.hit("before_commit")
         job.check()
@@ -222,25 +223,25 @@ class Delivery:
         act()
         self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._health.route, stage=stage)
 
-    def _count(self, piece: Sequence[SourceRecord], result: Processed) -> None:
+    def _count(self, piece: Batch, result: Processed, failures: Sequence[Failure]) -> None:
         route = self._health.route
         outcomes: Counter[tuple[str, str]] = Counter()
-        written: Counter[str] = Counter()
-        for sunk in result.records:
-            outcomes[sunk.position.topic, "tombstone" if sunk.value is None else "encrypted"] += 1
-            written[sunk.position.topic] += len(sunk.key or b"") + len(sunk.value or b"")
-        for topic, size in written.items():
-            self._metrics.inc("worker_sink_bytes_total", size, route=route, topic=topic)
-        for failure in result.failures:
+        for run in result.batch.runs:
+            for fate, count in result.fates.counts(run.start, run.stop).items():
+                if fate is not Fate.FAILED:
+                    outcomes[run.topic, fate.outcome] += count
+        for run in result.output.runs:
+            size = result.output.content_bytes(run)
+            self._metrics.inc("worker_sink_bytes_total", size, route=route, topic=run.topic)
+        for failure in failures:
             topic = failure.record.position.topic
-            outcomes[topic, "dead"] += 1
+            outcomes[topic, Fate.FAILED.outcome] += 1
             self._metrics.inc("worker_dead_letters_total", route=route, topic=topic, code=failure.error.code)
         for (topic, outcome), count in outcomes.items():
             self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
             self._outcomes[outcome] += count
         now_ms = time.time() * 1000
-        ages = [max(0.0, now_ms - r.timestamp_ms) / 1000 for r in piece if r.timestamp_ms > 0]
-        self._metrics.observe_all("worker_end_to_end_seconds", ages, route=route)
+        self._metrics.observe_tally("worker_end_to_end_seconds", partial(piece.ages, now_ms), route=route)
 
 
 def away(error: TransientError) -> str:

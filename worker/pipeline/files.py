@@ -20,7 +20,7 @@ from worker.avro import DeclarationOptions, compile_schema, decode_value, encode
 from worker.avro.container import Block, ContainerReader, ContainerWriter, DatumSplitter
 from worker.avro.embedded import EmbeddedSchemas
 from worker.errors import ConfigError, DecodeError, FatalError, TransientError
-from worker.model import EncryptionPlan, Position, SinkRecord, SourceRecord
+from worker.model import EncryptionPlan, Fate, Output, Position, SourceRecord, batch_of
 from worker.pipeline.deadletter import position_of
 from worker.pipeline.job import DeadLetterWriter, Failure, Processor
 from worker.pipeline.options import DeliveryOptions
@@ -187,17 +187,18 @@ class FileEncryptor:
                 place = Position(way.name, number, len(datums))
                 failures.append(Failure(SourceRecord(place, None, rest[0]), rest[1], "decode"))
                 way.counts["dead"] += max(0, block.count - len(datums))
-        result = self._patiently(lambda: self._processor.process(records))
+        result = self._patiently(lambda: self._processor.process(batch_of(records)))
         failpoints.hit("after_process")
-        way.counts["dead"] += len(result.failures)
-        failures += [_bare(failure, len(way.prefix)) for failure in result.failures]
-        self._write(way, result.records, failures)
-        way.counts["encrypted"] += len(result.records)
+        failed = result.failures
+        way.counts["dead"] += len(failed)
+        failures += [_bare(failure, len(way.prefix)) for failure in failed]
+        self._write(way, result.output, failures)
+        way.counts.update({fate.outcome: n for fate, n in result.fates.counts().items() if fate is not Fate.FAILED})
         way.blocks, way.read = way.blocks + len(batch), batch[-1].end
         if time.monotonic() - way.committed_at >= self._options.max_latency_ms / 1000:
             self._commit(way)
 
-    def _write(self, way: _Way, records: Sequence[SinkRecord], failures: Sequence[Failure]) -> None:
+    def _write(self, way: _Way, output: Output, failures: Sequence[Failure]) -> None:
         if failures:
             letters = self._patiently(lambda: self._dead_letters.seal(failures))
             sealed = ContainerWriter(_LETTERS, codec="null", sync=hashlib.sha256(way.name.encode()).digest()[:16])
@@ -206,9 +207,9 @@ class FileEncryptor:
             rows = [{"key": x.key.decode(), "value": x.value, "headers": dict(x.headers)} for x in letters]
             way.sink.write_dead(sealed.block([encode_value(_LETTERS, row) for row in rows]))
         blocks: dict[int, list[bytes]] = {}
-        for record in records:
-            assert record.value is not None
-            blocks.setdefault(record.position.partition, []).append(record.value[len(way.prefix) :])
+        for run in output.runs:
+            datums = blocks.setdefault(run.partition, [])
+            datums += [(value or b"")[len(way.prefix) :] for value in output.values[run.start : run.stop]]
         for datums in blocks.values():
             way.sink.write(way.writer.block(datums))
         failpoints.hit("after_write")

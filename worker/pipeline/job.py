@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from worker.errors import RecordError, SinkRejected
-from worker.model import Position, SinkRecord, SourceRecord, TopicPartition
+from worker.model import Batch, Fates, Output, Position, SourceRecord, TopicPartition, next_offsets, since
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 
 
@@ -22,19 +22,34 @@ class Failure:
     stage: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Processed:
-    """What a batch became: records for the sink in order, failures, and rows for the ledger."""
+    """
+    What a batch became.
 
-    records: list[SinkRecord] = field(default_factory=list, repr=False)
-    failures: list[Failure] = field(default_factory=list)
+    Args:
+        batch: what went in.
+        output: what is written.
+        fates: what became of each record; closed.
+        ledger: rows for the ledger.
+    """
+
+    batch: Batch
+    output: Output = field(repr=False)
+    fates: Fates = field(repr=False)
     ledger: list[LedgerRow] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The records that failed, as objects, in their order."""
+        failed = self.fates.failures
+        return [Failure(self.batch.record(i), failed[i].error, failed[i].stage) for i in sorted(failed)]
 
 
 class Processor(Protocol):
-    """Turns source records into sink records; raises `TransientError` (again later) or `FatalError`."""
+    """Turns a batch into its output; raises `TransientError` (again later) or `FatalError`."""
 
-    def process(self, records: Sequence[SourceRecord]) -> Processed:
+    def process(self, batch: Batch) -> Processed:
         """Process a batch; called again with the same records after anything was away."""
         ...
 
@@ -65,15 +80,13 @@ class Job:
     One batch on its way; `cancel` and `release` may be called from the loop while the other thread works.
 
     Args:
-        records: in the order in which the source gave them.
+        batch: in the order in which the source gave it.
         read: the position of each partition before the batch.
         metadata: the group's as it was when the batch was handed over; an older generation's commit is refused.
     """
 
-    def __init__(
-        self, records: list[SourceRecord], read: Mapping[TopicPartition, int], metadata: object | None = None
-    ) -> None:
-        self.records = records
+    def __init__(self, batch: Batch, read: Mapping[TopicPartition, int], metadata: object | None = None) -> None:
+        self.batch = batch
         self.metadata = metadata
         self.read: dict[TopicPartition, int] = dict(read)
         self.durable: dict[TopicPartition, int] = dict(read)
@@ -89,10 +102,9 @@ class Job:
         """Whether the batch has records of any of these."""
         return not self.durable.keys().isdisjoint(partitions)
 
-    def remaining(self) -> list[SourceRecord]:
+    def remaining(self) -> Batch:
         """Return the records that are not durable."""
-        durable = {(p.topic, p.partition): offset for p, offset in self.durable.items()}
-        return [r for r in self.records if r.position.offset >= durable[(r.position.topic, r.position.partition)]]
+        return since(self.batch, self.durable)
 
     def cancel(self) -> None:
         """Let the batch be abandoned at its next step."""
@@ -132,14 +144,6 @@ class Job:
             raise Cancelled
 
 
-def ranges(records: Sequence[SourceRecord], durable: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetRange]:
-    """Return what a run of records does to each partition, given the positions before it."""
-    last: dict[tuple[str, int], int] = {}
-    for record in records:
-        position = record.position
-        last[(position.topic, position.partition)] = position.offset
-    found = {}
-    for (topic, number), offset in last.items():
-        partition = TopicPartition(topic, number)
-        found[partition] = OffsetRange(durable[partition], offset + 1)
-    return found
+def ranges(batch: Batch, durable: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetRange]:
+    """Return what a batch does to each partition, given the positions before it."""
+    return {place: OffsetRange(durable[place], following) for place, following in next_offsets(batch).items()}

@@ -15,7 +15,7 @@ from worker.avro.reader import zigzag
 from worker.avro.source import SchemaSource
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError, DecodeError, RecordError
-from worker.model import FieldPlan, SourceRecord
+from worker.model import Batch, FieldPlan, Indexes
 
 KeyPolicy = Literal["clear", "pseudonym"]
 KeyFormat = Literal["auto", "avro", "plain"]
@@ -28,22 +28,23 @@ _UNKNOWN_S = 60.0
 @dataclass(slots=True)
 class Keys:
     """
-    What became of a batch's keys, by record.
+    What became of a batch's keys, by place.
 
     Args:
-        data: the keys as they are written, and as `$key` binds them.
-        rows: key columns of a table and their values; None where the key is plain text, which the table reads.
+        data: the keys as they are written, and as `$key` binds them; None where all are written as they are.
+        rows: key columns of a table and their values; none for a key that is plain text, which the table reads.
         errors: why a record's key can't be used.
     """
 
-    data: list[bytes | None] = field(repr=False)
-    rows: list[dict[str, object] | None] = field(repr=False)
-    errors: dict[int, RecordError]
+    data: list[bytes | None] | None = field(default=None, repr=False)
+    rows: dict[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+    errors: dict[int, RecordError] = field(default_factory=dict)
 
-
-def unchanged(records: Sequence[SourceRecord]) -> Keys:
-    """Return a batch's keys as they are, read by nobody."""
-    return Keys([r.key for r in records], [None] * len(records), {})
+    def of(self, batch: Batch, indexes: Indexes) -> Sequence[bytes | None]:
+        """Return the keys of the records at some places, of which `batch` is made."""
+        if self.data is None:
+            return batch.keys
+        return [self.data[i] for i in indexes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,16 @@ class _Known:
 
 
 @dataclass(slots=True)
-class Group:
-    """The records of one schema within a batch: where each stands, and its bytes behind the frame."""
+class _Group:
+    """The keys of one schema within a batch: where each stands, and where behind its frame it begins."""
 
     ref: SchemaRef
     indexes: list[int] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list, repr=False)
+    starts: list[int] = field(default_factory=list)
+
+    def payloads(self, batch: Batch) -> list[bytes]:
+        keys = batch.keys
+        return [(keys[i] or b"")[start:] for i, start in zip(self.indexes, self.starts, strict=True)]
 
 
 class RecordKeys:
@@ -100,7 +105,7 @@ class RecordKeys:
         self._known: dict[str, _Known] = {}
         self._unknown: MutableMapping[str, bool] = TTLCache(_UNKNOWN_IDS, _UNKNOWN_S)
 
-    def process(self, records: Sequence[SourceRecord]) -> Keys:
+    def process(self, batch: Batch) -> Keys:
         """
         Take a batch's keys.
 
@@ -109,26 +114,16 @@ class RecordKeys:
             ConfigError: keys of this schema lack the table's key columns.
             TransientError: the registry or the key service is away.
         """
-        keys = unchanged(records)
-        groups: dict[str, Group] = {}
-        plain: list[int] = []
-        for i, record in enumerate(records):
-            try:
-                found = self._frame(record)
-            except RecordError as exc:
-                keys.errors[i] = exc
-                continue
-            if found is None:
-                plain.append(i)
-                continue
-            ref, start = found
-            group = groups.setdefault(str(ref), Group(ref))
-            group.indexes.append(i)
-            group.payloads.append((record.key or b"")[start:])
-        for group in groups.values():
-            self._take(group, records, keys, plain)
-        if self._pseudonyms is not None or self._columns:
-            self._take_plain(plain, records, keys)
+        keys = Keys(list(batch.keys) if self._pseudonyms is not None else None)
+        reads = self._pseudonyms is not None or bool(self._columns)
+        if self._form == "plain":
+            plain = list(range(len(batch))) if reads else []
+        else:
+            groups, plain = self._groups(batch, keys)
+            for group in groups:
+                self._take(group, batch, keys, plain)
+        if reads:
+            self._take_plain(sorted(plain), batch, keys)
         return keys
 
     def check_values(self, fields: Sequence[FieldPlan]) -> None:
@@ -141,22 +136,28 @@ class RecordKeys:
                     "field can't be one: give the key's column another name (key_prefix)"
                 )
 
-    def _frame(self, record: SourceRecord) -> tuple[SchemaRef, int] | None:
-        """Return the schema that a key names and where its payload begins, None for a key that names none."""
-        key = record.key
-        if key is None or self._form == "plain":
-            return None
-        named = bool(record.headers) and any(name == KEY_HEADER for name, _ in record.headers)
-        if self._form == "auto" and not named and (key[:1] not in (b"\0", b"\1") or len(key) < 5):
-            return None
-        try:
-            return parse_frame(key, record.headers, header=KEY_HEADER)
-        except DecodeError:
-            if self._form == "auto" and not named:
-                return None
-            raise
+    def _groups(self, batch: Batch, keys: Keys) -> tuple[list[_Group], list[int]]:
+        """Part the keys by the schema they name; the others are plain, or errors where they must name one."""
+        frames = batch.frames("key", KEY_HEADER)
+        groups: dict[str, _Group] = {}
+        for head, indexes in frames.groups.items():
+            ref, start = parse_frame(head, ())
+            group = groups.setdefault(str(ref), _Group(ref))
+            group.indexes += indexes
+            group.starts += [start] * len(indexes)
+        for i in [*frames.named, *(frames.bare if self._form == "avro" else ())]:
+            record = batch.record(i)
+            try:
+                ref, start = parse_frame(record.key or b"", record.headers, header=KEY_HEADER)
+            except RecordError as exc:
+                keys.errors[i] = exc
+                continue
+            group = groups.setdefault(str(ref), _Group(ref))
+            group.indexes.append(i)
+            group.starts.append(start)
+        return list(groups.values()), [*(frames.bare if self._form == "auto" else ()), *frames.absent]
 
-    def _take(self, group: Group, records: Sequence[SourceRecord], keys: Keys, plain: list[int]) -> None:
+    def _take(self, group: _Group, batch: Batch, keys: Keys, plain: list[int]) -> None:
         known = self._schema(group.ref)
         if known is None:
             if self._form == "avro" or (self._columns and self._pseudonyms is None):
@@ -165,9 +166,11 @@ class RecordKeys:
             else:
                 plain += group.indexes
             return
-        payloads: Sequence[bytes | None] = group.payloads
-        if self._pseudonyms is not None:
-            payloads = self._replaced(known, group, records, keys)
+        if self._pseudonyms is None and not self._columns:
+            return
+        payloads: Sequence[bytes | None] = group.payloads(batch)
+        if keys.data is not None:
+            payloads = self._replaced(known, group, batch, keys)
             for i, payload in zip(group.indexes, payloads, strict=True):
                 keys.data[i] = None if payload is None else known.prefix + payload
         if self._columns:
@@ -202,12 +205,13 @@ class RecordKeys:
             return frame(ref.id) if ref.id is not None else b"\1" + (ref.guid or b"")
         return frame(self._schemas.output_id(ref, self._subject, schema.written(True)))
 
-    def _replaced(self, known: _Known, group: Group, records: Sequence[SourceRecord], keys: Keys) -> list[bytes | None]:
+    def _replaced(self, known: _Known, group: _Group, batch: Batch, keys: Keys) -> list[bytes | None]:
         assert self._pseudonyms is not None
+        payloads = group.payloads(batch)
         if not known.schema.fields:
-            topics = [records[i].position.topic for i in group.indexes]
-            return [zigzag(len(digest)) + digest for digest in map(self._whole, topics, group.payloads)]
-        split = known.schema.split(group.payloads)
+            topics = [batch.record(i).position.topic for i in group.indexes]
+            return [zigzag(len(digest)) + digest for digest in map(self._whole, topics, payloads)]
+        split = known.schema.split(payloads)
         keys.errors.update({group.indexes[i]: error for i, error in split.errors.items()})
         replaced = [
             self._pseudonyms(c.plan.keyset).of(c.plan.descriptor, [plain_value(c.plan, value) for value in c.values])
@@ -240,16 +244,16 @@ class RecordKeys:
             )
         keys.rows[i] = {column: value[name] for column, name in self._columns.items()}
 
-    def _take_plain(self, plain: Sequence[int], records: Sequence[SourceRecord], keys: Keys) -> None:
+    def _take_plain(self, plain: Sequence[int], batch: Batch, keys: Keys) -> None:
         for i in plain:
-            key = records[i].key
+            key = batch.keys[i]
             if key is None:
                 if self._columns:
                     keys.errors[i] = DecodeError("a record without a key has no row of its own in a keyed table")
                 continue
             column = self._only_column() if self._columns else ""
-            if self._pseudonyms is not None:
-                keys.data[i] = digest = self._whole(records[i].position.topic, key)
+            if keys.data is not None:
+                keys.data[i] = digest = self._whole(batch.record(i).position.topic, key)
                 if column:
                     keys.rows[i] = {column: digest}
 

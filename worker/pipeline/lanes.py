@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from worker.model import SourceRecord, TopicPartition
+from worker.model import Batch, TopicPartition
 from worker.pipeline.progress import Span
 from worker.sink.base import Sink
 from worker.source.base import Source
@@ -46,41 +46,41 @@ class Lanes:
         self._sink = sink
         self._bounded = bounded
         self._until_ms = until_ms
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._lanes: dict[TopicPartition, Lane] = {}
         self._spans: dict[TopicPartition, Span] = {}
         self._done: set[TopicPartition] = set()
 
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def get(self, topic: str, partition: int) -> Lane | None:
+    def get(self, partition: TopicPartition) -> Lane | None:
         """Return an active lane."""
-        lane = self._lanes.get((topic, partition))
+        lane = self._lanes.get(partition)
         return lane if lane is not None and lane.active else None
 
     def add(self, partitions: Iterable[TopicPartition]) -> None:
         """Take partitions in, arriving."""
         for p in partitions:
-            self._lanes[p.topic, p.partition] = Lane()
+            self._lanes[p] = Lane()
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions."""
         for p in partitions:
-            self._lanes.pop((p.topic, p.partition), None)
+            self._lanes.pop(p, None)
 
     def reposition(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these partitions' positions again before anything more is taken from them."""
-        again = [p for p in partitions if (p.topic, p.partition) in self._lanes]
+        again = [p for p in partitions if p in self._lanes]
         self._source.pause(again)
         self.add(again)
 
     def arriving(self) -> list[TopicPartition]:
         """Return the partitions whose position is not known yet."""
-        return [TopicPartition(*key) for key, lane in self._lanes.items() if not lane.active]
+        return [partition for partition, lane in self._lanes.items() if not lane.active]
 
     def active(self) -> list[TopicPartition]:
         """Return the partitions that are read."""
-        return [TopicPartition(*key) for key, lane in self._lanes.items() if lane.active]
+        return [partition for partition, lane in self._lanes.items() if lane.active]
 
     def place(self) -> None:
         """Read the positions of what arrives, seek, resume; raises `TransientError` to be called again."""
@@ -93,25 +93,24 @@ class Lanes:
         for partition in placed:
             offset = start[partition]
             end = ends.get(partition)
-            self._lanes[partition.topic, partition.partition] = Lane(offset, offset, active=True, end=end)
+            self._lanes[partition] = Lane(offset, offset, active=True, end=end)
             began = self._spans.get(partition)
             self._spans[partition] = Span(offset if began is None else began.start, offset, end)
         self._source.resume(placed)
 
-    def durable(self, records: Sequence[SourceRecord]) -> dict[TopicPartition, int]:
-        """Return the stored position of each partition that has a record in `records`."""
-        keys = {(r.position.topic, r.position.partition) for r in records}
-        return {TopicPartition(*key): self._lanes[key].durable for key in keys}
+    def durable(self, batch: Batch) -> dict[TopicPartition, int]:
+        """Return the stored position of each partition that has a record in `batch`."""
+        return {run.place: self._lanes[run.place].durable for run in batch.runs}
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the stored position of each active partition."""
-        return {TopicPartition(*key): lane.durable for key, lane in self._lanes.items() if lane.active}
+        return {partition: lane.durable for partition, lane in self._lanes.items() if lane.active}
 
     def advance(self, durable: Mapping[TopicPartition, int]) -> int:
         """Take over what a job made durable; returns by how many offsets all lanes advanced."""
         moved = 0
         for partition, offset in durable.items():
-            lane = self.get(partition.topic, partition.partition)
+            lane = self.get(partition)
             # A lane that was revoked and came back meanwhile has read its position anew.
             if lane is not None and lane.durable < offset <= lane.collected:
                 moved += offset - lane.durable
@@ -135,15 +134,10 @@ class Lanes:
         """Whether every assigned partition of a bounded run has been read to its end, and is durable up to there."""
         if not self._bounded:
             return False
-        self._done |= {TopicPartition(*key) for key, lane in self._lanes.items() if self._has_ended(key, lane)}
-        return all(TopicPartition(*key) in self._done for key in self._lanes)
+        self._done |= {p for p, lane in self._lanes.items() if self._has_ended(p, lane)}
+        return self._lanes.keys() <= self._done
 
-    def _has_ended(self, key: tuple[str, int], lane: Lane) -> bool:
+    def _has_ended(self, partition: TopicPartition, lane: Lane) -> bool:
         if not lane.active or lane.end is None:
             return False
-        return lane.passed or lane.durable >= lane.end or self._source.at_end(TopicPartition(*key), lane.end)
-
-
-def touches(record: SourceRecord, keys: Collection[tuple[str, int]]) -> bool:
-    """Whether the record lies in one of these partitions."""
-    return (record.position.topic, record.position.partition) in keys
+        return lane.passed or lane.durable >= lane.end or self._source.at_end(partition, lane.end)

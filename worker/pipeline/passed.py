@@ -9,7 +9,7 @@ from worker.avro import OutputSchema, open_schema
 from worker.encryption import record
 from worker.encryption.leased import LeasedEnvelope
 from worker.errors import RecordError
-from worker.model import FieldPlan
+from worker.model import Batch, FieldPlan
 
 
 class PassedEnvelopes:
@@ -24,9 +24,9 @@ class PassedEnvelopes:
     def __init__(self, schema: OutputSchema, keysets: frozenset[UUID]) -> None:
         self._schema, self._keysets = schema, keysets
 
-    def errors(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> dict[int, RecordError]:
-        """Which records of a batch hold something else in an encrypted field, by their index, and why."""
-        split = self._schema.split(payloads, keys)
+    def errors(self, batch: Batch, keys: Sequence[bytes | None], start: int) -> dict[int, RecordError]:
+        """Which records of a batch hold something else in an encrypted field, by their place, and why."""
+        split = self._schema.split([(value or b"")[start:] for value in batch.values], keys)
         errors = dict(split.errors)
         for column in split.columns:
             for value, at in zip(column.values, column.records, strict=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.errors import ConfigError, ResidencyError
-from worker.model import SourceRecord
+from worker.errors import ConfigError
+from worker.model import Batch, Header
 from worker.pipeline.options import ResidencyOptions
 
 
@@ -19,7 +19,7 @@ class Forward:
 
 class Residency:
     """
-    Decides per record; what is missing or unknown is refused.
+    Decides what a field or header means; what is missing or unknown is refused.
 
     Args:
         options: where the region stands, and what becomes of another one's.
@@ -40,15 +40,13 @@ class Residency:
         """Names of the fields to extract."""
         return (self._options.field,) if self._options.field is not None else ()
 
-    def judge(self, record: SourceRecord, text: str | None) -> Forward | ResidencyError | None:
+    def judge(self, said: str | None) -> Forward | str | None:
         """
-        Return None for a record of this region, where to forward it, or why it is refused.
+        Return None for this region, where to forward a record, or why it is refused.
 
         Args:
-            record: for its headers.
-            text: the field's value where a field says it.
+            said: what the record's field or header says; None where it says nothing.
         """
-        said = self._header(record.headers) if self._options.header is not None else text
         region = self._options.values.get(said, "") if self._options.values and said is not None else said
         if region == self._region:
             return None
@@ -56,9 +54,15 @@ class Residency:
             return Forward(self._options.topics[region])
         place = f"header {self._options.header!r}" if self._options.header else f"field {self._options.field!r}"
         kind = "of another region" if region else "of no known region"
-        return ResidencyError(f"by its {place} the record is {kind}; this worker writes {self._region} only")
+        return f"by its {place} the record is {kind}; this worker writes {self._region} only"
 
-    def _header(self, headers: Sequence[tuple[str, bytes | None]]) -> str | None:
+    def from_headers(self, batch: Batch) -> list[str | None]:
+        """Return what each record's header says; one that is missing, null or there twice says nothing."""
+        if batch.headers is None:
+            return [None] * len(batch)
+        return [self._header(headers) for headers in batch.headers]
+
+    def _header(self, headers: Sequence[Header]) -> str | None:
         found = [value for name, value in headers if name == self._options.header]
         if len(found) != 1 or found[0] is None:
             return None

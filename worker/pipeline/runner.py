@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -26,7 +25,7 @@ import structlog
 from worker import failpoints
 from worker.errors import TransientError
 from worker.metrics import Metrics
-from worker.model import SourceRecord, TopicPartition
+from worker.model import TopicPartition
 from worker.pipeline.collect import Collector
 from worker.pipeline.delivery import Delivery, away
 from worker.pipeline.health import RouteHealth
@@ -206,24 +205,16 @@ class RouteRunner:
 
     def _poll(self, room: int, timeout_s: float) -> None:
         started = self._clock()
-        records = self._source.poll(room, timeout_s)
-        if records:
+        chunk = self._source.poll(room, timeout_s)
+        if chunk is not None:
             failpoints.hit("after_poll")
-            self._collector.add(records)
+            self._collector.add(chunk)
             route = self._health.route
             self._metrics.observe("worker_stage_seconds", self._clock() - started, route=route, stage="poll")
-            self._count_read(records)
-
-    def _count_read(self, records: Sequence[SourceRecord]) -> None:
-        route = self._health.route
-        counts, sizes = Counter[str](), Counter[str]()
-        for record in records:
-            topic = record.position.topic
-            counts[topic] += 1
-            sizes[topic] += len(record.key or b"") + len(record.value or b"")
-        for topic, count in counts.items():
-            self._metrics.inc("worker_source_records_total", count, route=route, topic=topic)
-            self._metrics.inc("worker_source_bytes_total", sizes[topic], route=route, topic=topic)
+            for run in chunk.runs:
+                labels = {"route": route, "topic": run.topic}
+                self._metrics.inc("worker_source_records_total", run.stop - run.start, **labels)
+                self._metrics.inc("worker_source_bytes_total", chunk.content_bytes(run), **labels)
 
     def _await(self, job: Job) -> None:
         if job.done.wait(_PAUSE_AFTER_S):
@@ -260,11 +251,7 @@ class RouteRunner:
         """Note what is durable and not in the group's offsets yet; a transaction takes them along itself."""
         if not self._delivery.is_transactional:
             self._unstored.update(
-                {
-                    p: offset
-                    for p, offset in job.durable.items()
-                    if offset > job.read[p] and self._lanes.get(p.topic, p.partition)
-                }
+                {p: offset for p, offset in job.durable.items() if offset > job.read[p] and self._lanes.get(p)}
             )
 
     def _store(self) -> None:
@@ -314,10 +301,10 @@ class RouteRunner:
         except TransientError as exc:
             self._pause(exc)
             return
-        records = self._collector.take()
-        if not records:
+        batch = self._collector.take()
+        if batch is None:
             return
-        job = Job(records, self._lanes.durable(records), metadata)
+        job = Job(batch, self._lanes.durable(batch), metadata)
         self._job = job
         self._delivery.submit(job)
 

@@ -137,8 +137,10 @@ def restore(
     opened = decryptor.decrypt(split.columns)
     errors: dict[int, RecordError] = {**opened.errors, **split.errors}
     columns = [[b"" if value is None else value for value in column] for column in opened.values]
-    restored = split.join(columns, skip=set(errors))
-    return [errors[i] if datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)]
+    restored = split.join(columns)
+    return [
+        errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
+    ]
 
 
 def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | RecordError:

@@ -1,7 +1,7 @@
 """
 What the runner asks of a sink, and the values that pass.
 
-A sink writes one batch at a time: `write` any number of records, `write_dead` any number of sealed dead letters, then
+A sink writes one batch at a time: `write` any number of outputs, `write_dead` any number of sealed dead letters, then
 one `commit` that makes the batch durable and, where the sink owns the positions, stores them with it; or `abort`.
 """
 
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from worker.errors import PositionsChanged as PositionsChanged
 from worker.errors import SinkRejected as SinkRejected
-from worker.model import Header, SinkRecord
+from worker.model import Header, Output
 from worker.model import TopicPartition as TopicPartition
 
 
@@ -126,8 +126,8 @@ class Sink(Protocol):
         """Start a batch."""
         ...
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
-        """Hand over records of the batch, in order; need not wait for them."""
+    def write(self, output: Output) -> None:
+        """Hand over the batch's records; need not wait for them."""
         ...
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:

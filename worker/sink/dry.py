@@ -8,7 +8,7 @@ from typing import TextIO
 
 import orjson
 
-from worker.model import SinkRecord, TopicPartition
+from worker.model import Output, TopicPartition
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 
 
@@ -40,15 +40,17 @@ class DrySink:
     def begin(self) -> None:
         """Nothing begins."""
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
+    def write(self, output: Output) -> None:
         """Print what would be written."""
-        for record in records:
-            self._print(
-                position=str(record.position),
-                outcome="tombstone" if record.value is None else "encrypted",
-                schema_id=record.schema_id,
-                bytes=len(record.value or b""),
-            )
+        for run in output.runs:
+            for i in range(run.start, run.stop):
+                value = output.values[i]
+                self._print(
+                    position=f"{run.place}@{output.offsets[i]}",
+                    outcome="tombstone" if value is None else "encrypted",
+                    schema_id=output.schema_ids[i],
+                    bytes=len(value or b""),
+                )
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Print what would be sealed into the dead letters, with the error's code."""

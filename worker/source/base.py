@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from worker.model import SourceRecord, TopicPartition
+from worker.model import Batch, TopicPartition
 
 
 class AssignmentListener(Protocol):
@@ -35,8 +35,8 @@ class Source(Protocol):
         """All partitions of the topics, as they were when the group was joined; safe from any thread."""
         ...
 
-    def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
-        """Return up to `max_records` of the partitions that are not paused, waiting `timeout_s` for the last one."""
+    def poll(self, max_records: int, timeout_s: float) -> Batch | None:
+        """Return up to `max_records` of the partitions that are not paused, waiting `timeout_s` for the first one."""
         ...
 
     def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:

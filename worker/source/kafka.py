@@ -15,8 +15,9 @@ from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
 from worker.kafka.refusals import refusal
 from worker.kafka.verdict import NOT_THE_OWNER, read_error
-from worker.model import Position, SourceRecord, TopicPartition
+from worker.model import Batch, TopicPartition
 from worker.source.base import AssignmentListener
+from worker.source.chunk import chunk_of
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
@@ -95,7 +96,7 @@ class KafkaSource:
         """All partitions of the topics, as they were when the group was joined."""
         return self._identities.partitions
 
-    def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
+    def poll(self, max_records: int, timeout_s: float) -> Batch | None:
         """Return records, and serve the group meanwhile."""
         try:
             # Wait for one, then take what lies ready: that is bounded by `queue_bytes`. A wait for all of them would be
@@ -108,24 +109,12 @@ class KafkaSource:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        records: list[SourceRecord] = []
-        append = records.append
-        for message in messages:
-            if message.error() is not None:
-                self._judge(message)
-                continue
-            kind, at_ms = message.timestamp()
-            append(
-                SourceRecord(
-                    Position(message.topic(), message.partition(), message.offset()),
-                    message.key(),
-                    message.value(),
-                    message.headers() or (),
-                    kind,
-                    at_ms,
-                )
-            )
-        return records
+        if any(message.error() is not None for message in messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._judge(message)
+            messages = [message for message in messages if message.error() is None]
+        return chunk_of(messages) if messages else None
 
     def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
         """Return the group's stored offsets, and the options' start for partitions without one."""

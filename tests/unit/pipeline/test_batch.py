@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from tests.fakes.records import records_of
 from tests.unit.encryption.authority import InMemoryAuthority
 from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, open_schema
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.metrics import Metrics
-from worker.model import Position, SourceRecord
+from worker.model import Position, SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor, subject_of
 from worker.pipeline.options import ResidencyOptions
 from worker.pipeline.residency import Residency
@@ -60,10 +61,10 @@ def test_encrypts_what_is_declared_and_restores_it() -> None:
     keys = InMemoryAuthority()
     made = processor(keys)
 
-    out = made.process([framed(1), framed(2)])
+    out = made.process(batch_of([framed(1), framed(2)]))
 
     assert out.failures == []
-    values = [r.value or b"" for r in out.records]
+    values = [r.value or b"" for r in records_of(out.output)]
     assert all(v[:5] == b"\0\0\0\3\xe9" and b"ada@" not in v for v in values)
     schema = open_schema(made._compiled["1"].compiled.plan.output_schema) if "1" in made._compiled else None
     if schema is not None:
@@ -83,10 +84,10 @@ def test_keeps_good_records_among_poison_in_order() -> None:
     }
     records = [framed(1), *(record(o, v) for o, v in poison.items()), record(7, None), framed(8)]
 
-    out = processor(InMemoryAuthority()).process(records)
+    out = processor(InMemoryAuthority()).process(batch_of(records))
 
-    assert [r.position.offset for r in out.records] == [1, 7, 8]
-    assert out.records[1].value is None
+    assert [r.position.offset for r in records_of(out.output)] == [1, 7, 8]
+    assert records_of(out.output)[1].value is None
     codes = {f.record.position.offset: f.error.code for f in out.failures}
     assert codes == {2: "bad_magic", 3: "unknown_schema", 4: "trailing_bytes", 5: "decode_failed", 6: "decode_failed"}
 
@@ -96,16 +97,16 @@ def test_refuses_another_regions_record_without_a_key() -> None:
     keys = InMemoryAuthority()
     options = ResidencyOptions(field="country", values={"DE": "eu-central-1", "AU": "ap-southeast-2"})
 
-    out = processor(keys, Residency(options, "eu-central-1")).process([framed(1, b"AU"), framed(2)])
+    out = processor(keys, Residency(options, "eu-central-1")).process(batch_of([framed(1, b"AU"), framed(2)]))
 
     assert [f.error.code for f in out.failures] == ["residency"]
-    assert [r.position.offset for r in out.records] == [2]
+    assert [r.position.offset for r in records_of(out.output)] == [2]
     assert len(keys.generated) == 1
 
 
 def test_tells_the_ledger_what_was_used() -> None:
     """The ledger has a row for the partition with its offsets, values and keys."""
-    out = processor(InMemoryAuthority()).process([framed(1), framed(2), framed(3)])
+    out = processor(InMemoryAuthority()).process(batch_of([framed(1), framed(2), framed(3)]))
 
     rows = [(r.topic, r.partition, r.first_offset, r.last_offset, r.values, r.keys, r.schema_id) for r in out.ledger]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.pipeline import MemorySink, MemorySource
-from worker.model import Header, Position, SourceRecord, TopicPartition
+from worker.model import Header, Position, SourceRecord, TopicPartition, batch_of
 from worker.pipeline.collect import Collector
 from worker.pipeline.lanes import Lanes
 from worker.pipeline.options import DeliveryOptions
@@ -27,8 +27,8 @@ def test_keys_values_and_headers_fill_a_batch(key: bytes, value: bytes | None, h
     options = DeliveryOptions(max_bytes=1_000)
     collector = Collector(options, lanes, limit=None, clock=lambda: 0.0)
 
-    collector.add([SourceRecord(Position("in", 0, n), key, value, headers) for n in range(2)])
+    collector.add(batch_of([SourceRecord(Position("in", 0, n), key, value, headers) for n in range(2)]))
     before = collector.full()
-    collector.add([SourceRecord(Position("in", 0, 2), key, value, headers)])
+    collector.add(batch_of([SourceRecord(Position("in", 0, 2), key, value, headers)]))
 
     assert (before, collector.full()) == (False, True)

@@ -23,7 +23,7 @@ from worker.avro import (
 from worker.avro.keys import KeySchema
 from worker.encryption.pseudonym import PSEUDONYM_BYTES, Pseudonyms
 from worker.errors import ConfigError, DeclarationError
-from worker.model import Header, Position, SourceRecord
+from worker.model import Header, Position, SourceRecord, batch_of
 from worker.pipeline.keys import RecordKeys
 
 KEYSET = UUID(int=7)
@@ -64,8 +64,9 @@ def key(fields: Sequence[dict[str, Any]], schema_id: int, **values: object) -> b
 
 
 def output(keys: RecordKeys, data: bytes) -> bytes:
-    processed = keys.process([record(data)])
+    processed = keys.process(batch_of([record(data)]))
     assert processed.errors == {}
+    assert processed.data is not None
     (found,) = processed.data
     assert found is not None
     return found
@@ -126,7 +127,7 @@ def test_a_null_stays_a_null() -> None:
     found = output(made(), key(NULLABLE, 2, tenant=5, email=None))
 
     assert found == frame(1002) + b"\x0a\x00"
-    assert made().process([record(None)]).data == [None]
+    assert made().process(batch_of([record(None)])).data == [None]
 
 
 @pytest.mark.parametrize(
@@ -152,15 +153,15 @@ def test_a_record_key_without_a_declaration_is_replaced_whole() -> None:
 def test_a_schema_named_in_a_header_frames_the_output() -> None:
     """The input's header is never copied, so the output key carries its schema's id in front."""
     bare = key(DECLARED, 1, tenant=5, email="ada@example.org")[5:]
-    processed = made().process([record(bare, [("__key_schema_id", frame(1))])])
+    processed = made().process(batch_of([record(bare, [("__key_schema_id", frame(1))])]))
 
-    assert processed.data[0] == output(made(), frame(1) + bare)
+    assert processed.data == [output(made(), frame(1) + bare)]
 
 
 def test_a_declaration_met_in_mid_stream_stops_a_clear_route() -> None:
     """A key's schema that no check had seen does not pass because its declaration came late."""
     with pytest.raises(DeclarationError, match=r'acme\.Key/email.*key = "pseudonym"'):
-        made(policy="clear").process([record(key(DECLARED, 1, tenant=5, email="ada@example.org"))])
+        made(policy="clear").process(batch_of([record(key(DECLARED, 1, tenant=5, email="ada@example.org"))]))
 
 
 def test_a_binary_key_that_looks_framed_by_a_values_schema_is_plain() -> None:
@@ -168,7 +169,9 @@ def test_a_binary_key_that_looks_framed_by_a_values_schema_is_plain() -> None:
     values_only = LocalSchemas({1: LocalSchema(input=schema(DECLARED), output_id=1001)})
     long_key = (0x0000_0000_0100_0005).to_bytes(8, "big")
 
-    assert made(policy="clear", schemas=values_only).process([record(long_key)]).data == [long_key]
+    processed = made(policy="clear", schemas=values_only).process(batch_of([record(long_key)]))
+
+    assert (processed.data, processed.errors) == (None, {})
 
 
 def test_a_policy_by_tag_counts_for_keys_too() -> None:
@@ -198,9 +201,10 @@ def test_what_a_pseudonym_cannot_keep_is_refused(field: dict[str, Any]) -> None:
 def test_a_broken_key_fails_alone() -> None:
     """A key that does not decode is an error of its record; its neighbours go on."""
     good = key(DECLARED, 1, tenant=5, email="ada@example.org")
-    processed = made().process([record(good), record(good[:-3]), record(good)])
+    processed = made().process(batch_of([record(good), record(good[:-3]), record(good)]))
 
     assert list(processed.errors) == [1]
+    assert processed.data is not None
     assert processed.data[0] is not None
     assert processed.data[0] == processed.data[2]
 
@@ -219,10 +223,10 @@ def test_a_broken_key_fails_alone() -> None:
 )
 def test_a_clear_key_fills_the_key_columns(data: bytes, columns: dict[str, str], row: dict[str, object] | None) -> None:
     """Fields by name, a single value as it is; plain text is left to the table, which knows the column's type."""
-    processed = made(policy="clear", columns=columns).process([record(data)])
+    processed = made(policy="clear", columns=columns).process(batch_of([record(data)]))
 
-    assert processed.rows == [row]
-    assert processed.data == [data]
+    assert processed.rows == ({} if row is None else {0: row})
+    assert processed.data is None
 
 
 def test_a_pseudonym_fills_the_key_columns() -> None:
@@ -231,24 +235,26 @@ def test_a_pseudonym_fills_the_key_columns() -> None:
     data = key(DECLARED, 1, tenant=5, email="ada@example.org")
     fields, whole = made(columns=columns), made(columns={"id": "id"})
 
-    found = fields.process([record(data)])
+    found = fields.process(batch_of([record(data)]))
 
-    assert found.rows == [{"tenant": 5, "email": (found.data[0] or b"")[-PSEUDONYM_BYTES:]}]
-    plain = whole.process([record(b"ada")])
-    assert plain.rows == [{"id": plain.data[0]}]
+    assert found.data is not None
+    assert found.rows == {0: {"tenant": 5, "email": (found.data[0] or b"")[-PSEUDONYM_BYTES:]}}
+    plain = whole.process(batch_of([record(b"ada")]))
+    assert plain.data is not None
+    assert plain.rows == {0: {"id": plain.data[0]}}
 
 
 @pytest.mark.parametrize("data", [key(CLEAR, 3, tenant=5, email="ada"), b"ada"])
 def test_keys_that_lack_a_key_column_are_a_wrong_configuration(data: bytes) -> None:
     """A tombstone could not find its row."""
     with pytest.raises(ConfigError, match="country"):
-        made(policy="clear", columns={"tenant": "tenant", "country": "country"}).process([record(data)])
+        made(policy="clear", columns={"tenant": "tenant", "country": "country"}).process(batch_of([record(data)]))
 
 
 def test_a_null_key_and_an_unknown_schema_fail_alone_in_a_keyed_table() -> None:
     """One such record is poison, not a reason to stop."""
     processed = made(policy="clear", columns={"id": "id"}).process(
-        [record(None), record(frame(99) + b"\x54"), record(b"1")]
+        batch_of([record(None), record(frame(99) + b"\x54"), record(b"1")])
     )
 
     assert {i: error.code for i, error in processed.errors.items()} == {0: "decode_failed", 1: "unknown_schema"}

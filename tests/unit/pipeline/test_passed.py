@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.fakes.records import records_of
 from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
 from tests.unit.pipeline.test_batch import SCHEMA, framed, record
 from worker.avro import (
@@ -21,6 +22,7 @@ from worker.avro import (
 from worker.encryption import BatchEncryptor
 from worker.errors import DeclarationError
 from worker.metrics import Metrics
+from worker.model import batch_of
 from worker.pipeline.batch import BatchProcessor, subject_of
 
 FORMATS = ("record", "leased")
@@ -46,7 +48,7 @@ def processor(
 def encrypted(kind: str) -> tuple[str, bytes, UUID]:
     """The output schema, one framed output record, and the keyset of its envelope."""
     options = DeclarationOptions.model_validate({"format": kind})
-    value = processor(SCHEMA, options).process([framed(1)]).records[0].value or b""
+    value = processor(SCHEMA, options).process(batch_of([framed(1)])).output.values[0] or b""
     schema = compile_schema(SCHEMA, options).plan.output_schema
     return schema, value, KEYSET
 
@@ -57,10 +59,10 @@ def test_passes_an_envelope_of_a_listed_keyset(kind: str) -> None:
     schema, value, keyset = encrypted(kind)
     passing = DeclarationOptions(already_encrypted="pass", required=("acme.crm.Customer/email",))
 
-    out = processor(schema, passing, frozenset({keyset})).process([record(1, value)])
+    out = processor(schema, passing, frozenset({keyset})).process(batch_of([record(1, value)]))
 
     assert out.failures == []
-    assert [r.value for r in out.records] == [value]
+    assert [r.value for r in records_of(out.output)] == [value]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -69,10 +71,10 @@ def test_refuses_an_envelope_of_another_keyset(kind: str) -> None:
     schema, value, _ = encrypted(kind)
 
     out = processor(schema, DeclarationOptions(already_encrypted="pass"), frozenset({uuid4()})).process(
-        [record(1, value)]
+        batch_of([record(1, value)])
     )
 
-    assert out.records == []
+    assert records_of(out.output) == []
     assert [f.error.code for f in out.failures] == ["not_an_envelope"]
 
 
@@ -85,9 +87,11 @@ def test_refuses_plaintext_where_an_envelope_belongs(kind: str) -> None:
         record(i, b"\0\0\0\0\1" + bytes([2]) + zigzag(len(text)) + text + b"\4DE") for i, text in enumerate(clear)
     ]
 
-    out = processor(schema, DeclarationOptions(already_encrypted="pass"), frozenset({keyset})).process(records)
+    out = processor(schema, DeclarationOptions(already_encrypted="pass"), frozenset({keyset})).process(
+        batch_of(records)
+    )
 
-    assert out.records == []
+    assert records_of(out.output) == []
     assert {f.error.code for f in out.failures} == {"not_an_envelope"}
     assert len(out.failures) == len(clear)
     assert all("ada@" not in str(f.error) for f in out.failures)
@@ -129,4 +133,4 @@ def test_refuses_a_version_that_lost_its_declaration() -> None:
     source = _Evolved({1: LocalSchema(input=json.dumps(lost), output_id=1)})
 
     with pytest.raises(DeclarationError, match=r"in\[0\]@1: schema 1: .*email was encrypted in an earlier version"):
-        processor("", DeclarationOptions(), source=source).process([framed(1)])
+        processor("", DeclarationOptions(), source=source).process(batch_of([framed(1)]))

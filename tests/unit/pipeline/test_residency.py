@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from worker.errors import ConfigError, ResidencyError
-from worker.model import Header, Position, SourceRecord
+from worker.errors import ConfigError
+from worker.model import Header, Position, SourceRecord, batch_of
 from worker.pipeline.options import ResidencyOptions
 from worker.pipeline.residency import Forward, Residency
 
@@ -20,15 +20,15 @@ def record(*headers: Header) -> SourceRecord:
 
 def test_passes_a_record_of_this_region() -> None:
     """A value that maps to this region passes."""
-    assert Residency(ResidencyOptions(field="country", values=VALUES), HERE).judge(record(), "DE") is None
+    assert Residency(ResidencyOptions(field="country", values=VALUES), HERE).judge("DE") is None
 
 
 @pytest.mark.parametrize("text", ["AU", "FR", None, ""])
 def test_refuses_another_or_no_region(text: str | None) -> None:
     """Another region's value, an unknown one and a missing one are all refused."""
-    verdict = Residency(ResidencyOptions(field="country", values=VALUES), HERE).judge(record(), text)
+    verdict = Residency(ResidencyOptions(field="country", values=VALUES), HERE).judge(text)
 
-    assert isinstance(verdict, ResidencyError)
+    assert isinstance(verdict, str)
 
 
 def test_forwards_to_the_regions_topic() -> None:
@@ -36,21 +36,26 @@ def test_forwards_to_the_regions_topic() -> None:
     options = ResidencyOptions(field="country", values=VALUES, foreign="forward", topics={THERE: "ap"})
     residency = Residency(options, HERE)
 
-    assert residency.judge(record(), "AU") == Forward("ap")
-    assert isinstance(residency.judge(record(), "FR"), ResidencyError)
+    assert residency.judge("AU") == Forward("ap")
+    assert isinstance(residency.judge("FR"), str)
 
 
 @pytest.mark.parametrize("headers", [[], [("region", None)], [("region", b"x"), ("region", HERE.encode())]])
 def test_refuses_a_header_that_is_not_there_once(headers: list[Header]) -> None:
     """A header that is missing, empty or there twice says nothing."""
-    verdict = Residency(ResidencyOptions(header="region"), HERE).judge(record(*headers), None)
+    residency = Residency(ResidencyOptions(header="region"), HERE)
 
-    assert isinstance(verdict, ResidencyError)
+    (said,) = residency.from_headers(batch_of([record(*headers)]))
+
+    assert isinstance(residency.judge(said), str)
 
 
 def test_reads_a_header() -> None:
     """Without values a header holds the region's name."""
-    assert Residency(ResidencyOptions(header="region"), HERE).judge(record(("region", HERE.encode())), None) is None
+    residency = Residency(ResidencyOptions(header="region"), HERE)
+
+    assert residency.from_headers(batch_of([record(("region", HERE.encode())), record()])) == [HERE, None]
+    assert residency.judge(HERE) is None
 
 
 def test_refuses_values_without_this_region() -> None:

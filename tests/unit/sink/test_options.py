@@ -9,34 +9,33 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker.model import Position, SinkRecord
+from worker.model import Header, TopicPartition
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.schema import column_types
 from worker.sink.postgres.values import eql_payload
 
-_RECORD = SinkRecord(
-    Position("t", 1, 42), b"k", b"v", [("__value_schema_id", b"1"), ("a", b"1"), ("b", None), ("__key_schema_id", b"2")]
-)
+_HEADERS: list[Header] = [("__value_schema_id", b"1"), ("a", b"1"), ("b", None), ("__key_schema_id", b"2")]
+_PLACE = TopicPartition("t", 1)
 
 
 def test_copied_headers_leave_schema_ids_out() -> None:
     """The input's schema-id headers are never copied."""
-    assert header_policy(KafkaSinkOptions(topic="x"))(_RECORD) == [("a", b"1"), ("b", None)]
+    assert header_policy(KafkaSinkOptions(topic="x"))(_HEADERS, _PLACE, 42) == [("a", b"1"), ("b", None)]
 
 
 def test_named_headers_leave_schema_ids_out() -> None:
     """Not even by name."""
     policy = header_policy(KafkaSinkOptions(topic="x", headers=("b", "__value_schema_id")))
 
-    assert policy(_RECORD) == [("b", None)]
+    assert policy(_HEADERS, _PLACE, 42) == [("b", None)]
 
 
 def test_the_source_header_names_the_position() -> None:
     """`worker-source` is topic/partition/offset, also where other headers are dropped."""
     policy = header_policy(KafkaSinkOptions(topic="x", headers="drop", source_header=True))
 
-    assert policy(_RECORD) == [("worker-source", b"t/1/42")]
+    assert policy(_HEADERS, _PLACE, 42) == [("worker-source", b"t/1/42")]
 
 
 def test_upsert_needs_a_key() -> None:

@@ -7,13 +7,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.model import Header, SinkRecord
+from worker.model import Header, TopicPartition
 from worker.options import Options
 
 SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 """They name the input's schemas; the output's id stands in front of its value."""
 
-HeaderPolicy = Callable[[SinkRecord], list[Header]]
+HeaderPolicy = Callable[[Sequence[Header], TopicPartition, int], list[Header]]
+"""A record's headers and its place in the source -> what goes out."""
 
 
 class KafkaSinkOptions(Options):
@@ -42,11 +43,6 @@ class KafkaSinkOptions(Options):
     """After this the broker aborts an open transaction by itself (exactly-once only)."""
 
     @property
-    def wants_rows(self) -> bool:
-        """Topics take bytes, no rows of values."""
-        return False
-
-    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.topic
@@ -71,23 +67,22 @@ def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:
     else:
         wanted = frozenset(options.headers) - SCHEMA_ID_HEADERS
 
-        def chosen(record: SinkRecord) -> list[Header]:
-            return [header for header in record.headers if header[0] in wanted]
+        def chosen(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
+            return [header for header in headers if header[0] in wanted]
 
     if not options.source_header:
         return chosen
 
-    def with_source(record: SinkRecord) -> list[Header]:
-        at = record.position
-        kept: Sequence[Header] = [h for h in chosen(record) if h[0] != "worker-source"]
-        return [*kept, ("worker-source", f"{at.topic}/{at.partition}/{at.offset}".encode())]
+    def with_source(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
+        kept: Sequence[Header] = [h for h in chosen(headers, place, offset) if h[0] != "worker-source"]
+        return [*kept, ("worker-source", f"{place.topic}/{place.partition}/{offset}".encode())]
 
     return with_source
 
 
-def _none(record: SinkRecord) -> list[Header]:
+def _none(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
     return []
 
 
-def _all(record: SinkRecord) -> list[Header]:
-    return [header for header in record.headers if header[0] not in SCHEMA_ID_HEADERS]
+def _all(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
+    return [header for header in headers if header[0] not in SCHEMA_ID_HEADERS]

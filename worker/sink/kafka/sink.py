@@ -13,7 +13,7 @@ from worker.kafka.properties import Property, client_properties
 from worker.kafka.statistics import ClientStatistics
 from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
-from worker.model import SinkRecord, TopicPartition
+from worker.model import Header, Output, Run, SinkRecord, TopicPartition
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
@@ -125,22 +125,15 @@ class KafkaSink:
         self._producer.begin()
         self._pin.confirm(self._producer, self._options.topic)
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
+    def write(self, output: Output) -> None:
         """
         Hand records over in order.
 
         Raises:
             SinkRejected: records are larger than the topic takes; none of this call was handed over.
         """
-        limit = self._limit or _BATCH_BYTES
-        too_large = [r.position for r in records if len(r.value or b"") * 2 > limit and _size(r) > limit]
-        if too_large:
-            raise SinkRejected(
-                f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
-                "raise its max.message.bytes",
-                positions=too_large,
-            )
-        self._producer.send(self._messages(records))
+        self._refuse_too_large(output)
+        self._producer.send(self._messages(output))
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Hand dead letters over, in the batch's transaction where there is one."""
@@ -189,18 +182,43 @@ class KafkaSink:
         finally:
             self._producer.discard()
 
-    def _messages(self, records: Sequence[SinkRecord]) -> Iterator[Message]:
-        topic, headers, by_key = self._options.topic, self._headers, self._options.partitioning == "key"
-        bare = not self._options.source_header
-        for r in records:
-            yield (
-                r.topic or topic,
-                r.value,
-                r.key,
-                -1 if by_key or r.topic is not None else r.position.partition,
-                r.timestamp_ms if r.timestamp_type and r.timestamp_ms > 0 else 0,
-                None if bare and not r.headers else headers(r),
+    def _refuse_too_large(self, output: Output) -> None:
+        limit = self._limit or _BATCH_BYTES
+        # Nearly no value is half as large as its topic takes: only beside those it matters what else a record holds.
+        if max(map(len, filter(None, output.values)), default=0) * 2 <= limit:
+            return
+        records = (output.record(i) for i, value in enumerate(output.values) if len(value or b"") * 2 > limit)
+        too_large = [r.position for r in records if _size(r) > limit]
+        if too_large:
+            raise SinkRejected(
+                f"{self._name}: {len(too_large)} records exceed what topic {self._options.topic} takes, {limit} bytes; "
+                "raise its max.message.bytes",
+                positions=too_large,
             )
+
+    def _messages(self, output: Output) -> Iterator[Message]:
+        topic, by_key, topics = self._options.topic, self._options.partitioning == "key", output.topics
+        for run in output.runs:
+            span = slice(run.start, run.stop)
+            place = -1 if by_key else run.partition
+            columns = zip(output.values[span], output.keys[span], output.stamps[span], strict=True)
+            for i, headers, (value, key, (kind, at_ms)) in zip(
+                range(run.start, run.stop), self._headers_of(output, run), columns, strict=True
+            ):
+                stamp = at_ms if kind and at_ms > 0 else 0
+                if topics and i in topics:
+                    yield topics[i], value, key, -1, stamp, headers
+                else:
+                    yield topic, value, key, place, stamp, headers
+
+    def _headers_of(self, output: Output, run: Run) -> Sequence[list[Header] | None]:
+        given = output.headers
+        count = run.stop - run.start
+        if given is None and not self._options.source_header:
+            return [None] * count
+        headers = [()] * count if given is None else given[run.start : run.stop]
+        place, choose = run.place, self._headers
+        return [choose(h, place, o) for h, o in zip(headers, output.offsets[run.start : run.stop], strict=True)]
 
     def _topics(self) -> Topics:
         if self._admin is None:

@@ -53,11 +53,6 @@ class PostgresSinkOptions(Options):
         return self
 
     @property
-    def wants_rows(self) -> bool:
-        """Tables take rows of values."""
-        return True
-
-    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.all_tables[0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.errors import OffsetLost, PositionsChanged, RegionViolation, SinkUnavailable
-from worker.model import Position, TopicPartition
+from worker.model import TopicPartition
 from worker.sink.base import OffsetRange
 from worker.sink.postgres.connection import Connection
 
@@ -78,11 +78,14 @@ class Positions:
             found[tp] = int(row[2])
         return found
 
-    def passed(self, connection: Connection, batch: Iterable[Position]) -> bool:
-        """Whether another owner has committed records of this batch; then their rows are in its own rows' way."""
-        first: dict[tuple[str, int], int] = {}
-        for at in batch:
-            first.setdefault((at.topic, at.partition), at.offset)
+    def passed(self, connection: Connection, first: Mapping[TopicPartition, int]) -> bool:
+        """
+        Whether another owner has committed records of a batch; then their rows are in its own rows' way.
+
+        Args:
+            connection: of any transaction.
+            first: the offset of each partition's first record in the batch.
+        """
         topics, partitions = [topic for topic, _ in first], [partition for _, partition in first]
         row = connection.execute(_PASSED, (topics, partitions, list(first.values()), self.group)).fetchone()
         return row is not None and row[0] > 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
 from worker.finding import Finding, match
 from worker.metrics import Metrics
-from worker.model import SinkRecord, TopicPartition
+from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import Convert, append
@@ -65,7 +65,7 @@ class PostgresSink:
         self._positions = Positions(group, cluster_id, topic_ids, instance)
         self._dead_letters = dead_letters
         self._tables: dict[str, Table] = {}
-        self._records: list[SinkRecord] = []
+        self._outputs: list[Output] = []
         self._letters = 0
         eql = any(kind == "eql" for kind in options.columns.values())
         self._convert: Convert | None = self._converted if eql else None
@@ -142,12 +142,12 @@ class PostgresSink:
 
     def begin(self) -> None:
         """Start a batch."""
-        self._records = []
+        self._outputs = []
         self._letters = 0
 
-    def write(self, records: Sequence[SinkRecord]) -> None:
-        """Keep records for `flush`."""
-        self._records.extend(records)
+    def write(self, output: Output) -> None:
+        """Keep an output for `flush`."""
+        self._outputs.append(output)
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Hand dead letters to their own producer."""
@@ -176,8 +176,11 @@ class PostgresSink:
 
     def _write_rows(self) -> None:
         by_table: dict[str, list[SinkRecord]] = {}
-        for record in self._records:
-            by_table.setdefault(self._table_name(record.position.topic), []).append(record)
+        for output in self._outputs:
+            rows = output.rows
+            for run in output.runs:
+                records = by_table.setdefault(self._table_name(run.topic), [])
+                records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
         with self._database.guarded("writing rows") as connection:
             for name, records in by_table.items():
                 table = self._table(connection, name)
@@ -211,11 +214,11 @@ class PostgresSink:
                 connection.commit()
         except SinkUnavailable as exc:
             raise PositionsChanged(f"{exc}; whether it took place is unknown") from None
-        self._records = []
+        self._outputs = []
 
     def abort(self) -> None:
         """Roll back and forget the batch."""
-        self._records = []
+        self._outputs = []
         self._tables.clear()
         if self._dead_letters is not None:
             self._dead_letters.abort()
@@ -230,7 +233,7 @@ class PostgresSink:
     def _has_been_passed(self) -> bool:
         self._database.rollback()
         with self._database.guarded("reading positions") as connection:
-            found = self._positions.passed(connection, (record.position for record in self._records))
+            found = any(self._positions.passed(connection, first_offsets(output)) for output in self._outputs)
             connection.rollback()
         return found
 
@@ -260,3 +263,17 @@ class PostgresSink:
 
     def _converted(self, table: str, column: str, value: object) -> object:
         return eql_payload(table, column, value) if self._options.columns.get(column) == "eql" else value
+
+
+def _sink_record(output: Output, run: Run, index: int, row: Mapping[str, object] | None) -> SinkRecord:
+    kind, at_ms = output.stamps[index]
+    return SinkRecord(
+        Position(run.topic, run.partition, output.offsets[index]),
+        output.keys[index],
+        output.values[index],
+        (),
+        kind,
+        at_ms,
+        row,
+        output.key_rows.get(index),
+    )

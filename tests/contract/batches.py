@@ -1,0 +1,35 @@
+"""The forms of a batch, and of splitting and sealing one, that the contract suites run against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from worker.avro import CompiledSchema
+from worker.encryption import BatchEncryptor
+from worker.model import Batch, EncryptionKeys, Encryptor, PlainBatch, Run, SourceRecord, Split, batch_of, joined_runs
+
+Build = Callable[[Sequence[SourceRecord]], Batch]
+
+
+def of_columns(records: Sequence[SourceRecord]) -> PlainBatch:
+    """Build a plain batch of columns, as a source does."""
+    offsets = [r.position.offset for r in records]
+    runs = [Run(r.position.topic, r.position.partition, i, i + 1) for i, r in enumerate(records)]
+    headers = [r.headers for r in records] if any(r.headers for r in records) else None
+    keys, values = [r.key for r in records], [r.value for r in records]
+    stamps = [(r.timestamp_type, r.timestamp_ms) for r in records]
+    return PlainBatch(joined_runs(runs, offsets), offsets, keys, values, stamps, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """How a form takes a schema's records apart and seals them."""
+
+    build: Build
+    split: Callable[[CompiledSchema, Batch, Sequence[bytes | None], int], Split]
+    encryptor: Callable[[EncryptionKeys], Encryptor]
+
+
+FORMS: dict[str, Build] = {"objects": batch_of, "columns": of_columns}
+STAGES: dict[str, Stages] = {"plain": Stages(of_columns, CompiledSchema.split_batch, BatchEncryptor)}

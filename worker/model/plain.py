@@ -1,0 +1,322 @@
+"""A batch and its output as Python lists: the readable specification of `worker.model.batch`."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Literal, TypeVar
+
+from worker.model.batch import Batch, Columns, Frames, Indexes, Part, Run, Stamp
+from worker.model.records import Header, Position, SinkRecord, SourceRecord
+
+_T = TypeVar("_T")
+_GUID_BYTES, _ID_BYTES = 17, 5
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBatch:
+    """
+    A batch of lists; see `worker.model.batch.Batch`.
+
+    Args:
+        runs: cover the records, in order.
+        offsets, keys, values, stamps: one each.
+        headers: one each; None where no record has any.
+    """
+
+    runs: Sequence[Run]
+    offsets: Sequence[int]
+    keys: Sequence[bytes | None] = field(repr=False)
+    values: Sequence[bytes | None] = field(repr=False)
+    stamps: Sequence[Stamp]
+    headers: Sequence[Sequence[Header]] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def size(self) -> int:
+        """Bytes of keys, values and headers."""
+        size = sum(map(len, filter(None, self.values))) + sum(map(len, filter(None, self.keys)))
+        if self.headers is not None:
+            size += sum(len(name) + len(value or b"") for name, value in chain.from_iterable(self.headers))
+        return size
+
+    def content_bytes(self, run: Run) -> int:
+        """Bytes of the keys and values of one run."""
+        return content_bytes(self, run)
+
+    def ages(self, now_ms: float, bounds: Sequence[float]) -> tuple[list[int], float]:
+        """Tell how old the records are that have a timestamp."""
+        counts, total = [0] * len(bounds), 0.0
+        # Many records have one millisecond.
+        for (_, at_ms), count in Counter(self.stamps).items():
+            if at_ms > 0:
+                age = max(0.0, now_ms - at_ms) / 1000
+                counts[bisect_left(bounds, age)] += count
+                total += age * count
+        return counts, total
+
+    def find(self, run: Run, offset: int) -> int:
+        """Return the place of a run's first record at or after an offset."""
+        return bisect_left(self.offsets, offset, run.start, run.stop)
+
+    def select(self, indexes: Indexes) -> PlainBatch:
+        """Return the records at these places."""
+        offsets = pick(self.offsets, indexes)
+        return PlainBatch(
+            picked_runs(self.runs, indexes, offsets),
+            offsets,
+            pick(self.keys, indexes),
+            pick(self.values, indexes),
+            pick(self.stamps, indexes),
+            None if self.headers is None else some(pick(self.headers, indexes)),
+        )
+
+    def concat(self, others: Sequence[Batch]) -> PlainBatch:
+        """Return this batch's records and those of others behind them."""
+        if not others:
+            return self
+        every: list[Columns] = [self, *others]
+        offsets = list(chain.from_iterable(b.offsets for b in every))
+        shifted: list[Run] = []
+        at = 0
+        for batch in every:
+            shifted += (Run(topic, number, start + at, stop + at) for topic, number, start, stop in batch.runs)
+            at += len(batch)
+        headers: list[Sequence[Header]] | None = None
+        if any(b.headers is not None for b in every):
+            headers = [h for b in every for h in (b.headers if b.headers is not None else [()] * len(b))]
+        return PlainBatch(
+            joined_runs(shifted, offsets),
+            offsets,
+            list(chain.from_iterable(b.keys for b in every)),
+            list(chain.from_iterable(b.values for b in every)),
+            list(chain.from_iterable(b.stamps for b in every)),
+            headers,
+        )
+
+    def record(self, index: int) -> SourceRecord:
+        """Return one record as an object."""
+        kind, at_ms = self.stamps[index]
+        headers = self.headers[index] if self.headers is not None else ()
+        return SourceRecord(position_at(self, index), self.keys[index], self.values[index], headers, kind, at_ms)
+
+    def frames(self, part: Literal["key", "value"], header: str) -> Frames:
+        """Part the records by the schema that their key or value names."""
+        data = self.keys if part == "key" else self.values
+        heads = [each if each is None else each[:_ID_BYTES] for each in data]
+        named: list[int] = []
+        if self.headers is not None:
+            named = [i for i, headers in enumerate(self.headers) if any(name == header for name, _ in headers)]
+        # Nearly every batch has one schema, in front of its values.
+        if not named and heads and heads.count(heads[0]) == len(heads):
+            return _alike(data, heads[0])
+        groups: dict[bytes, list[int]] = {}
+        bare: list[int] = []
+        absent: list[int] = []
+        apart = set(named)
+        for i, head in enumerate(heads):
+            if head is None:
+                absent.append(i)
+            elif i not in apart:
+                frame = _frame(data[i] or b"", head)
+                (bare if frame is None else groups.setdefault(frame, [])).append(i)
+        named = [i for i in named if heads[i] is not None]
+        return Frames(groups, named, bare, absent)
+
+    def output(
+        self,
+        parts: Sequence[Part],
+        kept: Indexes,
+        *,
+        keys: Sequence[bytes | None] | None = None,
+        key_rows: Mapping[int, Mapping[str, object]] | None = None,
+    ) -> PlainOutput:
+        """Put together what the batch became, in its order."""
+        return PlainOutput(self, parts, kept, self.keys if keys is None else keys, key_rows or {})
+
+
+class PlainOutput:
+    """An output of lists; see `worker.model.batch.Output`."""
+
+    __slots__ = ("_parts", "headers", "key_rows", "keys", "offsets", "runs", "schema_ids", "stamps", "topics", "values")
+
+    def __init__(
+        self,
+        source: PlainBatch,
+        parts: Sequence[Part],
+        kept: Indexes,
+        keys: Sequence[bytes | None],
+        key_rows: Mapping[int, Mapping[str, object]],
+    ) -> None:
+        whole = len(kept) == len(source)
+        self.offsets: Sequence[int] = source.offsets if whole else pick(source.offsets, kept)
+        self.runs: Sequence[Run] = source.runs if whole else picked_runs(source.runs, kept, self.offsets)
+        self.keys: Sequence[bytes | None] = keys if whole else pick(keys, kept)
+        self.stamps: Sequence[Stamp] = source.stamps if whole else pick(source.stamps, kept)
+        headers = source.headers
+        if headers is not None and not whole:
+            headers = some(pick(headers, kept))
+        self.headers: Sequence[Sequence[Header]] | None = headers
+        self._parts: Sequence[tuple[Part, Indexes, Indexes]]
+        if whole and len(parts) == 1 and len(parts[0].indexes) == len(source):
+            [part] = parts
+            self._parts = [(part, kept, kept)]
+            self.values: Sequence[bytes | None] = part.values
+            self.schema_ids: Sequence[str] = [part.schema_id] * len(source)
+            self.topics: Mapping[int, str] = part.topics
+            self.key_rows: Mapping[int, Mapping[str, object]] = key_rows
+        else:
+            self._merge(parts, kept, key_rows)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def content_bytes(self, run: Run) -> int:
+        """Bytes of the keys and values of one run."""
+        return content_bytes(self, run)
+
+    @property
+    def rows(self) -> list[Mapping[str, object] | None]:
+        """Each record's top-level values for a table, read anew at each call."""
+        rows: list[Mapping[str, object] | None] = [None] * len(self)
+        for part, at, there in self._parts:
+            if part.rows is not None and there:
+                for place, row in zip(there, part.rows([part.values[i] or b"" for i in at]), strict=True):
+                    rows[place] = row
+        return rows
+
+    def record(self, index: int) -> SinkRecord:
+        """Return one record as an object, with its row."""
+        kind, at_ms = self.stamps[index]
+        return SinkRecord(
+            position_at(self, index),
+            self.keys[index],
+            self.values[index],
+            self.headers[index] if self.headers is not None else (),
+            kind,
+            at_ms,
+            self._row(index),
+            self.key_rows.get(index),
+            self.schema_ids[index],
+            self.topics.get(index),
+        )
+
+    def _row(self, index: int) -> Mapping[str, object] | None:
+        for part, _, there in self._parts:
+            if part.rows is not None and index in there:
+                return part.rows([self.values[index] or b""])[0]
+        return None
+
+    def _merge(self, parts: Sequence[Part], kept: Indexes, key_rows: Mapping[int, Mapping[str, object]]) -> None:
+        place = {i: n for n, i in enumerate(kept)}
+        values: list[bytes | None] = [None] * len(kept)
+        ids = [""] * len(kept)
+        topics: dict[int, str] = {}
+        owned: list[tuple[Part, Indexes, Indexes]] = []
+        for part in parts:
+            at = [n for n, i in enumerate(part.indexes) if i in place]
+            there = [place[part.indexes[n]] for n in at]
+            owned.append((part, at, there))
+            for n, where in zip(at, there, strict=True):
+                values[where], ids[where] = part.values[n], part.schema_id
+                if n in part.topics:
+                    topics[where] = part.topics[n]
+        self._parts, self.values, self.schema_ids, self.topics = owned, values, ids, topics
+        self.key_rows = {place[i]: row for i, row in key_rows.items() if i in place}
+
+
+def batch_of(records: Iterable[SourceRecord]) -> PlainBatch:
+    """Return a batch of records that are objects already."""
+    every = list(records)
+    offsets = [r.position.offset for r in every]
+    runs = joined_runs((Run(*r.position[:2], i, i + 1) for i, r in enumerate(every)), offsets)
+    return PlainBatch(
+        runs,
+        offsets,
+        [r.key for r in every],
+        [r.value for r in every],
+        [(r.timestamp_type, r.timestamp_ms) for r in every],
+        some([r.headers for r in every]),
+    )
+
+
+def joined_runs(runs: Iterable[Run], offsets: Sequence[int]) -> list[Run]:
+    """Join runs of one partition that follow each other while their offsets ascend."""
+    joined: list[Run] = []
+    for run in runs:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.partition == run.partition
+            and last.topic == run.topic
+            and offsets[last.stop - 1] < offsets[run.start]
+        ):
+            joined[-1] = Run(last.topic, last.partition, last.start, run.stop)
+        else:
+            joined.append(run)
+    return joined
+
+
+def picked_runs(runs: Sequence[Run], indexes: Indexes, offsets: Sequence[int]) -> list[Run]:
+    """Return the runs of a selection; `offsets` are the selection's own."""
+    found: list[Run] = []
+    for topic, number, start, stop in runs:
+        first, behind = bisect_left(indexes, start), bisect_left(indexes, stop)
+        if first < behind:
+            found.append(Run(topic, number, first, behind))
+    return joined_runs(found, offsets)
+
+
+def content_bytes(columns: Columns, run: Run) -> int:
+    """Return the bytes of the keys and values of one run."""
+    span = slice(run.start, run.stop)
+    return sum(map(len, filter(None, columns.values[span]))) + sum(map(len, filter(None, columns.keys[span])))
+
+
+def position_at(columns: Columns, index: int) -> Position:
+    """Return a record's coordinates."""
+    runs = columns.runs
+    low, high = 0, len(runs) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if runs[middle].stop <= index else (low, middle)
+    return Position(runs[low].topic, runs[low].partition, columns.offsets[index])
+
+
+def pick(column: Sequence[_T], indexes: Indexes) -> Sequence[_T]:
+    """Return a column's items at these places."""
+    if isinstance(indexes, range):
+        return column[indexes.start : indexes.stop]
+    return [column[i] for i in indexes]
+
+
+def some(headers: Sequence[Sequence[Header]]) -> Sequence[Sequence[Header]] | None:
+    """Return headers, None where there are none at all."""
+    return headers if any(headers) else None
+
+
+def _alike(data: Sequence[bytes | None], head: bytes | None) -> Frames:
+    every = range(len(data))
+    if head is None:
+        return Frames({}, absent=every)
+    if head[:1] == b"\0" and len(head) == _ID_BYTES:
+        return Frames({head: every})
+    groups: dict[bytes, list[int]] = {}
+    bare: list[int] = []
+    for i, each in enumerate(data):
+        frame = _frame(each or b"", head)
+        (bare if frame is None else groups.setdefault(frame, [])).append(i)
+    return Frames(groups, bare=bare)
+
+
+def _frame(data: bytes, head: bytes) -> bytes | None:
+    if head[:1] == b"\0" and len(head) == _ID_BYTES:
+        return head
+    if head[:1] == b"\1" and len(data) >= _GUID_BYTES:
+        return data[:_GUID_BYTES]
+    return None
