@@ -14,9 +14,12 @@ SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 RECORDS ?= 100000
+# The extension module is built where cargo is; a second build takes seconds, from native/target.
+NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
+CARGO := $(shell command -v cargo 2>/dev/null)
 
 .PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
-  alone delivery registry interop api-fuzz fuzz properties clean
+  alone delivery registry interop api-fuzz fuzz properties native clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -29,10 +32,11 @@ test: lint types pytest ## Lint, types, import rules, and every test but the hea
 
 test-all: test alone properties registry secure interop api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
 
-lint: $(BIN)/.dev ## ruff and the import rules
+lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(if $(CARGO),cd native && cargo clippy --release --locked --quiet --all-targets -- -D warnings,@echo "clippy: no cargo here")
 
 types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 	$(BIN)/mypy
@@ -86,6 +90,9 @@ alone: $(BIN)/.dev ## Each module of the worker imports without another having b
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties
 
+native: ## The extension module's own tests (needs cargo)
+	cd native && cargo test --release --locked --quiet
+
 clean: ## Remove the virtual environment and everything that was generated
 	rm -rf $(VENV) .run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
@@ -93,7 +100,7 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found on PATH" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(BIN)/.dev: pyproject.toml | $(BIN)/python
+$(BIN)/.dev: pyproject.toml $(NATIVE) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 

@@ -9,6 +9,7 @@ from typing import Self
 
 import structlog
 
+from worker import native
 from worker.assembly.graph import Graph
 from worker.assembly.run import RunOptions
 from worker.checks.findings import enforce
@@ -38,10 +39,11 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], *, metrics: Metrics | None = None) -> None:
+        native.require()
         self.graph = Graph(settings, environ, metrics=metrics)
         self.metrics = self.graph.context.metrics
         self._settings = settings
-        self.metrics.set("worker_build_info", 1, version=__version__, native="none")
+        self.metrics.set("worker_build_info", 1, version=__version__, native="1" if native.IS_LOADED else "0")
         longest = max(route.sink.timeout_s for route in settings.routes)
         batch_s = settings.delivery.max_latency_ms / 1000 + longest
         self.metrics.set("worker_revocation_bound_seconds", batch_s, part="batch")
@@ -68,6 +70,8 @@ class Worker:
         """
         surface = application(self.metrics.registry, lambda: self._health, {"rotate": self.rotate})
         with HttpServer(surface, self._settings.http.listen) as server:
+            if not native.IS_LOADED:
+                _log.warning("native_missing", effect="encryption in plain Python, at about a tenth of the rate")
             _log.info("starting", instance=self.graph.context.instance, version=__version__, http_port=server.port)
             self.run_routes(RunOptions() if options is None else options, observe=observe)
 

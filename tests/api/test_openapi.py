@@ -14,7 +14,7 @@ import pytest
 
 from tests.components import require_module
 from worker.authority.dev import DevAuthority
-from worker.authority.enrol import accept, propose
+from worker.authority.enrol import Existing, accept, propose
 from worker.authority.server import Authority
 from worker.region import Region
 from worker.zerokms.derive import ClientKey
@@ -75,12 +75,13 @@ def test_no_request_breaks_the_document(name: str, dev: DevAuthority) -> None:
 class Reaching:
     """Sends good requests as cases of the document, checks the answers against it, and remembers what answered 2xx."""
 
-    def __init__(self, own: DevAuthority) -> None:
+    def __init__(self, own: DevAuthority, reached: set[str] | None = None, access_key: str | None = None) -> None:
         self._document = schemathesis.openapi.from_dict(own.authority.app.openapi())
         self._document.config.update(base_url=own.url.rstrip("/"))
-        token = own.admin("api/authorise", {"accessKey": own.env["CS_ADMIN_ACCESS_KEY"]})["accessToken"]
+        key = access_key or own.env["CS_ADMIN_ACCESS_KEY"]
+        token = own.admin("api/authorise", {"accessKey": key})["accessToken"]
         self._headers = {"Authorization": f"Bearer {token}"}
-        self.reached: set[str] = set()
+        self.reached: set[str] = set() if reached is None else reached
 
     def __call__(self, endpoint: str, body: dict[str, Any]) -> Any:
         """Send one body; returns the answer's JSON."""
@@ -95,8 +96,10 @@ class Reaching:
 def test_every_operation_succeeds_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each operation of protocol 4 answers 2xx to a good request, `create-client` where the operator chose it."""
     with DevAuthority("eu-central-1", tmp_path_factory.mktemp("once"), escrow=True) as own:
-        client, call = own.env["CS_CLIENT_ID"], Reaching(own)
-        keyset = {"Uuid": call("create-keyset", {"name": "other", "description": "x"})["id"]}
+        client, admin = own.env["CS_CLIENT_ID"], Reaching(own)
+        bound = {"keyName": "bound", "role": "admin", "client": client}
+        call = Reaching(own, admin.reached, own.admin("api/access-keys", bound)["accessKey"])
+        keyset = {"Uuid": admin("create-keyset", {"name": "other", "description": "x"})["id"]}
         iv = base64.b64encode(os.urandom(16)).decode()
         item = {"iv": iv, "descriptor": "a", "context": []}
         made = call("generate-data-key", {"client_id": client, "keys": [item]})["keys"][0]
@@ -107,18 +110,19 @@ def test_every_operation_succeeds_once(tmp_path_factory: pytest.TempPathFactory)
         call("load-dataset", {"client_id": client})
         call("list-keysets", {"show_disabled": True})
         call("modify-keyset", {"keyset_id": keyset, "name": "renamed", "description": None})
-        call("grant-keyset", {"client_id": client, "keyset_id": keyset})
+        admin("grant-keyset", {"client_id": client, "keyset_id": keyset})
         call("revoke-keyset", {"client_id": client, "keyset_id": keyset})
         call("disable-keyset", {"keyset_id": keyset})
         call("enable-keyset", {"keyset_id": keyset})
         call("list-clients", {})
-        via = (UUID(client), ClientKey.parse(own.env["CS_CLIENT_KEY"]))
-        proposal = propose(call, name="third", region="eu-central-1", via=via)
-        call("approve-client", {"client_id": str(proposal.client_id)})
-        accept(call, proposal)
-        call("delete-client", {"client_id": str(proposal.client_id)})
-        assert call("create-client", {"name": "x"})["client_key"]
+        via = Existing(UUID(client), ClientKey.parse(own.env["CS_CLIENT_KEY"]), call)
+        proposal = propose(admin, name="third", region="eu-central-1", via=via)
+        admin("approve-client", {"client_id": str(proposal.client_id)})
+        made = {"keyName": "third", "role": "member", "client": str(proposal.client_id)}
+        accept(Reaching(own, call.reached, own.admin("api/access-keys", made)["accessKey"]), proposal)
+        admin("delete-client", {"client_id": str(proposal.client_id)})
+        assert admin("create-client", {"name": "x"})["client_key"]
         beside = {"name": "beside", "description": "x", "client": {"client_type": "device", "name": "y"}}
-        assert call("create-keyset", beside)["client"]["client_key"]
+        assert admin("create-keyset", beside)["client"]["client_key"]
 
     assert call.reached >= PROTOCOL_4

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from worker.avro import CompiledSchema
 from worker.encryption import BatchEncryptor
 from worker.model import Batch, EncryptionKeys, Encryptor, PlainBatch, Run, SourceRecord, Split, batch_of, joined_runs
+from worker.native import IS_LOADED
 
 Build = Callable[[Sequence[SourceRecord]], Batch]
 
@@ -32,4 +33,13 @@ class Stages:
 
 
 FORMS: dict[str, Build] = {"objects": batch_of, "columns": of_columns}
-STAGES: dict[str, Stages] = {"plain": Stages(of_columns, CompiledSchema.split_batch, BatchEncryptor)}
+
+
+def split_plainly(schema: CompiledSchema, batch: Batch, keys: Sequence[bytes | None], start: int) -> Split:
+    """Take a batch apart with the readable form, which the extension module falls back to."""
+    return schema.split([(value or b"")[start:] for value in batch.values], keys)
+
+
+STAGES: dict[str, Stages] = {"plain": Stages(of_columns, split_plainly, BatchEncryptor)}
+if IS_LOADED:
+    STAGES["native"] = Stages(of_columns, CompiledSchema.split_batch, BatchEncryptor)

@@ -187,7 +187,7 @@ class Judge:
         generated = Counter[str]()
         for line in path.read_text().splitlines():
             event = json.loads(line)
-            context = event["unverified_context"]
+            context = event.get("unverified_context", {})
             if event["operation"] == "generate" and context.get("route") == self._place.topology.name:
                 generated[context["request_id"]] += event["count"] if event["outcome"] == "allowed" else 0
         verdict, total, used = self._verdict, generated.total(), self._verdict.keys["used"]

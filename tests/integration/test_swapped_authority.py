@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import Connection, update
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
@@ -17,6 +16,7 @@ from tests.running import Running, arrived, each_once, produce, until
 from worker.app import Worker
 from worker.authority import schema
 from worker.authority.dev import DevAuthority
+from worker.authority.transaction import Transaction
 from worker.errors import CanaryError
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -28,10 +28,10 @@ def restore_wrongly(directory: Path, port: int) -> DevAuthority:
     running = DevAuthority(REGION, directory, port)
     store = running.authority.store
 
-    def change(connection: Connection) -> None:
+    def change(transaction: Transaction) -> None:
         for identity in store.state.keysets:
             other = store.sealer.seal(os.urandom(64), what=f"keyset/{identity}")
-            connection.execute(update(schema.keysets).where(schema.keysets.c.id == identity).values(secrets=other))
+            transaction.update(schema.keysets, identity, {"secrets": other})
 
     store.write(change)
     return running

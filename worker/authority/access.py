@@ -1,4 +1,4 @@
-"""Roles, scopes, access keys, and who a caller is."""
+"""Access keys, and who a caller is."""
 
 from __future__ import annotations
 
@@ -9,54 +9,63 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.authority.refusal import Refusal
-
-CANARY_DESCRIPTOR = "zk-canary"
-"""A `writer` may retrieve keys of this descriptor only, the worker's canary's; it is bound into the tag."""
-
-_KEYSET = tuple(f"dataset:{w}" for w in ("create", "list", "disable", "enable", "grant", "modify", "revoke"))
-_CLIENT = ("client:create", "client:list", "client:delete")
-_DATA = ("data_key:generate", "data_key:retrieve")
-_ACCESS = tuple(f"access_key:{w}" for w in ("create", "list", "delete", "update"))
-CANARY_SCOPE = "data_key:retrieve_canary"
-
-ROLES: dict[str, tuple[str, ...]] = {
-    "admin": (*_KEYSET, *_CLIENT, *_DATA, *_ACCESS),
-    "control": (*_KEYSET, "client:list"),
-    "member": ("dataset:list", "client:create", *_DATA),
-    "writer": ("data_key:generate", CANARY_SCOPE),
-}
+from worker.authority.rights import Rights
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """
-    Who a verified service token speaks for.
+    Who a verified service token speaks for, for one request.
 
     Args:
         workspace: 16 characters.
         subject: the token's `sub`.
-        scopes: what it may do.
-        roles: admin, control, member or writer.
+        rights: as the store has them now, whatever was true when the token was issued.
         access_key: the id of the access key behind the token, None for an OIDC user.
         claims: what an identity claim may be read from.
+        note: what the audit's line of this request says besides; filled by whoever answers it.
     """
 
     workspace: str
     subject: str
-    scopes: frozenset[str]
-    roles: frozenset[str]
+    rights: Rights
     access_key: str | None
     claims: dict[str, str] = field(repr=False)
+    note: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def require(self, scope: str) -> None:
-        """Raise a 403 without `scope`."""
-        if scope not in self.scopes:
-            raise Refusal(403, f"Not permitted: {scope} is missing")
+    def require(self, *scopes: str) -> None:
+        """Raise a 403 where one of `scopes` is missing."""
+        for scope in scopes:
+            if scope not in self.rights.scopes:
+                raise Refusal(403, f"Not permitted: {scope} is missing")
 
-    def require_role(self, role: str) -> None:
-        """Raise a 403 without `role`."""
-        if role not in self.roles:
-            raise Refusal(403, f"Not permitted: needs the role {role}")
+    def require_to_cover(self, rights: Rights) -> None:
+        """Raise a 403 where an identity would get more rights than the caller has."""
+        if not self.rights.covers(rights):
+            raise Refusal(403, "Not permitted: this would give more rights (scopes, client, keysets) than the caller's")
+
+    def require_client(self, client: str) -> None:
+        """Raise a 403 where the caller is bound to another client."""
+        if self.rights.client not in (None, client):
+            raise Refusal(403, "Not permitted: this identity is bound to another client")
+
+    def require_no_client(self) -> None:
+        """Raise a 403 where the caller is bound to a client: what it asks for concerns others too."""
+        if self.rights.client is not None:
+            raise Refusal(403, "Not permitted: this identity is bound to a client")
+
+    def require_keyset(self, keyset: str) -> None:
+        """Raise a 403 where the caller is narrowed to other keysets."""
+        if self.rights.keysets is not None and keyset not in self.rights.keysets:
+            raise Refusal(403, "Not permitted: this identity is narrowed to other keysets")
+
+    def require_deriving(self, client: str) -> None:
+        """Raise a 403 unless the caller is bound to exactly this client."""
+        if self.rights.client is None:
+            raise Refusal(
+                403, "Not permitted: this identity is bound to no client and derives no keys (access-key bind)"
+            )
+        self.require_client(client)
 
 
 def new_access_key() -> tuple[str, str, bytes]:
@@ -69,16 +78,3 @@ def new_access_key() -> tuple[str, str, bytes]:
 def hash_secret(secret: str) -> bytes:
     """Hash a secret of 256 random bits; no slow hash is needed for those."""
     return hashlib.sha256(secret.encode()).digest()
-
-
-def scopes_for(role: str, wanted: Any) -> list[str]:
-    """Return a role's scopes, narrowed to `wanted` where given; refuses what the role does not have."""
-    have = ROLES.get(role)
-    if have is None:
-        raise Refusal(400, f"role is not one of {', '.join(ROLES)}")
-    if wanted is None:
-        return list(have)
-    narrowed = [s.replace("keyset:", "dataset:") for s in wanted]
-    if not set(narrowed) <= set(have):
-        raise Refusal(400, f"the role {role} does not have every scope asked for")
-    return narrowed

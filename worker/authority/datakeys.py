@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,11 +12,11 @@ from uuid import UUID
 import pybase64
 
 from worker.authority import decoding, material, wire
-from worker.authority.access import CANARY_DESCRIPTOR, CANARY_SCOPE, Caller
-from worker.authority.audit import AuditHook
+from worker.authority.access import Caller
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
 from worker.authority.refusal import Refusal
+from worker.authority.rights import CANARY_DESCRIPTOR
 from worker.authority.store import Row, Store
 from worker.metrics import Metrics
 from worker.zerokms.derive import KeySet
@@ -35,11 +35,19 @@ class Grant:
 
 
 class DataKeys:
-    """Answers the four derivation endpoints; every call is audited before it returns or raises."""
+    """
+    Answers the derivation endpoints.
 
-    def __init__(self, store: Store, audit: AuditHook, metrics: Metrics, limits: LimitOptions) -> None:
+    Args:
+        store: shares and secrets.
+        hashed: a keyed hash, for contexts in the audit.
+        metrics: where keys are counted.
+        limits: what one request and one client may ask.
+    """
+
+    def __init__(self, store: Store, hashed: Callable[[bytes], str], metrics: Metrics, limits: LimitOptions) -> None:
         self._store = store
-        self._audit = audit
+        self._hashed = hashed
         self._metrics = metrics
         self._limits = limits
         self._generate_quota = Quota(limits.generate_per_minute)
@@ -47,41 +55,10 @@ class DataKeys:
 
     def generate(self, caller: Caller, body: wire.Generate) -> dict[str, Any]:
         """Make one fresh key per item."""
-        return self._audited("generate", caller, body, lambda: self._generate(caller, body))
-
-    def retrieve(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
-        """Make keys again; the first that is refused refuses the request."""
-        return self._audited("retrieve", caller, body, lambda: self._retrieve(caller, body, fallible=False))
-
-    def retrieve_fallible(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
-        """Make keys again; each is answered for itself."""
-        return self._audited("retrieve", caller, body, lambda: self._retrieve(caller, body, fallible=True))
-
-    def load_keyset(self, caller: Caller, body: wire.LoadKeyset) -> dict[str, Any]:
-        """Return the keyset and its index material for this client."""
-        return self._audited("load", caller, body, lambda: self._load(caller, body))
-
-    def grant(self, caller: Caller, client_id: UUID, ref: wire.KeysetRef) -> Grant:
-        """Find what `client_id` may use; raises 403 or 404, the keyset's own state first."""
-        state, client = self._store.state, str(client_id)
-        row = state.clients.get(client)
-        bound = state.access_keys[caller.access_key]["clients"] if caller.access_key else None
-        if bound is not None and client not in bound:
-            raise Refusal(403, "Not permitted: this access key is bound to other clients")
-        if row is None or row["workspace"] != caller.workspace or row["state"] != "active":
-            raise Refusal(404, "Client not found")
-        if row["region"] != str(self._store.region):
-            raise Refusal(403, f"Not permitted: the client belongs to {row['region']}")
-        keyset = find_keyset(self._store, caller.workspace, ref, default=row["default_keyset"])
-        if keyset["is_disabled"]:
-            raise Refusal(403, f"Keyset disabled: {keyset['id']}")
-        return open_grant(self._store, client, keyset)
-
-    def _generate(self, caller: Caller, body: wire.Generate) -> dict[str, Any]:
-        caller.require("data_key:generate")
+        self._note(caller, body)
         grant = self.grant(caller, body.client_id, body.keyset_id)
         self._spend("generate", self._generate_quota, grant.client, len(body.keys))
-        groups = _resolve_all(caller, body.keys)
+        groups = [_resolve(caller, key) for key in body.keys]
         items = [item for item, _, _ in groups]
         tags = material.make_tags(grant.secrets, [(item, version) for item, version, _ in groups])
         made = _encode(material.materials(grant.secrets, grant.share, items, tags), len(items))
@@ -94,8 +71,58 @@ class DataKeys:
         self._metrics.inc("authority_keys_total", len(keys), operation="generate")
         return {"keys": keys}
 
+    def retrieve(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
+        """Make keys again; the first that is refused refuses the request."""
+        return self._retrieve(caller, body, fallible=False)
+
+    def retrieve_fallible(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
+        """Make keys again; each is answered for itself."""
+        return self._retrieve(caller, body, fallible=True)
+
+    def load_keyset(self, caller: Caller, body: wire.LoadKeyset) -> dict[str, Any]:
+        """Return the keyset and its index material for this client."""
+        caller.note.update(client=str(body.client_id), count=1)
+        grant = self.grant(caller, body.client_id, body.keyset_id)
+        text = base64.b64encode(material.index_material(grant.secrets, grant.share)).decode()
+        return {"partial_index_key": {"key_material": text}, "dataset": public_keyset(grant.keyset)}
+
+    def canary(self, caller: Caller, client: str, keyset: Row, share: KeySet, item: Item) -> bytes:
+        """Return the material of an enrolment's canary, counted as any retrieval; raises a 403 as that would."""
+        caller.note.update(client=client, count=1, descriptors={CANARY_DESCRIPTOR: 1})
+        _note_keyset(caller, keyset)
+        caller.require_deriving(client)
+        secrets = self.checked_canary(keyset, item)
+        self._spend("retrieve", self._retrieve_quota, client, 1)
+        self._metrics.inc("authority_keys_total", 1, operation="retrieve")
+        return material.materials(secrets, share, [item], [item.tag])
+
+    def checked_canary(self, keyset: Row, item: Item) -> KeysetSecrets:
+        """Refuse a canary of a disabled keyset, or one that this authority did not make; returns the secrets."""
+        if keyset["is_disabled"]:
+            raise Refusal(403, f"Keyset disabled: {keyset['id']}")
+        secrets = open_secrets(self._store, keyset)
+        material.check_tag(secrets, 0, item)
+        return secrets
+
+    def grant(self, caller: Caller, client_id: UUID, ref: wire.KeysetRef) -> Grant:
+        """Find what the caller's one client may use; raises 403 or 404, the keyset's own state first."""
+        state, client = self._store.state, str(client_id)
+        row = state.clients.get(client)
+        caller.require_deriving(client)
+        if row is None or row["workspace"] != caller.workspace or row["state"] != "active":
+            raise Refusal(404, "Client not found")
+        if row["region"] != str(self._store.region):
+            raise Refusal(403, f"Not permitted: the client belongs to {row['region']}")
+        keyset = find_keyset(self._store, caller.workspace, ref, default=row["default_keyset"])
+        _note_keyset(caller, keyset)
+        caller.require_keyset(keyset["id"])
+        if keyset["is_disabled"]:
+            raise Refusal(403, f"Keyset disabled: {keyset['id']}")
+        return open_grant(self._store, client, keyset)
+
     def _retrieve(self, caller: Caller, body: wire.Retrieve, *, fallible: bool) -> dict[str, Any]:
-        if CANARY_SCOPE not in caller.scopes or not all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys):
+        self._note(caller, body)
+        if not all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys):
             caller.require("data_key:retrieve")
         grant = self.grant(caller, body.client_id, body.keyset_id)
         self._spend("retrieve", self._retrieve_quota, grant.client, len(body.keys))
@@ -109,6 +136,7 @@ class DataKeys:
                     raise
                 errors[at] = str(exc)
         if errors:
+            caller.note["refused"] = len(errors)
             self._metrics.inc("authority_refusals_total", len(errors), operation="retrieve")
         texts = iter(_encode(material.materials(grant.secrets, grant.share, items, [i.tag for i in items]), len(items)))
         self._metrics.inc("authority_keys_total", len(items), operation="retrieve")
@@ -120,13 +148,6 @@ class DataKeys:
         ]
         return {"keys": answers}
 
-    def _load(self, caller: Caller, body: wire.LoadKeyset) -> dict[str, Any]:
-        if CANARY_SCOPE not in caller.scopes:
-            caller.require("data_key:retrieve")
-        grant = self.grant(caller, body.client_id, body.keyset_id)
-        text = base64.b64encode(material.index_material(grant.secrets, grant.share)).decode()
-        return {"partial_index_key": {"key_material": text}, "dataset": public_keyset(grant.keyset)}
-
     def _spend(self, operation: str, quota: Quota, client: str, count: int) -> None:
         if count > self._limits.keys_per_request:
             raise Refusal(413, f"{count} keys in one request; at most {self._limits.keys_per_request}")
@@ -136,42 +157,20 @@ class DataKeys:
             self._metrics.inc("authority_quota_refusals_total", operation=operation)
             raise
 
-    def _audited(
-        self,
-        operation: str,
-        caller: Caller,
-        body: wire.Generate | wire.Retrieve | wire.LoadKeyset,
-        answer: Callable[[], dict[str, Any]],
-    ) -> dict[str, Any]:
-        event = self._event(operation, caller, body)
-        try:
-            answered = answer()
-        except Refusal as refusal:
-            self._metrics.inc("authority_refusals_total", operation=operation)
-            self._audit.record({**event, "outcome": "refused", "status": refusal.status, "reason": refusal.reason})
-            raise
-        refused = sum("Err" in key for key in answered.get("keys", ()))
-        self._audit.record({**event, "outcome": "allowed", "refused": refused})
-        return answered
+    def _note(self, caller: Caller, body: wire.Generate | wire.Retrieve) -> None:
+        contexts = {str(key.context).encode() for key in body.keys if key.context}
+        caller.note.update(
+            client=str(body.client_id),
+            count=len(body.keys),
+            descriptors=Counter(key.descriptor for key in body.keys),
+            contexts=sorted(self._hashed(context) for context in contexts),
+        )
+        decoding.check_free(body.unverified_context)
+        caller.note["unverified_context"] = body.unverified_context
 
-    def _event(
-        self, operation: str, caller: Caller, body: wire.Generate | wire.Retrieve | wire.LoadKeyset
-    ) -> dict[str, Any]:
-        keys: Sequence[wire.GenerateItem] = () if isinstance(body, wire.LoadKeyset) else body.keys
-        unverified = {} if isinstance(body, wire.LoadKeyset) else body.unverified_context
-        decoding.check_depth(unverified)
-        contexts = {str(key.context).encode() for key in keys if key.context}
-        return {
-            "operation": operation,
-            "workspace": caller.workspace,
-            "subject": caller.subject,
-            "client": str(body.client_id),
-            "keyset": str(body.keyset_id),
-            "count": len(keys),
-            "descriptors": Counter(key.descriptor for key in keys),
-            "contexts": sorted(self._audit.hash(context) for context in contexts),
-            "unverified_context": unverified,
-        }
+
+def _note_keyset(caller: Caller, keyset: Row) -> None:
+    caller.note.update(keyset=keyset["id"], keyset_name=keyset["name"])
 
 
 def find_keyset(store: Store, workspace: str, ref: wire.KeysetRef, *, default: str | None = None) -> Row:
@@ -200,7 +199,7 @@ def open_grant(store: Store, client: str, keyset: Row) -> Grant:
     sealed = state.grants.get(place)
     if sealed is None:
         raise Refusal(404, "Keyset not granted to this client")
-    share = KeySet.from_cbor(store.sealer.open(sealed, what=f"grant/{client}/{keyset['id']}"))
+    share = KeySet.from_cbor(store.sealer.open(sealed["share"], what=f"grant/{client}/{keyset['id']}"))
     grant = Grant(client, keyset, open_secrets(store, keyset), share)
     state.opened[place] = grant
     return grant
@@ -215,10 +214,6 @@ def open_secrets(store: Store, keyset: Row) -> KeysetSecrets:
 def public_keyset(row: Row) -> dict[str, Any]:
     """Return a keyset as the wire has it."""
     return {name: row[name] for name in ("id", "name", "description", "is_disabled", "is_default")}
-
-
-def _resolve_all(caller: Caller, keys: Sequence[wire.GenerateItem]) -> list[tuple[Item, int, dict[str, Any] | None]]:
-    return [_resolve(caller, key) for key in keys]
 
 
 def _resolve(caller: Caller, key: wire.GenerateItem, tag: bytes = b"") -> tuple[Item, int, dict[str, Any] | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from typing import Any
 
 from pydantic import JsonValue
@@ -12,24 +13,30 @@ from pydantic import JsonValue
 from worker.authority.refusal import Refusal
 
 _DEPTH = 16
+_INTEGER = 1 << 63
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(data: bytes) -> Any:
-    """Read JSON; raises a 400 for anything malformed, repeated names and deep nesting included."""
+    """Read JSON; raises a 400 for anything malformed, repeated names, half characters and deep nesting included."""
     try:
         value = json.loads(data, object_pairs_hook=_unique, parse_constant=_constant)
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refusal(400, "the body is not JSON, or an object in it repeats a name") from None
     return value
 
 
-def check_depth(value: JsonValue, depth: int = 0) -> None:
-    """Raise a 400 where a free object nests deeper than 16."""
+def check_free(value: JsonValue, depth: int = 0) -> None:
+    """Raise a 400 where a free object nests deeper than 16 or holds an integer of more than 64 bits."""
     if depth > _DEPTH:
         raise Refusal(400, "unverified_context is nested too deeply")
+    if isinstance(value, int) and not -_INTEGER <= value < _INTEGER:
+        raise Refusal(400, "unverified_context holds an integer of more than 64 bits")
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inner:
-        check_depth(each, depth + 1)
+        check_free(each, depth + 1)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

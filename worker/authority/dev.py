@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import threading
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from worker.authority.enrol import accept, propose
+from worker.authority import schema
+from worker.authority.enrol import Existing, accept, propose
 from worker.authority.management import make_access_key, new_workspace
 from worker.authority.remote import Remote
 from worker.authority.seal import root_from_file
 from worker.authority.server import Authority, bind, server
+from worker.authority.transaction import Transaction
 from worker.region import Region, WorkspaceCrn
 from worker.zerokms.derive import ClientKey
 
@@ -43,7 +46,7 @@ class DevAuthority:
         self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         try:
-            self.authority = Authority(Region(region), directory, root, self.url, escrow=self._escrow)
+            self.authority = Authority(Region(region), directory, root, self.url, escrow=self._escrow, audit_sync=False)
         except BaseException:
             self._socket.close()
             raise
@@ -106,35 +109,45 @@ class DevAuthority:
     ) -> None:
         self.stop()
 
+    def _bound(self, env: dict[str, str]) -> dict[str, str]:
+        # A directory of the version before access keys had one client: theirs are known here.
+        store = self.authority.store
+        for suffix in ("", "_2"):
+            key = env[f"CS_CLIENT_ACCESS_KEY{suffix}"].removeprefix("CSAK").partition(".")[0]
+            row = store.state.access_keys.get(key)
+            if row is not None and row["client"] is None:
+                store.write(partial(_bind, key=key, client=env[f"CS_CLIENT_ID{suffix}"]))
+        return env
+
     def _credentials(self, region: str, path: Path) -> dict[str, str]:
         if path.exists():
-            return read_env(path)
+            return self._bound(read_env(path))
         store = self.authority.store
         workspace = new_workspace(store, "dev")
-        env = {
-            "CS_WORKSPACE_CRN": str(WorkspaceCrn(Region(region), workspace)),
-            "CS_ADMIN_ACCESS_KEY": make_access_key(store, workspace, "admin", "admin"),
-            "CS_CLIENT_ACCESS_KEY": make_access_key(store, workspace, "first", "member"),
-            "CS_CLIENT_ACCESS_KEY_2": make_access_key(store, workspace, "second", "member"),
-        }
-        call = Remote(self.url, env["CS_ADMIN_ACCESS_KEY"])
-        first = self._create(call, "first") if self._escrow else self._enrol(call, region, "first", None)
-        second = self._enrol(call, region, "second", first)
-        env |= {"CS_CLIENT_ID": str(first[0]), "CS_CLIENT_KEY": first[1].to_hex()}
-        env |= {"CS_CLIENT_ID_2": str(second[0]), "CS_CLIENT_KEY_2": second[1].to_hex()}
+        admin = make_access_key(store, workspace, "admin", "admin")
+        call = Remote(self.url, admin)
+        env = {"CS_WORKSPACE_CRN": str(WorkspaceCrn(Region(region), workspace)), "CS_ADMIN_ACCESS_KEY": admin}
+        first: Existing | None = None
+        for name, suffix in (("first", ""), ("second", "_2")):
+            if self._escrow and first is None:
+                made = call("create-client", {"name": name, "description": name})
+                client, proposal = UUID(made["id"]), None
+            else:
+                proposal = propose(call, name=name, region=region, via=first)
+                client = proposal.client_id
+                call("approve-client", {"client_id": str(client)})
+            access_key = make_access_key(store, workspace, name, "member", client=str(client))
+            own = Remote(self.url, access_key)
+            key = ClientKey.parse(made["client_key"]) if proposal is None else accept(own, proposal)
+            first = first or Existing(client, key, own)
+            env |= {f"CS_CLIENT_ACCESS_KEY{suffix}": access_key}
+            env |= {f"CS_CLIENT_ID{suffix}": str(client), f"CS_CLIENT_KEY{suffix}": key.to_hex()}
         write_env(path, env)
         return env
 
-    def _create(self, call: Remote, name: str) -> tuple[UUID, ClientKey]:
-        made = call("create-client", {"name": name, "description": name})
-        return UUID(made["id"]), ClientKey.parse(made["client_key"])
 
-    def _enrol(
-        self, call: Remote, region: str, name: str, via: tuple[UUID, ClientKey] | None
-    ) -> tuple[UUID, ClientKey]:
-        proposal = propose(call, name=name, region=region, via=via)
-        call("approve-client", {"client_id": str(proposal.client_id)})
-        return proposal.client_id, accept(call, proposal)
+def _bind(transaction: Transaction, key: str, client: str) -> None:
+    transaction.update(schema.access_keys, key, {"client": client})
 
 
 def as_shell(env: dict[str, str]) -> str:

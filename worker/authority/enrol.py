@@ -50,21 +50,34 @@ class Proposal:
             raise ConfigError("the proposal is not one that worker client create wrote") from None
 
 
-def propose(
-    call: Call, *, name: str, region: str, via: tuple[UUID, ClientKey] | None = None, description: str = ""
-) -> Proposal:
-    """Begin an enrolment, through an existing client and its key where the workspace has one."""
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A client to enrol another through: its key, and calls with an access key that is bound to it."""
+
+    client_id: UUID
+    key: ClientKey = field(repr=False)
+    call: Call = field(repr=False)
+
+
+def propose(call: Call, *, name: str, region: str, via: Existing | None = None, description: str = "") -> Proposal:
+    """Begin an enrolment, through an existing client where the workspace has one; `call` need not be bound to it."""
     body: dict[str, Any] = {"name": name, "region": region, "description": description}
     key = None
     if via is not None:
-        relation, key = _related(via[1])
-        body |= {"via": str(via[0]), "relation": relation, "canary": _canary(call, via[0], via[1])}
+        relation, key = _related(via.key)
+        body |= {"via": str(via.client_id), "relation": relation, "canary": _canary(via)}
     answer = call("propose-client", body)
     return Proposal(UUID(answer["id"]), answer["enrolment_secret"], key)
 
 
 def accept(call: Call, proposal: Proposal) -> ClientKey:
-    """Finish an approved enrolment as the new client; returns the client key, which exists nowhere else."""
+    """
+    Finish an approved enrolment as the new client; returns the client key, which exists nowhere else.
+
+    Args:
+        call: with an access key that is bound to the new client.
+        proposal: what the enrolling side handed over.
+    """
     old = proposal.key if proposal.key is not None else _first()
     relation, masked = _related(old)
     key = ClientKey(masked.p1, random_permutation(16), masked.p2_to, masked.p3)
@@ -92,14 +105,14 @@ def _related(key: ClientKey) -> tuple[dict[str, list[int]], ClientKey]:
     return {"p1": p1.tolist(), "p3": p3.tolist()}, made
 
 
-def _canary(call: Call, client: UUID, key: ClientKey) -> dict[str, str]:
+def _canary(via: Existing) -> dict[str, str]:
     iv, descriptor = os.urandom(16), "zk-canary"
     text = base64.b64encode(iv).decode()
     item = {"iv": text, "descriptor": descriptor, "context": []}
-    made = call("generate-data-key", {"client_id": str(client), "keys": [item]})["keys"][0]
+    made = via.call("generate-data-key", {"client_id": str(via.client_id), "keys": [item]})["keys"][0]
     sealed = base64.b64decode(made["key_material"])
-    check_material(key, iv, sealed)
-    commitment = hashlib.sha256(_proof(bytes(derive(key, iv, sealed))).encode()).hexdigest()
+    check_material(via.key, iv, sealed)
+    commitment = hashlib.sha256(_proof(bytes(derive(via.key, iv, sealed))).encode()).hexdigest()
     tag = base64.b64decode(made["tag"]).hex()
     return {"iv": text, "tag": tag, "descriptor": descriptor, "commitment": commitment}
 

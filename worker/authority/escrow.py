@@ -12,8 +12,6 @@ import base64
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, insert, update
-
 from worker.authority import schema
 from worker.authority.access import Caller
 from worker.authority.datakeys import find_keyset
@@ -21,6 +19,7 @@ from worker.authority.refusal import Refusal
 from worker.authority.relation import share_of
 from worker.authority.seal import Sealer
 from worker.authority.store import Row, Store
+from worker.authority.transaction import Transaction
 from worker.authority.wire import CreateClient
 from worker.zerokms.derive import ClientKey, KeySet, invert, then
 
@@ -51,8 +50,10 @@ class ServerMadeClients:
         rows = self._store.state.keysets.values()
         default = next(k["id"] for k in rows if k["workspace"] == caller.workspace and k["is_default"])
         keyset = find_keyset(self._store, caller.workspace, body.keyset_id, default=default)
+        caller.require_keyset(keyset["id"])
         client, key, changes = self._make(caller, keyset, body.name, body.description)
-        self._store.write(lambda c: [change(c) for change in changes])
+        caller.note["made"] = client
+        self._store.write(lambda t: [change(t) for change in changes])
         public = {"id": client, "dataset_id": keyset["id"], "name": body.name, "description": body.description}
         return {**public, "client_key": key}
 
@@ -61,23 +62,20 @@ class ServerMadeClients:
         self.require(caller)
         client, key, changes = self._make(caller, keyset, name, "")
 
-        def change(connection: Connection) -> None:
-            connection.execute(insert(schema.keysets), keyset)
+        def change(transaction: Transaction) -> None:
+            transaction.insert(schema.keysets, keyset)
             for step in changes:
-                step(connection)
+                step(transaction)
 
         self._store.write(change)
         return {"id": client, "client_key": key}
 
     def require(self, caller: Caller) -> None:
         """Raise a 403 for a caller that may not, and for every caller where the operator did not choose this."""
-        caller.require("client:create")
-        caller.require("dataset:grant")
+        caller.require("client:create", "dataset:grant")
         if self._sealer is None:
             raise Refusal(403, "client keys are made by their clients here; enrol one (worker client create)")
-        key = self._store.state.access_keys.get(caller.access_key or "")
-        if key is not None and key["clients"] is not None:
-            raise Refusal(403, "Not permitted: the access key is bound to other clients")
+        caller.require_no_client()
 
     def _make(self, caller: Caller, keyset: Row, name: str, description: str) -> tuple[str, str, list[Any]]:
         taken = self._store.state.clients.values()
@@ -103,8 +101,8 @@ class ServerMadeClients:
         }
         sealed = seal(share.to_cbor(), what=f"grant/{client}/{keyset['id']}")
         grant = {"client": client, "keyset": keyset["id"], "share": sealed}
-        changes.append(lambda c: c.execute(insert(schema.clients), row))
-        changes.append(lambda c: c.execute(insert(schema.grants), grant))
+        changes.append(lambda t: t.insert(schema.clients, row))
+        changes.append(lambda t: t.insert(schema.grants, grant))
         return client, base64.b64encode(key.to_cbor()).decode(), changes
 
     def _whole(self, workspace: str) -> tuple[KeySet, list[Any]]:
@@ -114,13 +112,10 @@ class ServerMadeClients:
             return KeySet.from_cbor(self._sealer.open(row["escrow"], what=what)), []
         whole = KeySet.random()
         sealed = self._sealer.seal(whole.to_cbor(), what=what)
-        return whole, [lambda c: begin_workspace(c, workspace, escrow=sealed)]
+        return whole, [lambda t: begin_workspace(t, workspace, escrow=sealed)]
 
 
-def begin_workspace(connection: Connection, workspace: str, *, escrow: bytes | None = None) -> None:
+def begin_workspace(transaction: Transaction, workspace: str, *, escrow: bytes | None = None) -> None:
     """Mark that a workspace has its first client; raises a 409 where it has had one, also at the same moment."""
-    table = schema.workspaces
-    where = (table.c.id == workspace) & table.c.enrolled.is_(False)
-    statement = update(table).where(where).values(enrolled=True, escrow=escrow)
-    if connection.execute(statement).rowcount != 1:
-        raise Refusal(409, "the workspace has had clients: enrol through one of them (via)")
+    values = {"enrolled": True, "escrow": escrow}
+    transaction.update(schema.workspaces, workspace, values, expect={"enrolled": False})

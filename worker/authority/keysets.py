@@ -6,15 +6,13 @@ import os
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, insert, update
-
 from worker.authority import schema, wire
 from worker.authority.access import Caller
 from worker.authority.datakeys import find_keyset, public_keyset
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.refusal import Refusal
 from worker.authority.relation import relation_of, share_of
-from worker.authority.store import Store
+from worker.authority.store import Row, Store
 from worker.zerokms.derive import KeySet
 
 
@@ -37,7 +35,7 @@ def new_keyset(
 
 
 class Keysets:
-    """The administration of keysets; the caller's scope is checked here."""
+    """The administration of keysets."""
 
     def __init__(self, store: Store, server_made: ServerMadeClients) -> None:
         self._store = store
@@ -45,29 +43,31 @@ class Keysets:
 
     def create(self, caller: Caller, body: wire.CreateKeyset) -> dict[str, Any]:
         """Make a keyset, and a client for it where asked and allowed; raises a 409 for a name that is taken."""
-        caller.require("dataset:create")
+        if caller.rights.keysets is not None:
+            raise Refusal(403, "Not permitted: this identity is narrowed to keysets and makes none")
         if body.client is not None:
             self._server_made.require(caller)
         self._check_name(caller, body.name)
         row = new_keyset(self._store, caller.workspace, body.name, body.description)
+        caller.note["made"] = row["id"]
         if body.client is not None:
             return {**public_keyset(row), "client": self._server_made.create_with(caller, row, body.client.name)}
-        self._store.write(lambda c: c.execute(insert(schema.keysets), row))
+        self._store.write(lambda t: t.insert(schema.keysets, row))
         return public_keyset(row)
 
     def list(self, caller: Caller, body: wire.ListKeysets) -> list[dict[str, Any]]:
         """List the workspace's keysets."""
-        caller.require("dataset:list")
         return [
             public_keyset(row)
             for row in self._store.state.keysets.values()
-            if row["workspace"] == caller.workspace and (body.show_disabled or not row["is_disabled"])
+            if row["workspace"] == caller.workspace
+            and (body.show_disabled or not row["is_disabled"])
+            and (caller.rights.keysets is None or row["id"] in caller.rights.keysets)
         ]
 
     def modify(self, caller: Caller, body: wire.ModifyKeyset) -> dict[str, Any]:
         """Rename or describe a keyset."""
-        caller.require("dataset:modify")
-        row = find_keyset(self._store, caller.workspace, body.keyset_id)
+        row = self._find(caller, body.keyset_id)
         changes = {k: v for k, v in (("name", body.name), ("description", body.description)) if v is not None}
         if body.name is not None and body.name != row["name"]:
             self._check_name(caller, body.name)
@@ -75,18 +75,16 @@ class Keysets:
 
     def enable(self, caller: Caller, body: wire.OneKeyset) -> dict[str, Any]:
         """Let a keyset be used again."""
-        caller.require("dataset:enable")
-        return self._change(find_keyset(self._store, caller.workspace, body.keyset_id)["id"], {"is_disabled": False})
+        return self._change(self._find(caller, body.keyset_id)["id"], {"is_disabled": False})
 
     def disable(self, caller: Caller, body: wire.OneKeyset) -> dict[str, Any]:
         """Refuse every derivation of a keyset from the next request on."""
-        caller.require("dataset:disable")
-        return self._change(find_keyset(self._store, caller.workspace, body.keyset_id)["id"], {"is_disabled": True})
+        return self._change(self._find(caller, body.keyset_id)["id"], {"is_disabled": True})
 
     def grant(self, caller: Caller, body: wire.ClientKeyset) -> dict[str, Any]:
-        """Give an active client its share of a keyset."""
-        caller.require("dataset:grant")
-        keyset, client = find_keyset(self._store, caller.workspace, body.keyset_id), str(body.client_id)
+        """Give an active client its share of a keyset; a bound caller would give itself more than it has."""
+        caller.require_no_client()
+        keyset, client = self._find(caller, body.keyset_id), str(body.client_id)
         row = self._store.state.clients.get(client)
         if row is None or row["workspace"] != caller.workspace or row["state"] != "active":
             raise Refusal(404, "Client not found")
@@ -95,18 +93,23 @@ class Keysets:
         share = share_of(self._store, keyset, relation_of(self._store, row))
         sealed = self._store.sealer.seal(share.to_cbor(), what=f"grant/{client}/{keyset['id']}")
         values = {"client": client, "keyset": keyset["id"], "share": sealed}
-        self._store.write(lambda c: c.execute(insert(schema.grants), values))
+        self._store.write(lambda t: t.insert(schema.grants, values))
         return {}
 
     def revoke(self, caller: Caller, body: wire.ClientKeyset) -> dict[str, Any]:
         """Drop a client's share of a keyset."""
-        caller.require("dataset:revoke")
-        keyset, client = find_keyset(self._store, caller.workspace, body.keyset_id), str(body.client_id)
+        keyset, client = self._find(caller, body.keyset_id), str(body.client_id)
+        caller.require_client(client)
         if (client, keyset["id"]) not in self._store.state.grants:
             raise Refusal(404, "Keyset not granted to this client")
-        where = (schema.grants.c.client == client) & (schema.grants.c.keyset == keyset["id"])
-        self._store.write(lambda c: c.execute(delete(schema.grants).where(where)))
+        self._store.write(lambda t: t.delete(schema.grants, (client, keyset["id"])))
         return {}
+
+    def _find(self, caller: Caller, ref: wire.KeysetRef) -> Row:
+        keyset = find_keyset(self._store, caller.workspace, ref)
+        caller.require_keyset(keyset["id"])
+        caller.note.update(keyset=keyset["id"], keyset_name=keyset["name"])
+        return keyset
 
     def _check_name(self, caller: Caller, name: str) -> None:
         if name.lower() == "default":
@@ -117,6 +120,5 @@ class Keysets:
 
     def _change(self, keyset: str, changes: dict[str, Any]) -> dict[str, Any]:
         if changes:
-            statement = update(schema.keysets).where(schema.keysets.c.id == keyset).values(changes)
-            self._store.write(lambda c: c.execute(statement))
+            self._store.write(lambda t: t.update(schema.keysets, keyset, changes))
         return {}

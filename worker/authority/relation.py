@@ -34,7 +34,11 @@ def relation_of(store: Store, client: Row) -> KeySet:
     return KeySet.from_cbor(store.sealer.open(client["relation"], what=f"relation/{client['id']}"))
 
 
+def root_share(store: Store, keyset: Row) -> KeySet:
+    """Open a keyset's root share."""
+    return KeySet.from_cbor(store.sealer.open(keyset["root_share"], what=f"root/{keyset['id']}"))
+
+
 def share_of(store: Store, keyset: Row, relation: KeySet) -> KeySet:
     """Compute a client's share of a keyset."""
-    root = KeySet.from_cbor(store.sealer.open(keyset["root_share"], what=f"root/{keyset['id']}"))
-    return compose(root, relation)
+    return compose(root_share(store, keyset), relation)

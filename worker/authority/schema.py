@@ -1,9 +1,10 @@
-"""The tables of the authority's store; SQLite now, nothing in them that PostgreSQL lacks."""
+"""The tables of the authority's store; nothing in them that SQLite or PostgreSQL lacks."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -16,8 +17,17 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+_Json = JSON(none_as_null=True)
 
 meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("row", String, primary_key=True),
+)
+"""Which rows each version of the store wrote, as JSON of the table's name and key: what replicas read anew."""
 
 workspaces = Table(
     "workspaces",
@@ -43,8 +53,9 @@ access_keys = Table(
     Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
     Column("name", String, nullable=False),
     Column("role", String, nullable=False),
-    Column("scopes", JSON, nullable=False),
-    Column("clients", JSON),
+    Column("scopes", _Json),
+    Column("client", String(36)),
+    Column("keysets", _Json),
     Column("secret_hash", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("last_used_at", Float),
@@ -60,7 +71,9 @@ oidc_providers = Table(
     Column("vendor", String, nullable=False),
     Column("audience", String, nullable=False),
     Column("jwks_uri", String),
-    Column("jwks", JSON),
+    Column("jwks", _Json),
+    Column("default_role", String),
+    Column("default_client", String(36)),
     UniqueConstraint("workspace"),
 )
 
@@ -71,6 +84,8 @@ memberships = Table(
     Column("workspace", String, ForeignKey("workspaces.id"), nullable=False),
     Column("subject", String, nullable=False),
     Column("role", String, nullable=False),
+    Column("client", String(36)),
+    Column("keysets", _Json),
     UniqueConstraint("workspace", "subject"),
 )
 
@@ -109,7 +124,7 @@ clients = Table(
     Column("state", String, nullable=False),
     Column("created_by", String, nullable=False),
     Column("secret_hash", LargeBinary),
-    Column("canary", JSON),
+    Column("canary", _Json),
     UniqueConstraint("workspace", "name"),
 )
 
@@ -120,3 +135,19 @@ grants = Table(
     Column("keyset", String(36), ForeignKey("keysets.id"), primary_key=True),
     Column("share", LargeBinary, nullable=False),
 )
+
+AUTHORISING = (
+    workspaces,
+    signing_keys,
+    access_keys,
+    oidc_providers,
+    memberships,
+    blocked_subjects,
+    keysets,
+    clients,
+    grants,
+)
+"""The tables whose rows the store's head authenticates, parents before what refers to them."""
+
+INFORMING = frozenset({("access_keys", "last_used_at")})
+"""Columns that decide nothing; they are written without a new version of the store."""

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from worker.authority.audit import AuditFile
+from worker.authority.answering import Answering, before_commit
+from worker.authority.audit import Trail
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
+from worker.authority.enrolment import Enrolment
 from worker.authority.escrow import ServerMadeClients
+from worker.authority.files import check_secret, own_directory
+from worker.authority.freshness import Freshness
+from worker.authority.head import TamperedStore
+from worker.authority.health import readiness
 from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
+from worker.authority.people import People
 from worker.authority.seal import Sealer
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
@@ -28,14 +36,34 @@ from worker.errors import ConfigError
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """Certificate and key as PEM files; with `client_ca` callers must show a certificate of that authority."""
+    """
+    Certificate and key as PEM files; with `client_ca` callers must show a certificate of that authority.
+
+    Raises:
+        ConfigError: others can read the key.
+    """
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_secret(self.key)
+
+
+def public_base(url: str) -> str:
+    """Return the address that tokens name, with a slash at its end; raises `ConfigError` for http off this machine."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ConfigError(f"--public-url {url!r} is not an address such as https://keys.eu.example/")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ConfigError(f"--public-url {url!r} would have tokens sent over plain http; use https")
+    return url.rstrip("/") + "/"
 
 
 class Authority:
@@ -49,7 +77,7 @@ class Authority:
         base_url: what tokens name, with a slash at its end.
         limits: what one request and one client may ask.
         escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
-        audit_sync: an answer waits until its audit line is on the disk.
+        audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
     """
 
     def __init__(
@@ -61,42 +89,59 @@ class Authority:
         *,
         limits: LimitOptions | None = None,
         escrow: bytes | None = None,
-        audit_sync: bool = False,
+        audit_sync: bool = True,
     ) -> None:
         if escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
-        directory.mkdir(parents=True, exist_ok=True)
-        self.store = Store(directory / "authority.sqlite", region, Sealer(root))
+        own_directory(directory)
+        self.store = Store(directory / "authority.sqlite", region, Sealer(root), before_commit=before_commit)
         try:
             server_made = ServerMadeClients(self.store, None if escrow is None else Sealer(escrow))
-        except ConfigError:
+            self.trail = open_trail(self.store, directory / "audit.jsonl", sync=audit_sync)
+        except BaseException:
             self.store.close()
             raise
-        key = hashlib.sha256(b"audit-contexts" + root).digest()
-        self.audit = AuditFile(directory / "audit.jsonl", key, str(region), sync=audit_sync)
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         options = limits or LimitOptions()
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
+        data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options)
+        answering = Answering(self.tokens, self.trail, Freshness(self.store), self.metrics, options, self._deriving)
         self.app: FastAPI = application(
             Parts(
-                self.tokens,
-                DataKeys(self.store, self.audit, self.metrics, options),
+                answering,
+                data_keys,
                 Keysets(self.store, server_made),
                 Clients(self.store),
+                Enrolment(self.store, data_keys),
                 server_made,
                 Management(self.store),
-                self.metrics,
-                options,
-                self._deriving,
+                People(self.store),
+                lambda: readiness(self.store, self.trail),
             )
         )
 
     def close(self) -> None:
         """Close the store and the audit trail."""
         self._deriving.shutdown()
+        self.tokens.provider_keys.close()
         self.store.close()
-        self.audit.close()
+        self.trail.close()
+
+
+def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:
+    """Open the audit trail beside a store; raises `TamperedStore` where the store is older than the trail knows it."""
+    signing = Ed25519PrivateKey.from_private_bytes(store.derived(b"audit-heads/%d" % store.head.incarnation))
+    secret, region = store.derived(b"audit-contexts"), str(store.region)
+    trail = Trail(path, secret, signing, region, sync=sync, version=lambda: store.head.version)
+    if trail.last_version > store.head.version:
+        trail.close()
+        raise TamperedStore(
+            f"the store is at version {store.head.version}, the audit trail {path.name} has seen {trail.last_version}: "
+            "an older store has been put back"
+        )
+    trail.begin()
+    return trail
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -1,121 +1,238 @@
-"""The authority's store: one SQLite file (or any SQLAlchemy URL), one process, read from memory."""
+"""The authority's store: SQLite for one machine, PostgreSQL for many replicas; read from memory."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 
 from worker.authority import schema
-from worker.authority.seal import Sealer
+from worker.authority.adopt import reseal
+from worker.authority.files import own_directory, own_file
+from worker.authority.head import Head, TamperedStore, moved, term, total
+from worker.authority.seal import ROOT_BYTES, Sealer
+from worker.authority.state import Changed, Row, State, read_rows, where_key
+from worker.authority.transaction import Transaction, changes_since
 from worker.errors import ConfigError, RegionViolation
 from worker.region import Region
 
-Row = dict[str, Any]
-
-
-class State:
-    """Everything the store holds, as of the last committed write; rows are never changed in place."""
-
-    def __init__(self, connection: Connection) -> None:
-        def rows(table: Table) -> list[Row]:
-            return [dict(row._mapping) for row in connection.execute(select(table))]
-
-        self.workspaces = {r["id"]: r for r in rows(schema.workspaces)}
-        self.signing_keys = sorted(rows(schema.signing_keys), key=lambda r: r["created_at"])
-        self.access_keys = {r["id"]: r for r in rows(schema.access_keys)}
-        self.providers = rows(schema.oidc_providers)
-        self.memberships = rows(schema.memberships)
-        self.blocked = {(r["workspace"], r["subject"]) for r in rows(schema.blocked_subjects)}
-        self.keysets = {r["id"]: r for r in rows(schema.keysets)}
-        self.clients = {r["id"]: r for r in rows(schema.clients)}
-        self.grants = {(r["client"], r["keyset"]): r["share"] for r in rows(schema.grants)}
-        self.opened: dict[tuple[str, str], object] = {}
+__all__ = ["Row", "State", "Store"]
+_TABLES = {table.name: table for table in schema.AUTHORISING}
 
 
 class Store:
     """
-    Opens, migrates and pins the store.
+    Opens, migrates, pins and authenticates the store.
 
-    A write is durable when `write` returns; the next request sees it. A second process on the same file is refused.
+    A write is durable when `write` returns; the next request sees it.
+
+    Args:
+        place: a SQLite file, which one process owns; or the URL of a PostgreSQL database, which replicas share.
+        region: the store's own.
+        root: under the root key, which seals the store's key and nothing else.
+        before_commit: is told the version that a write is about to become; raising undoes the write.
 
     Raises:
         RegionViolation: the store is another region's.
         ConfigError: the root key is not the store's, or another process has the store.
+        TamperedStore: its rows are not those that the authority wrote.
     """
 
-    def __init__(self, path: Path, region: Region, sealer: Sealer) -> None:
+    def __init__(
+        self,
+        place: Path | str,
+        region: Region,
+        root: Sealer,
+        *,
+        before_commit: Callable[[int], None] = lambda _version: None,
+    ) -> None:
         self.region = region
-        self.sealer = sealer
+        self.before_commit = before_commit
+        self.broken: str | None = None
+        self._root = root
         self._lock = threading.Lock()
-        self._owner = _own(path)
-        self._engine = _engine(path)
+        self.is_shared = isinstance(place, str)
+        self.state: State
+        self.head: Head
+        self._owner = _own(place) if isinstance(place, Path) else None
+        self._engine = _engine(place)
         try:
             self._migrate()
-            self._pin()
-            self.state = self._read()
+            secret = self._pin()
+            self.sealer = Sealer(secret)
+            self._rows_key = derived(secret, b"rows")
+            self._secret = secret
+            self._load()
         except BaseException:
             self.close()
             raise
 
-    def write(self, change: Callable[[Connection], object]) -> None:
+    def write(self, change: Callable[[Transaction], object]) -> None:
         """Run `change` in one transaction and let every later request see it."""
+        with self._lock, self._engine.connect().execution_options(write=True) as connection:
+            with connection.begin():
+                self._catch_up(connection, lock=True)
+                transaction = Transaction(connection, self.state, self.head, self._rows_key)
+                try:
+                    change(transaction)
+                except TamperedStore as exc:
+                    self._break(str(exc))
+                head = transaction.finish()
+                sealed = head.seal(self.sealer)
+                _keep(connection, "head", sealed)
+                self.before_commit(head.version)
+            self.head, self.state, self._sealed_head = head, self.state.after(transaction.changes), sealed
+
+    def note(self, table: Any, key: Any, values: Row) -> None:
+        """Write columns that only inform; the store's version does not move."""
+        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            connection.execute(update(table).where(where_key(table, key)).values(values))
         with self._lock:
-            with self._engine.begin() as connection:
-                change(connection)
-            self.state = self._read()
+            known = self.state.tables[table.name].get(key)
+            if known is not None:
+                self.state = self.state.after([Changed(table, key, {**known, **values})])
+
+    def refresh(self) -> None:
+        """See what other replicas have written; raises `TamperedStore` where something else has."""
+        with self._lock, self._engine.connect() as connection:
+            self._catch_up(connection)
+
+    def derived(self, purpose: bytes) -> bytes:
+        """Return a key of the store's own for one purpose, 32 bytes."""
+        return derived(self._secret, purpose)
 
     def close(self) -> None:
-        """Close the file and let another process have it."""
+        """Close the store and let another process have it."""
         self._engine.dispose()
-        self._owner.close()
+        if self._owner is not None:
+            self._owner.close()
 
-    def _read(self) -> State:
-        with self._engine.connect() as connection:
-            return State(connection)
+    def _catch_up(self, connection: Connection, *, lock: bool = False) -> None:
+        query = select(schema.meta.c.value).where(schema.meta.c.name == "head")
+        sealed = connection.execute(query.with_for_update() if lock and self.is_shared else query).scalar()
+        if sealed is None:
+            self._break("the store's head is missing")
+        if sealed == self._sealed_head:
+            return
+        head = Head.open(sealed, self.sealer)
+        if (head.incarnation, head.version) <= (self.head.incarnation, self.head.version):
+            if head != self.head:
+                self._break("the store has been put back to an older state")
+            self._sealed_head = sealed
+            return
+        named = changes_since(connection, self.head.version, head.version)
+        if named is None or head.incarnation != self.head.incarnation:
+            self._load(connection)
+            return
+        changes: list[Changed] = []
+        sums = dict(self.head.sums)
+        for name, key in named:
+            table, key = _TABLES[name], tuple(key) if isinstance(key, list) else key
+            if any(c.table is table and c.key == key for c in changes):
+                continue
+            found = connection.execute(select(table).where(where_key(table, key))).first()
+            row, old = None if found is None else dict(found._mapping), self.state.tables[name].get(key)
+            less, more = (0 if r is None else term(self._rows_key, table, r) for r in (old, row))
+            sums[name] = moved(sums[name], less=less, more=more)
+            changes.append(Changed(table, key, row))
+        if sums != head.sums:
+            self._break("rows of the store are not those that the authority wrote")
+        self.head, self.state, self._sealed_head = head, self.state.after(changes), sealed
+
+    def _break(self, reason: str) -> NoReturn:
+        self.broken = reason
+        raise TamperedStore(f"{reason}; the authority stops. Restore the store, or find out who administers it")
+
+    def _load(self, connection: Connection | None = None) -> None:
+        if connection is None:
+            with self._engine.connect() as own:
+                self._load(own)
+                return
+        sealed = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "head")).scalar()
+        if sealed is None:
+            self._break("the store's head is missing")
+        head, state = Head.open(sealed, self.sealer), State.read(connection)
+        for table in schema.AUTHORISING:
+            if total(self._rows_key, table, list(state.tables[table.name].values())) != head.sums.get(table.name):
+                self._break(f"the rows of {table.name} are not those that the authority wrote")
+        self.head, self.state, self._sealed_head = head, state, sealed
 
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._engine.begin() as connection:
+        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def _pin(self) -> None:
-        with self._engine.begin() as connection:
+    def _pin(self) -> bytes:
+        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             found = {r.name: r.value for r in connection.execute(select(schema.meta))}
-            if not found:
-                check = self.sealer.seal(b"root", what="meta/root").hex()
-                values = [{"name": "region", "value": str(self.region)}, {"name": "root", "value": check}]
-                connection.execute(insert(schema.meta), values)
-                return
-        if found["region"] != str(self.region):
-            raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
-        self.sealer.open(bytes.fromhex(found["root"]), what="meta/root")
+            if found and found["region"] != str(self.region):
+                raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
+            if "key" in found:
+                return self._root.open(bytes.fromhex(found["key"]), what="meta/key")
+            if "root" in found:
+                # A store from before it had a key of its own: everything is sealed under the root key itself.
+                self._root.open(bytes.fromhex(found["root"]), what="meta/root")
+            secret = os.urandom(ROOT_BYTES)
+            if "root" in found:
+                reseal(connection, self._root, Sealer(secret))
+            else:
+                connection.execute(insert(schema.meta), {"name": "region", "value": str(self.region)})
+            rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
+            key = derived(secret, b"rows")
+            head = Head(1, 1, {table.name: total(key, table, rows[table]) for table in schema.AUTHORISING})
+            _keep(connection, "head", head.seal(Sealer(secret)))
+            _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
+            return secret
+
+
+def derived(secret: bytes, purpose: bytes) -> bytes:
+    """Return a key for one purpose from the store's key."""
+    return hashlib.sha256(b"authority-" + purpose + b"\x00" + secret).digest()
+
+
+def _keep(connection: Connection, name: str, value: str) -> None:
+    table = schema.meta
+    if not connection.execute(update(table).where(table.c.name == name).values(value=value)).rowcount:
+        connection.execute(insert(table), {"name": name, "value": value})
 
 
 def _own(path: Path) -> TextIO:
+    own_directory(path.parent)
     owner = path.with_suffix(".lock").open("w")
     try:
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         owner.close()
         raise ConfigError(f"another process has the authority's store {path}") from exc
+    for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        own_file(name, create=name == path)
     return owner
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
+def _engine(place: Path | str) -> Engine:
+    if isinstance(place, str):
+        return create_engine(place, pool_pre_ping=True)
+    engine = create_engine(f"sqlite:///{place}")
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
+        # The transactions are begun below: the module's own would begin after the first read.
+        connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
 
     return engine

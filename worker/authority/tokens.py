@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -13,12 +14,14 @@ from cachetools import LRUCache
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
-from sqlalchemy import insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import oidc, schema
-from worker.authority.access import ROLES, Caller, hash_secret
+from worker.authority.access import Caller, hash_secret
+from worker.authority.jwks import ProviderKeys
+from worker.authority.people import ACCESS_KEY_SUBJECT, rights_of_subject
 from worker.authority.refusal import Refusal
+from worker.authority.rights import Rights
 from worker.authority.store import Row, Store
 
 LIFETIME_S = 900
@@ -40,6 +43,7 @@ class Tokens:
     def __init__(self, store: Store, base_url: str) -> None:
         self._store = store
         self.base_url = base_url
+        self.provider_keys = ProviderKeys()
         if not store.state.signing_keys:
             self._make_key()
         keys = [
@@ -62,22 +66,30 @@ class Tokens:
 
     def for_access_key(self, key: str) -> dict[str, Any]:
         """Exchange an access key; raises a 401 for an unknown one."""
-        key_id, _, secret = key.removeprefix("CSAK").partition(".")
-        row = self._store.state.access_keys.get(key_id)
-        known = row["secret_hash"] if row else bytes(32)
-        if not hmac.compare_digest(known, hash_secret(secret)) or row is None or not key.startswith("CSAK"):
-            raise Refusal(401, "access key is not valid")
+        row = self._known(key)
+        key_id = row["id"]
         self._note_use(row)
-        return self._issue(row["workspace"], f"CS|CSAK{key_id}", row["role"], row["scopes"], f"CSAK|{_uuid(key_id)}")
+        more = {"azp": f"CSAK|{_uuid(key_id)}"}
+        return self._issue(row["workspace"], f"CS|CSAK{key_id}", row["role"], _rights_of_key(row), more)
 
-    def for_oidc(self, workspace: str, token: str) -> dict[str, Any]:
-        """Exchange an identity provider's token; raises a 401 where any check fails."""
-        provider = next((p for p in self._store.state.providers if p["workspace"] == workspace), None)
+    def for_scraping(self, key: str) -> Caller:
+        """Return who an access key speaks for by itself; for metrics alone, which a scraper can't exchange it for."""
+        return self._of_access_key(self._known(key))
+
+    async def for_oidc(self, workspace: str, token: str) -> dict[str, Any]:
+        """Exchange an identity provider's token; raises a 401 where any check fails, a 403 where it has no role."""
+        state = self._store.state
+        provider = next((p for p in state.providers.values() if p["workspace"] == workspace), None)
         if provider is None:
             raise Refusal(401, "the workspace trusts no identity provider")
-        subject = f"CS|{oidc.subject_of(token, provider)}"
-        role = _role_of(self._store.state.memberships, workspace, subject)
-        return self._issue(workspace, subject, role, list(ROLES[role]), f"OIDC|{provider['id']}")
+        keys = await self.provider_keys.get(provider, oidc.claimed(token, provider).kid)
+        subject = f"CS|{await asyncio.to_thread(oidc.subject_of, token, provider, keys)}"
+        rights = rights_of_subject(state, provider, subject)
+        if rights is None:
+            raise Refusal(403, "Not permitted: the subject has no membership and its provider no default role")
+        role = str(state.members.get((workspace, subject), {}).get("role", provider["default_role"]))
+        more = {"azp": f"OIDC|{provider['id']}", "client": rights.client}
+        return await asyncio.to_thread(self._issue, workspace, subject, role, rights, more)
 
     def verify(self, text: str) -> Caller:
         """Return who a token speaks for; raises a 401 where it is forged, expired, another's or revoked."""
@@ -93,18 +105,37 @@ class Tokens:
 
     def _caller(self, claims: dict[str, Any]) -> Caller:
         state, workspace, subject = self._store.state, claims["workspace"], claims["sub"]
-        azp = claims["azp"]
-        key_id = subject.removeprefix("CS|CSAK") if azp.startswith("CSAK|") else None
-        row = state.access_keys.get(key_id) if key_id else None
-        if key_id and (row is None or row["workspace"] != workspace):
-            raise Refusal(401, "the access key of this token has been deleted")
-        if not key_id and not any(f"OIDC|{p['id']}" == azp for p in state.providers):
-            raise Refusal(401, "the identity provider of this token has been removed")
+        readable = {k: v for k, v in claims.items() if k in ("sub", "azp", "org_id", "workspace")}
+        is_key = claims["azp"].startswith("CSAK|")
         if workspace not in state.workspaces or (workspace, subject) in state.blocked:
             raise Refusal(401, "the subject of this token is blocked")
-        readable = {k: v for k, v in claims.items() if k in ("sub", "azp", "org_id", "workspace")}
-        scopes, roles = frozenset(claims["scope"]), frozenset(claims["role_set"])
-        return Caller(workspace, subject, scopes, roles, key_id, readable)
+        if is_key:
+            row = state.access_keys.get(subject.removeprefix(ACCESS_KEY_SUBJECT))
+            if row is None or row["workspace"] != workspace:
+                raise Refusal(401, "the access key of this token has been deleted")
+            return Caller(workspace, subject, _rights_of_key(row), row["id"], readable)
+        provider = state.providers.get(claims["azp"].removeprefix("OIDC|"))
+        if provider is None or provider["workspace"] != workspace or subject.startswith(ACCESS_KEY_SUBJECT):
+            raise Refusal(401, "the identity provider of this token has been removed")
+        rights = rights_of_subject(state, provider, subject)
+        # A token derives for the client it was issued for, whatever its subject has become since.
+        if rights is None or rights.client != claims.get("client"):
+            raise Refusal(401, "the role or the client of this token's subject has changed; exchange it again")
+        return Caller(workspace, subject, rights, None, readable)
+
+    def _of_access_key(self, row: Row) -> Caller:
+        subject = f"{ACCESS_KEY_SUBJECT}{row['id']}"
+        if (row["workspace"], subject) in self._store.state.blocked:
+            raise Refusal(401, "the subject is blocked")
+        return Caller(row["workspace"], subject, _rights_of_key(row), row["id"], {})
+
+    def _known(self, key: str) -> Row:
+        key_id, _, secret = key.removeprefix("CSAK").partition(".")
+        row = self._store.state.access_keys.get(key_id)
+        known = row["secret_hash"] if row else bytes(32)
+        if not hmac.compare_digest(known, hash_secret(secret)) or row is None or not key.startswith("CSAK"):
+            raise Refusal(401, "access key is not valid")
+        return row
 
     def _decode(self, text: str) -> dict[str, Any]:
         try:
@@ -116,7 +147,7 @@ class Tokens:
             raise Refusal(401, f"token is not of {self._store.region}")
         return claims
 
-    def _issue(self, workspace: str, subject: str, role: str, scopes: list[str], azp: str) -> dict[str, Any]:
+    def _issue(self, workspace: str, subject: str, role: str, rights: Rights, more: dict[str, Any]) -> dict[str, Any]:
         if (workspace, subject) in self._store.state.blocked:
             raise Refusal(401, "the subject is blocked")
         now = int(time.time())
@@ -128,11 +159,11 @@ class Tokens:
             "exp": now + LIFETIME_S,
             "workspace": workspace,
             "org_id": workspace,
-            "azp": azp,
-            "scope": scopes,
+            "scope": sorted(rights.scopes),
             "role_set": [role],
             "region": str(self._store.region),
             "services": {"zerokms": self.base_url},
+            **more,
         }
         key = self.signing_key
         text = jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])
@@ -142,10 +173,8 @@ class Tokens:
         now = time.time()
         if key["last_used_at"] is not None and now - key["last_used_at"] < _USE_GRAIN_S:
             return
-        table = schema.access_keys
-        statement = update(table).where(table.c.id == key["id"]).values(last_used_at=now)
         try:
-            self._store.write(lambda c: c.execute(statement))
+            self._store.note(schema.access_keys, key["id"], {"last_used_at": now})
         except SQLAlchemyError as exc:
             # It informs an admin and decides nothing: a token is not refused for it.
             _log.warning("last_use_not_written", key=key["id"], cause=type(exc).__name__)
@@ -155,7 +184,7 @@ class Tokens:
         kid = str(key.kid)
         sealed = self._store.sealer.seal(key.as_pem(private=True), what=f"signing/{kid}")
         values = {"kid": kid, "sealed": sealed, "created_at": time.time()}
-        self._store.write(lambda c: c.execute(insert(schema.signing_keys), values))
+        self._store.write(lambda t: t.insert(schema.signing_keys, values))
 
 
 def _uuid(key_id: str) -> UUID:
@@ -163,6 +192,5 @@ def _uuid(key_id: str) -> UUID:
     return uuid5(NAMESPACE_OID, key_id)
 
 
-def _role_of(memberships: list[Row], workspace: str, subject: str) -> str:
-    found = [m["role"] for m in memberships if m["workspace"] == workspace and m["subject"] == subject]
-    return found[0] if found else "member"
+def _rights_of_key(row: Row) -> Rights:
+    return Rights.of(row["role"], row["scopes"], row["client"], row["keysets"])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class Body(BaseModel):
     """A request body: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    unaudited: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are secrets, or too large to say what was asked for."""
+
+    def audited(self) -> dict[str, Any]:
+        """Return what the audit's line of an admin action says of the request."""
+        return self.model_dump(mode="json", exclude=set(self.unaudited), exclude_none=True)
 
 
 def _descriptor(text: str) -> str:
@@ -157,10 +164,11 @@ class ListClients(Body):
 
 
 class DeleteClient(Body):
-    """A client; `cascade` false keeps those that were enrolled through it."""
+    """A client; `cascade` takes those that were enrolled through it too, `last` is its name where it is the last."""
 
     client_id: UUID
-    cascade: bool = True
+    cascade: bool = False
+    last: str | None = None
 
 
 class Relation(Body):
@@ -182,6 +190,8 @@ class Canary(Body):
 class ProposeClient(Body):
     """First step of an enrolment; `via`, `relation` and `canary` together, all absent for the first client."""
 
+    unaudited = frozenset({"relation"})
+
     name: Name
     description: Text = ""
     region: str
@@ -200,6 +210,8 @@ class ApproveClient(Body):
 class MaskClient(Body):
     """Second step: the new client's own relation and the permutation p2 it shares with the authority."""
 
+    unaudited = frozenset({"enrolment_secret", "relation", "p2"})
+
     client_id: UUID
     enrolment_secret: str
     relation: Relation
@@ -208,6 +220,8 @@ class MaskClient(Body):
 
 class ActivateClient(Body):
     """Last step: the proof that the canary opened; empty for the first client."""
+
+    unaudited = frozenset({"enrolment_secret", "proof"})
 
     client_id: UUID
     enrolment_secret: str
@@ -224,13 +238,29 @@ class Authorise(Body):
 
 
 class CreateAccessKey(Body):
-    """A new access key; `scopes` narrows the role, `clients` binds the key to client ids."""
+    """A new access key: `scopes` narrows the role, `client` is the one it derives for, `keysets` are all it reaches."""
 
     workspaceId: str | None = None
     keyName: str = Field(min_length=1, max_length=64)
     role: str
     scopes: list[str] | None = None
-    clients: list[UUID] | None = None
+    client: UUID | None = None
+    keysets: list[UUID] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "clients" in given:
+            raise PydanticCustomError("clients_is_gone", "say client, one id: an access key has one client")
+        return given
+
+
+class BindAccessKey(Body):
+    """The one client of an access key that has none yet."""
+
+    workspaceId: str | None = None
+    keyName: str
+    client: UUID
 
 
 class DeleteAccessKey(Body):
@@ -248,6 +278,17 @@ class CreateProvider(Body):
     audience: str = Field(min_length=1, max_length=512)
     jwks_uri: str | None = Field(None, pattern="^https://", max_length=512)
     jwks: dict[str, JsonValue] | None = None
+    default_role: str | None = None
+    default_client: UUID | None = None
+
+    unaudited = frozenset({"jwks"})
+
+
+class ProviderDefault(Body):
+    """What a provider's subjects without a membership are; without a role they are refused."""
+
+    default_role: str | None = None
+    default_client: UUID | None = None
 
 
 class CreateMembership(Body):
@@ -255,6 +296,8 @@ class CreateMembership(Body):
 
     subject: str = Field(min_length=1, max_length=512)
     role: str
+    client: UUID | None = None
+    keysets: list[UUID] | None = None
 
 
 class Subject(Body):

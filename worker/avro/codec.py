@@ -15,11 +15,14 @@ from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.decode import ValueReader, decode_value
 from worker.avro.history import SchemaVersion
+from worker.avro.native import program
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
 from worker.model import Batch, EncryptionPlan, FieldPlan, Split
+from worker.native import IS_LOADED, extension
+from worker.native.split import SpanSplit
 
 _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
 
@@ -83,6 +86,9 @@ class CompiledSchema:
         )
         self._output = output
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
+        self._extract = tuple(extract)
+        self._binds_keys = any("$key" in plan.bind for plan in self.plan.fields)
+        self._program = program(compiled.top, compiled.covered, extract, sealed=False) if IS_LOADED else None
         self._check(compiled.passed)
 
     def _check(self, passed: Collection[str]) -> None:
@@ -112,7 +118,15 @@ class CompiledSchema:
             keys: one each, as `$key` binds them.
             start: where in each value the datum begins, behind its frame.
         """
-        return self._splitter.split(cast("Sequence[bytes]", batch.values), keys, start)
+        values = cast("Sequence[bytes]", batch.values)
+        if self._program is None:
+            return self._splitter.split(values, keys, start)
+
+        def twin(at: Sequence[int]) -> Split:
+            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
+
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
+        return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
     def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[dict[str, object]]:
         """Top-level values of output datums that begin at `start`, for tables; encrypted fields stay bytes."""

@@ -63,7 +63,9 @@ def serve(
         Path | None,
         typer.Option(help="Turns create-client on: client keys are made here, and D is kept sealed under this key."),
     ] = None,
-    audit_sync: Annotated[bool, typer.Option("--audit-sync", help="Answer once the audit is on the disk.")] = False,
+    audit_sync: Annotated[
+        bool, typer.Option(help="Answer once the audit's lines are on the disk; many wait for one flush.")
+    ] = True,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
 ) -> None:
@@ -71,7 +73,7 @@ def serve(
     from worker.authority import seal
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, server
+    from worker.authority.server import LOOPBACK, Authority, TlsOptions, bind, first_workspace, public_base, server
     from worker.errors import ConfigError
     from worker.region import Region
 
@@ -79,12 +81,14 @@ def serve(
     if not port.isdigit() or (tls_certificate is None) != (tls_key is None):
         raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
     tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
-    if tls is None and host not in ("127.0.0.1", "localhost", "::1"):
+    if tls is None and client_ca is not None:
+        raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
+    if tls is None and host.strip("[]") not in LOOPBACK:
         raise ConfigError("without TLS the authority serves loopback only")
+    base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
-    base = public_url.rstrip("/") + "/"
     authority = Authority(Region(region), data, root, base, limits=limits, escrow=escrow, audit_sync=audit_sync)
     try:
         made = first_workspace(authority.store, admin_key_file is not None)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from worker.errors import ConfigError
+
+if TYPE_CHECKING:
+    from worker.authority.enrol import Existing, Proposal
+    from worker.authority.remote import Remote
 
 app = typer.Typer(help="Clients of an authority; their keys are made here and never sent.", no_args_is_help=True)
 
@@ -21,12 +25,17 @@ AccessKey = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 OldId = Annotated[str, typer.Option(envvar="CS_CLIENT_ID", help="The existing client.")]
 OldKey = Annotated[str, typer.Option(envvar="CS_CLIENT_KEY", help="Its key; better as a variable than an argument.")]
+OwnAccessKey = Annotated[
+    str,
+    typer.Option(envvar="CS_CLIENT_ACCESS_KEY", help="An access key bound to the existing client, or to the new one."),
+]
+Role = Annotated[str, typer.Option(help="What the new client's own access key may: member, writer, ...")]
 EnvFile = Annotated[Path | None, typer.Option(help="Where the new client's variables go, readable by you alone.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="A name for the client.")],
+    name: Annotated[str, typer.Argument(help="A name for the client, and for its access key.")],
     region: Annotated[str, typer.Option(help="The region it belongs to.")],
     url: Url,
     access_key: AccessKey,
@@ -34,41 +43,57 @@ def create(
     via: Annotated[bool, typer.Option("--via", help="Enrol through CS_CLIENT_ID and CS_CLIENT_KEY.")] = False,
     old_id: OldId = "",
     old_key: OldKey = "",
+    own_access_key: OwnAccessKey = "",
+    role: Role = "member",
     proposal: Annotated[Path | None, typer.Option(help="Only propose, and write what the new client needs.")] = None,
-    accept_from: Annotated[Path | None, typer.Option("--accept", help="Finish an approved proposal.")] = None,
+    accept_from: Annotated[
+        Path | None, typer.Option("--accept", help="Finish an approved proposal with an access key bound to it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enrol a client: the workspace's first, or a further one through an existing client (`--via`)."""
+    """Enrol a client and make its access key: the workspace's first, or one through an existing client (`--via`)."""
     from worker.authority.dev import write_env
     from worker.authority.enrol import Proposal, accept, propose
     from worker.authority.remote import Remote
-    from worker.zerokms.derive import ClientKey
 
     call = Remote(url, access_key)
     if accept_from is not None:
         proposed = Proposal.from_json(accept_from.read_text(encoding="utf-8"))
-    else:
-        source = (UUID(old_id), ClientKey.parse(old_key)) if via else None
-        proposed = propose(call, name=name, region=region, via=source)
-        if proposal is not None:
-            _write_secret(proposal, proposed.to_json())
-            _say({"client_id": str(proposed.client_id), "state": "proposed"}, as_json=as_json)
-            return
-        call("approve-client", {"client_id": str(proposed.client_id)})
-    if env_file is None:
-        raise ConfigError("--env-file says where the client key goes; it exists nowhere else")
-    key = accept(call, proposed)
-    write_env(env_file, {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()})
-    _say({"client_id": str(proposed.client_id), "state": "active"}, as_json=as_json)
+        key = accept(Remote(url, own_access_key or access_key), proposed)
+        env = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
+        write_env(_needed(env_file), env)
+        return _say({"client_id": str(proposed.client_id), "state": "active"}, as_json=as_json)
+    source = _existing(url, old_id, old_key, own_access_key) if via else None
+    if proposal is None:
+        env_file = _needed(env_file)
+    proposed = propose(call, name=name, region=region, via=source)
+    if proposal is not None:
+        _write_secret(proposal, proposed.to_json())
+        return _say({"client_id": str(proposed.client_id), "state": "proposed"}, as_json=as_json)
+    call("approve-client", {"client_id": str(proposed.client_id)})
+    write_env(_needed(env_file), _finish(call, url, proposed, name, role))
+    return _say({"client_id": str(proposed.client_id), "access_key": name, "state": "active"}, as_json=as_json)
 
 
 @app.command()
-def approve(client_id: str, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
-    """Consent, as an admin, to a proposed client."""
+def approve(
+    client_id: str,
+    url: Url,
+    access_key: AccessKey,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Consent, as an admin, to a proposed client, after seeing what it is."""
     from worker.authority.remote import Remote
 
-    Remote(url, access_key)("approve-client", {"client_id": client_id})
-    _say({"client_id": client_id, "state": "approved"}, as_json=as_json)
+    call = Remote(url, access_key)
+    if not yes:
+        row = next((r for r in call("list-clients", {}) if r["id"] == client_id), None)
+        if row is None:
+            raise ConfigError(f"there is no client {client_id} in this workspace")
+        shown = ("name", "description", "region", "via", "created_by", "state")
+        typer.confirm("approve " + "  ".join(f"{k}={row[k]}" for k in shown), abort=True, err=True)
+    _say(call("approve-client", {"client_id": client_id}), as_json=as_json)
 
 
 @app.command("list")
@@ -85,51 +110,96 @@ def delete(
     client_id: str,
     url: Url,
     access_key: AccessKey,
-    keep_descendants: Annotated[bool, typer.Option(help="Keep the clients enrolled through it.")] = False,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Delete the clients enrolled through it too.")] = False,
+    keep_descendants: Annotated[bool, typer.Option(hidden=True)] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    last: Annotated[str, typer.Option(help="The client's name, where it is the workspace's last.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Delete a client, and all enrolled through it unless told otherwise; effective at the next request."""
+    """Delete a client; those enrolled through it stay. Effective at the next request."""
     from worker.authority.remote import Remote
 
+    if keep_descendants:
+        raise ConfigError("--keep-descendants is gone: it is what delete does; --cascade deletes them too")
     call = Remote(url, access_key)
     rows = call("list-clients", {})
-    doomed = [client_id] if keep_descendants else [client_id, *_descendants(rows, client_id)]
-    if not yes:
-        typer.confirm("delete " + ", ".join(doomed), abort=True)
-    _say(call("delete-client", {"client_id": client_id, "cascade": not keep_descendants}), as_json=as_json)
+    doomed = [client_id, *(_descendants(rows, client_id) if cascade else ())]
+    names = {row["id"]: row["name"] for row in rows}
+    left = [row for row in rows if row["state"] == "active" and row["id"] not in doomed]
+    if not left and not last and not yes:
+        last = typer.prompt(
+            "This is the workspace's last client: everything that was ever encrypted in it is lost for ever, to all. "
+            f"To go on, type its name ({names.get(client_id, '?')})",
+            err=True,
+        )
+    elif not yes:
+        typer.confirm("delete " + ", ".join(f"{names.get(c, '?')} ({c})" for c in doomed), abort=True, err=True)
+    body = {"client_id": client_id, "cascade": cascade, **({"last": last} if last else {})}
+    _say(call("delete-client", body), as_json=as_json)
 
 
 @app.command()
 def rotate(
-    name: Annotated[str, typer.Argument(help="A name for the new client.")],
+    name: Annotated[str, typer.Argument(help="A name for the new client, and for its access key.")],
     region: Annotated[str, typer.Option(help="The region it belongs to.")],
     env_file: Annotated[Path, typer.Option(help="Where the new client's variables go.")],
     url: Url,
     access_key: AccessKey,
     old_id: OldId,
     old_key: OldKey,
+    own_access_key: OwnAccessKey,
+    role: Role = "member",
     as_json: Json = False,
 ) -> None:
-    """Enrol this client anew with another key, then delete the old one; data stays readable."""
+    """Enrol this client anew with another key and access key, then delete the old ones; data stays readable."""
     from worker.authority.dev import write_env
-    from worker.authority.enrol import accept, propose
+    from worker.authority.enrol import propose
     from worker.authority.remote import Remote
-    from worker.zerokms.derive import ClientKey
 
     call = Remote(url, access_key)
     before = next((row for row in call("list-clients", {}) if row["id"] == old_id), None)
-    proposed = propose(call, name=name, region=region, via=(UUID(old_id), ClientKey.parse(old_key)))
+    proposed = propose(call, name=name, region=region, via=_existing(url, old_id, old_key, own_access_key))
     new_id = str(proposed.client_id)
     call("approve-client", {"client_id": new_id})
-    key = accept(call, proposed)
+    env = _finish(call, url, proposed, name, role)
     held = next(row for row in call("list-clients", {}) if row["id"] == new_id)["keyset_id"]
     for keyset in before["keyset_id"] if before else ():
         if keyset not in held:
             call("grant-keyset", {"client_id": new_id, "keyset_id": {"Uuid": keyset}})
-    write_env(env_file, {"CS_CLIENT_ID": new_id, "CS_CLIENT_KEY": key.to_hex()})
-    call("delete-client", {"client_id": old_id, "cascade": False})
-    _say({"client_id": new_id, "deleted": old_id}, as_json=as_json)
+    write_env(env_file, env)
+    call("delete-client", {"client_id": old_id})
+    gone = [row["keyName"] for row in call("api/access-keys", None, "GET") if row["client"] == old_id]
+    for each in gone:
+        call("api/access-key", {"keyName": each}, "DELETE")
+    _say({"client_id": new_id, "access_key": name, "deleted": old_id, "deleted_access_keys": gone}, as_json=as_json)
+
+
+def _existing(url: str, client_id: str, key: str, access_key: str) -> Existing:
+    from worker.authority.enrol import Existing
+    from worker.authority.remote import Remote
+    from worker.zerokms.derive import ClientKey
+
+    if not client_id or not key or not access_key:
+        raise ConfigError("an existing client is CS_CLIENT_ID, CS_CLIENT_KEY and CS_CLIENT_ACCESS_KEY, bound to it")
+    return Existing(UUID(client_id), ClientKey.parse(key), Remote(url, access_key))
+
+
+def _finish(call: Remote, url: str, proposed: Proposal, name: str, role: str) -> dict[str, str]:
+    """Make the new client's access key and enrol with it; returns its variables."""
+    from worker.authority.enrol import accept
+    from worker.authority.remote import Remote
+
+    made = {"keyName": name, "role": role, "client": str(proposed.client_id)}
+    access_key = call("api/access-keys", made)["accessKey"]
+    key = accept(Remote(url, access_key), proposed)
+    variables = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
+    return {**variables, "CS_CLIENT_ACCESS_KEY": access_key}
+
+
+def _needed(env_file: Path | None) -> Path:
+    if env_file is None:
+        raise ConfigError("--env-file says where the client key goes; it exists nowhere else")
+    return env_file
 
 
 def _descendants(rows: list[dict[str, Any]], client_id: str) -> list[str]:

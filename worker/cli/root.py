@@ -15,7 +15,7 @@ from worker.errors import WorkerError
 from worker.version import __version__
 
 _COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "whoami", "doctor", "demo")
-_GROUPS = ("dead", "client", "keyset", "config", "authority")
+_GROUPS = ("dead", "client", "keyset", "access_key", "config", "authority")
 
 app = typer.Typer(
     name="worker",
@@ -43,7 +43,7 @@ def mount() -> None:
     for name in _COMMANDS:
         importlib.import_module(f"worker.cli.{name}").register(app)
     for name in _GROUPS:
-        app.add_typer(importlib.import_module(f"worker.cli.{name}").app, name=name)
+        app.add_typer(importlib.import_module(f"worker.cli.{name}").app, name=name.replace("_", "-"))
 
 
 def main() -> None:

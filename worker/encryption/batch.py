@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-from uuid import UUID
 
 import msgpack
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -14,20 +12,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from worker.encryption import leased
 from worker.encryption.plaintext import to_typed
 from worker.encryption.record import policy_array
+from worker.encryption.spans import seal_spans
+from worker.encryption.tally import Tally
 from worker.errors import ConfigError
 from worker.model import (
     DataKey,
     EncryptionKeys,
     FieldPlan,
     FieldUsage,
-    Format,
     KeySpec,
     KeyUsage,
     PlainSealed,
+    Sealed,
     Split,
     Value,
     ValueColumn,
 )
+from worker.native.split import SpanSplit
 
 Texts = tuple[str, ...]
 
@@ -66,10 +67,17 @@ class BatchEncryptor:
         self._keys = keys
         self._default_keyset = default_keyset
 
-    def seal(self, split: Split, prefix: bytes) -> PlainSealed:
+    def seal(self, split: Split, prefix: bytes) -> Sealed:
         """Seal every value of a split and put its records together behind `prefix`; raises as `encrypt`."""
+        tally = Tally()
+        if not isinstance(split, SpanSplit):
+            return self._seal_columns(split, prefix, tally)
+        rest = None if split.rest is None else self._seal_columns(split.rest, prefix, tally)
+        return seal_spans(split, prefix, self._keys, self._spec, tally, rest)
+
+    def _seal_columns(self, split: Split, prefix: bytes, tally: Tally) -> PlainSealed:
         columns = split.columns
-        encrypted = self.encrypt(columns)
+        encrypted = self._encrypt(columns, tally)
         fields = [
             FieldUsage(c.plan, len(c.values), sum(map(len, c.values)), sum(map(len, sealed)))
             for c, sealed in zip(columns, encrypted.envelopes, strict=True)
@@ -85,7 +93,9 @@ class BatchEncryptor:
             KeyAccessDenied: this identity may not.
             ConfigError: a plan asks for what its format can't do.
         """
-        tally = _Tally()
+        return self._encrypt(columns, Tally())
+
+    def _encrypt(self, columns: Sequence[ValueColumn], tally: Tally) -> Encrypted:
         shares = [self._shares(column) for column in columns]
         self._prepare(shares)
         envelopes = [self._column(column, each, tally) for column, each in zip(columns, shares, strict=True)]
@@ -114,7 +124,7 @@ class BatchEncryptor:
                 takes[share.spec] = takes.get(share.spec, 0) + share.count
         self._keys.prepare(takes, leases)
 
-    def _column(self, column: ValueColumn, shares: Sequence[_Share], tally: _Tally) -> list[bytes]:
+    def _column(self, column: ValueColumn, shares: Sequence[_Share], tally: Tally) -> list[bytes]:
         plan = column.plan
         seal = self._seal_records if plan.format == "record" else self._seal_leased
         out: list[bytes] = [b""] * len(column.values)
@@ -134,7 +144,7 @@ class BatchEncryptor:
         return KeySpec(keyset, plan.descriptor, context)
 
     def _seal_records(
-        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
+        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: Tally
     ) -> list[bytes]:
         typed = to_typed(plan)
         # Before the keys are taken: nothing may fail once they are.
@@ -150,7 +160,7 @@ class BatchEncryptor:
         return sealed
 
     def _seal_leased(
-        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: _Tally
+        self, plan: FieldPlan, share: _Share, values: list[bytes], binds: list[tuple[bytes, ...]] | None, tally: Tally
     ) -> list[bytes]:
         if plan.bind and binds is None:
             raise ConfigError(f"{plan.identity}: the plan binds values and the column has none")
@@ -191,45 +201,6 @@ def seal_records(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]
             items.append(policy_array(key.policy))
         out.append(pack(items))
     return out
-
-
-class _Tally:
-    """Adds up the usage of one batch."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[UUID, Format], _Count] = {}
-
-    def add(self, key: DataKey, kind: Literal["record", "leased"], values: int) -> None:
-        count = self._counts.get((key.keyset, kind))
-        if count is None:
-            count = self._counts[key.keyset, kind] = _Count()
-        count.keys.add(key.iv)
-        count.values += values
-        count.descriptors.add(key.descriptor)
-        if key.request_id is not None:
-            count.request_ids.add(key.request_id)
-
-    def usage(self) -> list[KeyUsage]:
-        return [
-            KeyUsage(
-                keyset,
-                kind,
-                frozenset(count.request_ids),
-                len(count.keys),
-                count.values,
-                frozenset(count.descriptors),
-            )
-            for (keyset, kind), count in self._counts.items()
-        ]
-
-
-@dataclass(slots=True)
-class _Count:
-    # The iv names a key for ever; an object's id may come back once the object is gone.
-    keys: set[bytes] = field(default_factory=set)
-    request_ids: set[UUID] = field(default_factory=set)
-    descriptors: set[str] = field(default_factory=set)
-    values: int = 0
 
 
 def _groups(contexts: Sequence[Texts]) -> dict[Texts, list[int]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from worker.authority.dev import DevAuthority
+from worker.authority.enrol import Existing
 from worker.authority.remote import Remote
 from worker.zerokms.derive import ClientKey, check_material, derive
 
@@ -53,6 +56,32 @@ def party(authority: DevAuthority, suffix: str = "", access_key: str | None = No
     return Party(authority.url, key, env[f"CS_CLIENT_ID{suffix}"], env[f"CS_CLIENT_KEY{suffix}"])
 
 
+def existing(authority: DevAuthority) -> Existing:
+    """An authority's first client, to enrol another through."""
+    env = authority.env
+    own = Remote(authority.url, env["CS_CLIENT_ACCESS_KEY"])
+    return Existing(UUID(env["CS_CLIENT_ID"]), ClientKey.parse(env["CS_CLIENT_KEY"]), own)
+
+
+def access_key(authority: DevAuthority, client: str | None, role: str = "member", **more: Any) -> str:
+    """Make an access key that is bound to a client."""
+    body = {"keyName": os.urandom(8).hex(), "role": role, "client": client, **more}
+    made: str = authority.admin("api/access-keys", body)["accessKey"]
+    return made
+
+
+def with_token(authority: DevAuthority, token: str) -> Remote:
+    """A caller with a service token of choice."""
+    call = Remote(authority.url, "unused")
+    call._token = token
+    return call
+
+
+def lines(authority: DevAuthority) -> list[dict[str, Any]]:
+    """The audit trail."""
+    return [json.loads(line) for line in authority.audit_path.read_text().splitlines()]
+
+
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevAuthority]:
     """An authority that no test changes in a way another would notice."""
@@ -69,11 +98,5 @@ def own(tmp_path: Path) -> Iterator[DevAuthority]:
 
 @pytest.fixture
 def key_with(dev: DevAuthority) -> Callable[..., str]:
-    """Make access keys with a role and scopes of choice."""
-
-    def make(role: str = "admin", **more: Any) -> str:
-        name = os.urandom(8).hex()
-        made: str = dev.admin("api/access-keys", {"keyName": name, "role": role, **more})["accessKey"]
-        return made
-
-    return make
+    """Make access keys with a role and scopes of choice, bound to the first client."""
+    return lambda role="admin", **more: access_key(dev, **{"client": dev.env["CS_CLIENT_ID"], "role": role, **more})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.authority.conftest import Party, party
+from tests.unit.authority.conftest import Party, access_key, party
 from worker.authority import datakeys, material
 from worker.authority.dev import DevAuthority
 from worker.authority.enrol import accept, propose
@@ -34,7 +34,7 @@ def chosen(tmp_path: Path) -> Iterator[DevAuthority]:
 
 def _made(authority: DevAuthority, **body: Any) -> Party:
     made = authority.admin("create-client", body)
-    return Party(authority.url, authority.env["CS_ADMIN_ACCESS_KEY"], made["id"], made["client_key"])
+    return Party(authority.url, access_key(authority, made["id"]), made["id"], made["client_key"])
 
 
 def test_it_is_off_by_default(own: DevAuthority) -> None:
@@ -60,8 +60,8 @@ def test_a_client_made_beside_a_keyset_has_that_keyset_alone(chosen: DevAuthorit
     """The client of `create-keyset` works in the new keyset by default, agrees with a grant, and has no other."""
     body = {"name": "apart", "description": "x", "client": {"client_type": "device", "name": "beside"}}
     made = chosen.admin("create-keyset", body)
-    admin = chosen.env["CS_ADMIN_ACCESS_KEY"]
-    beside = Party(chosen.url, admin, made["client"]["id"], made["client"]["client_key"])
+    bound = access_key(chosen, made["client"]["id"])
+    beside = Party(chosen.url, bound, made["client"]["id"], made["client"]["client_key"])
     kept, key = beside.generate()
     chosen.grant(party(chosen).client_id, "apart")
 
@@ -72,8 +72,7 @@ def test_a_client_made_beside_a_keyset_has_that_keyset_alone(chosen: DevAuthorit
 
 def test_a_bound_access_key_makes_no_client(chosen: DevAuthority) -> None:
     """Making a client would step out of the binding."""
-    body = {"keyName": "bound", "role": "admin", "clients": [chosen.env["CS_CLIENT_ID"]]}
-    bound = chosen.admin("api/access-keys", body)["accessKey"]
+    bound = access_key(chosen, chosen.env["CS_CLIENT_ID"], "admin")
 
     with pytest.raises(KeyAccessDenied, match="bound"):
         Remote(chosen.url, bound)("create-client", {"name": "x"})
@@ -153,10 +152,14 @@ def test_a_workspace_has_one_first_client(own: DevAuthority) -> None:
     proposals = [propose(call, name=name, region="eu-central-1") for name in ("one", "two")]
     for proposal in proposals:
         call("approve-client", {"client_id": str(proposal.client_id)})
-    accept(call, proposals[0])
+    own_calls = [
+        Remote(own.url, make_access_key(own.authority.store, workspace, name, "member", client=str(p.client_id)))
+        for name, p in zip(("one", "two"), proposals, strict=True)
+    ]
+    accept(own_calls[0], proposals[0])
 
     with pytest.raises(KeyAccessDenied, match="409"):
-        accept(call, proposals[1])
+        accept(own_calls[1], proposals[1])
 
     states = {c["name"]: c["state"] for c in call("list-clients", {})}
     assert states == {"one": "active", "two": "masked"}

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
-from tests.unit.authority.conftest import Party, party
-from worker.authority.audit import AuditFile
+from tests.unit.authority.conftest import Party, access_key, party
 from worker.authority.dev import DevAuthority, read_env
-from worker.authority.refusal import Refusal
 from worker.authority.remote import Remote
 from worker.authority.server import bind
-from worker.errors import KeyServiceUnavailable
+from worker.cli import authority
+from worker.errors import ConfigError, KeyServiceUnavailable
 
 
 def test_serve_takes_quotas_an_escrow_key_and_a_synced_audit(tmp_path: Path) -> None:
@@ -26,8 +29,9 @@ def test_serve_takes_quotas_an_escrow_key_and_a_synced_audit(tmp_path: Path) -> 
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     for name in ("root", "escrow"):
         (tmp_path / name).write_text(os.urandom(32).hex())
+        (tmp_path / name).chmod(0o600)
     options = ["--region", "eu-central-1", "--data", str(tmp_path / "data"), "--public-url", url]
-    options += ["--listen", url.removeprefix("http://"), "--root-key-file", str(tmp_path / "root"), "--audit-sync"]
+    options += ["--listen", url.removeprefix("http://"), "--root-key-file", str(tmp_path / "root")]
     options += ["--escrow-key-file", str(tmp_path / "escrow"), "--generate-per-minute", "3"]
     options += ["--admin-key-file", str(tmp_path / "admin.env")]
     command = [sys.executable, "-c", "from worker.cli import main; main()", "authority", "serve", *options]
@@ -37,7 +41,9 @@ def test_serve_takes_quotas_an_escrow_key_and_a_synced_audit(tmp_path: Path) -> 
             assert "ready" in process.stdout.readline()
             admin = read_env(tmp_path / "admin.env")["CS_ADMIN_ACCESS_KEY"]
             made = Remote(url, admin)("create-client", {"name": "first"})
-            first = Party(url, admin, made["id"], made["client_key"])
+            bound = {"keyName": "first", "role": "member", "client": made["id"]}
+            access_key = Remote(url, admin)("api/access-keys", bound)["accessKey"]
+            first = Party(url, access_key, made["id"], made["client_key"])
             kept, key = first.generate()
             first.generate()
             first.generate()
@@ -48,48 +54,70 @@ def test_serve_takes_quotas_an_escrow_key_and_a_synced_audit(tmp_path: Path) -> 
             process.terminate()
 
     assert process.returncode == 0
-    assert len((tmp_path / "data" / "audit.jsonl").read_text().splitlines()) == 5
-
-
-def test_a_flush_that_fails_stops_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `sync` a line that does not reach the disk is a line that was not written."""
-
-    def failing(_fd: int) -> None:
-        raise OSError("no")
-
-    trail = AuditFile(tmp_path / "audit.jsonl", bytes(32), "eu-central-1", sync=True)
-    trail.record({"outcome": "allowed"})
-    monkeypatch.setattr(os, "fsync", failing)
-    try:
-        with pytest.raises(Refusal, match="audit"):
-            trail.record({"outcome": "allowed"})
-    finally:
-        trail.close()
+    trail = [json.loads(line) for line in (tmp_path / "data" / "audit.jsonl").read_text().splitlines()]
+    told = Counter((line["operation"], line["outcome"]) for line in trail)
+    assert (told[("generate", "allowed")], told[("generate", "refused")]) == (3, 1)
+    assert told[("retrieve", "allowed")] == 1
 
 
 def test_an_access_key_s_last_use_is_shown(own: DevAuthority) -> None:
     """A key that was exchanged shows when; one that never was shows nothing."""
-    before = time.time()
+    before = time.time() - 60
     party(own).generate()
+    access_key(own, None)
 
     used = {k["keyName"]: k["lastUsedAt"] for k in own.admin("api/access-keys", None, "GET")}
 
-    assert used["second"] is None
+    assert list(used.values()).count(None) == 1
     assert before <= used["first"] <= time.time()
 
 
-def test_a_store_of_the_first_version_is_migrated(own: DevAuthority) -> None:
-    """A store from before last uses were kept opens, and keeps them from then on."""
-    kept, key = party(own).generate()
-    own.stop()
-    connection = sqlite3.connect(own.audit_path.parent / "authority.sqlite")
-    connection.execute("ALTER TABLE access_keys DROP COLUMN last_used_at")
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.commit()
-    connection.close()
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (["--public-url", "http://keys.example/"], "plain http"),
+        (["--public-url", "ftp://keys.example/"], "not an address"),
+        (["--client-ca", "ca.pem"], "--client-ca asks callers"),
+        (["--listen", "0.0.0.0:0"], "without TLS"),
+        (["--root-key-file", "open"], "open to others"),
+    ],
+)
+def test_serve_refuses_what_would_give_secrets_away(tmp_path: Path, change: list[str], reason: str) -> None:
+    """Plain http to others, certificates that nobody would ask for, and a root key that others can read."""
+    for name, mode in (("root", 0o600), ("open", 0o644)):
+        (tmp_path / name).write_text(os.urandom(32).hex())
+        (tmp_path / name).chmod(mode)
+    change = [str(tmp_path / c) if c in ("open", "ca.pem") else c for c in change]
+    options = {"--region": "eu-central-1", "--data": str(tmp_path / "data"), "--listen": "127.0.0.1:0"}
+    options |= {"--public-url": "http://127.0.0.1/", "--root-key-file": str(tmp_path / "root")}
+    options |= dict(zip(change[::2], change[1::2], strict=True))
 
-    with DevAuthority("eu-central-1", own.audit_path.parent) as again:
-        assert party(again).retrieve(kept) == key
-        used = {k["keyName"]: k["lastUsedAt"] for k in again.admin("api/access-keys", None, "GET")}
+    result = CliRunner().invoke(authority.app, ["serve", *itertools.chain(*options.items())])
 
-    assert used["first"] is not None
+    assert isinstance(result.exception, ConfigError)
+    assert reason in str(result.exception)
+
+
+def test_a_scraper_s_access_key_is_taken_as_it_is(own: DevAuthority) -> None:
+    """Prometheus sends one fixed bearer: a monitor's access key opens /metrics, by itself, and nothing else."""
+    monitor, member = access_key(own, None, "monitor"), own.env["CS_CLIENT_ACCESS_KEY"]
+
+    def status(bearer: str, path: str = "metrics") -> int:
+        reply = httpx.get(own.url + path, headers={"authorization": f"Bearer {bearer}"}, trust_env=False)
+        return reply.status_code
+
+    assert status(monitor) == 200
+    assert status(member) == 403
+    assert status(monitor + "x") == 401
+    assert status(monitor, "api/access-keys") == 401
+
+
+def test_readiness_is_tried(own: DevAuthority) -> None:
+    """It says of each part whether it works; where no key could be given, it is 503."""
+    assert httpx.get(own.url + "readyz", trust_env=False).json()["ready"] is True
+
+    own.authority.trail.stopped = "the disk is gone"
+
+    reply = httpx.get(own.url + "readyz", trust_env=False)
+    assert (reply.status_code, reply.json()["audit"]) == (503, "the disk is gone")
+    assert httpx.get(own.url + "healthz", trust_env=False).status_code == 200

@@ -14,6 +14,7 @@ from tests.unit.authority.conftest import Party, party
 from worker.authority import datakeys, material
 from worker.authority.access import Caller
 from worker.authority.dev import DevAuthority
+from worker.authority.rights import Rights
 from worker.authority.seal import Sealer, root_from_file
 from worker.authority.store import Store
 from worker.errors import KeyAccessDenied, KeyMaterialError
@@ -195,7 +196,7 @@ def test_material_is_cmac_masked_as_the_protocol_says() -> None:
 
 def test_no_token_means_no_caller() -> None:
     """A caller without a scope is refused by name."""
-    caller = Caller("W" * 16, "CS|x", frozenset(), frozenset(), None, {})
+    caller = Caller("W" * 16, "CS|x", Rights(frozenset()), None, {})
 
     with pytest.raises(Exception, match="data_key:generate"):
         caller.require("data_key:generate")

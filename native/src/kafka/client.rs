@@ -1,0 +1,121 @@
+//! A client of confluent-kafka's, as long as it lives.
+
+use std::ffi::{c_int, CStr, CString};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use super::api::{api, Api, Message, Ptr};
+
+/// The client was closed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// What became of messages that were produced here, and where messages arrive.
+pub struct Tracker {
+    handle: RwLock<Option<Handle>>,
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+    first_failure: Mutex<Option<(c_int, String)>>,
+}
+
+/// Pointers into a client that lives.
+struct Handle {
+    rk: Ptr,
+    queue: Ptr,
+}
+
+// SAFETY: librdkafka's clients and queues may be used from every thread.
+unsafe impl Send for Handle {}
+// SAFETY: as above; the pointers themselves never change.
+unsafe impl Sync for Handle {}
+
+/// Keeps the client from being destroyed while it is used.
+pub struct Guard<'a>(RwLockReadGuard<'a, Option<Handle>>, pub &'static Api);
+
+impl Guard<'_> {
+    pub fn rk(&self) -> Ptr {
+        self.0.as_ref().map_or(std::ptr::null_mut(), |handle| handle.rk)
+    }
+
+    pub fn queue(&self) -> Ptr {
+        self.0.as_ref().map_or(std::ptr::null_mut(), |handle| handle.queue)
+    }
+}
+
+impl Tracker {
+    pub(super) fn new(rk: Ptr) -> Self {
+        Self {
+            handle: RwLock::new(Some(Handle { rk, queue: std::ptr::null_mut() })),
+            acknowledged: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            first_failure: Mutex::new(None),
+        }
+    }
+
+    pub fn guard(&self) -> Result<Guard<'_>, Closed> {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        match api() {
+            Some(api) if handle.is_some() => Ok(Guard(handle, api)),
+            _ => Err(Closed),
+        }
+    }
+
+    pub(super) fn report(&self, message: &Message) {
+        if message.err == 0 {
+            self.acknowledged.fetch_add(1, Ordering::Release);
+            return;
+        }
+        let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            let topic = api().filter(|_| !message.rkt.is_null()).map_or(String::new(), |api| {
+                // SAFETY: a message's topic lives as long as the message, and its name as long as the topic.
+                unsafe { CStr::from_ptr((api.topic_name)(message.rkt)) }.to_string_lossy().into_owned()
+            });
+            *first = Some((message.err, topic));
+        }
+        drop(first);
+        self.failed.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many of the messages that were produced here were acknowledged, and how many given up.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.acknowledged.load(Ordering::Acquire), self.failed.load(Ordering::Acquire))
+    }
+
+    /// The first message that was given up: its error, and its topic.
+    pub fn first_failure(&self) -> Option<(c_int, String)> {
+        self.first_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets a partition's messages arrive here instead of at confluent-kafka's consumer.
+    pub fn watch(&self, topic: &str, partition: i32) -> Result<(), Closed> {
+        let topic = CString::new(topic).map_err(|_| Closed)?;
+        let mut held = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let (Some(handle), Some(api)) = (held.as_mut(), api()) else { return Err(Closed) };
+        // SAFETY: the client lives while the lock is held; a queue that was made is destroyed by `end`, and the
+        // partition's own is given back at once, which leaves it forwarded.
+        unsafe {
+            if handle.queue.is_null() {
+                handle.queue = (api.queue_new)(handle.rk);
+            }
+            let from = (api.queue_get_partition)(handle.rk, topic.as_ptr(), partition);
+            if from.is_null() {
+                return Err(Closed);
+            }
+            (api.queue_forward)(from, handle.queue);
+            (api.queue_destroy)(from);
+        }
+        Ok(())
+    }
+
+    /// Forgets the client, after what is under way with it; safe to call twice.
+    pub fn end(&self) {
+        let handle = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(handle), Some(api)) = (handle, api()) {
+            if !handle.queue.is_null() {
+                // SAFETY: the queue was made by `watch`, and nothing uses it any more.
+                unsafe { (api.queue_destroy)(handle.queue) };
+            }
+        }
+    }
+}

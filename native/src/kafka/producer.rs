@@ -1,0 +1,99 @@
+//! A batch's output handed to librdkafka, message by message, without a Python object for any.
+
+use std::ffi::{c_int, CString};
+
+use super::api::{Argument, ArgumentValue, Ptr};
+use super::batch::{Batch, Part};
+use super::client::{Closed, Tracker};
+
+const TOPIC_HANDLE: c_int = 2;
+const PARTITION: c_int = 3;
+const VALUE: c_int = 4;
+const KEY: c_int = 5;
+const FLAGS: c_int = 7;
+const TIMESTAMP: c_int = 8;
+const COPY: c_int = 2;
+const QUEUE_FULL: c_int = -184;
+const UNASSIGNED: i32 = -1;
+
+/// Why a message was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    Closed,
+    /// librdkafka's code.
+    Code(c_int),
+}
+
+impl From<Closed> for Refused {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+/// A record of the source and its value in the output, `None` for a tombstone.
+pub struct Outgoing<'a> {
+    pub record: usize,
+    pub value: Option<&'a [u8]>,
+}
+
+/// Hands messages over until librdkafka's queue is full; returns how many it took.
+///
+/// Keys and timestamps are those of the source's records; partitions too, unless `by_key`.
+pub fn produce<'a>(
+    tracker: &Tracker,
+    topic: &str,
+    by_key: bool,
+    source: &Batch,
+    messages: impl Iterator<Item = Outgoing<'a>>,
+) -> Result<usize, Refused> {
+    let guard = tracker.guard()?;
+    let name = CString::new(topic).map_err(|_| Refused::Closed)?;
+    // SAFETY: the client lives while the guard does; the topic is given back below.
+    let rkt = unsafe { (guard.1.topic_new)(guard.rk(), name.as_ptr(), std::ptr::null_mut()) };
+    if rkt.is_null() {
+        // SAFETY: the error is the last call's on this thread.
+        return Err(Refused::Code(unsafe { (guard.1.last_error)() }));
+    }
+    let mut runs = source.runs().iter().peekable();
+    let mut taken = 0;
+    let mut outcome = Ok(());
+    for message in messages {
+        while runs.next_if(|run| run.stop <= message.record).is_some() {}
+        let own = runs.peek().map_or(UNASSIGNED, |run| run.place.partition);
+        let arguments = arguments(rkt, if by_key { UNASSIGNED } else { own }, source, &message);
+        // SAFETY: every argument is of the kind that its tag says; librdkafka copies key and value during the call.
+        let error = unsafe { (guard.1.produceva)(guard.rk(), arguments.as_ptr(), arguments.len()) };
+        if !error.is_null() {
+            // SAFETY: the error is ours now; it is read and given back.
+            let code = unsafe {
+                let code = (guard.1.error_code)(error);
+                (guard.1.error_destroy)(error);
+                code
+            };
+            if code != QUEUE_FULL {
+                outcome = Err(Refused::Code(code));
+            }
+            break;
+        }
+        taken += 1;
+    }
+    // SAFETY: this is the reference that `topic_new` gave.
+    unsafe { (guard.1.topic_destroy)(rkt) };
+    outcome.map(|()| taken)
+}
+
+fn arguments(rkt: Ptr, partition: i32, source: &Batch, message: &Outgoing<'_>) -> [Argument; 6] {
+    let memory = |bytes: Option<&[u8]>| ArgumentValue {
+        memory: bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len())),
+    };
+    let (kind, at_ms) = source.stamp(message.record);
+    let at_ms = if kind != 0 && at_ms > 0 { at_ms } else { 0 };
+    [
+        Argument { tag: TOPIC_HANDLE, value: ArgumentValue { pointer: rkt } },
+        Argument { tag: PARTITION, value: ArgumentValue { int32: partition } },
+        Argument { tag: FLAGS, value: ArgumentValue { int: COPY } },
+        Argument { tag: KEY, value: memory(source.part(Part::Key, message.record)) },
+        Argument { tag: VALUE, value: memory(message.value) },
+        Argument { tag: TIMESTAMP, value: ArgumentValue { int64: at_ms } },
+    ]
+}

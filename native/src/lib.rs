@@ -1,0 +1,27 @@
+//! The extension module `worker._native`: the bindings of what the other modules do.
+
+#![deny(unsafe_code)]
+
+pub mod aead;
+pub mod derive;
+pub mod envelope;
+#[allow(unsafe_code)]
+pub mod kafka;
+pub mod keys;
+pub mod program;
+pub mod reply;
+pub mod seal;
+#[allow(unsafe_code)]
+pub mod shuffle;
+pub mod typed;
+pub mod varint;
+pub mod walk;
+
+mod python;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    python::register(module)
+}

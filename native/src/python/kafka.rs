@@ -1,0 +1,261 @@
+//! Batches in native memory, and confluent-kafka's clients as they are used from here.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::sequence::{items, Sequence};
+use super::split::Output;
+use crate::kafka::batch::{self, Part};
+use crate::kafka::client::Tracker;
+use crate::kafka::producer::{self, Outgoing, Refused};
+use crate::kafka::receive;
+
+#[pyclass(frozen, module = "worker._native")]
+pub struct Batch(pub Arc<batch::Batch>);
+
+/// Topic, partition, start, stop.
+type Run = (String, i32, usize, usize);
+type HeaderList<'py> = Vec<(String, Option<Bound<'py, PyBytes>>)>;
+
+fn part_of(word: &str) -> PyResult<Part> {
+    match word {
+        "key" => Ok(Part::Key),
+        "value" => Ok(Part::Value),
+        _ => Err(PyValueError::new_err("a part is key or value")),
+    }
+}
+
+#[pymethods]
+impl Batch {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.0.runs().iter().map(|run| (run.place.topic.to_string(), run.place.partition, run.start, run.stop)).collect()
+    }
+
+    /// 64-bit numbers in native order.
+    fn offsets<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let bytes: Vec<u8> = (0..self.0.len()).flat_map(|index| self.0.offset(index).to_ne_bytes()).collect();
+        PyBytes::new(py, &bytes)
+    }
+
+    fn stamp(&self, index: usize) -> PyResult<(u8, i64)> {
+        self.known(index)?;
+        Ok(self.0.stamp(index))
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    /// Bytes of the keys and values of a stretch.
+    fn content_bytes(&self, start: usize, stop: usize) -> usize {
+        self.0.content_bytes(start, stop)
+    }
+
+    /// Bytes of the keys of a stretch.
+    fn key_bytes(&self, start: usize, stop: usize) -> usize {
+        self.0.bytes_of(Part::Key, start, stop)
+    }
+
+    /// How many records are of each age, by ascending bounds in seconds, and the sum of their ages.
+    fn ages(&self, now_ms: f64, bounds: Vec<f64>) -> (Vec<u64>, f64) {
+        self.0.ages(now_ms, &bounds)
+    }
+
+    fn find(&self, start: usize, stop: usize, offset: i64) -> usize {
+        self.0.find(start, stop, offset)
+    }
+
+    fn stretch(&self, start: usize, stop: usize) -> PyResult<Self> {
+        let picked = self.0.select(start..stop);
+        picked.map(|batch| Self(Arc::new(batch))).ok_or_else(|| PyIndexError::new_err("no such record"))
+    }
+
+    fn select(&self, indexes: Vec<usize>) -> PyResult<Self> {
+        let picked = self.0.select(indexes.into_iter());
+        picked.map(|batch| Self(Arc::new(batch))).ok_or_else(|| PyIndexError::new_err("no such record"))
+    }
+
+    fn concat(&self, others: Vec<PyRef<'_, Self>>) -> Self {
+        Self(Arc::new(self.0.concat(others.iter().map(|other| &*other.0))))
+    }
+
+    fn column(&self, part: &str) -> PyResult<Column> {
+        Ok(Column { batch: Arc::clone(&self.0), part: part_of(part)? })
+    }
+
+    fn has_headers(&self) -> bool {
+        self.0.has_headers()
+    }
+
+    fn headers<'py>(&self, py: Python<'py>, index: usize) -> PyResult<HeaderList<'py>> {
+        self.known(index)?;
+        let each = self.0.headers(index).iter();
+        Ok(each.map(|(name, value)| (name.clone(), value.as_ref().map(|v| PyBytes::new(py, v)))).collect())
+    }
+
+    /// Groups by their heads (`None` for the members stands for all records), named, bare, absent.
+    #[allow(clippy::type_complexity)]
+    fn frames<'py>(
+        &self,
+        py: Python<'py>,
+        part: &str,
+        header: &str,
+    ) -> PyResult<(Vec<(Bound<'py, PyBytes>, Option<Vec<usize>>)>, Vec<usize>, Vec<usize>, Vec<usize>)> {
+        let part = part_of(part)?;
+        let frames = py.detach(|| self.0.frames(part, header));
+        let every = self.0.len();
+        let groups = frames
+            .groups
+            .into_iter()
+            .map(|(head, members)| (PyBytes::new(py, &head), (members.len() < every).then_some(members)));
+        Ok((groups.collect(), frames.named, frames.bare, frames.absent))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Batch({} records)", self.0.len())
+    }
+}
+
+impl Batch {
+    fn known(&self, index: usize) -> PyResult<()> {
+        if index < self.0.len() { Ok(()) } else { Err(PyIndexError::new_err("no such record")) }
+    }
+}
+
+/// The keys or values of a batch, a sequence of `bytes` or None, made when they are asked for.
+#[pyclass(frozen, module = "worker._native", sequence)]
+pub struct Column {
+    pub batch: Arc<batch::Batch>,
+    pub part: Part,
+}
+
+impl Sequence for Column {
+    fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    fn item<'py>(&self, py: Python<'py>, index: usize) -> Option<Bound<'py, PyBytes>> {
+        self.batch.part(self.part, index).map(|data| PyBytes::new(py, data))
+    }
+}
+
+#[pymethods]
+impl Column {
+    fn __len__(&self) -> usize {
+        Sequence::len(self)
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        items(self, py, index)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Column({} records)", self.batch.len())
+    }
+}
+
+/// Finds librdkafka's functions in a library that is loaded; says whether they are there and of a known version.
+#[pyfunction]
+pub fn kafka_load(path: &str) -> bool {
+    crate::kafka::load(path).is_ok()
+}
+
+/// The client that this thread has just made, where it named this extension as a plugin.
+#[pyfunction]
+pub fn kafka_newest() -> Option<Client> {
+    crate::kafka::newest().map(Client)
+}
+
+/// A client of confluent-kafka's. It must be ended before that one is closed.
+#[pyclass(frozen, module = "worker._native")]
+pub struct Client(Arc<Tracker>);
+
+/// Code, words, topic, partition, offset.
+type Event = (i32, String, String, i32, i64);
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("the Kafka client was closed")
+}
+
+#[pymethods]
+impl Client {
+    /// Lets a partition's messages arrive here.
+    fn watch(&self, py: Python<'_>, topic: &str, partition: i32) -> PyResult<()> {
+        py.detach(|| self.0.watch(topic, partition)).map_err(|_| closed())
+    }
+
+    /// Waits for one message, then takes what lies ready.
+    fn receive(&self, py: Python<'_>, most: usize, timeout_ms: i32) -> PyResult<(Batch, Vec<Event>)> {
+        let (batch, events) = py.detach(|| receive::receive(&self.0, most, timeout_ms)).map_err(|_| closed())?;
+        let events = events.into_iter().map(|e| (e.code, e.words, e.topic, e.partition, e.offset));
+        Ok((Batch(Arc::new(batch)), events.collect()))
+    }
+
+    /// Hands over records from `start` on; returns how many were taken before the queue was full, and librdkafka's
+    /// code where one was refused. `rows` tell which record has which value of which output (-1: a tombstone); without
+    /// it the only output's values are the records' own.
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (topic, by_key, source, outputs, rows, start))]
+    fn produce(
+        &self,
+        py: Python<'_>,
+        topic: &str,
+        by_key: bool,
+        source: &Batch,
+        outputs: Vec<PyRef<'_, Output>>,
+        rows: Option<Vec<(usize, i64, usize)>>,
+        start: usize,
+    ) -> PyResult<(usize, i32)> {
+        let values: Vec<_> = outputs.iter().map(|output| Arc::clone(&output.output)).collect();
+        let every = source.0.len();
+        let sound = match &rows {
+            None => values.len() == 1 && outputs[0].skip.len() == every && !outputs[0].skip.contains(&true),
+            Some(rows) => rows.iter().all(|&(record, output, index)| {
+                let given = usize::try_from(output).ok();
+                record < every && given.is_none_or(|n| outputs.get(n).is_some_and(|o| o.skip.get(index) == Some(&false)))
+            }),
+        };
+        if !sound {
+            return Err(PyValueError::new_err("a record has no value in the output"));
+        }
+        let source = Arc::clone(&source.0);
+        drop(outputs);
+        let sent = py.detach(|| match rows {
+            None => producer::produce(&self.0, topic, by_key, &source, (start..every).map(|record| Outgoing {
+                record,
+                value: values[0].get(record),
+            })),
+            Some(rows) => producer::produce(&self.0, topic, by_key, &source, rows.iter().skip(start).map(|row| Outgoing {
+                record: row.0,
+                value: usize::try_from(row.1).ok().and_then(|output| values[output].get(row.2)),
+            })),
+        });
+        match sent {
+            Ok(taken) => Ok((taken, 0)),
+            Err(Refused::Code(code)) => Ok((0, code)),
+            Err(Refused::Closed) => Err(closed()),
+        }
+    }
+
+    /// How many of the messages produced here were acknowledged, and how many given up.
+    fn counts(&self) -> (u64, u64) {
+        self.0.counts()
+    }
+
+    /// librdkafka's code and the topic of the first message that was given up.
+    fn first_failure(&self) -> Option<(i32, String)> {
+        self.0.first_failure()
+    }
+
+    /// Forgets the client; every later call raises `RuntimeError`.
+    fn end(&self, py: Python<'_>) {
+        py.detach(|| self.0.end());
+    }
+}

@@ -1,0 +1,189 @@
+//! The key service's answers: JSON of up to some hundred keys, whose material is decoded straight into one buffer.
+
+use std::borrow::Cow;
+
+use base64_simd::{Out, STANDARD};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::shuffle::MATERIAL;
+
+/// 528 bytes are a multiple of 3, so their encoding has no padding.
+const ENCODED: usize = MATERIAL / 3 * 4;
+
+/// What is wrong with an answer, in the words of the error that is raised for it.
+pub type Malformed = &'static str;
+
+const SHAPE: Malformed = "the answer does not hold one item for each key asked for";
+const MATERIAL_WRONG: Malformed = "the key service sent key material that is not 528 bytes of base64";
+const TAG_WRONG: Malformed = "the key service sent a tag that is not base64";
+
+#[derive(Deserialize)]
+struct Made<'a> {
+    #[serde(borrow)]
+    keys: Vec<MadeKey<'a>>,
+}
+
+#[derive(Deserialize)]
+struct MadeKey<'a> {
+    #[serde(borrow)]
+    key_material: Cow<'a, str>,
+    #[serde(borrow)]
+    tag: Cow<'a, str>,
+    #[serde(default)]
+    decryption_policy: Option<Policy>,
+}
+
+#[derive(Deserialize)]
+struct Again<'a> {
+    #[serde(borrow)]
+    keys: Vec<Answer<'a>>,
+}
+
+#[derive(Deserialize)]
+enum Answer<'a> {
+    #[serde(borrow)]
+    Ok(Granted<'a>),
+    #[serde(borrow)]
+    Err(Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+struct Granted<'a> {
+    #[serde(borrow)]
+    key_material: Cow<'a, str>,
+}
+
+#[derive(Deserialize, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Deserialize, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub claim: String,
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+/// The answer to `generate-data-key`: materials concatenated, and what envelopes carry of each key.
+pub struct Generated {
+    pub materials: Zeroizing<Vec<u8>>,
+    pub tags: Vec<Vec<u8>>,
+    pub policies: Vec<Option<Policy>>,
+}
+
+/// The answer to `retrieve-data-key-fallible`: the materials of those granted, and for each key why it was refused.
+pub struct Retrieved {
+    pub materials: Zeroizing<Vec<u8>>,
+    pub refused: Vec<Option<String>>,
+}
+
+/// Reads the answer to a request for `count` fresh keys.
+pub fn generated(body: &[u8], count: usize) -> Result<Generated, Malformed> {
+    let made: Made<'_> = serde_json::from_slice(body).map_err(|_| SHAPE)?;
+    if made.keys.len() != count {
+        return Err(SHAPE);
+    }
+    let mut materials = Materials::with_room(count);
+    let (mut tags, mut policies) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for key in made.keys {
+        materials.push(&key.key_material)?;
+        tags.push(STANDARD.decode_to_vec(key.tag.as_bytes()).map_err(|_| TAG_WRONG)?);
+        policies.push(key.decryption_policy);
+    }
+    Ok(Generated { materials: materials.bytes, tags, policies })
+}
+
+/// Reads the answer to a request for `count` keys that were made before.
+pub fn retrieved(body: &[u8], count: usize) -> Result<Retrieved, Malformed> {
+    let again: Again<'_> = serde_json::from_slice(body).map_err(|_| SHAPE)?;
+    if again.keys.len() != count {
+        return Err(SHAPE);
+    }
+    let mut materials = Materials::with_room(count);
+    let mut refused = Vec::with_capacity(count);
+    for answer in again.keys {
+        match answer {
+            Answer::Ok(granted) => {
+                materials.push(&granted.key_material)?;
+                refused.push(None);
+            }
+            Answer::Err(why) => refused.push(Some(why.into_owned())),
+        }
+    }
+    Ok(Retrieved { materials: materials.bytes, refused })
+}
+
+struct Materials {
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Materials {
+    /// Room for all at once: a buffer that grows would leave copies behind.
+    fn with_room(count: usize) -> Self {
+        Self { bytes: Zeroizing::new(Vec::with_capacity(count * MATERIAL)) }
+    }
+
+    fn push(&mut self, text: &str) -> Result<(), Malformed> {
+        if text.len() != ENCODED {
+            return Err(MATERIAL_WRONG);
+        }
+        let from = self.bytes.len();
+        self.bytes.resize(from + MATERIAL, 0);
+        let place = Out::from_slice(&mut self.bytes[from..]);
+        let decoded = STANDARD.decode(text.as_bytes(), place).map_err(|_| MATERIAL_WRONG)?;
+        if decoded.len() == MATERIAL { Ok(()) } else { Err(MATERIAL_WRONG) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn material(byte: u8) -> String {
+        STANDARD.encode_to_string(vec![byte; MATERIAL])
+    }
+
+    #[test]
+    fn reads_fresh_keys() {
+        let body = format!(
+            r#"{{"keys":[{{"key_material":"{}","tag":"AAE="}},{{"tag":"","key_material":"{}","new":[{{}}],
+            "decryption_policy":{{"conditions":[{{"claim":"sub","value":"x"}}]}}}}],"more":1}}"#,
+            material(1),
+            material(2).replace('/', "\\/"),
+        );
+        let read = generated(body.as_bytes(), 2).unwrap();
+        assert_eq!(read.tags, [vec![0, 1], vec![]]);
+        assert_eq!(read.materials[MATERIAL - 1..MATERIAL + 1], [1, 2]);
+        assert_eq!(read.policies[1].as_ref().unwrap().conditions[0].value.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn reads_keys_made_before() {
+        let body = format!(r#"{{"keys":[{{"Err":"no"}},{{"Ok":{{"key_material":"{}"}}}}]}}"#, material(3));
+        let read = retrieved(body.as_bytes(), 2).unwrap();
+        assert_eq!(read.refused, [Some("no".to_owned()), None]);
+        assert_eq!(read.materials.len(), MATERIAL);
+    }
+
+    #[test]
+    fn another_shape_is_refused() {
+        let short = material(1)[4..].to_owned();
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"keys":[]}"#,
+            r#"{"keys":[{"tag":""}]}"#,
+            &format!(r#"{{"keys":[{{"key_material":"{short}","tag":""}}]}}"#),
+            &format!(r#"{{"keys":[{{"key_material":"{}","tag":"?"}}]}}"#, material(1)),
+            &format!(r#"{{"keys":[{{"key_material":"{}","tag":""}}]}} x"#, material(1)),
+            &format!(r#"{{"keys":[{{"key_material":"{}","tag":""}},1]}}"#, material(1)),
+            &"[".repeat(100_000),
+        ] {
+            assert!(generated(body.as_bytes(), 1).is_err(), "{body:.80}");
+            assert!(retrieved(body.as_bytes(), 1).is_err(), "{body:.80}");
+        }
+    }
+}

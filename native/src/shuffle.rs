@@ -1,0 +1,258 @@
+//! The permutation algebra on blocks of 16 bytes, in registers where the processor shuffles bytes, in plain code where
+//! it does not. The only `unsafe` of the derivation is here.
+
+use zeroize::Zeroize;
+
+pub const BLOCK: usize = 16;
+pub const BLOCKS: usize = 33;
+pub const MATERIAL: usize = BLOCK * BLOCKS;
+
+pub type Block = [u8; BLOCK];
+
+/// What turns 33 chained blocks into 33 others: `out_j = own * in_{order j} xor before * in_{order j - 1} xor
+/// chain * out_{j-1}`, where `in_{-1}` and `out_{-1}` are the iv. Without `before` the input is not chained.
+///
+/// Every index of `own`, `before` and `chain` is below 16, every one of `order` below 33: `Chain::new` sees to it.
+#[derive(Clone)]
+pub struct Chain {
+    own: Block,
+    before: Option<Block>,
+    chain: Block,
+    order: [u8; BLOCKS],
+}
+
+impl Chain {
+    pub fn new(own: Block, before: Option<Block>, chain: Block, order: [u8; BLOCKS]) -> Option<Self> {
+        let sound = is_permutation(&own)
+            && before.as_ref().is_none_or(|p| is_permutation(p))
+            && is_permutation(&chain)
+            && is_permutation(&order);
+        sound.then_some(Self { own, before, chain, order })
+    }
+
+    /// Overwrites the permutations; what is left is no chain.
+    pub fn wipe(&mut self) {
+        self.own.zeroize();
+        self.before.zeroize();
+        self.chain.zeroize();
+        self.order.zeroize();
+    }
+
+    /// Runs the chain, and says whether the blocks before chaining are pairwise distinct.
+    #[inline]
+    pub fn run(&self, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL]) -> bool {
+        let mut firsts = [0u32; BLOCKS];
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("ssse3") {
+            // SAFETY: the processor has SSSE3, which is all that the function asks for.
+            unsafe { x86::run(self, iv, input, out, &mut firsts) };
+            return self.is_distinct(iv, input, &firsts);
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            neon::run(self, iv, input, out, &mut firsts);
+            return self.is_distinct(iv, input, &firsts);
+        }
+        #[allow(unreachable_code)]
+        {
+            self.run_portable(iv, input, out, &mut firsts);
+            self.is_distinct(iv, input, &firsts)
+        }
+    }
+
+    pub fn run_portable(&self, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
+        let mut previous = *iv;
+        for (j, first) in firsts.iter_mut().enumerate() {
+            let unchained = self.unchained(iv, input, j);
+            *first = u32::from_le_bytes([unchained[0], unchained[1], unchained[2], unchained[3]]);
+            let mut block = [0; BLOCK];
+            for (i, byte) in block.iter_mut().enumerate() {
+                *byte = unchained[i] ^ previous[usize::from(self.chain[i])];
+            }
+            out[j * BLOCK..][..BLOCK].copy_from_slice(&block);
+            previous = block;
+        }
+    }
+
+    fn unchained(&self, iv: &Block, input: &[u8; MATERIAL], j: usize) -> Block {
+        let number = usize::from(self.order[j]);
+        let at = number * BLOCK;
+        let own = &input[at..at + BLOCK];
+        let earlier = if number == 0 { &iv[..] } else { &input[at - BLOCK..at] };
+        let mut block = [0; BLOCK];
+        for (i, byte) in block.iter_mut().enumerate() {
+            *byte = own[usize::from(self.own[i])];
+            if let Some(before) = &self.before {
+                *byte ^= earlier[usize::from(before[i])];
+            }
+        }
+        block
+    }
+
+    /// Equal first words are met by chance once in ten million batches of blocks; then the whole blocks decide.
+    fn is_distinct(&self, iv: &Block, input: &[u8; MATERIAL], firsts: &[u32; BLOCKS]) -> bool {
+        let mut hit = false;
+        for i in 1..BLOCKS {
+            let word = firsts[i];
+            let mut equal = 0u32;
+            for &other in &firsts[..i] {
+                equal |= u32::from(other == word);
+            }
+            hit |= equal != 0;
+        }
+        if !hit {
+            return true;
+        }
+        let mut whole: Vec<Block> = (0..BLOCKS).map(|j| self.unchained(iv, input, j)).collect();
+        whole.sort_unstable();
+        whole.windows(2).all(|pair| pair[0] != pair[1])
+    }
+}
+
+pub fn is_permutation(items: &[u8]) -> bool {
+    let mut seen = 0u64;
+    items.iter().all(|&item| {
+        let fresh = usize::from(item) < items.len() && seen & (1 << item) == 0;
+        seen |= 1u64.checked_shl(u32::from(item)).unwrap_or(0);
+        fresh
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{__m128i, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi8, _mm_storeu_si128, _mm_xor_si128};
+
+    use super::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
+
+    /// # Safety
+    /// The processor has SSSE3. Loads and stores stay within the arrays, since every number of `order` is below 33.
+    #[target_feature(enable = "ssse3")]
+    pub unsafe fn run(chain: &Chain, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
+        let (own, through) = (load(&chain.own), load(&chain.chain));
+        let before = chain.before.as_ref().map(|p| load(p));
+        let iv = load(iv);
+        let mut previous = iv;
+        for (j, first) in firsts.iter_mut().enumerate() {
+            let number = usize::from(chain.order[j]);
+            let mut block = _mm_shuffle_epi8(block_of(input, number), own);
+            if let Some(before) = before {
+                let earlier = if number == 0 { iv } else { block_of(input, number - 1) };
+                block = _mm_xor_si128(block, _mm_shuffle_epi8(earlier, before));
+            }
+            *first = _mm_cvtsi128_si32(block) as u32;
+            previous = _mm_xor_si128(block, _mm_shuffle_epi8(previous, through));
+            let place = &mut out[j * BLOCK..][..BLOCK];
+            // SAFETY: `place` is 16 bytes, and the store needs no alignment.
+            unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), previous) };
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "ssse3")]
+    fn load(block: &Block) -> __m128i {
+        // SAFETY: a block is 16 bytes, and the load needs no alignment.
+        unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "ssse3")]
+    fn block_of(input: &[u8; MATERIAL], number: usize) -> __m128i {
+        let block = &input[number * BLOCK..][..BLOCK];
+        // SAFETY: `block` is 16 bytes, and the load needs no alignment.
+        unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::{uint8x16_t, veorq_u8, vgetq_lane_u32, vld1q_u8, vqtbl1q_u8, vreinterpretq_u32_u8, vst1q_u8};
+
+    use super::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
+
+    pub fn run(chain: &Chain, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
+        let (own, through, iv) = (load(&chain.own), load(&chain.chain), load(iv));
+        let before = chain.before.as_ref().map(|p| load(p));
+        let mut previous = iv;
+        for (j, first) in firsts.iter_mut().enumerate() {
+            let number = usize::from(chain.order[j]);
+            // SAFETY: NEON is part of every aarch64; the store is of 16 bytes into a slice of 16.
+            unsafe {
+                let mut block = vqtbl1q_u8(load(&input[number * BLOCK..][..BLOCK]), own);
+                if let Some(before) = before {
+                    let earlier = if number == 0 { iv } else { load(&input[(number - 1) * BLOCK..][..BLOCK]) };
+                    block = veorq_u8(block, vqtbl1q_u8(earlier, before));
+                }
+                *first = vgetq_lane_u32::<0>(vreinterpretq_u32_u8(block));
+                previous = veorq_u8(block, vqtbl1q_u8(previous, through));
+                vst1q_u8(out[j * BLOCK..][..BLOCK].as_mut_ptr(), previous);
+            }
+        }
+    }
+
+    fn load(block: &[u8]) -> uint8x16_t {
+        assert!(block.len() >= BLOCK);
+        // SAFETY: the slice has 16 bytes, and the load needs no alignment.
+        unsafe { vld1q_u8(block.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permutation<const N: usize>(seed: u64) -> [u8; N] {
+        let mut items: [u8; N] = std::array::from_fn(|i| i as u8);
+        let mut state = seed;
+        for i in (1..N).rev() {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            items.swap(i, (state >> 33) as usize % (i + 1));
+        }
+        items
+    }
+
+    fn random(seed: u64) -> [u8; MATERIAL] {
+        let mut state = seed;
+        std::array::from_fn(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 56) as u8
+        })
+    }
+
+    #[test]
+    fn registers_and_plain_code_agree() {
+        for seed in 0..200 {
+            let before = (seed % 2 == 0).then(|| permutation(seed + 1));
+            let chain = Chain::new(permutation(seed), before, permutation(seed + 2), permutation(seed + 3)).unwrap();
+            let (iv, input) = (permutation(seed + 9), random(seed));
+            let (mut fast, mut plain) = ([0; MATERIAL], [0; MATERIAL]);
+            assert!(chain.run(&iv, &input, &mut fast));
+            chain.run_portable(&iv, &input, &mut plain, &mut [0; BLOCKS]);
+            assert_eq!(fast, plain);
+        }
+    }
+
+    #[test]
+    fn equal_blocks_are_seen() {
+        let identity: Block = std::array::from_fn(|i| i as u8);
+        let order: [u8; BLOCKS] = std::array::from_fn(|i| i as u8);
+        let chain = Chain::new(identity, Some(identity), identity, order).unwrap();
+        let mut out = [0; MATERIAL];
+        assert!(!chain.run(&[5; 16], &[0; MATERIAL], &mut out));
+        let mut input = random(3);
+        let first: Block = input[..BLOCK].try_into().unwrap();
+        for i in 0..BLOCK {
+            input[7 * BLOCK + i] = input[6 * BLOCK + i] ^ first[i] ^ 5;
+        }
+        assert!(!chain.run(&[5; 16], &input, &mut out));
+        input[7 * BLOCK + 9] ^= 1;
+        assert!(chain.run(&[5; 16], &input, &mut out));
+    }
+
+    #[test]
+    fn only_permutations_are_taken() {
+        assert!(is_permutation(&[2, 0, 1]));
+        for items in [&[0u8, 0, 1][..], &[0, 3, 1], &[255, 0, 1]] {
+            assert!(!is_permutation(items));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+"""One request: who asks, may they, what do they ask, what is the answer, and its line in the audit before it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import Request, Response
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from starlette.requests import ClientDisconnect
+
+from worker.authority import decoding
+from worker.authority.access import Caller
+from worker.authority.audit import Receipt, Trail
+from worker.authority.endpoints import Endpoint
+from worker.authority.freshness import Freshness
+from worker.authority.head import TamperedStore
+from worker.authority.limits import LimitOptions
+from worker.authority.refusal import Refusal
+from worker.authority.tokens import Tokens
+from worker.errors import KeyAccessDenied
+from worker.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+_INLINE_KEYS = 8
+_MALFORMED = (400, 408, 413)
+Action = Callable[[Caller, Any], Any]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class _Change:
+    """An admin action under way: its line is written within the transaction, so that neither is without the other."""
+
+    trail: Trail
+    event: Callable[[], dict[str, Any]]
+    receipt: Receipt | None = None
+
+    def commit(self, version: int) -> None:
+        self.receipt = self.trail.record({**self.event(), "outcome": "allowed", "version": version})
+
+
+_change: ContextVar[_Change | None] = ContextVar("change", default=None)
+
+
+def before_commit(version: int) -> None:
+    """Write the line of the admin action under way, if there is one; a store's `before_commit`."""
+    change = _change.get()
+    if change is not None:
+        change.commit(version)
+
+
+@dataclass(slots=True)
+class Answering:
+    """
+    Makes handlers of actions.
+
+    Args:
+        tokens: say who a caller is.
+        trail: where lines go.
+        fresh: sees what other replicas have written.
+        metrics: where requests are counted.
+        limits: of a request.
+        deriving: the one thread for large derivations.
+    """
+
+    tokens: Tokens
+    trail: Trail
+    fresh: Freshness
+    metrics: Metrics
+    limits: LimitOptions
+    deriving: ThreadPoolExecutor = field(repr=False)
+
+    def handler(self, endpoint: Endpoint, model: type[BaseModel] | None, action: Action) -> Handler:
+        """Return an endpoint's handler."""
+
+        async def handle(request: Request) -> Response:
+            began = time.perf_counter()
+            response = await self._answer(request, endpoint, model, action)
+            self.count(endpoint.path.strip("/"), response, began)
+            return response
+
+        return handle
+
+    def count(self, path: str, response: Response, began: float) -> None:
+        """Count one answer."""
+        self.metrics.inc("authority_requests_total", endpoint=path, status=str(response.status_code))
+        self.metrics.observe("authority_request_seconds", time.perf_counter() - began, endpoint=path)
+
+    async def refusing(self, answer: Callable[[], Awaitable[Any]]) -> Response:
+        """Return an answer, or why there is none, without a line in the audit."""
+        try:
+            return as_json(await answer())
+        except Exception as exc:
+            return refused(_refusal(exc))
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who asks, by what the store holds now; raises a 401, or a 503 where the store can't be believed."""
+        await self.fresh()
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Refusal(401, "a service token is needed")
+        return self.tokens.verify(token)
+
+    async def _answer(
+        self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action
+    ) -> Response:
+        try:
+            caller = await self.caller(request)
+        except Exception as exc:
+            return refused(_refusal(exc))
+
+        def event() -> dict[str, Any]:
+            return _event(endpoint, caller, request)
+
+        change = _Change(self.trail, event) if endpoint.kind == "change" else None
+        token = _change.set(change)
+        try:
+            response = as_json(await self._act(request, endpoint, model, action, caller))
+            outcome: dict[str, Any] = {"outcome": "allowed"}
+        except Exception as exc:
+            refusal = _refusal(exc)
+            response = refused(refusal)
+            word = "malformed" if refusal.status in _MALFORMED else "failed" if refusal.status >= 500 else "refused"
+            outcome = {"outcome": word, "status": refusal.status, "reason": refusal.reason}
+            if endpoint.kind == "derive":
+                self.metrics.inc("authority_refusals_total", operation=endpoint.name)
+        finally:
+            _change.reset(token)
+        receipt = change.receipt if change is not None and outcome["outcome"] == "allowed" else None
+        if receipt is None and (endpoint.kind != "read" or response.status_code != 200):
+            try:
+                receipt = await asyncio.wrap_future(self.trail.append({**event(), **outcome}))
+            except Refusal as refusal:
+                return refused(refusal)
+        if receipt is not None:
+            response.headers["audit-entry"] = str(receipt.place)
+            response.headers["audit-head"] = f"{receipt.head.place} {receipt.head.signature}"
+        return response
+
+    async def _act(
+        self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action, caller: Caller
+    ) -> Any:
+        caller.require(*endpoint.scopes)
+        body = None if model is None else await self.read(request, model)
+        if endpoint.kind == "derive":
+            if len(getattr(body, "keys", ())) <= _INLINE_KEYS:
+                return action(caller, body)
+            # One thread: more would only take the interpreter from each other.
+            return await asyncio.get_running_loop().run_in_executor(self.deriving, action, caller, body)
+        if endpoint.kind == "change":
+            row = request.path_params.get("row")
+            caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
+        return await asyncio.to_thread(action, caller, body)
+
+    async def read(self, request: Request, model: type[BaseModel]) -> Any:
+        """Read a body within its bounds; raises a 400, 408 or 413."""
+        received = bytearray()
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                async for chunk in request.stream():
+                    received += chunk
+                    if len(received) > self.limits.body_bytes:
+                        raise Refusal(413, f"the body is longer than {self.limits.body_bytes} bytes")
+        except TimeoutError:
+            raise Refusal(408, "the body took too long to arrive") from None
+        try:
+            return model.model_validate(decoding.parse(bytes(received)))
+        except ValidationError as exc:
+            raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
+
+
+def _event(endpoint: Endpoint, caller: Caller, request: Request) -> dict[str, Any]:
+    who = {"workspace": caller.workspace, "subject": caller.subject, "actor": caller.access_key}
+    address = None if request.client is None else request.client.host
+    derived: dict[str, Any] = {
+        "client": None,
+        "keyset": None,
+        "keyset_name": None,
+        "count": 0,
+        "unverified_context": {},
+    }
+    more = derived if endpoint.kind == "derive" else {}
+    return {"operation": endpoint.name, **who, "address": address, **more, **caller.note}
+
+
+def _places(exc: ValidationError) -> list[str]:
+    found = exc.errors(include_input=False, include_url=False)
+    texts = {
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'] if e['type'].endswith('_is_gone') else e['type']}" for e in found
+    }
+    return sorted(texts)
+
+
+def _refusal(exc: Exception) -> Refusal:
+    """Return an error as what the caller is told."""
+    if isinstance(exc, Refusal):
+        return exc
+    if isinstance(exc, IntegrityError):
+        return Refusal(409, "another request was faster")
+    if isinstance(exc, KeyAccessDenied):
+        return Refusal(403, str(exc))
+    if isinstance(exc, ClientDisconnect):
+        return Refusal(400, "the caller went away")
+    if isinstance(exc, TamperedStore):
+        return Refusal(503, str(exc))
+    if isinstance(exc, SQLAlchemyError):
+        _log.error("store_failed", cause=type(exc).__name__)
+        return Refusal(503, "the store can't be reached")
+    # Whatever it is, the request has its line and its answer says nothing of it.
+    _log.error("request_failed", cause=type(exc).__name__, exc_info=exc)
+    return Refusal(500, "the authority failed")
+
+
+def refused(refusal: Refusal) -> Response:
+    """Return a refusal as an answer."""
+    _log.debug("request_refused", status=refusal.status, reason=refusal.reason)
+    return as_json({"error": refusal.reason}, refusal.status)
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """Return a value as an answer."""
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")

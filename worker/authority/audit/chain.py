@@ -1,0 +1,89 @@
+"""
+The chain: each line names the SHA-256 of the line before it, and a head is the newest line's place and hash, signed.
+
+A line is one JSON object with `chain` (uuid), `seq` (from 0), `prev` (hex, 64 zeros at first) and `salt` (16 random
+bytes in hex, so that a published hash says nothing of what it is of). Its hash is the SHA-256 of its bytes without the
+line feed. A head's signature is Ed25519 over `authority-audit-head-1 LF region LF chain LF seq LF hash`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+ENTRY_BYTES = 16 * 1024
+"""The longest line; what is more stands as its hash."""
+FIRST = "0" * 64
+_SHORTENED = ("unverified_context", "contexts", "descriptors", "what")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a line stands: its chain, its number and its hash."""
+
+    chain: str
+    sequence: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.chain} {self.sequence} {self.hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A chain's newest line at some moment, signed by the authority."""
+
+    region: str
+    place: Place
+    signature: str
+
+    @classmethod
+    def sign(cls, key: Ed25519PrivateKey, region: str, place: Place) -> Self:
+        """Sign a place."""
+        return cls(region, place, base64.b64encode(key.sign(_signed(region, place))).decode())
+
+    def is_signed_by(self, key: bytes) -> bool:
+        """Whether the raw public key's owner signed it."""
+        try:
+            signature = base64.b64decode(self.signature, validate=True)
+            Ed25519PublicKey.from_public_bytes(key).verify(signature, _signed(self.region, self.place))
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that an anchor keeps."""
+        place = self.place
+        head = {"chain": place.chain, "seq": place.sequence, "hash": place.hash}
+        return {**head, "region": self.region, "signature": self.signature}
+
+
+def _signed(region: str, place: Place) -> bytes:
+    return f"authority-audit-head-1\n{region}\n{place.chain}\n{place.sequence}\n{place.hash}".encode()
+
+
+def line_of(event: dict[str, Any], place: Place) -> bytes:
+    """Return the next line after `place`, without its line feed and at most `ENTRY_BYTES` long."""
+    salt = os.urandom(16)
+    links = {"chain": place.chain, "seq": place.sequence + 1, "prev": place.hash, "salt": salt.hex()}
+    line = orjson.dumps({**event, **links})
+    for name in _SHORTENED:
+        if len(line) <= ENTRY_BYTES:
+            break
+        if event.get(name):
+            digest = hashlib.sha256(salt + orjson.dumps(event[name], option=orjson.OPT_SORT_KEYS)).hexdigest()
+            event = {**event, name: {"sha256": digest, "items": len(event[name])}}
+            line = orjson.dumps({**event, **links})
+    return line
+
+
+def hash_of(line: bytes) -> str:
+    """Return a line's hash."""
+    return hashlib.sha256(line).hexdigest()

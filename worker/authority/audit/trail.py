@@ -1,0 +1,226 @@
+"""Writes one chain: many requests' lines in one flush, none acknowledged before it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from worker import failpoints
+from worker.authority.audit.chain import FIRST, Place, SignedHead, hash_of, line_of
+from worker.authority.files import own_file
+from worker.authority.refusal import Refusal
+
+_log = structlog.get_logger(__name__)
+_TAIL_BYTES = 1 << 20
+_UNWRITABLE = "the audit trail can't be written"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a line is written: its place, and the signed head of the flush that it went with."""
+
+    place: Place
+    head: SignedHead
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: dict[str, Any]
+    receipt: Future[Receipt]
+
+
+class Trail:
+    """
+    Appends to a JSON Lines file; thread-safe.
+
+    A write that fails is cut off again and the next request tries anew. A flush that fails is never tried again, for
+    the system may have dropped what it could not write: the trail stops, and with it every answer.
+
+    Args:
+        path: the file; made if absent, readable by its owner alone.
+        secret: 32 bytes; hashes contexts.
+        signing: signs heads.
+        region: stands on every line.
+        sync: waits until lines are on the disk.
+        version: the store's version, which stands on every line: a store put back behind it is noticed.
+
+    `last_version` is the store's version on the newest line found.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        secret: bytes,
+        signing: Ed25519PrivateKey,
+        region: str,
+        *,
+        sync: bool = True,
+        version: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._secret, self._signing, self._region, self._sync, self._version = secret, signing, region, sync, version
+        self.path = path
+        self.stopped: str | None = None
+        self._condition = threading.Condition()
+        self._writing = threading.Lock()
+        self._pending: list[_Waiting] = []
+        self._closing = False
+        self._place, self._cut_bytes, self._before = _recover(path)
+        own_file(path, create=True)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._size = os.fstat(self._fd).st_size
+        self.last_version = int(self._before.get("store", 0))
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        if sync:
+            self._thread.start()
+
+    def begin(self) -> None:
+        """Write the chain's first line, or that a torn one was cut off; after the store has been checked."""
+        if self._place.sequence < 0:
+            self.record({"operation": "chain", "outcome": "begun", "before": self._before.get("file")})
+        elif self._cut_bytes:
+            self.record({"operation": "chain", "outcome": "recovered", "cut_bytes": self._cut_bytes})
+
+    @property
+    def descriptor(self) -> int:
+        """The open file's descriptor."""
+        return self._fd
+
+    @property
+    def public_key(self) -> bytes:
+        """The raw Ed25519 key that heads are signed with."""
+        return self._signing.public_key().public_bytes_raw()
+
+    @property
+    def head(self) -> SignedHead:
+        """The newest line, signed."""
+        return SignedHead.sign(self._signing, self._region, self._place)
+
+    def append(self, event: dict[str, Any]) -> Future[Receipt]:
+        """Write one line; the future has its receipt once it is durable, or a 503."""
+        waiting = _Waiting({"time": datetime.now(UTC), "region": self._region, **event}, Future())
+        if not self._sync:
+            self._write([waiting])
+            return waiting.receipt
+        with self._condition:
+            if self._closing or self.stopped:
+                raise Refusal(503, self.stopped or _UNWRITABLE)
+            self._pending.append(waiting)
+            self._condition.notify()
+        return waiting.receipt
+
+    def record(self, event: dict[str, Any]) -> Receipt:
+        """Write one line and wait until it is durable; raises a 503 where it can't be."""
+        return self.append(event).result()
+
+    def hash(self, context: bytes) -> str:
+        """Return 16 bytes of a keyed hash in hex, so that equal contexts can be found without being read."""
+        return hmac.new(self._secret, context, hashlib.sha256).hexdigest()[:32]
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        if self._sync:
+            self._thread.join()
+        os.close(self._fd)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._pending or self._closing)
+                batch, self._pending = self._pending, []
+            if not batch:
+                return
+            self._write(batch)
+
+    def _write(self, batch: list[_Waiting]) -> None:
+        with self._writing:
+            place, lines, places = self._place, [], []
+            for waiting in batch:
+                line = line_of({**waiting.event, "store": self._version()}, place)
+                place = Place(place.chain, place.sequence + 1, hash_of(line))
+                lines.append(line + b"\n")
+                places.append(place)
+            try:
+                self._put(b"".join(lines))
+            except OSError as exc:
+                _log.error("audit_not_written", cause=exc.strerror, stopped=self.stopped is not None)
+                for waiting in batch:
+                    waiting.receipt.set_exception(Refusal(503, _UNWRITABLE))
+                return
+            self._place = place
+            head = SignedHead.sign(self._signing, self._region, place)
+        for waiting, at in zip(batch, places, strict=True):
+            waiting.receipt.set_result(Receipt(at, head))
+
+    def _put(self, data: bytes) -> None:
+        if self.stopped:
+            raise OSError(0, self.stopped)
+        try:
+            failpoints.hit("audit_write")
+            written = os.write(self._fd, data)
+            if written != len(data):
+                raise OSError(28, "the disk is full")
+        except OSError:
+            self._cut()
+            raise
+        if self._sync:
+            try:
+                failpoints.hit("audit_flush")
+                os.fdatasync(self._fd)
+            except OSError:
+                self.stopped = "the audit trail could not be flushed to the disk; the authority stops"
+                raise
+        self._size += len(data)
+
+    def _cut(self) -> None:
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            self.stopped = "the audit trail can't be mended; the authority stops"
+
+
+def _recover(path: Path) -> tuple[Place, int, dict[str, Any]]:
+    """Return the last whole line's place, the bytes of a torn one cut off, and what came before the chain."""
+    if not path.exists() or not path.stat().st_size:
+        return Place(str(uuid4()), -1, FIRST), 0, {}
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - _TAIL_BYTES)
+        file.seek(start)
+        tail = file.read()
+        whole = tail.rfind(b"\n") + 1
+        line = tail[:whole].rstrip(b"\n").rpartition(b"\n")[2]
+        try:
+            entry = orjson.loads(line) if line else {}
+        except orjson.JSONDecodeError:
+            entry = {}
+        if "seq" in entry:
+            if whole < len(tail):
+                file.truncate(start + whole)
+                file.flush()
+                os.fsync(file.fileno())
+            return Place(entry["chain"], entry["seq"], hash_of(line)), len(tail) - whole, entry
+    return Place(str(uuid4()), -1, FIRST), 0, {"file": _put_aside(path)}
+
+
+def _put_aside(path: Path) -> dict[str, str]:
+    """Keep a trail from before lines were chained, and say so at the chain's beginning."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    aside = path.with_name(f"{path.stem}-before-{digest[:8]}{path.suffix}")
+    path.rename(aside)
+    return {"name": aside.name, "sha256": digest}

@@ -1,0 +1,46 @@
+"""Modes of files: what is the owner's alone stays so."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from worker.errors import ConfigError
+
+
+def own_directory(path: Path) -> None:
+    """Make a directory, and let nobody but its owner into it; raises `ConfigError` where it is another's."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        _close(path, 0o700)
+
+
+def own_file(path: Path, *, create: bool = False) -> None:
+    """Let nobody but its owner read or write a file; `create` makes it where it is absent."""
+    if create:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o177:
+        _close(path, 0o600)
+
+
+def check_secret(path: Path) -> None:
+    """
+    Refuse a secret that others can read or that its group can change; a group may read (as Kubernetes mounts it).
+
+    Raises:
+        ConfigError: it names the file and the mode to give it.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as exc:
+        raise ConfigError(f"{path} can't be read: {exc.strerror}") from exc
+    if mode & 0o027:
+        raise ConfigError(f"{path} is a secret and open to others (mode {mode:04o}); chmod 0600 it")
+
+
+def _close(path: Path, mode: int) -> None:
+    try:
+        path.chmod(mode)
+    except OSError as exc:
+        raise ConfigError(f"{path} is open to others and can't be closed: {exc.strerror}; chmod {mode:04o} it") from exc

@@ -1,0 +1,83 @@
+"""`worker access-key`: access keys of an authority, each bound to one client."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from worker.errors import ConfigError
+
+app = typer.Typer(help="Access keys of an authority, each bound to one client.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
+AccessKey = Annotated[str, typer.Option(envvar="CS_ADMIN_ACCESS_KEY", help="An admin's access key.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
+Name = Annotated[str, typer.Argument(help="The access key's name.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    url: Url,
+    access_key: AccessKey,
+    role: Annotated[str, typer.Option(help="admin, control, member, writer, auditor or monitor.")],
+    client: Annotated[str | None, typer.Option(help="The one client it derives keys for; none for an admin.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="Narrows the role to these scopes.")] = None,
+    keyset: Annotated[list[str] | None, typer.Option(help="Narrows it to keysets, by uuid.")] = None,
+    env_file: Annotated[
+        Path | None, typer.Option(help="Where it goes, as CS_CLIENT_ACCESS_KEY, readable by you alone.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an access key; it is shown this once."""
+    from worker.authority.dev import write_env
+    from worker.authority.remote import Remote
+
+    body: dict[str, Any] = {"keyName": name, "role": role, "client": None if client is None else _uuid(client)}
+    body |= {"scopes": scope or None, "keysets": [_uuid(k) for k in keyset] if keyset else None}
+    made = Remote(url, access_key)("api/access-keys", {k: v for k, v in body.items() if v is not None})
+    if env_file is None:
+        return _say(made, as_json=as_json)
+    write_env(env_file, {"CS_CLIENT_ACCESS_KEY": made["accessKey"]})
+    return _say({"keyName": name, "env_file": str(env_file)}, as_json=as_json)
+
+
+@app.command("list")
+def list_keys(url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """List the workspace's access keys: role, client, last use."""
+    from worker.authority.remote import Remote
+
+    for row in Remote(url, access_key)("api/access-keys", None, "GET"):
+        _say(row, as_json=as_json)
+
+
+@app.command()
+def bind(name: Name, client: str, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """Give an access key that has none its one client; it can't be changed afterwards."""
+    from worker.authority.remote import Remote
+
+    bound = Remote(url, access_key)("api/access-keys/bind", {"keyName": name, "client": _uuid(client)})
+    _say(bound, as_json=as_json)
+
+
+@app.command()
+def delete(name: Name, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """Delete an access key; its tokens stop at the next request."""
+    from worker.authority.remote import Remote
+
+    _say(Remote(url, access_key)("api/access-key", {"keyName": name}, "DELETE"), as_json=as_json)
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a uuid") from None
+
+
+def _say(value: dict[str, Any], *, as_json: bool) -> None:
+    typer.echo(json.dumps(value) if as_json else "  ".join(f"{k}={v}" for k, v in value.items()))
