@@ -24,6 +24,7 @@ DOCS = ROOT / "docs"
 
 _ANNOUNCED = {"worker verify", "worker pause", "worker resume", "worker rotate", "worker status"}
 _OUTGROWN = {
+    "worker/sink/postgres/sink.py",
     "worker/authority/wire.py",
     "worker/avro/schema.py",
     "worker/metrics/catalogue.py",

@@ -17,6 +17,7 @@ Every exception of the worker; the class says what its catcher must do.
     │  ├─ SourceUnavailable
     │  ├─ SinkUnavailable
     │  └─ PositionsChanged
+    │     └─ TransactionExpired
     └─ FatalError                   stop                                exit 3
        ├─ RegionViolation
        ├─ KeyAccessDenied
@@ -35,8 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Coordinates = tuple[str, int, int]
-"""Topic, partition and offset of a record: a `Position`, whose module stands above this one."""
+from worker.position import Position
 
 
 class WorkerError(Exception):
@@ -115,7 +115,7 @@ class SinkRejected(RecordError):
 
     code = "sink_rejected"
 
-    def __init__(self, message: str, *, positions: Sequence[Coordinates] = ()) -> None:
+    def __init__(self, message: str, *, positions: Sequence[Position] = ()) -> None:
         super().__init__(message)
         self.positions = tuple(positions)
 
@@ -158,6 +158,10 @@ class PositionsChanged(TransientError):
 
     The batch is dropped and the positions are read again; nothing of it may be written from memory.
     """
+
+
+class TransactionExpired(PositionsChanged):
+    """A transaction outlived its timeout, and the broker ended it: nothing of it is visible."""
 
 
 class FatalError(WorkerError):

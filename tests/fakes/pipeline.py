@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.fakes.records import records_of
-from worker.errors import TransientError, WorkerError
+from worker.errors import SinkUnavailable, SourceUnavailable, TransientError, WorkerError
 from worker.model import Batch, Fate, Fates, Output, Part, Position, SinkRecord, SourceRecord, TopicPartition, batch_of
 from worker.pipeline.job import Failure, Processed
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
-from worker.source.base import AssignmentListener
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
+from worker.source.base import AssignmentListener, Found, Search
 
 
 def numbered(partition: TopicPartition, offsets: range) -> list[SourceRecord]:
@@ -21,13 +21,30 @@ def numbered(partition: TopicPartition, offsets: range) -> list[SourceRecord]:
     ]
 
 
+@dataclass(frozen=True)
+class MemorySearch:
+    """Answers at once, but for a partition without a leader."""
+
+    found: Found
+    leaderless: Collection[TopicPartition]
+    partition: TopicPartition
+
+    def answer(self) -> Found | None:
+        if self.partition in self.leaderless:
+            raise SourceUnavailable(f"{self.partition}: there is no leader")
+        return self.found
+
+
 class MemorySource:
     """Partitions as lists; rebalances are asked for by `give` and `take` and served within `poll`, as Kafka does."""
 
     def __init__(self, logs: Mapping[TopicPartition, list[SourceRecord]]) -> None:
         self.logs = dict(logs)
         self.stored: dict[TopicPartition, int] = {}
-        self.reported: dict[TopicPartition, int] = {}
+        self.start = 0
+        self.leaderless: set[TopicPartition] = set()
+        self.refused_stores = 0
+        self.member = True
         self.polls = 0
         self.closed = False
         self.paused: set[TopicPartition] = set()
@@ -69,11 +86,21 @@ class MemorySource:
             threading.Event().wait(min(timeout_s, 0.005))
         return batch_of(out) if out else None
 
-    def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
-        return {p: self.stored.get(p, 0) if stored else 0 for p in partitions}
-
-    def end_positions(self, partitions: Collection[TopicPartition], until_ms: int | None) -> dict[TopicPartition, int]:
-        return {p: len(self.logs[p]) for p in partitions}
+    def find(
+        self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
+    ) -> dict[TopicPartition, Search]:
+        return {
+            p: MemorySearch(
+                Found(
+                    self.stored.get(p, self.start) if stored else self.start,
+                    self.stored.get(p) if stored else None,
+                    len(self.logs[p]) if bounded else None,
+                ),
+                self.leaderless,
+                p,
+            )
+            for p in partitions
+        }
 
     def at_end(self, partition: TopicPartition, end: int) -> bool:
         return self.owned.get(partition, 0) >= end
@@ -92,8 +119,12 @@ class MemorySource:
         self.stored.update(offsets)
         return True
 
-    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.reported.update(offsets)
+    def store(self, offsets: Mapping[TopicPartition, int]) -> None:
+        given = dict(offsets)
+        self._events.append(lambda: self._answer(given))
+
+    def holds(self) -> bool:
+        return self.member
 
     def group_metadata(self) -> object:
         return "generation"
@@ -112,6 +143,14 @@ class MemorySource:
         if not self.closed:
             self.closed = True
             self._take(tuple(self.owned), False)
+
+    def _answer(self, offsets: Mapping[TopicPartition, int]) -> None:
+        assert self._listener is not None
+        taken = self.refused_stores == 0
+        self.refused_stores = max(0, self.refused_stores - 1)
+        if taken:
+            self.stored.update(offsets)
+        self._listener.stored(offsets, taken=taken)
 
     def _give(self, partitions: Sequence[TopicPartition]) -> None:
         assert self._listener is not None
@@ -139,11 +178,12 @@ class MemorySink:
     dead: list[DeadLetter] = field(default_factory=list)
     stored: dict[TopicPartition, int] = field(default_factory=dict)
     ledger: list[LedgerRow] = field(default_factory=list)
-    faults: dict[str, list[WorkerError]] = field(default_factory=dict)
+    faults: dict[str, list[BaseException]] = field(default_factory=dict)
     gates: dict[str, threading.Event] = field(default_factory=dict)
     reached: dict[str, threading.Event] = field(default_factory=dict)
     refuses: set[Position] = field(default_factory=set)
     refusal: Callable[[list[Position]], WorkerError] | None = None
+    held: set[TopicPartition] = field(default_factory=set)
     aborts: int = 0
     closed: bool = False
     calls: list[str] = field(default_factory=list)
@@ -153,9 +193,11 @@ class MemorySink:
     def check(self) -> None:
         return
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         self._enter("positions")
-        return {p: self.stored.get(p, start) for p, start in partitions.items()}
+        known = {p: self.stored.get(p, start) for p, start in partitions.items()}
+        held = {p: SinkUnavailable(f"{p}: held by another") for p in partitions if p in self.held}
+        return Positions({p: at for p, at in known.items() if at is not None and p not in held}, held)
 
     def begin(self) -> None:
         self._enter("begin")
@@ -169,8 +211,16 @@ class MemorySink:
             raise self.refusal(bad)
         self._records += records
 
+    @property
+    def keeps_letters(self) -> bool:
+        return self.owns_positions
+
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
-        self._letters += letters
+        self._enter("write_dead")
+        if self.keeps_letters:
+            self.dead += letters
+        else:
+            self._letters += letters
 
     def flush(self) -> None:
         self._enter("flush")

@@ -14,8 +14,8 @@ from worker.errors import FatalError
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.options import DeliveryOptions
-from worker.pipeline.runner import Bounds, RouteRunner
+from worker.pipeline.options import Bounds, DeliveryOptions
+from worker.pipeline.runner import RouteRunner
 
 P = TopicPartition("in", 0)
 COUNT = 50

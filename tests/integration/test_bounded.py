@@ -19,7 +19,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory, TopicFactory
 from tests.deployment import Deployment
 from tests.integration.test_delivery_kafka import Member, produce, read_all
-from worker.pipeline.runner import Bounds
+from worker.pipeline.options import Bounds
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

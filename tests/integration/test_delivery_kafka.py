@@ -17,8 +17,8 @@ from worker.errors import Fenced, KeyServiceUnavailable, OffsetLost, RegionViola
 from worker.kafka.properties import connection_properties
 from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.options import DeliveryOptions
-from worker.pipeline.runner import Bounds, RouteRunner
+from worker.pipeline.options import Bounds, DeliveryOptions
+from worker.pipeline.runner import RouteRunner
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions

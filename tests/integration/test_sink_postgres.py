@@ -181,14 +181,14 @@ def test_rows_and_position_stand_or_fall_together(sinks: Sinks, options: dict[st
     sink.abort()
 
     assert sinks.query("SELECT * FROM crm.customers") == []
-    assert sink.positions({_TP: 99}) == {_TP: 0}
+    assert sink.positions({_TP: 99}).found == {_TP: 0}
 
 
 def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
     """When another owner moved the position, the swap fails, the rows go, and the position is read again."""
     zombie = sinks.ready()
     owner = sinks(instance="w2")
-    assert owner.positions({_TP: 50}) == {_TP: 0}
+    assert owner.positions({_TP: 50}).found == {_TP: 0}
     _deliver(owner, [_record(0, 1), _record(1, 2)], 0)
     zombie.begin()
     zombie.write(output_of([_record(0, 1)]))
@@ -197,7 +197,7 @@ def test_another_owners_batch_is_not_doubled(sinks: Sinks) -> None:
         zombie.flush()
 
     zombie.abort()
-    assert zombie.positions({_TP: 0}) == {_TP: 2}
+    assert zombie.positions({_TP: 0}).found == {_TP: 2}
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(2,)]
 
 
@@ -278,7 +278,7 @@ def test_a_lost_connection_is_made_anew(sinks: Sinks) -> None:
         sink.commit({_TP: OffsetRange(0, 1)}, (), None)
     sink.abort()
 
-    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0})[_TP])
+    _deliver(sink, [_record(0, 1)], sink.positions({_TP: 0}).found[_TP])
 
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(1,)]
 
@@ -312,8 +312,8 @@ def test_a_row_the_table_refuses_names_its_record(sinks: Sinks) -> None:
     assert "far too" not in str(caught.value)
 
 
-def test_a_constraint_that_upsert_breaks_is_refused_without_a_record(sinks: Sinks) -> None:
-    """Where the server can't tell the record, none is named, and the caller halves the batch."""
+def test_a_constraint_that_upsert_breaks_is_traced_to_its_record(sinks: Sinks) -> None:
+    """Where the server can't tell the record it is found by trying."""
     sink = sinks.ready(**_UPSERT)
     sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
     sink.begin()
@@ -323,7 +323,60 @@ def test_a_constraint_that_upsert_breaks_is_refused_without_a_record(sinks: Sink
         sink.flush()
 
     sink.abort()
-    assert caught.value.positions == ()
+    assert caught.value.positions == (Position("customers", 0, 1),)
+
+
+@pytest.mark.parametrize("options", [{}, _UPSERT], ids=["append", "upsert"])
+def test_all_rows_that_a_table_refuses_are_named_at_once(sinks: Sinks, options: dict[str, object]) -> None:
+    """Dozens among hundreds: whoever calls encrypts the batch once more, not once a row; nothing is written."""
+    sink = sinks.ready(**options)
+    sinks.query("ALTER TABLE crm.customers ADD CONSTRAINT short CHECK (length(name) < 9)")
+    bad = {n for n in range(300) if n % 9 == 1 or n > 290}
+    records = [_record(n, n, name="far too long" if n in bad else "n") for n in range(300)]
+    records[150] = _record(150, 150, name=5)
+    sink.begin()
+    sink.write(output_of(records))
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.flush()
+
+    sink.abort()
+    assert sorted(position.offset for position in caught.value.positions) == sorted({*bad, 150})
+    assert sinks.query("SELECT count(*) FROM crm.customers") == [(0,)]
+
+
+def test_a_frozen_owner_holds_its_partition_for_a_bounded_time_and_no_other(sinks: Sinks) -> None:
+    """Its open transaction is not waited for: the heir says whose it is, goes on with the rest, and gets it soon."""
+    other = TopicPartition("customers", 1)
+    frozen, heir = sinks.ready(instance="frozen", idle_transaction_s=1), sinks(instance="heir")
+    frozen.positions({other: 0})
+    frozen.begin()
+    frozen.write(output_of([_record(0, 1)]))
+    frozen.flush()
+    with frozen._database.guarded("moving positions") as connection:
+        frozen._positions.swap(connection, {_TP: OffsetRange(0, 1)})
+
+    found = heir.positions({_TP: None, other: None})
+
+    assert found.found == {other: 0}
+    assert "frozen" in str(found.held[_TP])
+    assert "idle in transaction" in str(found.held[_TP])
+    while not heir.positions({_TP: None}).found:
+        pass
+    assert sinks.query("SELECT owner, next_offset FROM worker.offsets WHERE partition = 0") == [("heir", 0)]
+    with pytest.raises(SinkUnavailable):
+        frozen.commit({}, (), None)
+
+
+def test_every_session_is_bounded_at_the_server(sinks: Sinks) -> None:
+    """What a worker leaves behind ends without it, however it went."""
+    sink = sinks.ready(timeout_s=20, idle_transaction_s=7)
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+    with sink._database.guarded("looking") as connection:
+        found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+
+    assert found == [("20s",), ("7s",), ("7s",)]
 
 
 def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None:

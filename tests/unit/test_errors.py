@@ -20,6 +20,7 @@ from worker import errors
         (errors.RegistryUnavailable, errors.TransientError, 4),
         (errors.SourceUnavailable, errors.TransientError, 4),
         (errors.SinkUnavailable, errors.TransientError, 4),
+        (errors.TransactionExpired, errors.PositionsChanged, 4),
         (errors.RegionViolation, errors.FatalError, 3),
         (errors.KeyAccessDenied, errors.FatalError, 3),
         (errors.KeyMaterialError, errors.FatalError, 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from worker.pipeline.runner import Bounds
+from worker.pipeline.options import Bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

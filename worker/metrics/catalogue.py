@@ -66,7 +66,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "outcome": (),
     "format": ("record", "leased"),
     "stage": ("poll", "decode", "encrypt", "sink", "commit"),
-    "reason": ("authority", "registry", "sink", "source", "dependency", "start", "backpressure", "operator"),
+    "reason": ("authority", "registry", "sink", "source", "dependency", "start", "placing", "backpressure", "operator"),
     "event": ("generated", "retrieved", "used", "expired", "wasted"),
     "cache": ("pool", "lease", "decrypt"),
     "result": ("hit", "miss", "negative"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from worker.model import Batch, TopicPartition, within, without
-from worker.pipeline.lanes import Lanes
+from worker.pipeline.assignment import Assignment
 from worker.pipeline.options import DeliveryOptions
 
 _CHUNK = 2_000
@@ -23,7 +23,7 @@ class Collector:
     """
 
     def __init__(
-        self, options: DeliveryOptions, lanes: Lanes, *, limit: int | None, clock: Callable[[], float]
+        self, options: DeliveryOptions, lanes: Assignment, *, limit: int | None, clock: Callable[[], float]
     ) -> None:
         self._options = options
         self._lanes = lanes

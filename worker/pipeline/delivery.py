@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -21,28 +21,37 @@ from worker.errors import (
     SinkRejected,
     SinkUnavailable,
     SourceUnavailable,
+    TransactionExpired,
     TransientError,
 )
 from worker.metrics import Metrics
-from worker.model import Batch, Fate, Position, halves
+from worker.model import Batch, Fate, halves
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.job import Cancelled, DeadLetterWriter, Failure, Job, Outcome, Processed, Processor, ranges
+from worker.pipeline.job import (
+    Cancelled,
+    Claim,
+    DeadLetterWriter,
+    Failure,
+    Job,
+    Outcome,
+    Processed,
+    Processor,
+    ranges,
+)
 from worker.pipeline.options import DeliveryOptions
 from worker.sink.base import DeadLetter, Sink
-from worker.source.base import Source
 
 _log = structlog.get_logger(__name__)
 
 
 class Delivery:
     """
-    Delivers one job at a time; the only caller of a sink's batch methods.
+    Delivers one job at a time; while the loop runs, the only caller of the sink.
 
     Processing comes before the sink's `begin`, so no transaction waits for keys. Each attempt processes anew: keys of
     an aborted attempt are never used again.
 
     Args:
-        source: for offsets that the sink does not take along.
         processor: makes sink records.
         sink: where they go.
         dead_letters: seals those that can't be processed.
@@ -53,7 +62,6 @@ class Delivery:
 
     def __init__(
         self,
-        source: Source,
         processor: Processor,
         sink: Sink,
         dead_letters: DeadLetterWriter,
@@ -62,7 +70,6 @@ class Delivery:
         health: RouteHealth,
         metrics: Metrics,
     ) -> None:
-        self._source = source
         self._processor = processor
         self._sink = sink
         self._dead_letters = dead_letters
@@ -71,7 +78,7 @@ class Delivery:
         self._metrics = metrics
         self._transactional = options.mode == "exactly-once" and not sink.owns_positions
         self._outcomes: Counter[str] = Counter()
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Job | Claim | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
 
     @property
@@ -87,35 +94,56 @@ class Delivery:
         """Begin to take jobs."""
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Take a job; `job.done` is set when it has ended."""
-        self._jobs.put(job)
+    def submit(self, task: Job | Claim) -> None:
+        """Take a task; its `done` is set when it has ended."""
+        self._tasks.put(task)
+
+    def is_alive(self) -> bool:
+        """Whether tasks are taken; without it nothing that the loop does becomes durable."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
-        """Take no more jobs; does not wait for one that is stuck."""
-        self._jobs.put(None)
+        """Take no more tasks; does not wait for one that is stuck."""
+        self._tasks.put(None)
         self._thread.join(1.0)
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._deliver(job)
+        while (task := self._tasks.get()) is not None:
+            if isinstance(task, Claim):
+                self._ask(task)
+            else:
+                self._deliver(task)
+
+    def _ask(self, claim: Claim) -> None:
+        try:
+            if claim.settles:
+                self._sink.begin()
+                self._sink.abort()
+            if claim.partitions:
+                claim.positions = self._sink.positions(claim.partitions)
+        except BaseException as exc:
+            claim.error = exc
+        finally:
+            claim.done.set()
 
     def _deliver(self, job: Job) -> None:
         started = time.monotonic()
-        error: BaseException | None = None
+        outcome, error = Outcome.FAILED, None
         try:
             self._deliver_all(job)
             outcome = Outcome.COMMITTED
         except Cancelled:
             outcome = Outcome.CANCELLED
         except PositionsChanged as exc:
-            outcome = Outcome.UNCERTAIN
+            outcome, job.expired = Outcome.UNCERTAIN, isinstance(exc, TransactionExpired)
             _log.warning("positions_changed", route=self._health.route, error=str(exc))
-        except Exception as exc:
-            outcome, error = Outcome.FAILED, exc
-        self._metrics.inc("worker_batches_total", route=self._health.route, outcome=outcome.value)
-        _log.debug("batch", outcome=outcome.value, records=len(job.batch), seconds=time.monotonic() - started)
-        job.finish(outcome, error)
+        except BaseException as exc:
+            # Whatever it is, the loop must hear of it: a thread that ends in silence would leave it beating for ever.
+            error = exc
+        finally:
+            self._metrics.inc("worker_batches_total", route=self._health.route, outcome=outcome.value)
+            _log.debug("batch", outcome=outcome.value, records=len(job.batch), seconds=time.monotonic() - started)
+            job.finish(outcome, error)
 
     def _deliver_all(self, job: Job) -> None:
         pieces = deque([job.batch])
@@ -131,7 +159,7 @@ class Delivery:
                 pieces.appendleft(piece)
 
     def _reject(self, job: Job, piece: Batch, error: SinkRejected) -> None:
-        refused = [Position(*at) for at in error.positions] or [piece.record(i).position for i in range(len(piece))]
+        refused = error.positions or tuple(piece.record(i).position for i in range(len(piece)))
         if all(position in job.rejected for position in refused):
             raise FatalError("the sink refuses dead letters too; see its limits and rights") from error
         for position in refused:
@@ -170,13 +198,13 @@ class Delivery:
             self._timed("sink", lambda: self._write(job, result, letters))
             self._timed("commit", lambda: self._commit(job, piece, result))
         except BaseException:
+            job.end_flush(failed=True)
             self._abort()
             raise
-        finally:
-            job.end_flush()
+        job.end_flush(failed=False)
         self._count(piece, result, failures)
 
-    def _process(self, job: Job, piece: Batch) -> tuple[Processed, list[Failure], list[DeadLetter]]:
+    def _process(self, job: Job, piece: Batch) -> tuple[Processed, list[Failure], dict[Position, DeadLetter]]:
         good, rejected = piece, []
         if job.rejected:
             every = [piece.record(i) for i in range(len(piece))]
@@ -184,13 +212,24 @@ class Delivery:
             good = piece.select([i for i, r in enumerate(every) if r.position not in job.rejected])
         result = self._processor.process(good)
         failures = [*result.failures, *rejected]
-        return result, failures, self._dead_letters.seal(failures) if failures else []
+        return result, failures, self._sealed(job, failures)
 
-    def _write(self, job: Job, result: Processed, letters: Sequence[DeadLetter]) -> None:
+    def _sealed(self, job: Job, failures: Sequence[Failure]) -> dict[Position, DeadLetter]:
+        """Return which letters of the failures are still to be written; each record is sealed once a job."""
+        fresh = [f for f in failures if f.record.position not in job.letters]
+        if fresh:
+            letters = self._dead_letters.seal(fresh)
+            job.letters.update({f.record.position: letter for f, letter in zip(fresh, letters, strict=True)})
+        positions = [f.record.position for f in failures if f.record.position not in job.kept_letters]
+        return {position: job.letters[position] for position in positions}
+
+    def _write(self, job: Job, result: Processed, letters: Mapping[Position, DeadLetter]) -> None:
         self._sink.begin()
         self._sink.write(result.output)
         if letters:
-            self._sink.write_dead(letters)
+            self._sink.write_dead(list(letters.values()))
+            if self._sink.keeps_letters:
+                job.kept_letters |= letters.keys()
         failpoints.hit("after_write")
         job.begin_flush()
         self._sink.flush()

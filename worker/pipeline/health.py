@@ -36,6 +36,7 @@ class RouteHealth:
         self._turned_at = clock()
         self._assigned: int | None = None
         self._paused: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
         self._ended = ""
 
     @property
@@ -74,11 +75,21 @@ class RouteHealth:
             for reason in self._paused:
                 self._tell(reason)
 
-    def pause(self, reason: str, detail: str) -> bool:
-        """Something is away; returns whether that is new. `detail` holds no content of any record."""
+    def pause(self, reason: str, detail: str, *, partitions: int | None = None) -> bool:
+        """
+        Something is away; returns whether that is new.
+
+        Args:
+            reason: a word of `worker_paused_partitions{reason}`.
+            detail: what and why; holds no content of any record.
+            partitions: how many it stops; all that are assigned if not given.
+        """
         with self._lock:
             new = reason not in self._paused
             self._paused[reason] = detail
+            self._counts.pop(reason, None)
+            if partitions is not None:
+                self._counts[reason] = partitions
             self._tell(reason)
             return new
 
@@ -98,5 +109,5 @@ class RouteHealth:
     def _tell(self, reason: str) -> None:
         # At least 1 while something is away, so that an alert also sees a worker that has no partition yet.
         if self._metrics is not None:
-            count = max(1, self._assigned or 0) if reason in self._paused else 0
+            count = self._counts.get(reason, max(1, self._assigned or 0)) if reason in self._paused else 0
             self._metrics.set("worker_paused_partitions", count, route=self._route, reason=reason)

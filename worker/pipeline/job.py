@@ -10,7 +10,8 @@ from typing import Protocol
 
 from worker.errors import RecordError, SinkRejected
 from worker.model import Batch, Fates, Output, Position, SourceRecord, TopicPartition, next_offsets, since
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
+from worker.pipeline.assignment import Lane
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +82,27 @@ class Job:
 
     Args:
         batch: in the order in which the source gave it.
-        read: the position of each partition before the batch.
+        lanes: the batch's partitions, as they are assigned now.
         metadata: the group's as it was when the batch was handed over; an older generation's commit is refused.
     """
 
-    def __init__(self, batch: Batch, read: Mapping[TopicPartition, int], metadata: object | None = None) -> None:
+    def __init__(self, batch: Batch, lanes: Mapping[TopicPartition, Lane], metadata: object | None = None) -> None:
         self.batch = batch
+        self.lanes = lanes
         self.metadata = metadata
-        self.read: dict[TopicPartition, int] = dict(read)
-        self.durable: dict[TopicPartition, int] = dict(read)
+        self.durable: dict[TopicPartition, int] = {partition: lane.durable for partition, lane in lanes.items()}
         self.rejected: dict[Position, SinkRejected] = {}
+        self.letters: dict[Position, DeadLetter] = {}
+        self.kept_letters: set[Position] = set()
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
+        self.expired = False
         self.cancelled = threading.Event()
         self.done = threading.Event()
         self._lock = threading.Lock()
         self._flushing = False
+        self._failing = False
+        self._released = False
 
     def touches(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether the batch has records of any of these."""
@@ -111,11 +117,18 @@ class Job:
         with self._lock:
             self.cancelled.set()
 
-    def release(self) -> None:
-        """Let the batch be abandoned unless its flush has begun: then it may be finished."""
+    def release(self) -> bool:
+        """
+        Let the batch be abandoned unless its flush has begun: then that may be finished, but is not tried again.
+
+        Returns:
+            whether it is worth waiting for: a flush that follows a failed one may take as long as that did.
+        """
         with self._lock:
-            if not self._flushing:
+            self._released = True
+            if not self._flushing or self._failing:
                 self.cancelled.set()
+            return not self._failing
 
     def begin_flush(self) -> None:
         """From here a revocation waits; raises `Cancelled` if it came first."""
@@ -123,10 +136,12 @@ class Job:
             self._raise_if_cancelled()
             self._flushing = True
 
-    def end_flush(self) -> None:
-        """The flush ended one way or the other."""
+    def end_flush(self, *, failed: bool) -> None:
+        """The flush ended one way or the other; one that failed is not tried again once the batch was released."""
         with self._lock:
-            self._flushing = False
+            self._flushing, self._failing = False, failed
+            if failed and self._released:
+                self.cancelled.set()
 
     def check(self) -> None:
         """Raise `Cancelled` if the batch was."""
@@ -142,6 +157,22 @@ class Job:
     def _raise_if_cancelled(self) -> None:
         if self.cancelled.is_set():
             raise Cancelled
+
+
+class Claim:
+    """
+    A question to the sink, asked on the thread that alone calls it.
+
+    Args:
+        partitions: where each starts if the sink has no position of it; None leaves such a one out.
+        settles: whether the sink is opened again first, which settles a commit of unknown fate.
+    """
+
+    def __init__(self, partitions: Mapping[TopicPartition, int | None], *, settles: bool = False) -> None:
+        self.partitions, self.settles = partitions, settles
+        self.positions = Positions()
+        self.error: BaseException | None = None
+        self.done = threading.Event()
 
 
 def ranges(batch: Batch, durable: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetRange]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -43,6 +44,18 @@ class DeadLetterOptions(Options):
     """Of one route, within any 60 s; one more stops the worker."""
     max_per_partition: int = Field(100, ge=0)
     """Of one partition, within any 60 s; one more stops the worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """
+    Where a bounded run ends: at what was the end when a partition was assigned, or before a time (ms since 1970).
+
+    With `hold` the member stays at the end until it is stopped: one of several, which may be given more partitions.
+    """
+
+    until_ms: int | None = None
+    hold: bool = False
 
 
 class ResidencyOptions(Options):

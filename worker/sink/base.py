@@ -14,6 +14,7 @@ from uuid import UUID
 
 from worker.errors import PositionsChanged as PositionsChanged
 from worker.errors import SinkRejected as SinkRejected
+from worker.errors import SinkUnavailable
 from worker.model import Header, Output
 from worker.model import TopicPartition as TopicPartition
 
@@ -28,6 +29,20 @@ class OffsetRange:
 
     read: int
     next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """
+    Where partitions continue.
+
+    Args:
+        found: the stored positions.
+        held: partitions that somebody else has hold of now, and whom they wait for.
+    """
+
+    found: Mapping[TopicPartition, int] = field(default_factory=dict)
+    held: Mapping[TopicPartition, SinkUnavailable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +128,14 @@ class Sink(Protocol):
         """Verify at start that the sink can take the records: it exists, has the shape, region, limits and rights."""
         ...
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """
-        Return where to continue, given where each partition would start otherwise; claims the partitions.
+        Return where to continue, and claim the partitions.
+
+        A partition that somebody else still has hold of is `held`, and holds no other up.
+
+        Args:
+            partitions: where each starts if nothing is stored of it; None leaves one without a stored position out.
 
         Raises:
             FatalError: the stored position belongs to another cluster or to another topic of the same name.
@@ -128,6 +148,11 @@ class Sink(Protocol):
 
     def write(self, output: Output) -> None:
         """Hand over the batch's records; need not wait for them."""
+        ...
+
+    @property
+    def keeps_letters(self) -> bool:
+        """Whether dead letters are durable as soon as `write_dead` returns, even if the batch is aborted."""
         ...
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:

@@ -9,7 +9,7 @@ from typing import TextIO
 import orjson
 
 from worker.model import Output, TopicPartition
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
 
 
 class DrySink:
@@ -33,9 +33,9 @@ class DrySink:
     def check(self) -> None:
         """Nothing can be wrong."""
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Begin where the source would."""
-        return dict(partitions)
+        return Positions({place: start for place, start in partitions.items() if start is not None})
 
     def begin(self) -> None:
         """Nothing begins."""
@@ -51,6 +51,11 @@ class DrySink:
                     schema_id=output.schema_ids[i],
                     bytes=len(value or b""),
                 )
+
+    @property
+    def keeps_letters(self) -> bool:
+        """What is printed is printed."""
+        return True
 
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
         """Print what would be sealed into the dead letters, with the error's code."""

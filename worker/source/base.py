@@ -3,9 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from worker.model import Batch, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    Where one partition starts.
+
+    Args:
+        start: the group's stored offset where there is one, else as the options say.
+        stored: the group's stored offset; None where it has none, or was not asked.
+        end: where a bounded run ends; None in an endless one.
+    """
+
+    start: int
+    stored: int | None = None
+    end: int | None = None
+
+
+class Search(Protocol):
+    """One partition's offsets on their way; it is forgotten with the assignment that asked for it."""
+
+    def answer(self) -> Found | None:
+        """
+        Return what was found, None while the brokers have not answered; never waits.
+
+        Raises:
+            SourceUnavailable: not now: there is no leader, or an open transaction may still move the offset. Ask anew.
+            OffsetLost: the stored offset is another topic's of the same name.
+        """
+        ...
 
 
 class AssignmentListener(Protocol):
@@ -17,6 +48,10 @@ class AssignmentListener(Protocol):
 
     def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
         """These go to somebody else when this returns; `lost` means they may already be there."""
+        ...
+
+    def stored(self, offsets: Mapping[TopicPartition, int], *, taken: bool) -> None:
+        """The group has answered a `store`: it has these offsets now, or did not take them."""
         ...
 
 
@@ -39,12 +74,18 @@ class Source(Protocol):
         """Return up to `max_records` of the partitions that are not paused, waiting `timeout_s` for the first one."""
         ...
 
-    def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
-        """Return where each partition starts: at the group's stored offset if `stored`, else as the options say."""
-        ...
+    def find(
+        self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
+    ) -> dict[TopicPartition, Search]:
+        """
+        Begin to look where partitions start and end; waits for nothing.
 
-    def end_positions(self, partitions: Collection[TopicPartition], until_ms: int | None) -> dict[TopicPartition, int]:
-        """Return where each partition ends now, or its first offset at or after `until_ms`."""
+        Args:
+            partitions: which.
+            stored: whether the group's stored offsets count; without them each starts as the options say.
+            bounded: whether an end is asked for: the present one.
+            until_ms: or the first offset at or after this time.
+        """
         ...
 
     def at_end(self, partition: TopicPartition, end: int) -> bool:
@@ -63,12 +104,16 @@ class Source(Protocol):
         """Return records of these again."""
         ...
 
+    def store(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Begin to store the group's offsets; the listener is told the answer within `poll`."""
+        ...
+
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store the group's offsets and wait; False where the group no longer counts this member as their owner."""
         ...
 
-    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Store the group's offsets without waiting, for lag tools; the truth lies elsewhere."""
+    def holds(self) -> bool:
+        """Whether the group still counts this member, by its generation, as the owner of what it was given; waits."""
         ...
 
     def group_metadata(self) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,10 +15,11 @@ from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
 from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
 from worker.kafka.refusals import refusal
-from worker.kafka.verdict import NOT_THE_OWNER, read_error
+from worker.kafka.verdict import read_error
 from worker.model import Batch, TopicPartition
-from worker.source.base import AssignmentListener
+from worker.source.base import AssignmentListener, Search
 from worker.source.chunk import chunk_of
+from worker.source.commits import Commits, answers
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
@@ -32,7 +34,7 @@ class KafkaSource:
     """
     A consumer group's member over one or more topics; reads committed records only.
 
-    Not thread-safe, except `commit` and `report`, which one other thread may call.
+    Not thread-safe: one thread calls it, since the client answers some questions only to the one that polls.
 
     Args:
         options: the route's `source`.
@@ -70,11 +72,13 @@ class KafkaSource:
         self._failure: BaseException | None = None
         self._closed = False
         conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
-        self._consumer = make_consumer({**conf, "error_cb": self._on_error, "stats_cb": statistics or _ignore})
+        told = {"error_cb": self._on_error, "stats_cb": statistics or _ignore, "on_commit": self._on_commit}
+        self._consumer = make_consumer({**conf, **told})
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
-        self._offsets = Offsets(self._consumer, self._identities, options, self._needs)
+        self._offsets = Offsets(self._consumer, self._identities.admin, group, self._identities, options, self._needs)
+        self._commits = Commits(self._consumer, self._offsets, self._needs)
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -116,13 +120,11 @@ class KafkaSource:
             messages = [message for message in messages if message.error() is None]
         return chunk_of(messages) if messages else None
 
-    def start_positions(self, partitions: Collection[TopicPartition], *, stored: bool) -> dict[TopicPartition, int]:
-        """Return the group's stored offsets, and the options' start for partitions without one."""
-        return self._offsets.start(partitions, stored=stored)
-
-    def end_positions(self, partitions: Collection[TopicPartition], until_ms: int | None) -> dict[TopicPartition, int]:
-        """Return the last stable offsets, or the first offsets at or after a time."""
-        return self._offsets.end(partitions, until_ms)
+    def find(
+        self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
+    ) -> dict[TopicPartition, Search]:
+        """Begin to look where partitions start: at the group's stored offsets, else as the options say."""
+        return self._offsets.find(partitions, stored=stored, bounded=bounded, until_ms=until_ms)
 
     def at_end(self, partition: TopicPartition, end: int) -> bool:
         """Whether the broker has said that nothing more lies before `end`."""
@@ -152,27 +154,17 @@ class KafkaSource:
         """Fetch these again."""
         self._consumer.resume(as_kafka(partitions))
 
+    def store(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Begin to store the group's offsets with the topics' ids beside them."""
+        self._commits.store(offsets)
+
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store the group's offsets with the topics' ids beside them, and wait."""
-        try:
-            items = self._consumer.commit(offsets=self._offsets.tagged(offsets), asynchronous=False)
-        except KafkaException as exc:
-            if exc.args[0].code() in NOT_THE_OWNER:
-                return False
-            raise self._error(exc.args[0], "committing") from exc
-        for item in items or ():
-            if item.error is not None:
-                if item.error.code() in NOT_THE_OWNER:
-                    return False
-                raise self._error(item.error, "committing")
-        return True
+        return self._commits.commit(offsets)
 
-    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Store the group's offsets in the background; a failure is only logged."""
-        try:
-            self._consumer.commit(offsets=self._offsets.tagged(offsets), asynchronous=True)
-        except KafkaException as exc:
-            _log.warning("offset_report_failed", error=exc.args[0].name())
+    def holds(self) -> bool:
+        """Store again what the group has stored for this member's partitions: an old generation is refused."""
+        return self._commits.holds()
 
     def group_metadata(self) -> object:
         """
@@ -224,6 +216,12 @@ class KafkaSource:
 
     def _on_lost(self, consumer: Any, partitions: list[Any]) -> None:
         self._rebalance(lambda: self._give(consumer, partitions, lost=True))
+
+    def _on_commit(self, error: KafkaError | None, items: Collection[Any]) -> None:
+        listener = self._listener
+        if listener is not None:
+            for taken, offsets in answers(error, items):
+                self._rebalance(partial(listener.stored, offsets, taken=taken))
 
     def _rebalance(self, act: Callable[[], None]) -> None:
         # An exception inside a callback would make the client drop the records it is about to return.

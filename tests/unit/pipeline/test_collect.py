@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.pipeline import MemorySink, MemorySource
+from tests.fakes.pipeline import MemorySource
 from worker.model import Header, Position, SourceRecord, TopicPartition, batch_of
+from worker.pipeline.assignment import Assignment
 from worker.pipeline.collect import Collector
-from worker.pipeline.lanes import Lanes
 from worker.pipeline.options import DeliveryOptions
 
 P0 = TopicPartition("in", 0)
@@ -21,9 +21,9 @@ def test_keys_values_and_headers_fill_a_batch(key: bytes, value: bytes | None, h
     """Whatever a record carries counts towards `max_bytes`, since it is held."""
     source = MemorySource({P0: []})
     source.owned[P0] = 0
-    lanes = Lanes(source, MemorySink())
+    lanes = Assignment(source)
     lanes.add([P0])
-    lanes.place()
+    lanes.activate(P0, 0)
     options = DeliveryOptions(max_bytes=1_000)
     collector = Collector(options, lanes, limit=None, clock=lambda: 0.0)
 

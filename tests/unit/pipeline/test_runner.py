@@ -17,14 +17,15 @@ from worker.errors import (
     SinkRejected,
     SinkUnavailable,
     SourceUnavailable,
+    TransactionExpired,
     WorkerError,
 )
 from worker.metrics import Metrics
 from worker.model import Position, TopicPartition
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Failure
-from worker.pipeline.options import DeliveryOptions
-from worker.pipeline.runner import Bounds, RouteRunner
+from worker.pipeline.options import Bounds, DeliveryOptions
+from worker.pipeline.runner import RouteRunner
 
 P0 = TopicPartition("in", 0)
 P1 = TopicPartition("in", 1)
@@ -55,7 +56,12 @@ class Bench:
         self._thread: threading.Thread | None = None
 
     def start(self, *, bounds: Bounds | None = None, limit: int | None = None) -> None:
-        self.runner = RouteRunner(
+        self.runner = self.made(bounds=bounds, limit=limit)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def made(self, *, bounds: Bounds | None = None, limit: int | None = None) -> RouteRunner:
+        return RouteRunner(
             self.source,
             self.processor,
             self.sink,
@@ -66,8 +72,6 @@ class Bench:
             bounds=bounds,
             limit=limit,
         )
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
     def _run(self) -> None:
         assert self.runner is not None
@@ -136,7 +140,7 @@ def test_reads_positions_from_the_sink_that_owns_them() -> None:
     bench.stop()
 
     assert bench.sink.offsets() == list(range(20, 30))
-    assert bench.source.reported == {P0: 30}
+    assert bench.source.stored == {P0: 30}
 
 
 def test_reads_positions_again_at_every_assignment() -> None:
@@ -170,7 +174,7 @@ def test_commits_offsets_only_after_the_sinks_commit() -> None:
     bench.until(lambda: bench.source.stored.get(P0) == 30)
     bench.stop()
 
-    assert before == {}
+    assert before == {P0: 0}
 
 
 @pytest.mark.parametrize("method", ["begin", "write", "flush"])
@@ -418,3 +422,130 @@ def test_a_limit_ends_the_run(bench: Bench) -> None:
     bench.join()
 
     assert bench.sink.offsets() == list(range(17))
+
+
+def test_a_start_is_stored_before_the_first_record_is_read() -> None:
+    """A worker that dies before its first commit is begun again where it began, not where the log ends by then."""
+    bench = Bench(mode="exactly-once")
+    bench.source.start = 12
+    bench.processor.faults = [KeyServiceUnavailable("away")] * 1000
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: bench.processor.calls > 0)
+    stored = dict(bench.source.stored)
+    bench.processor.faults.clear()
+    bench.stop()
+
+    assert stored == {P0: 12}
+    assert bench.sink.offsets()[:1] == [12]
+
+
+def test_a_refused_answer_is_asked_for_again() -> None:
+    """At rest the group has what is durable, though it refused to take it for a while."""
+    bench = Bench(owns_positions=True)
+    bench.source.refused_stores = 3
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: bench.source.stored.get(P0) == 30)
+    bench.stop()
+
+    assert bench.source.refused_stores == 0
+
+
+@pytest.mark.parametrize("owns_positions", [False, True])
+def test_a_partition_that_cant_be_placed_holds_no_other_up(owns_positions: bool) -> None:
+    """Without a leader, or held by a frozen owner, it waits alone, says so, and is read when that has passed."""
+    bench = Bench(owns_positions=owns_positions, mode="at-least-once")
+    waits = bench.sink.held if owns_positions else bench.source.leaderless
+    waits.add(P1)
+    bench.source.give(P0, P1)
+    bench.start()
+
+    bench.until(lambda: len(bench.sink.committed) == 30)
+    bench.until(lambda: any("1 partitions can't be placed" in reason for reason in bench.health.reasons()))
+    alone = {r.position.partition for r in bench.sink.committed}
+    waits.clear()
+    bench.until(lambda: len(bench.sink.committed) == 60)
+    bench.stop()
+
+    assert alone == {0}
+
+
+def test_a_released_batch_is_not_tried_again_after_a_failed_flush() -> None:
+    """A revocation waits for a flush that may succeed, and not for the retries of one that fails."""
+    bench = Bench(mode="at-least-once", max_records=30)
+    bench.options = bench.options.model_copy(update={"rebalance_s": 60})
+    bench.sink.gates["flush"] = threading.Event()
+    bench.sink.reached["flush"] = threading.Event()
+    bench.sink.faults["flush"] = [SinkUnavailable("away")] * 1_000_000
+    bench.source.give(P0)
+    bench.start()
+    assert bench.sink.reached["flush"].wait(20)
+
+    bench.source.take(P0)
+    bench.until(lambda: bench.source.polls > 0)
+    bench.sink.gates["flush"].set()
+
+    bench.until(lambda: bench.health.assigned == 0)
+    bench.stop()
+    assert bench.sink.committed == []
+
+
+def test_whatever_ends_a_delivery_ends_the_run() -> None:
+    """An error that is no `Exception` must not leave the loop beating over a dead thread."""
+    bench = Bench()
+    bench.sink.faults["flush"] = [Panic("from below")]
+    bench.source.give(P0)
+    runner = bench.made()
+
+    with pytest.raises(Panic):
+        runner.run()
+
+    assert not bench.health.alive(0.0)
+
+
+@pytest.mark.parametrize("refused", [1, 7])
+def test_a_letter_is_written_once_though_its_batch_is_tried_again(refused: int) -> None:
+    """Rows that the table refuses, batch after batch, do not repeat the letters that are durable already."""
+    bench = Bench(owns_positions=True, max_records=30)
+    for offset in (2, 9):
+        bench.processor.poison[Position("in", 0, offset)] = Failure(
+            numbered(P0, range(offset, offset + 1))[0], DecodeError("broken"), "decode"
+        )
+    bench.sink.refuses = {Position("in", 0, o) for o in range(10, 10 + refused)}
+    bench.sink.refusal = lambda bad: SinkRejected("refused", positions=bad[:1])
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+    bench.stop()
+
+    keys = [letter.key for letter in bench.sink.dead]
+    assert sorted(keys) == sorted(set(keys))
+    assert len(keys) == 2 + refused
+
+
+def test_an_expired_transaction_is_taken_up_again_only_by_a_member() -> None:
+    """The sink's name is taken again when the group counts this member, and not before: that would fence an heir."""
+    bench = Bench(mode="exactly-once", max_records=30)
+    bench.sink.faults["commit"] = [TransactionExpired("60 s")]
+    bench.source.member = False
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: not bench.sink.faults["commit"])
+    polls = bench.source.polls
+    bench.until(lambda: bench.source.polls > polls + 20)
+    waiting = bench.sink.calls.count("begin")
+    bench.source.member = True
+    bench.until(lambda: len(bench.sink.committed) == 30)
+    bench.stop()
+
+    assert waiting == 2
+    assert bench.sink.offsets() == list(range(30))
+
+
+class Panic(BaseException):
+    """What a native extension raises where it would otherwise have aborted."""

@@ -14,7 +14,7 @@ from worker.kafka.statistics import ClientStatistics
 from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
 from worker.model import Header, Output, Run, SinkRecord, TopicPartition
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
@@ -80,6 +80,7 @@ class KafkaSink:
                 name=self._name,
                 timeout_s=options.timeout_s,
                 transactional_id=transactional_id,
+                expires_s=options.transaction_timeout_s,
                 statistics=statistics,
                 ended=lambda outcome: metrics.inc("worker_transactions_total", route=route, outcome=outcome),
             )
@@ -116,9 +117,9 @@ class KafkaSink:
         """Topics are no tables."""
         return None
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return the given positions: the group's own are the truth."""
-        return dict(partitions)
+        return Positions({place: start for place, start in partitions.items() if start is not None})
 
     def begin(self) -> None:
         """Start a batch, or its transaction; raises `RegionViolation` where another cluster answers by now."""
@@ -135,10 +136,17 @@ class KafkaSink:
         self._refuse_too_large(output)
         self._producer.send(self._messages(output))
 
+    @property
+    def keeps_letters(self) -> bool:
+        """Outside a transaction an acknowledged letter stays."""
+        return self._transactions is None
+
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Hand dead letters over, in the batch's transaction where there is one."""
+        """Hand dead letters over: in the batch's transaction, or, where there is none, to the end."""
         if letters:
             self._producer.send(letter_messages(letters))
+            if self._transactions is None:
+                self._producer.flush()
 
     def flush(self) -> None:
         """Wait until every message is acknowledged; raises `SinkUnavailable` if one was not, or `Fenced`."""

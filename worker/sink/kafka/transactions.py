@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.errors import Fenced, PositionsChanged, SinkUnavailable, WorkerError
+from worker.errors import Fenced, PositionsChanged, SinkUnavailable, TransactionExpired, WorkerError
 from worker.kafka.properties import Property
 from worker.kafka.verdict import FENCED, MOVED, error_of, write_error
-from worker.sink.kafka.producer import BatchProducer, Deliveries
+from worker.sink.kafka.producer import BatchProducer, Deliveries, Message
 
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
 _ABORT_S = 10.0
@@ -24,11 +25,13 @@ class TransactionalProducer(BatchProducer):
     """
     One transaction a batch.
 
-    Fencing is final; an abortable error aborts; a commit whose fate is unknown throws the client away, because opening
+    Fencing is final, unless the transaction had outlived its timeout: then the brokers themselves have ended it. An
+    abortable error aborts; a commit whose fate is unknown throws the client away, because opening
     the next one under the same transactional id settles it.
 
     Args:
         transactional_id: stable over restarts.
+        expires_s: the transaction's timeout at the brokers.
         ended: told of each transaction's end: committed, aborted, unknown or fenced.
     """
 
@@ -39,12 +42,15 @@ class TransactionalProducer(BatchProducer):
         name: str,
         timeout_s: float,
         transactional_id: str = "",
+        expires_s: float = 60.0,
         statistics: Callable[[str], None] | None = None,
         ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         super().__init__(properties, name=name, timeout_s=timeout_s, statistics=statistics)
         self._id = transactional_id
         self._ended = ended
+        self._expires_s = expires_s
+        self._began_at = 0.0
         self._in_transaction = False
         self._commit_unknown = False
 
@@ -71,8 +77,19 @@ class TransactionalProducer(BatchProducer):
                 self.discard()
         super().begin()
         producer = self.open()
+        self._began_at = _now()
         self._settle(producer.begin_transaction, "beginning a transaction")
         self._in_transaction = True
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Hand messages over; raises as `BatchProducer.send`, and `TransactionExpired`."""
+        with self._judging():
+            super().send(messages)
+
+    def flush(self) -> None:
+        """Wait until every message is acknowledged; raises as `BatchProducer.flush`, and `TransactionExpired`."""
+        with self._judging():
+            super().flush()
 
     def commit(self, offsets: Sequence[TopicPartition], group_metadata: object) -> None:
         """
@@ -115,7 +132,7 @@ class TransactionalProducer(BatchProducer):
         except KafkaException as exc:
             unsettled = True
             if error_of(exc).code() in FENCED:
-                raise write_error(error_of(exc), f"{self._name}: aborting") from exc
+                raise self._judged(write_error(error_of(exc), f"{self._name}: aborting")) from exc
         finally:
             if unsettled:
                 self.discard()
@@ -134,6 +151,26 @@ class TransactionalProducer(BatchProducer):
         """Throw the client away with its transaction, which the next opening or the broker aborts."""
         self._in_transaction = False
         super().discard()
+
+    @contextlib.contextmanager
+    def _judging(self) -> Iterator[None]:
+        try:
+            yield
+        except Fenced as exc:
+            raise self._judged(exc) from exc
+
+    def _judged(self, fenced: WorkerError) -> WorkerError:
+        """Tell a newer owner from brokers that gave the transaction up; both look alike to the client."""
+        age_s = _now() - self._began_at
+        self.discard()
+        if age_s < self._expires_s:
+            self._ended("fenced")
+            return fenced
+        self._ended("aborted")
+        return TransactionExpired(
+            f"{self._name}: a transaction of {age_s:.0f} s outlived its timeout of {self._expires_s:.0f} s, and the "
+            "brokers have ended it; nothing of it is visible"
+        )
 
     def _bounded(self, call: Callable[[], object], what: str) -> None:
         """
@@ -166,9 +203,7 @@ class TransactionalProducer(BatchProducer):
         needs = {"TRANSACTIONAL": f"Write on transactional id {self._id}"}
         cause = write_error(error, f"{self._name}: {what}", needs=needs)
         if isinstance(cause, Fenced):
-            self._ended("fenced")
-            self.discard()
-            return cause
+            return self._judged(cause)
         if error.txn_requires_abort():
             self.abort()
             if error.code() in MOVED:
@@ -180,6 +215,11 @@ class TransactionalProducer(BatchProducer):
             self._ended("unknown")
             return PositionsChanged(f"{self._name}: {what}: {error.name()}; whether it took place is unknown")
         return cause
+
+
+def _now() -> float:
+    """Seconds that go on while the machine sleeps, as they do for the brokers."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _fulfil(answer: Future[object], call: Callable[[], object]) -> None:

@@ -24,6 +24,11 @@ _CONNECT_S = 10
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+def application_name(route: str, instance: str) -> str:
+    """Return what a route's sessions are called at the server, which keeps 63 bytes of it."""
+    return f"worker {route} {instance}".encode()[:63].decode("utf-8", "ignore")
+
+
 class Database:
     """
     Gives out the connection, made anew after any loss.
@@ -31,16 +36,28 @@ class Database:
     Args:
         dsn: libpq connection string; secret, never shown.
         residency: what the database must declare of itself.
-        route: names the route in messages and in `pg_stat_activity`.
+        route: names the route in messages and, with `instance`, in `pg_stat_activity`.
+        instance: this worker's name.
         timeout_s: bound of every guarded block; after it the socket is cut, whatever the server or a network in
             between is doing.
+        idle_transaction_s: after this the server ends a transaction in which nothing happens, and a wait for a lock.
         metrics: where the region's pin is told.
     """
 
-    def __init__(self, dsn: str, *, residency: DeclaredRegion, route: str, timeout_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        residency: DeclaredRegion,
+        route: str,
+        instance: str,
+        timeout_s: float,
+        idle_transaction_s: float,
+        metrics: Metrics,
+    ) -> None:
         self._dsn = dsn
         self._residency = residency
-        self._route = route
+        self._route, self._instance, self._idle_transaction_s = route, instance, idle_transaction_s
         self._name = f"route {route}, PostgreSQL"
         self._timeout_s = timeout_s
         self._metrics = metrics
@@ -109,7 +126,7 @@ class Database:
         milliseconds = int(self._timeout_s * 1000)
         defaults = {
             "connect_timeout": _CONNECT_S,
-            "application_name": f"worker {self._route}",
+            "application_name": application_name(self._route, self._instance),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -121,7 +138,20 @@ class Database:
         except psycopg.Error:
             raise ConfigError(f"{self._name}: the connection string is malformed") from None
         parameters: dict[str, Any] = {name: value for name, value in defaults.items() if name not in given}
-        own = f"-c statement_timeout={milliseconds} -c timezone=UTC -c client_encoding=UTF8"
+        # What a worker that is frozen, or whose host is gone, holds at the server must end without it.
+        idle = int(min(self._idle_transaction_s, self._timeout_s) * 1000)
+        bounds = {
+            "statement_timeout": milliseconds,
+            "lock_timeout": idle,
+            "idle_in_transaction_session_timeout": idle,
+            "tcp_keepalives_idle": 10,
+            "tcp_keepalives_interval": 5,
+            "tcp_keepalives_count": 3,
+            "tcp_user_timeout": milliseconds,
+            "timezone": "UTC",
+            "client_encoding": "UTF8",
+        }
+        own = " ".join(f"-c {name}={value}" for name, value in bounds.items())
         return parameters | {"options": f"{given.get('options', '')} {own}".strip(), "prepare_threshold": 2}
 
     def _prepare(self, connection: Connection) -> None:

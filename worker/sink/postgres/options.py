@@ -38,7 +38,14 @@ class PostgresSinkOptions(Options):
     residency_key: str | None = None
     """Public key (Ed25519, base64) whose signature `worker.residency` must bear for this server."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """How long one call may take before the connection is cut and the batch tried again."""
+    """
+    How long one call may take before the connection is cut and the batch tried again; the server ends a statement after
+    it by itself, so that a frozen worker can't hold others up for longer.
+    """
+    idle_transaction_s: float = Field(default=10.0, gt=0)
+    """
+    After this the server ends an open transaction in which nothing happens, and refuses a wait for another's lock.
+    """
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from worker.errors import OffsetLost, PositionsChanged, RegionViolation, SinkUnavailable
 from worker.model import TopicPartition
-from worker.sink.base import OffsetRange
-from worker.sink.postgres.connection import Connection
+from worker.sink.base import OffsetRange, Positions
+from worker.sink.postgres.connection import Connection, application_name
 
 _CLAIM = """
 INSERT INTO worker.offsets (group_id, topic, partition, topic_id, cluster_id, next_offset, owner)
@@ -16,7 +16,12 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (group_id, topic, partition) DO 
 """
 _READ = """
 SELECT topic_id, cluster_id, next_offset FROM worker.offsets
-WHERE group_id = %s AND topic = %s AND partition = %s FOR UPDATE
+WHERE group_id = %s AND topic = %s AND partition = %s FOR UPDATE SKIP LOCKED
+"""
+_HELD = "SELECT owner FROM worker.offsets WHERE group_id = %s AND topic = %s AND partition = %s"
+_HOLDER = """
+SELECT pid, state, extract(epoch FROM clock_timestamp() - state_change)::int FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = %s AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
 """
 _OWN = "UPDATE worker.offsets SET owner = %s WHERE group_id = %s AND topic = %s AND partition = %s"
 _PASSED = """
@@ -32,7 +37,7 @@ WHERE o.group_id = %s AND o.topic = n.topic AND o.partition = n.partition AND o.
 
 
 @dataclass(frozen=True, slots=True)
-class Positions:
+class StoredPositions:
     """
     One group's positions in `worker.offsets`.
 
@@ -41,30 +46,42 @@ class Positions:
         cluster_id: the source's cluster.
         topic_ids: gives a topic's id.
         owner: the worker's instance, told in the row for people; the swap alone fences.
+        route: names the route's sessions at the server.
     """
 
     group: str
     cluster_id: str
     topic_ids: Callable[[str], str]
     owner: str
+    route: str = ""
 
-    def claim(self, connection: Connection, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def claim(self, connection: Connection, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """
         Return where each partition continues, storing the given start where nothing is stored yet; the caller commits.
+
+        A row that another transaction has locked is not waited for: its owner may be frozen, and the other partitions
+        need not be.
 
         Raises:
             RegionViolation: a stored position belongs to another cluster.
             OffsetLost: it belongs to another topic of the same name.
         """
         found: dict[TopicPartition, int] = {}
+        held: dict[TopicPartition, SinkUnavailable] = {}
         for tp in sorted(partitions):
             topic_id = self.topic_ids(tp.topic)
             place = (self.group, tp.topic, tp.partition)
             start = partitions[tp]
-            connection.execute(_CLAIM, (*place, topic_id, self.cluster_id, start, self.owner))
+            if start is not None:
+                connection.execute(_CLAIM, (*place, topic_id, self.cluster_id, start, self.owner))
             row = connection.execute(_READ, place).fetchone()
             if row is None:
-                raise SinkUnavailable(f"worker.offsets: the row of {tp} was removed just now")
+                holder = connection.execute(_HELD, place).fetchone()
+                if holder is not None:
+                    held[tp] = self._holder(connection, tp, str(holder[0]))
+                elif start is not None:
+                    raise SinkUnavailable(f"worker.offsets: the row of {tp} was removed just now")
+                continue
             if row[1] != self.cluster_id:
                 raise RegionViolation(
                     f"{tp}: the stored position belongs to cluster {row[1]}, the source's is {self.cluster_id}"
@@ -76,7 +93,16 @@ class Positions:
                 )
             connection.execute(_OWN, (self.owner, *place))
             found[tp] = int(row[2])
-        return found
+        return Positions(found, held)
+
+    def _holder(self, connection: Connection, tp: TopicPartition, owner: str) -> SinkUnavailable:
+        """Say whom a partition waits for, as far as the server shows it to this role."""
+        rows = connection.execute(_HOLDER, [application_name(self.route, owner)]).fetchall()
+        seen = ", ".join(f"server process {pid}: {state or 'unknown'} for {age} s" for pid, state, age in rows)
+        return SinkUnavailable(
+            f"{tp}: an open transaction holds its position, of {owner} by all that is known ({seen or 'not seen'}); "
+            "the server ends it within that worker's idle_transaction_s, or timeout_s where it copies rows"
+        )
 
     def passed(self, connection: Connection, first: Mapping[TopicPartition, int]) -> bool:
         """

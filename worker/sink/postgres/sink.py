@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
 from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
-from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Tables
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.positions import Positions
+from worker.sink.postgres.positions import StoredPositions
+from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
 from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
 from worker.sink.postgres.table import Table, check_table, read_table
@@ -60,13 +62,18 @@ class PostgresSink:
         self._name = f"route {route}"
         self._residency = DeclaredRegion(region, options.residency_key)
         self._database = Database(
-            dsn, residency=self._residency, route=route, timeout_s=options.timeout_s, metrics=metrics
+            dsn,
+            residency=self._residency,
+            route=route,
+            instance=instance,
+            timeout_s=options.timeout_s,
+            idle_transaction_s=options.idle_transaction_s,
+            metrics=metrics,
         )
-        self._positions = Positions(group, cluster_id, topic_ids, instance)
+        self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
         self._dead_letters = dead_letters
         self._tables: dict[str, Table] = {}
         self._outputs: list[Output] = []
-        self._letters = 0
         eql = any(kind == "eql" for kind in options.columns.values())
         self._convert: Convert | None = self._converted if eql else None
 
@@ -128,7 +135,7 @@ class PostgresSink:
             check_fields(self._table(connection, name), output_schema, self._options, key_schema)
             connection.commit()
 
-    def positions(self, partitions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return where to continue, and claim the partitions; raises as `Positions.claim`."""
         self._tables.clear()
         try:
@@ -143,53 +150,75 @@ class PostgresSink:
     def begin(self) -> None:
         """Start a batch."""
         self._outputs = []
-        self._letters = 0
 
     def write(self, output: Output) -> None:
         """Keep an output for `flush`."""
         self._outputs.append(output)
 
+    @property
+    def keeps_letters(self) -> bool:
+        """Letters are in Kafka before their batch's rows are in the table."""
+        return True
+
     def write_dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Hand dead letters to their own producer."""
+        """Hand dead letters to their own producer, and wait until they are durable."""
         if self._dead_letters is None:
             raise ConfigError(f"{self._name}: there is nowhere to put dead letters")
-        self._letters += len(letters)
         self._dead_letters.write(letters)
+        self._dead_letters.flush()
 
     def flush(self) -> None:
         """
-        Wait for the dead letters, then copy the rows into the open transaction.
+        Copy the rows into the open transaction.
 
         Raises:
-            SinkRejected: with the refused record where the server names it, without where it does not.
+            SinkRejected: with every refused record, without where only several together are refused.
             PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
         """
-        if self._letters and self._dead_letters is not None:
-            self._dead_letters.flush()
+        by_table = self._by_table()
         try:
-            self._write_rows()
-        except SinkRejected:
+            with self._database.guarded("writing rows") as connection:
+                for name, records in by_table.items():
+                    self._write_rows(name, connection, records)
+        except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
-            raise
+            refused = self._refused(by_table)
+            raise SinkRejected(str(exc), positions=refused or exc.positions) from None
 
-    def _write_rows(self) -> None:
+    def _by_table(self) -> dict[str, list[SinkRecord]]:
         by_table: dict[str, list[SinkRecord]] = {}
         for output in self._outputs:
             rows = output.rows
             for run in output.runs:
                 records = by_table.setdefault(self._table_name(run.topic), [])
                 records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
-        with self._database.guarded("writing rows") as connection:
+        return by_table
+
+    def _write_rows(
+        self, name: str, connection: Connection, records: Sequence[SinkRecord], *, again: bool = False
+    ) -> None:
+        table = self._table(connection, name)
+        if self._options.mode == "append":
+            append(connection, table, records, self._convert)
+        else:
+            upsert(connection, table, self._options.key, records, self._convert, again=again)
+        # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _refused(self, by_table: Mapping[str, Sequence[SinkRecord]]) -> list[Position]:
+        """Find every refused row at once: each round trip through the pipeline would encrypt the batch anew."""
+        found: list[Position] = []
+        try:
             for name, records in by_table.items():
-                table = self._table(connection, name)
-                if self._options.mode == "append":
-                    append(connection, table, records, self._convert)
-                else:
-                    upsert(connection, table, self._options.key, records, self._convert)
-            # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                for start in range(0, len(records), BLOCK):
+                    with self._database.guarded("finding refused rows") as connection:
+                        write = partial(self._write_rows, name, again=True)
+                        found += refused_rows(connection, write, records[start : start + BLOCK])
+        finally:
+            self._database.rollback()
+        return found
 
     def commit(
         self,

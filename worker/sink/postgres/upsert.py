@@ -22,9 +22,19 @@ def upsert(
     key: tuple[str, ...],
     records: Sequence[SinkRecord],
     convert: Convert | None,
+    *,
+    again: bool = False,
 ) -> None:
     """
     Keep each key's last record of the batch: insert or update its row, or delete it for a tombstone.
+
+    Args:
+        connection: within the batch's transaction.
+        table: the target.
+        key: its key columns.
+        records: in their order.
+        convert: what becomes of a value.
+        again: whether more may follow within the transaction, at whose end alone what is staged goes by itself.
 
     Raises:
         ConfigError: the topic's keys do not decode to the key columns.
@@ -39,11 +49,13 @@ def upsert(
         staged = _stage(connection, table, key)
         copy_rows(connection, staged, table, key, [k for k, _ in gone], [record.position for _, record in gone])
         _delete(connection, table, key, staged)
+        _empty(connection, staged, again)
     for fields, group in by_fields(table, kept).items():
         staged = _stage(connection, table, fields)
         rows = (values(record, table, fields, convert) for record in group)
         copy_rows(connection, staged, table, fields, rows, [record.position for record in group])
         _merge(connection, table, key, fields, staged)
+        _empty(connection, staged, again)
 
 
 def key_of(record: SinkRecord, table: Table, key: tuple[str, ...]) -> tuple[object, ...]:
@@ -101,6 +113,11 @@ def _stage(connection: Connection, table: Table, columns: Sequence[str]) -> sql.
         ).format(staged, names, table.identifier)
     )
     return staged
+
+
+def _empty(connection: Connection, staged: sql.Identifier, again: bool) -> None:
+    if again:
+        connection.execute(sql.SQL("DELETE FROM {}").format(staged))
 
 
 def _delete(connection: Connection, table: Table, key: tuple[str, ...], staged: sql.Identifier) -> None:
