@@ -25,7 +25,7 @@ from worker.errors import (
     TransientError,
 )
 from worker.metrics import Metrics
-from worker.model import Batch, Fate, halves
+from worker.model import Batch, Fate, Position, halves
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import (
     Cancelled,
