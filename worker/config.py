@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -102,8 +102,22 @@ class SchemaSettings(Options):
     """A property of the registry's client to the variable that holds it."""
 
 
+_SET_ELSEWHERE = {
+    "required": "set [schemas] required instead",
+    "already_encrypted": "set the route's already_encrypted instead",
+    "clear": "set the route's clear instead",
+}
+
+
 class EncryptionSettings(DeclarationOptions):
     """`[encryption]`: the defaults and policies of declarations."""
+
+    @model_validator(mode="after")
+    def _refuse_others(self) -> Self:
+        for name, remedy in _SET_ELSEWHERE.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: {remedy}")
+        return self
 
 
 class HttpSettings(Options):
@@ -150,6 +164,8 @@ class RouteSettings(Options):
     """`avro` keys are framed by a schema id, `plain` ones are not, `auto` tells by itself."""
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
     """How output subjects are named: `topic`, `record` or `topic-record`."""
+    clear: tuple[str, ...] = ()
+    """Names of records whose schemas may declare nothing; any other schema without a declaration is refused."""
 
 
 class Settings(BaseSettings):
@@ -188,7 +204,12 @@ class Settings(BaseSettings):
 
     def declaration(self, route: RouteSettings) -> DeclarationOptions:
         """Return the declaration policies as one route sees them."""
-        values = {"required": self.schemas.required, "already_encrypted": route.already_encrypted}
+        values = {
+            "required": self.schemas.required,
+            "already_encrypted": route.already_encrypted,
+            # A key that becomes a pseudonym is a declaration too.
+            "clear": None if route.key == "pseudonym" else route.clear,
+        }
         return self.encryption.model_copy(update=values)
 
     @classmethod

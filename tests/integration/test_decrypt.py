@@ -92,6 +92,29 @@ def test_stops_at_its_limit_and_reads_an_empty_topic(
     assert (limited.returncode, nothing.returncode, nothing.stdout) == (0, 0, "")
 
 
+def test_clear_records_are_no_decrypted_ones(
+    kafka: Kafka, topic: TopicFactory, authority: dict[str, str], tmp_path: Path
+) -> None:
+    """A schema without `encryption`, because nothing was encrypted or a registry dropped it, is said, and exits 1."""
+    output, values = sealed(authority, 2)
+    dropped = json.loads(output)
+    for item in dropped["fields"]:
+        item.pop("encryption", None)
+    clear, lost = topic(), topic()
+    produce(kafka, clear, [(None, frame(7) + encode_value(json.dumps(CLEAR), {"id": 1, "email": "ada@example.org"}))])
+    produce(kafka, lost, [(None, value) for value in values])
+
+    for name, schema in ((clear, CLEAR), (lost, dropped)):
+        file = tmp_path / f"{name}.avsc"
+        file.write_text(json.dumps(schema))
+        result = run(authority, "--topic", name, "--bootstrap", kafka.bootstrap, "--schema", str(file))
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert result.returncode == 1, result.stderr
+        assert lines
+        assert {line["code"] for line in lines} == {"not_encrypted"}
+        assert all("no `encryption`" in line["error"] and "value" not in line for line in lines)
+
+
 def test_says_what_is_missing(authority: dict[str, str]) -> None:
     """Without a cluster, a schema or a credential it exits with 2 and names what to give."""
     for args, word in (

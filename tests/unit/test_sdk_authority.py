@@ -14,7 +14,7 @@ from worker.authority.dev import DevAuthority
 from worker.avro import DeclarationOptions, compile_schema, encode_value
 from worker.encryption import BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
-from worker.errors import DecryptionError, KeyAccessDenied
+from worker.errors import ConfigError, DeclarationError, DecryptionError, KeyAccessDenied
 from worker.model import Audit, Format
 from worker.sdk import Encryption, LockContext
 from worker.zerokms.factory import client_from_environment
@@ -98,6 +98,22 @@ def schema(chosen: Format) -> str:
     if chosen == "leased":
         fields[2]["encrypted"]["bind"] = ["id", "$key"]
     return json.dumps({"type": "record", "name": "acme.crm.Customer", "fields": fields})
+
+
+def test_a_record_in_the_clear_is_no_decrypted_one(encryption: Encryption) -> None:
+    """Under a schema without `encryption` nothing was opened: it says so, unless the caller names the record."""
+    text = json.dumps({"type": "record", "name": "acme.ops.Heartbeat", "fields": [{"name": "id", "type": "long"}]})
+
+    with pytest.raises(DeclarationError, match="no `encryption`"):
+        encryption.decrypt_record(b"\2", schema=text)
+    assert encryption.decrypt_records([b"\2"], schema=text, clear=["acme.ops.Heartbeat"]) == [{"id": 1}]
+
+
+@pytest.mark.parametrize("field", ["zk-canary", "dead/customers", "key/customers"])
+def test_the_workers_own_descriptors_are_refused(encryption: Encryption, field: str) -> None:
+    """A value sealed under one of them could stand for a canary, a letter or a key."""
+    with pytest.raises(ConfigError, match="worker's own"):
+        encryption.encrypt("ann", field=field)
 
 
 @pytest.mark.parametrize("chosen", FORMATS)

@@ -15,6 +15,7 @@ from worker.avro import (
     RegistrySchemas,
     SchemaSource,
     compile_schema,
+    registry_conf,
 )
 from worker.config import RouteSettings, SchemaSettings
 from worker.errors import ConfigError
@@ -43,7 +44,7 @@ def open_registry(
 ) -> RegistrySchemas:
     """Open a registry with the properties and secrets of `[schemas]`; raises as `open_schemas`."""
     secrets = environment.secrets(environ, settings.secrets, "[schemas]")
-    return RegistrySchemas({"url": url, **settings.properties, **secrets}, auto_register=auto_register)
+    return RegistrySchemas(registry_conf(url, settings.properties, secrets), auto_register=auto_register)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def review(
             references=version.references,
             metadata_tags=version.metadata_tags,
             earlier=found.earlier,
+            later=found.later,
         ).plan
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)

@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from worker.authority.refusal import Refusal
+from worker.http_client import open_client
 
 FRESH_S = 300.0
 """How long keys are believed without asking again."""
@@ -91,7 +92,7 @@ def fetch_keys(uri: str) -> dict[str, Any]:
     until = time.monotonic() + _TOTAL_S
     received = bytearray()
     with (
-        httpx.Client(trust_env=False, follow_redirects=False, timeout=_STEP_S) as client,
+        open_client(timeout_s=_STEP_S) as client,
         client.stream("GET", uri) as reply,
     ):
         reply.raise_for_status()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import ssl
-from functools import lru_cache
 from typing import Any
 
 import httpx
 
 from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
+from worker.http_client import open_client, require_https
 
 _TIMEOUT_S = 10
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Remote:
@@ -24,7 +22,7 @@ class Remote:
         access_key: exchanged for a token at the first call, and again where the token has run out.
 
     Raises:
-        ConfigError: plain http to another machine.
+        ConfigError: plain http to another machine, or an answer that redirects, which no credential follows.
         KeyAccessDenied: the authority refuses; the message is its reason.
         KeyServiceUnavailable: it does not answer.
     """
@@ -33,8 +31,7 @@ class Remote:
         url = httpx.URL(base_url)
         if url.scheme not in ("http", "https"):
             raise ConfigError("the authority's address begins with neither http nor https")
-        if url.scheme == "http" and url.host not in _LOOPBACK:
-            raise ConfigError(f"the authority's address {base_url!r} is plain http to another machine; use https")
+        require_https(base_url, "the authority's address")
         self._base = base_url.rstrip("/") + "/"
         self._access_key = access_key
         self._token = ""
@@ -48,17 +45,21 @@ class Remote:
         return self._send(endpoint, body, method)
 
     def _send(self, endpoint: str, body: dict[str, Any] | None, method: str) -> Any:
-        headers = {"content-type": "application/json", "user-agent": "residency-worker"}
+        headers = {"content-type": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
         try:
-            with httpx.Client(trust_env=False, follow_redirects=False, timeout=_TIMEOUT_S, verify=_trusted()) as client:
+            with open_client(timeout_s=_TIMEOUT_S) as client:
                 reply = client.request(method, self._base + endpoint, content=data, headers=headers)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(f"{endpoint}: the authority does not answer ({type(exc).__name__})") from exc
         if reply.status_code == 429 or reply.status_code >= 500:
             raise KeyServiceUnavailable(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
+        if reply.is_redirect:
+            raise ConfigError(
+                f"{endpoint}: {self._base} answers with a redirect ({reply.status_code}); name the authority itself"
+            )
         if not reply.is_success:
             raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
         self.headers = dict(reply.headers)
@@ -66,9 +67,3 @@ class Remote:
             return reply.json()
         except ValueError as exc:
             raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?") from exc
-
-
-@lru_cache(1)
-def _trusted() -> ssl.SSLContext:
-    """The system's authorities; reading them takes longer than a call."""
-    return ssl.create_default_context()

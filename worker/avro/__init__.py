@@ -8,12 +8,13 @@ from worker.avro.codec import (
     open_schema,
     schema_fingerprint,
 )
-from worker.avro.declaration import DeclarationOptions, FieldOptions
+from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
 from worker.avro.decode import decode_value
 from worker.avro.encode import encode_value
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
 from worker.avro.registry import RegistrySchemas
+from worker.avro.registry_client import registry_conf
 from worker.avro.source import Candidate, Compatibility, LocalSchema, LocalSchemas, RegisteredSchema, SchemaSource
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "decode_value",
     "encode_value",
     "frame",
+    "is_reserved",
     "open_schema",
     "parse_frame",
+    "registry_conf",
     "schema_fingerprint",
 ]

@@ -15,6 +15,7 @@ from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.decode import ValueReader, decode_value
 from worker.avro.history import SchemaVersion
+from worker.avro.lineage import Lineage
 from worker.avro.native import program
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
@@ -35,6 +36,7 @@ def compile_schema(
     metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
     earlier: Sequence[SchemaVersion] = (),
+    later: Sequence[SchemaVersion] = (),
 ) -> CompiledSchema:
     """
     Compile a writer's schema, once per schema id.
@@ -46,11 +48,14 @@ def compile_schema(
         metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
         earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
+        later: later versions; what one of them declares is encrypted in this one too.
 
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
-    return CompiledSchema(parse(schema, references), options, metadata_tags or {}, extract, earlier)
+    root = parse(schema, references)
+    lineage = Lineage(root, options, earlier, later)
+    return CompiledSchema(root, options, metadata_tags or {}, extract, lineage)
 
 
 class CompiledSchema:
@@ -62,7 +67,7 @@ class CompiledSchema:
         options: DeclarationOptions,
         metadata_tags: Mapping[str, Sequence[str]],
         extract: Sequence[str],
-        earlier: Sequence[SchemaVersion] = (),
+        lineage: Lineage,
     ) -> None:
         branches = root.inner if root.kind == "union" else [root]
         if any(branch.kind != "record" for branch in branches):
@@ -70,8 +75,9 @@ class CompiledSchema:
                 raise DeclarationError("the root is no record, nor a union of records")
             if _declares_anything(root, options, metadata_tags):
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
-        compiled = Compiler(root, options, metadata_tags)
-        compiled.refuse_lost(earlier)
+        compiled = _compiled(root, options, metadata_tags, lineage)
+        compiled.refuse_lost()
+        _refuse_undeclared([branch.branch for branch in branches], compiled, options)
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)
@@ -83,6 +89,7 @@ class CompiledSchema:
             tuple(c.plan for c in compiled.covered),
             dump(to_json(root)),
             dump(to_json(output)),
+            is_clear=_declares_nothing(compiled),
         )
         self._output = output
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
@@ -137,6 +144,32 @@ class CompiledSchema:
         return ValueReader(self._output)
 
 
+def _compiled(
+    root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]], lineage: Lineage
+) -> Compiler:
+    try:
+        return Compiler(root, options, metadata_tags, lineage)
+    except DeclarationError as exc:
+        owed = next(iter(lineage.followed.get(exc.path, {})), None)
+        if owed is None:
+            raise
+        raise DeclarationError(f"{exc}; {owed.label} declares it, so it is encrypted here too", path=exc.path) from exc
+
+
+def _declares_nothing(compiled: Compiler) -> bool:
+    return not compiled.covered and not compiled.passed
+
+
+def _refuse_undeclared(names: Sequence[str], compiled: Compiler, options: DeclarationOptions) -> None:
+    missing = [name for name in names if options.clear is not None and name not in options.clear]
+    if missing and _declares_nothing(compiled):
+        raise DeclarationError(
+            f"{', '.join(missing)} declares nothing, so every value would be written in the clear; declare what is to "
+            f"be encrypted, or list {', '.join(map(repr, missing))} under the route's clear",
+            path=missing[0],
+        )
+
+
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
     return bool(Compiler(root, options, metadata_tags).covered)
 
@@ -174,14 +207,30 @@ def open_schema(output_schema: str) -> OutputSchema:
 
 
 class OutputSchema:
-    """Takes output datums apart for decryption; `writer_schema` is the original that they are restored to."""
+    """
+    Takes output datums apart for decryption.
+
+    `writer_schema` is the original that they are restored to, `names` are the root's, or those of its branches.
+    """
 
     def __init__(self, output_schema: str) -> None:
         walker = Walker(_opened)
-        top: Shape = walker.root(parse(output_schema))
+        root = parse(output_schema)
+        top: Shape = walker.root(root)
+        self.names: tuple[str, ...] = tuple(b.branch for b in (root.inner if root.kind == "union" else [root]))
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
         self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, original))))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
+
+    def refuse_clear(self, clear: Collection[str] = ()) -> None:
+        """Raise `DeclarationError` where no field has `encryption`, unless the schema's names are all in `clear`."""
+        if not self.fields and not set(self.names) <= set(clear):
+            raise DeclarationError(
+                f"the schema of {', '.join(self.names)} has no `encryption`: its records are in the clear, or a "
+                "registry dropped the property and what looks like a value is an envelope; give the output schema "
+                "that the worker made",
+                path=self.names[0],
+            )
 
     def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
         """Take output datums apart into columns of envelopes; joining plaintexts restores the original datums."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.avro.declaration import DeclarationOptions, FieldOptions, decide, read_property, refuse_misplaced
-from worker.avro.history import SchemaVersion, declared, matching, tags_at
+from worker.avro.declaration import (
+    DeclarationOptions,
+    FieldOptions,
+    decide,
+    is_reserved,
+    read_property,
+    refuse_misplaced,
+    refuse_near_misses,
+)
+from worker.avro.history import matching, tags_at
+from worker.avro.lineage import Lineage, Owed
 from worker.avro.readers import is_widthless
 from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
-from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, kind_of, occurrences
+from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, joined, kind_of, occurrences
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
 from worker.model import FieldPlan, PlaintextKind
@@ -18,9 +27,15 @@ from worker.model import FieldPlan, PlaintextKind
 class Compiler:
     """Decides every field of one schema; afterwards `top` is its shape and `covered` its plan."""
 
-    def __init__(self, root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        root: Node,
+        options: DeclarationOptions,
+        metadata_tags: Mapping[str, Sequence[str]],
+        lineage: Lineage | None = None,
+    ) -> None:
         self._options, self._metadata = options, dict(metadata_tags)
-        self._met: set[str] = set()
+        self._lineage = Lineage(root, options) if lineage is None else lineage
         self._matched: set[str] = set()
         self.passed: set[str] = set()
         self._kept: set[str] = set()
@@ -33,20 +48,44 @@ class Compiler:
         self._check_policies()
         self._check_descriptors()
 
-    def refuse_lost(self, earlier: Sequence[SchemaVersion]) -> None:
-        """Refuse where a path that an earlier version of the schema encrypted stands here in the clear."""
-        for version in earlier:
-            for identity in declared(version, self._options):
-                if self.loses(identity) and identity not in self._options.allow_lost:
-                    raise DeclarationError(
-                        f"{identity} was encrypted in {version.label} and is not now; declare it, or list it under "
-                        "[encryption] allow_lost",
-                        path=identity,
-                    )
+    def refuse_lost(self) -> None:
+        """Refuse where what another version declares stands here in the clear, or can't be found any more."""
+        for owed, place in self.lost():
+            if place is None:
+                raise DeclarationError(
+                    f"{owed.identity} is encrypted in {owed.label}, and no field here has its name, an alias of it or "
+                    "its place; keep an alias, or list it under [encryption] allow_lost",
+                    path=owed.identity,
+                )
+            here = "" if place == owed.identity else f" as {place}"
+            if owed.guessed:
+                raise DeclarationError(
+                    f"{owed.identity} is encrypted in {owed.label}, which has no {place} any more: renamed without an "
+                    f"alias, it would be in the clear here; declare {place} (`false` where it is another field)",
+                    path=place,
+                )
+            raise DeclarationError(
+                f"{owed.identity} was encrypted in {owed.label} and is in the clear now{here}; declare it, or list it "
+                "under [encryption] allow_lost",
+                path=place,
+            )
 
-    def loses(self, identity: str) -> bool:
-        """Whether a path exists in this schema (by name or alias) without being encrypted."""
-        return identity in self._met and not self._encrypts(identity)
+    def lost(self) -> Iterator[tuple[Owed, str | None]]:
+        """Yield what other versions declare and this one leaves in the clear, and where it stands, if anywhere."""
+        allowed = set(self._options.allow_lost)
+        below = {
+            joined(shape.path, item.name): child
+            for shape in occurrences(self.top)
+            if shape.node.kind == "record"
+            for item, child in zip(shape.node.fields, shape.children, strict=True)
+        }
+        for place, owing in self._lineage.demanded.items():
+            child = below.get(place)
+            if place not in allowed and not self._encrypts(place) and not (child is not None and _is_sealed(child)):
+                yield from ((owed, place) for owed in owing if owed.identity not in allowed)
+        covered = {owed for place, within in self._lineage.around.items() if self._encrypts(place) for owed in within}
+        missing = (owed for owed in self._lineage.missing if owed not in covered and owed.identity not in allowed)
+        yield from ((owed, None) for owed in missing)
 
     def _encrypts(self, identity: str) -> bool:
         return any(self._covers(kept, identity) for kept in self._kept)
@@ -57,7 +96,6 @@ class Compiler:
 
     def _decide(self, item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:
         where = identities[0]
-        self._met.update(identities)
         if "encryption" in item.attributes:
             self._pass(item, identities, record)
             return None
@@ -66,6 +104,8 @@ class Compiler:
             raise DeclarationError(f"{where}: the default is no value of the field's type", path=where)
         tags = self._metadata_tags(f"{record.name}.{item.name}")
         said = decide(item.attributes, identities, tags, self._options)
+        if not isinstance(said, FieldOptions) and where in self._lineage.followed and not _is_void(item.node):
+            said = next(iter(self._lineage.followed[where].values())).said
         if isinstance(said, FieldOptions):
             self._kept.update(identities)
             plan = self._plan(item, where, said)
@@ -93,7 +133,7 @@ class Compiler:
 
     def _plan(self, item: Field, identity: str, said: FieldOptions) -> FieldPlan:
         options, node = self._options, item.node
-        if is_widthless(node) or (node.kind == "union" and all(branch.kind == "null" for branch in node.inner)):
+        if _is_void(node):
             raise DeclarationError(
                 f"{identity}: a value of this type takes no bytes; it has nothing to encrypt", path=identity
             )
@@ -108,6 +148,11 @@ class Compiler:
         descriptor = identity if said.descriptor is None else said.descriptor
         if not 1 <= len(descriptor.encode()) <= 255:
             raise DeclarationError(f"{identity}: a descriptor has 1 to 255 bytes; name a shorter one", path=identity)
+        if is_reserved(descriptor):
+            raise DeclarationError(
+                f"{identity}: the descriptor {descriptor!r} is the worker's own (zk-canary, dead/, key/); name another",
+                path=identity,
+            )
         kind, null, symbols = kind_of(node, said.null == "encrypt")
         if said.index and kind is PlaintextKind.AVRO:
             raise DeclarationError(f"{identity}: a value of this type can't be indexed", path=identity)
@@ -138,8 +183,11 @@ class Compiler:
 
     def _check_policies(self) -> None:
         for identity in (*self._options.required, *self._options.paths):
-            if identity.partition("/")[0] in self._names and not self._encrypts(identity):
+            record, _, path = identity.partition("/")
+            if record in self._names and not self._encrypts(identity):
                 raise DeclarationError(f"{identity} must be encrypted, and this schema does not", path=identity)
+            if record in self._lineage.names - self._names and identity in self._options.required:
+                self._refuse_moved(identity, path)
         for name in self._all_fields:
             self._metadata_tags(name)
         for pattern in set(self._metadata) - self._matched:
@@ -147,6 +195,15 @@ class Compiler:
                 raise DeclarationError(
                     f"the registry tags {pattern!r}, and no field outside a covered one has that path"
                 )
+
+    def _refuse_moved(self, identity: str, path: str) -> None:
+        """Refuse where a record was given another name and a required path of it is not encrypted under that."""
+        if identity not in self._options.allow_lost and not any(self._encrypts(f"{n}/{path}") for n in self._names):
+            raise DeclarationError(
+                f"{identity} must be encrypted; its record has the name {min(self._names)} now, and this schema does "
+                "not, under any name of it",
+                path=identity,
+            )
 
     def _check_descriptors(self) -> None:
         owners: dict[str, str] = {}
@@ -156,6 +213,26 @@ class Compiler:
                 raise DeclarationError(
                     f"{first} and {plan.identity} have one descriptor; give each its own", path=plan.identity
                 )
+
+
+def _is_void(node: Node) -> bool:
+    """Whether a value of the type takes no bytes."""
+    return is_widthless(node) or (node.kind == "union" and all(branch.kind == "null" for branch in node.inner))
+
+
+def _is_sealed(child: Shape | Covered) -> bool:
+    """Whether nothing of a place stays readable though it is not encrypted as a whole; the keys of a map would."""
+    seen: set[int] = set()
+    stack = [child]
+    while stack:
+        found = stack.pop()
+        if isinstance(found, Covered) or id(found) in seen or found.node.kind == "null":
+            continue
+        seen.add(id(found))
+        if found.node.kind not in ("record", "union", "array"):
+            return False
+        stack += found.children
+    return True
 
 
 def sealed_type(item: Field, plan: FieldPlan) -> Node:
@@ -205,8 +282,10 @@ def refuse_everywhere(root: Node, options: DeclarationOptions) -> list[str]:
         refuse_misplaced(node, options)
         for item in node.fields:
             names.append(f"{node.name}.{item.name}")
+            where = f"{node.name}/{item.name}"
+            refuse_near_misses(item.attributes, where, {"encrypted", "encryption"}, options)
             if "encrypted" in item.attributes:
-                read_property(item.attributes["encrypted"], f"{node.name}/{item.name}")
+                read_property(item.attributes["encrypted"], where)
         stack += [*node.inner, *(f.node for f in node.fields)]
     return names
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from worker.avro.nearmiss import near_misses
 from worker.avro.schema import Node
 from worker.errors import DeclarationError
 from worker.model import Format
@@ -58,6 +59,10 @@ class DeclarationOptions(Options):
     `pass` lets a field that is encrypted already go through, once its envelope is verified to be one of `keysets`
     (by uuid).
     """
+    ignore_properties: tuple[Text, ...] = ()
+    """Foreign properties that look like a declaration and are none."""
+    clear: tuple[Text, ...] | None = None
+    """Names of records whose schema may declare nothing; without it every schema may."""
 
 
 def read_property(value: Any, where: str) -> FieldOptions | bool:
@@ -98,15 +103,26 @@ def refuse_misplaced(node: Node, options: DeclarationOptions) -> None:
     attributes, where = node.attributes, node.branch
     passes = {"encryption"} if node.original and options.already_encrypted == "pass" else set()
     for word in attributes.keys() - passes:
-        if word.lower() in ("encrypted", "encryption"):
+        if word in ("encrypted", "encryption"):
             raise DeclarationError(
                 f"{where}: `{word}` stands on a type and would protect nothing; put `encrypted` on the record's field",
                 path=where,
             )
+    refuse_near_misses(attributes, where, passes, options)
     mapped = [tag for tag in read_tags(attributes, where) if tag in options.tags]
     if mapped:
         raise DeclarationError(
             f"{where}: the tag {mapped[0]!r} stands on a type and would protect nothing; put it on the field",
+            path=where,
+        )
+
+
+def refuse_near_misses(attributes: Mapping[str, Any], where: str, known: set[str], options: DeclarationOptions) -> None:
+    """Refuse a property that looks like a declaration: whoever wrote it thinks that it protects something."""
+    for word in near_misses(attributes, {*known, *options.ignore_properties}):
+        raise DeclarationError(
+            f"{where}: `{word}` is no declaration; did you mean `encrypted` on the record's field? A foreign property "
+            "of that name is listed under [encryption] ignore_properties",
             path=where,
         )
 
@@ -133,9 +149,6 @@ def decide(
         DeclarationError: two of them differ; the message names both.
     """
     where = identities[0]
-    for word in attributes:
-        if word != word.lower() and word.lower() in ("encrypted", "encryption"):
-            raise DeclarationError(f"{where}: `{word}` is no property; write `{word.lower()}`", path=where)
     said = list(_sayings(attributes, identities, metadata_tags, options))
     for origin, saying in said[1:]:
         if _effective(saying, options) != _effective(said[0][1], options):
@@ -163,3 +176,8 @@ def _effective(saying: FieldOptions | bool, options: DeclarationOptions) -> obje
     return saying.model_copy(
         update={"format": saying.format or options.format, "keyset": saying.keyset or options.keyset}
     )
+
+
+def is_reserved(descriptor: str) -> bool:
+    """Whether a descriptor is one of the worker's own: the canary's, dead letters' or pseudonyms' of whole keys."""
+    return descriptor == "zk-canary" or descriptor.startswith(("dead/", "key/"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.avro.frame import SchemaRef
-from worker.avro.history import SchemaVersion
+from worker.avro.history import SchemaVersion, around
 from worker.avro.source import RegisteredSchema, SchemaSource
 from worker.errors import RecordError
 
@@ -21,19 +21,23 @@ class EmbeddedSchemas(SchemaSource):
 
     def __init__(self, known: Sequence[SchemaVersion]) -> None:
         self._known = tuple(known)
-        self._schemas: list[str] = []
+        self._schemas: list[RegisteredSchema] = []
 
     def add(self, schema: str) -> RegisteredSchema:
         """Take a file's schema; the same text has the same number."""
-        if schema not in self._schemas:
-            self._schemas.append(schema)
-        return self.get(SchemaRef(id=self._schemas.index(schema)))
+        for known in self._schemas:
+            if known.schema == schema:
+                return known
+        earlier, later = around(self._known, schema)
+        ref = SchemaRef(id=len(self._schemas))
+        self._schemas.append(RegisteredSchema(ref, schema, earlier=earlier, later=later))
+        return self._schemas[-1]
 
     def get(self, ref: SchemaRef) -> RegisteredSchema:
         """The schema of this number."""
         if ref.id is None or ref.id >= len(self._schemas):
             raise RecordError(f"no file with schema {ref} was opened", code="unknown_schema")
-        return RegisteredSchema(ref, self._schemas[ref.id], earlier=self._known)
+        return self._schemas[ref.id]
 
     def output_id(self, ref: SchemaRef, subject: str, output_schema: str) -> int:
         """The input's number: a file carries its output schema itself."""

@@ -1,4 +1,4 @@
-"""What earlier versions of a schema declared: a path that one of them encrypted may not become clear."""
+"""The versions of a subject, and what a registry's metadata says of their fields."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.avro.declaration import DeclarationOptions, read_tags
-from worker.avro.schema import Field, Node, parse
-from worker.avro.shape import Walker
+from worker.avro.schema import canonical_fingerprint, parse
 from worker.errors import DeclarationError
 
 
@@ -22,40 +20,43 @@ class SchemaVersion:
         references: texts of the schemas it refers to, in their order of dependence.
         metadata_tags: path pattern to tags, from the registry's metadata.
         label: what to call it in errors.
+        subject: whose version it is; versions of one subject are compared with one another.
     """
 
     schema: str
     references: tuple[str, ...] = ()
     metadata_tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     label: str = "an earlier version"
+    subject: str = ""
 
 
-def declared(version: SchemaVersion, options: DeclarationOptions) -> list[str]:
+def around(known: Sequence[SchemaVersion], schema: str) -> tuple[tuple[SchemaVersion, ...], tuple[SchemaVersion, ...]]:
     """
-    Every identity that a version declares encrypted, by property or tag, aliases included.
+    Part a subject's versions at a schema, by what it makes of bytes: those up to its own, and those after it.
 
-    Whether the version's declarations agreed is not asked: whoever wrote one meant the field to be protected.
-
-    Raises:
-        DeclarationError: the version can't be read; the message says what to do.
+    A schema that is none of them comes after all. What its own version says counts among the earlier ones, since a
+    program that copied the schema may have dropped properties that it did not know.
     """
-    found: list[str] = []
+    own = _fingerprint(SchemaVersion(schema))
+    at = [n for n, version in enumerate(known, 1) if own is not None and _fingerprint(version) == own]
+    end = at[-1] if at else len(known)
+    return tuple(known[:end]), tuple(known[end:])
 
-    def visit(item: Field, identities: tuple[str, ...], record: Node) -> None:
-        said = item.attributes.get("encrypted", False) is not False or "encryption" in item.attributes
-        tags = [
-            *read_tags(item.attributes, identities[0]),
-            *tags_at(version.metadata_tags, f"{record.name}.{item.name}"),
-        ]
-        if said or any(tag in options.tags for tag in tags):
-            found.extend(identities)
 
+def root_names(schema: str) -> frozenset[str]:
+    """Return the names and aliases of a schema's root, or of its branches; none where it can't be read."""
     try:
-        Walker(visit).root(parse(version.schema, version.references))
-    except DeclarationError as exc:
-        message = f"what {version.label} protected can't be read; delete that version in the registry: {exc}"
-        raise DeclarationError(message, path=exc.path) from exc
-    return found
+        root = parse(schema)
+    except DeclarationError:
+        return frozenset()
+    return frozenset(name for node in (root.inner if root.kind == "union" else [root]) for name in node.names)
+
+
+def _fingerprint(version: SchemaVersion) -> bytes | None:
+    try:
+        return canonical_fingerprint(parse(version.schema, version.references))
+    except DeclarationError:
+        return None
 
 
 def tags_at(metadata: Mapping[str, Sequence[str]], full_name: str) -> list[str]:

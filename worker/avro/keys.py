@@ -11,6 +11,8 @@ from worker.avro.compiler import Compiler
 from worker.avro.copies import renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.decode import decode_value
+from worker.avro.history import SchemaVersion
+from worker.avro.lineage import Lineage
 from worker.avro.reader import read_long
 from worker.avro.schema import Field, Node, dump, parse, to_json
 from worker.avro.shape import Covered, exchanged
@@ -30,6 +32,8 @@ class KeySchema:
         options: the operator's policies; what they demand of values is not demanded of keys.
         references: schemas that it refers to, in their order of dependence.
         metadata_tags: the registry's path patterns and their tags.
+        earlier: earlier versions of the subject; what one of them declares may not become clear.
+        later: later ones; what one of them declares is declared here too.
 
     Raises:
         DeclarationError: what is declared can't be a pseudonym; the message names path and remedy.
@@ -42,10 +46,17 @@ class KeySchema:
         *,
         references: Sequence[str] = (),
         metadata_tags: Mapping[str, Sequence[str]] | None = None,
+        earlier: Sequence[SchemaVersion] = (),
+        later: Sequence[SchemaVersion] = (),
     ) -> None:
         root = parse(schema, references)
-        values_only = {"required": (), "strict": False, "already_encrypted": "refuse"}
-        compiled = Compiler(root, options.model_copy(update=values_only), metadata_tags or {})
+        values_only = {"required": (), "strict": False, "already_encrypted": "refuse", "clear": None}
+        options = options.model_copy(update=values_only)
+        compiled = Compiler(root, options, metadata_tags or {}, Lineage(root, options, earlier, later))
+        self._lost = next(compiled.lost(), None)
+        if compiled.covered:
+            # A key that declares nothing is replaced whole, or refused where keys pass in the clear.
+            compiled.refuse_lost()
         for covered in compiled.covered:
             _check(covered)
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in compiled.covered)
@@ -54,7 +65,14 @@ class KeySchema:
         self._splitter = Splitter(compiled.top, compiled.covered, (), sealed=False)
 
     def refuse_declarations(self) -> None:
-        """Raise `DeclarationError` where a field is declared: under `key = "clear"` it would pass as it is."""
+        """Raise `DeclarationError` where any version declares a field: under `key = "clear"` it would pass as it is."""
+        if self._lost is not None:
+            owed = self._lost[0]
+            raise DeclarationError(
+                f"{owed.identity} is declared in {owed.label} of a key's schema, and keys pass in the clear; say "
+                'key = "pseudonym" on the route, or list it under [encryption] allow_lost',
+                path=owed.identity,
+            )
         for plan in self.fields:
             raise DeclarationError(
                 f"{plan.identity} is declared in a key's schema, and keys pass in the clear; "

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from worker.avro.frame import SchemaRef
-from worker.avro.history import SchemaVersion
+from worker.avro.history import SchemaVersion, around
+from worker.avro.registry_client import open_registry
 from worker.avro.source import Candidate, Compatibility, RegisteredSchema, SchemaSource
 from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
 
-# Of the registry's client: it waits without end, and its own retries would hide an outage from the route.
-_DEFAULTS: Mapping[str, Any] = {"timeout": 10.0, "max.retries": 0}
 # "Not found" as a registry says it of a subject, a version or a schema.
 _NOT_FOUND = frozenset({40401, 40402, 40403})
 _SUBJECTS = "its subjects"
@@ -27,33 +28,68 @@ class RegistrySchemas(SchemaSource):
     """
     A Confluent-compatible registry; what it once said of an id is kept for ever, since ids never change.
 
+    Which other versions the id's subjects have is asked again: for every id as soon as one is met that was unknown.
+
     Args:
         conf: `SchemaRegistryClient`'s own keys (url, basic.auth.user.info, bearer.*, ssl.*).
         auto_register: register output schemas; otherwise they must be there already.
+        refresh_s: how long the list of an id's other versions is believed otherwise.
+        clock: monotonic seconds.
+
+    Raises:
+        ConfigError: a key or its value is none of the client's, or would send credentials over plain http.
     """
 
-    def __init__(self, conf: Mapping[str, Any], *, auto_register: bool) -> None:
-        try:
-            # `new_client` also knows the in-process registry (`mock://`).
-            self._client: Any = SchemaRegistryClient.new_client({**_DEFAULTS, **conf})
-        except (ValueError, TypeError) as exc:
-            raise ConfigError(f"[schemas] registry: {exc}") from exc
+    def __init__(
+        self,
+        conf: Mapping[str, Any],
+        *,
+        auto_register: bool,
+        refresh_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        opened = open_registry(conf)
+        self._client: Any = opened.client
+        self.addresses, self.proxy = opened.addresses, opened.proxy
         self._auto_register = auto_register
         # The in-process registry has no call for the subjects of an id, and judges nothing.
         self._has_history = not str(conf.get("url", "")).startswith("mock://")
+        self._refresh_s, self._clock, self._lock = refresh_s, clock, threading.Lock()
+        self._until: dict[SchemaRef, float] = {}
         self._got: dict[SchemaRef, RegisteredSchema] = {}
         self._ids: dict[tuple[str, str], int] = {}
 
     def get(self, ref: SchemaRef) -> RegisteredSchema:
-        """The schema with its references, tags and the subject's earlier versions."""
-        if ref not in self._got:
-            found = self._fetch(ref)
-            if (found.schema_type or "AVRO") != "AVRO":
-                raise RecordError(f"schema {ref} is {found.schema_type}, not Avro", code="unknown_schema")
-            own = self._complete(found, str(ref))
-            earlier = tuple(self._earlier(ref)) if self._has_history else ()
-            self._got[ref] = RegisteredSchema(ref, own.schema, own.references, own.metadata_tags, earlier)
-        return self._got[ref]
+        """The schema with its references and tags, and the other versions of its subjects, asked for anew at times."""
+        with self._lock:
+            known = self._got.get(ref)
+            if known is None:
+                known = self._first(ref)
+            elif self._clock() >= self._until.get(ref, 0.0):
+                known = self._again(known)
+            self._got[ref] = known
+            return known
+
+    def _first(self, ref: SchemaRef) -> RegisteredSchema:
+        found = self._fetch(ref)
+        if (found.schema_type or "AVRO") != "AVRO":
+            raise RecordError(f"schema {ref} is {found.schema_type}, not Avro", code="unknown_schema")
+        own = self._complete(found, str(ref))
+        earlier, later = self._others(ref)
+        # A version that was not known before may be one that an older one has to follow.
+        self._until = {ref: self._clock() + self._refresh_s}
+        return RegisteredSchema(ref, own.schema, own.references, own.metadata_tags, earlier, later)
+
+    def _again(self, known: RegisteredSchema) -> RegisteredSchema:
+        self._until[known.ref] = self._clock() + self._refresh_s
+        try:
+            others = self._others(known.ref)
+        except RegistryUnavailable:
+            # Nobody registers anything meanwhile; what is known goes on.
+            return known
+        if others == (known.earlier, known.later):
+            return known
+        return replace(known, earlier=others[0], later=others[1])
 
     def _fetch(self, ref: SchemaRef) -> Any:
         if ref.guid is not None:
@@ -77,11 +113,14 @@ class RegistrySchemas(SchemaSource):
     def _version(self, subject: str, version: int) -> Any:
         return self._ask(f"{subject} version {version}", lambda: self._client.get_version(subject, version)).schema
 
-    def versions(self, subject: str, *, before: int | None = None) -> list[SchemaVersion]:
-        """The Avro versions of a subject, oldest first, up to but without `before`; none where it is unknown."""
-        schemas = [(n, self._version(subject, n)) for n in self._versions(subject) if before is None or n < before]
+    def versions(self, subject: str) -> list[SchemaVersion]:
+        """The Avro versions of a subject, oldest first; none where it is unknown."""
+        return [version for _, version in self._numbered(subject)]
+
+    def _numbered(self, subject: str) -> list[tuple[int, SchemaVersion]]:
+        schemas = [(n, self._version(subject, n)) for n in self._versions(subject)]
         return [
-            self._complete(schema, f"{subject} version {n}")
+            (n, replace(self._complete(schema, f"{subject} version {n}"), subject=subject))
             for n, schema in schemas
             if (schema.schema_type or "AVRO") == "AVRO"
         ]
@@ -92,11 +131,17 @@ class RegistrySchemas(SchemaSource):
         except RecordError:
             return []
 
-    def _earlier(self, ref: SchemaRef) -> Iterator[SchemaVersion]:
-        for number in self._numbers(ref):
+    def _others(self, ref: SchemaRef) -> tuple[tuple[SchemaVersion, ...], tuple[SchemaVersion, ...]]:
+        """The earlier and the later versions of every subject that has the schema."""
+        earlier: list[SchemaVersion] = []
+        later: list[SchemaVersion] = []
+        for number in self._numbers(ref) if self._has_history else ():
             versions = self._ask(f"schema {number}", partial(self._client.get_schema_versions, number))
             for subject, own in ((v.subject, v.version) for v in versions):
-                yield from self.versions(subject, before=own)
+                numbered = self._numbered(subject)
+                earlier += [version for n, version in numbered if n < own]
+                later += [version for n, version in numbered if n > own]
+        return tuple(earlier), tuple(later)
 
     def _numbers(self, ref: SchemaRef) -> list[int]:
         """The numbers of a schema: its own, or those its GUID has in each context of the registry."""
@@ -157,7 +202,7 @@ class RegistrySchemas(SchemaSource):
             known = tuple(self.history(topic))
             label = f"schema of {topic}"
             if texts:
-                found += [Candidate(SchemaVersion(text, label=label), (topic,), known) for text in texts]
+                found += [Candidate(SchemaVersion(text, label=label), (topic,), *around(known, text)) for text in texts]
             elif known:
                 found.append(Candidate(replace(known[-1], label=label), (topic,), known[:-1]))
         return found

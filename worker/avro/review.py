@@ -8,6 +8,8 @@ import re
 from worker.avro.codec import compile_schema, sealed_types
 from worker.avro.compiler import Compiler
 from worker.avro.declaration import DeclarationOptions
+from worker.avro.history import SchemaVersion
+from worker.avro.lineage import Lineage
 from worker.avro.schema import parse
 from worker.avro.shape import Shape, occurrences
 
@@ -44,11 +46,16 @@ def changes(old: str, new: str, options: DeclarationOptions) -> tuple[list[str],
     """
     before = {f.identity: f for f in compile_schema(old, options).plan.fields}
     after = {f.identity: f for f in compile_schema(new, options).plan.fields}
-    compiled = Compiler(parse(new), options, {})
+    root = parse(new)
+    compiled = Compiler(root, options, {}, Lineage(root, options, [SchemaVersion(old)]))
+    places = {owed.identity: place for owed, place in compiled.lost()}
+    lost = list(places)
+    said = [
+        f"{i} is {'not there' if place is None else 'in the clear'} now: protection is lost"
+        for i, place in places.items()
+    ]
     gone = [i for i in before if i not in after]
-    lost = [i for i in gone if compiled.loses(i)]
-    said = [f"{i} is in the clear now: protection is lost" for i in lost]
-    said += [f"{i} is not declared by itself any more; it is gone, renamed or covered" for i in gone if i not in lost]
+    said += [f"{i} is not declared by itself any more; it is renamed or covered" for i in gone if i not in lost]
     said += [f"{i} is encrypted now" for i in after if i not in before]
     for identity, field in after.items():
         was = before.get(identity, field)

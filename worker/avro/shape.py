@@ -72,10 +72,10 @@ class Places:
     def field(self, item: Field) -> Places:
         """The places of one field of a record entered."""
         names = (item.name, *aliases(item.attributes, self.plain[0]))
-        plain = tuple(_joined(p, name) for p in self.plain for name in names)
+        plain = tuple(joined(p, name) for p in self.plain for name in names)
         if len(plain) > MAX_IDENTITIES:
             raise DeclarationError(f"{plain[0]} has more than {MAX_IDENTITIES} names by aliases", path=plain[0])
-        return Places(plain, _joined(self.typed, item.name))
+        return Places(plain, joined(self.typed, item.name))
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -83,7 +83,8 @@ class Places:
         return tuple(dict.fromkeys((*self.plain, self.typed)))
 
 
-def _joined(path: str, name: str) -> str:
+def joined(path: str, name: str) -> str:
+    """Return the path of a record's field."""
     return path + ("" if path.endswith("/") else ".") + name
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from worker.avro.frame import SchemaRef
-from worker.avro.history import SchemaVersion
+from worker.avro.history import SchemaVersion, root_names
 from worker.errors import RecordError
 
 
@@ -23,6 +23,7 @@ class RegisteredSchema:
         references: texts of the schemas it refers to, in their order of dependence.
         metadata_tags: path pattern to tags, from the registry's metadata.
         earlier: the earlier versions of each subject that has the schema, oldest first.
+        later: the later ones.
     """
 
     ref: SchemaRef
@@ -30,6 +31,7 @@ class RegisteredSchema:
     references: tuple[str, ...] = ()
     metadata_tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     earlier: tuple[SchemaVersion, ...] = ()
+    later: tuple[SchemaVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,13 @@ class Candidate:
         version: the schema; its label says whose it is.
         topics: where its records come from.
         earlier: the earlier versions, oldest first.
+        later: the later ones, where the schema is one of a line already.
     """
 
     version: SchemaVersion
     topics: tuple[str, ...]
     earlier: tuple[SchemaVersion, ...] = ()
+    later: tuple[SchemaVersion, ...] = ()
 
 
 class Compatibility(StrEnum):
@@ -59,10 +63,21 @@ class Compatibility(StrEnum):
 
 
 class SchemaSource(Protocol):
-    """Where schemas come from, and where output schemas get their number."""
+    """
+    Where schemas come from, and where output schemas get their number.
+
+    `addresses` are the URLs that are really asked, none where nobody is, through `proxy` where one is named.
+    """
+
+    addresses: tuple[str, ...] = ()
+    proxy: str | None = None
 
     def get(self, ref: SchemaRef) -> RegisteredSchema:
-        """The schema. Raises `RecordError` (code `unknown_schema`) or `RegistryUnavailable`."""
+        """
+        The schema; another object once there is something new to say of its versions.
+
+        Raises `RecordError` (code `unknown_schema`) or `RegistryUnavailable`.
+        """
         ...
 
     def get_key(self, ref: SchemaRef) -> RegisteredSchema:
@@ -122,6 +137,7 @@ class LocalSchemas(SchemaSource):
 
     def __init__(self, schemas: Mapping[int, LocalSchema]) -> None:
         self._schemas = dict(schemas)
+        self._got: dict[SchemaRef, RegisteredSchema] = {}
 
     def _local(self, ref: SchemaRef) -> LocalSchema:
         if ref.id is None or ref.id not in self._schemas:
@@ -129,8 +145,20 @@ class LocalSchemas(SchemaSource):
         return self._schemas[ref.id]
 
     def get(self, ref: SchemaRef) -> RegisteredSchema:
-        """The schema the config names for this number."""
-        return RegisteredSchema(ref, self._local(ref).input)
+        """The schema the config names for this number; what others of the same record declare counts as later."""
+        if ref not in self._got:
+            own = self._local(ref)
+            self._got[ref] = RegisteredSchema(ref, own.input, later=self._others(own))
+        return self._got[ref]
+
+    def _others(self, own: LocalSchema) -> tuple[SchemaVersion, ...]:
+        """The other schemas whose root has a name of this one's: files have no order."""
+        names = root_names(own.input)
+        return tuple(
+            SchemaVersion(other.input, label=f"[schemas.local] {n}", subject=str(n))
+            for n, other in self._schemas.items()
+            if other.key is own.key and other != own and not names.isdisjoint(root_names(other.input))
+        )
 
     def get_key(self, ref: SchemaRef) -> RegisteredSchema:
         """The key schema of this number; a value's is none, whatever a binary key looks like."""
@@ -150,7 +178,10 @@ class LocalSchemas(SchemaSource):
         """Every schema of values in the config, or the texts; either may come from any topic."""
         named = [SchemaVersion(text) for text in texts]
         known = [SchemaVersion(s.input, label=f"schema {n}") for n, s in self._schemas.items() if not s.key]
-        return [Candidate(version, tuple(topics)) for version in named or known]
+        return [
+            Candidate(version, tuple(topics), later=self._others(LocalSchema(version.schema, output_id=-1)))
+            for version in named or known
+        ]
 
     def key_schemas(self, topics: Sequence[str]) -> Sequence[SchemaVersion]:
         """Every schema of keys in the config."""

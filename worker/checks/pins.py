@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from worker.avro import SchemaSource
 from worker.errors import RegionViolation
 from worker.finding import Finding, Verdict, match
 from worker.region import Region, WorkspaceCrn
@@ -34,19 +35,17 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
     return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
 
 
-def registry(region: Region, urls: str, allowed: tuple[str, ...]) -> list[Finding]:
-    """Each registry's host bears the region's name as a label, over https, or is one that `allow_hosts` lists."""
+def registry(region: Region, schemas: SchemaSource, allowed: tuple[str, ...]) -> list[Finding]:
+    """Each host that is really asked bears the region's name as a label, over https, or `allow_hosts` lists it."""
     findings = []
-    for url in (part.strip() for part in urls.split(",")):
-        parts = urlsplit(url)
-        if parts.scheme == "mock":
-            continue  # in this very process
+    through = "" if schemas.proxy is None else f" through the proxy {urlsplit(schemas.proxy).hostname}"
+    for parts in map(urlsplit, schemas.addresses):
         name, label = "registry host", region.name in (parts.hostname or "").split(".")
         if parts.netloc in allowed or parts.hostname in allowed:
             verdict: Verdict = "ok" if parts.scheme == "https" else "unauthenticated"
-            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc))
+            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc + through))
         elif parts.scheme == "https" and label:
-            findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc))
+            findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc + through))
         else:
             remedy = f"use the region's registry, or list {parts.netloc!r} under [schemas] allow_hosts"
             expected, found = f"https://*.{region}.*/", f"{parts.scheme}://{parts.netloc}/"

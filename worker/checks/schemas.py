@@ -13,7 +13,7 @@ from worker.finding import Finding
 def check_schemas(graph: Graph, schemas: SchemaSource) -> list[Finding]:
     """Verify the registry's hosts, then plan every schema that is known as each route would."""
     settings, options = graph.settings, graph.settings.schemas
-    findings = pins.registry(graph.region, options.registry, options.allow_hosts) if options.registry else []
+    findings = pins.registry(graph.region, schemas, options.allow_hosts)
     if any(finding.is_broken for finding in findings):
         return findings
     try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from worker.avro.container import Block, ContainerReader, DatumSplitter
-from worker.errors import ConfigError, DecodeError, RecordError
+from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError
 from worker.sdk import Encryption
 
 
-def file_lines(paths: Iterable[Path], encryption: Encryption) -> Iterator[dict[str, object]]:
+def file_lines(
+    paths: Iterable[Path], encryption: Encryption, clear: Collection[str] = ()
+) -> Iterator[dict[str, object]]:
     """
     Yield a line for each record: its place, and its value or why it does not open; every envelope must be its field's.
 
@@ -31,20 +33,41 @@ def file_lines(paths: Iterable[Path], encryption: Encryption) -> Iterator[dict[s
             number = 0
             try:
                 for number, block in enumerate(reader.blocks()):
-                    yield from _lines(path, number, block, splitter, encryption, reader.schema)
+                    yield from _lines(path, number, block, splitter, encryption, reader.schema, clear)
             except DecodeError as exc:
                 yield {"file": str(path), "block": number, **failure(exc)}
 
 
 def _lines(
-    path: Path, number: int, block: Block, splitter: DatumSplitter, encryption: Encryption, schema: str
+    path: Path,
+    number: int,
+    block: Block,
+    splitter: DatumSplitter,
+    encryption: Encryption,
+    schema: str,
+    clear: Collection[str],
 ) -> Iterator[dict[str, object]]:
     datums, rest = splitter.split(block)
-    for index, value in enumerate(encryption.decrypt_records(datums, schema=schema)):
+    for index, value in enumerate(decrypted(encryption, datums, schema, clear=clear)):
         told = failure(value) if isinstance(value, RecordError) else {"value": value}
         yield {"file": str(path), "block": number, "index": index, **told}
     if rest is not None:
         yield {"file": str(path), "block": number, "index": len(datums), **failure(rest[1])}
+
+
+def decrypted(
+    encryption: Encryption,
+    datums: Sequence[bytes],
+    schema: str,
+    *,
+    keys: Sequence[bytes | None] | None = None,
+    clear: Collection[str] = (),
+) -> list[dict[str, object] | RecordError]:
+    """Return each record's values, or why it did not open; under a schema without `encryption` none did."""
+    try:
+        return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear)
+    except DeclarationError as exc:
+        return [RecordError(str(exc), code="not_encrypted", path=exc.path)] * len(datums)
 
 
 def failure(error: RecordError) -> dict[str, object]:

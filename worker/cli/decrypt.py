@@ -6,7 +6,7 @@ import base64
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,12 +18,15 @@ from worker import config, environment, jsonform
 from worker.assembly.connections import authority_client, kafka_connection
 from worker.assembly.schemas import open_registry
 from worker.avro import SchemaRef, parse_frame
-from worker.cli.container import failure, file_lines
+from worker.checks import pins
+from worker.checks.findings import enforce
+from worker.cli.container import decrypted, failure, file_lines
 from worker.cli.options import load
 from worker.errors import ConfigError, RecordError
 from worker.kafka.properties import Property, connection_properties
 from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
+from worker.region import Region
 from worker.sdk import Encryption
 
 
@@ -46,14 +49,16 @@ def decrypt(
     """
     Print a topic's records decrypted, one JSON object a line, from its start to its present end, or those of files.
 
-    A record that does not open is a line with `error` and `code`, and the exit code is 1.
+    A record that does not open is a line with `error` and `code`, and the exit code is 1; so is every record of a
+    schema without `encryption`, unless a route of --config lists its name under `clear`.
     """
     settings = None if config_file is None else load(config_file, None, log_level="warning")
+    clear = {name for route in settings.routes for name in route.clear} if settings is not None else set[str]()
     if topic is None or files:
         if topic is not None or not files:
             raise ConfigError("give --topic or container files: what is to be decrypted?")
         with _encryption(settings, env_prefix) as encryption:
-            failed = _print(islice(file_lines(files, encryption), limit))
+            failed = _print(islice(file_lines(files, encryption, clear), limit))
         if failed:
             raise typer.Exit(1)
         return
@@ -62,7 +67,7 @@ def decrypt(
     with _encryption(settings, env_prefix) as encryption:
         batches = read_whole(topic, place.connection, cluster_id=place.cluster_id)
         with contextlib.closing(batches):
-            failed = _print(_lines(batches, encryption, schemas, limit))
+            failed = _print(_lines(batches, encryption, schemas, clear, limit))
     if failed:
         raise typer.Exit(1)
 
@@ -116,6 +121,8 @@ def _schemas(settings: config.Settings | None, schema: Path | None, registry: st
     if own.registry is None:
         raise ConfigError("give --schema with the output schema's file, or --registry with the registry's URL")
     source = open_registry(own, os.environ, own.registry, auto_register=False)
+    if settings is not None and registry is None:
+        enforce(pins.registry(Region(settings.region), source, own.allow_hosts))
     return lambda ref: source.get(ref).schema
 
 
@@ -123,19 +130,22 @@ def _lines(
     batches: Iterable[list[SourceRecord]],
     encryption: Encryption,
     schemas: SchemaOf,
+    clear: Collection[str],
     limit: int | None,
 ) -> Iterator[dict[str, object]]:
     left = limit
     for batch in batches:
         records = batch if left is None else batch[:left]
-        yield from _decrypted(records, encryption, schemas)
+        yield from _decrypted(records, encryption, schemas, clear)
         if left is not None:
             left -= len(records)
             if left == 0:
                 return
 
 
-def _decrypted(records: Sequence[SourceRecord], encryption: Encryption, schemas: SchemaOf) -> list[dict[str, object]]:
+def _decrypted(
+    records: Sequence[SourceRecord], encryption: Encryption, schemas: SchemaOf, clear: Collection[str]
+) -> list[dict[str, object]]:
     lines = [_coordinates(record) for record in records]
     by_schema: dict[str, list[tuple[int, bytes]]] = {}
     for i, record in enumerate(records):
@@ -149,7 +159,7 @@ def _decrypted(records: Sequence[SourceRecord], encryption: Encryption, schemas:
             lines[i] |= failure(exc)
     for schema, found in by_schema.items():
         keys = [records[i].key for i, _ in found]
-        opened = encryption.decrypt_records([datum for _, datum in found], schema=schema, keys=keys)
+        opened = decrypted(encryption, [datum for _, datum in found], schema, keys=keys, clear=clear)
         for (i, _), value in zip(found, opened, strict=True):
             lines[i] |= failure(value) if isinstance(value, RecordError) else {"value": value}
     return lines

@@ -57,6 +57,7 @@ def plan(
     key: Annotated[
         bool, typer.Option("--key", help='The schemas are those of keys: show what key = "pseudonym" makes of them.')
     ] = False,
+    clear: Annotated[list[str] | None, typer.Option(help="A record whose schema may declare nothing.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Demand a declaration of every leaf.")] = False,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Use this region's policies, and ask its registry.")
@@ -71,6 +72,10 @@ def plan(
     settings = load(config, environ=os.environ) if config is not None else None
     chosen = _route(settings, route)
     options = _options(settings, chosen, format_, required or [], strict=strict)
+    if settings is None and not (lint_ or diff or key):
+        options = options.model_copy(update={"clear": ()})
+    if options.clear is not None:
+        options = options.model_copy(update={"clear": None if diff else (*options.clear, *(clear or ()))})
     texts = [_read(path) for path in schemas or []]
     if diff:
         if len(texts) != 2:
@@ -123,9 +128,9 @@ def _planned(
             raise ConfigError("give a schema's file; without one, --config must name a registry")
         yield from (Planned(compile_schema(text, options).plan) for text in texts)
         return
-    # Whoever is asked gets the schemas and the credentials, so it must be the region's.
-    enforce(pins.registry(Region(settings.region), settings.schemas.registry, settings.schemas.allow_hosts))
     with contextlib.closing(open_schemas(settings.schemas, os.environ)) as source:
+        # Whoever is asked gets the schemas and the credentials, so it must be the region's.
+        enforce(pins.registry(Region(settings.region), source, settings.schemas.allow_hosts))
         yield from review(source, route, options, texts)
 
 

@@ -14,7 +14,7 @@ class Fate(IntEnum):
     """
     What can become of a record; `UNKNOWN` until it is known.
 
-    `ENCRYPTED` is written by a schema that declares something, `PASSED` by one that declares nothing, `TOMBSTONE`
+    `ENCRYPTED` is written by a schema that declares something or with its key replaced, `PASSED` otherwise, `TOMBSTONE`
     has no value, `FORWARDED` goes to another region's topic, `FAILED` becomes a dead letter.
     """
 

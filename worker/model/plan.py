@@ -73,12 +73,14 @@ class EncryptionPlan:
         fields: every declared field, in the order in which the walk meets them.
         input_schema: the writer's schema, JSON text.
         output_schema: the derived one, JSON text (docs/contracts.md, 3).
+        is_clear: whether the schema declares nothing, and no field of it arrives encrypted.
     """
 
     name: str
     fields: tuple[FieldPlan, ...]
     input_schema: str = field(repr=False)
     output_schema: str = field(repr=False)
+    is_clear: bool = False
 
 
 @dataclass(slots=True)

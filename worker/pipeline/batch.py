@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
 from worker.avro import (
     CompiledSchema,
     DeclarationOptions,
+    RegisteredSchema,
     SchemaRef,
     SchemaSource,
     compile_schema,
@@ -34,6 +36,7 @@ from worker.sink.base import LedgerRow
 class _Schema:
     """One compiled input schema and what its output is framed with."""
 
+    registered: RegisteredSchema
     compiled: CompiledSchema
     output_id: int
     prefix: bytes
@@ -120,7 +123,9 @@ class BatchProcessor:
         for i, error in keys.errors.items():
             fates.fail(i, error, "decode")
         work = _Work(batch, keys, fates, [], [])
-        for group in self._groups(work):
+        groups = list(self._groups(work))
+        self._meet(groups)
+        for group in groups:
             self._process_group(group, work)
         fates.close()
         output = batch.output(work.parts, fates.written, keys=keys.data, key_rows=keys.rows)
@@ -153,6 +158,13 @@ class BatchProcessor:
             if indexes:
                 yield _Group(ref, start, indexes, batch if len(indexes) == len(batch) else batch.select(indexes))
 
+    def _meet(self, groups: Sequence[_Group]) -> None:
+        """Learn of every schema before the first record goes out: a newer version may say what an older one leaves."""
+        for group in groups:
+            if str(group.ref) not in self._compiled:
+                with contextlib.suppress(RecordError):
+                    self._schemas.get(group.ref)
+
     def _process_group(self, group: _Group, work: _Work) -> None:
         try:
             schema = self._schema(group.ref)
@@ -172,7 +184,8 @@ class BatchProcessor:
         if self._verifier is not None:
             self._verifier.verify(split.columns, sealed.envelopes)
         self._timed("encrypt", started)
-        self._settle(group, schema, refused, topics, work.fates)
+        declares = bool(schema.compiled.plan.fields) or work.keys.data is not None
+        self._settle(group, refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
         rows = partial(schema.compiled.rows, start=len(schema.prefix))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
         work.ledger += ledger_rows(group.batch, split, sealed.usage, str(schema.output_id))
@@ -180,9 +193,9 @@ class BatchProcessor:
 
     def _schema(self, ref: SchemaRef) -> _Schema:
         known = self._compiled.get(str(ref))
-        if known is not None:
-            return known
         registered = self._schemas.get(ref)
+        if known is not None and known.registered is registered:
+            return known
         extract = self._residency.fields if self._residency is not None else ()
         compiled = compile_schema(
             registered.schema,
@@ -191,14 +204,21 @@ class BatchProcessor:
             metadata_tags=registered.metadata_tags,
             extract=extract,
             earlier=registered.earlier,
+            later=registered.later,
         )
         plan = compiled.plan
         if self._keys is not None:
             self._keys.check_values(plan.fields)
+        if known is not None and known.compiled.plan == plan:
+            return self._keep(ref, replace(known, registered=registered))
         output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
         passed = passed_envelopes(plan.input_schema, self._accepted()) if self._passes else None
-        schema = self._compiled[str(ref)] = _Schema(compiled, output_id, frame(output_id), passed)
+        schema = _Schema(registered, compiled, output_id, frame(output_id), passed)
         self._metrics.set("worker_schema_info", 1, route=self._route, schema=str(ref))
+        return self._keep(ref, schema)
+
+    def _keep(self, ref: SchemaRef, schema: _Schema) -> _Schema:
+        self._compiled[str(ref)] = schema
         return schema
 
     def _split(
@@ -241,14 +261,13 @@ class BatchProcessor:
 
     @staticmethod
     def _settle(
-        group: _Group, schema: _Schema, refused: Mapping[int, RecordError], topics: Mapping[int, str], fates: Fates
+        group: _Group, refused: Mapping[int, RecordError], topics: Mapping[int, str], fates: Fates, fate: Fate
     ) -> None:
         for i, error in refused.items():
             fates.fail(group.indexes[i], error, "decode")
         if topics:
             fates.settle([group.indexes[i] for i in sorted(topics)], Fate.FORWARDED)
-        rest = fates.open(group.indexes)
-        fates.settle(rest, Fate.ENCRYPTED if schema.compiled.plan.fields else Fate.PASSED)
+        fates.settle(fates.open(group.indexes), fate)
 
     def _timed(self, stage: str, started: float) -> None:
         self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._route, stage=stage)

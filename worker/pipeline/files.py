@@ -122,7 +122,9 @@ class FileEncryptor:
         except DecodeError as exc:
             raise ConfigError(f"{source}: {exc}") from exc
         registered = self._schemas.add(reader.schema)
-        plan = compile_schema(registered.schema, self._declaration, earlier=registered.earlier).plan
+        plan = compile_schema(
+            registered.schema, self._declaration, earlier=registered.earlier, later=registered.later
+        ).plan
         _refuse_keys(source, plan)
         identity = _identity(file, name, reader, plan)
         if target.exists():

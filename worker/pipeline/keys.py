@@ -12,7 +12,7 @@ from worker.avro import DeclarationOptions
 from worker.avro.frame import KEY_HEADER, SchemaRef, frame, parse_frame
 from worker.avro.keys import KeySchema, plain_value
 from worker.avro.reader import zigzag
-from worker.avro.source import SchemaSource
+from worker.avro.source import RegisteredSchema, SchemaSource
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError, DecodeError, RecordError
 from worker.model import Batch, FieldPlan, Indexes
@@ -51,6 +51,7 @@ class Keys:
 class _Known:
     """A key's schema, and what stands before its keys when they are written."""
 
+    registered: RegisteredSchema
     schema: KeySchema
     prefix: bytes
 
@@ -78,7 +79,8 @@ class RecordKeys:
         declaration: defaults and policies, as for values.
         policy: `clear` writes keys as they are and refuses declarations in their schemas; `pseudonym` replaces every
             declared field, and a key that declares nothing, or has no schema, as a whole.
-        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart.
+        form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart; a
+            key that names a schema nobody knows is refused.
         pseudonyms: those of a keyset by name or uuid text; needed for `pseudonym`.
         subject: under which output key schemas are registered; None keeps the input's id, as for a table.
         columns: a table's key columns and the key's fields that fill them.
@@ -121,7 +123,7 @@ class RecordKeys:
         else:
             groups, plain = self._groups(batch, keys)
             for group in groups:
-                self._take(group, batch, keys, plain)
+                self._take(group, batch, keys)
         if reads:
             self._take_plain(sorted(plain), batch, keys)
         return keys
@@ -157,14 +159,12 @@ class RecordKeys:
             group.starts.append(start)
         return list(groups.values()), [*(frames.bare if self._form == "auto" else ()), *frames.absent]
 
-    def _take(self, group: _Group, batch: Batch, keys: Keys, plain: list[int]) -> None:
+    def _take(self, group: _Group, batch: Batch, keys: Keys) -> None:
         known = self._schema(group.ref)
         if known is None:
-            if self._form == "avro" or (self._columns and self._pseudonyms is None):
-                error = RecordError(f"the key's schema {group.ref} is unknown", code="unknown_schema")
-                keys.errors.update(dict.fromkeys(group.indexes, error))
-            else:
-                plain += group.indexes
+            remedy = "" if self._form == "avro" else '; where keys only look framed, say key_format = "plain"'
+            error = RecordError(f"the key's schema {group.ref} is unknown{remedy}", code="unknown_schema")
+            keys.errors.update(dict.fromkeys(group.indexes, error))
             return
         if self._pseudonyms is None and not self._columns:
             return
@@ -182,20 +182,23 @@ class RecordKeys:
         name = str(ref)
         if name in self._unknown:
             return None
-        if name not in self._known:
-            try:
-                registered = self._schemas.get_key(ref)
-            except RecordError:
-                self._unknown[name] = True
-                return None
+        try:
+            registered = self._schemas.get_key(ref)
+        except RecordError:
+            self._unknown[name] = True
+            return None
+        known = self._known.get(name)
+        if known is None or known.registered is not registered:
             schema = KeySchema(
                 registered.schema,
                 self._declaration,
                 references=registered.references,
                 metadata_tags=registered.metadata_tags,
+                earlier=registered.earlier,
+                later=registered.later,
             )
-            self._known[name] = _Known(schema, self._prefix(ref, schema))
-        return self._known[name]
+            known = self._known[name] = _Known(registered, schema, self._prefix(ref, schema))
+        return known
 
     def _prefix(self, ref: SchemaRef, schema: KeySchema) -> bytes:
         if self._pseudonyms is None:

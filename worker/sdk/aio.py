@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
@@ -78,10 +78,15 @@ class AsyncEncryption:
         return await _in_thread(self._encryption.decrypt_record, datum, schema=schema, key=key)
 
     async def decrypt_records(
-        self, datums: Sequence[bytes], *, schema: str, keys: Sequence[bytes | None] | None = None
+        self,
+        datums: Sequence[bytes],
+        *,
+        schema: str,
+        keys: Sequence[bytes | None] | None = None,
+        clear: Collection[str] = (),
     ) -> list[dict[str, object] | RecordError]:
         """See `Encryption.decrypt_records`."""
-        return await _in_thread(self._encryption.decrypt_records, datums, schema=schema, keys=keys)
+        return await _in_thread(self._encryption.decrypt_records, datums, schema=schema, keys=keys, clear=clear)
 
 
 async def _in_thread(call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:

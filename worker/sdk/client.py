@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self, Unpack
 from uuid import UUID
 
 from worker import environment
+from worker.avro import is_reserved, open_schema
 from worker.encryption import BatchDecryptor, leased
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
@@ -153,6 +154,8 @@ class Encryption:
         """
         if not 1 <= len(field.encode()) <= leased.MAX_LABEL_BYTES:
             raise ConfigError("field takes 1-255 bytes of UTF-8")
+        if is_reserved(field):
+            raise ConfigError(f"the descriptor {field!r} is the worker's own (zk-canary, dead/, key/); name another")
         given = Sealing(**options)
         if given.policy and (given.format == "leased" or given.context or given.lock_context is not None):
             raise ConfigError("a policy is for the format `record`, and excludes a context")
@@ -218,7 +221,12 @@ class Encryption:
         return record_
 
     def decrypt_records(
-        self, datums: Sequence[bytes], *, schema: str, keys: Sequence[bytes | None] | None = None
+        self,
+        datums: Sequence[bytes],
+        *,
+        schema: str,
+        keys: Sequence[bytes | None] | None = None,
+        clear: Collection[str] = (),
     ) -> list[dict[str, object] | RecordError]:
         """
         Decrypt whole records as the worker wrote them; every envelope must belong to its field.
@@ -227,10 +235,15 @@ class Encryption:
             datums: n bare Avro datums, without a schema registry's frame.
             schema: the output schema, JSON text.
             keys: the records' keys, needed where a field binds `$key`.
+            clear: names of records that may have nothing encrypted, as the route's `clear`.
 
         Returns:
             The values of each record under its original schema, or why it did not open.
+
+        Raises:
+            DeclarationError: no field of the schema has `encryption`: what it reads is no output of a worker.
         """
+        open_schema(schema).refuse_clear(clear)
         with self._opening() as source:
             return forms.restore(datums, schema, [None] * len(datums) if keys is None else keys, BatchDecryptor(source))
 

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet as JwkSet
 
-from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable, RegionViolation
+from worker.errors import KeyAccessDenied, KeyServiceUnavailable, RegionViolation
 from worker.metrics import Metrics
 from worker.zerokms.credentials import AccessKey, Credentials, is_allowed
 
@@ -184,7 +184,7 @@ class TokenSource:
         if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
             raise RegionViolation(
                 f"the service token names the key service {zerokms!r}, "
-                f"region {own.region} has {own.region.zerokms_url!r}"
+                f"region {own.region} has {own.region.zerokms_url!r}; another host is listed in allow_hosts, and https"
             )
 
     def _claims(self, text: str) -> dict[str, Any]:
@@ -233,10 +233,3 @@ def retry_after(reply: httpx.Response) -> float | None:
     """Return the seconds of a `Retry-After` header, where it has a number."""
     value = reply.headers.get("retry-after", "")
     return min(float(value), 300.0) if value.isdigit() else None
-
-
-def require_https(url: str, what: str) -> None:
-    """Refuse plain http to another machine; raises `ConfigError`."""
-    host = httpx.URL(url).host
-    if url.startswith("http://") and host not in ("127.0.0.1", "localhost", "::1"):
-        raise ConfigError(f"{what} {url!r} is plain http to another machine; use https")

@@ -21,14 +21,15 @@ import pybase64
 from pydantic import Field
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, RegionViolation
+from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.options import Options
 from worker.zerokms import wire
-from worker.zerokms.auth import TokenSource, require_https
+from worker.zerokms.auth import TokenSource
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, derive, index_key
-from worker.zerokms.http import Wire, pool
+from worker.zerokms.http import Wire
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
 _T = TypeVar("_T")
@@ -44,6 +45,8 @@ class WireOptions(Options):
     """Bound of connecting."""
     verify_token: bool = True
     """Verify the service token's signature against the authority's keys."""
+    proxy: str | None = None
+    """URL of a proxy to go through; the environment's are not looked at."""
 
 
 class ClientOptions(WireOptions):
@@ -96,12 +99,12 @@ class ZeroKMSClient:
                     f"{what} is {url!r}, region {region} has {own!r}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
-            require_https(url, what)
         in_flight = self.options.requests_in_flight
-        self._http = pool(
+        self._http = open_client(
             connect_timeout_s=self.options.connect_timeout_s,
             timeout_s=self.options.timeout_s,
             connections=in_flight + 1,
+            proxy=self.options.proxy,
         )
         self.tokens = TokenSource(
             credentials,

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from worker.errors import ConfigError
+from worker.http_client import is_loopback, require_https
 from worker.region import WorkspaceCrn
 from worker.zerokms.derive import ClientKey
 
@@ -62,6 +63,7 @@ def base_url(url: str, *, what: str) -> str:
         raise ConfigError(f"{what} {url!r} is not an http or https URL")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ConfigError(f"{what} must have no user, query or fragment")
+    require_https(url, what)
     return url if url.endswith("/") else f"{url}/"
 
 
@@ -71,8 +73,9 @@ def host_of(url: str) -> str:
 
 
 def is_allowed(url: str, own: str, allow_hosts: tuple[str, ...]) -> bool:
-    """Whether a URL is the region's own over https, or its host is listed."""
+    """Whether a URL is the region's own or its host is listed, in both cases over https off this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.netloc == urlsplit(own).netloc:
         return True
-    return parts.netloc in allow_hosts or (parts.hostname or "") in allow_hosts
+    listed = parts.netloc in allow_hosts or (parts.hostname or "") in allow_hosts
+    return listed and (parts.scheme == "https" or is_loopback(parts.hostname or ""))

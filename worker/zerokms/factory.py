@@ -8,13 +8,12 @@ from uuid import UUID
 
 from worker import environment
 from worker.errors import ConfigError
+from worker.http_client import is_loopback
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
 from worker.zerokms.client import ClientOptions, ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def credentials_from_environment(environ: Mapping[str, str], *, crn: str | None = None) -> Credentials:
@@ -69,7 +68,7 @@ def client_from_environment(
 def local_hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the hosts of this machine that the variables name: an SDK user's own authority needs no list."""
     named = [urlsplit(environ.get(name, "")) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")]
-    return tuple(url.netloc for url in named if url.hostname in _LOOPBACK)
+    return tuple(url.netloc for url in named if is_loopback(url.hostname or ""))
 
 
 def _crn(environ: Mapping[str, str], fallback: str | None) -> str:

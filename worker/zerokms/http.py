@@ -6,7 +6,6 @@ Source: protocol 4.
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from typing import Any
@@ -16,26 +15,11 @@ import orjson
 
 from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable
 from worker.metrics import Metrics
-from worker.version import __version__
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
 
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6
 """Long enough for a waiting thread to take the interpreter, a thousandth of what a request takes."""
-
-
-def pool(*, connect_timeout_s: float, timeout_s: float, connections: int) -> httpx.Client:
-    """Return a connection pool with our user agent; the default agent of a library is refused at the public edge."""
-    # Many servers close an idle connection after 5 s; one that we would reuse at that moment is a lost request.
-    return httpx.Client(
-        timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4),
-        headers={
-            "user-agent": f"residency-worker/{__version__} ({platform.system().lower()} {platform.machine()})",
-            "accept-encoding": "gzip",
-        },
-        follow_redirects=False,
-    )
 
 
 class Wire:

@@ -135,6 +135,22 @@ def test_a_registry_of_another_region_is_not_asked(tmp_path: Path) -> None:
     assert isinstance(result.exception, RegionViolation)
 
 
+def test_a_schema_that_declares_nothing_is_refused(tmp_path: Path) -> None:
+    """Nothing of it would be encrypted; whoever means that says so by its name, for a route in its config."""
+    path = saved(tmp_path, "s", schema(field("a"), name="H"))
+    config = configured(tmp_path, "one")
+    listing = config.replace("worker.toml", "clear.toml")
+    Path(listing).write_text(Path(config).read_text() + 'clear = ["n.H"]\n')
+
+    refused = [CliRunner().invoke(app, arguments) for arguments in ([path], ["--config", config, path])]
+    meant = [
+        CliRunner().invoke(app, arguments) for arguments in (["--clear", "n.H", path], ["--config", listing, path])
+    ]
+
+    assert all("n.H declares nothing" in str(result.exception) for result in refused)
+    assert [result.exit_code for result in meant] == [0, 0]
+
+
 def test_strict_refuses_a_silent_leaf() -> None:
     """--strict demands a word on every leaf, by its path."""
     result = CliRunner().invoke(app, ["--strict", str(ROOT / "schemas" / "customer.avsc")])

@@ -21,8 +21,9 @@ FORMATS: tuple[Format, ...] = ("record", "leased")
 
 
 def rows() -> dict[str, list[str]]:
-    """The table's rows by their first cell."""
-    lines = [line for line in DOC.read_text().splitlines() if line.startswith("|")]
+    """The first table's rows by their first cell."""
+    table = DOC.read_text().partition("\n| declared type")[2].partition("\n\n")[0]
+    lines = ["| declared type" + table.partition("\n")[0], *table.splitlines()[1:]]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     return {first: rest for first, *rest in cells}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from worker.avro import LocalSchemas, SchemaSource
 from worker.checks import pins
 from worker.checks.findings import enforce, export
 from worker.errors import ConfigError, KeyServiceUnavailable, RegionViolation, TransientError
@@ -51,14 +52,31 @@ def test_a_host_is_the_regions_own_or_listed(url: str, allowed: tuple[str, ...],
         ("https://registry.internal", ("registry.internal",), ["ok"]),
         ("http://127.0.0.1:8081", ("127.0.0.1:8081",), ["unauthenticated"]),
         ("http://127.0.0.1:8082", ("127.0.0.1:8081",), ["broken"]),
-        ("mock://here", (), []),
+        ("", (), []),
     ],
 )
 def test_a_registry_bears_the_regions_name_or_is_listed(
     urls: str, allowed: tuple[str, ...], verdicts: list[str]
 ) -> None:
     """Each registry's host has the region's name as a whole label over https, or stands in the list."""
-    assert [finding.verdict for finding in pins.registry(FRANKFURT, urls, allowed)] == verdicts
+    source = asking(*filter(None, map(str.strip, urls.split(","))))
+
+    assert [finding.verdict for finding in pins.registry(FRANKFURT, source, allowed)] == verdicts
+
+
+def test_a_registrys_pin_says_whom_it_really_asks() -> None:
+    """A proxy that stands between is named beside the host, without its credentials."""
+    source = asking("https://r.eu-central-1.internal", proxy="http://me:secret@proxy.internal:3128")
+
+    (finding,) = pins.registry(FRANKFURT, source, ())
+
+    assert finding.found == "r.eu-central-1.internal through the proxy proxy.internal"
+
+
+def asking(*addresses: str, proxy: str | None = None) -> SchemaSource:
+    source = LocalSchemas({})
+    source.addresses, source.proxy = addresses, proxy
+    return source
 
 
 def test_another_cluster_is_refused_naming_both() -> None:

@@ -43,8 +43,9 @@ def record(key: bytes | None, headers: Sequence[Header] = ()) -> SourceRecord:
 
 
 def made(secret: bytes = bytes(32), **options: Any) -> RecordKeys:
-    local = {1: DECLARED, 2: NULLABLE, 3: CLEAR}
-    schemas = {i: LocalSchema(input=schema(fields), output_id=1000 + i, key=True) for i, fields in local.items()}
+    # A record that declares nothing has a name of its own: what one of a name declares, all of that name do.
+    local = {1: schema(DECLARED), 2: schema(NULLABLE), 3: schema(CLEAR).replace("acme.Key", "acme.Clear")}
+    schemas = {i: LocalSchema(input=text, output_id=1000 + i, key=True) for i, text in local.items()}
     defaults: dict[str, Any] = {
         "policy": "pseudonym",
         "subject": "out-key",
@@ -132,14 +133,31 @@ def test_a_null_stays_a_null() -> None:
 
 @pytest.mark.parametrize(
     ("data", "prefix"),
-    [(b"ada@example.org", b""), (b"\0\0\0\0\x63ada", b""), (frame(4) + b"\x54", frame(1004) + b"\x40")],
+    [(b"ada@example.org", b""), (b"\0ada", b""), (frame(4) + b"\x54", frame(1004) + b"\x40")],
 )
 def test_a_key_that_declares_nothing_is_replaced_whole(data: bytes, prefix: bytes) -> None:
-    """Text, bytes that look framed by an unknown id, and an Avro long become 32 bytes; the long's are Avro's."""
+    """Text, bytes without room for a schema id, and an Avro long become 32 bytes; the long's are Avro's."""
     found = output(made(), data)
 
     assert found[: len(prefix)] == prefix
     assert len(found) == len(prefix) + PSEUDONYM_BYTES
+
+
+@pytest.mark.parametrize("policy", ["clear", "pseudonym"])
+@pytest.mark.parametrize("form", ["auto", "avro"])
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [(b"ada@example.org", [("__key_schema_id", b"\0\0\0\0\x63")]), (b"\0\0\0\0\x63ada", [])],
+    ids=["header", "frame"],
+)
+def test_a_key_that_names_an_unknown_schema_is_refused(
+    data: bytes, headers: list[Header], form: str, policy: str
+) -> None:
+    """What its schema declares nobody knows, so it is no plain key; only `key_format = "plain"` makes it one."""
+    found = made(policy=policy, form=form).process(batch_of([record(data, headers)]))
+
+    assert {i: error.code for i, error in found.errors.items()} == {0: "unknown_schema"}
+    assert made(policy=policy, form="plain").process(batch_of([record(data, headers)])).errors == {}
 
 
 def test_a_record_key_without_a_declaration_is_replaced_whole() -> None:
@@ -164,14 +182,18 @@ def test_a_declaration_met_in_mid_stream_stops_a_clear_route() -> None:
         made(policy="clear").process(batch_of([record(key(DECLARED, 1, tenant=5, email="ada@example.org"))]))
 
 
-def test_a_binary_key_that_looks_framed_by_a_values_schema_is_plain() -> None:
-    """A long as eight bytes can begin like the id of a local schema that is none of keys."""
+def test_a_binary_key_that_looks_framed_by_a_values_schema_is_plain_where_the_route_says_so() -> None:
+    """A long as eight bytes can begin like the id of a local schema that is none of keys; `auto` can't tell."""
     values_only = LocalSchemas({1: LocalSchema(input=schema(DECLARED), output_id=1001)})
     long_key = (0x0000_0000_0100_0005).to_bytes(8, "big")
 
-    processed = made(policy="clear", schemas=values_only).process(batch_of([record(long_key)]))
+    plain, told_apart = (
+        made(policy="clear", schemas=values_only, form=form).process(batch_of([record(long_key)]))
+        for form in ("plain", "auto")
+    )
 
-    assert (processed.data, processed.errors) == (None, {})
+    assert (plain.data, plain.errors) == (None, {})
+    assert [error.code for error in told_apart.errors.values()] == ["unknown_schema"]
 
 
 def test_a_policy_by_tag_counts_for_keys_too() -> None:

@@ -82,7 +82,7 @@ def test_refuses_an_unclean_address(url: str) -> None:
         base_url(url, what="the address")
 
 
-@pytest.mark.parametrize(("given", "kept"), [("https://h/p", "https://h/p/"), ("http://h:1/", "http://h:1/")])
+@pytest.mark.parametrize(("given", "kept"), [("https://h/p", "https://h/p/"), ("http://[::1]:1/", "http://[::1]:1/")])
 def test_keeps_a_path_prefix(given: str, kept: str) -> None:
     """A base ends with a slash, so that a path prefix is kept."""
     assert base_url(given, what="the address") == kept

@@ -1,0 +1,81 @@
+"""
+The one way out over HTTP: every client of a service is made here.
+
+Credentials go where they are addressed: no proxy unless one is named, no redirects, https to any other machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+from functools import lru_cache
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx
+
+from worker import __version__
+from worker.errors import ConfigError
+
+_AGENT = f"residency-worker/{__version__} ({platform.system().lower()} {platform.machine()})"
+# Many servers close an idle connection after 5 s; one that we would reuse at that moment is a lost request.
+_IDLE_S = 4
+
+
+def open_client(
+    *,
+    timeout_s: float | None,
+    connect_timeout_s: float | None = None,
+    connections: int = 10,
+    proxy: str | None = None,
+    verify: ssl.SSLContext | None = None,
+    auth: tuple[str, str] | None = None,
+) -> httpx.Client:
+    """
+    Return a connection pool; close it.
+
+    Neither `HTTP_PROXY` and its kin nor `.netrc` are looked at, and no redirect is followed.
+
+    Args:
+        timeout_s: of each step of a request; None waits for ever.
+        connect_timeout_s: of connecting, if it is another.
+        connections: how many at once.
+        proxy: the URL of a proxy that the operator names.
+        verify: what certificates are checked against; by default `SSL_CERT_FILE`, `SSL_CERT_DIR` or the public ones.
+        auth: user and password.
+    """
+    return httpx.Client(
+        timeout=httpx.Timeout(timeout_s, connect=timeout_s if connect_timeout_s is None else connect_timeout_s),
+        limits=httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_IDLE_S
+        ),
+        headers={"user-agent": _AGENT, "accept-encoding": "gzip"},
+        follow_redirects=False,
+        trust_env=False,
+        proxy=proxy,
+        verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if verify is None else verify,
+        auth=auth,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def require_https(url: str, what: str) -> None:
+    """Refuse plain http to another machine; raises `ConfigError`."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ConfigError(f"{what} {url!r} is plain http to another machine; use https")
+
+
+@lru_cache(maxsize=8)
+def _trusted(file: str | None, directory: str | None) -> ssl.SSLContext:
+    if file or directory:
+        return ssl.create_default_context(cafile=file or None, capath=directory or None)
+    return httpx.create_ssl_context(trust_env=False)
