@@ -154,7 +154,12 @@ class RouteSettings(Options):
     residency: ResidencyOptions | None = None
     """Which region a record's data subject belongs to; None takes every record for this region's."""
     already_encrypted: Literal["refuse", "pass"] = "refuse"
-    """`pass` lets a field that is encrypted already go through, once its envelope is verified; else it is refused."""
+    """`pass` lets a field that is encrypted already go through, once its envelope opens; else it is refused."""
+    verify: Literal["open", "none"] = "open"
+    """
+    Of `already_encrypted = "pass"`: `open` opens every envelope; `none` looks at form, descriptor and keyset alone, and
+    what passes is not counted as encrypted.
+    """
     key: KeyPolicy = "clear"
     """
     `clear` writes keys as they are; `pseudonym` replaces what a key's schema declares, and a key without

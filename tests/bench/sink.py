@@ -24,16 +24,17 @@ from tests.fakes.records import output_of
 from worker.local.postgres import declare_region
 from worker.metrics import Metrics
 from worker.model import Header, Position, SinkRecord, TopicPartition
+from worker.model.rows import ColumnType, Row, RowType
 from worker.sink.base import OffsetRange
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 
 _BATCH = 10_000
 _BATCHES = 20
-_OUTPUT = (
-    '{"type": "record", "name": "R", "fields": [{"name": "id", "type": "long"}, {"name": "name", "type": "string"},'
-    '{"name": "email", "type": "bytes", "encryption": {"format": "leased"}}]}'
+_ROWS = RowType(
+    (ColumnType("id", "long"), ColumnType("name", "string"), ColumnType("email", "bytes", encrypted="leased"))
 )
+_KEYS = RowType((ColumnType("id", "long"),))
 
 
 def _cpu_s() -> float:
@@ -59,8 +60,8 @@ def batches(headers: list[Header]) -> Iterator[list[SinkRecord]]:
                 headers,
                 1,
                 1_790_000_000_000,
-                {"id": i, "name": "somebody", "email": bytes(120)},
-                {"id": i},
+                Row(_ROWS, (i, "somebody", bytes(120))),
+                Row(_KEYS, (i,)),
             )
             for i in range(_BATCH)
         ]
@@ -132,7 +133,7 @@ def postgres(dsn: str, mode: str) -> None:
         metrics=Metrics("bench"),
     )
     sink.ensure_schema()
-    sink.create_table(_OUTPUT, topic="s")
+    sink.tables.create_table(_ROWS, topic="s")
     partition = TopicPartition("s", 0)
     sink.positions({partition: 0})
 
@@ -150,7 +151,7 @@ def postgres(dsn: str, mode: str) -> None:
 
 
 def bare_copy(dsn: str) -> None:
-    made = [[(r.row or {}, r.position.offset) for r in batch] for batch in batches([])]
+    made = [[(r.row.values, r.position.offset) for r in batch if r.row is not None] for batch in batches([])]
     name = f"bench_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(dsn) as connection:
         connection.execute(
@@ -163,7 +164,7 @@ def bare_copy(dsn: str) -> None:
                 with connection.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN (FORMAT BINARY)") as copy:
                     copy.set_types(["int8", "text", "bytea", "text", "int4", "int8"])
                     for row, offset in batch:
-                        copy.write_row((row["id"], row["name"], row["email"], "s", 0, offset))
+                        copy.write_row((*row, "s", 0, offset))
                 connection.commit()
 
         measure("bare binary COPY loop, 6 columns", run)

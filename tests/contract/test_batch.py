@@ -25,6 +25,7 @@ from worker.model import (
     within,
     without,
 )
+from worker.model.rows import ColumnType, Row, RowType
 
 A0, A1, B0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)
 forms = pytest.mark.parametrize("build", FORMS.values(), ids=FORMS.keys())
@@ -57,6 +58,13 @@ stamps = st.tuples(st.integers(0, 2), st.integers(-1, 10**13))
 records = st.builds(rec, places, st.integers(0, 50), contents, contents, header_lists, stamps)
 many = st.lists(records, max_size=12)
 few = settings(max_examples=30)
+
+
+ROWS = RowType((ColumnType("v", "bytes"),))
+
+
+def row(value: object) -> Row:
+    return Row(ROWS, (value,))
 
 
 @forms
@@ -218,7 +226,7 @@ def test_partitions_and_what_is_durable_can_be_left_out(build: Build) -> None:
 def test_output_of_one_part_is_that_part(build: Build) -> None:
     """One schema, nothing left out: values and positions in order, keys as they were."""
     batch = build([rec(A0, n, b"\0\0\0\0\7x", b"k%d" % n, [("h", b"1")]) for n in range(3)])
-    part = Part(range(3), [b"0", b"1", b"2"], "9", {1: "elsewhere"}, lambda values: [{"v": v} for v in values])
+    part = Part(range(3), [b"0", b"1", b"2"], "9", {1: "elsewhere"}, lambda values: [row(v) for v in values])
 
     output = batch.output([part], range(3))
 
@@ -229,9 +237,9 @@ def test_output_of_one_part_is_that_part(build: Build) -> None:
     assert list(output.runs) == list(batch.runs)
     assert list(output.schema_ids) == ["9"] * 3
     assert dict(output.topics) == {1: "elsewhere"}
-    assert list(output.rows) == [{"v": b"0"}, {"v": b"1"}, {"v": b"2"}]
+    assert list(output.rows) == [row(b"0"), row(b"1"), row(b"2")]
     assert output.record(1).topic == "elsewhere"
-    assert output.record(2).row == {"v": b"2"}
+    assert output.record(2).row == row(b"2")
     assert list(output.record(0).headers) == [("h", b"1")]
 
 
@@ -239,12 +247,12 @@ def test_output_of_one_part_is_that_part(build: Build) -> None:
 def test_output_of_several_parts_keeps_the_sources_order(build: Build) -> None:
     """Parts of several schemas, a tombstone and a record that is left out."""
     batch = build([rec(A0, 0), rec(A0, 1), rec(B0, 7, None), rec(B0, 8), rec(A0, 2)])
-    first = Part([0, 3], [b"x0", None], "1", {}, lambda values: [{"v": v} for v in values])
+    first = Part([0, 3], [b"x0", None], "1", {}, lambda values: [row(v) for v in values])
     second = Part([1, 4], [b"y1", b"y4"], "2", {1: "far"})
     third = Part([2], [None])
 
     output = batch.output(
-        [first, second, third], [0, 1, 2, 4], keys=[b"A", b"B", b"C", b"D", b"E"], key_rows={4: {"id": 4}, 3: {"id": 3}}
+        [first, second, third], [0, 1, 2, 4], keys=[b"A", b"B", b"C", b"D", b"E"], key_rows={4: row(4), 3: row(3)}
     )
 
     assert list(output.values) == [b"x0", b"y1", None, b"y4"]
@@ -253,12 +261,12 @@ def test_output_of_several_parts_keeps_the_sources_order(build: Build) -> None:
     assert [(r.place, r.start, r.stop) for r in output.runs] == [(A0, 0, 2), (B0, 2, 3), (A0, 3, 4)]
     assert list(output.schema_ids) == ["1", "2", "", "2"]
     assert dict(output.topics) == {3: "far"}
-    assert dict(output.key_rows) == {3: {"id": 4}}
-    assert list(output.rows) == [{"v": b"x0"}, None, None, None]
+    assert dict(output.key_rows) == {3: row(4)}
+    assert list(output.rows) == [row(b"x0"), None, None, None]
     assert [output.record(i).position for i in range(4)] == [
         Position("a", 0, 0), Position("a", 0, 1), Position("b", 0, 7), Position("a", 0, 2)
     ]  # fmt: skip
-    assert output.record(0).row == {"v": b"x0"}
+    assert output.record(0).row == row(b"x0")
 
 
 @forms

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from worker.model import Output, Part, SinkRecord, SourceRecord, batch_of
+from worker.model.rows import Row, RowType
 
 
 def output_of(records: Sequence[SinkRecord]) -> Output:
@@ -28,8 +29,8 @@ def records_of(output: Output) -> list[SinkRecord]:
 class _rows:
     """Gives one row back, whatever the value."""
 
-    def __init__(self, row: Mapping[str, object] | None) -> None:
+    def __init__(self, row: Row | None) -> None:
         self._row = row
 
-    def __call__(self, values: Sequence[bytes]) -> list[Mapping[str, object]]:
-        return [self._row or {} for _ in values]
+    def __call__(self, values: Sequence[bytes]) -> list[Row]:
+        return [self._row or Row(RowType(()), ()) for _ in values]

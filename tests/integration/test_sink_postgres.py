@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
 import psycopg
 import pytest
 
@@ -18,6 +17,7 @@ from tests.fakes.records import output_of
 from worker.errors import ConfigError, OffsetLost, PositionsChanged, RegionViolation, SinkRejected, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import Position, SinkRecord, TopicPartition
+from worker.model.rows import ColumnType, Row, RowType
 from worker.sink.base import LedgerRow, OffsetRange
 from worker.sink.ledger import GENESIS, hash_fields
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
@@ -25,17 +25,14 @@ from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 pytestmark = pytest.mark.integration
 
 _TP = TopicPartition("customers", 0)
-_SCHEMA = orjson.dumps(
-    {
-        "type": "record",
-        "name": "Customer",
-        "fields": [
-            {"name": "id", "type": "long"},
-            {"name": "name", "type": ["null", "string"]},
-            {"name": "email", "type": ["null", "bytes"], "encryption": {"format": "record"}},
-        ],
-    }
-).decode()
+_COLUMNS = (
+    ColumnType("id", "long"),
+    ColumnType("name", "string", nullable=True),
+    ColumnType("email", "bytes", encrypted="record", nullable=True),
+)
+_ROWS = RowType(_COLUMNS)
+_KEYS = RowType(_COLUMNS[:1])
+_STAMP = 1_700_000_000_123
 _ENVELOPE = b"\x95" + bytes(60)
 
 
@@ -67,9 +64,9 @@ class Sinks:
         """Return a sink whose tables exist and whose partition is claimed at 0."""
         sink = self(**options)
         sink.ensure_schema()
-        sink.create_table(_SCHEMA, topic="customers")
+        sink.tables.create_table(_ROWS, topic="customers")
         sink.check()
-        sink.check_schema(_SCHEMA, topic="customers")
+        sink.tables.check_schema(_ROWS, topic="customers")
         sink.positions({_TP: 0})
         return sink
 
@@ -94,12 +91,12 @@ _UPSERT = {"mode": "upsert", "key": ["id"]}
 
 
 def _record(offset: int, number: int, *, name: object = "n", email: object = _ENVELOPE) -> SinkRecord:
-    row = {"id": number, "name": name, "email": email}
-    return SinkRecord(Position("customers", 0, offset), b"k", b"v", (), 1, 1_700_000_000_123, row, {"id": number})
+    row = Row(_ROWS, (number, name, email))
+    return SinkRecord(Position("customers", 0, offset), b"k", b"v", (), 1, _STAMP, row, Row(_KEYS, (number,)))
 
 
 def _tombstone(offset: int, number: int) -> SinkRecord:
-    return SinkRecord(Position("customers", 0, offset), b"k", None, (), 1, 1_700_000_000_123, None, {"id": number})
+    return SinkRecord(Position("customers", 0, offset), b"k", None, (), 1, _STAMP, None, Row(_KEYS, (number,)))
 
 
 def _deliver(sink: PostgresSink, records: Sequence[SinkRecord], read: int, ledger: Sequence[LedgerRow] = ()) -> None:
@@ -398,7 +395,7 @@ def test_check_with_create_leaves_a_missing_table_to_its_schema(sinks: Sinks) ->
     sink = sinks(create=True)
     sink.check()
 
-    sink.create_table(_SCHEMA, topic="customers")
+    sink.tables.create_table(_ROWS, topic="customers")
 
     sinks().check()
 
@@ -406,14 +403,13 @@ def test_check_with_create_leaves_a_missing_table_to_its_schema(sinks: Sinks) ->
 def test_a_table_evolves_on_request(sinks: Sinks) -> None:
     """Columns that a newer schema brings are added, nullable, and nothing else changes."""
     sink = sinks.ready()
-    newer = orjson.loads(_SCHEMA)
-    newer["fields"].append({"name": "phone", "type": ["null", "bytes"], "encryption": {"format": "leased"}})
+    newer = RowType((*_COLUMNS, ColumnType("phone", "bytes", encrypted="leased", nullable=True)))
     with pytest.raises(ConfigError, match="phone"):
-        sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
+        sink.tables.check_schema(newer, topic="customers")
 
-    sink.create_table(orjson.dumps(newer).decode(), topic="customers")
+    sink.tables.create_table(newer, topic="customers")
 
-    sink.check_schema(orjson.dumps(newer).decode(), topic="customers")
+    sink.tables.check_schema(newer, topic="customers")
 
 
 def test_a_server_that_does_not_answer_is_given_up(sinks: Sinks) -> None:

@@ -135,6 +135,7 @@ class RouteBuilder:
             keys=self.record_keys(route) if schemas is None else None,
             verifier=self._verifier(route),
             accepted=self._accepted,
+            opener=self._opener(route),
         )
 
     def record_keys(self, route: RouteSettings) -> RecordKeys:
@@ -157,6 +158,11 @@ class RouteBuilder:
         """Return the keysets that the config lists: the default and those that schemas may name."""
         encryption = self._settings.encryption
         return frozenset(self._keys.resolve(name) for name in {encryption.keyset, *encryption.keysets})
+
+    def _opener(self, route: RouteSettings) -> BatchDecryptor | None:
+        if route.already_encrypted != "pass" or route.verify == "none":
+            return None
+        return BatchDecryptor(self._keys.decryption(route.name, "decrypt"))
 
     def _verifier(self, route: RouteSettings) -> OutputVerifier | None:
         rate = self._settings.delivery.verify

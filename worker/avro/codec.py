@@ -13,15 +13,17 @@ from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
-from worker.avro.decode import ValueReader, decode_value
+from worker.avro.decode import decode_value
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
 from worker.avro.native import program
+from worker.avro.rows import RowReader
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
 from worker.model import Batch, EncryptionPlan, FieldPlan, Split
+from worker.model.rows import Row, RowType
 from worker.native import IS_LOADED, extension
 from worker.native.split import SpanSplit
 
@@ -135,13 +137,18 @@ class CompiledSchema:
         spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
-    def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[dict[str, object]]:
-        """Top-level values of output datums that begin at `start`, for tables; encrypted fields stay bytes."""
-        return [self._values.read(data[start:]) for data in outputs]
+    def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[Row]:
+        """Output datums that begin at `start` as rows, for tables; encrypted fields stay envelopes."""
+        return [self._rows.row(data[start:]) for data in outputs]
+
+    @property
+    def row_type(self) -> RowType:
+        """The columns of the output's rows. Raises `ConfigError` where no table has columns for them."""
+        return self._rows.type
 
     @cached_property
-    def _values(self) -> ValueReader:
-        return ValueReader(self._output)
+    def _rows(self) -> RowReader:
+        return RowReader(self._output)
 
 
 def _compiled(

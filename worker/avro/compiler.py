@@ -83,9 +83,12 @@ class Compiler:
             child = below.get(place)
             if place not in allowed and not self._encrypts(place) and not (child is not None and _is_sealed(child)):
                 yield from ((owed, place) for owed in owing if owed.identity not in allowed)
+        yield from ((owed, None) for owed in self._missing() if owed.identity not in allowed)
+
+    def _missing(self) -> Iterator[Owed]:
+        """Yield what has no place of its own here, and stands within nothing that is encrypted."""
         covered = {owed for place, within in self._lineage.around.items() if self._encrypts(place) for owed in within}
-        missing = (owed for owed in self._lineage.missing if owed not in covered and owed.identity not in allowed)
-        yield from ((owed, None) for owed in missing)
+        return (owed for owed in self._lineage.missing if owed not in covered)
 
     def _encrypts(self, identity: str) -> bool:
         return any(self._covers(kept, identity) for kept in self._kept)

@@ -39,23 +39,37 @@ class ValueReader:
 
     def __init__(self, node: Node) -> None:
         self._twin = fastavro.parse_schema(_Twin().of(node))
-        self._convert = _Converters(node).of(node)
+        self._converters = _Converters(node)
+        self._fields = {f.name: f.node for f in node.fields}
+        self._convert = self._converters.of(node)
         self._walk: Read = Readers().of(node)
 
     def read(self, data: bytes) -> Any:
         """A value of bytes that are known to be of the type."""
-        value = fastavro.schemaless_reader(BytesIO(data), self._twin, None)
+        value = self.base(data)
         return value if self._convert is None else self._convert(value)
+
+    def base(self, data: bytes) -> Any:
+        """The value as the twin has it; `of_field` makes a field's own value of it."""
+        return fastavro.schemaless_reader(BytesIO(data), self._twin, None)
+
+    def of_field(self, name: str) -> Convert | None:
+        """What makes a field's value of the twin's; None where it is the same."""
+        return self._converters.of(self._fields[name])
 
     def checked(self, data: bytes) -> Any:
         """A value of any bytes. Raises `DecodeError` where they are not of the type."""
+        self.verify(data)
+        return self.read(data)
+
+    def verify(self, data: bytes) -> None:
+        """Raise `DecodeError` where bytes are not of the type."""
         try:
             end = self._walk(data, 0, State([], [], [], []))
         except (IndexError, DecodeError) as exc:
             raise located("", exc) from None
         if end != len(data):
             raise DecodeError("bytes follow the value's end", code="trailing_bytes")
-        return self.read(data)
 
 
 def is_wide(node: Node) -> bool:

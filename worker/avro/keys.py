@@ -10,14 +10,15 @@ from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.compiler import Compiler
 from worker.avro.copies import renaming
 from worker.avro.declaration import DeclarationOptions
-from worker.avro.decode import decode_value
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
 from worker.avro.reader import read_long
+from worker.avro.rows import RowReader
 from worker.avro.schema import Field, Node, dump, parse, to_json
 from worker.avro.shape import Covered, exchanged
-from worker.errors import DeclarationError
+from worker.errors import ConfigError, DeclarationError
 from worker.model import FieldPlan
+from worker.model.rows import Row, RowType
 
 WHOLE_KEY_SCHEMA = '"bytes"'
 """The output schema of a key that is replaced as a whole."""
@@ -91,9 +92,46 @@ class KeySchema:
         """Take bare keys apart into columns of declared values; a bad key is in `errors` and in no column."""
         return self._splitter.split(payloads, [None] * len(payloads))
 
-    def read(self, payload: bytes, *, pseudonymous: bool) -> object:
-        """Return a bare key as a Python value, before or after its fields were replaced; raises `DecodeError`."""
-        return decode_value(self.output_schema if pseudonymous else self.input_schema, payload)
+    def columns(self, names: Mapping[str, str], *, pseudonymous: bool) -> KeyColumns:
+        """Return what reads bare keys as key columns, before or after their fields were replaced."""
+        return KeyColumns(self.written(pseudonymous), names)
+
+
+class KeyColumns:
+    """
+    Reads keys as the key columns of a table.
+
+    Args:
+        schema: of the keys as they are written.
+        names: the columns, and the key's fields that fill them.
+
+    Raises:
+        ConfigError: the keys have not these fields, or are one value and fill several columns.
+    """
+
+    def __init__(self, schema: str, names: Mapping[str, str]) -> None:
+        self._reader = RowReader(parse(schema))
+        at = {kind.name: i for i, kind in enumerate(self._reader.type.columns)}
+        if "" in at:
+            if len(names) != 1:
+                raise ConfigError(
+                    f"the record key is one value and can't fill {', '.join(names)}; use keys with these fields, "
+                    "or one key column"
+                )
+            self._places = [0]
+        else:
+            if missing := [name for name in names.values() if name not in at]:
+                raise ConfigError(
+                    f"the record key has no field {', '.join(missing)}, it has {', '.join(at)}; the sink's key columns "
+                    "are the key's fields, so that a tombstone finds its row"
+                )
+            self._places = [at[name] for name in names.values()]
+        self.type = RowType(tuple(self._reader.type.columns[i] for i in self._places))
+
+    def row(self, payload: bytes) -> Row:
+        """Return a bare key's columns; raises `DecodeError`."""
+        values = self._reader.checked(payload).values
+        return Row(self.type, tuple(values[i] for i in self._places))
 
 
 def plain_value(plan: FieldPlan, value: bytes) -> bytes:

@@ -7,9 +7,14 @@ from functools import partial
 from worker.assembly.graph import Graph
 from worker.checks import pins
 from worker.checks.findings import attempt
-from worker.errors import WorkerError
+from worker.errors import ConfigError, WorkerError
 from worker.finding import Finding, match
 from worker.zerokms.factory import credentials_from_environment
+
+_NO_RETRIEVE = (
+    'already_encrypted = "pass" opens every envelope, and this identity lacks data_key:retrieve; grant it, or say '
+    'verify = "none"'
+)
 
 
 def check_identity(graph: Graph) -> list[Finding]:
@@ -35,6 +40,11 @@ def check_identity(graph: Graph) -> list[Finding]:
     verified = settings.authority.client.verify_token
     workspace = str(credentials.workspace.workspace)
     findings.append(match("service token", workspace, token.workspace, "", authenticated=verified))
+    findings += [
+        Finding.of(f"{route.name}: already encrypted", ConfigError(_NO_RETRIEVE))
+        for route in settings.routes
+        if route.already_encrypted == "pass" and route.verify == "open" and not token.may("data_key:retrieve")
+    ]
     base = client.zerokms or token.zerokms or ""
     findings.append(pins.host("zerokms host", base, region.zerokms_url, allowed))
     for name in sorted(

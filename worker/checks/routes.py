@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from worker.assembly.graph import Graph
 from worker.assembly.run import RunOptions
 from worker.assembly.schemas import review
 from worker.avro import SchemaSource
+from worker.avro.rows import row_type
 from worker.checks.findings import attempt, timed
 from worker.checks.keys import written_key
 from worker.config import RouteSettings
 from worker.finding import Finding, match
 from worker.kafka.properties import is_authenticated
+from worker.model.rows import RowType
 from worker.sink.base import Tables
 from worker.source.kafka import KafkaSource
 
@@ -68,14 +71,23 @@ def _check_sink(
 def _check_tables(
     graph: Graph, route: RouteSettings, tables: Tables, schemas: SchemaSource, *, create: bool
 ) -> list[Finding]:
-    findings = []
+    findings: list[Finding] = []
     declaration = graph.settings.declaration(route)
     provide = tables.create_table if create else tables.check_schema
     key = written_key(schemas, route, declaration)
+    key_type = None if key is None else row_type(key)
     for found in review(schemas, route, declaration):
         for topic in found.topics:
-            act = partial(provide, found.plan.output_schema, topic=topic, key_schema=key)
-            findings.append(timed(f"{route.name}: table of {topic}", act))
+            name = f"{route.name}: table of {topic}"
+            act = partial(_compared, provide, found.plan.output_schema, topic, key_type)
+            told = attempt(findings, name, act)
+            if told is not None:
+                refused = f"takes the records; refused one by one: {'; '.join(told)}" if told else "takes every record"
+                findings.append(Finding(name, "ok", found=refused))
         values = partial(graph.routes.record_keys(route).check_values, found.plan.fields)
         findings.append(timed(f"{route.name}: key columns", values))
     return findings
+
+
+def _compared(provide: Callable[..., list[str]], output_schema: str, topic: str, key_type: RowType | None) -> list[str]:
+    return provide(row_type(output_schema), topic=topic, key_type=key_type)

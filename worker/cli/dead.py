@@ -30,6 +30,7 @@ from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
 from worker.pipeline.job import Failure
+from worker.sink.kafka import ClusterPin
 
 app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_help=True)
 
@@ -107,13 +108,23 @@ def replay(
             for start in range(0, len(letters), _BATCH):
                 records = _opened(decryptor, letters[start : start + _BATCH])
                 if way is None:
-                    to_source(graph.connection, records)
+                    to_source(graph.connection, records, _pin(graph))
                 else:
                     failures += way.put(records)
                 replayed += len(records)
     _tell(replayed - len(failures), failures, json=json)
     if failures:
         raise typer.Exit(1)
+
+
+def _pin(graph: Graph) -> ClusterPin:
+    return ClusterPin(
+        graph.settings.kafka.cluster_id,
+        pin="source_cluster",
+        name="replay to the source",
+        connection=graph.connection,
+        metrics=graph.context.metrics,
+    )
 
 
 def _tell(replayed: int, failures: Sequence[Failure], *, json: bool) -> None:

@@ -14,6 +14,7 @@ from worker.model import SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
 from worker.sink.base import Sink
+from worker.sink.kafka import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
 
 REPLAYED_HEADER = "worker-replayed"
@@ -79,11 +80,14 @@ def through_route(builder: RouteBuilder, route: RouteSettings) -> Iterator[Throu
         source.close()
 
 
-def to_source(connection: Mapping[str, Property], records: Sequence[SourceRecord]) -> None:
+def to_source(connection: Mapping[str, Property], records: Sequence[SourceRecord], pin: ClusterPin) -> None:
     """
     Produce records as they were: partition, key, value, headers, timestamp, and a header that says where they were.
 
+    They are in the clear, so the cluster is confirmed over the very connections that take them.
+
     Raises:
+        RegionViolation: the connections lead to another cluster now; nothing was written.
         SinkUnavailable: the broker did not acknowledge every record; some may have been written.
         FatalError, ConfigError: it refuses them.
     """
@@ -94,6 +98,8 @@ def to_source(connection: Mapping[str, Property], records: Sequence[SourceRecord
     producer = BatchProducer(lambda: properties, name="replay to the source", timeout_s=60)
     producer.begin()
     try:
+        for topic in dict.fromkeys(record.position.topic for record in records):
+            pin.confirm(producer, topic)
         producer.send(map(_message, records))
         producer.flush()
     finally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from worker.model.records import Header, SinkRecord, SourceRecord
+from worker.model.rows import Row
 from worker.position import TopicPartition
 
 Stamp = tuple[int, int]
@@ -70,7 +71,7 @@ class Part:
     values: Sequence[bytes | None] = field(repr=False)
     schema_id: str = ""
     topics: Mapping[int, str] = field(default_factory=dict)
-    rows: Callable[[Sequence[bytes]], Sequence[Mapping[str, object]]] | None = None
+    rows: Callable[[Sequence[bytes]], Sequence[Row]] | None = None
 
 
 class Columns(Protocol):
@@ -160,7 +161,7 @@ class Batch(Columns, Protocol):
         kept: Indexes,
         *,
         keys: Sequence[bytes | None] | None = None,
-        key_rows: Mapping[int, Mapping[str, object]] | None = None,
+        key_rows: Mapping[int, Row] | None = None,
     ) -> Output:
         """
         Put together what the batch became, in its order.
@@ -192,12 +193,12 @@ class Output(Columns, Protocol):
         ...
 
     @property
-    def rows(self) -> Sequence[Mapping[str, object] | None]:
+    def rows(self) -> Sequence[Row | None]:
         """Each record's top-level values for a table, encrypted fields as envelopes; None for a tombstone."""
         ...
 
     @property
-    def key_rows(self) -> Mapping[int, Mapping[str, object]]:
+    def key_rows(self) -> Mapping[int, Row]:
         """By place: key columns and their values, where the key has a schema."""
         ...
 

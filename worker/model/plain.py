@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 from worker.model.batch import Batch, Columns, Frames, Indexes, Part, Run, Stamp
 from worker.model.records import Header, SinkRecord, SourceRecord
+from worker.model.rows import Row
 from worker.position import Position
 
 _T = TypeVar("_T")
@@ -135,7 +136,7 @@ class PlainBatch:
         kept: Indexes,
         *,
         keys: Sequence[bytes | None] | None = None,
-        key_rows: Mapping[int, Mapping[str, object]] | None = None,
+        key_rows: Mapping[int, Row] | None = None,
     ) -> PlainOutput:
         """Put together what the batch became, in its order."""
         return PlainOutput(self, parts, kept, self.keys if keys is None else keys, key_rows or {})
@@ -152,7 +153,7 @@ class PlainOutput:
         parts: Sequence[Part],
         kept: Indexes,
         keys: Sequence[bytes | None],
-        key_rows: Mapping[int, Mapping[str, object]],
+        key_rows: Mapping[int, Row],
     ) -> None:
         whole = len(kept) == len(source)
         self.offsets: Sequence[int] = source.offsets if whole else pick(source.offsets, kept)
@@ -170,7 +171,7 @@ class PlainOutput:
             self.values: Sequence[bytes | None] = part.values
             self.schema_ids: Sequence[str] = [part.schema_id] * len(source)
             self.topics: Mapping[int, str] = part.topics
-            self.key_rows: Mapping[int, Mapping[str, object]] = key_rows
+            self.key_rows: Mapping[int, Row] = key_rows
         else:
             self._merge(parts, kept, key_rows)
 
@@ -182,9 +183,9 @@ class PlainOutput:
         return content_bytes(self, run)
 
     @property
-    def rows(self) -> list[Mapping[str, object] | None]:
+    def rows(self) -> list[Row | None]:
         """Each record's top-level values for a table, read anew at each call."""
-        rows: list[Mapping[str, object] | None] = [None] * len(self)
+        rows: list[Row | None] = [None] * len(self)
         for part, at, there in self._parts:
             if part.rows is not None and there:
                 for place, row in zip(there, part.rows([part.values[i] or b"" for i in at]), strict=True):
@@ -207,13 +208,13 @@ class PlainOutput:
             self.topics.get(index),
         )
 
-    def _row(self, index: int) -> Mapping[str, object] | None:
+    def _row(self, index: int) -> Row | None:
         for part, _, there in self._parts:
             if part.rows is not None and index in there:
                 return part.rows([self.values[index] or b""])[0]
         return None
 
-    def _merge(self, parts: Sequence[Part], kept: Indexes, key_rows: Mapping[int, Mapping[str, object]]) -> None:
+    def _merge(self, parts: Sequence[Part], kept: Indexes, key_rows: Mapping[int, Row]) -> None:
         place = {i: n for n, i in enumerate(kept)}
         values: list[bytes | None] = [None] * len(kept)
         ids = [""] * len(kept)

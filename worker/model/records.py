@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from worker.model.rows import Row
 from worker.position import Position
 
 Header = tuple[str, bytes | None]
@@ -42,7 +43,7 @@ class SinkRecord:
     headers: Sequence[Header] = field(default=(), repr=False)
     timestamp_type: int = 0
     timestamp_ms: int = -1
-    row: Mapping[str, object] | None = field(default=None, repr=False)
-    key_row: Mapping[str, object] | None = field(default=None, repr=False)
+    row: Row | None = field(default=None, repr=False)
+    key_row: Row | None = field(default=None, repr=False)
     schema_id: str = ""
     topic: str | None = None

@@ -20,6 +20,7 @@ from worker.avro import (
     parse_frame,
 )
 from worker.avro.frame import VALUE_HEADER
+from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, ResidencyError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Indexes, Part, Sealed, Split
@@ -81,6 +82,7 @@ class BatchProcessor:
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
+        opener: opens what passes; None lets it pass unopened, and then it is not counted as encrypted.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class BatchProcessor:
         residency: Residency | None = None,
         verifier: OutputVerifier | None = None,
         accepted: Callable[[], frozenset[UUID]] = frozenset,
+        opener: BatchDecryptor | None = None,
     ) -> None:
         self._route = route
         self._schemas = schemas
@@ -106,6 +109,7 @@ class BatchProcessor:
         self._keys = keys
         self._residency = residency
         self._verifier = verifier
+        self._opener = opener
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
@@ -185,6 +189,8 @@ class BatchProcessor:
             self._verifier.verify(split.columns, sealed.envelopes)
         self._timed("encrypt", started)
         declares = bool(schema.compiled.plan.fields) or work.keys.data is not None
+        if schema.passed is not None:
+            declares = schema.passed.are_opened
         self._settle(group, refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
         rows = partial(schema.compiled.rows, start=len(schema.prefix))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
@@ -212,7 +218,9 @@ class BatchProcessor:
         if known is not None and known.compiled.plan == plan:
             return self._keep(ref, replace(known, registered=registered))
         output_id = self._schemas.output_id(ref, self._subject(plan.name), plan.output_schema)
-        passed = passed_envelopes(plan.input_schema, self._accepted()) if self._passes else None
+        passed = passed_envelopes(plan.input_schema, self._accepted(), self._opener) if self._passes else None
+        if passed is not None and passed.bind_keys and self._keys is not None and self._keys.replaces:
+            raise DeclarationError("an envelope that is bound to its record's key can't pass while the key is replaced")
         schema = _Schema(registered, compiled, output_id, frame(output_id), passed)
         self._metrics.set("worker_schema_info", 1, route=self._route, schema=str(ref))
         return self._keep(ref, schema)
@@ -229,7 +237,7 @@ class BatchProcessor:
         split = schema.compiled.split_batch(group.batch, bound, group.start)
         refused = dict(split.errors)
         if schema.passed is not None:
-            for i, error in schema.passed.errors(group.batch, bound, group.start).items():
+            for i, error in schema.passed.errors(group.batch, group.start).items():
                 refused.setdefault(i, error)
         return split, refused, self._judge(group.batch, split, refused)
 

@@ -10,12 +10,13 @@ from cachetools import TTLCache
 
 from worker.avro import DeclarationOptions
 from worker.avro.frame import KEY_HEADER, SchemaRef, frame, parse_frame
-from worker.avro.keys import KeySchema, plain_value
+from worker.avro.keys import KeyColumns, KeySchema, plain_value
 from worker.avro.reader import zigzag
 from worker.avro.source import RegisteredSchema, SchemaSource
 from worker.encryption.pseudonym import Pseudonyms
 from worker.errors import ConfigError, DecodeError, RecordError
 from worker.model import Batch, FieldPlan, Indexes
+from worker.model.rows import ColumnType, Row, RowType
 
 KeyPolicy = Literal["clear", "pseudonym"]
 KeyFormat = Literal["auto", "avro", "plain"]
@@ -23,6 +24,7 @@ KeyFormat = Literal["auto", "avro", "plain"]
 # since a registry may learn of an id later than a record that names it.
 _UNKNOWN_IDS = 10_000
 _UNKNOWN_S = 60.0
+_DIGEST = RowType((ColumnType("", "bytes"),))
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Keys:
     """
 
     data: list[bytes | None] | None = field(default=None, repr=False)
-    rows: dict[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+    rows: dict[int, Row] = field(default_factory=dict, repr=False)
     errors: dict[int, RecordError] = field(default_factory=dict)
 
     def of(self, batch: Batch, indexes: Indexes) -> Sequence[bytes | None]:
@@ -49,11 +51,12 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A key's schema, and what stands before its keys when they are written."""
+    """A key's schema, what stands before its keys when they are written, and what reads a table's columns from them."""
 
     registered: RegisteredSchema
     schema: KeySchema
     prefix: bytes
+    columns: KeyColumns | None
 
 
 @dataclass(slots=True)
@@ -128,6 +131,11 @@ class RecordKeys:
             self._take_plain(sorted(plain), batch, keys)
         return keys
 
+    @property
+    def replaces(self) -> bool:
+        """Whether keys are written as pseudonyms."""
+        return self._pseudonyms is not None
+
     def check_values(self, fields: Sequence[FieldPlan]) -> None:
         """Raise `ConfigError` where a value's encrypted field has the name of a key column, which holds the key."""
         for plan in fields:
@@ -176,7 +184,7 @@ class RecordKeys:
         if self._columns:
             for i, payload in zip(group.indexes, payloads, strict=True):
                 if payload is not None:
-                    self._read(known.schema, payload, i, keys)
+                    self._read(known, payload, i, keys)
 
     def _schema(self, ref: SchemaRef) -> _Known | None:
         name = str(ref)
@@ -197,8 +205,17 @@ class RecordKeys:
                 earlier=registered.earlier,
                 later=registered.later,
             )
-            known = self._known[name] = _Known(registered, schema, self._prefix(ref, schema))
+            columns = self._key_columns(schema)
+            known = self._known[name] = _Known(registered, schema, self._prefix(ref, schema), columns)
         return known
+
+    def _key_columns(self, schema: KeySchema) -> KeyColumns | None:
+        if not self._columns:
+            return None
+        try:
+            return schema.columns(self._columns, pseudonymous=self._pseudonyms is not None)
+        except ConfigError as exc:
+            raise ConfigError(f"route {self._route}: {exc}") from exc
 
     def _prefix(self, ref: SchemaRef, schema: KeySchema) -> bytes:
         if self._pseudonyms is None:
@@ -226,26 +243,12 @@ class RecordKeys:
         assert self._pseudonyms is not None
         return self._pseudonyms(self._declaration.keyset).of(f"key/{topic}", [key])[0]
 
-    def _read(self, schema: KeySchema, payload: bytes, i: int, keys: Keys) -> None:
-        replaced = self._pseudonyms is not None
-        if replaced and not schema.fields:
-            keys.rows[i] = {self._only_column(): payload[1:]}
-            return
+    def _read(self, known: _Known, payload: bytes, i: int, keys: Keys) -> None:
+        assert known.columns is not None
         try:
-            value = schema.read(payload, pseudonymous=replaced)
+            keys.rows[i] = known.columns.row(payload)
         except RecordError as exc:
             keys.errors[i] = exc
-            return
-        if not isinstance(value, dict):
-            keys.rows[i] = {self._only_column(): value}
-            return
-        missing = [name for name in self._columns.values() if name not in value]
-        if missing:
-            raise ConfigError(
-                f"route {self._route}: the record key has no field {', '.join(missing)}, it has {', '.join(value)}; "
-                "the sink's key columns are the key's fields, so that a tombstone finds its row"
-            )
-        keys.rows[i] = {column: value[name] for column, name in self._columns.items()}
 
     def _take_plain(self, plain: Sequence[int], batch: Batch, keys: Keys) -> None:
         for i in plain:
@@ -258,7 +261,7 @@ class RecordKeys:
             if keys.data is not None:
                 keys.data[i] = digest = self._whole(batch.record(i).position.topic, key)
                 if column:
-                    keys.rows[i] = {column: digest}
+                    keys.rows[i] = Row(_DIGEST, (digest,))
 
     def _only_column(self) -> str:
         if len(self._columns) != 1:

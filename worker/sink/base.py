@@ -17,6 +17,7 @@ from worker.errors import SinkRejected as SinkRejected
 from worker.errors import SinkUnavailable
 from worker.model import Header, Output
 from worker.model import TopicPartition as TopicPartition
+from worker.model.rows import RowType
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,17 @@ class DeadLetterWriter(Protocol):
 class Tables(Protocol):
     """A sink's tables, which must have a place for what a schema holds."""
 
-    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
+    def create_table(self, row_type: RowType, *, topic: str, key_type: RowType | None = None) -> list[str]:
+        """Create the table of a topic's rows (and keys), or add what it lacks; then do as `check_schema`."""
         ...
 
-    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
+    def check_schema(self, row_type: RowType, *, topic: str, key_type: RowType | None = None) -> list[str]:
+        """
+        Return which rows (and keys) the topic's table may refuse one by one, and what of it can't be told.
+
+        Raises:
+            ConfigError: it can take none of them.
+        """
         ...
 
 

@@ -36,6 +36,7 @@ class ServiceToken:
     One service token and the claims we use.
 
     `expires_at` is on the local monotonic clock, so a clock that differs from the authority's does no harm.
+    `scopes` are None where the token does not say.
     """
 
     text: str = field(repr=False)
@@ -45,6 +46,11 @@ class ServiceToken:
     zerokms: str | None
     expires_at: float
     expiry: float
+    scopes: frozenset[str] | None = None
+
+    def may(self, scope: str) -> bool:
+        """Whether the token grants a scope, as far as it says."""
+        return self.scopes is None or scope in self.scopes
 
 
 class TokenSource:
@@ -175,7 +181,8 @@ class TokenSource:
         zerokms = services.get("zerokms") if isinstance(services, dict) else None
         self._check_region(workspace, zerokms)
         lifetime = expiry - max(issued, 0.0)
-        return ServiceToken(text, workspace, issuer, subject, zerokms, self._clock() + lifetime, expiry)
+        until = self._clock() + lifetime
+        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, _scopes(claims.get("scope")))
 
     def _check_region(self, workspace: str, zerokms: object) -> None:
         own = self._credentials.workspace
@@ -211,6 +218,12 @@ class TokenSource:
         except (httpx.HTTPError, orjson.JSONDecodeError, JoseError, KeyError) as exc:
             raise KeyServiceUnavailable(f"the token keys of {self._cts} can't be read: {type(exc).__name__}") from exc
         return self._keys
+
+
+def _scopes(told: object) -> frozenset[str] | None:
+    if isinstance(told, str):
+        return frozenset([told])
+    return frozenset(map(str, told)) if isinstance(told, list) else None
 
 
 def _verified(text: str, keys: JwkSet) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from worker.avro import (
     SchemaVersion,
     compile_schema,
 )
-from worker.encryption import BatchEncryptor
+from worker.encryption import BatchDecryptor, BatchEncryptor, EncryptedRecord, leased
 from worker.errors import DeclarationError
 from worker.metrics import Metrics
-from worker.model import batch_of
+from worker.model import Fate, batch_of
 from worker.pipeline.batch import BatchProcessor, subject_of
 
 FORMATS = ("record", "leased")
+AUTHORITY = InMemoryAuthority()
 
 
 def processor(
@@ -33,15 +34,18 @@ def processor(
     options: DeclarationOptions,
     accepted: frozenset[UUID] = frozenset(),
     source: LocalSchemas | None = None,
+    *,
+    opened: bool = True,
 ) -> BatchProcessor:
     return BatchProcessor(
         route="r",
         schemas=source or LocalSchemas({1: LocalSchema(input=schema, output_id=1)}),
         declaration=options,
-        encryptor=BatchEncryptor(InMemoryAuthority()),
+        encryptor=BatchEncryptor(AUTHORITY),
         metrics=Metrics("eu-central-1"),
         subject=subject_of("topic", "out"),
         accepted=lambda: accepted,
+        opener=BatchDecryptor(AUTHORITY) if opened else None,
     )
 
 
@@ -95,6 +99,45 @@ def test_refuses_plaintext_where_an_envelope_belongs(kind: str) -> None:
     assert {f.error.code for f in out.failures} == {"not_an_envelope"}
     assert len(out.failures) == len(clear)
     assert all("ada@" not in str(f.error) for f in out.failures)
+
+
+def invented(kind: str, descriptor: str) -> bytes:
+    """An envelope of the keyset, made by nobody's key: its ciphertext is the value itself."""
+    clear = b"ada@example.org and some more"
+    if kind == "leased":
+        return leased.header(KEYSET, bytes(16), bytes(32), descriptor, bytes(8)) + bytes(12) + clear
+    return EncryptedRecord(bytes(16), clear, bytes(32), descriptor, KEYSET).to_msgpack()
+
+
+@pytest.mark.parametrize("descriptor", ["acme.crm.Customer/email", "acme.crm.Customer/name"])
+@pytest.mark.parametrize("opened", [True, False], ids=["opened", "unopened"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_invented_envelope_does_not_pass(kind: str, opened: bool, descriptor: str) -> None:
+    """Whose ciphertext is plaintext does not open; whose descriptor is another field's fails unopened too."""
+    schema, _, keyset = encrypted(kind)
+    value = invented(kind, descriptor)
+    framed_value = b"\0\0\0\0\1" + bytes([2]) + zigzag(len(value)) + value + b"\4DE"
+    passing = DeclarationOptions(already_encrypted="pass")
+
+    out = processor(schema, passing, frozenset({keyset}), opened=opened).process(batch_of([record(1, framed_value)]))
+
+    passes = not opened and descriptor.endswith("email")
+    assert [f.error.code for f in out.failures] == ["not_an_envelope"] * (not passes)
+    assert out.fates.counts().get(Fate.ENCRYPTED, 0) == 0
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_only_what_was_opened_counts_as_encrypted(kind: str) -> None:
+    """`verify = "none"` lets envelopes pass unopened, and then nobody says that they are encrypted."""
+    schema, value, keyset = encrypted(kind)
+    passing = DeclarationOptions(already_encrypted="pass")
+
+    fates = [
+        processor(schema, passing, frozenset({keyset}), opened=opened).process(batch_of([record(1, value)])).fates
+        for opened in (True, False)
+    ]
+
+    assert [f.counts() for f in fates] == [{Fate.ENCRYPTED: 1}, {Fate.PASSED: 1}]
 
 
 def zigzag(n: int) -> bytes:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from worker.avro.rows import row_type
 from worker.model import Header, TopicPartition
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
+from worker.sink.postgres.eql import payload
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.schema import column_types
-from worker.sink.postgres.values import eql_payload
+from worker.sink.postgres.schema import wanted_types
+from worker.sink.postgres.table import COORDINATES
 
 _HEADERS: list[Header] = [("__value_schema_id", b"1"), ("a", b"1"), ("b", None), ("__key_schema_id", b"2")]
 _PLACE = TopicPartition("t", 1)
@@ -51,7 +54,7 @@ def test_an_encrypted_key_column_is_refused() -> None:
 
 
 def test_column_types_follow_the_output_schema() -> None:
-    """Encrypted fields are bytea or jsonb, logical types their own, containers jsonb."""
+    """Encrypted fields are bytea or jsonb, logical types their own where they count, each use of a named type alike."""
     schema = {
         "type": "record",
         "name": "R",
@@ -62,16 +65,29 @@ def test_column_types_follow_the_output_schema() -> None:
             {"name": "born", "type": {"type": "int", "logicalType": "date"}},
             {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
             {"name": "tags", "type": {"type": "array", "items": "string"}},
+            {"name": "seen", "type": {"type": "string", "logicalType": "date"}},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-nanos"}},
+            {"name": "first", "type": {"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}},
+            {"name": "second", "type": "U"},
+            {"name": "n" * 70, "type": "string"},
         ],
     }
+    options = PostgresSinkOptions(table="t", columns={"email": "eql"})
 
-    assert column_types(json.dumps(schema), {"email": "eql"}) == {
+    found = wanted_types(row_type(json.dumps(schema)), options, None)
+
+    assert {name: kind for name, kind in found.items() if name not in COORDINATES} == {
         "id": "bigint",
         "email": "jsonb",
         "note": "bytea",
         "born": "date",
-        "price": "numeric(9, 2)",
-        "tags": "jsonb",
+        "price": "numeric",
+        "tags": "text[]",
+        "seen": "text",
+        "at": "bigint",
+        "first": "uuid",
+        "second": "uuid",
+        f"{'n' * 54}_{hashlib.sha256(b'n' * 70).hexdigest()[:8]}": "text",
     }
 
 
@@ -82,15 +98,14 @@ def test_eql_text_is_the_vectors_base85() -> None:
 
     assert pairs
     for binary, text in pairs:
-        payload = eql_payload("users", "email", binary)
-        assert payload == {"v": 2, "k": "ct", "i": {"t": "users", "c": "email"}, "c": text}
+        assert payload("users", "email", binary, 2) == {"v": 2, "k": "ct", "i": {"t": "users", "c": "email"}, "c": text}
         assert base64.b85decode(text) == binary
 
 
 def test_eql_refuses_a_leased_envelope() -> None:
     """Only the record format can be read by EQL."""
     with pytest.raises(ValueError, match="record format"):
-        eql_payload("users", "email", b"\x01" + bytes(80))
+        payload("users", "email", b"\x01" + bytes(80), 2)
 
 
 def _pairs(node: object) -> list[tuple[bytes, str]]:

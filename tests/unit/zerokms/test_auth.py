@@ -66,6 +66,17 @@ class Cts:
         return httpx.Response(200, json={"accessToken": token, "expiry": claims["exp"]})
 
 
+@pytest.mark.parametrize(
+    ("told", "may"),
+    [(None, True), ("data_key:retrieve", True), (["data_key:generate", "data_key:retrieve"], True), ([], False)],
+)
+def test_a_token_says_what_it_may(told: object, may: bool, cts: Cts, clock: Clock) -> None:
+    """One scope is a word, several are a list; a token that says nothing is not judged."""
+    cts.claims = {} if told is None else {"scope": told}
+
+    assert source(cts, clock).token().may("data_key:retrieve") is may
+
+
 @pytest.fixture
 def cts() -> Cts:
     return Cts()

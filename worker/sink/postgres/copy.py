@@ -3,122 +3,160 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from worker.errors import ConfigError, SinkRejected
 from worker.model import Position, SinkRecord
+from worker.model.rows import RowType
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.errors import copy_line, verdict
-from worker.sink.postgres.table import COORDINATES, Table
+from worker.sink.postgres.fit import BYTEA, Fit
+from worker.sink.postgres.stage import stage
+from worker.sink.postgres.table import Table
 
-# What psycopg's dumpers raise for a value that the column's type can't hold.
-_UNFIT = (psycopg.DataError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error)
-# A timestamptz in binary is an int8 of microseconds since 2000-01-01: sent as that, it costs no datetime a row.
-_EPOCH_2000_MS = 946_684_800_000
-_INT8_OID = 20
-
-Convert = Callable[[str, str, object], object]
-"""Table, column and value to the value that psycopg sends."""
+# What an encoder, or the driver's, raises for a value that the column can't hold exactly.
+_UNFIT = (ValueError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 
-def copy_rows(
-    connection: Connection,
-    target: sql.Composable,
-    table: Table,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    positions: Sequence[Position],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A column to fill, and how."""
+
+    name: str
+    fit: Fit
+
+
+class RowWriter:
     """
-    Copy rows into `target`, a table with the columns of `table`.
+    Writes rows of one shape into one table.
 
     Args:
-        connection: within the batch's transaction.
-        target: quoted name.
-        table: whose column types the rows have.
-        columns: names, in the order of the rows' values.
-        rows: one sequence of values each.
-        positions: each row's place in the source, for what is raised.
-
-    Raises:
-        SinkRejected: names the record whose value the table or its type refuses.
+        table: where they go.
+        targets: the columns, in the order of the rows' values.
     """
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        target, sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    done = 0
-    try:
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types([_INT8_OID if c == "_timestamp" else table.columns[c].wire_oid for c in columns])
-            write_row = copy.write_row
-            for row in rows:
-                write_row(row)
-                done += 1
-    except psycopg.Error as exc:
+
+    def __init__(self, table: Table, targets: Sequence[Target]) -> None:
+        self.table = table
+        self.targets = tuple(targets)
+        self._types = [BYTEA if t.fit.native is None else t.fit.native for t in targets]
+        self._steps = [(i, t) for i, t in enumerate(targets) if t.fit.native is None]
+        self.casts = [t.name for t in targets if t.fit.cast]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return [target.name for target in self.targets]
+
+    def copy(
+        self,
+        connection: Connection,
+        into: sql.Composable,
+        rows: Iterable[Sequence[object]],
+        positions: Sequence[Position],
+    ) -> None:
+        """
+        Copy rows into `into`, which has these columns.
+
+        Args:
+            connection: within the batch's transaction.
+            into: quoted name.
+            rows: one sequence of base values each.
+            positions: each row's place in the source, for what is raised.
+
+        Raises:
+            SinkRejected: names the record whose value the table or its type refuses.
+        """
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.names))
+        done = 0
+        try:
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, columns)) as copy,
+            ):
+                copy.set_types(self._types)
+                write_row = copy.write_row
+                for row in rows:
+                    write_row(self._encoded(row, positions[done]) if self._steps else row)
+                    done += 1
+        except psycopg.Error as exc:
+            raise self._refusal(exc, connection, positions, done) from None
+        except _UNFIT:
+            raise self._unfit(positions[done]) from None
+
+    def _encoded(self, row: Sequence[object], position: Position) -> Sequence[object]:
+        values = list(row)
+        for i, target in self._steps:
+            value = values[i]
+            if value is not None:
+                try:
+                    values[i] = target.fit.encode(value)
+                except _UNFIT:
+                    why = f" takes no {target.fit.remark}" if target.fit.remark else " has no room for a value"
+                    message = f"table {self.table.name}: column {target.name}{why}"
+                    raise SinkRejected(message, positions=[position]) from None
+        return values
+
+    def _refusal(
+        self, exc: psycopg.Error, connection: Connection, positions: Sequence[Position], done: int
+    ) -> Exception:
         line = copy_line(exc)
         if line is not None:
-            cause = verdict(exc, f"table {table.name}")
+            cause = verdict(exc, f"table {self.table.name}")
             if isinstance(cause, SinkRejected):
-                raise SinkRejected(str(cause), positions=[positions[line]]) from None
-        if exc.sqlstate is not None or connection.broken:
-            raise
-        raise _unfit(exc, table, positions[done]) from None
-    except _UNFIT as exc:
-        raise _unfit(exc, table, positions[done]) from None
+                return SinkRejected(str(cause), positions=[positions[line]])
+        if exc.sqlstate is not None or connection.broken or not isinstance(exc, psycopg.DataError):
+            return exc
+        return self._unfit(positions[done])
+
+    def _unfit(self, position: Position) -> SinkRejected:
+        """The driver's own refusal: a text with a NUL, a number without room."""
+        return SinkRejected(f"table {self.table.name}: a value does not fit its column", positions=[position])
 
 
-def append(connection: Connection, table: Table, records: Sequence[SinkRecord], convert: Convert | None) -> None:
-    """Append records with their coordinates; a tombstone is a row of coordinates and nulls."""
-    for fields, group in by_fields(table, records).items():
-        columns = (*fields, *COORDINATES)
-        rows = _rows_with_coordinates(group, table, fields, convert)
-        copy_rows(connection, table.identifier, table, columns, rows, [record.position for record in group])
+def append(connection: Connection, writer: RowWriter, records: Sequence[SinkRecord]) -> None:
+    """Append records of one row type with their coordinates; a tombstone is a row of coordinates and nulls."""
+    positions = [record.position for record in records]
+    rows = _rows_with_coordinates(records)
+    if not writer.casts:
+        writer.copy(connection, writer.table.identifier, rows, positions)
+        return
+    staged = stage(connection, writer.table, writer.names, casts=writer.casts, purpose="rows")
+    writer.copy(connection, staged.name, rows, positions)
+    connection.execute(
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+            writer.table.identifier,
+            sql.SQL(", ").join(map(sql.Identifier, writer.names)),
+            sql.SQL(", ").join(map(staged.read, writer.names)),
+            staged.name,
+        )
+    )
 
 
-def by_fields(table: Table, records: Sequence[SinkRecord]) -> dict[tuple[str, ...], list[SinkRecord]]:
-    """
-    Group records by the columns they fill; one group, but for a batch that spans a schema's change.
-
-    Raises:
-        ConfigError: a field has no column.
-    """
-    groups: dict[tuple[str, ...], list[SinkRecord]] = {}
+def by_type(records: Iterable[SinkRecord]) -> dict[tuple[RowType | None, RowType | None], list[SinkRecord]]:
+    """Group records by the types of their rows and keys; one group, but for a batch that spans a schema's change."""
+    groups: dict[tuple[RowType | None, RowType | None], list[SinkRecord]] = {}
     for record in records:
-        fields = tuple(record.row or ())
-        group = groups.get(fields)
-        if group is None:
-            if unknown := [name for name in fields if name not in table.columns]:
-                raise ConfigError(
-                    f"table {table.name} lacks columns {', '.join(unknown)}; worker check --create adds them"
-                )
-            group = groups[fields] = []
-        group.append(record)
+        row, key = record.row, record.key_row
+        types = None if row is None else row.type, None if key is None else key.type
+        groups.setdefault(types, []).append(record)
     return groups
 
 
-def values(record: SinkRecord, table: Table, fields: Sequence[str], convert: Convert | None) -> Sequence[object]:
-    """Return a record's values in the order of its fields."""
-    row = record.row
-    if row is None:
-        return ()
-    if convert is None:
-        return tuple(row.values())
-    return [convert(table.name, name, row[name]) for name in fields]
-
-
-def _rows_with_coordinates(
-    group: Sequence[SinkRecord], table: Table, fields: tuple[str, ...], convert: Convert | None
-) -> Iterator[tuple[object, ...]]:
-    for record in group:
+def _rows_with_coordinates(records: Sequence[SinkRecord]) -> Iterator[tuple[object, ...]]:
+    for record in records:
         at = record.position
-        moment = (record.timestamp_ms - _EPOCH_2000_MS) * 1000 if record.timestamp_type else None
-        yield (*values(record, table, fields, convert), at.topic, at.partition, at.offset, moment)
+        moment = record.timestamp_ms if record.timestamp_type else None
+        own = record.row.values if record.row is not None else ()
+        yield (*own, at.topic, at.partition, at.offset, moment)
 
 
-def _unfit(exc: Exception, table: Table, position: Position) -> SinkRejected | ConfigError:
-    if isinstance(exc, psycopg.ProgrammingError):
-        return ConfigError(f"table {table.name} has a column whose type can't be written by binary COPY")
-    return SinkRejected(f"table {table.name}: a value does not fit its column's type", positions=[position])
+def unknown_columns(table: Table, names: Sequence[str]) -> ConfigError:
+    """Return the refusal of a table that lacks columns."""
+    return ConfigError(
+        f"table {table.name} lacks columns {', '.join(names)}; worker check --create adds them, "
+        "or evolve = true on the sink as they come"
+    )

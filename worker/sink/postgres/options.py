@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from worker.options import Options
 
+MAX_NAME_BYTES = 63
+"""Of an identifier; PostgreSQL cuts a longer one."""
+
 
 class PostgresSinkOptions(Options):
     """One PostgreSQL sink."""
@@ -29,12 +32,14 @@ class PostgresSinkOptions(Options):
     """
     key_prefix: str = ""
     """What the key columns' names have before the names of the key's fields, where a value's field is named alike."""
-    columns: dict[str, Literal["bytea", "eql"]] = Field(default_factory=dict)
-    """How encrypted fields are stored where it is not `bytea`: `eql` is jsonb for EQL."""
+    columns: dict[str, Literal["bytea", "eql", "json"]] = Field(default_factory=dict)
+    """How fields are stored: an encrypted one that is not to be `bytea` as `eql`; JSON text as the `json` that it is."""
     ledger: bool = True
     """Write one entry a batch and partition to `worker.ledger`."""
     create: bool = False
     """Create or extend missing tables at `check`."""
+    evolve: bool = False
+    """Add a column where a new version of the schema brings a field that the table lacks, as it comes."""
     residency_key: str | None = None
     """Public key (Ed25519, base64) whose signature `worker.residency` must bear for this server."""
     timeout_s: float = Field(default=60.0, gt=0)
@@ -57,6 +62,9 @@ class PostgresSinkOptions(Options):
             raise ValueError(f"encrypted fields can't be key columns: {', '.join(encrypted)}")
         if bare := [name for name in self.key if not name.startswith(self.key_prefix) or name == self.key_prefix]:
             raise ValueError(f"key columns without the key_prefix: {', '.join(bare)}")
+        for name in self.all_tables:
+            if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split(".", 1)):
+                raise ValueError(f"table {name}: PostgreSQL cuts names over {MAX_NAME_BYTES} bytes; give a shorter one")
         return self
 
     @property

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
 from worker.errors import ConfigError
+from worker.model.rows import ColumnType, RowType
 from worker.sink.postgres.connection import Connection
+from worker.sink.postgres.copy import Target, unknown_columns
+from worker.sink.postgres.eql import eql_fit
+from worker.sink.postgres.fit import Misfit, fit, sql_type
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.table import Table, identifier, read_table
+from worker.sink.postgres.table import COORDINATES, Table, column_name, identifier, read_table
 
 WORKER_SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS worker;
@@ -39,29 +41,15 @@ CREATE INDEX IF NOT EXISTS ledger_by_request ON worker.ledger USING gin (request
 """
 """Idempotent; the region's row is declared by the database's administrator, never by a worker."""
 
-_PRIMITIVE = {
-    "boolean": "boolean",
-    "int": "integer",
-    "long": "bigint",
-    "float": "real",
-    "double": "double precision",
-    "string": "text",
-    "bytes": "bytea",
-    "fixed": "bytea",
-    "enum": "text",
-}
-_LOGICAL = {
-    "uuid": "uuid",
-    "date": "date",
-    "time-millis": "time",
-    "time-micros": "time",
-    "timestamp-millis": "timestamptz",
-    "timestamp-micros": "timestamptz",
-    "timestamp-nanos": "timestamptz",
-    "local-timestamp-millis": "timestamp",
-    "local-timestamp-micros": "timestamp",
-}
-_COORDINATE_TYPES = {"_topic": "text", "_partition": "integer", "_offset": "bigint", "_timestamp": "timestamptz"}
+_SYSTEM = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_COORDINATE_TYPES = (
+    ColumnType("_topic", "string"),
+    ColumnType("_partition", "int"),
+    ColumnType("_offset", "long"),
+    ColumnType("_timestamp", "long", "timestamp-millis", nullable=True),
+)
+PLAIN_KEY = ColumnType("", "string")
+"""What a key without a schema is: text of the column's type."""
 
 
 def ensure_schema(connection: Connection) -> None:
@@ -69,64 +57,105 @@ def ensure_schema(connection: Connection) -> None:
     connection.execute(WORKER_SCHEMA)
 
 
-def column_types(output_schema: str, columns: Mapping[str, Literal["bytea", "eql"]]) -> dict[str, str]:
+def fields_of(row_type: RowType, options: PostgresSinkOptions) -> dict[str, ColumnType]:
     """
-    Return the SQL type of every top-level field of an output schema.
-
-    Encrypted fields are `bytea`, or `jsonb` where `columns` says `eql`; containers and unions are `jsonb`.
+    Return the column of each field that has one of its own, by name; key columns hold the key.
 
     Raises:
-        ConfigError: the root is not one record.
+        ConfigError: two fields have one column, or a field the name of a column that is not its.
     """
-    root = json.loads(output_schema)
-    if not isinstance(root, dict) or root.get("type") != "record":
-        raise ConfigError("a table takes records of one type; the schema's root is something else")
-    found: dict[str, str] = {}
-    for field in root["fields"]:
-        name = field["name"]
-        if "encryption" in field:
-            if columns.get(name) == "eql" and field["encryption"].get("format") == "leased":
-                raise ConfigError(f"column {name}: eql holds the record format only; its field is leased")
-            found[name] = "jsonb" if columns.get(name) == "eql" else "bytea"
-        else:
-            found[name] = _sql_type(field["type"])
+    reserved = COORDINATES.keys() if options.mode == "append" else ()
+    found: dict[str, ColumnType] = {}
+    for kind in row_type.columns:
+        name = column_name(kind.name)
+        if name in found:
+            raise ConfigError(f"two fields have the column {name}; rename one of them")
+        if name in reserved:
+            raise ConfigError(f"the field {name} has the name of a coordinate; rename it, or use mode = upsert")
+        if name in _SYSTEM:
+            raise ConfigError(f"the field {name} has the name of a system column of PostgreSQL; rename it")
+        if name not in options.key:
+            found[name] = kind
     return found
 
 
-def key_types(key_schema: str | None, columns: Mapping[str, str]) -> dict[str, str]:
+def key_fields(key_type: RowType | None, options: PostgresSinkOptions) -> dict[str, ColumnType]:
     """
-    Return the SQL types of the key columns.
+    Return the types of the key columns.
 
     Args:
-        key_schema: Avro schema of the keys as they are written; None where keys are plain text.
-        columns: the key columns and the key's fields that fill them.
+        key_type: of the keys as they are written; None where they are plain text.
+        options: name the columns.
 
     Raises:
         ConfigError: the key has not these fields.
     """
-    if key_schema is None:
-        return {}
-    root = json.loads(key_schema)
-    if not isinstance(root, dict) or root.get("type") != "record":
-        return dict.fromkeys(columns, _sql_type(root))
-    fields = {field["name"]: _sql_type(field["type"]) for field in root["fields"]}
-    if missing := [name for name in columns.values() if name not in fields]:
-        raise ConfigError(f"the record key has no field {', '.join(missing)}, it has {', '.join(fields)}")
-    return {column: fields[name] for column, name in columns.items()}
+    columns = options.key_columns
+    if key_type is None:
+        return dict.fromkeys(columns, PLAIN_KEY)
+    kinds = {kind.name: kind for kind in key_type.columns}
+    if "" in kinds:
+        return dict.fromkeys(columns, kinds[""])
+    if missing := [name for name in columns.values() if name not in kinds]:
+        raise ConfigError(f"the record key has no field {', '.join(missing)}, it has {', '.join(kinds)}")
+    return {column: kinds[name] for column, name in columns.items()}
 
 
-def create_table(
-    connection: Connection, name: str, types: Mapping[str, str], *, mode: str, key: tuple[str, ...]
-) -> None:
-    """Create a target table: the given columns, an append table's coordinates, an upsert table's primary key."""
-    if missing := [column for column in key if column not in types]:
-        raise ConfigError(f"table {name}: key columns {', '.join(missing)} are no fields of the schema")
-    columns: list[sql.Composable] = [_definition(column, kind) for column, kind in types.items()]
-    if mode == "append":
-        columns += [_definition(column, kind) for column, kind in _COORDINATE_TYPES.items()]
-        columns.append(sql.SQL("PRIMARY KEY (_topic, _partition, _offset)"))
-    else:
-        columns.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, key))))
+def targets_of(table: Table, fields: Mapping[str, ColumnType], options: PostgresSinkOptions) -> list[Target]:
+    """
+    Return how each field gets into its column.
+
+    Raises:
+        ConfigError: columns are missing, or take no value of their field; every one is named.
+    """
+    if missing := [name for name in fields if name not in table.columns]:
+        raise unknown_columns(table, missing)
+    found, wrong = [], []
+    for name, kind in fields.items():
+        column = table.columns[name]
+        try:
+            storage = options.columns.get(name, "")
+            is_eql = kind.encrypted is not None and storage == "eql"
+            how = eql_fit(kind, column, table.name) if is_eql else fit(kind, column, storage)
+            found.append(Target(name, how))
+        except Misfit as exc:
+            wrong.append(f"{name} is {column.declared}: {exc}")
+    if wrong:
+        raise ConfigError(f"table {table.name}: {'; '.join(wrong)}")
+    return found
+
+
+def row_targets(table: Table, row_type: RowType | None, options: PostgresSinkOptions) -> list[Target]:
+    """Return how a row's values, and in append mode its coordinates, get into a table; raises as `targets_of`."""
+    fields = fields_of(row_type, options) if row_type is not None else {}
+    if options.mode == "append":
+        fields |= {kind.name: kind for kind in _COORDINATE_TYPES}
+    return targets_of(table, fields, options)
+
+
+def key_targets(table: Table, key_type: RowType | None, options: PostgresSinkOptions) -> list[Target]:
+    """Return how a key's values get into the key columns; raises as `targets_of`."""
+    kinds = key_fields(key_type, options)
+    if key_type is None:
+        kinds = {n: ColumnType("", "bytes") if _is_binary(table, n) else kind for n, kind in kinds.items()}
+    return targets_of(table, kinds, options)
+
+
+def wanted_types(row_type: RowType, options: PostgresSinkOptions, key_type: RowType | None) -> dict[str, str]:
+    """Return the SQL types of a table for these rows and keys."""
+    types = {name: _created(kind, options.columns.get(name, "")) for name, kind in fields_of(row_type, options).items()}
+    own = {column_name(kind.name): kind for kind in row_type.columns}
+    for name, kind in key_fields(key_type, options).items():
+        # A key without a schema is text, of whatever type the record's own field of that name says.
+        types[name] = sql_type(own[name] if key_type is None and name in own else kind)
+    return types | (COORDINATES if options.mode == "append" else {})
+
+
+def create_table(connection: Connection, name: str, types: Mapping[str, str], options: PostgresSinkOptions) -> None:
+    """Create a target table: the given columns, and a primary key of the coordinates or the key columns."""
+    key: Sequence[str] = ("_topic", "_partition", "_offset") if options.mode == "append" else options.key
+    columns = [_definition(column, kind) for column, kind in types.items()]
+    columns.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, key))))
     if "." in name:
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name.split(".", 1)[0])))
     connection.execute(
@@ -147,56 +176,34 @@ def evolve_table(connection: Connection, table: Table, types: Mapping[str, str])
 
 
 def ensure_table(
-    connection: Connection, name: str, output_schema: str, options: PostgresSinkOptions, key_schema: str | None = None
-) -> None:
-    """Create the table of an output schema, or add the columns it lacks; the caller commits."""
-    types = column_types(output_schema, options.columns) | key_types(key_schema, options.key_columns)
+    connection: Connection, name: str, row_type: RowType, options: PostgresSinkOptions, key_type: RowType | None
+) -> Table:
+    """Create a table for these rows, or add the columns it lacks; the caller commits."""
+    types = wanted_types(row_type, options, key_type)
     table = read_table(connection, name)
     if table is None:
-        create_table(connection, name, types, mode=options.mode, key=options.key)
-        return
-    wanted = {**types, **(_COORDINATE_TYPES if options.mode == "append" else {})}
-    evolve_table(connection, table, wanted)
+        create_table(connection, name, types, options)
+    else:
+        evolve_table(connection, table, types)
+    made = read_table(connection, name)
+    if made is None:
+        raise ConfigError(f"table {name} was not made; is its schema in the search_path?")
+    return made
 
 
-def check_fields(table: Table, output_schema: str, options: PostgresSinkOptions, key_schema: str | None = None) -> None:
-    """Raise `ConfigError` where a table lacks a column of the schema or has one of another type."""
-    types = column_types(output_schema, options.columns) | key_types(key_schema, options.key_columns)
-    missing = [name for name in types if name not in table.columns]
-    if missing:
-        raise ConfigError(f"table {table.name} lacks columns {', '.join(missing)}; worker check --create adds them")
-    wrong = [f"{n} is {table.columns[n].type}, needs {t}" for n, t in types.items() if not _fits(table, n, t)]
-    if wrong:
-        raise ConfigError(f"table {table.name}: {'; '.join(wrong)}")
-    _check_required(table, types.keys(), options)
+def _is_binary(table: Table, name: str) -> bool:
+    return name in table.columns and table.columns[name].type == "bytea"
+
+
+def _created(kind: ColumnType, storage: str) -> str:
+    if kind.encrypted is None:
+        return "jsonb" if storage == "json" else sql_type(kind)
+    if storage == "eql" and kind.encrypted == "leased":
+        raise ConfigError(f"column {kind.name}: eql holds the record format only; its field is leased")
+    return "jsonb" if storage == "eql" else "bytea"
 
 
 def _definition(column: str, kind: str) -> sql.Composed:
-    # `kind` is one of this module's own words, never input.
+    # `kind` is one of the sink's own words, never input.
     words = sql.SQL(kind)  # type: ignore[arg-type,unused-ignore]
     return sql.SQL("{} {}").format(sql.Identifier(column), words)
-
-
-def _check_required(table: Table, fields: Collection[str], options: PostgresSinkOptions) -> None:
-    filled = {*fields, *(_COORDINATE_TYPES if options.mode == "append" else ())}
-    unfilled = [c.name for c in table.columns.values() if c.required and c.name not in filled]
-    if unfilled:
-        raise ConfigError(f"table {table.name}: {', '.join(unfilled)} must not be null, but no field fills it")
-
-
-def _fits(table: Table, name: str, wanted: str) -> bool:
-    """Types that other types hold without loss are left to the operator; only bytes against other than bytes count."""
-    binary = {"bytea", "jsonb"}
-    return wanted not in binary or table.columns[name].type in (wanted, "eql_v2_encrypted", "json")
-
-
-def _sql_type(avro: Any) -> str:
-    if isinstance(avro, list):
-        branches = [b for b in avro if b != "null"]
-        return _sql_type(branches[0]) if len(branches) == 1 else "jsonb"
-    if isinstance(avro, str):
-        return _PRIMITIVE.get(avro, "jsonb")
-    logical = avro.get("logicalType")
-    if logical == "decimal":
-        return f"numeric({int(avro['precision'])}, {int(avro.get('scale', 0))})"
-    return _LOGICAL.get(logical) or _PRIMITIVE.get(avro["type"], "jsonb")

@@ -9,18 +9,17 @@ from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnava
 from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
+from worker.model.rows import Row
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, Tables
 from worker.sink.postgres.connection import Connection, Database
-from worker.sink.postgres.copy import Convert, append
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import StoredPositions
 from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
-from worker.sink.postgres.schema import check_fields, ensure_schema, ensure_table
-from worker.sink.postgres.table import Table, check_table, read_table
-from worker.sink.postgres.upsert import upsert
-from worker.sink.postgres.values import eql_payload
+from worker.sink.postgres.schema import ensure_schema
+from worker.sink.postgres.table import read_table
+from worker.sink.postgres.tables import TargetTables
 
 _OWN_TABLES = ("worker.residency", "worker.offsets", "worker.ledger")
 
@@ -72,10 +71,8 @@ class PostgresSink:
         )
         self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
         self._dead_letters = dead_letters
-        self._tables: dict[str, Table] = {}
+        self._targets = TargetTables(options, self._database, route)
         self._outputs: list[Output] = []
-        eql = any(kind == "eql" for kind in options.columns.values())
-        self._convert: Convert | None = self._converted if eql else None
 
     @property
     def owns_positions(self) -> bool:
@@ -85,7 +82,7 @@ class PostgresSink:
     @property
     def tables(self) -> Tables:
         """The target tables."""
-        return self
+        return self._targets
 
     def findings(self) -> list[Finding]:
         """Return what `check` proved of the region: it counts only with a signature for its very server."""
@@ -106,10 +103,7 @@ class PostgresSink:
                 ensure_schema(connection)
             elif missing:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
-            for name in self._options.all_tables:
-                if self._options.create and read_table(connection, name) is None:
-                    continue  # `create_table` makes it as soon as a schema is known.
-                self._check_rights(connection, self._table(connection, name))
+            self._targets.check(connection)
             connection.commit()
         if self._dead_letters is not None:
             self._dead_letters.check()
@@ -120,24 +114,9 @@ class PostgresSink:
             ensure_schema(connection)
             connection.commit()
 
-    def create_table(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Create the table of a source topic from its records' (and keys') output schema, or add what it lacks."""
-        name = self._table_name(topic)
-        with self._database.guarded(f"creating table {name}") as connection:
-            ensure_table(connection, name, output_schema, self._options, key_schema)
-            connection.commit()
-        self._tables.pop(name, None)
-
-    def check_schema(self, output_schema: str, *, topic: str, key_schema: str | None = None) -> None:
-        """Raise `ConfigError` where the topic's table can't take records (and keys) of an output schema."""
-        name = self._table_name(topic)
-        with self._database.guarded(f"checking table {name}") as connection:
-            check_fields(self._table(connection, name), output_schema, self._options, key_schema)
-            connection.commit()
-
     def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return where to continue, and claim the partitions; raises as `Positions.claim`."""
-        self._tables.clear()
+        self._targets.forget()
         try:
             with self._database.guarded("claiming partitions") as connection:
                 found = self._positions.claim(connection, partitions)
@@ -192,18 +171,12 @@ class PostgresSink:
         for output in self._outputs:
             rows = output.rows
             for run in output.runs:
-                records = by_table.setdefault(self._table_name(run.topic), [])
+                records = by_table.setdefault(self._targets.name(run.topic), [])
                 records += (_sink_record(output, run, i, rows[i]) for i in range(run.start, run.stop))
         return by_table
 
-    def _write_rows(
-        self, name: str, connection: Connection, records: Sequence[SinkRecord], *, again: bool = False
-    ) -> None:
-        table = self._table(connection, name)
-        if self._options.mode == "append":
-            append(connection, table, records, self._convert)
-        else:
-            upsert(connection, table, self._options.key, records, self._convert, again=again)
+    def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
+        self._targets.write(connection, name, records)
         # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
@@ -214,7 +187,7 @@ class PostgresSink:
             for name, records in by_table.items():
                 for start in range(0, len(records), BLOCK):
                     with self._database.guarded("finding refused rows") as connection:
-                        write = partial(self._write_rows, name, again=True)
+                        write = partial(self._write_rows, name)
                         found += refused_rows(connection, write, records[start : start + BLOCK])
         finally:
             self._database.rollback()
@@ -248,7 +221,7 @@ class PostgresSink:
     def abort(self) -> None:
         """Roll back and forget the batch."""
         self._outputs = []
-        self._tables.clear()
+        self._targets.forget()
         if self._dead_letters is not None:
             self._dead_letters.abort()
         self._database.rollback()
@@ -261,40 +234,15 @@ class PostgresSink:
 
     def _has_been_passed(self) -> bool:
         self._database.rollback()
+        # A column that was added to the table went with the transaction.
+        self._targets.forget()
         with self._database.guarded("reading positions") as connection:
             found = any(self._positions.passed(connection, first_offsets(output)) for output in self._outputs)
             connection.rollback()
         return found
 
-    def _table_name(self, topic: str) -> str:
-        name = self._options.table_of(topic)
-        if name is None:
-            raise ConfigError(f"{self._name}: no table for topic {topic}; add it to the sink's tables")
-        return name
 
-    def _table(self, connection: Connection, name: str) -> Table:
-        table = self._tables.get(name)
-        if table is None:
-            table = read_table(connection, name)
-            if table is None:
-                raise ConfigError(f"table {name} does not exist; run worker check --create")
-            check_table(table, mode=self._options.mode, key=self._options.key, columns=dict(self._options.columns))
-            self._tables[name] = table
-        return table
-
-    def _check_rights(self, connection: Connection, table: Table) -> None:
-        needed = ["INSERT"] if self._options.mode == "append" else ["INSERT", "UPDATE", "DELETE", "SELECT"]
-        quoted = table.identifier.as_string(connection)
-        for right in needed:
-            row = connection.execute("SELECT has_table_privilege(%s, %s)", [quoted, right]).fetchone()
-            if row is None or not row[0]:
-                raise ConfigError(f"table {table.name}: the role lacks {right}; GRANT it")
-
-    def _converted(self, table: str, column: str, value: object) -> object:
-        return eql_payload(table, column, value) if self._options.columns.get(column) == "eql" else value
-
-
-def _sink_record(output: Output, run: Run, index: int, row: Mapping[str, object] | None) -> SinkRecord:
+def _sink_record(output: Output, run: Run, index: int, row: Row | None) -> SinkRecord:
     kind, at_ms = output.stamps[index]
     return SinkRecord(
         Position(run.topic, run.partition, output.offsets[index]),

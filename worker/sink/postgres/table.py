@@ -2,54 +2,116 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from worker.errors import ConfigError
 from worker.sink.postgres.connection import Connection
+from worker.sink.postgres.options import MAX_NAME_BYTES
 
-COORDINATES = ("_topic", "_partition", "_offset", "_timestamp")
-"""Columns of an append table beside the record's own."""
+COORDINATES = {"_topic": "text", "_partition": "integer", "_offset": "bigint", "_timestamp": "timestamptz"}
+"""Columns of an append table beside the record's own, and their types."""
 
-_TEXT_OID = 25
+_KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
+# A domain may stand on another domain: its type is the innermost, its length the outermost one that says one.
 _COLUMNS = """
-SELECT a.attname,
-       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int8,
-       coalesce(b.typtype, t.typtype) = 'e' OR coalesce(b.typcategory, t.typcategory) = 'S',
-       format_type(a.atttypid, NULL), a.attnotnull AND NOT a.atthasdef
-  FROM pg_attribute a
-  JOIN pg_type t ON t.oid = a.atttypid
-  LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
- WHERE a.attrelid = %s::regclass AND a.attnum > 0
-   AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
+WITH RECURSIVE bases AS (
+  SELECT a.attnum, a.atttypid AS type, a.atttypmod AS typmod, false AS checked
+    FROM pg_attribute a WHERE a.attrelid = %(table)s AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+  SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod >= 0 THEN b.typmod ELSE t.typtypmod END,
+         b.checked OR t.typnotnull OR EXISTS (SELECT FROM pg_constraint c WHERE c.contypid = t.oid)
+    FROM bases b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
+SELECT a.attname, t.oid::int8, format_type(t.oid, NULL), t.typtype, t.typcategory, b.typmod,
+       format_type(a.atttypid, a.atttypmod), d.typtype = 'd', b.checked,
+       a.attnotnull, a.atthasdef OR a.attidentity <> '' OR d.typdefault IS NOT NULL,
+       CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'an identity' ELSE '' END,
+       coalesce(c.collisdeterministic, true),
+       CASE WHEN t.typcategory = 'A' THEN t.typelem::int8 ELSE 0 END,
+       CASE WHEN t.typcategory = 'A' THEN format_type(t.typelem, NULL) ELSE '' END,
+       e.typtype, e.typcategory,
+       ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = coalesce(e.oid, t.oid))
+  FROM bases b
+  JOIN pg_attribute a ON a.attrelid = %(table)s AND a.attnum = b.attnum
+  JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
+  JOIN pg_type d ON d.oid = a.atttypid
+  LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+  LEFT JOIN pg_collation c ON c.oid = a.attcollation
  ORDER BY a.attnum
 """
+# INCLUDE columns are no part of the key; ON CONFLICT takes no deferrable index, and compares by the index's collation.
 _UNIQUE = """
-SELECT array_agg(a.attname::text ORDER BY a.attname::text)
-  FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
- WHERE i.indrelid = %s::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
- GROUP BY i.indexrelid
+SELECT (SELECT array_agg(a.attname::text ORDER BY a.attname::text)
+          FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (k.keys)),
+       i.indimmediate,
+       (SELECT bool_and(a.attcollation = i.indcollation[n - 1])
+          FROM generate_subscripts(k.keys, 1) n
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.keys[n])
+  FROM pg_index i
+  CROSS JOIN LATERAL (SELECT (i.indkey::int2[])[0:i.indnkeyatts - 1] AS zero_based) z
+  CROSS JOIN LATERAL (SELECT ARRAY(SELECT unnest(z.zero_based)) AS keys) k
+ WHERE i.indrelid = %(table)s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `wire_oid` is the type whose binary form COPY sends, `type` its name, `required` without default."""
+    """
+    A column.
+
+    Args:
+        name: its name.
+        oid: of its type, which is a domain's innermost base.
+        type: that type's name without length.
+        kind: its `typtype`: `b` base, `e` enum, `c` composite, `r` range.
+        category: its `typcategory`: `S` text, `A` array.
+        typmod: length, precision or scale as PostgreSQL keeps it, -1 for none.
+        declared: the type as it is declared, domain and length included.
+        is_domain: whether that is a domain.
+        checked: whether a domain's own condition applies.
+        required: whether it refuses null.
+        filled: whether it fills itself where nothing is given.
+        unwritable: why it takes no value, `generated` or `an identity`; else empty.
+        deterministic: whether equal text means equal bytes.
+        labels: an enum's.
+        element: an array's element, as a column.
+    """
 
     name: str
-    wire_oid: int
+    oid: int
     type: str
-    required: bool
+    kind: str = "b"
+    category: str = "U"
+    typmod: int = -1
+    declared: str = ""
+    is_domain: bool = False
+    checked: bool = False
+    required: bool = False
+    filled: bool = False
+    unwritable: str = ""
+    deterministic: bool = True
+    labels: tuple[str, ...] = ()
+    element: Column | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """A unique index: its key columns, sorted, and why an upsert can't use it, else empty."""
+
+    columns: tuple[str, ...]
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table and its writable columns; `name` is as configured, `unique` its unique indexes' sorted columns."""
+    """A relation; `name` is as configured, `kind` in words."""
 
     name: str
     columns: dict[str, Column]
-    unique: tuple[tuple[str, ...], ...]
+    unique: tuple[Unique, ...]
+    kind: str = "table"
+    oid: int = 0
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -62,31 +124,47 @@ def identifier(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split(".", 1))
 
 
+def column_name(field_name: str) -> str:
+    """
+    The name of a field's column: its own, or where that has more than 63 bytes a shorter one that stays the same.
+
+    The short one is the name's first 54 bytes, cut between characters, `_`, and the first 8 hex digits of its SHA-256.
+    """
+    data = field_name.encode()
+    if len(data) <= MAX_NAME_BYTES:
+        return field_name
+    return f"{data[:54].decode(errors='ignore')}_{hashlib.sha256(data).hexdigest()[:8]}"
+
+
 def read_table(connection: Connection, name: str) -> Table | None:
     """Return a table's shape, None where there is no such table."""
     quoted = identifier(name).as_string(connection)
-    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [quoted]).fetchone()
-    if found is None or not found[0]:
+    found = connection.execute(
+        "SELECT c.oid::int8, c.relkind FROM pg_class c WHERE c.oid = to_regclass(%s)", [quoted]
+    ).fetchone()
+    if found is None:
         return None
-    rows = connection.execute(_COLUMNS, [quoted]).fetchall()
-    columns = {
-        str(column): Column(str(column), _TEXT_OID if textual else int(oid), str(type_name), bool(required))
-        for column, oid, textual, type_name, required in rows
-    }
-    unique = tuple(tuple(row[0]) for row in connection.execute(_UNIQUE, [quoted]).fetchall())
-    return Table(name, columns, unique)
+    oid, kind = found
+    columns = [_column(*row) for row in connection.execute(_COLUMNS, {"table": oid}).fetchall()]
+    unique = tuple(
+        Unique(tuple(keys), "deferrable" if not immediate else "" if same else "of another collation than the column")
+        for keys, immediate, same in connection.execute(_UNIQUE, {"table": oid}).fetchall()
+    )
+    return Table(
+        name, {column.name: column for column in columns}, unique, _KINDS.get(kind, f"relation of kind {kind}"), oid
+    )
 
 
-def check_table(table: Table, *, mode: str, key: tuple[str, ...], columns: dict[str, str]) -> None:
-    """Raise `ConfigError` where a table can't take the route's rows, naming what to change."""
-    if mode == "append" and (missing := [c for c in COORDINATES if c not in table.columns]):
-        raise ConfigError(f"table {table.name} lacks {', '.join(missing)}; worker check --create adds them")
-    if mode == "append" and table.columns["_timestamp"].type != "timestamp with time zone":
-        raise ConfigError(f"column {table.name}._timestamp is not timestamptz")
-    if mode == "upsert" and tuple(sorted(key)) not in table.unique:
-        raise ConfigError(f"table {table.name} has no unique index on exactly ({', '.join(key)})")
-    for name, kind in columns.items():
-        wanted = "jsonb" if kind == "eql" else "bytea"
-        column = table.columns.get(name)
-        if column is not None and column.type not in (wanted, "eql_v2_encrypted"):
-            raise ConfigError(f"column {table.name}.{name} is {column.type}; {kind} needs {wanted}")
+def _column(
+    name: str, oid: int, type_name: str, kind: str, category: str, typmod: int, declared: str, is_domain: bool,
+    checked: bool, required: bool, filled: bool, unwritable: str, deterministic: bool, element_oid: int,
+    element_type: str, element_kind: str | None, element_category: str | None, labels: list[str],
+) -> Column:  # fmt: skip
+    element = None
+    if element_oid and element_kind is not None and element_category is not None:
+        # An array's length is its elements'.
+        element = Column(name, element_oid, element_type, element_kind, element_category, typmod, labels=tuple(labels))
+    return Column(
+        name, oid, type_name, kind, category, typmod, declared, is_domain, checked, required, filled, unwritable,
+        deterministic, tuple(labels), element,
+    )  # fmt: skip

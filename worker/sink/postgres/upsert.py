@@ -2,137 +2,145 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
-from uuid import UUID
+from dataclasses import dataclass
 
 from psycopg import sql
 
-from worker.errors import ConfigError, SinkRejected
-from worker.model import SinkRecord
+from worker.errors import SinkRejected
+from worker.model import Position, SinkRecord
 from worker.sink.postgres.connection import Connection
-from worker.sink.postgres.copy import Convert, by_fields, copy_rows, values
-from worker.sink.postgres.table import Table
+from worker.sink.postgres.copy import RowWriter, Target
+from worker.sink.postgres.fit import BYTEA, Fit
+from worker.sink.postgres.stage import stage
+from worker.sink.postgres.table import Column, Table
+from worker.sink.postgres.wire import int4
+
+Key = tuple[bytes, ...]
+# Values of these are equal exactly where their binary forms are. Of others the server is asked: char ignores blanks at
+# the end, citext and many collations ignore case, 1.0 is 1.00, a month is 30 days.
+_EXACT = frozenset(
+    {
+        "boolean", "smallint", "integer", "bigint", "text", "character varying", "bytea", "uuid", "date",
+        "time without time zone", "timestamp without time zone", "timestamp with time zone",
+    }
+)  # fmt: skip
+_NUMBER = "worker_number"
 
 
-def upsert(
-    connection: Connection,
-    table: Table,
-    key: tuple[str, ...],
-    records: Sequence[SinkRecord],
-    convert: Convert | None,
-    *,
-    again: bool = False,
-) -> None:
+@dataclass(slots=True)
+class Keyed:
+    """A record, its key in the key columns' binary forms, and its other columns' writer and values."""
+
+    key: Key
+    record: SinkRecord
+    writer: RowWriter | None
+    values: tuple[object, ...] = ()
+
+    @property
+    def position(self) -> Position:
+        """Its place in the source."""
+        return self.record.position
+
+
+def encode_key(table: Table, targets: Sequence[Target], values: Sequence[object], position: Position) -> Key:
+    """
+    Return a key's values in the key columns' binary forms.
+
+    Raises:
+        SinkRejected: one is null, or is none that its column can hold.
+    """
+    key = []
+    for target, value in zip(targets, values, strict=True):
+        if value is None:
+            raise SinkRejected(f"table {table.name}: key column {target.name} is null", positions=[position])
+        try:
+            key.append(bytes(target.fit.encode(value)))
+        except Exception as exc:
+            # Each encoder has its own errors; none of them may be shown, since they quote.
+            why = target.fit.remark or type(exc).__name__
+            raise SinkRejected(
+                f"table {table.name}: key column {target.name} takes no {why}", positions=[position]
+            ) from None
+    return tuple(key)
+
+
+def upsert(connection: Connection, table: Table, keys: Sequence[Target], records: Sequence[Keyed]) -> None:
     """
     Keep each key's last record of the batch: insert or update its row, or delete it for a tombstone.
 
-    Args:
-        connection: within the batch's transaction.
-        table: the target.
-        key: its key columns.
-        records: in their order.
-        convert: what becomes of a value.
-        again: whether more may follow within the transaction, at whose end alone what is staged goes by itself.
+    Which keys are one is the database's to say.
 
     Raises:
-        ConfigError: the topic's keys do not decode to the key columns.
         SinkRejected: a value does not fit; a broken constraint is raised by the server without its record.
     """
-    last: dict[tuple[object, ...], SinkRecord] = {}
-    for record in records:
-        last[key_of(record, table, key)] = record
-    gone = [(k, record) for k, record in last.items() if record.value is None]
-    kept = [_keyed(record, dict(zip(key, k, strict=True))) for k, record in last.items() if record.value is not None]
+    last = {record.key: record for record in records}
+    found = list(last.values())
+    if not all(is_exact(table.columns[target.name]) for target in keys):
+        # In the batch's order: of what the server calls equal, the last one counts.
+        order = {id(record): i for i, record in enumerate(records)}
+        found.sort(key=lambda record: order[id(record)])
+        found = _distinct(connection, table, keys, found)
+    raw = [Target(target.name, Fit(bytes, BYTEA, cast=target.fit.cast)) for target in keys]
+    gone = [record for record in found if record.writer is None]
     if gone:
-        staged = _stage(connection, table, key)
-        copy_rows(connection, staged, table, key, [k for k, _ in gone], [record.position for _, record in gone])
-        _delete(connection, table, key, staged)
-        _empty(connection, staged, again)
-    for fields, group in by_fields(table, kept).items():
-        staged = _stage(connection, table, fields)
-        rows = (values(record, table, fields, convert) for record in group)
-        copy_rows(connection, staged, table, fields, rows, [record.position for record in group])
-        _merge(connection, table, key, fields, staged)
-        _empty(connection, staged, again)
+        _delete(connection, RowWriter(table, raw), gone)
+    groups: dict[RowWriter, list[Keyed]] = {}
+    for record in found:
+        if record.writer is not None:
+            groups.setdefault(record.writer, []).append(record)
+    for rest, group in groups.items():
+        _merge(connection, RowWriter(table, [*raw, *rest.targets]), len(raw), group)
 
 
-def key_of(record: SinkRecord, table: Table, key: tuple[str, ...]) -> tuple[object, ...]:
-    """
-    Return the values of the key columns: the decoded record key's, else a plain text key's.
-
-    Never the row's own: a tombstone has none, and would not find what another key had written.
-
-    Raises:
-        ConfigError: no key of this topic can be decoded to the key columns.
-        SinkRejected: this one can't.
-    """
-    if record.key_row is not None and all(name in record.key_row for name in key):
-        return tuple(record.key_row[name] for name in key)
-    if len(key) != 1 or record.key is None or record.key[:1] == b"\0":
-        raise ConfigError(
-            f"table {table.name}: a record's key does not decode to ({', '.join(key)}), so its row can't be found; "
-            "use keys with these fields, or mode = append"
-        )
-    try:
-        return (_plain_key(record.key, table.columns[key[0]].type),)
-    except ValueError:
-        raise SinkRejected(
-            f"table {table.name}: a record's key is no text of a {table.columns[key[0]].type}",
-            positions=[record.position],
-        ) from None
+def is_exact(column: Column) -> bool:
+    """Whether the database calls two values of a column equal only where their binary forms are."""
+    return column.kind == "e" or (column.type in _EXACT and column.deterministic)
 
 
-def _keyed(record: SinkRecord, key: dict[str, object]) -> SinkRecord:
-    """Return the record with a row whose key columns hold the record key."""
-    row = record.row or {}
-    if all(name in row and row[name] == value for name, value in key.items()):
-        return record
-    return replace(record, row={**row, **key})
+def _distinct(connection: Connection, table: Table, keys: Sequence[Target], records: list[Keyed]) -> list[Keyed]:
+    """Of records in the batch's order, those that are the last of what the server calls one key."""
+    names = [target.name for target in keys]
+    raw = [Target(target.name, Fit(bytes, BYTEA, cast=target.fit.cast)) for target in keys]
+    writer = RowWriter(table, [*raw, Target(_NUMBER, Fit(int4, 23))])
+    staged = stage(connection, table, names, casts=writer.casts, purpose="keys", numbered=_NUMBER)
+    rows = ((*record.key, i) for i, record in enumerate(records))
+    writer.copy(connection, staged.name, rows, [record.position for record in records])
+    by = sql.SQL(", ").join(map(staged.read, names))
+    number = sql.Identifier(_NUMBER)
+    kept = connection.execute(
+        sql.SQL("SELECT DISTINCT ON ({}) {} FROM {} ORDER BY {}, {} DESC").format(by, number, staged.name, by, number)
+    ).fetchall()
+    return [records[i] for i in sorted(row[0] for row in kept)]
 
 
-def _plain_key(key: bytes, kind: str) -> object:
-    """Read a key that is plain text, as a string serializer writes it; raises `ValueError` for any other."""
-    if kind == "bytea":
-        return key
-    text = key.decode("utf-8")
-    if kind in ("smallint", "integer", "bigint"):
-        return int(text)
-    return UUID(text) if kind == "uuid" else text
-
-
-def _stage(connection: Connection, table: Table, columns: Sequence[str]) -> sql.Identifier:
-    """Return an empty temporary table with these columns; made once a connection, emptied at every commit."""
-    shape = "\0".join((table.name, *(f"{name}:{table.columns[name].type}" for name in columns)))
-    staged = sql.Identifier("pg_temp", f"worker_{hashlib.sha256(shape.encode()).hexdigest()[:16]}")
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+def _delete(connection: Connection, writer: RowWriter, gone: Sequence[Keyed]) -> None:
+    staged = stage(connection, writer.table, writer.names, casts=writer.casts, purpose="gone")
+    writer.copy(connection, staged.name, (record.key for record in gone), [record.position for record in gone])
+    read = {name: sql.SQL("{}").format(staged.read(name)) for name in writer.names}
+    chosen = sql.SQL(", ").join(sql.SQL("{} AS {}").format(read[n], sql.Identifier(n)) for n in writer.names)
+    same = sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in writer.names)
     connection.execute(
-        sql.SQL(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
-        ).format(staged, names, table.identifier)
+        sql.SQL("DELETE FROM {} AS t USING (SELECT {} FROM {}) AS s WHERE {}").format(
+            writer.table.identifier, chosen, staged.name, same
+        )
     )
-    return staged
 
 
-def _empty(connection: Connection, staged: sql.Identifier, again: bool) -> None:
-    if again:
-        connection.execute(sql.SQL("DELETE FROM {}").format(staged))
-
-
-def _delete(connection: Connection, table: Table, key: tuple[str, ...], staged: sql.Identifier) -> None:
-    same = sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in key)
-    connection.execute(sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(table.identifier, staged, same))
-
-
-def _merge(
-    connection: Connection, table: Table, key: tuple[str, ...], fields: Sequence[str], staged: sql.Identifier
-) -> None:
-    names = sql.SQL(", ").join(map(sql.Identifier, fields))
-    changed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(f)) for f in fields if f not in key]
+def _merge(connection: Connection, writer: RowWriter, key_count: int, group: Sequence[Keyed]) -> None:
+    staged = stage(connection, writer.table, writer.names, casts=writer.casts, purpose="rows")
+    rows = ((*record.key, *record.values) for record in group)
+    writer.copy(connection, staged.name, rows, [record.position for record in group])
+    keys, others = writer.names[:key_count], writer.names[key_count:]
+    changed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others]
     action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(changed)) if changed else sql.SQL("DO NOTHING")
     connection.execute(
         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) {}").format(
-            table.identifier, names, names, staged, sql.SQL(", ").join(map(sql.Identifier, key)), action
+            writer.table.identifier,
+            sql.SQL(", ").join(map(sql.Identifier, writer.names)),
+            sql.SQL(", ").join(map(staged.read, writer.names)),
+            staged.name,
+            sql.SQL(", ").join(map(sql.Identifier, keys)),
+            action,
         )
     )

@@ -1,0 +1,158 @@
+"""What can be told of a table before the first row: what can't work is refused, what can't be told is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from worker.errors import ConfigError
+from worker.model.rows import ColumnType, RowType
+from worker.sink.postgres.connection import Connection
+from worker.sink.postgres.copy import Target
+from worker.sink.postgres.options import PostgresSinkOptions
+from worker.sink.postgres.schema import fields_of, key_fields, key_targets, row_targets
+from worker.sink.postgres.table import COORDINATES, Table
+
+_WRITABLE = ("table", "partitioned table")
+_UNTOLD = """
+SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = %(t)s AND NOT tgisinternal AND tgenabled <> 'D'
+UNION ALL SELECT 'rule', rulename::text FROM pg_rewrite WHERE ev_class = %(t)s
+UNION ALL SELECT CASE contype WHEN 'c' THEN 'check' WHEN 'f' THEN 'foreign key' ELSE 'exclusion' END, conname::text
+            FROM pg_constraint WHERE conrelid = %(t)s AND contype IN ('c', 'f', 'x')
+UNION ALL SELECT 'unique index', i.indexrelid::regclass::text
+            FROM pg_index i
+           WHERE i.indrelid = %(t)s AND (i.indisunique OR i.indexprs IS NOT NULL) AND NOT coalesce(
+                 i.indpred IS NULL AND i.indexprs IS NULL AND %(key)s::text[] = (
+                   SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a
+                    WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), false)
+UNION ALL SELECT 'partitions', 'rows of no partition'
+            FROM pg_partitioned_table WHERE partrelid = %(t)s AND partdefid = 0
+ ORDER BY 1, 2
+"""
+
+
+def refuse_table(connection: Connection, table: Table, options: PostgresSinkOptions) -> None:
+    """
+    Refuse a table that can take no row of the route, whatever the schema.
+
+    Raises:
+        ConfigError: it is no table, its rows are secured, it lacks coordinates or a key, or the role a right.
+    """
+    name = table.name
+    if table.kind not in _WRITABLE:
+        raise ConfigError(f"{name} is a {table.kind}; rows are copied into tables")
+    secured = connection.execute("SELECT row_security_active(%s::oid)", [table.oid]).fetchone()
+    if secured is not None and secured[0]:
+        raise ConfigError(
+            f"table {name}: COPY takes no row-level security; exempt the role (BYPASSRLS), or use another table"
+        )
+    if options.mode == "append" and (missing := [c for c in COORDINATES if c not in table.columns]):
+        raise ConfigError(f"table {name} lacks {', '.join(missing)}; worker check --create adds them")
+    if options.mode == "upsert":
+        _refuse_key(table, options)
+    _refuse_rights(connection, table, options)
+
+
+def remarks(
+    connection: Connection,
+    table: Table,
+    row_type: RowType,
+    options: PostgresSinkOptions,
+    key_type: RowType | None,
+) -> list[str]:
+    """
+    Return which records of a schema a table may refuse one by one, and what of it can't be told.
+
+    Raises:
+        ConfigError: it can take none of them: a column is missing, or of a type that no value fits.
+    """
+    targets = row_targets(table, row_type, options)
+    keys = key_targets(table, key_type, options) if options.mode == "upsert" else []
+    kinds = fields_of(row_type, options) | key_fields(key_type, options)
+    _refuse_unfilled(table, [*targets, *keys])
+    _refuse_columns(connection, table, [*targets, *keys], options)
+    found = [f"{t.name}: {t.fit.remark}" for t in (*keys, *targets) if t.fit.remark]
+    found += list(_nulls(table, kinds, options))
+    found += [
+        f"{t.name}: what the domain {table.columns[t.name].declared} refuses (not told)"
+        for t in (*keys, *targets)
+        if table.columns[t.name].checked
+    ]
+    own = options.key if options.mode == "upsert" else ("_topic", "_partition", "_offset")
+    rows = connection.execute(_UNTOLD, {"t": table.oid, "key": sorted(own)}).fetchall()
+    return found + [f"what {kind} {name} refuses (not told)" if kind != "partitions" else name for kind, name in rows]
+
+
+def _refuse_key(table: Table, options: PostgresSinkOptions) -> None:
+    wanted = tuple(sorted(options.key))
+    indexes = [unique for unique in table.unique if unique.columns == wanted]
+    if any(not unique.unfit for unique in indexes):
+        return
+    columns = ", ".join(options.key)
+    if not indexes:
+        raise ConfigError(f"table {table.name} has no unique index on exactly ({columns})")
+    raise ConfigError(
+        f"table {table.name}: the unique index on ({columns}) is {indexes[0].unfit}, so no upsert can use it"
+    )
+
+
+def _refuse_rights(connection: Connection, table: Table, options: PostgresSinkOptions) -> None:
+    # INSERT, SELECT and UPDATE may be given by column; which ones are filled is known with the schema.
+    wanted = ["DELETE"] if options.mode == "upsert" else []
+    missing = [r for r in wanted if not _has(connection, "has_table_privilege(%s::oid, %s)", table.oid, r)]
+    some = ["INSERT"] if options.mode == "append" else ["INSERT", "UPDATE", "SELECT"]
+    missing += [r for r in some if not _has(connection, "has_any_column_privilege(%s::oid, %s)", table.oid, r)]
+    if missing:
+        raise ConfigError(f"table {table.name}: the role lacks {', '.join(missing)}; GRANT it")
+    usage = "has_schema_privilege((SELECT relnamespace FROM pg_class WHERE oid = %s), %s)"
+    if not _has(connection, usage, table.oid, "USAGE"):
+        raise ConfigError(f"table {table.name}: the role lacks USAGE on its schema; GRANT it")
+    if options.mode == "upsert" and not _has(connection, "has_database_privilege(current_database(), %s)", "TEMPORARY"):
+        raise ConfigError(f"table {table.name}: the role lacks TEMPORARY on the database, which upsert needs; GRANT it")
+
+
+def _refuse_columns(
+    connection: Connection, table: Table, targets: Sequence[Target], options: PostgresSinkOptions
+) -> None:
+    rights = {"INSERT": [t.name for t in targets]}
+    if options.mode == "upsert":
+        # The columns that an upsert reads: those it compares, and those it takes its types from.
+        rights |= {
+            "SELECT": [t.name for t in targets],
+            "UPDATE": [t.name for t in targets if t.name not in options.key],
+        }
+    casts = [t.name for t in targets if t.fit.cast]
+    if casts and not _has(connection, "has_database_privilege(current_database(), %s)", "TEMPORARY"):
+        raise ConfigError(
+            f"table {table.name}: the role lacks TEMPORARY on the database, which {casts[0]} needs; GRANT it"
+        )
+    if casts:
+        rights["SELECT"] = [t.name for t in targets]
+    for right, names in rights.items():
+        asked = "has_column_privilege(%s::oid, %s, %s)"
+        if missing := [n for n in names if not _has(connection, asked, table.oid, n, right)]:
+            raise ConfigError(f"table {table.name}: the role lacks {right} on {', '.join(missing)}; GRANT it")
+
+
+def _has(connection: Connection, asked: str, *values: object) -> bool:
+    row = connection.execute(f"SELECT {asked}".encode(), values).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _refuse_unfilled(table: Table, targets: Sequence[Target]) -> None:
+    filled = {t.name for t in targets}
+    unfilled = [
+        c.name for c in table.columns.values() if c.required and not (c.filled or c.unwritable or c.name in filled)
+    ]
+    if unfilled:
+        raise ConfigError(f"table {table.name}: {', '.join(unfilled)} must not be null, but no field fills it")
+
+
+def _nulls(table: Table, kinds: dict[str, ColumnType], options: PostgresSinkOptions) -> Iterator[str]:
+    for name, kind in kinds.items():
+        column = table.columns[name]
+        if not column.required or name in options.key:
+            continue
+        if kind.nullable:
+            yield f"{name}: null"
+        elif options.mode == "append":
+            yield f"{name}: the null of a tombstone"

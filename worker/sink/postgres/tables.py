@@ -1,0 +1,184 @@
+"""The sink's target tables: made, compared with what is to come, and written to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from worker.errors import ConfigError, SinkRejected
+from worker.model import SinkRecord
+from worker.model.rows import Row, RowType
+from worker.sink.postgres import review
+from worker.sink.postgres.connection import Connection, Database
+from worker.sink.postgres.copy import RowWriter, Target, append, by_type
+from worker.sink.postgres.options import PostgresSinkOptions
+from worker.sink.postgres.schema import ensure_table, fields_of, key_targets, row_targets
+from worker.sink.postgres.table import Table, column_name, read_table
+from worker.sink.postgres.upsert import Keyed, encode_key, upsert
+
+_log = structlog.get_logger(__name__)
+
+
+class TargetTables:
+    """
+    The tables of one route, remembered as the server described them until `forget`.
+
+    Args:
+        options: the route's sink.
+        database: for what is asked outside of a batch.
+        route: names the route in messages.
+    """
+
+    def __init__(self, options: PostgresSinkOptions, database: Database, route: str) -> None:
+        self._options, self._database, self._route = options, database, route
+        self._known: dict[str, Table] = {}
+        self._writers: dict[tuple[str, RowType | None], RowWriter] = {}
+        self._keys: dict[tuple[str, RowType | None], list[Target]] = {}
+        self._others: dict[RowType, list[int]] = {}
+
+    def forget(self) -> None:
+        """Ask the server again."""
+        self._known.clear()
+        self._writers.clear()
+        self._keys.clear()
+        self._others.clear()
+
+    def check(self, connection: Connection) -> None:
+        """Raise `ConfigError` where a table is missing, or can take no row of the route, whatever the schema."""
+        for name in self._options.all_tables:
+            if self._options.create and read_table(connection, name) is None:
+                continue  # `create_table` makes it as soon as a schema is known.
+            review.refuse_table(connection, self._table(connection, name), self._options)
+
+    def create_table(self, row_type: RowType, *, topic: str, key_type: RowType | None = None) -> list[str]:
+        """
+        Create the table of a topic's rows (and keys), or add the columns it lacks, and check what there is then.
+
+        Returns:
+            as `check_schema`.
+        """
+        name = self.name(topic)
+        with self._database.guarded(f"creating table {name}") as connection:
+            table = ensure_table(connection, name, row_type, self._options, key_type)
+            review.refuse_table(connection, table, self._options)
+            found = review.remarks(connection, table, row_type, self._options, key_type)
+            connection.commit()
+        self.forget()
+        return found
+
+    def check_schema(self, row_type: RowType, *, topic: str, key_type: RowType | None = None) -> list[str]:
+        """
+        Compare a topic's table with the rows (and keys) that are to come.
+
+        Returns:
+            which of them the table may refuse, one by one, and what of it can't be told.
+
+        Raises:
+            ConfigError: it can take none of them.
+        """
+        name = self.name(topic)
+        with self._database.guarded(f"checking table {name}") as connection:
+            table = self._table(connection, name)
+            found = review.remarks(connection, table, row_type, self._options, key_type)
+            connection.commit()
+        return found
+
+    def write(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
+        """
+        Write a table's records, within the batch's transaction.
+
+        Raises:
+            SinkRejected: with the refused record where the server names it, without where it does not.
+            ConfigError: the table has no column for a field, or one that takes no value of it.
+        """
+        if self._options.mode == "append":
+            for (row_type, _), group in by_type(records).items():
+                append(connection, self._writer(connection, name, row_type), group)
+        else:
+            self._upsert(connection, name, records)
+
+    def _upsert(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
+        keyed: list[Keyed] = []
+        targets: list[Target] = []
+        for record in records:
+            key_type = None if record.key_row is None else record.key_row.type
+            writer = None
+            if record.value is not None and record.row is not None:
+                writer = self._writer(connection, name, record.row.type)
+            targets = self._key_targets(connection, name, key_type)
+            table = self._known[name]
+            key = encode_key(table, targets, self._key_values(record, table, targets), record.position)
+            keyed.append(Keyed(key, record, writer, self._rest(record.row)))
+        upsert(connection, self._table(connection, name), targets, keyed)
+
+    def _key_values(self, record: SinkRecord, table: Table, targets: Sequence[Target]) -> Sequence[object]:
+        """
+        Return the values of the key columns: the decoded key's, else a plain text key's.
+
+        Never the row's own: a tombstone has none, and would not find what another key had written.
+        """
+        if record.key_row is not None:
+            values = dict(zip((kind.name for kind in record.key_row.type.columns), record.key_row.values, strict=True))
+            fields = self._options.key_columns
+            return list(values.values()) if "" in values else [values[fields[target.name]] for target in targets]
+        if len(targets) != 1 or record.key is None or record.key[:1] == b"\0":
+            raise ConfigError(
+                f"table {table.name}: a record's key does not decode to ({', '.join(self._options.key)}), so its row "
+                "can't be found; use keys with these fields, or mode = append"
+            )
+        if table.columns[targets[0].name].type == "bytea":
+            return [record.key]
+        try:
+            return [record.key.decode("utf-8")]
+        except UnicodeDecodeError:
+            raise SinkRejected(f"table {table.name}: a record's key is no text", positions=[record.position]) from None
+
+    def _rest(self, row: Row | None) -> tuple[object, ...]:
+        """Return a row's values but for those of the key columns, which hold the key."""
+        if row is None:
+            return ()
+        if row.type not in self._others:
+            names = [column_name(kind.name) for kind in row.type.columns]
+            self._others[row.type] = [i for i, name in enumerate(names) if name not in self._options.key]
+        return tuple([row.values[i] for i in self._others[row.type]])
+
+    def name(self, topic: str) -> str:
+        """Return the table of a source topic; raises `ConfigError` where there is none."""
+        name = self._options.table_of(topic)
+        if name is None:
+            raise ConfigError(f"route {self._route}: no table for topic {topic}; add it to the sink's tables")
+        return name
+
+    def _table(self, connection: Connection, name: str) -> Table:
+        table = self._known.get(name)
+        if table is None:
+            table = read_table(connection, name)
+            if table is None:
+                raise ConfigError(f"table {name} does not exist; run worker check --create")
+            self._known[name] = table
+        return table
+
+    def _writer(self, connection: Connection, name: str, row_type: RowType | None) -> RowWriter:
+        at = name, row_type
+        if at not in self._writers:
+            table = self._table(connection, name)
+            if self._options.evolve and row_type is not None:
+                table = self._evolved(connection, table, row_type)
+            self._writers[at] = RowWriter(table, row_targets(table, row_type, self._options))
+        return self._writers[at]
+
+    def _evolved(self, connection: Connection, table: Table, row_type: RowType) -> Table:
+        missing = [name for name in fields_of(row_type, self._options) if name not in table.columns]
+        if not missing:
+            return table
+        made = ensure_table(connection, table.name, row_type, self._options, None)
+        _log.info("table_evolved", route=self._route, table=table.name, columns=missing)
+        self._known[table.name] = made
+        return made
+
+    def _key_targets(self, connection: Connection, name: str, key_type: RowType | None) -> list[Target]:
+        at = name, key_type
+        if at not in self._keys:
+            self._keys[at] = key_targets(self._table(connection, name), key_type, self._options)
+        return self._keys[at]
