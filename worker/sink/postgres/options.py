@@ -33,7 +33,7 @@ class PostgresSinkOptions(Options):
     key_prefix: str = ""
     """What the key columns' names have before the names of the key's fields, where a value's field is named alike."""
     columns: dict[str, Literal["bytea", "eql", "json"]] = Field(default_factory=dict)
-    """How fields are stored: an encrypted one that is not to be `bytea` as `eql`; JSON text as the `json` that it is."""
+    """How fields are stored: an encrypted one that is not to be `bytea` as `eql`; JSON text as `json`."""
     ledger: bool = True
     """Write one entry a batch and partition to `worker.ledger`."""
     create: bool = False
