@@ -18,8 +18,13 @@ RECORDS ?= 100000
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
+<<<<<<< HEAD
 .PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
   alone delivery registry interop api-fuzz fuzz properties native clean
+=======
+.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
+  delivery registry interop attack api-fuzz fuzz properties native clean
+>>>>>>> main
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -30,7 +35,11 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
+<<<<<<< HEAD
 test-all: test alone properties registry secure interop api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
+=======
+test-all: test properties registry secure interop attack api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
+>>>>>>> main
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -73,6 +82,9 @@ delivery: $(BIN)/.dev fetch ## Twenty graceful stops of the real worker under lo
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop
+
+attack: $(BIN)/.dev ## The authority under forged tokens, others' ids, silent and slow connections, and guessing; prints p99
+	$(PYTEST) -m heavy --timeout 600 tests/attack
 
 api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
 	$(PYTEST) -m heavy --timeout 1800 tests/api

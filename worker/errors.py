@@ -21,6 +21,7 @@ Every exception of the worker; the class says what its catcher must do.
     └─ FatalError                   stop                                exit 3
        ├─ RegionViolation
        ├─ KeyAccessDenied
+       │  └─ ContextDenied          its records' fault alone: they are dead-lettered
        ├─ KeyMaterialError
        ├─ CanaryError
        ├─ DeadLetterLimitExceeded
@@ -174,6 +175,10 @@ class RegionViolation(FatalError):
 
 class KeyAccessDenied(FatalError):
     """The key service refuses this identity: no grant, deleted client, disabled keyset, wrong scope or context."""
+
+
+class ContextDenied(KeyAccessDenied):
+    """The key service refuses keys for one context, or for one field's policy, and gives this identity others."""
 
 
 class KeyMaterialError(FatalError):

@@ -16,6 +16,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker import interpreter
+from worker.authority.connections import ConnectionLimits, Guard
 from worker.authority.dev import DevAuthority
 from worker.authority.server import bind, server
 
@@ -42,7 +43,7 @@ def main(directory: str, latencies: list[str]) -> None:
         urls = {}
         for latency in latencies:
             listening = bind("127.0.0.1", 0)
-            far = server(delayed(near.authority.app, float(latency)))
+            far = server(delayed(near.authority.app, float(latency)), Guard(ConnectionLimits(), near.authority.metrics))
             threading.Thread(target=far.run, args=([listening],), daemon=True).start()
             urls[latency] = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         print(json.dumps({"env": near.env, "far": urls}), flush=True)

@@ -15,16 +15,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.fakes.hold import hold
 from worker import interpreter
 from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
-from worker.model import Audit, DataKey, EncryptionKeys, FieldPlan, Format, KeySpec, LeasePortion, PlaintextKind
+from worker.model import (
+    Audit,
+    DataKey,
+    EncryptionKeys,
+    FieldPlan,
+    Format,
+    KeyHold,
+    KeyNeed,
+    KeySpec,
+    LeasePortion,
+    PlaintextKind,
+)
 from worker.model import ValueColumn as Column
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.derive import check_material, derive
@@ -101,6 +114,9 @@ class Naive:
             keys += self._client.generate([spec] * min(500, count - len(keys)), AUDIT)
         return keys
 
+    def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
+        return hold(self, needs)
+
     def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
         return None
 
@@ -116,6 +132,9 @@ class Static:
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         raise NotImplementedError
+
+    def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
+        return hold(self, needs)
 
     def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
         return None

@@ -77,7 +77,7 @@ class Case:
         self.encryptor = stages.encryptor(self.authority)
 
     def seal(self) -> Sealed:
-        return self.encryptor.seal(self.split, PREFIX)
+        return self.encryptor.seal([(self.split, PREFIX)])[0]
 
     def opened(self, sealed: Sealed) -> list[bytes | None]:
         """Read the sealed records back with the plain form."""
@@ -198,7 +198,7 @@ def test_nothing_declared_passes_as_it_is(stages: Stages) -> None:
     batch = stages.build([SourceRecord(Position("in", 0, 0), None, b"\0\0\0\0\7\x02a")])
     authority = InMemoryAuthority()
 
-    sealed = stages.encryptor(authority).seal(stages.split(compiled, batch, [None], 5), PREFIX)
+    sealed = stages.encryptor(authority).seal([(stages.split(compiled, batch, [None], 5), PREFIX)])[0]
 
     assert list(sealed.data) == [PREFIX + b"\x02a"]
     assert not authority.generated

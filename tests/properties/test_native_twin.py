@@ -68,7 +68,7 @@ def check_seal(case: Case, format_: Format) -> None:
     authority = InMemoryAuthority()
     split = compiled.split_batch(batch_of(case[1]), keys, len(HEAD))
 
-    sealed = BatchEncryptor(authority).seal(split, PREFIX)
+    sealed = BatchEncryptor(authority).seal([(split, PREFIX)])[0]
 
     found = [data[len(PREFIX) :] if data is not None else None for data in sealed.data]
     columns, envelopes = split.columns, sealed.envelopes

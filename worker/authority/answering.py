@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from worker.authority import decoding
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
+from worker.authority.connections import Guesses
 from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
 from worker.authority.head import TamperedStore
@@ -70,6 +71,7 @@ class Answering:
         metrics: where requests are counted.
         limits: of a request.
         deriving: the one thread for large derivations.
+        guesses: hold up who sends wrong credentials.
     """
 
     tokens: Tokens
@@ -78,6 +80,7 @@ class Answering:
     metrics: Metrics
     limits: LimitOptions
     deriving: ThreadPoolExecutor = field(repr=False)
+    guesses: Guesses
 
     def handler(self, endpoint: Endpoint, model: type[BaseModel] | None, action: Action) -> Handler:
         """Return an endpoint's handler."""
@@ -95,12 +98,12 @@ class Answering:
         self.metrics.inc("authority_requests_total", endpoint=path, status=str(response.status_code))
         self.metrics.observe("authority_request_seconds", time.perf_counter() - began, endpoint=path)
 
-    async def refusing(self, answer: Callable[[], Awaitable[Any]]) -> Response:
+    async def refusing(self, request: Request, answer: Callable[[], Awaitable[Any]]) -> Response:
         """Return an answer, or why there is none, without a line in the audit."""
         try:
             return as_json(await answer())
         except Exception as exc:
-            return refused(_refusal(exc))
+            return await self.unknown(request, exc)
 
     async def caller(self, request: Request) -> Caller:
         """Return who asks, by what the store holds now; raises a 401, or a 503 where the store can't be believed."""
@@ -108,7 +111,19 @@ class Answering:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise Refusal(401, "a service token is needed")
+        if self.guesses.is_turned_away(address(request)) and not self.tokens.is_known(token):
+            raise Refusal(429, "too many wrong credentials from this address")
         return self.tokens.verify(token)
+
+    async def unknown(self, request: Request, exc: Exception) -> Response:
+        """Return why a caller is not let in; one that guesses waits for it."""
+        refusal = _refusal(exc)
+        if refusal.status == 401:
+            await self.guesses.wrong(address(request))
+        response = refused(refusal)
+        if refusal.status == 429:
+            response.headers["connection"] = "close"
+        return response
 
     async def _answer(
         self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action
@@ -116,7 +131,7 @@ class Answering:
         try:
             caller = await self.caller(request)
         except Exception as exc:
-            return refused(_refusal(exc))
+            return await self.unknown(request, exc)
 
         def event() -> dict[str, Any]:
             return _event(endpoint, caller, request)
@@ -178,9 +193,13 @@ class Answering:
             raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
 
 
+def address(request: Request) -> str:
+    """Return where a request comes from."""
+    return "" if request.client is None else request.client.host
+
+
 def _event(endpoint: Endpoint, caller: Caller, request: Request) -> dict[str, Any]:
     who = {"workspace": caller.workspace, "subject": caller.subject, "actor": caller.access_key}
-    address = None if request.client is None else request.client.host
     derived: dict[str, Any] = {
         "client": None,
         "keyset": None,
@@ -189,7 +208,7 @@ def _event(endpoint: Endpoint, caller: Caller, request: Request) -> dict[str, An
         "unverified_context": {},
     }
     more = derived if endpoint.kind == "derive" else {}
-    return {"operation": endpoint.name, **who, "address": address, **more, **caller.note}
+    return {"operation": endpoint.name, **who, "address": address(request), **more, **caller.note}
 
 
 def _places(exc: ValidationError) -> list[str]:

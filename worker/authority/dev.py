@@ -12,6 +12,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from worker.authority import schema
+from worker.authority.connections import ConnectionLimits
 from worker.authority.enrol import Existing, accept, propose
 from worker.authority.management import make_access_key, new_workspace
 from worker.authority.remote import Remote
@@ -34,9 +35,18 @@ class DevAuthority:
         data_dir: holds the store, its root key, the audit trail and the clients' credentials.
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
+        connections: what connections may take; the defaults of `serve` else.
     """
 
-    def __init__(self, region: str, data_dir: Path | str, port: int = 0, *, escrow: bool = False) -> None:
+    def __init__(
+        self,
+        region: str,
+        data_dir: Path | str,
+        port: int = 0,
+        *,
+        escrow: bool = False,
+        connections: ConnectionLimits | None = None,
+    ) -> None:
         directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
@@ -46,11 +56,19 @@ class DevAuthority:
         self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         try:
-            self.authority = Authority(Region(region), directory, root, self.url, escrow=self._escrow, audit_sync=False)
+            self.authority = Authority(
+                Region(region),
+                directory,
+                root,
+                self.url,
+                connections=connections,
+                escrow=self._escrow,
+                audit_sync=False,
+            )
         except BaseException:
             self._socket.close()
             raise
-        self._server = server(self.authority.app)
+        self._server = server(self.authority.app, self.authority.guard)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
         self._thread.start()
         self.env = self._credentials(region, directory / "credentials.env")

@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from worker.authority import wire
 from worker.authority.access import Caller
-from worker.authority.answering import Action, Answering, as_json
+from worker.authority.answering import Action, Answering, address, as_json
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
 from worker.authority.endpoints import ENDPOINTS
@@ -145,11 +145,13 @@ def _open(parts: Parts, app: FastAPI) -> None:
             if body.accessKey is not None and body.oidcToken is None:
                 return await asyncio.to_thread(tokens.for_access_key, body.accessKey)
             if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
+                if answering.guesses.is_turned_away(address(request)):
+                    raise Refusal(429, "too many wrong credentials from this address")
                 return await tokens.for_oidc(body.workspaceId, body.oidcToken)
             raise Refusal(400, "give an accessKey, or an oidcToken and a workspaceId")
 
         began = time.perf_counter()
-        response = await answering.refusing(answer)
+        response = await answering.refusing(request, answer)
         answering.count("authorise", response, began)
         return response
 
@@ -177,7 +179,7 @@ def _open(parts: Parts, app: FastAPI) -> None:
             caller = tokens.for_scraping(bearer) if scraping else await answering.caller(request)
             caller.require("metrics:read")
 
-        response = await answering.refusing(answer)
+        response = await answering.refusing(request, answer)
         if response.status_code == 200:
             text = generate_latest(answering.metrics.registry)
             response = Response(text, media_type=CONTENT_TYPE_LATEST)

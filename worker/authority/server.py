@@ -17,6 +17,7 @@ from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
+from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
 from worker.authority.datakeys import DataKeys
 from worker.authority.enrolment import Enrolment
 from worker.authority.escrow import ServerMadeClients
@@ -33,10 +34,9 @@ from worker.authority.seal import Sealer
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
+from worker.http_client import is_loopback
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def public_base(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ConfigError(f"--public-url {url!r} is not an address such as https://keys.eu.example/")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(f"--public-url {url!r} would have tokens sent over plain http; use https")
     return url.rstrip("/") + "/"
 
@@ -76,6 +76,7 @@ class Authority:
         root: 32 bytes; seals the store.
         base_url: what tokens name, with a slash at its end.
         limits: what one request and one client may ask.
+        connections: what connections and callers that guess may take.
         escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
     """
@@ -88,6 +89,7 @@ class Authority:
         base_url: str,
         *,
         limits: LimitOptions | None = None,
+        connections: ConnectionLimits | None = None,
         escrow: bytes | None = None,
         audit_sync: bool = True,
     ) -> None:
@@ -102,11 +104,14 @@ class Authority:
             self.store.close()
             raise
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
-        options = limits or LimitOptions()
+        options, bounds = limits or LimitOptions(), connections or ConnectionLimits()
+        self.guard = Guard(bounds, self.metrics)
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options)
-        answering = Answering(self.tokens, self.trail, Freshness(self.store), self.metrics, options, self._deriving)
+        answering = Answering(
+            self.tokens, self.trail, Freshness(self.store), self.metrics, options, self._deriving, Guesses(bounds)
+        )
         self.app: FastAPI = application(
             Parts(
                 answering,
@@ -159,8 +164,8 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def server(app: ASGIApp, tls: TlsOptions | None = None) -> uvicorn.Server:
-    """Return a server that finishes what is under way before it stops."""
+def server(app: ASGIApp, guard: Guard, tls: TlsOptions | None = None) -> uvicorn.Server:
+    """Return a server that finishes what is under way before it stops, and lets nobody keep others out."""
     options: dict[str, object] = {}
     if tls is not None:
         options = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
@@ -172,11 +177,12 @@ def server(app: ASGIApp, tls: TlsOptions | None = None) -> uvicorn.Server:
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=10,
-        limit_concurrency=1000,
+        timeout_keep_alive=int(guard.limits.idle_s),
         **options,  # type: ignore[arg-type]
     )
-    return uvicorn.Server(config)
+    return GuardedServer(config, guard)
 
 
 def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:

@@ -103,6 +103,10 @@ class Tokens:
             raise Refusal(401, "token has expired")
         return self._caller(claims)
 
+    def is_known(self, text: str) -> bool:
+        """Whether a token has been verified before; it may have expired or been revoked since."""
+        return hashlib.sha256(text.encode()).digest() in self._verified
+
     def _caller(self, claims: dict[str, Any]) -> Caller:
         state, workspace, subject = self._store.state, claims["workspace"], claims["sub"]
         readable = {k: v for k, v in claims.items() if k in ("sub", "azp", "org_id", "workspace")}

@@ -66,15 +66,18 @@ def serve(
     audit_sync: Annotated[
         bool, typer.Option(help="Answer once the audit's lines are on the disk; many wait for one flush.")
     ] = True,
+    connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
 ) -> None:
     """Serve one region's authority until SIGTERM; what is under way is finished first."""
     from worker.authority import seal
+    from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import LOOPBACK, Authority, TlsOptions, bind, first_workspace, public_base, server
+    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, public_base, server
     from worker.errors import ConfigError
+    from worker.http_client import is_loopback
     from worker.region import Region
 
     host, _, port = listen.rpartition(":")
@@ -83,19 +86,22 @@ def serve(
     tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
     if tls is None and client_ca is not None:
         raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
-    if tls is None and host.strip("[]") not in LOOPBACK:
+    if tls is None and not is_loopback(host.strip("[]")):
         raise ConfigError("without TLS the authority serves loopback only")
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
-    authority = Authority(Region(region), data, root, base, limits=limits, escrow=escrow, audit_sync=audit_sync)
+    bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
+    authority = Authority(
+        Region(region), data, root, base, limits=limits, connections=bounds, escrow=escrow, audit_sync=audit_sync
+    )
     try:
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
         socket = bind(host.strip("[]"), int(port))
-        serving = server(authority.app, tls)
+        serving = server(authority.app, authority.guard, tls)
         # The server raises a signal again once it has stopped; without a handler that would end us before we close.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(serving, "should_exit", True))

@@ -24,6 +24,7 @@ FINGERPRINT_BYTES = 8
 MAX_LABEL_BYTES = 255
 _FIXED = 34
 _TAIL = NONCE_BYTES + TAG_BYTES
+_LENGTHS = [bytes((n,)) for n in range(MAX_LABEL_BYTES + 1)]
 NamedTexts = Sequence[tuple[str, str]]
 
 
@@ -115,13 +116,18 @@ def header_end(data: bytes) -> int:
 
 def header(keyset: UUID, iv: bytes, tag: bytes, descriptor: str, fingerprint: bytes) -> bytes:
     """Everything of an envelope before the nonce, equal for all values of a lease and a field type."""
+    front, back = _around(keyset, descriptor, fingerprint)
+    if len(tag) > MAX_LABEL_BYTES or len(iv) != 16:
+        raise ValueError("a leased envelope holds an iv of 16 bytes and at most 255 of tag")
+    return front + iv + _LENGTHS[len(tag)] + tag + back
+
+
+def _around(keyset: UUID, descriptor: str, fingerprint: bytes) -> tuple[bytes, bytes]:
+    """Return what stands before the iv and after the tag, equal for all leases of a field."""
     label = descriptor.encode()
-    if not 1 <= len(label) <= MAX_LABEL_BYTES or len(tag) > MAX_LABEL_BYTES:
-        raise ValueError("a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag")
-    if len(fingerprint) != FINGERPRINT_BYTES or len(iv) != 16:
-        raise ValueError("an iv is 16 bytes and a fingerprint 8")
-    lengths = bytes((len(tag),)), bytes((len(label),))
-    return b"\x01\x00" + keyset.bytes + iv + lengths[0] + tag + lengths[1] + label + fingerprint
+    if not 1 <= len(label) <= MAX_LABEL_BYTES or len(fingerprint) != FINGERPRINT_BYTES:
+        raise ValueError("a leased envelope holds 1-255 bytes of descriptor and a fingerprint of 8")
+    return b"\x01\x00" + keyset.bytes, _LENGTHS[len(label)] + label + fingerprint
 
 
 def framer(names: Sequence[str]) -> Callable[[Sequence[bytes]], bytes]:
@@ -156,15 +162,86 @@ def cipher(key: DataKey) -> AESGCMSIV:
     held = key.cipher
     if isinstance(held, AESGCMSIV):
         return held
+    built = brief_cipher(key)
+    derived, key.cipher = key.cipher, built
+    if isinstance(derived, bytearray):
+        derived[:] = bytes(32)
+    return built
+
+
+def brief_cipher(key: DataKey) -> AESGCMSIV:
+    """As `cipher`, but only the 32 bytes that it is built from are kept: a cipher takes a hundred times as many."""
+    held = key.cipher
+    if isinstance(held, bytearray):
+        return AESGCMSIV(held)
+    derived = bytearray(32)
     try:
-        derived = bytearray(32)
         HKDF(SHA256(), 32, None, b"leased-v1").derive_into(key.secret, derived)
     except RuntimeError:
         raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
-    built = AESGCMSIV(derived)
-    derived[:] = bytes(32)
-    key.cipher = built
-    return built
+    key.cipher = derived
+    return AESGCMSIV(derived)
+
+
+class Sealer:
+    """
+    Seals values of one field, context after context, each value with a fresh random nonce.
+
+    Args:
+        fingerprint: of the field's type, 8 bytes.
+        names: names of the context's texts.
+        bind_names: names of what is bound to each value.
+    """
+
+    def __init__(self, fingerprint: bytes, names: Sequence[str] = (), bind_names: Sequence[str] = ()) -> None:
+        self._fingerprint = fingerprint
+        self._context, self._bound = framer(names), framer(bind_names)
+
+    def seal(
+        self,
+        keys: Sequence[DataKey],
+        contexts: Sequence[Sequence[str]],
+        counts: Sequence[int],
+        plaintexts: Sequence[bytes],
+        binds: Sequence[Sequence[bytes]] | None = None,
+    ) -> list[bytes]:
+        """
+        Seal values, context after context.
+
+        Args:
+            keys: m keys of leases, all of one field; neither kept nor wiped.
+            contexts: m contexts, each the texts that its values share and its key was asked for with.
+            counts: m numbers of values.
+            plaintexts: n values in Avro binary, n the sum of `counts`.
+            binds: n sequences of bytes in the order of `bind_names`; None where nothing is bound.
+
+        Returns:
+            n envelopes, in order.
+
+        Raises:
+            KeyServiceUnavailable: a key was dropped meanwhile.
+        """
+        out: list[bytes] = []
+        put, cut = out.append, NONCE_BYTES
+        nonces = os.urandom(cut * len(plaintexts))
+        frame, frame_bound = self._context, self._bound
+        unbound = frame_bound(()) if binds is None else b""
+        last: DataKey | None = None
+        front = back = b""
+        at = 0
+        for key, texts, count in zip(keys, contexts, counts, strict=True):
+            if last is None or key.keyset is not last.keyset or key.descriptor is not last.descriptor:
+                last = key
+                front, back = _around(key.keyset, key.descriptor, self._fingerprint)
+            head = front + key.iv + _LENGTHS[len(key.tag)] + key.tag + back
+            shared = head + frame([text.encode() for text in texts]) + unbound
+            encrypt = brief_cipher(key).encrypt
+            for i in range(at, at + count):
+                nonce = nonces[cut * i : cut * i + cut]
+                aad = shared if binds is None else shared + frame_bound(binds[i])
+                put(head + nonce + encrypt(nonce, plaintexts[i], aad))
+            at += count
+        return out
 
 
 def seal(
@@ -176,39 +253,9 @@ def seal(
     bind_names: Sequence[str] = (),
     binds: Sequence[Sequence[bytes]] | None = None,
 ) -> list[bytes]:
-    """
-    Seal values of one field under one lease, each with a fresh random nonce.
-
-    Args:
-        key: the lease's key; neither kept nor wiped.
-        fingerprint: of the field's type, 8 bytes.
-        plaintexts: n values in Avro binary.
-        context: names and texts that all n values share; the key was asked for with them.
-        bind_names: names of what is bound to each value.
-        binds: n sequences of bytes in the order of `bind_names`; None where nothing is bound.
-
-    Returns:
-        n envelopes, in order.
-
-    Raises:
-        KeyServiceUnavailable: the key was dropped meanwhile.
-    """
-    head = header(key.keyset, key.iv, key.tag, key.descriptor, fingerprint)
-    encrypt = cipher(key).encrypt
-    nonces = os.urandom(NONCE_BYTES * len(plaintexts))
-    cuts = range(0, len(nonces), NONCE_BYTES)
-    shared = head + framed_context(context)
-    frame = framer(bind_names)
-    if binds is None:
-        aad = shared + frame(())
-        return [
-            head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, aad)
-            for i, value in zip(cuts, plaintexts, strict=True)
-        ]
-    return [
-        head + (nonce := nonces[i : i + NONCE_BYTES]) + encrypt(nonce, value, shared + frame(bound))
-        for i, value, bound in zip(cuts, plaintexts, binds, strict=True)
-    ]
+    """Seal values of one field under one lease and one context; see `Sealer.seal`."""
+    sealer = Sealer(fingerprint, [name for name, _ in context], bind_names)
+    return sealer.seal([key], [[text for _, text in context]], [len(plaintexts)], plaintexts, binds)
 
 
 def open(

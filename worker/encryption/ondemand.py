@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
-from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, LeasePortion, RetrieveRequest
+import numpy as np
+
+from worker.errors import WorkerError
+from worker.model import (
+    Audit,
+    DataKey,
+    Grant,
+    KeyHold,
+    KeyNeed,
+    KeyRefused,
+    KeyService,
+    KeySpec,
+    LeasePortion,
+    RetrieveRequest,
+)
 
 _LEASE_VALUES = 1_000_000
 
@@ -36,19 +52,26 @@ class OnDemandKeys:
             key.wipe()
         self._given.clear()
 
+    def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
+        """Ask once for what a whole batch needs; see `EncryptionKeys.hold`."""
+        return nullcontext(_Held(self._ask, tuple(needs)))
+
     def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
         """Nothing is fetched ahead; see `EncryptionKeys.prepare`."""
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
-        keys = self._service.generate([spec] * count, self._audit)
-        self._given += keys
-        return keys
+        return self._ask([spec] * count)
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Return one lease for every million values; see `EncryptionKeys.lease`."""
-        counts = [min(_LEASE_VALUES, len(sizes) - i) for i in range(0, len(sizes), _LEASE_VALUES)]
+        counts = _leases(len(sizes))
         return [LeasePortion(key, count) for key, count in zip(self.take(spec, len(counts)), counts, strict=True)]
+
+    def _ask(self, specs: Sequence[KeySpec]) -> list[DataKey]:
+        keys = self._service.generate(specs, self._audit)
+        self._given += keys
+        return keys
 
     def keys(self, requests: Sequence[RetrieveRequest]) -> list[DataKey | KeyRefused]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
@@ -57,3 +80,33 @@ class OnDemandKeys:
         self._given += [answer for answer in answers if isinstance(answer, DataKey)]
         found = dict(zip(distinct, answers, strict=True))
         return [found[request] for request in requests]
+
+
+class _Held:
+    """A `KeyHold` that is filled by one request, as soon as it is iterated."""
+
+    def __init__(self, ask: Callable[[Sequence[KeySpec]], list[DataKey]], needs: Sequence[KeyNeed]) -> None:
+        self._ask, self._needs = ask, needs
+        self.refused: dict[tuple[int, int], WorkerError] = {}
+
+    def __iter__(self) -> Iterator[Grant]:
+        specs: list[KeySpec] = []
+        shares: list[list[tuple[int, int]]] = []
+        for need in self._needs:
+            each = [
+                (at, count)
+                for at, values in enumerate(need.counts.tolist())
+                for count in (_leases(values) if need.format == "leased" else [values])
+            ]
+            specs += [need.spec_of(at) for at, n in each for _ in range(1 if need.format == "leased" else n)]
+            shares.append(each)
+        keys = iter(self._ask(specs) if specs else [])
+        for i, (need, each) in enumerate(zip(self._needs, shares, strict=True)):
+            counts = np.array([count for _, count in each], np.int64)
+            given = list(islice(keys, len(each) if need.format == "leased" else int(counts.sum())))
+            yield Grant(i, np.array([at for at, _ in each], np.int64), counts, given)
+
+
+def _leases(values: int) -> list[int]:
+    """Return how many values each lease serves."""
+    return [min(_LEASE_VALUES, values - i) for i in range(0, values, _LEASE_VALUES)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -118,6 +118,27 @@ def seal_record(key: DataKey, typed: bytes) -> EncryptedRecord:
     aad = key.descriptor.encode() + key.tag
     ciphertext = AESGCMSIV(key.secret).encrypt(key.iv[:12], typed, aad)
     return EncryptedRecord(key.iv, ciphertext, key.tag, key.descriptor, key.keyset, key.policy)
+
+
+def seal_records(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]:
+    """Seal each typed plaintext under its own key, as MessagePack; the caller wipes the keys."""
+    out = []
+    pack = msgpack.Packer().pack
+    descriptor, label, keyset, keyset_bytes = None, b"", None, b""
+    for key, plaintext in zip(keys, typed, strict=True):
+        if key.descriptor is not descriptor:
+            descriptor = key.descriptor
+            label = descriptor.encode()
+        if key.keyset is not keyset:
+            keyset = key.keyset
+            keyset_bytes = keyset.bytes
+        iv, tag = key.iv, key.tag
+        ciphertext = AESGCMSIV(key.secret).encrypt(iv[:12], plaintext, label + tag)
+        items = [iv, ciphertext, tag, descriptor, keyset_bytes]
+        if key.policy:
+            items.append(policy_array(key.policy))
+        out.append(pack(items))
+    return out
 
 
 def open_record(key: DataKey, record: EncryptedRecord) -> bytes:

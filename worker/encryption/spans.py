@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgpack
+import numpy as np
 
+from worker.encryption.columns import PlainSealing, refusal_of
 from worker.encryption.record import policy_array
 from worker.encryption.tally import Tally
-from worker.errors import ConfigError, KeyServiceUnavailable
-from worker.model import DataKey, EncryptionKeys, FieldPlan, FieldUsage, KeySpec, KeyUsage, PlainSealed
+from worker.errors import ConfigError, KeyServiceUnavailable, RecordError, WorkerError
+from worker.model import DataKey, FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
 from worker.native import extension
-from worker.native.split import Sizes, SpanSplit
+from worker.native.split import SpanSplit
 
 if TYPE_CHECKING:
     from worker import _native
 
-SpecOf = Callable[[FieldPlan, tuple[str, ...]], KeySpec]
 _Portions = list[tuple["_native.Lease | _native.KeyBatch", int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """The values of one field under one context."""
-
-    plan: FieldPlan
-    spec: KeySpec
-    slot: int
-    group: int
-    count: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +35,7 @@ class SpanSealed:
     fields: Sequence[FieldUsage]
     frame: int
     rest: PlainSealed | None = field(default=None, repr=False)
+    errors: Mapping[int, RecordError] = field(default_factory=dict)
 
     @property
     def data(self) -> Sequence[bytes | None]:
@@ -63,72 +55,123 @@ class SpanSealed:
         return [each for each in found if each] + (list(self.rest.envelopes) if self.rest is not None else [])
 
 
-def seal_spans(
-    split: SpanSplit, prefix: bytes, keys: EncryptionKeys, spec_of: SpecOf, tally: Tally, rest: PlainSealed | None
-) -> SpanSealed:
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field's contexts that have values: their numbers within the field, and what they need."""
+
+    plan: FieldPlan
+    slot: int
+    groups: Sequence[int]
+    need: KeyNeed
+
+
+class SpanSealing:
     """
-    Seal every value that the extension found, each record behind `prefix`; raises as `Encryptor.seal`.
+    A split of spans on its way; see `worker.encryption.batch.Sealing`.
 
     Args:
         split: what the extension took apart.
         prefix: the output's frame.
-        keys: where keys come from.
-        spec_of: what a field's values under a context ask for.
-        tally: the whole batch's.
-        rest: what the twin sealed of it.
+        default_keyset: for plans that name none.
     """
-    shares = [
-        [_share(plan, slot, group, *asked, spec_of) for group, asked in enumerate(groups)]
-        for slot, (plan, groups) in enumerate(zip(split.plans, split.spans.demands(), strict=True))
-    ]
-    wanted = [share for each in shares for share in each if share is not None]
-    keys.prepare(
-        {share.spec: share.count for share in wanted if share.plan.format == "record"},
-        dict.fromkeys(share.spec for share in wanted if share.plan.format == "leased"),
-    )
-    supplies = [[_supply(split, share, keys, tally) for share in each] for each in shares]
-    output = split.spans.seal(prefix, supplies)
-    fields = [
-        FieldUsage(plan, sum(s.count for s in each if s), sum(s.total for s in each if s), sealed)
-        for plan, each, sealed in zip(split.plans, shares, output.sealed, strict=True)
-        if any(each)
-    ]
-    if rest is not None:
-        fields += rest.fields
-    return SpanSealed(split, output, tally.usage(), fields, len(prefix), rest)
+
+    def __init__(self, split: SpanSplit, prefix: bytes, default_keyset: str | None) -> None:
+        self._split, self._prefix, self._default_keyset = split, prefix, default_keyset
+        self._tally = Tally()
+        self._rest = PlainSealing(split.rest, prefix, default_keyset, self._tally) if split.rest is not None else None
+        self._errors: dict[int, RecordError] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.is_short = False
+        self._fields: list[_Field] = []
+        self._supplies: list[list[_Portions]] = []
+        for slot, (plan, groups) in enumerate(zip(self._split.plans, self._split.spans.demands(), strict=True)):
+            self._supplies.append([[] for _ in groups])
+            asked = [(number, texts, count, total) for number, (texts, count, total) in enumerate(groups) if count]
+            if not asked:
+                continue
+            if plan.format == "record" and plan.bind:
+                raise ConfigError(f"{plan.identity}: bound values need the format `leased`")
+            numbers, texts, counts, totals = zip(*asked, strict=True)
+            keyset = self._default_keyset if plan.keyset is None else plan.keyset
+            need = KeyNeed(
+                plan.format,
+                KeySpec(keyset, plan.descriptor),
+                plan.context,
+                list(map(tuple, texts)),
+                np.array(counts, np.int64),
+                np.array(totals, np.int64),
+                partial(self._sizes, slot, numbers),
+            )
+            self._fields.append(_Field(plan, slot, numbers, need))
+
+    def needs(self) -> list[KeyNeed]:
+        """Return which keys it needs; the twin's come last."""
+        return [each.need for each in self._fields] + (self._rest.needs() if self._rest is not None else [])
+
+    def seal(self, need: int, grant: Grant) -> None:
+        """Hand keys to native memory; the sealing itself is one call at the end."""
+        if need >= len(self._fields):
+            assert self._rest is not None
+            self._rest.seal(need - len(self._fields), grant)
+            return
+        each = self._fields[need]
+        supplies, at, counts = self._supplies[each.slot], grant.at.tolist(), grant.counts.tolist()
+        if each.plan.format == "leased":
+            self._tally.add_all(grant.keys, "leased", sum(counts))
+            for key, i, count in zip(grant.keys, at, counts, strict=True):
+                supplies[each.groups[i]].append((_lease(key), count))
+            return
+        self._tally.add_all(grant.keys, "record", len(grant.keys))
+        start = 0
+        try:
+            for i, count in zip(at, counts, strict=True):
+                supplies[each.groups[i]].append((_single(grant.keys[start : start + count]), count))
+                start += count
+        finally:
+            for key in grant.keys:
+                key.wipe()
+
+    def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
+        """Take the records of a context out; what is left has to be sealed anew (`is_short`)."""
+        if need >= len(self._fields):
+            assert self._rest is not None
+            self._rest.refuse(need - len(self._fields), at, refusal)
+            return
+        each = self._fields[need]
+        texts = each.need.contexts[at]
+        _, records, contexts, _ = self._split.spans.column(each.slot)
+        mine = [i for i, found in zip(records, contexts, strict=True) if tuple(found) == texts]
+        self._errors.update(dict.fromkeys(mine, refusal_of(each.plan, refusal)))
+        self.is_short = True
+
+    def again(self) -> None:
+        """Begin anew without the records that were refused."""
+        self._split.drop(self._errors)
+        self._begin()
+
+    def sealed(self) -> SpanSealed:
+        """Seal every value."""
+        output = self._split.spans.seal(self._prefix, self._supplies)
+        fields = [
+            FieldUsage(each.plan, int(each.need.counts.sum()), int(each.need.totals.sum()), output.sealed[each.slot])
+            for each in self._fields
+        ]
+        rest, errors = None, dict(self._errors)
+        if self._rest is not None:
+            rest = self._rest.sealed()
+            fields += rest.fields
+            errors |= {self._split.refused[i]: error for i, error in rest.errors.items()}
+        return SpanSealed(self._split, output, self._tally.usage(), fields, len(self._prefix), rest, errors)
+
+    def _sizes(self, slot: int, groups: Sequence[int], at: int) -> array[int]:
+        return array("I", self._split.spans.sizes(slot, groups[at]))
 
 
-def _share(
-    plan: FieldPlan, slot: int, group: int, texts: Sequence[str], count: int, total: int, spec_of: SpecOf
-) -> _Share | None:
-    return _Share(plan, spec_of(plan, tuple(texts)), slot, group, count, total) if count else None
-
-
-def _supply(split: SpanSplit, share: _Share | None, keys: EncryptionKeys, tally: Tally) -> _Portions:
-    if share is None:
-        return []
-    if share.plan.format == "record":
-        if share.plan.bind:
-            raise ConfigError(f"{share.plan.identity}: bound values need the format `leased`")
-        return [_single(keys.take(share.spec, share.count), tally)]
-    sizes = Sizes(split.spans, share.slot, share.group, share.count, share.total)
-    portions: _Portions = []
-    for portion in keys.lease(share.spec, sizes):
-        tally.add(portion.key, "leased", portion.count)
-        portions.append((_lease(portion.key), portion.count))
-    return portions
-
-
-def _single(keys: list[DataKey], tally: Tally) -> tuple[_native.KeyBatch, int]:
-    """Copy single-use keys to native memory, which wipes its copy after the batch, and wipe these."""
-    try:
-        batch = extension.KeyBatch(keys, [msgpack.packb(policy_array(k.policy)) if k.policy else b"" for k in keys])
-    finally:
-        for key in keys:
-            key.wipe()
-    for key in keys:
-        tally.add(key, "record", 1)
-    return batch, len(keys)
+def _single(keys: list[DataKey]) -> _native.KeyBatch:
+    """Copy single-use keys to native memory, which wipes its copy after the batch."""
+    return extension.KeyBatch(keys, [msgpack.packb(policy_array(k.policy)) if k.policy else b"" for k in keys])
 
 
 def _lease(key: DataKey) -> _native.Lease:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -17,14 +18,21 @@ class Tally:
 
     def add(self, key: DataKey, kind: Literal["record", "leased"], values: int) -> None:
         """Count so many values under a key."""
-        count = self._counts.get((key.keyset, kind))
-        if count is None:
-            count = self._counts[key.keyset, kind] = _Count()
-        count.keys.add(key.iv)
-        count.values += values
-        count.descriptors.add(key.descriptor)
-        if key.request_id is not None:
-            count.request_ids.add(key.request_id)
+        self.add_all((key,), kind, values)
+
+    def add_all(self, keys: Iterable[DataKey], kind: Literal["record", "leased"], values: int) -> None:
+        """Count so many values under keys of one field."""
+        keyset, count = None, _Count()
+        for key in keys:
+            if key.keyset is not keyset:
+                keyset = key.keyset
+                count = self._counts.setdefault((keyset, kind), _Count())
+                count.descriptors.add(key.descriptor)
+                # A field has one keyset, so all the values are its first key's.
+                count.values, values = count.values + values, 0
+            count.keys.add(key.iv)
+            if key.request_id is not None:
+                count.request_ids.add(key.request_id)
 
     def usage(self) -> list[KeyUsage]:
         """Return what was counted, by keyset and format."""

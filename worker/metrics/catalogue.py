@@ -87,6 +87,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "not_an_envelope",
         "residency",
         "sink_rejected",
+        "key_refused",
     ),
 }
 """The fixed lists."""
@@ -216,6 +217,8 @@ CATALOGUE: tuple[Metric, ...] = (
         aggregate="livesum",
     ),
     Metric("worker_breaker_state", "gauge", "Circuit breaker: 0 closed, 1 half open, 2 open."),
+    Metric("worker_key_cache_bytes", "gauge", "Bytes that leases and pools take.", aggregate="livesum"),
+    Metric("worker_key_cache_budget_bytes", "gauge", "Bytes that leases and pools may take.", aggregate="livesum"),
     Metric("worker_oldest_key_age_seconds", "gauge", "Age of the oldest key held, 0 where none is."),
     Metric(
         "worker_revocation_bound_seconds",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from uuid import UUID
@@ -132,10 +132,12 @@ class DataKey:
         return self._secret is None
 
     def wipe(self) -> None:
-        """Overwrite the key's bytes and forget the cipher built from them; safe to call twice."""
+        """Overwrite the key's bytes, and forget or overwrite what was built from them; safe to call twice."""
         if self._secret is not None:
             self._secret[:] = bytes(32)
             self._secret = None
+        if isinstance(self.cipher, bytearray):
+            self.cipher[:] = bytes(len(self.cipher))
         self.cipher = None
 
     def __repr__(self) -> str:
@@ -195,44 +197,6 @@ class KeyService(Protocol):
 
     def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
         """Return the data key of each request, or why that one was refused; raises as `generate` does."""
-        ...
-
-
-@dataclass(slots=True)
-class LeasePortion:
-    """`count` values that may be sealed under `key`, in order; a batch may span the end of one lease."""
-
-    key: DataKey
-    count: int
-
-
-class EncryptionKeys(Protocol):
-    """Where encryption gets its keys: pools of single-use keys and leases, filled ahead."""
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """
-        Begin to fetch what a batch is about to `take` (how many keys of each spec) and `lease`, in full requests.
-
-        Without it many contexts that are met for the first time cost a request each. Does not wait and raises nothing.
-        """
-        ...
-
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
-        """
-        Return `count` keys that nobody else gets; the caller wipes each after its one value.
-
-        Raises:
-            KeyServiceUnavailable: the pool is empty and the service does not answer within the wait's bound.
-            KeyAccessDenied: the identity has been refused.
-        """
-        ...
-
-    def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
-        """
-        Return portions of leases for values of the given sizes in bytes, in order; counts add up to `len(sizes)`.
-
-        The keys stay the lease's own: the caller neither wipes nor keeps them beyond the batch. Raises as `take`.
-        """
         ...
 
 

@@ -107,13 +107,20 @@ class Sealed(Protocol):
         """Aligned with the split's columns and their values; made only for whoever asks."""
         ...
 
+    @property
+    def errors(self) -> Mapping[int, RecordError]:
+        """Records whose context the key service refuses; they have been dropped from the split."""
+        ...
+
 
 class Encryptor(Protocol):
     """Seals what schemas declare, a batch at a time."""
 
-    def seal(self, split: Split, prefix: bytes) -> Sealed:
+    def seal(self, splits: Sequence[tuple[Split, bytes]]) -> Sequence[Sealed]:
         """
-        Seal every value of a split and put its records together behind `prefix`.
+        Seal every value of a batch's splits and put their records together, each split's behind its prefix.
+
+        The keys of all of them are asked for together.
 
         Raises:
             KeyServiceUnavailable: no keys now; the batch as a whole may be tried again.
@@ -131,3 +138,4 @@ class PlainSealed:
     usage: Sequence[KeyUsage]
     fields: Sequence[FieldUsage]
     envelopes: Sequence[Sequence[bytes]] = field(repr=False)
+    errors: Mapping[int, RecordError] = field(default_factory=dict)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from worker.errors import RecordError
 from worker.model import FieldPlan, Format, Split, ValueColumn
@@ -97,20 +95,3 @@ class SpanSplit:
     def join(self, replaced: Sequence[Sequence[bytes]], prefix: bytes = b"") -> Sequence[bytes | None]:
         """Spans are sealed where they lie: `worker.encryption.spans` puts them together."""
         raise NotImplementedError("spans are put together by the encryptor that seals them")
-
-
-class Sizes(Sequence[int]):
-    """The sizes of one field's values under one context; their sum is known without looking at each."""
-
-    def __init__(self, spans: _native.Split, slot: int, group: int, count: int, total: int) -> None:
-        self._spans, self._slot, self._group, self._count, self.total = spans, slot, group, count, total
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, at: int | slice) -> int | Sequence[int]:  # type: ignore[override]
-        return cast("int | Sequence[int]", self._each[at])
-
-    @cached_property
-    def _each(self) -> array[int]:
-        return array("I", self._spans.sizes(self._slot, self._group))

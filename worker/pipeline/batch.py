@@ -54,6 +54,17 @@ class _Group:
     batch: Batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A group taken apart: what is sealed of it, which of its records are refused, and which go to another topic."""
+
+    group: _Group
+    schema: _Schema
+    split: Split
+    refused: dict[int, RecordError]
+    topics: dict[int, str]
+
+
 @dataclass(slots=True)
 class _Work:
     """A batch on its way through the stages."""
@@ -129,8 +140,14 @@ class BatchProcessor:
         work = _Work(batch, keys, fates, [], [])
         groups = list(self._groups(work))
         self._meet(groups)
-        for group in groups:
-            self._process_group(group, work)
+        taken = [each for group in groups if (each := self._take_apart(group, work)) is not None]
+        started = time.monotonic()
+        sealed = self._encryptor.seal([(each.split, each.schema.prefix) for each in taken])
+        for each, done in zip(taken, sealed, strict=True):
+            if self._verifier is not None:
+                self._verifier.verify(each.split.columns, done.envelopes)
+            self._put(each, done, work)
+        self._timed("encrypt", started)
         fates.close()
         output = batch.output(work.parts, fates.written, keys=keys.data, key_rows=keys.rows)
         return Processed(batch, output, fates, work.ledger)
@@ -169,32 +186,36 @@ class BatchProcessor:
                 with contextlib.suppress(RecordError):
                     self._schemas.get(group.ref)
 
-    def _process_group(self, group: _Group, work: _Work) -> None:
+    def _take_apart(self, group: _Group, work: _Work) -> _Taken | None:
+        """Split a group and judge its records; None where its schema is their error."""
         try:
             schema = self._schema(group.ref)
         except RecordError as exc:
             for i in group.indexes:
                 work.fates.fail(i, exc, "decode")
-            return
+            return None
         except DeclarationError as exc:
             first = group.batch.record(0).position
             raise DeclarationError(f"{first}: schema {group.ref}: {exc}", path=exc.path) from exc
         started = time.monotonic()
         split, refused, topics = self._split(group, schema, work.keys)
-        self._timed("decode", started)
         split.drop(refused.keys())
-        started = time.monotonic()
-        sealed = self._encryptor.seal(split, schema.prefix)
-        if self._verifier is not None:
-            self._verifier.verify(split.columns, sealed.envelopes)
-        self._timed("encrypt", started)
+        self._timed("decode", started)
+        return _Taken(group, schema, split, refused, topics)
+
+    def _put(self, taken: _Taken, sealed: Sealed, work: _Work) -> None:
+        """Give a group's records their fates, and the output its part."""
+        group, schema = taken.group, taken.schema
+        for i, error in sealed.errors.items():
+            work.fates.fail(group.indexes[i], error, "encrypt")
+        topics = {i: topic for i, topic in taken.topics.items() if i not in sealed.errors}
         declares = bool(schema.compiled.plan.fields) or work.keys.data is not None
         if schema.passed is not None:
             declares = schema.passed.are_opened
-        self._settle(group, refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
+        self._settle(group, taken.refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
         rows = partial(schema.compiled.rows, start=len(schema.prefix))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
-        work.ledger += ledger_rows(group.batch, split, sealed.usage, str(schema.output_id))
+        work.ledger += ledger_rows(group.batch, taken.split, sealed.usage, str(schema.output_id))
         self._measure(group.batch.runs[0].topic, sealed)
 
     def _schema(self, ref: SchemaRef) -> _Schema:

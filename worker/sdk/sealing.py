@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from worker.avro import encode_value
 from worker.encryption import leased
-from worker.encryption.batch import seal_records
 from worker.encryption.plaintext import to_typed
+from worker.encryption.record import seal_records
 from worker.encryption.values import typed_of_value
 from worker.model import EncryptionKeys, KeySpec
 from worker.sdk.values import Bind, plan, schema_of

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
+from tests.fakes.hold import hold
 from tests.fakes.keyservice import DEFAULT as KEYSET
 from tests.fakes.keyservice import FakeKeyService
-from worker.model import Audit, DataKey, KeyRefused, KeySpec, LeasePortion, RetrieveRequest
+from worker.model import Audit, DataKey, KeyHold, KeyNeed, KeyRefused, KeySpec, LeasePortion, RetrieveRequest
 
 __all__ = ["KEYSET", "InMemoryAuthority"]
 
@@ -34,6 +36,10 @@ class InMemoryAuthority(FakeKeyService):
     def take_one(self) -> DataKey:
         """One key of the client's default keyset."""
         return self.take(KeySpec(None, "acme.crm.Customer/email"), 1)[0]
+
+    def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
+        """Keys of a batch."""
+        return hold(self, needs)
 
     def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
         """Nothing is fetched ahead."""

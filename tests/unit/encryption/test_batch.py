@@ -6,6 +6,7 @@ import hmac
 import json
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,8 +20,9 @@ from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
 from tests.unit.encryption.plans import plan
 from worker.encryption import BatchDecryptor, BatchEncryptor, LeasedEnvelope, leased
 from worker.encryption.plaintext import EPOCH_DAY, LAST_DAY, from_typed, read_varint, to_typed, varint
-from worker.errors import ConfigError, DecryptionError, KeyServiceUnavailable
-from worker.model import DataKey, Format, PlaintextKind, Value, ValueColumn
+from worker.errors import ConfigError, DecryptionError, KeyAccessDenied, KeyServiceUnavailable
+from worker.model import Audit, DataKey, Format, KeySpec, PlaintextKind, Value, ValueColumn
+from worker.zerokms.keys import KeyCache
 
 FORMATS: tuple[Format, ...] = ("record", "leased")
 LEASED = json.loads((Path(__file__).parents[2] / "vectors" / "leased.json").read_text())
@@ -305,3 +307,21 @@ def test_envelopes_of_random_bytes_are_refused() -> None:
         data = [os.urandom(n) for n in range(200)] + [b"\x01\0" + os.urandom(n) for n in range(200)]
         opened = BatchDecryptor(authority).decrypt([ValueColumn(plan(format=chosen), data, list(range(len(data))))])
         assert opened.values == [[None] * len(data)]
+
+
+def test_a_refused_context_costs_its_own_records() -> None:
+    """The records of a context that the service refuses have an error each; the others have their envelopes."""
+
+    class Choosy(InMemoryAuthority):
+        def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+            if any(isinstance(e, Value) and e.value == "b" for spec in requests for e in spec.context):
+                raise KeyAccessDenied("this context is refused")
+            return super().generate(requests, audit)
+
+    bound = plan(format="leased", context=("tenant",))
+    column = ValueColumn(bound, [b"\x02a"] * 4, [0, 2, 3, 5], [("a",), ("b",), ("a",), ("b",)])
+    with KeyCache(Choosy(), audit=Audit("test")) as cache:
+        sealed = BatchEncryptor(cache).encrypt([column])
+
+    assert {i: error.code for i, error in sealed.errors.items()} == {2: "key_refused", 5: "key_refused"}
+    assert [bool(envelope) for envelope in sealed.envelopes[0]] == [True, False, True, False]

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future
-from functools import partial
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from worker.errors import FatalError, WorkerError
+import numpy as np
+
+from worker.errors import WorkerError
 from worker.metrics import Metrics
-from worker.model import Audit, DataKey, KeyService, KeySpec, LeasePortion
+from worker.model import Audit, DataKey, Format, KeyNeed, KeyService, KeySpec, LeasePortion, Texts, Value
+from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
+from worker.zerokms.keys.hold import Hold
 from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.pool import KeyPool
-from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, on_fork
+from worker.zerokms.keys.pool import KeyPool, by_spec
+from worker.zerokms.keys.stock import Stock
+from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, on_fork, wipe
 
 
 class KeyCache:
@@ -35,6 +35,7 @@ class KeyCache:
         audit: what every request tells the authority.
         metrics: where hits, waits and the life of keys are counted.
         clock: monotonic seconds, by which keys age.
+        budget: shared with other caches; None: one of its own, by `options`.
     """
 
     def __init__(
@@ -45,78 +46,83 @@ class KeyCache:
         audit: Audit,
         metrics: Metrics | None = None,
         clock: Clock = time.monotonic,
+        budget: Budget | None = None,
     ) -> None:
         self.options = KeyOptions() if options is None else options
         self._service, self._audit, self._clock = service, audit, clock
         self._gauge = Gauge(metrics)
         self._gauge.bound(self.options.max_age_s)
+        self._budget = Budget(self.options.budget_bytes, metrics) if budget is None else budget
         self._reset()
         on_fork(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._pools: OrderedDict[KeySpec, KeyPool] = OrderedDict()
-        self._gatherer = Gatherer(
+        self._stock = Stock(
             lambda specs: self._service.generate(specs, self._audit),
-            threads=self.options.fetches,
-            size=self.options.keys_per_request,
+            self.options,
+            self._budget,
+            self._gauge,
+            self._clock,
         )
-        self._leases = Leases(self._gatherer.ask, self.options, self._gauge, self._clock)
         self._sweeper = Sweeper(self, self.options.max_age_s)
+
+    def hold(self, needs: Iterable[KeyNeed]) -> Hold:
+        """Begin to fetch what a whole batch lacks, and give it as it arrives; see `EncryptionKeys.hold`."""
+        return Hold(self._stock, tuple(needs), self.options, self._gauge)
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         """Return `count` keys that nobody else gets; see `EncryptionKeys.take`."""
         if count == 0:
             return []
-        if self.options.max_age_s == 0:
-            return self._ask(spec, count)
-        return self._pool(spec).take(count)
+        with self.hold(_needs("record", {spec: count})) as hold:
+            keys = [key for grant in hold for key in grant.keys]
+            _raise(hold.refused)
+        return keys
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Return portions of leases for values of the given sizes; see `EncryptionKeys.lease`."""
-        return self._leases.lease(spec, sizes)
+        if not sizes:
+            return []
+        needs = _needs("leased", {spec: len(sizes)}, sizes)
+        with Hold(self._stock, needs, self.options, self._gauge, is_loose=True) as hold:
+            portions = [
+                LeasePortion(key, count)
+                for grant in hold
+                for key, count in zip(grant.keys, grant.counts.tolist(), strict=True)
+            ]
+            _raise(hold.refused)
+        return portions
 
     def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """Begin to fetch all that a batch is about to need; see `EncryptionKeys.prepare`."""
+        """Begin to fetch what a batch to come is about to `take` and `lease`; does not wait."""
         if self.options.max_age_s == 0:
             return
-        # A batch of more specs than are held would evict its own: the rest are fetched as they come.
-        for spec, count in islice(takes.items(), self.options.max_pools):
-            self._pool(spec).expect(count)
-        self._leases.prepare(leases)
+        needs = _needs("record", takes) + _needs("leased", dict.fromkeys(leases, 1))
+        with Hold(self._stock, needs, self.options, self._gauge, is_whole=True):
+            pass
 
     def rotate(self) -> None:
         """Drop every pool and lease; the next batch asks anew, and answers under way are wiped."""
-        with self._lock:
-            pools = list(self._pools.values())
-            self._pools.clear()
-        for pool in pools:
-            pool.drop()
-        self._leases.drop()
+        with self._stock.changed:
+            self._stock.drop()
 
     def expire(self) -> None:
         """Wipe what is past its age and export the oldest key's age; a thread of the cache's own calls it."""
-        with self._lock:
-            pools = list(self._pools.values())
-        for pool in pools:
-            pool.expire()
-        self._leases.expire()
-        born = [b for b in (*(pool.born for pool in pools), self._leases.born) if b is not None]
-        self._gauge.oldest(self._clock() - min(born) if born else 0.0)
+        self._stock.expire()
 
     def close(self) -> None:
         """Wipe every key and end the threads; safe to call twice."""
         self._sweeper.stop()
         self.rotate()
         self._gatherer.close()
-        self.rotate()
-        self._leases.wipe()
+        with self._stock.changed:
+            self._stock.drop()
+            self._stock.retired.wipe()
 
     def after_fork(self) -> None:
-        """Start afresh in a child process: keys of the parent would be used twice."""
-        for pool in self._pools.values():
-            pool.after_fork()
-        self._leases.after_fork()
+        """Start afresh in a child process, without the lock: its holder may no longer exist."""
+        wipe(self._stock.keys())
+        self._stock.retired.wipe()
         self._reset()
 
     def __enter__(self) -> Self:
@@ -127,35 +133,47 @@ class KeyCache:
     ) -> None:
         self.close()
 
-    def _ask(self, spec: KeySpec, count: int) -> list[DataKey]:
-        self._gauge.request("pool", "miss")
-        started = time.perf_counter()
-        keys = self._service.generate([spec] * count, self._audit)
-        self._gauge.waited("pool", started)
-        self._gauge.keys("used", count)
-        return keys
+    @property
+    def _gatherer(self) -> Gatherer:
+        return self._stock.gatherer
 
-    def _pool(self, spec: KeySpec) -> KeyPool:
-        with self._lock:
-            pool = self._pools.get(spec)
-            if pool is None:
-                pool = self._pools[spec] = KeyPool(partial(self._fetch, spec), self.options, self._gauge, self._clock)
-                if len(self._pools) > self.options.max_pools:
-                    self._pools.popitem(last=False)[1].drop()
-            else:
-                self._pools.move_to_end(spec)
-        return pool
+    @property
+    def _leases(self) -> Leases:
+        return self._stock.leases
 
-    def _fetch(self, spec: KeySpec, pool: KeyPool, count: int, born: float, generation: int) -> None:
-        asked = self._gatherer.ask([spec] * count)
-        asked.add_done_callback(lambda done: _settle(done, pool, count, born, generation))
+    @property
+    def _pools(self) -> Mapping[KeySpec, KeyPool]:
+        return by_spec(self._stock.pools, self._stock.changed)
 
 
-def _settle(done: Future[list[DataKey]], pool: KeyPool, count: int, born: float, generation: int) -> None:
-    error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
-    if error is None:
-        pool.arrived(done.result(), born, generation)
-    elif isinstance(error, WorkerError):
-        pool.failed(count, error)
-    else:
-        pool.failed(count, FatalError(f"keys could not be fetched: {type(error).__name__}"))
+def _needs(kind: Format, counts: Mapping[KeySpec, int], sizes: Sequence[int] = ()) -> list[KeyNeed]:
+    """Return what specs need, those that differ in their texts alone together."""
+    together: dict[tuple[KeySpec, tuple[str, ...]], dict[Texts, int]] = {}
+    for spec, count in counts.items():
+        common, names, texts = _parted(spec)
+        together.setdefault((common, names), {})[texts] = count
+    return [
+        KeyNeed(
+            kind,
+            common,
+            names,
+            list(each),
+            np.fromiter(each.values(), np.int64, len(each)),
+            np.full(len(each), sum(sizes)),
+            lambda _: sizes,
+        )
+        for (common, names), each in together.items()
+    ]
+
+
+def _parted(spec: KeySpec) -> tuple[KeySpec, tuple[str, ...], Texts]:
+    """Part a context of named values from the rest, as a batch has it."""
+    values = [element for element in spec.context if isinstance(element, Value)]
+    if not values or len(values) < len(spec.context) or spec.policy:
+        return spec, (), ()
+    return KeySpec(spec.keyset, spec.descriptor), tuple(v.name for v in values), tuple(v.value for v in values)
+
+
+def _raise(refused: Mapping[tuple[int, int], WorkerError]) -> None:
+    for error in refused.values():
+        raise error

@@ -1,31 +1,29 @@
-"""Joins what pools and leases ask for at the same time into full requests."""
+"""Joins what is asked for at the same time into full requests."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from worker.errors import KeyServiceUnavailable, WorkerError
-from worker.model import DataKey, KeySpec
-
-Generate = Callable[[Sequence[KeySpec]], list[DataKey]]
+from worker.errors import WorkerError
+from worker.model import KeySpec
+from worker.zerokms.keys.narrow import Answer, Generate, generate_each
 
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
     specs: Sequence[KeySpec]
-    answer: Future[list[DataKey]]
+    answer: Future[list[Answer]]
 
 
 class Gatherer:
     """
     Asks for keys on other threads; what waits for a free one goes out together, up to a full request; thread-safe.
 
-    Only what is of one keyset is joined. Where the service refuses what was joined, each part is asked for by itself,
-    so that nobody is refused for his neighbour.
+    Only what is of one keyset is joined. A refusal is narrowed to whom it is meant for.
 
     Args:
         generate: asks the key service.
@@ -39,8 +37,8 @@ class Gatherer:
         self._lock = threading.Lock()
         self._asks: deque[_Ask] = deque()
 
-    def ask(self, specs: Sequence[KeySpec]) -> Future[list[DataKey]]:
-        """Return the future of one key per spec, in order."""
+    def ask(self, specs: Sequence[KeySpec]) -> Future[list[Answer]]:
+        """Return the future of a key or a refusal per spec, in order; it fails where every spec is refused."""
         ask = _Ask(specs, Future())
         with self._lock:
             self._asks.append(ask)
@@ -61,23 +59,16 @@ class Gatherer:
         if not asks:
             return
         try:
-            self._settle(asks, self._generate([spec for ask in asks for spec in ask.specs]))
-        except KeyServiceUnavailable as exc:
-            _fail(asks, exc)
-        except WorkerError as exc:
-            if len(asks) == 1:
-                _fail(asks, exc)
-            else:
-                self._one_by_one(asks)
+            answers = generate_each(self._generate, [spec for ask in asks for spec in ask.specs])
         except BaseException as exc:
-            _fail(asks, exc)
-
-    def _one_by_one(self, asks: Sequence[_Ask]) -> None:
+            for ask in asks:
+                ask.answer.set_exception(exc)
+            return
+        start = 0
         for ask in asks:
-            try:
-                self._settle([ask], self._generate(ask.specs))
-            except BaseException as exc:
-                _fail([ask], exc)
+            end = start + len(ask.specs)
+            _settle(ask, answers[start:end])
+            start = end
 
     def _next(self) -> list[_Ask]:
         with self._lock:
@@ -93,15 +84,10 @@ class Gatherer:
                 asks.append(self._asks.popleft())
         return asks
 
-    @staticmethod
-    def _settle(asks: Sequence[_Ask], keys: list[DataKey]) -> None:
-        start = 0
-        for ask in asks:
-            end = start + len(ask.specs)
-            ask.answer.set_result(keys[start:end])
-            start = end
 
-
-def _fail(asks: Sequence[_Ask], error: BaseException) -> None:
-    for ask in asks:
-        ask.answer.set_exception(error)
+def _settle(ask: _Ask, answers: list[Answer]) -> None:
+    first = answers[0]
+    if isinstance(first, WorkerError) and all(isinstance(answer, WorkerError) for answer in answers):
+        ask.answer.set_exception(first)
+    else:
+        ask.answer.set_result(answers)

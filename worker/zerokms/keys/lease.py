@@ -1,274 +1,273 @@
-"""Leases: one data key for many values of one spec, bounded in values, bytes and age."""
+"""Leases: one data key for many values of one context, bounded in values, bytes and age."""
 
 from __future__ import annotations
 
 import random
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
 
-from worker.errors import FatalError, KeyServiceUnavailable, WorkerError
-from worker.model import DataKey, KeySpec, LeasePortion
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.model import DataKey, Grant
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.upkeep import Clock, Gauge, Retired
+from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
+from worker.zerokms.keys.upkeep import Gauge, Retired, wipe
 
 _RENEW_AT = 0.8
 """The next lease is fetched when this share of the present one's values, bytes or age is used."""
+_OFTEN = 1 / 5
+"""A context that comes more often than this share of the age will surely use its next lease."""
+_WASTED = 0.05
+"""Where more than this share of the leases was never used, only those get one ahead of need."""
+_LEASE_BYTES = 700
+"""What a lease takes with its context: measured, see docs/keys.md."""
+_RARELY = 1e9
+"""Seconds between the uses of a context that has been used once."""
+_AT_ONCE = 2_000
+"""Leases that are retired before other threads have their turn."""
 
 
-@dataclass(slots=True)
-class _Lease:
-    """`renew_age_s` differs from lease to lease, so that leases of one moment are not renewed at one moment."""
+class Leases(Shelf):
+    """The leases of many contexts, one column for each of their properties; not thread-safe."""
 
-    key: DataKey
-    born: float
-    values: int
-    bytes: int
-    renew_age_s: float
-    used: bool = field(default=False)
+    def __init__(self, options: KeyOptions, gauge: Gauge, retired: Retired) -> None:
+        super().__init__(_LEASE_BYTES, options.max_leases)
+        self._options, self._gauge, self._retired = options, gauge, retired
+        self._generation = self._lost = self._spent = 0
+        self._random = np.random.default_rng()
+        size = len(self.pins)
+        self._key = np.empty(size, object)
+        self._next = np.empty(size, object)
+        self._born = np.zeros(size)
+        self._next_born = np.zeros(size)
+        self._renew = np.zeros(size)
+        self._values = np.zeros(size, np.int64)
+        self._bytes = np.zeros(size, np.int64)
+        self._held = np.zeros(size, np.bool_)
+        self._followed = np.zeros(size, np.bool_)
+        self._used = np.zeros(size, np.bool_)
+        self._loose = np.zeros(size, np.bool_)
+        self._asked = np.zeros(size, np.bool_)
+        self._not_before = np.zeros(size)
+        self._seen = np.zeros(size)
+        self._gap = np.zeros(size)
 
+    def serve(self, part: Part, now: float) -> list[Grant]:
+        """Grant what is at hand; what stays open has no lease with room."""
+        slots = part.slots[part.open]
+        fresh = self._fresh(slots, now)
+        if not fresh.all():
+            self._replace(slots[~fresh], now)
+            fresh = self._fresh(slots, now)
+        left, size = part.left[part.open], part.bytes[part.open]
+        whole = fresh & (self._values[slots] >= left) & (self._bytes[slots] >= size)
+        at, grants = part.open[whole], []
+        split = part.open[fresh & ~whole]
+        if len(at):
+            chosen = slots[whole]
+            self._values[chosen] -= left[whole]
+            self._bytes[chosen] -= size[whole]
+            self._used[chosen] = True
+            grants.append(Grant(part.at, at, left[whole], self._key[chosen].tolist()))
+            part.close(at)
+        if len(split):
+            grants.append(self._split(part, split, now))
+        return grants
 
-class Leases:
-    """
-    The leases of many specs in a bounded LRU; thread-safe.
+    def begin(self, part: Part, now: float) -> None:
+        """Note that a batch uses these contexts."""
+        slots = part.slots
+        last, known = self._seen[slots], self._gap[slots]
+        gap = now - last
+        self._gap[slots] = np.where(known >= _RARELY, gap, known + 0.3 * (gap - known))
+        self._seen[slots] = now
 
-    Args:
-        fetch: asks for one key per spec on another thread.
-    """
+    def end(self, part: Part) -> None:
+        """Note that a batch is over; a lease without an age was for this one alone."""
+        if not self._options.max_age_s:
+            for slot in part.slots.tolist():
+                self._let_go(slot)
 
-    def __init__(
-        self,
-        fetch: Callable[[Sequence[KeySpec]], Future[list[DataKey]]],
-        options: KeyOptions,
-        gauge: Gauge,
-        clock: Clock,
-    ) -> None:
-        self._fetch, self._options, self._gauge, self._clock = fetch, options, gauge, clock
-        # Reentrant: a fetch that is done at once settles on the thread that asked.
-        self._lock = threading.RLock()
-        self._leases: OrderedDict[KeySpec, _Lease] = OrderedDict()
-        self._next: dict[KeySpec, _Lease] = {}
-        self._pending: dict[KeySpec, Future[list[DataKey]]] = {}
-        self._not_before: dict[KeySpec, float] = {}
-        self._retired = Retired(options.grace_s)
-        self._generation = 0
+    def lacking(self, part: Part, now: float) -> Wanted:
+        """Return the slots, and one key for each, that a batch waits for and nobody has asked for."""
+        slots = part.slots[part.open]
+        slots = slots[~self._asked[slots]]
+        stale = slots[~self._fresh(slots, now)]
+        if len(stale):
+            self._replace(stale, now)
+            stale = stale[~self._fresh(stale, now)]
+        return stale, np.ones(len(stale), np.int64)
 
-    def __len__(self) -> int:
-        return len(self._leases)
-
-    @property
-    def born(self) -> float | None:
-        """When the oldest lease was asked for."""
-        with self._lock:
-            return min((lease.born for lease in self._leases.values()), default=None)
-
-    def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
-        """Return portions for values of the given sizes, in order; raises as `EncryptionKeys.lease`."""
-        total, count, at = sum(sizes), len(sizes), 0
-        portions: list[LeasePortion] = []
-        while at < count:
-            lease = self._hold(spec)
-            with self._lock:
-                if lease.values >= count - at and lease.bytes >= total:
-                    taken, used = count - at, total
-                else:
-                    taken, used = _fit(lease, sizes, at)
-                lease.values -= taken
-                lease.bytes -= used
-                if taken:
-                    lease.used = True
-                    portions.append(LeasePortion(lease.key, taken))
-            at, total = at + taken, total - used
-        return portions
-
-    def prepare(self, specs: Iterable[KeySpec]) -> None:
-        """Ask for the leases that are missing in as few requests as possible; `lease` waits for them."""
-        with self._lock:
-            now = self._clock()
-            missing = [s for s in dict.fromkeys(specs) if s not in self._pending and not self._usable(s, now)]
-            # A batch of more specs than the LRU holds would evict its own leases: the rest are fetched as they come.
-            missing = missing[: self._options.max_leases]
-            if missing:
-                self._ask(missing, now)
-
-    def _hold(self, spec: KeySpec) -> _Lease:
-        """Return a lease with room, waiting for one where there is none."""
-        missed = False
-        deadline = time.perf_counter() + self._options.wait_s
-        while True:
-            with self._lock:
-                now = self._clock()
-                self._retired.sweep(now)
-                lease = self._usable(spec, now)
-                if lease is not None:
-                    self._leases.move_to_end(spec)
-                    self._renew(spec, lease, now)
-                    if not missed:
-                        self._gauge.request("lease", "hit")
-                    return lease
-                future = self._pending.get(spec) or self._ask([spec], now)
-            if not missed:
-                missed, started = True, time.perf_counter()
-                self._gauge.request("lease", "miss")
-            elif time.perf_counter() > deadline:
-                raise KeyServiceUnavailable(f"no lease arrived within {self._options.wait_s:g} s")
-            try:
-                self._result(future)
-            finally:
-                self._gauge.waited("lease", started)
-
-    def _result(self, future: Future[list[DataKey]]) -> None:
-        try:
-            future.result(self._options.wait_s)
-        except FutureTimeout as exc:
-            raise KeyServiceUnavailable(f"no lease arrived within {self._options.wait_s:g} s") from exc
-
-    def _usable(self, spec: KeySpec, now: float) -> _Lease | None:
-        lease = self._leases.get(spec)
-        if lease is not None and not self._is_spent(lease, now):
-            return lease
-        if lease is not None:
-            self._retire(spec, now)
-        following = self._next.pop(spec, None)
-        if following is None:
-            return None
-        if self._is_spent(following, now):
-            self._gauge.keys("expired", 1)
-            following.key.wipe()
-            return None
-        self._leases[spec] = following
-        return following
-
-    def _is_spent(self, lease: _Lease, now: float) -> bool:
-        # At max_age_s = 0 a lease serves the one batch that asked for it.
-        aged = now - lease.born >= self._options.max_age_s and (lease.used or self._options.max_age_s > 0)
-        return aged or lease.values <= 0 or lease.bytes <= 0
-
-    def _renew(self, spec: KeySpec, lease: _Lease, now: float) -> None:
-        options = self._options
+    def ahead(self, part: Part, now: float) -> Wanted:
+        """Return the slots, and one key for each, whose next lease should be fetched now."""
+        o, slots = self._options, part.slots
         near = (
-            now - lease.born > lease.renew_age_s
-            or lease.values < options.max_values * (1 - _RENEW_AT)
-            or lease.bytes < options.max_bytes * (1 - _RENEW_AT)
+            (now - self._born[slots] > self._renew[slots])
+            | (self._values[slots] < o.max_values * (1 - _RENEW_AT))
+            | (self._bytes[slots] < o.max_bytes * (1 - _RENEW_AT))
         )
-        wanted = near and options.max_age_s > 0 and spec not in self._pending and spec not in self._next
-        if wanted and now >= self._not_before.get(spec, 0.0):
-            self._ask([spec], now)
+        if not near.any() or not o.max_age_s:
+            return slots[:0], slots[:0]
+        gap = o.max_age_s * (1 if self._lost <= _WASTED * self._spent else _OFTEN)
+        near &= self._fresh(slots, now) & (self._gap[slots] <= gap) & ~self._asked[slots]
+        near &= ~self._followed[slots] & (now >= self._not_before[slots])
+        return slots[near], np.ones(int(near.sum()), np.int64)
 
-    def _ask(self, specs: Sequence[KeySpec], now: float) -> Future[list[DataKey]]:
-        """Fetch leases for specs; the lock is held. The future is done when they are installed."""
-        installed: Future[list[DataKey]] = Future()
-        for spec in specs:
-            self._pending[spec] = installed
-        generation = self._generation
-        fetched = self._fetch(specs)
-        fetched.add_done_callback(lambda done: self._settle(done, installed, specs, now, generation))
-        return installed
+    def ask(self, slots: Ints, counts: Ints) -> Ints:
+        """Note that leases are under way; their slots stay until these come or fail. Returns the generation."""
+        self._asked[slots] = True
+        self.pins[slots] += 1
+        return np.full(len(slots), self._generation)
 
-    def _settle(
-        self,
-        done: Future[list[DataKey]],
-        installed: Future[list[DataKey]],
-        specs: Sequence[KeySpec],
-        born: float,
-        generation: int,
-    ) -> None:
-        error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
-        with self._lock:
-            for spec in specs:
-                if self._pending.get(spec) is installed:
-                    del self._pending[spec]
-            if error is not None:
-                self._failed(specs, error)
-            elif generation != self._generation:
-                for key in done.result():
-                    key.wipe()
-                self._gauge.keys("wasted", len(specs))
-            else:
-                for spec, key in zip(specs, done.result(), strict=True):
-                    self._install(spec, key, born)
-        if error is not None:
-            installed.set_exception(error)
-        else:
-            installed.set_result([])
-
-    def _failed(self, specs: Sequence[KeySpec], error: BaseException) -> None:
-        now = self._clock()
-        for spec in specs:
-            if isinstance(error, WorkerError) and not isinstance(error, KeyServiceUnavailable):
-                self._retire(spec, now)
-                self._not_before.pop(spec, None)
-            elif spec in self._leases:
-                # Full jitter: after an outage the renewals of many specs do not fall on one instant.
-                self._not_before[spec] = now + random.uniform(0.1, 1.0) * self._options.backoff_s  # noqa: S311
-
-    def _install(self, spec: KeySpec, key: DataKey, born: float) -> None:
-        o = self._options
-        # Drawn once per lease, so that leases fetched together are not renewed together.
-        renew = o.max_age_s * (_RENEW_AT - random.uniform(0.0, 0.2))  # noqa: S311
-        lease = _Lease(key, born, o.max_values, o.max_bytes, renew)
-        self._not_before.pop(spec, None)
-        if spec in self._leases:
-            self._next[spec] = lease
+    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+        """Take leases over; wiped where all were dropped since they were asked for."""
+        self.pins[slots] -= 1
+        if generations[0] != self._generation:
+            wipe(keys)
+            self._gauge.keys("wasted", len(keys))
             return
-        self._leases[spec] = lease
-        while len(self._leases) > o.max_leases:
-            self._retire(next(iter(self._leases)), self._clock())
+        self._asked[slots], self._not_before[slots] = False, 0.0
+        self.forgive(slots)
+        column = np.empty(len(keys), object)
+        column[:] = keys
+        held = self._held[slots]
+        self._install(slots[~held], column[~held], np.full(len(slots) - int(held.sum()), born))
+        self._next[slots[held]], self._next_born[slots[held]], self._followed[slots[held]] = column[held], born, True
 
-    def _retire(self, spec: KeySpec, now: float) -> None:
-        lease = self._leases.pop(spec, None)
-        if lease is not None:
-            self._retired.add(lease.key, now)
-            self._gauge.keys("used" if lease.used else "wasted", 1)
-        if spec not in self._leases:
-            self._not_before.pop(spec, None)
+    def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
+        """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
+        self.pins[slots] -= 1
+        if generations[0] == self._generation:
+            self._asked[slots] = False
+        for slot in slots.tolist():
+            self.failures[slot] = failure
+            # Full jitter: after an outage the renewals of many contexts do not fall on one instant.
+            self._not_before[slot] = now + random.uniform(0.1, 1.0) * self._options.backoff_s  # noqa: S311
+            if failure.is_refusal:
+                self._give_up(slot, now)
 
-    def drop(self) -> None:
-        """Stop using every lease; those a batch holds are wiped after their grace."""
-        with self._lock:
-            now = self._clock()
-            self._generation += 1
-            for spec in list(self._leases):
-                self._retire(spec, now)
-            for lease in self._next.values():
-                lease.key.wipe()
-            self._gauge.keys("wasted", len(self._next))
-            self._next.clear()
-            self._pending.clear()
+    def loosen(self, slots: Ints) -> None:
+        """Note that these leases are handed out without a hold: they may be in use for the grace."""
+        self._loose[slots] = True
 
-    def expire(self) -> None:
-        """Retire the leases that are past their age and wipe those past their grace."""
-        with self._lock:
-            now = self._clock()
-            limit = now - self._options.max_age_s
-            for spec in [s for s, lease in self._leases.items() if lease.born <= limit]:
-                self._retire(spec, now)
-            self._retired.sweep(now)
+    def drop(self, now: float) -> None:
+        """Stop using every lease, and refuse those under way; what a batch holds is wiped after it."""
+        self._generation += 1
+        for slot in self.slots():
+            self._give_up(slot, now)
+            self._asked[slot] = False
+            if not self.pins[slot]:
+                self.remove(slot)
 
-    def after_fork(self) -> None:
-        """Wipe the child's copies, without the lock: its holder may no longer exist."""
-        for lease in (*self._leases.values(), *self._next.values()):
-            lease.key.wipe()
-        self._retired.wipe()
+    def expire(self, now: float) -> bool:
+        """Retire some of the leases that are past their age; returns whether there may be more."""
+        aged = np.flatnonzero(self._held & (self._born <= now - self._options.max_age_s))[:_AT_ONCE]
+        self._replace(aged, now)
+        self.tidy(aged)
+        return len(aged) == _AT_ONCE
 
-    def wipe(self) -> None:
-        """Drop everything and overwrite it at once."""
-        self.drop()
-        with self._lock:
-            self._retired.wipe()
+    def tidy(self, slots: Ints) -> None:
+        """Free those of the slots that hold nothing and that nobody waits for."""
+        empty = (self.pins[slots] == 0) & ~self._held[slots] & ~self._followed[slots]
+        for slot in slots[empty].tolist():
+            self.remove(slot)
 
+    def oldest(self) -> float:
+        """When the oldest lease was asked for; infinite where there is none."""
+        return float(self._born[self._held].min(initial=np.inf))
 
-def _fit(lease: _Lease, sizes: Sequence[int], at: int) -> tuple[int, int]:
-    """Return how many of the values from `at` on fit, and their bytes; a fresh lease takes one of any size."""
-    taken = used = 0
-    for size in sizes[at:]:
-        if taken == lease.values or (used + size > lease.bytes and (taken or lease.used)):
-            break
-        taken, used = taken + 1, used + size
-    if not taken:
-        lease.values = 0
-    return taken, used
+    def keys(self) -> list[DataKey]:
+        """Every key that is held."""
+        return [key for column in (self._key, self._next) for key in column if key is not None]
+
+    def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
+        # At max_age_s = 0 a lease serves the one batch that asked for it.
+        o = self._options
+        aged = now - self._born[slots] >= o.max_age_s if o.max_age_s else self._used[slots]
+        fresh: NDArray[np.bool_] = ~aged & (self._values[slots] > 0) & (self._bytes[slots] > 0)
+        return fresh
+
+    def _replace(self, slots: Ints, now: float) -> None:
+        """Retire leases that are spent and let the next ones follow."""
+        for slot in slots[self._held[slots]].tolist():
+            self._retire(slot, now)
+        slots = slots[self._followed[slots]]
+        aged = now - self._next_born[slots] >= self._options.max_age_s
+        for slot in slots[aged].tolist():
+            self._drop_next(slot, "expired")
+        slots = slots[~aged]
+        following = self._next[slots]
+        self._next[slots], self._followed[slots] = None, False
+        self._install(slots, following, self._next_born[slots])
+
+    def _split(self, part: Part, places: Ints, now: float) -> Grant:
+        """Grant what fits, context by context, over the end of one lease and on under the next."""
+        at: list[int] = []
+        counts: list[int] = []
+        keys: list[DataKey] = []
+        for i in places.tolist():
+            slot = int(part.slots[i])
+            while part.left[i] and self._fresh(part.slots[i : i + 1], now)[0]:
+                taken = self._fit(slot, part.sizes(i)[: self._values[slot]])
+                if taken:
+                    used = int(part.sizes(i)[:taken].sum())
+                    self._values[slot] -= taken
+                    self._bytes[slot] -= used
+                    self._used[slot] = True
+                    at.append(i)
+                    counts.append(taken)
+                    keys.append(self._key[slot])
+                    part.left[i] -= taken
+                    part.bytes[i] -= used
+                else:
+                    self._values[slot] = 0
+                if part.left[i]:
+                    self._replace(part.slots[i : i + 1], now)
+        part.close(places[part.left[places] == 0])
+        return Grant(part.at, np.array(at, np.int64), np.array(counts, np.int64), keys)
+
+    def _fit(self, slot: int, sizes: Ints) -> int:
+        """Return how many of the first values fit; a fresh lease takes one of any size."""
+        fit = int(np.searchsorted(np.cumsum(sizes), self._bytes[slot], side="right"))
+        return fit or int(not self._used[slot])
+
+    def _install(self, slots: Ints, keys: NDArray[np.object_], born: NDArray[np.float64]) -> None:
+        o = self._options
+        self._key[slots], self._born[slots], self._held[slots] = keys, born, True
+        self._values[slots], self._bytes[slots], self._used[slots] = o.max_values, o.max_bytes, False
+        # Drawn once per lease, so that leases fetched together are not renewed together.
+        self._renew[slots] = o.max_age_s * (_RENEW_AT - 0.2 * self._random.random(len(slots)))
+
+    def _retire(self, slot: int, now: float) -> None:
+        if not self._held[slot]:
+            return
+        key: DataKey = self._key[slot]
+        self._key[slot], self._values[slot], self._held[slot] = None, 0, False
+        self._spent += 1
+        self._lost += not self._used[slot]
+        self._gauge.keys("used" if self._used[slot] else "wasted", 1)
+        if self._loose[slot]:
+            self._retired.add(key, now)
+        else:
+            self._retired.leave(key)
+
+    def _drop_next(self, slot: int, event: str) -> None:
+        if self._followed[slot]:
+            self._lost += 1
+            self._gauge.keys(event, 1)
+            self._next[slot].wipe()
+            self._next[slot], self._followed[slot] = None, False
+
+    def _give_up(self, slot: int, now: float) -> None:
+        self._retire(slot, now)
+        self._drop_next(slot, "wasted")
+
+    def _let_go(self, slot: int) -> None:
+        self._give_up(slot, self._seen[slot])
+
+    def _clear(self, slots: Ints) -> None:
+        self._values[slots] = 0
+        self._gap[slots], self._seen[slots], self._not_before[slots] = _RARELY, -_RARELY, 0.0
+        for column in (self._asked, self._loose, self._held, self._followed):
+            column[slots] = False
+        self.forgive(slots)

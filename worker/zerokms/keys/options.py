@@ -20,9 +20,11 @@ class KeyOptions(Options):
     """Values under one lease."""
     max_bytes: int = Field(default=4 * 2**30, ge=1)
     """Bytes of plaintext under one lease."""
-    max_leases: int = Field(default=10_000, ge=1)
-    """Leases held at once; the least recently used goes first."""
-    max_pools: int = Field(default=1_000, ge=1)
+    budget_bytes: int = Field(default=128 * 2**20, ge=2**20)
+    """What leases and pools may take together; contexts that are rarely used go first."""
+    max_leases: int | None = Field(default=None, ge=1)
+    """Leases held at once besides, where their number is to be bounded too."""
+    max_pools: int | None = Field(default=None, ge=1)
     """Pools held at once, likewise."""
     max_pool_keys: int = Field(default=20_000, ge=1)
     """Keys that one pool may hold ahead of demand."""
@@ -33,7 +35,7 @@ class KeyOptions(Options):
     wait_s: float = Field(default=30.0, gt=0)
     """How long a batch waits for keys before the key service counts as away."""
     grace_s: float = Field(default=60.0, ge=0)
-    """How long a key that is no longer handed out may still be in a batch's use before it is wiped."""
+    """How long a lease that was asked for outside of a batch may be in use after it was replaced."""
     backoff_s: float = Field(default=5.0, gt=0)
     """After a failed refill, the longest pause before the next one; spread at random."""
 

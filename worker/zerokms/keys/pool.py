@@ -1,220 +1,284 @@
-"""A pool of single-use data keys for one spec, filled ahead of the demand it measures."""
+"""Pools of single-use data keys, each filled ahead of the demand that it measures."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from worker.errors import KeyServiceUnavailable, WorkerError
-from worker.model import DataKey
-from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.upkeep import Clock, Gauge, wipe
+import numpy as np
 
-_BUSY_S = 1.0
-"""Refills that follow each other within this time show that the pool is too shallow for the demand."""
-_IDLE_S = 10.0
-"""A pool that nobody asked for this long starts again at half its depth."""
+from worker.model import DataKey, Grant, KeySpec
+from worker.zerokms.keys.options import KeyOptions
+from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
+from worker.zerokms.keys.upkeep import Gauge, wipe
+
+_AHEAD_S = 1.0
+"""A pool holds what so many seconds of its own demand take."""
+_SHORTEST_S = 0.05
+"""Batches that follow each other faster are counted as if they did so."""
+_WASTED = 0.05
+"""A pool of which more than this share was never used is not filled ahead of need."""
+_POOL_BYTES = 700
+"""What a pool takes with its context; measured, see docs/keys.md."""
+_KEY_BYTES = 500
+"""What a data key takes; likewise."""
+_AT_ONCE = 2_000
+_NEVER = -1e9
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """Keys of one answer; `born` is when they were asked for, on the cache's clock."""
 
     born: float
     keys: list[DataKey] = field(repr=False)
 
 
+class Pools(Shelf):
+    """
+    The pools of many contexts, one column for each of their properties; not thread-safe.
+
+    A pool's depth starts at 0, so that a context seen once costs no key too many, and doubles at each wait. Of that,
+    no more than a second's demand is held, and nothing where too many keys have been wasted.
+    """
+
+    def __init__(self, options: KeyOptions, gauge: Gauge) -> None:
+        super().__init__(_POOL_BYTES, options.max_pools)
+        self._options, self._gauge = options, gauge
+        size = len(self.pins)
+        self.batches = np.empty(size, object)
+        self.born = np.full(size, np.inf)
+        self.available = np.zeros(size, np.int64)
+        self.pending = np.zeros(size, np.int64)
+        self.wanted = np.zeros(size, np.int64)
+        self.depth = np.zeros(size, np.int64)
+        self.not_before = np.zeros(size)
+        self._generation = np.zeros(size, np.int64)
+        self._seen = np.zeros(size, np.int64)
+        self._used = np.zeros(size, np.int64)
+        self._wasted = np.zeros(size, np.int64)
+        self._rate = np.zeros(size)
+        self._last = np.zeros(size)
+
+    def begin(self, part: Part, now: float) -> None:
+        """Note what a batch wants; a pool that has too little is too shallow."""
+        slots, counts, o = part.slots, part.left, self._options
+        again = self._seen[slots] > 0
+        rate = np.where(again, counts / np.maximum(now - self._last[slots], _SHORTEST_S), 0.0)
+        known = self._rate[slots]
+        self._rate[slots] = np.where(self._seen[slots] > 1, known + 0.3 * (rate - known), rate)
+        shallow = again & (self.available[slots] - self.wanted[slots] < counts)
+        deeper = np.minimum(o.max_pool_keys, np.maximum(2 * self.depth[slots], counts))
+        self.depth[slots] = np.where(shallow, deeper, self.depth[slots])
+        self.wanted[slots] += counts
+        self._seen[slots] += 1
+        self._last[slots] = now
+
+    def end(self, part: Part) -> None:
+        """Note that a batch is over, perhaps without the keys that it still wanted."""
+        self.wanted[part.slots[part.open]] -= part.left[part.open]
+        if not self._options.max_age_s:
+            for slot in part.slots.tolist():
+                self._let_go(slot)
+
+    def refuse(self, part: Part, i: int) -> None:
+        """Note that a context of a batch gets no keys."""
+        self.wanted[part.slots[i]] -= part.left[i]
+        super().refuse(part, i)
+
+    def serve(self, part: Part, now: float) -> list[Grant]:
+        """Grant the contexts whose pools have all that they want; what stays open lacks keys."""
+        slots = part.slots[part.open]
+        if self._options.max_age_s:
+            limit = now - self._options.max_age_s
+            for slot in slots[self.born[slots] <= limit].tolist():
+                self._expire(slot, limit)
+        at = part.open[self.available[slots] >= part.left[part.open]]
+        if not len(at):
+            return []
+        slots, counts = part.slots[at], part.left[at]
+        keys: list[DataKey] = []
+        for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
+            self._pop(slot, count, keys)
+        self.available[slots] -= counts
+        self.wanted[slots] -= counts
+        self._used[slots] += counts
+        self.weigh(slots, self.available[slots] * _KEY_BYTES)
+        part.close(at)
+        self._gauge.keys("used", len(keys))
+        return [Grant(part.at, at, counts, keys)]
+
+    def lacking(self, part: Part, now: float) -> Wanted:
+        """Return the slots, and how many keys for each, that a batch waits for and nobody has asked for."""
+        slots = part.slots[part.open]
+        counts = self.wanted[slots] - self.available[slots] - self.pending[slots]
+        return slots[counts > 0], counts[counts > 0]
+
+    def ahead(self, part: Part, now: float) -> Wanted:
+        """Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests."""
+        slots, full = part.slots, self._options.keys_per_request
+        target = np.minimum(self.depth[slots], (self._rate[slots] * _AHEAD_S).astype(np.int64))
+        held = self.available[slots] + self.pending[slots] - self.wanted[slots]
+        room = target - np.maximum(held, 0)
+        room = np.where(room < full, room, room // full * full)
+        due = room >= np.minimum(full, np.maximum(1, target // 2))
+        due &= (now >= self.not_before[slots]) & (self._wasted[slots] <= _WASTED * self._used[slots])
+        if not self._options.max_age_s:
+            due[:] = False
+        return slots[due], room[due]
+
+    def ask(self, slots: Ints, counts: Ints) -> Ints:
+        """Note that keys are under way; their slots stay until these come or fail. Returns the pools' generations."""
+        self.pending[slots] += counts
+        self.pins[slots] += 1
+        return self._generation[slots]
+
+    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+        """Take over the keys of one answer; wiped where the pool was dropped since they were asked for."""
+        self.pins[slots] -= 1
+        self.pending[slots] -= counts
+        self.not_before[slots] = 0.0
+        current = self._generation[slots] == generations
+        self.available[slots[current]] += counts[current]
+        start, batches = 0, self.batches
+        for slot, count, kept in zip(slots.tolist(), counts.tolist(), current.tolist(), strict=True):
+            got = keys[start : start + count]
+            start += count
+            if kept:
+                batches[slot].append(Batch(born, got))
+            else:
+                wipe(got)
+                self._wasted[slot] += count
+                self._gauge.keys("wasted", count)
+        kept = slots[current]
+        self.born[kept] = np.minimum(self.born[kept], born)
+        self.weigh(kept, self.available[kept] * _KEY_BYTES)
+        self.forgive(slots)
+
+    def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
+        """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
+        self.pins[slots] -= 1
+        self.pending[slots] -= counts
+        for slot in slots.tolist():
+            self.failures[slot] = failure
+            # Full jitter: after an outage the refills of many pools and workers do not fall on one instant.
+            self.not_before[slot] = now + random.uniform(0.1, 1.0) * self._options.backoff_s  # noqa: S311
+            if failure.is_refusal:
+                self._let_go(slot)
+
+    def drop(self, now: float) -> None:
+        """Wipe every key held, and refuse those under way."""
+        for slot in self.slots():
+            self._let_go(slot)
+            if not self.pins[slot]:
+                self.remove(slot)
+
+    def expire(self, now: float, start: int = 0) -> int | None:
+        """Wipe some of the keys that are past their age; returns where to go on, None at the end."""
+        limit, end = now - self._options.max_age_s, start + 100 * _AT_ONCE
+        aged = start + np.flatnonzero((self.available[start:end] > 0) & (self.born[start:end] <= limit))
+        if len(aged) > _AT_ONCE:
+            aged = aged[:_AT_ONCE]
+            end = int(aged[-1]) + 1
+        for slot in aged.tolist():
+            self._expire(slot, limit)
+        unused = (self.pins[start:end] == 0) & (self.available[start:end] == 0) & (self._last[start:end] <= limit)
+        for slot in (start + np.flatnonzero(unused)).tolist():
+            if self.holds(slot):
+                self.remove(slot)
+        return end if end < len(self.pins) else None
+
+    def oldest(self) -> float:
+        """When the oldest key was asked for; infinite where there is none."""
+        return float(self.born[self.available > 0].min(initial=np.inf))
+
+    def keys(self) -> list[DataKey]:
+        """Every key that is held."""
+        return [key for slot in self.slots() for batch in self.batches[slot] for key in batch.keys]
+
+    def _pop(self, slot: int, count: int, keys: list[DataKey]) -> None:
+        """Take keys out of a pool that has as many, the oldest answer's first."""
+        batches: list[Batch] = self.batches[slot]
+        while count:
+            first = batches[0].keys
+            if len(first) <= count:
+                keys += first
+                count -= len(first)
+                del batches[0]
+                self.born[slot] = batches[0].born if batches else np.inf
+            else:
+                keys += first[-count:]
+                del first[-count:]
+                return
+
+    def _expire(self, slot: int, limit: float) -> None:
+        aged = sum(1 for batch in self.batches[slot] if batch.born <= limit)
+        self.depth[slot] //= 2
+        self._lose(slot, aged, "expired")
+
+    def _lose(self, slot: int, count: int, event: str) -> None:
+        """Wipe the keys of the first so many answers."""
+        batches: list[Batch] = self.batches[slot]
+        lost = 0
+        for batch in batches[:count]:
+            wipe(batch.keys)
+            lost += len(batch.keys)
+        del batches[:count]
+        self.born[slot] = batches[0].born if batches else np.inf
+        self.available[slot] -= lost
+        self._wasted[slot] += lost
+        self._gauge.keys(event, lost)
+        at = np.array([slot])
+        self.weigh(at, self.available[at] * _KEY_BYTES)
+
+    def _let_go(self, slot: int) -> None:
+        self._generation[slot] += 1
+        self._lose(slot, len(self.batches[slot]), "wasted")
+
+    def _clear(self, slots: Ints) -> None:
+        for slot in slots.tolist():
+            self.batches[slot] = []
+        self.born[slots], self._last[slots] = np.inf, _NEVER
+        self.not_before[slots] = self._rate[slots] = 0.0
+        for column in (self.available, self.pending, self.wanted, self.depth, self._seen, self._used, self._wasted):
+            column[slots] = 0
+        self.forgive(slots)
+
+
 class KeyPool:
-    """
-    Keys that are each handed out once; thread-safe.
+    """One pool of many, to look at."""
 
-    The high-water mark `depth` starts at 0, so that a context seen once costs no key too many; it doubles at each
-    wait and while refills follow each other closely, and halves when keys expire unused or nobody asks. An idle
-    pool asks for nothing: only `take` refills.
-
-    Args:
-        fetch: asks for so many keys on another thread, and calls `arrived` or `failed` with the same ticket.
-    """
-
-    def __init__(
-        self, fetch: Callable[[KeyPool, int, float, int], None], options: KeyOptions, gauge: Gauge, clock: Clock
-    ) -> None:
-        self._fetch, self._options, self._gauge, self._clock = fetch, options, gauge, clock
-        self._changed = threading.Condition()
-        self._batches: deque[_Batch] = deque()
-        self._available = self._pending = self._wanted = 0
-        self._requests = self._generation = self._seen = 0
-        self._error: WorkerError | None = None
-        self._errors = 0
-        self._not_before = 0.0
-        self._last_take, self._last_refill = clock(), float("-inf")
-        self.depth = 0
+    def __init__(self, pools: Pools, slot: int, changed: threading.Condition) -> None:
+        self._pools, self._slot, self._changed = pools, slot, changed
 
     @property
     def available(self) -> int:
         """How many keys lie ready."""
-        return self._available
+        return int(self._pools.available[self._slot])
 
     @property
-    def born(self) -> float | None:
-        """When the oldest key was asked for."""
-        batches = self._batches
-        return batches[0].born if batches else None
+    def depth(self) -> int:
+        """How many keys it would hold for a fast enough demand."""
+        return int(self._pools.depth[self._slot])
 
-    def take(self, count: int) -> list[DataKey]:
-        """Return `count` keys that nobody else gets; raises as `EncryptionKeys.take`."""
-        with self._changed:
-            now = self._clock()
-            self._expire(now)
-            if now - self._last_take > _IDLE_S:
-                self.depth //= 2
-            self._last_take = now
-            if self._available >= count:
-                self._gauge.request("pool", "hit")
-                keys = self._pop(count)
-                self._refill(now, asked=False)
-                return keys
-            self._gauge.request("pool", "miss")
-            return self._wait(count)
+    @property
+    def _pending(self) -> int:
+        return int(self._pools.pending[self._slot])
 
-    def expect(self, count: int) -> None:
-        """Ask at once for what is missing of `count` keys that are about to be taken; does not wait."""
-        with self._changed:
-            now = self._clock()
-            self._expire(now)
-            self._wanted += count
-            try:
-                self._refill(now, asked=True)
-            finally:
-                self._wanted -= count
+    @property
+    def _not_before(self) -> float:
+        return float(self._pools.not_before[self._slot])
 
-    def _wait(self, count: int) -> list[DataKey]:
-        if self._seen:
-            self._deepen(count)
-        self._seen += 1
-        started, errors = time.perf_counter(), self._errors
-        self._wanted += count
-        try:
-            self._refill(self._clock(), asked=True)
-            deadline = started + self._options.wait_s
-            while self._available < count:
-                if self._errors != errors and self._error is not None:
-                    raise self._error
-                left = deadline - time.perf_counter()
-                if left <= 0 or not self._changed.wait(left):
-                    raise KeyServiceUnavailable(f"no data key arrived within {self._options.wait_s:g} s")
-                self._expire(self._clock())
-                self._refill(self._clock(), asked=True)
-            return self._pop(count)
-        finally:
-            self._wanted -= count
-            self._gauge.waited("pool", started)
+    @property
+    def _batches(self) -> Sequence[Batch]:
+        batches: Sequence[Batch] = self._pools.batches[self._slot]
+        return batches
 
-    def arrived(self, keys: list[DataKey], born: float, generation: int) -> None:
-        """Take over the keys of one answer; wiped where the pool was dropped since they were asked for."""
-        with self._changed:
-            self._pending -= len(keys)
-            self._requests -= 1
-            if generation != self._generation:
-                wipe(keys)
-                self._gauge.keys("wasted", len(keys))
-            else:
-                self._batches.append(_Batch(born, keys))
-                self._available += len(keys)
-                self._not_before = 0.0
-            if self._wanted:
-                self._refill(self._clock(), asked=True)
-            self._changed.notify_all()
 
-    def failed(self, count: int, error: WorkerError) -> None:
-        """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
-        with self._changed:
-            self._pending -= count
-            self._requests -= 1
-            self._error = error
-            self._errors += 1
-            # Full jitter: after an outage the refills of many pools and workers do not fall on one instant.
-            self._not_before = self._clock() + random.uniform(0.1, 1.0) * self._options.backoff_s  # noqa: S311
-            if not isinstance(error, KeyServiceUnavailable):
-                self._drop()
-            self._changed.notify_all()
-
-    def drop(self) -> int:
-        """Wipe every key held and refuse those under way; returns how many were wiped."""
-        with self._changed:
-            return self._drop()
-
-    def after_fork(self) -> None:
-        """Wipe the child's copies; the lock may be held by a thread that no longer exists."""
-        self._changed = threading.Condition()
-        for batch in self._batches:
-            wipe(batch.keys)
-        self._batches.clear()
-
-    def expire(self) -> None:
-        """Wipe the keys that are past their age."""
-        with self._changed:
-            self._expire(self._clock())
-
-    def _drop(self) -> int:
-        dropped = self._available
-        for batch in self._batches:
-            wipe(batch.keys)
-        self._batches.clear()
-        self._available = 0
-        self._generation += 1
-        self._gauge.keys("wasted", dropped)
-        return dropped
-
-    def _pop(self, count: int) -> list[DataKey]:
-        taken: list[DataKey] = []
-        while len(taken) < count:
-            batch = self._batches[0]
-            need = count - len(taken)
-            if len(batch.keys) <= need:
-                taken += batch.keys
-                self._batches.popleft()
-            else:
-                taken += batch.keys[-need:]
-                del batch.keys[-need:]
-        self._available -= count
-        self._gauge.keys("used", count)
-        return taken
-
-    def _expire(self, now: float) -> None:
-        limit = now - self._options.max_age_s
-        while self._batches and self._batches[0].born <= limit:
-            batch = self._batches.popleft()
-            self._available -= len(batch.keys)
-            self._gauge.keys("expired", len(batch.keys))
-            wipe(batch.keys)
-            self.depth //= 2
-
-    def _deepen(self, count: int) -> None:
-        self.depth = min(self._options.max_pool_keys, max(2 * self.depth, count))
-
-    def _refill(self, now: float, *, asked: bool) -> None:
-        """Ask for what is missing: at once what a caller waits for, full requests for what is ahead of demand."""
-        if not asked and now < self._not_before:
-            return
-        full = self._options.keys_per_request
-        missing = self._wanted - self._available - self._pending
-        ahead = self.depth if now >= self._not_before else 0
-        room = ahead + missing
-        is_busy = now - self._last_refill < _BUSY_S
-        while missing > 0 or room >= min(full, max(1, self.depth // 2)):
-            if missing <= 0 and self._requests >= self._options.fetches:
-                return
-            size = min(full, max(missing, room))
-            self._pending += size
-            self._requests += 1
-            missing -= size
-            room -= size
-            if size < full and is_busy:
-                self._deepen(size)
-            self._last_refill = now
-            self._fetch(self, size, now, self._generation)
+def by_spec(pools: Pools, changed: threading.Condition) -> dict[KeySpec, KeyPool]:
+    """Return every pool by what its keys are for."""
+    slots = pools.slots()
+    return {spec: KeyPool(pools, slot, changed) for slot, spec in zip(slots, pools.specs(slots), strict=True)}

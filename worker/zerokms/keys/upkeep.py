@@ -50,17 +50,48 @@ class Gauge:
 
 class Retired:
     """
-    Keys that are handed out no more but may be in a batch's hands: wiped after a grace, or at once on close.
+    Keys that are handed out no more but may be in a batch's hands: wiped when that is over, or at once on close.
 
     Not thread-safe: its owner holds its own lock.
+
+    Args:
+        grace_s: how long a key is left to whoever got it without saying for how long.
     """
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._keys: deque[tuple[float, DataKey]] = deque()
+        self._held: deque[tuple[int, DataKey]] = deque()
+        self._holds: dict[int, None] = {}
+        self._next = 0
+
+    def begin(self) -> int:
+        """Note that a batch begins to use keys; returns its number."""
+        self._next += 1
+        self._holds[self._next] = None
+        return self._next
+
+    def end(self, hold: int) -> None:
+        """Note that a batch is over, and wipe what no other can have."""
+        del self._holds[hold]
+        oldest = next(iter(self._holds), self._next + 1)
+        while self._held and self._held[0][0] < oldest:
+            self._held.popleft()[1].wipe()
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a batch is under way."""
+        return bool(self._holds)
+
+    def leave(self, key: DataKey) -> None:
+        """Take a key over that the batches under way may have, and no later one."""
+        if self._holds:
+            self._held.append((self._next, key))
+        else:
+            key.wipe()
 
     def add(self, key: DataKey, now: float) -> None:
-        """Take a key over."""
+        """Take a key over that somebody may have for the grace."""
         self._keys.append((now + self._grace_s, key))
 
     def sweep(self, now: float) -> None:
@@ -70,11 +101,12 @@ class Retired:
 
     def wipe(self) -> None:
         """Wipe all."""
-        wipe(key for _, key in self._keys)
+        wipe(key for _, key in (*self._keys, *self._held))
         self._keys.clear()
+        self._held.clear()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) + len(self._held)
 
 
 def wipe(keys: Iterable[DataKey]) -> None:

@@ -1,0 +1,112 @@
+"""
+Attackers in a process of their own: connections that say nothing or little, and callers that guess.
+
+Run as `python -m tests.attack.attackers KIND URL [WORKSPACE]`; it prints `ready` and goes on until it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import sys
+import time
+from urllib.parse import urlsplit
+
+ADDRESS = "127.0.0.2"
+SILENT = 1000
+GUESSERS = 64
+
+
+async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect from an address of the attacker's own."""
+    parts = urlsplit(url)
+    return await asyncio.open_connection(parts.hostname, parts.port, local_addr=(ADDRESS, 0))
+
+
+async def silent(url: str, sent: bytes = b"") -> None:
+    """Hold a connection that never finishes a head; another as soon as it is closed."""
+    while True:
+        with contextlib.suppress(OSError):
+            reader, writer = await connect(url)
+            writer.write(sent)
+            await reader.read(1)
+            writer.close()
+        await asyncio.sleep(0.05)
+
+
+async def trickling(url: str) -> None:
+    """Send a head one byte a second."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await connect(url)
+            for byte in b"POST /generate-data-key HTTP/1.1\r\nhost: x\r\n" * 100:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(1)
+        await asyncio.sleep(0.05)
+
+
+async def guessing(url: str, request: bytes) -> None:
+    """Send wrong credentials as fast as they are answered."""
+    while True:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            reader, writer = await connect(url)
+            while True:
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(each for each in head.lower().split(b"\r\n") if each.startswith(b"content-length"))
+                await reader.readexactly(int(length.split(b":")[1]))
+
+
+def part(value: object) -> str:
+    """A part of a token."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def garbage(claims: dict[str, object]) -> str:
+    """A token in good form whose signature is none."""
+    signature = base64.urlsafe_b64encode(os.urandom(256)).rstrip(b"=").decode()
+    return f"{part({'alg': 'RS256', 'kid': os.urandom(4).hex()})}.{part(claims)}.{signature}"
+
+
+def request(path: str, body: dict[str, object], token: str = "") -> bytes:
+    """A whole request."""
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {len(data)}\r\n\r\n"
+    return head.encode() + data
+
+
+async def main(kind: str, url: str, workspace: str = "") -> None:
+    """Attack."""
+    until = int(time.time()) + 3600
+    claims: dict[str, object] = {
+        "sub": "CS|x",
+        "workspace": workspace,
+        "exp": until,
+        "iat": 0,
+        "region": "eu-central-1",
+    }
+    oidc: dict[str, object] = {"iss": "https://idp.example/", "aud": "app", "sub": "ann", "exp": until}
+    if kind == "silent":
+        attackers = [silent(url) for _ in range(SILENT)]
+    elif kind == "trickling":
+        attackers = [trickling(url) for _ in range(SILENT)]
+    elif kind == "tokens":
+        requests = [request("/generate-data-key", {}, garbage(claims)) for _ in range(GUESSERS)]
+        attackers = [guessing(url, each) for each in requests]
+    else:
+        bodies: list[dict[str, object]] = [
+            {"oidcToken": garbage(oidc), "workspaceId": workspace} for _ in range(GUESSERS)
+        ]
+        attackers = [guessing(url, request("/api/authorise", body)) for body in bodies]
+    tasks = [asyncio.create_task(each) for each in attackers]
+    await asyncio.sleep(1)
+    print("ready", flush=True)
+    await asyncio.gather(*tasks)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,177 @@
+"""Silent and slow connections, and callers that guess, are not in the way of others."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.authority.conftest import party
+from worker.authority.connections import ConnectionLimits, Guesses
+from worker.authority.dev import DevAuthority
+from worker.authority.jwks import RETRY_S, ProviderKeys
+from worker.authority.refusal import Refusal
+
+ROOM = 20
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[DevAuthority]:
+    """An authority with room for few."""
+    limits = ConnectionLimits(header_s=30, per_address=ROOM, total=ROOM + 5)
+    with DevAuthority("eu-central-1", tmp_path / "narrow", connections=limits) as running:
+        yield running
+
+
+def connected(own: DevAuthority, address: str = "127.0.0.1", sent: bytes = b"") -> socket.socket:
+    port = int(own.url.rsplit(":", 1)[1].strip("/"))
+    made = socket.create_connection(("127.0.0.1", port), 10, source_address=(address, 0))
+    made.sendall(sent)
+    return made
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"POST /list-keysets HTTP/1.1\r\n", b"POST /api/authorise HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"],
+)
+def test_who_sends_nothing_makes_room(narrow: DevAuthority, address: str, sent: bytes) -> None:
+    """However many connections wait for nothing, a client that asks is answered; the longest waiting one goes."""
+    silent = [connected(narrow, address, sent) for _ in range(3 * ROOM)]
+
+    party(narrow).generate()
+    assert httpx.get(narrow.url + "healthz", trust_env=False).status_code == 200
+
+    silent[0].settimeout(10)
+    assert gone(silent[0])
+    for each in silent:
+        each.close()
+
+
+def gone(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz HTTP/1.1\r\nhost: x", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /"]
+)
+def test_a_head_must_arrive_in_time(tmp_path: Path, sent: bytes) -> None:
+    """A head that is not finished within its time closes the connection, a second one on it too."""
+    limits = ConnectionLimits(header_s=0.2)
+    with DevAuthority("eu-central-1", tmp_path, connections=limits) as own, connected(own, sent=sent) as silent:
+        silent.settimeout(10)
+        received = b"x"
+        while received:
+            try:
+                received = silent.recv(65536)
+            except ConnectionResetError:
+                break
+
+        party(own).generate()
+
+
+def test_who_guesses_waits_and_who_knows_does_not() -> None:
+    """After a few wrong credentials of an address the answer waits, and beyond many it is not looked at."""
+    limits = ConnectionLimits(guesses=3, guesses_per_second=0.001, penalty_s=30, waiting_guesses=2)
+
+    async def guess() -> tuple[int, bool, bool]:
+        guesses = Guesses(limits, clock=lambda: 0.0)
+        tasks = [asyncio.create_task(guesses.wrong("a")) for _ in range(5)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        answered, away = sum(task.done() for task in tasks), guesses.is_turned_away("a")
+        other = guesses.is_turned_away("b")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not guesses.is_turned_away("a")
+        return answered, away, other
+
+    assert asyncio.run(guess()) == (3, True, False)
+
+
+PROVIDER = {"jwks": None, "jwks_uri": "https://idp/keys"}
+KEYS: dict[str, Any] = {"keys": [{"kid": "one"}]}
+
+
+def test_fifty_unknown_keys_are_one_fetch() -> None:
+    """Tokens of keys that the provider does not have ask it once, and again only after a while."""
+    fetched, now = [], [1000.0]
+
+    def fetch(uri: str) -> dict[str, Any]:
+        fetched.append(uri)
+        return KEYS
+
+    async def ask() -> None:
+        keys = ProviderKeys(fetch, clock=lambda: now[0])
+        assert await asyncio.gather(*(keys.get(PROVIDER, f"kid{i}") for i in range(50))) == [KEYS] * 50
+        await keys.get(PROVIDER, "another")
+        assert len(fetched) == 1
+        now[0] += RETRY_S
+        await keys.get(PROVIDER, "another")
+        keys.close()
+
+    asyncio.run(ask())
+    assert len(fetched) == 2
+
+
+def test_a_provider_that_fails_is_remembered_and_what_it_gave_goes_on() -> None:
+    """A fetch that fails is not repeated for each token; keys from before go on serving, without any it is a 503."""
+    now = [1000.0]
+    answers: list[dict[str, Any] | Exception] = [ValueError("no"), KEYS, ValueError("no")]
+    fetched = []
+
+    def fetch(uri: str) -> dict[str, Any]:
+        fetched.append(uri)
+        answer = answers[len(fetched) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask() -> None:
+        keys = ProviderKeys(fetch, clock=lambda: now[0])
+        for _ in range(3):
+            with pytest.raises(Refusal, match="can't be fetched"):
+                await keys.get(PROVIDER, "one")
+        assert len(fetched) == 1
+        now[0] += RETRY_S
+        assert await keys.get(PROVIDER, "one") == KEYS
+        now[0] += 10_000
+        assert await keys.get(PROVIDER, "one") == KEYS
+        keys.close()
+
+    asyncio.run(ask())
+    assert len(fetched) == 3
+
+
+def test_a_provider_that_hangs_holds_up_nobody_else() -> None:
+    """While one provider's keys are waited for, another's are had."""
+    go_on = threading.Event()
+
+    def fetch(uri: str) -> dict[str, Any]:
+        if "slow" in uri:
+            assert go_on.wait(30)
+        return KEYS
+
+    async def ask() -> float:
+        keys = ProviderKeys(fetch)
+        waiting = asyncio.create_task(keys.get({"jwks": None, "jwks_uri": "https://slow/"}, "one"))
+        await asyncio.sleep(0)
+        assert await keys.get(PROVIDER, "one") == KEYS
+        assert not waiting.done()
+        go_on.set()
+        await waiting
+        keys.close()
+        return time.monotonic()
+
+    assert asyncio.run(ask())

@@ -1,0 +1,246 @@
+"""The keys of a whole batch: full requests, its own never evicted, used as they come, each refusal for itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pytest
+
+from tests.fakes.keyservice import Clock, FakeKeyService
+from worker.errors import ContextDenied, KeyAccessDenied, KeyServiceUnavailable
+from worker.model import Audit, DataKey, Format, Grant, KeyNeed, KeySpec, Value
+from worker.zerokms.keys import KeyCache, KeyOptions
+
+AUDIT = Audit("test")
+
+
+def need(
+    kind: Format, tenants: Sequence[str], *, each: int = 1, descriptor: str = "users/email", keyset: str | None = None
+) -> KeyNeed:
+    """What a column of `each` values of one byte a tenant needs."""
+    counts = np.full(len(tenants), each)
+    contexts = [(tenant,) for tenant in tenants]
+    return KeyNeed(kind, KeySpec(keyset, descriptor), ("tenant",), contexts, counts, counts, lambda _: [1] * each)
+
+
+def tenants(start: int, stop: int) -> list[str]:
+    return [f"t{i}" for i in range(start, stop)]
+
+
+def make(service: FakeKeyService, clock: Clock | None = None, **bounds: float) -> KeyCache:
+    options = KeyOptions.model_validate({"wait_s": 20} | bounds)
+    return KeyCache(service, options=options, audit=AUDIT, clock=clock or Clock())
+
+
+def batch(cache: KeyCache, *needs: KeyNeed) -> list[Grant]:
+    """All that a batch is given; single-use keys stay unwiped."""
+    with cache.hold(needs) as hold:
+        return list(hold)
+
+
+def asked(service: FakeKeyService) -> list[int]:
+    return [count for _, count in service.calls]
+
+
+@pytest.mark.parametrize("kind", ["leased", "record"])
+def test_asks_for_a_whole_batch_in_full_requests(kind: Format) -> None:
+    """Fields, contexts and schemas share requests; each keyset has its own, and only its last is not full."""
+    service = FakeKeyService()
+    fields = [need(kind, tenants(0, 700), descriptor=f"d{i}") for i in range(3)]
+    other = [need(kind, tenants(0, 100), descriptor="d", keyset="other")]
+    with make(service) as cache:
+        batch(cache, *fields, *other)
+
+    assert sorted(asked(service)) == [100, 100, 500, 500, 500, 500]
+
+
+@pytest.mark.parametrize("kind", ["leased", "record"])
+def test_gives_each_context_its_own_keys(kind: Format) -> None:
+    """Every value has a key of its own context: single-use keys differ, a lease is one for all of a context."""
+    with make(FakeKeyService()) as cache:
+        grants = batch(cache, need(kind, tenants(0, 600), each=3))
+
+    keys = 1 if kind == "leased" else 3
+    assert sorted(i for grant in grants for i in grant.at.tolist()) == list(range(600))
+    assert sum(int(grant.counts.sum()) for grant in grants) == 1_800
+    assert len({key.iv for grant in grants for key in grant.keys}) == 600 * keys
+
+
+def test_never_evicts_what_the_batch_needs() -> None:
+    """A batch of more contexts than the bound keeps those it holds while the others come: one request, not many."""
+    service = FakeKeyService()
+    with make(service, max_leases=100) as cache:
+        batch(cache, need("leased", tenants(0, 100)))
+        service.calls.clear()
+
+        batch(cache, need("leased", tenants(50, 350)))
+
+        assert sum(asked(service)) == 250
+        assert len(service.calls) == 1
+        assert len(cache._leases) == 100
+
+
+def test_a_scan_leaves_the_frequent_in() -> None:
+    """Contexts that are used again and again survive ten times the bound of contexts that never return."""
+    service = FakeKeyService()
+    with make(service, max_leases=1_000) as cache:
+        for _ in range(4):
+            batch(cache, need("leased", tenants(0, 500)))
+        for start in range(1_000, 11_000, 500):
+            batch(cache, need("leased", tenants(start, start + 500)))
+        service.calls.clear()
+
+        batch(cache, need("leased", tenants(0, 500)))
+
+    assert sum(asked(service)) < 50
+
+
+def test_uses_what_has_come_while_the_rest_is_under_way() -> None:
+    """The first answer's keys are given before the second answer comes."""
+    service, gate = FakeKeyService(), threading.Event()
+    second = iter((False, True))
+    lock = threading.Lock()
+
+    def hold_second() -> None:
+        with lock:
+            waits = next(second, False)
+        if waits:
+            assert gate.wait(20)
+
+    service.before = hold_second
+    with make(service) as cache, cache.hold([need("leased", tenants(0, 600))]) as hold:
+        grants = iter(hold)
+        first = next(grants)
+        gate.set()
+        rest = list(grants)
+
+    assert len(first.keys) in (100, 500)
+    assert len(first.keys) + sum(len(grant.keys) for grant in rest) == 600
+
+
+@pytest.mark.parametrize("kind", ["leased", "record"])
+def test_stays_within_the_budget(kind: Format) -> None:
+    """However many contexts come, what is held after a batch is within the budget."""
+    with make(FakeKeyService(), budget_bytes=2**20) as cache:
+        for start in range(0, 20_000, 1_000):
+            batch(cache, need(kind, tenants(start, start + 1_000)))
+            assert cache._stock.bytes <= 2**20
+
+        assert cache._stock.bytes > 2**20 * 0.9
+
+
+def test_a_replaced_lease_lasts_as_long_as_its_batch() -> None:
+    """What a batch was given is wiped when that batch is over, and not before."""
+    clock = Clock()
+    with make(FakeKeyService(), clock) as cache:
+        with cache.hold([need("leased", ["a"])]) as hold:
+            [grant] = hold
+            clock.now += 300
+            batch(cache, need("leased", ["a"]))
+            meanwhile = grant.keys[0].is_wiped
+
+        assert not meanwhile
+        assert grant.keys[0].is_wiped
+
+
+class Choosy(FakeKeyService):
+    """Refuses some tenants, and with them whatever request they are in."""
+
+    def __init__(self, refused: Collection[str]) -> None:
+        super().__init__()
+        self.refused = set(refused)
+
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        keys = super().generate(requests, audit)
+        for spec in requests:
+            for element in spec.context:
+                if isinstance(element, Value) and element.value in self.refused:
+                    raise KeyAccessDenied("this context is refused")
+        return keys
+
+
+@pytest.mark.parametrize("kind", ["leased", "record"])
+@pytest.mark.parametrize("refused", [["t7"], ["t0", "t399"], ["t100", "t101", "t102"]])
+def test_refuses_one_context_and_not_the_others(kind: Format, refused: list[str]) -> None:
+    """The refused contexts are found by halves; all others have their keys."""
+    service = Choosy(refused)
+    with make(service) as cache, cache.hold([need(kind, tenants(0, 400))]) as hold:
+        given = {f"t{i}" for grant in hold for i in grant.at.tolist()}
+        denied = {f"t{i}" for _, i in hold.refused}
+
+    assert denied == set(refused)
+    assert given == set(tenants(0, 400)) - denied
+    assert all(isinstance(error, ContextDenied) for error in hold.refused.values())
+    assert len(service.calls) < 2 + 2 * len(refused) * 10
+
+
+def test_asks_for_a_refused_context_not_at_every_batch() -> None:
+    """A refusal is remembered for `negative_s`, then asked anew."""
+    service, clock = Choosy(["t1"]), Clock()
+    with make(service, clock, negative_s=5) as cache:
+        batch(cache, need("leased", ["t0", "t1"]))
+        service.calls.clear()
+        batch(cache, need("leased", ["t0", "t1"]))
+        within = len(service.calls)
+        clock.now += 5
+        service.refused.clear()
+        after = batch(cache, need("leased", ["t1"]))
+
+    assert within == 0
+    assert len(after) == 1
+
+
+def test_a_refused_identity_stops() -> None:
+    """Where no key is given at all, it is not the contexts' fault."""
+    service = FakeKeyService()
+    service.deleted = True
+    with make(service) as cache, pytest.raises(KeyAccessDenied) as caught:
+        batch(cache, need("leased", tenants(0, 300)))
+
+    assert not isinstance(caught.value, ContextDenied)
+    assert len(service.calls) == 2
+
+
+def test_an_outage_fails_the_batch_and_keeps_what_is_held() -> None:
+    """A batch that lacks one key fails in an outage; one that lacks none goes on."""
+    service = FakeKeyService()
+    with make(service) as cache:
+        batch(cache, need("leased", ["a"]))
+        service.error = KeyServiceUnavailable("away")
+        with pytest.raises(KeyServiceUnavailable):
+            batch(cache, need("leased", ["a", "b"]))
+
+        assert len(batch(cache, need("leased", ["a"]))) == 1
+
+
+def test_fetches_ahead_by_each_contexts_own_rate() -> None:
+    """A context that comes once in a while costs its own keys; of those of a steady one few are wasted."""
+    service, clock = FakeKeyService(), Clock()
+    used = 0
+    with make(service, clock) as cache:
+        for i in range(300):
+            rare = need("record", tenants(i * 20 % 1_000, i * 20 % 1_000 + 20))
+            frequent = need("record", ["f"], each=50)
+            used += sum(len(grant.keys) for grant in batch(cache, rare, frequent))
+            clock.now += 0.2
+
+    assert used == 300 * 70
+    assert sum(asked(service)) - used < 0.1 * used
+
+
+def test_a_steady_stream_does_not_wait() -> None:
+    """After a few batches a pool is ahead of its stream: what is taken has been there before."""
+    service, clock = FakeKeyService(), Clock()
+    with make(service, clock) as cache:
+        late = 0
+        for i in range(60):
+            with cache._stock.changed:
+                cache._stock.changed.wait_for(lambda: not cache._stock.pools.pending.any(), 20)
+            grants = cache._stock.pools.available.max() >= 100
+            batch(cache, need("record", ["a"], each=100))
+            late += not grants and i >= 5
+            clock.now += 0.2
+
+    assert late == 0

@@ -1,0 +1,217 @@
+"""
+Connections that send nothing, or too slowly, and callers that only guess: none of them is in the way of others.
+
+A head must arrive within `header_s`; a connection between requests lives `idle_s`. Where an address, or all together,
+have as many as they may, the connection that has waited longest for a request makes room, those that never sent one
+first. So a new caller always gets in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from cachetools import LRUCache
+from pydantic import BaseModel, ConfigDict
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from worker.metrics import Metrics
+
+
+class ConnectionLimits(BaseModel):
+    """
+    What connections may take.
+
+    Args:
+        header_s: from a connection's beginning, or a request's first byte, to the end of its head; TLS likewise.
+        idle_s: between two requests; longer than clients keep a connection (90 s in the published one).
+        per_address: connections of one address; a proxy in front needs more.
+        total: of all.
+        guesses: wrong credentials of an address that are answered at once.
+        guesses_per_second: how fast these come back.
+        penalty_s: how long an answer to a further one waits.
+        waiting_guesses: answers of one address that may wait; what is beyond is turned away.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header_s: float = 5.0
+    idle_s: float = 95.0
+    per_address: int = 1000
+    total: int = 2000
+    guesses: int = 60
+    guesses_per_second: float = 10.0
+    penalty_s: float = 1.0
+    waiting_guesses: int = 64
+
+
+class Guard:
+    """Who is connected; used from the event loop alone."""
+
+    def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
+        self.limits = limits
+        self._metrics = metrics
+        self._by_address: defaultdict[str, set[GuardedProtocol]] = defaultdict(set)
+        self._count = 0
+
+    def admit(self, connection: GuardedProtocol) -> bool:
+        """Take a connection in, making room where there is none; whether there was any to be had."""
+        same = self._by_address[connection.address]
+        if len(same) >= self.limits.per_address and not self._make_room(same, "address"):
+            return False
+        everyone = (c for each in self._by_address.values() for c in each)
+        if self._count >= self.limits.total and not self._make_room(everyone, "full"):
+            return False
+        self._by_address[connection.address].add(connection)
+        self._count += 1
+        return True
+
+    def leave(self, connection: GuardedProtocol) -> None:
+        """Forget a connection."""
+        same = self._by_address.get(connection.address, set())
+        if connection in same:
+            same.remove(connection)
+            self._count -= 1
+            if not same:
+                del self._by_address[connection.address]
+
+    def count(self, reason: str) -> None:
+        """Count a connection that was closed."""
+        self._metrics.inc("authority_connections_closed_total", reason=reason)
+
+    def _make_room(self, among: Any, reason: str) -> bool:
+        waiting = [c for c in among if c.is_waiting]
+        if not waiting:
+            return False
+        longest = min(waiting, key=lambda c: (c.served > 0, c.since))
+        self.leave(longest)
+        longest.drop(reason)
+        return True
+
+
+class GuardedProtocol(H11Protocol):
+    """HTTP/1.1 with bounds on how long and how many may keep us waiting."""
+
+    def __init__(self, guard: Guard, **options: Any) -> None:
+        super().__init__(**options)
+        self._guard = guard
+        self._timer: asyncio.TimerHandle | None = None
+        self.address = ""
+        self.served = 0
+        self.since = 0.0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is the caller that has to send something."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let it in if there is room, and wait so long for a request's head."""
+        super().connection_made(transport)
+        self.address, self.since = (self.client or ("", 0))[0], time.monotonic()
+        if not self._guard.admit(self):
+            self.drop("refused")
+            return
+        self._timer = self.loop.call_later(self._guard.limits.header_s, self.drop, "header")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room."""
+        self._stop_timer()
+        self._guard.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a head that has begun must end in time."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self.served += 1
+            self._stop_timer()
+        elif self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._timer = self.loop.call_later(self._guard.limits.header_s, self.drop, "header")
+        self.since = time.monotonic()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a head that came with the request before it."""
+        super().on_response_complete()
+        idle = self.cycle is not None and self.cycle.response_complete
+        if idle and self._timer is None and self.conn.trailing_data[0]:
+            self._timer = self.loop.call_later(self._guard.limits.header_s, self.drop, "header")
+
+    def drop(self, reason: str) -> None:
+        """Close without a word."""
+        self._stop_timer()
+        self._guard.count(reason)
+        self.transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class GuardedServer(uvicorn.Server):
+    """Serves sockets through guarded connections."""
+
+    def __init__(self, config: uvicorn.Config, guard: Guard) -> None:
+        super().__init__(config)
+        self._guard = guard
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen."""
+        await self.lifespan.startup()
+        config, limits = self.config, self._guard.limits
+
+        def protocol() -> GuardedProtocol:
+            options = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
+            return GuardedProtocol(self._guard, **options)
+
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                protocol,
+                sock=each,
+                ssl=config.ssl,
+                ssl_handshake_timeout=limits.header_s if config.ssl else None,
+                backlog=config.backlog,
+            )
+            for each in sockets
+        ]
+        self.started = True
+
+
+class Guesses:
+    """
+    Wrong credentials, by address: beyond a few they are answered slowly, and beyond many at once not looked at.
+
+    Right ones of the same address, as behind a proxy, are not touched.
+    """
+
+    def __init__(self, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._left: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
+        self._waiting: defaultdict[str, int] = defaultdict(int)
+
+    def is_turned_away(self, address: str) -> bool:
+        """Whether so many wrong ones wait that another is not looked at unless it is known to be right."""
+        return self._waiting.get(address, 0) >= self._limits.waiting_guesses
+
+    async def wrong(self, address: str) -> None:
+        """Wait, where an address has guessed too much."""
+        now = self._clock()
+        left, since = self._left.get(address, (float(self._limits.guesses), now))
+        left = min(self._limits.guesses, left + (now - since) * self._limits.guesses_per_second) - 1
+        self._left[address] = (max(left, -1.0), now)
+        if left >= 0:
+            return
+        self._waiting[address] += 1
+        try:
+            await asyncio.sleep(self._limits.penalty_s)
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]

@@ -1,0 +1,112 @@
+"""The keys of one batch, from what it needs to what it has used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from worker.errors import KeyServiceUnavailable, WorkerError
+from worker.model import Grant, KeyNeed
+from worker.zerokms.keys.options import KeyOptions
+from worker.zerokms.keys.part import Part
+from worker.zerokms.keys.stock import Stock
+from worker.zerokms.keys.upkeep import Gauge
+
+_CACHES = {"leased": "lease", "record": "pool"}
+
+
+class Hold:
+    """
+    A `KeyHold` over a cache's stock, for one thread.
+
+    What the batch lacks is asked for when the hold begins. While it lasts none of its contexts is evicted and no key
+    that it was given is wiped.
+
+    Args:
+        is_loose: leases stay in use for the grace after the hold has ended.
+        is_whole: nobody iterates, so that what is lacking need not come in parts.
+    """
+
+    def __init__(
+        self,
+        stock: Stock,
+        needs: Sequence[KeyNeed],
+        options: KeyOptions,
+        gauge: Gauge,
+        *,
+        is_loose: bool = False,
+        is_whole: bool = False,
+    ) -> None:
+        self._stock, self._needs, self._options, self._gauge = stock, needs, options, gauge
+        self._is_loose, self._is_whole = is_loose, is_whole
+        self._parts: list[Part] = []
+        self._number = 0
+        self.refused: dict[tuple[int, int], WorkerError] = {}
+
+    def __enter__(self) -> Self:
+        with self._stock.changed:
+            self._number = self._stock.retired.begin()
+            self._parts = self._stock.begin(self._needs)
+            if self._is_loose:
+                self._stock.loosen(self._parts)
+            self._judge()
+            self._stock.ask(self._parts, ahead=True, whole=self._is_whole)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stock.changed:
+            self._stock.end(self._parts)
+            self._stock.retired.end(self._number)
+
+    def __iter__(self) -> Iterator[Grant]:
+        """Yield keys as they arrive; see `KeyHold`."""
+        grants = self._first()
+        yield from grants
+        if not self._is_open():
+            return
+        started = time.perf_counter()
+        waiting = {_CACHES[part.need.format] for part in self._parts if len(part.open)}
+        try:
+            while self._is_open():
+                yield from self._next()
+        finally:
+            for cache in waiting:
+                self._gauge.waited(cache, started)
+
+    def _first(self) -> list[Grant]:
+        with self._stock.changed:
+            grants = self._stock.serve(self._parts)
+        for part in self._parts:
+            cache, missed = _CACHES[part.need.format], len(part.open)
+            self._gauge.request(cache, "hit", len(part.slots) - missed)
+            self._gauge.request(cache, "miss", missed)
+        return grants
+
+    def _next(self) -> list[Grant]:
+        """Wait for keys to come; raises where the wait is in vain."""
+        deadline = time.perf_counter() + self._options.wait_s
+        with self._stock.changed:
+            while True:
+                grants = self._stock.serve(self._parts)
+                self._judge()
+                if grants or not self._is_open():
+                    return grants
+                self._stock.ask(self._parts)
+                left = deadline - time.perf_counter()
+                if left <= 0 or not self._stock.changed.wait(left):
+                    raise KeyServiceUnavailable(f"no data key arrived within {self._options.wait_s:g} s")
+
+    def _judge(self) -> None:
+        for part in self._parts:
+            for i, failure in self._stock.failures(part):
+                if not failure.is_of_context:
+                    raise failure.error
+                self.refused[part.at, i] = failure.error
+                self._stock.refuse(part, i)
+
+    def _is_open(self) -> bool:
+        return any(len(part.open) for part in self._parts)

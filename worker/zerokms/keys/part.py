@@ -1,0 +1,48 @@
+"""What one need of a batch still lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.model import KeyNeed
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """
+    One need on its way.
+
+    Args:
+        at: the need's place in the batch.
+        slots: n slots, one a context.
+        failures: how many fetches had failed when the batch began; these are no concern of its own.
+        open: places of contexts that lack keys, ascending.
+        left: n numbers of values that lack keys.
+        bytes: n sizes of these values together.
+    """
+
+    at: int
+    need: KeyNeed
+    slots: Ints
+    failures: int
+    open: Ints = field(init=False)
+    left: Ints = field(init=False)
+    bytes: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open = np.arange(len(self.need.counts))
+        self.left, self.bytes = self.need.counts.copy(), self.need.totals.copy()
+
+    def sizes(self, i: int) -> Ints:
+        """Return the sizes of a context's values that lack keys."""
+        return np.asarray(self.need.sizes_of(i), np.int64)[-self.left[i] :]
+
+    def close(self, at: Ints) -> None:
+        """Note that these contexts have all of their keys, or get none."""
+        self.left[at] = 0
+        self.open = self.open[self.left[self.open] > 0]

@@ -1,0 +1,290 @@
+"""Slots for contexts, counted in bytes; which of them goes first is decided by S3-FIFO."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import ContextDenied, KeyServiceUnavailable, WorkerError
+from worker.model import DataKey, Grant, KeySpec, Texts, spec_of
+from worker.zerokms.keys.part import Ints, Part
+
+Wanted = tuple[Ints, Ints]
+"""Slots, and how many keys for each."""
+
+_SMALL = 0.1
+"""Share of the bytes that contexts seen once may have; as in the paper."""
+_OFTEN = 3
+"""Uses are counted up to here; as in the paper."""
+_FIRST = 1_024
+_NONE, _IN_SMALL, _IN_MAIN = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why contexts got no keys, when, and the how manieth failed fetch it was."""
+
+    number: int
+    at: float
+    error: WorkerError
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the service answered, and asking again is of no use."""
+        return not isinstance(self.error, KeyServiceUnavailable)
+
+    @property
+    def is_of_context(self) -> bool:
+        """Whether the context alone was refused."""
+        return isinstance(self.error, ContextDenied)
+
+
+class _Family:
+    """Contexts that differ in their texts alone."""
+
+    __slots__ = ("names", "seed", "slots", "spec")
+
+    def __init__(self, spec: KeySpec, names: tuple[str, ...]) -> None:
+        self.spec, self.names, self.seed = spec, names, hash((spec, names))
+        self.slots: dict[Texts, int] = {}
+
+
+class Shelf:
+    """
+    A slot for every context that is held; not thread-safe.
+
+    New contexts enter a small queue, and whoever is used again before its end comes moves on to the main one, so that
+    a scan of contexts that never return passes through the small queue alone. A context that returns soon after it
+    went is remembered and enters the main queue at once. A use costs no move, only a count: a batch of thousands of
+    contexts is one vector operation. A slot that is pinned stays.
+
+    Source: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
+
+    Args:
+        slot_bytes: what a context takes by itself.
+        limit: the most contexts; None: no bound but the bytes.
+    """
+
+    def __init__(self, slot_bytes: int, limit: int | None) -> None:
+        self._slot_bytes, self._limit = slot_bytes, limit
+        self._families: dict[tuple[KeySpec, tuple[str, ...]], _Family] = {}
+        self._family: list[_Family | None] = []
+        self._texts: list[Texts] = []
+        self._free: list[int] = []
+        self._small: deque[int] = deque()
+        self._main: deque[int] = deque()
+        self._small_bytes = self._gone = 0
+        self.bytes = 0
+        self.failures: dict[int, Failure] = {}
+        self.pins = np.zeros(_FIRST, np.int32)
+        self._uses = np.zeros(_FIRST, np.uint8)
+        self._queue = np.zeros(_FIRST, np.uint8)
+        self._weight = np.zeros(_FIRST, np.int64)
+        self._left = np.zeros(_FIRST, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._family) - len(self._free) - self._gone
+
+    def find(self, spec: KeySpec, names: tuple[str, ...], contexts: Sequence[Texts]) -> Ints:
+        """Return each context's slot, counting the use; a new one where there is none. The caller pins them."""
+        family = self._families.get((spec, names))
+        if family is None:
+            family = self._families[spec, names] = _Family(spec, names)
+        slots = np.fromiter(map(family.slots.get, contexts, repeat(-1)), np.int64, len(contexts))
+        new = np.flatnonzero(slots < 0)
+        found = slots[slots >= 0] if len(new) else slots
+        self._uses[found] = np.minimum(self._uses[found] + 1, _OFTEN)
+        if len(new):
+            slots[new] = self._add(family, [contexts[i] for i in new.tolist()])
+        return slots
+
+    def specs(self, slots: Sequence[int]) -> list[KeySpec]:
+        """Return the whole specs of contexts."""
+        return [
+            spec_of(family.spec, family.names, self._texts[slot])
+            for slot in slots
+            if (family := self._family[slot]) is not None
+        ]
+
+    def slots(self) -> list[int]:
+        """Every slot in use."""
+        return [slot for slot, family in enumerate(self._family) if family is not None]
+
+    def holds(self, slot: int) -> bool:
+        """Whether a slot is in use."""
+        return slot < len(self._family) and self._family[slot] is not None
+
+    def forgive(self, slots: Ints) -> None:
+        """Forget why these contexts once got no keys."""
+        if self.failures:
+            for slot in slots.tolist():
+                self.failures.pop(slot, None)
+
+    def weigh(self, slots: Ints, extra: Ints) -> None:
+        """State what slots hold beyond themselves, in bytes."""
+        change = self._slot_bytes + extra - self._weight[slots]
+        self._weight[slots] += change
+        self.bytes += int(change.sum())
+        self._small_bytes += int(change[self._queue[slots] == _IN_SMALL].sum())
+
+    def evict(self, target: int) -> bool:
+        """Give up contexts that nobody pins until no more than `target` bytes are held; returns whether that is so."""
+        # Each look takes a use away or moves an entry on, so this ends; where all is pinned it ends here.
+        for _ in range((_OFTEN + 1) * (len(self._small) + len(self._main))):
+            if self.bytes <= target and not self.is_over:
+                return True
+            from_small = bool(self._small) and (self._small_bytes > _SMALL * self.bytes or not self._main)
+            queue = self._small if from_small else self._main
+            slot = queue.popleft()
+            if self._family[slot] is None:
+                self._recycle(slot)
+            elif self.pins[slot]:
+                queue.append(slot)
+            elif from_small and self._uses[slot] > 1:
+                self._small_bytes -= int(self._weight[slot])
+                self._queue[slot], self._uses[slot] = _IN_MAIN, 0
+                self._main.append(slot)
+            elif not from_small and self._uses[slot]:
+                self._uses[slot] -= 1
+                queue.append(slot)
+            else:
+                if from_small:
+                    self._remember(slot)
+                self.remove(slot, queued=False)
+        return self.bytes <= target and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there are more contexts than the limit."""
+        return self._limit is not None and len(self) > self._limit
+
+    def remove(self, slot: int, *, queued: bool = True) -> None:
+        """Free a slot that nobody pins; `queued`: it still stands in its queue, and is free when it leaves that."""
+        family = self._family[slot]
+        assert family is not None
+        self._let_go(slot)
+        del family.slots[self._texts[slot]]
+        if not family.slots:
+            del self._families[family.spec, family.names]
+        self._family[slot], self._texts[slot] = None, ()
+        weight = int(self._weight[slot])
+        self.bytes -= weight
+        if self._queue[slot] == _IN_SMALL:
+            self._small_bytes -= weight
+        self._weight[slot] = 0
+        self._gone += 1
+        if not queued:
+            self._recycle(slot)
+        elif self._gone > _FIRST and self._gone > len(self):
+            self._compact()
+
+    def begin(self, part: Part, now: float) -> None:
+        """Note what a batch wants."""
+        raise NotImplementedError
+
+    def end(self, part: Part) -> None:
+        """Note that a batch is over."""
+        raise NotImplementedError
+
+    def refuse(self, part: Part, i: int) -> None:
+        """Note that a context of a batch gets no keys."""
+        part.close(np.array([i]))
+
+    def serve(self, part: Part, now: float) -> list[Grant]:
+        """Grant what is at hand."""
+        raise NotImplementedError
+
+    def lacking(self, part: Part, now: float) -> Wanted:
+        """Return what a batch waits for and nobody has asked for."""
+        raise NotImplementedError
+
+    def ahead(self, part: Part, now: float) -> Wanted:
+        """Return what should be fetched ahead of need."""
+        raise NotImplementedError
+
+    def ask(self, slots: Ints, counts: Ints) -> Ints:
+        """Note that keys are under way, and pin their slots; returns the generations that they are for."""
+        raise NotImplementedError
+
+    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+        """Take over keys that were under way, slot after slot."""
+        raise NotImplementedError
+
+    def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
+        """Note that keys under way do not come."""
+        raise NotImplementedError
+
+    def drop(self, now: float) -> None:
+        """Stop using every key held or under way."""
+        raise NotImplementedError
+
+    def _let_go(self, slot: int) -> None:
+        """What a slot holds is given up."""
+        raise NotImplementedError
+
+    def _clear(self, slots: Ints) -> None:
+        """Slots begin anew."""
+        raise NotImplementedError
+
+    def _grow(self, size: int) -> None:
+        """Make every column as long as `size`."""
+        for name, column in vars(self).items():
+            if isinstance(column, np.ndarray):
+                longer = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
+                longer[: len(column)] = column
+                setattr(self, name, longer)
+
+    def _add(self, family: _Family, contexts: Sequence[Texts]) -> list[int]:
+        slots: list[int] = []
+        at, free = family.slots, self._free
+        for texts in contexts:
+            if texts in at:
+                raise ValueError("the contexts of a need are distinct")
+            if free:
+                slot = free.pop()
+                self._family[slot], self._texts[slot] = family, texts
+            else:
+                slot = len(self._family)
+                self._family.append(family)
+                self._texts.append(texts)
+            at[texts] = slot
+            slots.append(slot)
+        while len(self._family) > len(self.pins):
+            self._grow(2 * len(self.pins))
+        marks = np.fromiter((hash((family.seed, texts)) for texts in contexts), np.int64, len(contexts))
+        self._enter(np.array(slots), self._left[marks % len(self._left)] == marks)
+        return slots
+
+    def _enter(self, slots: Ints, known: NDArray[np.bool_]) -> None:
+        """Put new contexts into their queues: those that have just gone into the main one."""
+        self._clear(slots)
+        self.pins[slots] = self._uses[slots] = self._weight[slots] = 0
+        self._queue[slots] = np.where(known, _IN_MAIN, _IN_SMALL)
+        self.weigh(slots, np.zeros(len(slots), np.int64))
+        self._small.extend(slots[~known].tolist())
+        self._main.extend(slots[known].tolist())
+
+    def _remember(self, slot: int) -> None:
+        family = self._family[slot]
+        assert family is not None
+        mark = hash((family.seed, self._texts[slot]))
+        self._left[mark % len(self._left)] = mark
+
+    def _recycle(self, slot: int) -> None:
+        self._queue[slot] = _NONE
+        self._gone -= 1
+        self._free.append(slot)
+
+    def _compact(self) -> None:
+        for queue in (self._small, self._main):
+            for _ in range(len(queue)):
+                slot = queue.popleft()
+                if self._family[slot] is None:
+                    self._recycle(slot)
+                else:
+                    queue.append(slot)
