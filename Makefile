@@ -18,13 +18,8 @@ RECORDS ?= 100000
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-<<<<<<< HEAD
 .PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
-  alone delivery registry interop api-fuzz fuzz properties native clean
-=======
-.PHONY: help demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
-  delivery registry interop attack api-fuzz fuzz properties native clean
->>>>>>> main
+  alone delivery registry interop attack api-fuzz fuzz properties native clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -35,11 +30,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-<<<<<<< HEAD
-test-all: test alone properties registry secure interop api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
-=======
-test-all: test properties registry secure interop attack api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
->>>>>>> main
+test-all: test alone properties registry secure interop attack api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
