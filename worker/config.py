@@ -7,6 +7,7 @@ settings: a setting holds the *name* of the environment variable that holds the 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -266,6 +267,18 @@ def describe(error: ValidationError) -> str:
     )
 
 
+_SERVICE_HOST = "_SERVICE_HOST"
+_SERVICE_LINK = re.compile(
+    r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
+)
+
+
+def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether a variable is one that Kubernetes gives every pod of a namespace with a Service called `worker...`."""
+    services = (host.removesuffix(_SERVICE_HOST) for host in environ if host.endswith(_SERVICE_HOST))
+    return any(name.startswith(s) and _SERVICE_LINK.fullmatch(name.removeprefix(s)) for s in services)
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     class Source(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -276,7 +289,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     for name in environ:
-        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS:
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and not _is_service_link(name, environ):
             head = name.removeprefix(_PREFIX).split("__")[0].lower()
             if head not in Settings.model_fields:
                 raise ConfigError(f"environment variable {name}: there is no setting {head!r}")

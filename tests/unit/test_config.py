@@ -81,6 +81,19 @@ def test_an_unknown_variable_is_refused(tmp_path: Path, name: str) -> None:
         config.load(written(tmp_path, MINIMAL), environ={name: "1"})
 
 
+def test_a_kubernetes_service_called_worker_is_no_setting(tmp_path: Path) -> None:
+    """The variables that Kubernetes makes of a Service pass; one that only looks like them does not."""
+    links = {
+        "WORKER_SERVICE_HOST": "10.0.0.7", "WORKER_SERVICE_PORT": "9464", "WORKER_SERVICE_PORT_HTTP": "9464",
+        "WORKER_PORT": "tcp://10.0.0.7:9464", "WORKER_PORT_9464_TCP": "tcp://10.0.0.7:9464",
+        "WORKER_PORT_9464_TCP_ADDR": "10.0.0.7", "WORKER_EU_SERVICE_HOST": "10.0.0.8", "WORKER_EU_PORT": "tcp://10.0.0.8:1",
+    }  # fmt: skip
+
+    assert config.load(written(tmp_path, MINIMAL), environ=links).region == "eu-central-1"
+    with pytest.raises(ConfigError, match="WORKER_AP_PORT"):
+        config.load(written(tmp_path, MINIMAL), environ={**links, "WORKER_AP_PORT": "1"})
+
+
 def test_the_instance_name_is_no_setting(tmp_path: Path) -> None:
     """`WORKER_INSTANCE` is the one variable with the prefix that is none."""
     assert config.load(written(tmp_path, MINIMAL), environ={"WORKER_INSTANCE": "w-0"}).region == "eu-central-1"

@@ -188,6 +188,11 @@ class Output(Columns, Protocol):
         ...
 
     @property
+    def largest(self) -> int:
+        """Bytes of the largest value."""
+        ...
+
+    @property
     def schema_ids(self) -> Sequence[str]:
         """The output schema's id of each record; empty for tombstones."""
         ...

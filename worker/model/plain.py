@@ -149,7 +149,7 @@ class PlainOutput:
 
     def __init__(
         self,
-        source: PlainBatch,
+        source: Columns,
         parts: Sequence[Part],
         kept: Indexes,
         keys: Sequence[bytes | None],
@@ -177,6 +177,11 @@ class PlainOutput:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest value."""
+        return max(map(len, filter(None, self.values)), default=0)
 
     def content_bytes(self, run: Run) -> int:
         """Bytes of the keys and values of one run."""

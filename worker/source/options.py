@@ -35,7 +35,10 @@ class SourceOptions(Options):
     max_poll_interval_s: float = Field(300, ge=10, le=86_400)
     """After this long without a poll the group takes the partitions away."""
     session_timeout_s: float = Field(45, ge=6, le=1_800)
-    """After this long without a heartbeat the group takes the partitions away."""
+    """
+    After this long without a heartbeat the group takes the partitions away; not with `consumer`, where the broker's
+    `group.consumer.session.timeout.ms` says it.
+    """
     queue_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30)
     """Bound of what is fetched ahead."""
     fetch_bytes: int = Field(2**20, ge=2**10, le=2**30)
@@ -49,6 +52,11 @@ class SourceOptions(Options):
             raise ValueError(
                 "static_membership and assignment = cooperative can leave partitions without an owner after a crash; "
                 "use eager or consumer"
+            )
+        if self.assignment == "consumer" and "session_timeout_s" in self.model_fields_set:
+            raise ValueError(
+                "session_timeout_s has no effect with assignment = consumer; set "
+                "group.consumer.session.timeout.ms at the broker"
             )
         return self
 

@@ -14,6 +14,7 @@ from worker.kafka.statistics import ClientStatistics
 from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
 from worker.model import Header, Output, Run, SinkRecord, TopicPartition
+from worker.native.batch import NativeOutput
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
@@ -134,7 +135,8 @@ class KafkaSink:
             SinkRejected: records are larger than the topic takes; none of this call was handed over.
         """
         self._refuse_too_large(output)
-        self._producer.send(self._messages(output))
+        if not self._send_native(output):
+            self._producer.send(self._messages(output))
 
     @property
     def keeps_letters(self) -> bool:
@@ -190,10 +192,19 @@ class KafkaSink:
         finally:
             self._producer.discard()
 
+    def _send_native(self, output: Output) -> bool:
+        """Hand an output in native memory over as it is, where it needs no headers and has one topic."""
+        if not isinstance(output, NativeOutput) or self._options.source_header:
+            return False
+        if output.headers is not None or output.topics:
+            return False
+        by_key = self._options.partitioning == "key"
+        return self._producer.send_native(self._options.topic, output, by_key=by_key)
+
     def _refuse_too_large(self, output: Output) -> None:
         limit = self._limit or _BATCH_BYTES
         # Nearly no value is half as large as its topic takes: only beside those it matters what else a record holds.
-        if max(map(len, filter(None, output.values)), default=0) * 2 <= limit:
+        if output.largest * 2 <= limit:
             return
         records = (output.record(i) for i, value in enumerate(output.values) if len(value or b"") * 2 > limit)
         too_large = [r.position for r in records if _size(r) > limit]
