@@ -18,7 +18,7 @@ RECORDS ?= 100000
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure soak secure \
+.PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure recovery soak secure \
   alone delivery registry interop attack api-fuzz fuzz properties native clean
 
 help: ## Say what each target does
@@ -64,6 +64,9 @@ backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slo
 
 soak: $(BIN)/.dev fetch ## Four topologies under every fault, RECORDS each; SEED repeats a run, the report is in .run/soak
 	$(BIN)/python -m tests.faults.soak --seed $(SEED) --records $(RECORDS)
+
+recovery: $(BIN)/.dev fetch ## Seconds from a fault until every partition flows again, on three brokers (about ten minutes)
+	$(BIN)/python -m tests.bench.recovery
 
 secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, every pin broken, long outages
 	$(PYTEST) -m heavy --timeout 600 $(SECURE)
