@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from worker import __version__, environment
+from worker import environment
 from worker.assembly.context import instance_name
 from worker.checks.expiry import CertificateExpiry, certificate_files
 from worker.config import RouteSettings, Settings
 from worker.http import Health, Surface
 from worker.metrics import Metrics, ProcessMetrics
 from worker.pipeline.progress import RouteProgress
+from worker.version import __version__
 
 _PIN = {0.0: "broken", 0.5: "unauthenticated", 1.0: "matches"}
 _BREAKER = {0.0: "closed", 1.0: "half open", 2.0: "open"}

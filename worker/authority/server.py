@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from worker import __version__
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail
 from worker.authority.audit.anchor import Anchor
@@ -43,6 +42,7 @@ from worker.errors import ConfigError
 from worker.http_client import is_loopback
 from worker.metrics import Metrics, ProcessMetrics
 from worker.region import Region, WorkspaceCrn
+from worker.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from typing import Annotated
 import structlog
 import typer
 
-from worker import __version__
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.config import Settings
 from worker.errors import TransientError
@@ -21,6 +20,7 @@ from worker.metrics import Metrics
 from worker.metrics.catalogue import VERIFIER
 from worker.verifier.findings import Seen
 from worker.verifier.routes import verify as look
+from worker.version import __version__
 
 _log = structlog.get_logger(__name__)
 
