@@ -67,9 +67,8 @@ def draw(dashboard: Mapping[str, Any], prometheus: Prometheus, path: Path, chose
         place = panel["gridPos"]
         box = _box(place, height)
         if panel["type"] == "row":
-            figure.text(
-                box[0], box[1] + box[3] / 2, panel["title"], color=_TEXT, fontsize=11, weight="bold", va="center"
-            )
+            y = ((height - place["y"] - 0.5) * _LINE + 0.1) / (height * _LINE + 0.6)
+            figure.text(box[0], y, panel["title"], color=_TEXT, fontsize=11, weight="bold", va="center")
             continue
         axes = figure.add_axes(box, facecolor=_PANEL)
         axes.set_title(panel["title"], color=_TEXT, fontsize=8.5, loc="left", pad=3)
@@ -93,7 +92,8 @@ def _panel(axes: Axes, panel: Mapping[str, Any], prometheus: Prometheus, end: fl
     for target in panel["targets"]:
         expression = Expression(panel["title"], target["expr"]).executable(**chosen)
         if panel["type"] in ("stat", "table"):
-            series: Series = prometheus.query(expression)
+            # A scrape that came late on a busy machine is waited for.
+            series: Series = prometheus.query(expression) if prometheus.has_data(expression) else []
         else:
             series = prometheus.query_range(expression, end - _SECONDS, end, _STEP_S)
         found += [(_legend(target.get("legendFormat", ""), one["metric"]), one) for one in series]
