@@ -5,16 +5,41 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from worker import __version__, failpoints, interpreter, log
+from worker import __version__, failpoints, interpreter
 from worker.errors import WorkerError
 
-_COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "whoami", "doctor", "demo")
-_GROUPS = ("dead", "client", "keyset", "access_key", "config", "authority")
+_COMMANDS = {
+    "run": "Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held.",
+    "check": (
+        "Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."
+    ),
+    "plan": "Show which field gets which key, format and output type; prove it before the first record.",
+    "decrypt": (
+        "Print a topic's records decrypted, one JSON object a line, from its start to its present end, "
+        "or those of files."
+    ),
+    "encrypt-files": (
+        "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."
+    ),
+    "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
+    "doctor": (
+        "Look at each connection by itself, go on after a failure, and say for each what to do; exit 1 for a finding."
+    ),
+    "demo": ("Encrypt two regions' customers on real Kafka and PostgreSQL, read them back, and show who may not."),
+}
+_GROUPS = {
+    "dead": "List, show and replay sealed dead letters.",
+    "client": "Clients of an authority; their keys are made here and never sent.",
+    "keyset": "Keysets of an authority, and who may use them.",
+    "access-key": "Access keys of an authority, each bound to one client.",
+    "config": "A commented template and the JSON schema of the settings.",
+    "authority": "The self-hosted ZeroKMS and CTS of one region.",
+}
 
 app = typer.Typer(
     name="worker",
@@ -35,21 +60,36 @@ def root(
         raise typer.Exit
 
 
-def _mount() -> None:
-    for name in _COMMANDS:
-        importlib.import_module(f"worker.cli.{name}").register(app)
-    for name in _GROUPS:
-        app.add_typer(importlib.import_module(f"worker.cli.{name}").app, name=name.replace("_", "-"))
+def _mount(arguments: Sequence[str]) -> None:
+    """Import the command that is meant; of the others only names and lines of help are known."""
+    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    is_completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    for name, line in (_COMMANDS | _GROUPS).items():
+        if name != named and not is_completing:
+            app.command(name, help=line)(_elsewhere)
+            continue
+        importlib.import_module("worker.log").configure()
+        module = importlib.import_module(f"worker.cli.{name.replace('-', '_')}")
+        if name in _COMMANDS:
+            module.register(app)
+        else:
+            app.add_typer(module.app, name=name)
+
+
+def _elsewhere() -> None:
+    """Stand for a command that is not meant."""
+    raise AssertionError("the command that is meant is always there")
 
 
 def main() -> None:
     """Run the command line; the console script."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
-    log.configure()
-    _mount()
+    _mount(sys.argv[1:])
     interpreter.set_up()
     try:
         app()
     except WorkerError as exc:
+        from rich.console import Console
+
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"{type(exc).__name__}: {exc}")
         sys.exit(exc.exit_code)
