@@ -36,10 +36,8 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from worker.model import Position
+from worker.position import Position
 
 
 class WorkerError(Exception):
@@ -152,7 +150,18 @@ class SourceUnavailable(TransientError):
 
 
 class SinkUnavailable(TransientError):
-    """The sink does not take records now."""
+    """
+    The sink does not take records now.
+
+    Args:
+        message: what is away and how that showed.
+        retry_after_s: the other side's own wish, where it named one.
+        is_doubtful: whether it may be no outage at all; the same again and again then ends the route.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, is_doubtful: bool = False) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.is_doubtful = is_doubtful
 
 
 class PositionsChanged(TransientError):

@@ -8,7 +8,9 @@ import pytest
 
 from worker import config, environment
 from worker.app import Worker
+from worker.assembly.connections import authority_client
 from worker.errors import ConfigError
+from worker.zerokms.derive import ClientKey, random_permutation
 
 MINIMAL = """
 region = "eu-central-1"
@@ -79,6 +81,19 @@ def test_an_unknown_variable_is_refused(tmp_path: Path, name: str) -> None:
         config.load(written(tmp_path, MINIMAL), environ={name: "1"})
 
 
+def test_a_kubernetes_service_called_worker_is_no_setting(tmp_path: Path) -> None:
+    """The variables that Kubernetes makes of a Service pass; one that only looks like them does not."""
+    links = {
+        "WORKER_SERVICE_HOST": "10.0.0.7", "WORKER_SERVICE_PORT": "9464", "WORKER_SERVICE_PORT_HTTP": "9464",
+        "WORKER_PORT": "tcp://10.0.0.7:9464", "WORKER_PORT_9464_TCP": "tcp://10.0.0.7:9464",
+        "WORKER_PORT_9464_TCP_ADDR": "10.0.0.7", "WORKER_EU_SERVICE_HOST": "10.0.0.8", "WORKER_EU_PORT": "tcp://10.0.0.8:1",
+    }  # fmt: skip
+
+    assert config.load(written(tmp_path, MINIMAL), environ=links).region == "eu-central-1"
+    with pytest.raises(ConfigError, match="WORKER_AP_PORT"):
+        config.load(written(tmp_path, MINIMAL), environ={**links, "WORKER_AP_PORT": "1"})
+
+
 def test_the_instance_name_is_no_setting(tmp_path: Path) -> None:
     """`WORKER_INSTANCE` is the one variable with the prefix that is none."""
     assert config.load(written(tmp_path, MINIMAL), environ={"WORKER_INSTANCE": "w-0"}).region == "eu-central-1"
@@ -112,6 +127,24 @@ def test_a_prefix_renames_the_variables() -> None:
 
     assert environment.with_prefix(environ, "CS_EU_") == {"CS_CLIENT_ID": "eu"}
     assert environment.with_prefix(environ, "CS_") == environ
+
+
+@pytest.mark.parametrize("name", ["requests_in_flight", "keys_per_request"])
+def test_bounds_of_requests_stand_once(tmp_path: Path, name: str) -> None:
+    """What bounds the wire is set under [keys] and reaches the client; the old place is refused with the new one."""
+    settings = config.load(written(tmp_path, MINIMAL + f"[keys]\n{name} = 7\n"), environ={})
+    old = written(tmp_path, MINIMAL + f"[authority.client]\n{name} = 7\n")
+    environ = {
+        "CS_WORKSPACE_CRN": "crn:eu-central-1.aws:ZVATKW3VHMFG27DY",
+        "CS_CLIENT_ID": "7366f130-a5f2-4f5f-a5f7-a6d1c1e9c1de",
+        "CS_CLIENT_KEY": ClientKey(*map(random_permutation, (16, 16, 16, 33))).to_hex(),
+        "CS_CLIENT_ACCESS_KEY": "CSAKx.y",
+    }
+
+    with authority_client(settings, environ) as client:
+        assert getattr(client.options, name) == 7
+    with pytest.raises(ConfigError, match=rf"authority.client: .*{name}.*\[keys\]"):
+        config.load(old, environ={})
 
 
 def test_every_part_of_the_revocation_bound_is_exported(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from worker import __version__, failpoints, interpreter
+from worker import failpoints, interpreter
 from worker.errors import WorkerError
+from worker.version import __version__
 
 _COMMANDS = {
     "run": "Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held.",
@@ -60,15 +60,19 @@ def root(
         raise typer.Exit
 
 
-def _mount(arguments: Sequence[str]) -> None:
-    """Import the command that is meant; of the others only names and lines of help are known."""
-    named = next((argument for argument in arguments if not argument.startswith("-")), None)
-    is_completing = any(name.endswith("_COMPLETE") for name in os.environ)
+def mount(named: str | None = None) -> None:
+    """
+    Add every command and group; once.
+
+    Args:
+        named: the only one that is imported: of the others no more than the line of help is known. None: all are.
+    """
+    if app.registered_commands:
+        return
     for name, line in (_COMMANDS | _GROUPS).items():
-        if name != named and not is_completing:
+        if named is not None and name != named:
             app.command(name, help=line)(_elsewhere)
             continue
-        importlib.import_module("worker.log").configure()
         module = importlib.import_module(f"worker.cli.{name.replace('-', '_')}")
         if name in _COMMANDS:
             module.register(app)
@@ -84,7 +88,11 @@ def _elsewhere() -> None:
 def main() -> None:
     """Run the command line; the console script."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
-    _mount(sys.argv[1:])
+    # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
+    named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    if named:
+        importlib.import_module("worker.log").configure()
+    mount(None if any(name.endswith("_COMPLETE") for name in os.environ) else named)
     interpreter.set_up()
     try:
         app()

@@ -39,6 +39,7 @@ from worker.pipeline.job import (
     ranges,
 )
 from worker.pipeline.options import DeliveryOptions
+from worker.pipeline.repeats import Repeats
 from worker.sink.base import DeadLetter, Sink
 
 _log = structlog.get_logger(__name__)
@@ -166,13 +167,14 @@ class Delivery:
             job.rejected[position] = error
 
     def _persist(self, job: Job, piece: Batch) -> None:
-        delay = self._options.retry_s
+        delay, repeats = self._options.retry_s, Repeats(self._health.route)
         while True:
             try:
                 self._attempt(job, piece)
             except PositionsChanged:
                 raise
             except TransientError as exc:
+                repeats.count(exc)
                 self._wait(job, exc, delay)
                 delay = min(delay * 2, self._options.max_retry_s)
                 continue

@@ -3,44 +3,103 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 import psycopg
 
 from worker.errors import ConfigError, FatalError, SinkRejected, SinkUnavailable, WorkerError
 
-# Class 22 data exception, 23 integrity, 44 with check option, P0 raised by a trigger, 54 a row or index entry too big.
-_REFUSED = ("22", "23", "44", "P0", "54")
-# 42 undefined or mismatched objects and missing rights, 0A not supported, 3D and 3F no such database or schema, 28
-# refused identity.
-_WRONG = ("42", "0A", "3D", "3F", "28")
-_CORRUPTED = ("XX001", "XX002")
-_READ_ONLY = "25006"
 _LINE = re.compile(r"^COPY \S.*?, line (\d+)", re.MULTILINE)
 _REFUSED_CONNECTION = re.compile(
     r"authentication failed|no pg_hba\.conf entry|does not exist|permission denied for database|no password supplied"
 )
 
 
+class Verdict(Enum):
+    """What a SQLSTATE means for a batch."""
+
+    RECORD = "a record is refused"
+    TABLE = "the table, its rights or the configuration is wrong"
+    OUTAGE = "it passes"
+    DOUBT = "it may pass"
+    DAMAGE = "the database is damaged"
+
+
+VERDICTS: dict[str, Verdict] = {
+    "08": Verdict.OUTAGE,  # connection
+    "0A": Verdict.TABLE,  # not supported: row security, a foreign table
+    "0L": Verdict.TABLE,  # grantor
+    "0P": Verdict.TABLE,  # role
+    "21": Verdict.RECORD,  # cardinality: a trigger's subquery; keys are made one before
+    "22": Verdict.RECORD,  # data
+    "23": Verdict.RECORD,  # integrity
+    "25": Verdict.DOUBT,  # transaction state
+    "25006": Verdict.OUTAGE,  # read-only: a standby
+    "25P03": Verdict.OUTAGE,  # idle for too long
+    "25P04": Verdict.OUTAGE,  # the transaction took too long
+    "26": Verdict.TABLE,  # prepared statement gone: a pooler between
+    "27": Verdict.RECORD,  # a trigger changed what it must not
+    "28": Verdict.TABLE,  # authorization
+    "2F": Verdict.RECORD,  # a trigger's SQL routine
+    "34": Verdict.TABLE,  # cursor gone: a pooler between
+    "38": Verdict.RECORD,  # a trigger's external routine
+    "39": Verdict.RECORD,
+    "3D": Verdict.TABLE,  # database
+    "3F": Verdict.TABLE,  # schema
+    "40": Verdict.OUTAGE,  # serialization, deadlock
+    "40002": Verdict.RECORD,  # integrity, found late
+    "42": Verdict.TABLE,  # syntax, undefined names, types, rights
+    "44": Verdict.RECORD,  # WITH CHECK OPTION
+    "53": Verdict.OUTAGE,  # disk, memory, connections
+    "54": Verdict.RECORD,  # a row or an index entry too large
+    "54001": Verdict.TABLE,  # statement too complex
+    "54011": Verdict.TABLE,  # too many columns
+    "54023": Verdict.TABLE,  # too many arguments
+    "55": Verdict.TABLE,  # object not in the state it must have: a deferrable key
+    "55006": Verdict.OUTAGE,  # object in use
+    "55P03": Verdict.OUTAGE,  # lock not available
+    "55P04": Verdict.OUTAGE,  # an enum's label that is not committed yet
+    "57": Verdict.OUTAGE,  # shutdown, timeouts
+    "57014": Verdict.DOUBT,  # cancelled: a lock, or a statement that is slower than timeout_s
+    "57P04": Verdict.TABLE,  # database dropped
+    "58": Verdict.DOUBT,  # the system's I/O
+    "58P01": Verdict.TABLE,  # a file missing: a library of an extension
+    "F0": Verdict.DOUBT,  # the server's configuration file
+    "HV": Verdict.DOUBT,  # foreign data
+    "P0": Verdict.RECORD,  # raised by a trigger
+    "XX": Verdict.DOUBT,  # internal
+    "XX001": Verdict.DAMAGE,
+    "XX002": Verdict.DAMAGE,
+}
+"""By SQLSTATE, else by its class; what is in neither is doubt. docs/sinks.md tells the same."""
+
+
+def judge(state: str) -> Verdict:
+    """Return what a SQLSTATE means: its own verdict, else its class's, else doubt."""
+    return VERDICTS.get(state, VERDICTS.get(state[:2], Verdict.DOUBT))
+
+
 def verdict(exc: psycopg.Error, what: str) -> WorkerError:
     """
     Return what to raise for a failed statement.
 
-    Lost connections, deadlocks, serialization failures, a full disk, a server that shuts down or has become a standby:
-    `SinkUnavailable`. A refused value: `SinkRejected`. A wrong shape or missing right: `ConfigError`.
+    An outage is `SinkUnavailable`, and so is what may be one, which is not waited out for ever. A refused value:
+    `SinkRejected`. A wrong shape or missing right: `ConfigError`. Damage: `FatalError`.
     """
     state = exc.sqlstate
     if state is None:
         return SinkUnavailable(f"{what}: the connection is lost")
     where = _place(exc)
-    if state.startswith(_REFUSED):
+    found = judge(state)
+    if found is Verdict.RECORD:
         return SinkRejected(f"{what}: a record is refused, SQLSTATE {state}{where}")
-    if state.startswith(_WRONG):
+    if found is Verdict.TABLE:
         return ConfigError(f"{what}: SQLSTATE {state}{where}; mend the table or the role's rights (worker check)")
-    if state in _CORRUPTED:
+    if found is Verdict.DAMAGE:
         return FatalError(f"{what}: the database reports corrupted data, SQLSTATE {state}")
-    if state == _READ_ONLY:
+    if state == "25006":
         return SinkUnavailable(f"{what}: the server is read-only now; waiting for the primary")
-    return SinkUnavailable(f"{what}: SQLSTATE {state}")
+    return SinkUnavailable(f"{what}: SQLSTATE {state}", is_doubtful=found is Verdict.DOUBT)
 
 
 def connection_verdict(exc: psycopg.Error, what: str) -> WorkerError:
