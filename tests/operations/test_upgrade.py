@@ -20,6 +20,8 @@ from tests.operations.prometheus import free_port
 from tests.operations.stand import end
 from tests.program import worker
 from worker.authority.dev import read_env
+from worker.avro import DeclarationOptions, compile_schema
+from worker.demo.customers import SCHEMA
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.fault, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +90,10 @@ def test_this_version_goes_on_where_the_one_before_was_killed(
         until(lambda: (tmp_path / "authority.log").read_bytes().count(b"ready") == 2, "the authority goes on")
         done = worker(site.environ, "run", "--config", str(settings), "--until-end", "--json", timeout_s=300)
         assert done.returncode == 0, done.stderr[-3000:]
-        opened = worker(site.environ, "decrypt", "--config", str(settings), "--topic", site.sink, timeout_s=300)
+        output = tmp_path / "output.avsc"
+        output.write_text(compile_schema(SCHEMA, DeclarationOptions()).plan.output_schema, encoding="utf-8")
+        decrypt = ("decrypt", "--config", str(settings), "--topic", site.sink, "--schema", str(output))
+        opened = worker(site.environ, *decrypt, timeout_s=300)
         letters = worker(site.environ, "dead", "list", "--config", str(settings), "--json", timeout_s=300)
     finally:
         end(keys)
