@@ -166,6 +166,7 @@ class Tokens:
             "scope": sorted(rights.scopes),
             "role_set": [role],
             "region": str(self._store.region),
+            "incarnation": self._store.head.incarnation,
             "services": {"zerokms": self.base_url},
             **more,
         }
