@@ -201,7 +201,7 @@ class TokenSource:
         if not isinstance(incarnation, int) or incarnation < self._incarnation:
             raise RegionViolation(
                 f"the authority at {self._cts} is of incarnation {incarnation}, and one of {self._incarnation} has "
-                "answered: it was restored since, and this is the old one. Stop it; the name must lead to the restored one"
+                "answered: it was restored since, and this is the old one. Stop it, so that the name leads to the new"
             )
         self._incarnation = incarnation
 
