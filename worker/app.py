@@ -146,7 +146,7 @@ class Worker:
     def _guard(self, runner: RouteRunner, errors: list[BaseException]) -> None:
         try:
             runner.run()
-        except Exception as exc:
+        except BaseException as exc:
             errors.append(exc)
             _log.error("route_failed", error=str(exc) if isinstance(exc, WorkerError) else type(exc).__name__)
             self.stop()

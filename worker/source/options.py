@@ -24,7 +24,8 @@ class SourceOptions(BaseModel):
         static_membership: join with the instance's name, so that a restart within `session_timeout_s` moves nothing;
             not with `cooperative`.
         max_poll_interval_s: after this long without a poll the group takes the partitions away.
-        session_timeout_s: after this long without a heartbeat the group takes the partitions away.
+        session_timeout_s: after this long without a heartbeat the group takes the partitions away; not with
+            `consumer`, where the broker's `group.consumer.session.timeout.ms` says it.
         queue_bytes: bound of what is fetched ahead.
         fetch_bytes: bound of one fetch from one partition.
     """
@@ -49,6 +50,11 @@ class SourceOptions(BaseModel):
             raise ValueError(
                 "static_membership and assignment = cooperative can leave partitions without an owner after a crash; "
                 "use eager or consumer"
+            )
+        if self.assignment == "consumer" and "session_timeout_s" in self.model_fields_set:
+            raise ValueError(
+                "session_timeout_s has no effect with assignment = consumer; set "
+                "group.consumer.session.timeout.ms at the broker"
             )
         return self
 
