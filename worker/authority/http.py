@@ -174,8 +174,12 @@ def _open(parts: Parts, app: FastAPI) -> None:
         answering.count("api/unlock", response, began)
         return response
 
-    async def jwks(_request: Request) -> Response:
-        return as_json(tokens.jwks())
+    async def jwks(request: Request) -> Response:
+        async def answer() -> Any:
+            await answering.fresh()
+            return tokens.jwks()
+
+        return await answering.refusing(request, answer)
 
     async def audit_key(_request: Request) -> Response:
         key = base64.b64encode(answering.trail.public_key).decode()

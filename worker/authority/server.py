@@ -88,6 +88,7 @@ class Authority:
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
         anchor: where signed heads of the trail are appended.
         journal: where every write goes before it is one; on another disk or host than the store.
+        database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
     """
 
     def __init__(
@@ -103,11 +104,13 @@ class Authority:
         audit_sync: bool = True,
         anchor: Path | None = None,
         journal: Path | None = None,
+        database: str | None = None,
     ) -> None:
         if escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
-        self.store = Store(directory / "authority.sqlite", region, Sealer(root), before_commit=self._before_commit)
+        place = database or directory / "authority.sqlite"
+        self.store = Store(place, region, Sealer(root), before_commit=self._before_commit)
         self.journal: Journal | None = None
         try:
             if journal is not None:

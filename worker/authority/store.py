@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TextIO
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text, update
 
 from worker.authority import schema
 from worker.authority.adopt import reseal
@@ -194,6 +194,7 @@ class Store:
 
     def _pin(self) -> bytes:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            _alone(connection)
             found = {r.name: r.value for r in connection.execute(select(schema.meta))}
             if found and found["region"] != str(self.region):
                 raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
@@ -219,8 +220,15 @@ def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect().execution_options(write=True) as connection, connection.begin():
+        _alone(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _alone(connection: Connection) -> None:
+    """Let replicas that start at the same moment migrate and begin a store one after the other."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('authority'))"))
 
 
 def derived(secret: bytes, purpose: bytes) -> bytes:

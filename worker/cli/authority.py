@@ -75,6 +75,9 @@ def serve(
     audit_anchor: Annotated[
         Path | None, typer.Option(help="File of an append-only place, where signed heads of the audit go.")
     ] = None,
+    store_url_env: Annotated[
+        str, typer.Option(help="Variable with a postgresql+psycopg:// URL, for a store that replicas share.")
+    ] = "AUTHORITY_STORE_URL",
     journal: Annotated[
         Path | None, typer.Option(help="File on another disk or host, where every write goes before it is one.")
     ] = None,
@@ -116,6 +119,7 @@ def serve(
         audit_sync=audit_sync,
         anchor=audit_anchor,
         journal=journal,
+        database=os.environ.get(store_url_env) or None,
     )
     try:
         made = first_workspace(authority.store, admin_key_file is not None)
