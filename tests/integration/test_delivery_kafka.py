@@ -41,10 +41,12 @@ class Member:
         self._bounds = bounds
         metrics = Metrics(REGION)
         group = f"group-{source}"
+        # With KIP-848 the session is the broker's to say.
+        session = {} if settings.get("assignment") == "consumer" else {"session_timeout_s": 6}
         self.processor = CopyProcessor()
         self.health = RouteHealth("r")
         self.source = KafkaSource(
-            SourceOptions.model_validate({"topics": (source,), "session_timeout_s": 6, **settings}),
+            SourceOptions.model_validate({"topics": (source,), **session, **settings}),
             bootstrap=kafka.bootstrap,
             group=group,
             instance=self.instance,
