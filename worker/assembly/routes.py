@@ -18,6 +18,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property, operators
 from worker.kafka.statistics import ClientStatistics
+from worker.pipeline.amplified import Amplification
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
@@ -136,6 +137,7 @@ class RouteBuilder:
             verifier=self._verifier(route),
             accepted=self._accepted,
             opener=self._opener(route),
+            amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
         )
 
     def record_keys(self, route: RouteSettings) -> RecordKeys:

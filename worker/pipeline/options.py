@@ -21,6 +21,8 @@ class DeliveryOptions(_Options):
         max_records: records after which a batch is closed.
         max_bytes: bytes of keys, values and headers after which a batch is closed.
         max_latency_ms: age of its first record after which a batch is closed.
+        max_record_values: declared values of one record; one more is a dead letter, `too_large`, and takes no key.
+        max_record_bytes: bytes that one record may have with its envelopes, estimated from above.
         stop_s: bound of a graceful stop; what is not durable by then is abandoned.
         rebalance_s: how long a revocation waits for a batch whose flush has begun.
         retry_s: first pause after something was away; doubles up to `max_retry_s`.
@@ -33,6 +35,8 @@ class DeliveryOptions(_Options):
     max_records: int = Field(10_000, ge=1, le=1_000_000)
     max_bytes: int = Field(16_777_216, ge=1, le=2**30)
     max_latency_ms: int = Field(200, ge=0, le=60_000)
+    max_record_values: int = Field(50_000, ge=1)
+    max_record_bytes: int = Field(16_777_216, ge=1)
     stop_s: float = Field(25, gt=0, le=600)
     rebalance_s: float = Field(30, gt=0, le=600)
     retry_s: float = Field(0.2, gt=0, le=60)

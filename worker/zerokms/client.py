@@ -141,11 +141,6 @@ class ZeroKMSClient:
         """Post one administrative call; see `worker.zerokms.admin`."""
         return self._wire.post(endpoint, body)
 
-    @property
-    def connections(self) -> int:
-        """How many connections to the key service have been opened; behind a new one may be another service."""
-        return self._wire.connections
-
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""
         self._threads.shutdown(wait=True, cancel_futures=True)
