@@ -112,11 +112,7 @@ def measure(stand: Stand, rounds: int, assignment: Assignment) -> dict[str, list
         fleet.start("w0", "w1", "w2")
         reader = Reader(stand, place.target)
         stack.callback(reader.close)
-        try:
-            recovery(reader, lambda: None)
-        except TimeoutError:
-            print(given.produced, reader.seen, fleet.figures.findings[:2], {n: t[-1500:] for n, t in fleet.logs().items()})
-            raise
+        recovery(reader, lambda: None)
         for turn in range(rounds):
             for name, judge, act in acts(stand, fleet, turn):
                 found.setdefault(name, []).append(judge(reader, act))
