@@ -117,14 +117,11 @@ class Answering:
         return self.tokens.verify(token)
 
     async def unknown(self, request: Request, exc: Exception) -> Response:
-        """Return why a caller is not let in; one that guesses waits for it."""
+        """Return why a caller is not let in; one that guesses waits for it, and whoever gets no token."""
         refusal = _refusal(exc)
-        if refusal.status == 401:
+        if refusal.status in (401, 429) or request.url.path.startswith("/api/authori"):
             await self.guesses.wrong(address(request))
-        response = refused(refusal)
-        if refusal.status == 429:
-            response.headers["connection"] = "close"
-        return response
+        return refused(refusal)
 
     async def _answer(
         self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action

@@ -47,6 +47,7 @@ class Tokens:
         if not store.state.signing_keys:
             self._make_key()
         self._ring: dict[str, RSAKey] = {}
+        self._set = KeySet([])
         self._verified: LRUCache[bytes, dict[str, Any]] = LRUCache(4096)
 
     def jwks(self) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Tokens:
 
     def _decode(self, text: str) -> dict[str, Any]:
         try:
-            token = jwt.decode(text, KeySet([*self._keys().values()]), algorithms=["RS256"])
+            token = jwt.decode(text, self._key_set(), algorithms=["RS256"])
         except (JoseError, ValueError, TypeError, KeyError):
             raise Refusal(401, "token is not valid") from None
         claims = token.claims
@@ -188,6 +189,12 @@ class Tokens:
                 for row in rows
             }
         return self._ring
+
+    def _key_set(self) -> KeySet:
+        keys = self._keys()
+        if len(self._set.keys) != len(keys) or [k.kid for k in self._set.keys] != list(keys):
+            self._set = KeySet([*keys.values()])
+        return self._set
 
     def _make_key(self) -> None:
         key = RSAKey.generate_key(2048, auto_kid=True)
