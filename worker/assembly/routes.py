@@ -25,6 +25,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.search import SearchTerms
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
@@ -135,6 +136,7 @@ class RouteBuilder:
             keys=self.record_keys(route) if schemas is None else None,
             verifier=self._verifier(route),
             accepted=self._accepted,
+            terms=self._search_terms(route) if schemas is None else None,
             opener=self._opener(route),
         )
 
@@ -150,6 +152,13 @@ class RouteBuilder:
             subject=route.sink.key_subject,
             columns=route.sink.key_columns,
         )
+
+    def _search_terms(self, route: RouteSettings) -> SearchTerms | None:
+        columns = route.sink.searchable
+        if not columns:
+            return None
+        keyset = self._settings.encryption.keyset
+        return SearchTerms(self._keys.index_key, default_keyset=keyset, columns=columns)
 
     def _encryptor(self, keys: KeyCache) -> BatchEncryptor:
         return BatchEncryptor(keys, default_keyset=self._settings.encryption.keyset)

@@ -17,7 +17,7 @@ from worker.avro.decode import decode_value
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
 from worker.avro.native import program
-from worker.avro.rows import RowReader
+from worker.avro.rows import RowReader, indexed
 from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
@@ -137,9 +137,19 @@ class CompiledSchema:
         spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
-    def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[Row]:
-        """Output datums that begin at `start` as rows, for tables; encrypted fields stay envelopes."""
-        return [self._rows.row(data[start:]) for data in outputs]
+    def rows(
+        self, outputs: Sequence[bytes], start: int = 0, terms: Mapping[bytes, Mapping[str, object]] | None = None
+    ) -> list[Row]:
+        """
+        Output datums as rows, for tables; encrypted fields stay envelopes.
+
+        Args:
+            outputs: datums behind their frame.
+            start: the frame's bytes.
+            terms: by envelope, the search terms that a row carries beside it.
+        """
+        rows = [self._rows.row(data[start:]) for data in outputs]
+        return [indexed(row, terms) for row in rows] if terms else rows
 
     @property
     def row_type(self) -> RowType:

@@ -45,6 +45,11 @@ class KafkaSinkOptions(BaseModel):
     transaction_timeout_s: float = Field(default=60.0, gt=0)
 
     @property
+    def searchable(self) -> tuple[str, ...]:
+        """Topics hold no search terms."""
+        return ()
+
+    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.topic
