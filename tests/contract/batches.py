@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from worker.avro import CompiledSchema
 from worker.encryption import BatchEncryptor
 from worker.model import Batch, EncryptionKeys, Encryptor, PlainBatch, Run, SourceRecord, Split, batch_of, joined_runs
-from worker.native import IS_LOADED
+from worker.native import IS_LOADED, extension
+from worker.native.batch import NativeBatch
 
 Build = Callable[[Sequence[SourceRecord]], Batch]
 
@@ -41,5 +42,23 @@ def split_plainly(schema: CompiledSchema, batch: Batch, keys: Sequence[bytes | N
 
 
 STAGES: dict[str, Stages] = {"plain": Stages(of_columns, split_plainly, BatchEncryptor)}
+
+
+def of_native(records: Sequence[SourceRecord]) -> Batch:
+    """Build a batch in native memory."""
+    return NativeBatch(
+        extension.Batch(
+            [(r.position.topic, r.position.partition) for r in records],
+            [r.position.offset for r in records],
+            [r.key for r in records],
+            [r.value for r in records],
+            [(r.timestamp_type, r.timestamp_ms) for r in records],
+            [list(r.headers) for r in records],
+        )
+    )
+
+
 if IS_LOADED:
+    FORMS["native"] = of_native
+    STAGES["native memory"] = Stages(of_native, CompiledSchema.split_batch, BatchEncryptor)
     STAGES["native"] = Stages(of_columns, CompiledSchema.split_batch, BatchEncryptor)

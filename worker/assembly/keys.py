@@ -54,13 +54,21 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         store=KeptCanaries(CanaryTopic(connection, region=settings.region)),
         instance=context.instance,
     )
-    guarded = GuardedKeyService(client, canaries.check, connections=lambda: client.connections)
+    guarded = GuardedKeyService(
+        client,
+        canaries.check,
+        canaries.vouch,
+        keys_per_request=client.options.keys_per_request,
+        metrics=context.metrics,
+    )
     service = resilient(guarded, metrics=context.metrics)
 
     def load(keyset: str | None) -> LoadedKeyset:
         # As for data keys: an authority that gives other keys than before would split every key's history.
         canaries.check(keyset)
-        return client.load_keyset(keyset, fresh=True)
+        loaded = client.load_keyset(keyset, fresh=True)
+        canaries.check_index(loaded)
+        return loaded
 
     return KeyStack(service, IndexKeys(load, max_age_s=settings.keys.max_age_s), client)
 

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker import __version__, failpoints, interpreter, log
+from worker import failpoints, interpreter, log
 from worker.errors import WorkerError
+from worker.version import __version__
 
 _COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "whoami", "doctor", "demo")
 _GROUPS = ("dead", "client", "keyset", "access_key", "config", "authority")
@@ -35,7 +36,10 @@ def root(
         raise typer.Exit
 
 
-def _mount() -> None:
+def mount() -> None:
+    """Add every command and group; once."""
+    if app.registered_commands:
+        return
     for name in _COMMANDS:
         importlib.import_module(f"worker.cli.{name}").register(app)
     for name in _GROUPS:
@@ -46,7 +50,7 @@ def main() -> None:
     """Run the command line; the console script."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     log.configure()
-    _mount()
+    mount()
     interpreter.set_up()
     try:
         app()

@@ -10,8 +10,9 @@ from itertools import chain
 from typing import Literal, TypeVar
 
 from worker.model.batch import Batch, Columns, Frames, Indexes, Part, Run, Stamp
-from worker.model.records import Header, Position, SinkRecord, SourceRecord
+from worker.model.records import Header, SinkRecord, SourceRecord
 from worker.model.rows import Row
+from worker.position import Position
 
 _T = TypeVar("_T")
 _GUID_BYTES, _ID_BYTES = 17, 5
@@ -148,7 +149,7 @@ class PlainOutput:
 
     def __init__(
         self,
-        source: PlainBatch,
+        source: Columns,
         parts: Sequence[Part],
         kept: Indexes,
         keys: Sequence[bytes | None],
@@ -176,6 +177,11 @@ class PlainOutput:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest value."""
+        return max(map(len, filter(None, self.values)), default=0)
 
     def content_bytes(self, run: Run) -> int:
         """Bytes of the keys and values of one run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -13,10 +13,12 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
 from worker.kafka.clients import make_consumer
+from worker.kafka.native import NativeEvent, adopted
 from worker.kafka.properties import Property
 from worker.kafka.refusals import refusal
 from worker.kafka.verdict import read_error
 from worker.model import Batch, TopicPartition
+from worker.native.batch import NativeBatch
 from worker.source.base import AssignmentListener, Search
 from worker.source.chunk import chunk_of
 from worker.source.commits import Commits, answers
@@ -24,6 +26,9 @@ from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
 from worker.source.properties import consumer_properties
+
+if TYPE_CHECKING:
+    from worker import _native
 
 _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
@@ -73,7 +78,7 @@ class KafkaSource:
         self._closed = False
         conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
         told = {"error_cb": self._on_error, "stats_cb": statistics or _ignore, "on_commit": self._on_commit}
-        self._consumer = make_consumer({**conf, **told})
+        self._consumer, self._native = adopted(make_consumer, {**conf, **told})
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
@@ -102,6 +107,8 @@ class KafkaSource:
 
     def poll(self, max_records: int, timeout_s: float) -> Batch | None:
         """Return records, and serve the group meanwhile."""
+        if self._native is not None:
+            return self._receive(self._native, max_records, timeout_s)
         try:
             # Wait for one, then take what lies ready: that is bounded by `queue_bytes`. A wait for all of them would be
             # filled by fetches meanwhile, and two thousand large records are more than any batch may hold.
@@ -110,6 +117,22 @@ class KafkaSource:
                 messages += self._consumer.consume(max_records - 1, 0)
         except KafkaException as exc:
             raise self._error(exc.args[0], "reading") from exc
+        return self._judged(messages)
+
+    def _receive(self, native: _native.Client, max_records: int, timeout_s: float) -> Batch | None:
+        """Take records in native memory; rebalances and the group's errors still come by the consumer's own queue."""
+        try:
+            strays = self._judged(list(self._consumer.consume(1, 0)))
+        except KafkaException as exc:
+            raise self._error(exc.args[0], "reading") from exc
+        if strays is not None:
+            return strays
+        batch, events = native.receive(max_records, int(timeout_s * 1000))
+        for event in events:
+            self._judge(NativeEvent(*event))
+        return NativeBatch(batch) if len(batch) else None
+
+    def _judged(self, messages: list[Any]) -> Batch | None:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -203,6 +226,8 @@ class KafkaSource:
         if self._closed:
             return
         self._closed = True
+        if self._native is not None:
+            self._native.end()
         try:
             self._consumer.close()
         except KafkaException as exc:
@@ -233,6 +258,9 @@ class KafkaSource:
     def _take(self, consumer: Any, partitions: list[Any]) -> None:
         # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
         placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
+        if self._native is not None:
+            for p in partitions:
+                self._native.watch(p.topic, p.partition)
         if self._incremental:
             consumer.incremental_assign(placed)
         else:

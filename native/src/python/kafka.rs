@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::sequence::{items, Sequence};
 use super::split::Output;
-use crate::kafka::batch::{self, Part};
+use crate::kafka::batch::{self, Chunk, Headers, Part, Place};
 use crate::kafka::client::Tracker;
 use crate::kafka::producer::{self, Outgoing, Refused};
 use crate::kafka::receive;
@@ -30,6 +31,32 @@ fn part_of(word: &str) -> PyResult<Part> {
 
 #[pymethods]
 impl Batch {
+    /// Records that Python holds, each column as long as the others; `headers` may be empty.
+    #[new]
+    fn new(
+        places: Vec<(String, i32)>,
+        offsets: Vec<i64>,
+        keys: Vec<Option<PyBackedBytes>>,
+        values: Vec<Option<PyBackedBytes>>,
+        stamps: Vec<(u8, i64)>,
+        headers: Vec<Headers>,
+    ) -> PyResult<Self> {
+        let count = offsets.len();
+        let sound = [places.len(), keys.len(), values.len(), stamps.len()].iter().all(|&length| length == count);
+        if !sound || !(headers.is_empty() || headers.len() == count) {
+            return Err(PyValueError::new_err("the columns are not of one length"));
+        }
+        let mut chunk = Chunk { offsets, stamps, headers, ..Chunk::default() };
+        for ((topic, partition), (key, value)) in places.into_iter().zip(keys.iter().zip(&values)) {
+            let (key, value) = (chunk.push(key.as_deref()), chunk.push(value.as_deref()));
+            chunk.keys.push(key);
+            chunk.values.push(value);
+            chunk.at.push(chunk.places.len() as u32);
+            chunk.places.push(Place { topic: topic.into(), partition });
+        }
+        Ok(Self(Arc::new(batch::Batch::of(chunk))))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }

@@ -316,7 +316,7 @@ impl Output {
     }
 
     /// Bytes of a stretch of records.
-    fn bytes(&self, start: usize, stop: usize) -> usize {
+    fn content_bytes(&self, start: usize, stop: usize) -> usize {
         (start..stop.min(self.skip.len())).filter_map(|index| self.output.get(index)).map(<[u8]>::len).sum()
     }
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.errors import SinkUnavailable
 from worker.kafka.clients import make_producer
+from worker.kafka.native import adopted
 from worker.kafka.properties import Property
 from worker.kafka.statistics import INTERVAL_MS
 from worker.kafka.verdict import error_of, write_error
+from worker.native.batch import NativeOutput
+
+if TYPE_CHECKING:
+    from worker import _native
 
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
@@ -24,21 +29,39 @@ _POLL_EVERY = 1000
 class Deliveries:
     """What became of one batch's messages; late reports of an abandoned batch reach that batch's own object."""
 
-    __slots__ = ("acknowledged", "failed", "failed_topic", "first_error", "handed")
+    __slots__ = ("_before", "_given", "_native", "_taken", "failed_topic", "first_error", "handed")
 
-    def __init__(self) -> None:
+    def __init__(self, native: _native.Client | None = None) -> None:
         self.handed = 0
-        self.acknowledged = 0
-        self.failed = 0
+        self._taken = self._given = 0
+        self._native = native
+        # The client of a batch that did not end well is thrown away, so this is what earlier ones left.
+        self._before = native.counts() if native is not None else (0, 0)
         self.first_error: KafkaError | None = None
         self.failed_topic: str | None = None
+
+    @property
+    def acknowledged(self) -> int:
+        """How many messages all in-sync replicas have."""
+        return self._taken + (self._native.counts()[0] - self._before[0] if self._native is not None else 0)
+
+    @property
+    def failed(self) -> int:
+        """How many messages were given up."""
+        return self._given + (self._native.counts()[1] - self._before[1] if self._native is not None else 0)
+
+    def look(self) -> None:
+        """Note the first message handed over in native memory that was given up."""
+        failure = self._native.first_failure() if self._native is not None and self.first_error is None else None
+        if failure is not None:
+            self.first_error, self.failed_topic = KafkaError(failure[0]), failure[1]
 
     def report(self, error: KafkaError | None, message: Any) -> None:
         """Take one delivery report; librdkafka calls it from `poll` and `flush`."""
         if error is None:
-            self.acknowledged += 1
+            self._taken += 1
             return
-        self.failed += 1
+        self._given += 1
         if self.first_error is None:
             self.first_error, self.failed_topic = error, message.topic()
 
@@ -67,30 +90,33 @@ class BatchProducer:
         self._name = name
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
+        self._native: _native.Client | None = None
         self._lost_brokers = False
         self._batch = Deliveries()
 
     def validate(self) -> None:
         """Make a client and throw it away, taking no transactional id; raises `ConfigError` for its properties."""
-        self._made()
+        _, native = self._made()
+        if native is not None:
+            native.end()
 
     def open(self) -> Producer:
         """Return the client, made if need be; raises `ConfigError` for its properties."""
         if self._producer is None:
-            self._producer = self._made()
+            self._producer, self._native = self._made()
         return self._producer
 
-    def _made(self) -> Producer:
+    def _made(self) -> tuple[Producer, _native.Client | None]:
         conf: dict[str, Any] = {**self._properties(), "error_cb": self._on_error}
         if self._statistics is not None:
             conf = {"statistics.interval.ms": INTERVAL_MS, **conf, "stats_cb": self._statistics}
         self._lost_brokers = False
-        return make_producer(conf)
+        return adopted(make_producer, conf)
 
     def begin(self) -> None:
         """Start a batch."""
         self.open()
-        self._batch = Deliveries()
+        self._batch = Deliveries(self._native)
 
     def cluster_id(self, topic: str, timeout_s: float) -> str:
         """Return the id of the cluster that this client's own connections lead to now; raises `SinkUnavailable`."""
@@ -118,6 +144,30 @@ class BatchProducer:
         except KafkaException as exc:
             raise write_error(error_of(exc), f"{self._name}: produce") from exc
 
+    def send_native(self, topic: str, output: NativeOutput, *, by_key: bool) -> bool:
+        """
+        Hand an output over in one call, keys, timestamps and, unless `by_key`, partitions as its source has them.
+
+        Returns:
+            whether the client takes one; if not, nothing was handed over.
+
+        Raises:
+            SinkUnavailable: the queue stays full for `timeout_s`, or a message is refused.
+        """
+        batch, producer, native = self._batch, self.open(), self._native
+        if native is None:
+            return False
+        sent = 0
+        while sent < len(output):
+            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent)
+            sent += taken
+            batch.handed += taken
+            if code:
+                raise write_error(KafkaError(code), f"{self._name}: produce")
+            if sent < len(output):
+                self._make_room(producer)
+        return True
+
     def flush(self) -> None:
         """
         Return when every message of the batch is acknowledged by all in-sync replicas.
@@ -127,6 +177,7 @@ class BatchProducer:
         """
         producer, batch = self.open(), self._batch
         waiting = producer.flush(self._timeout_s + 1.0)
+        batch.look()
         if batch.first_error is not None:
             fatal = self._fatal(producer)
             what = f"{self._name}: {batch.failed} of {batch.handed} not delivered"
@@ -144,10 +195,13 @@ class BatchProducer:
     def discard(self) -> None:
         """Throw the client away; safe to call twice."""
         producer, self._producer = self._producer, None
+        native, self._native = self._native, None
         if producer is not None:
             with contextlib.suppress(KafkaException):
                 producer.purge()
                 producer.poll(0)
+        if native is not None:
+            native.end()
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
