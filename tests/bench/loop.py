@@ -54,6 +54,7 @@ listen = "127.0.0.1:0"
 [[routes]]
 name = "bench"
 group = "bench-{target}"
+clear = ["bench.Customer"]
 source = {{ topics = ["{source}"] }}
 sink = {{ kind = "kafka", topic = "{target}", partitioning = "same" }}
 """
