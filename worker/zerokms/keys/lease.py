@@ -20,7 +20,7 @@ _OFTEN = 1 / 5
 _WASTED = 0.05
 """Where more than this share of the leases was never used, only those get one ahead of need."""
 _LEASE_BYTES = 700
-"""What a lease takes with its context: measured, see docs/keys.md."""
+"""What a lease is counted as with its context: an estimate, on the high side."""
 _RARELY = 1e9
 """Seconds between the uses of a context that has been used once."""
 _AT_ONCE = 2_000

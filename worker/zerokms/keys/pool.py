@@ -22,7 +22,7 @@ _SHORTEST_S = 0.05
 _WASTED = 0.05
 """A pool of which more than this share was never used is not filled ahead of need."""
 _POOL_BYTES = 700
-"""What a pool takes with its context; measured, see docs/keys.md."""
+"""What a pool is counted as with its context: an estimate, on the high side."""
 _KEY_BYTES = 500
 """What a data key takes; likewise."""
 _AT_ONCE = 2_000
