@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaException
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
@@ -21,6 +21,8 @@ from worker.source.identity import TopicIdentities
 from worker.source.options import SourceOptions
 
 _REQUEST_S = 10.0
+# A coordinator answers within milliseconds; what takes longer must not keep the loop from its polls.
+_TOGETHER_S, _ALONE_S = 1.0, 0.1
 _TAG = "topic-id="
 
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -36,7 +38,6 @@ class Offsets:
     Args:
         consumer: the group's member.
         admin: asks the brokers.
-        group: the consumer group.
         identities: the topics' ids.
         options: where a partition without a stored offset starts.
         needs: the rights that reading takes.
@@ -46,20 +47,19 @@ class Offsets:
         self,
         consumer: Consumer,
         admin: AdminClient,
-        group: str,
         identities: TopicIdentities,
         options: SourceOptions,
         needs: Needs | None = None,
     ) -> None:
-        self._consumer, self._admin, self._group = consumer, admin, group
+        self._consumer, self._admin = consumer, admin
         self._identities, self._options, self._needs = identities, options, needs
 
     def find(
         self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
     ) -> dict[TopicPartition, Search]:
         """Begin to look; see `Source.find`."""
-        answer = self._stored(partitions) if stored and partitions else None
-        return {p: OffsetSearch(self._steps(p, answer, bounded, until_ms), self._needs, p) for p in partitions}
+        answers = self._stored(partitions) if stored else {}
+        return {p: OffsetSearch(self._steps(answers.get(p), bounded, until_ms, p), self._needs, p) for p in partitions}
 
     def tagged(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
@@ -84,12 +84,11 @@ class Offsets:
         return found
 
     def _steps(
-        self, partition: TopicPartition, answer: Future[Any] | None, bounded: bool, until_ms: int | None
+        self, answer: int | KafkaError | None, bounded: bool, until_ms: int | None, partition: TopicPartition
     ) -> _Steps:
-        stored = None
-        if answer is not None:
-            stored = self._read((yield answer), partition)
-        start = stored
+        if isinstance(answer, KafkaError):
+            raise KafkaException(answer)
+        stored = start = answer
         if start is None:
             wanted = self._options.start_time_ms
             if wanted is not None:
@@ -121,21 +120,37 @@ class Offsets:
         (future,) = answers.values()
         return future
 
-    def _stored(self, partitions: Collection[TopicPartition]) -> Future[Any]:
-        asked = ConsumerGroupTopicPartitions(self._group, as_kafka(partitions))
-        # Only stable offsets: an open transaction of the one before may still move them.
-        answers = self._admin.list_consumer_group_offsets([asked], require_stable=True, request_timeout=_REQUEST_S)
-        return answers[self._group]
+    def _stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | KafkaError | None]:
+        """
+        Return the group's stable offsets, or why there is none now.
 
-    def _read(self, answer: Any, partition: TopicPartition) -> int | None:
-        for item in answer.topic_partitions:
-            if (item.topic, item.partition) == partition:
-                if item.error is not None:
-                    raise KafkaException(item.error)
-                if item.offset >= 0:
-                    self._refuse_other_topic(item)
-                    return int(item.offset)
-        return None
+        Asked over the member's own connection to its coordinator: the admin client's waits for a dead one until it
+        times out, and that can abort the process (librdkafka 2.16, `rd_kafka_enq_once`). An open transaction of the
+        one before may still move an offset; the call waits for it, so those are then asked for one by one.
+        """
+        try:
+            return self._ask(partitions, _TOGETHER_S)
+        except KafkaException as exc:
+            if len(partitions) == 1 or exc.args[0].code() != KafkaError._TIMED_OUT:
+                return dict.fromkeys(partitions, exc.args[0])
+        found: dict[TopicPartition, int | KafkaError | None] = {}
+        for partition in partitions:
+            try:
+                found |= self._ask([partition], _ALONE_S)
+            except KafkaException as exc:
+                found[partition] = exc.args[0]
+        return found
+
+    def _ask(
+        self, partitions: Collection[TopicPartition], timeout_s: float
+    ) -> dict[TopicPartition, int | KafkaError | None]:
+        found: dict[TopicPartition, int | KafkaError | None] = {}
+        for item in self._consumer.committed(as_kafka(partitions), timeout=timeout_s) if partitions else []:
+            if item.error is None and item.offset >= 0:
+                self._refuse_other_topic(item)
+            offset = int(item.offset) if item.offset >= 0 else None
+            found[TopicPartition(item.topic, item.partition)] = offset if item.error is None else item.error
+        return found
 
     def _refuse_other_topic(self, item: Any) -> None:
         known = _TAG + self._identities.topic_id(item.topic)
