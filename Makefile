@@ -18,8 +18,8 @@ RECORDS ?= 100000
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-authority bench-loop backpressure recovery soak secure \
-  alone delivery registry interop attack api-fuzz fuzz properties native clean
+.PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
+  secure alone delivery registry interop attack api-fuzz fuzz properties native clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -52,6 +52,9 @@ fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
 
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys
+
+bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
+	$(BIN)/python -m tests.bench.scale
 
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority

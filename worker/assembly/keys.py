@@ -17,7 +17,7 @@ from worker.kafka.properties import Property
 from worker.model import Audit, KeyService
 from worker.model.keys import Purpose
 from worker.zerokms.client import LoadedKeyset, ZeroKMSClient
-from worker.zerokms.keys import IndexKeys, KeyCache, RetrievedKeys
+from worker.zerokms.keys import Budget, IndexKeys, KeyCache, RetrievedKeys
 from worker.zerokms.resilient import resilient
 
 
@@ -88,11 +88,18 @@ class KeyCaches:
         self._caches: list[KeyCache | RetrievedKeys] = []
         self._pseudonyms: dict[UUID, Pseudonyms] = {}
         self._closing = ExitStack()
+        self._budget = Budget(self._options.budget_bytes, context.metrics)
 
     def encryption(self, route: str, purpose: Purpose) -> KeyCache:
         """Make a cache of keys to encrypt with, for a route and what its audit calls `purpose`."""
         audit = Audit(self._context.instance, route, purpose)
-        cache = KeyCache(self._stack.service, options=self._options, audit=audit, metrics=self._context.metrics)
+        cache = KeyCache(
+            self._stack.service,
+            options=self._options,
+            audit=audit,
+            metrics=self._context.metrics,
+            budget=self._budget,
+        )
         self._keep(cache)
         return cache
 
@@ -109,6 +116,10 @@ class KeyCaches:
         if loaded.id not in self._pseudonyms:
             self._pseudonyms[loaded.id] = Pseudonyms(loaded.id, loaded.index_key)
         return self._pseudonyms[loaded.id]
+
+    def index_key(self, keyset: str | None) -> bytes:
+        """Return a keyset's index key; raises as `IndexKeys.get`."""
+        return self._stack.index_keys.get(keyset).index_key
 
     def resolve(self, keyset: str | None) -> UUID:
         """Return a keyset's uuid."""
