@@ -39,6 +39,15 @@ class ClientKey:
     ) -> tuple[bytearray, list[bytes], list[list[tuple[str, str | None]] | None]]: ...
     def retrieved(self, ivs: Sequence[bytes], body: bytes) -> tuple[bytearray, list[str | None]]: ...
 
+def materials(
+    share: tuple[bytes, bytes, bytes],
+    prefix: bytes,
+    ivs: Sequence[bytes],
+    descriptors: Sequence[bytes],
+    tags: Sequence[bytes],
+) -> bytes:
+    """The authority's key material, 528 bytes a key; `prefix` is what every message of the keyset begins with."""
+
 @final
 class Split:
     """Values taken apart by a program; those in `refused` are for the twin."""
