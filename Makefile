@@ -18,8 +18,8 @@ RECORDS ?= 100000
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help demo test test-all lint types pytest fetch bench bench-keys bench-authority bench-loop backpressure soak secure \
-  delivery registry interop attack api-fuzz fuzz properties native clean
+.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
+  secure alone delivery registry interop attack api-fuzz fuzz properties native clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -30,7 +30,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test properties registry secure interop attack api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -44,6 +44,9 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 pytest: $(BIN)/.dev fetch
 	$(PYTEST) -m "not heavy"
 
+docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
+	$(BIN)/python -m tests.reference
+
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
 	$(BIN)/python -m worker.local
 
@@ -52,6 +55,9 @@ bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, a
 
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys
+
+bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
+	$(BIN)/python -m tests.bench.scale
 
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority
@@ -64,6 +70,9 @@ backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slo
 
 soak: $(BIN)/.dev fetch ## Four topologies under every fault, RECORDS each; SEED repeats a run, the report is in .run/soak
 	$(BIN)/python -m tests.faults.soak --seed $(SEED) --records $(RECORDS)
+
+recovery: $(BIN)/.dev fetch ## Seconds from a fault until every partition flows again, on three brokers (about ten minutes)
+	$(BIN)/python -m tests.bench.recovery
 
 secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, every pin broken, long outages
 	$(PYTEST) -m heavy --timeout 600 $(SECURE)
@@ -86,6 +95,9 @@ fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
 
 registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven fetches it once, 159 MB, by digest)
 	$(PYTEST) -m heavy --timeout 600 tests/registry
+
+alone: $(BIN)/.dev ## Each module of the worker imports without another having been imported before
+	$(PYTEST) -m heavy tests/test_architecture.py
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from worker import errors, metrics
+from tests import reference
+from worker import errors
+from worker.cli.described import describe, models
+from worker.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = ROOT / "worker"
 DOCS = ROOT / "docs"
 
+_ANNOUNCED = {"worker verify", "worker pause", "worker resume", "worker rotate", "worker status"}
+_OUTGROWN = {
+    "worker/authority/wire.py",
+    "worker/avro/codec.py",
+    "worker/avro/compiler.py",
+    "worker/avro/lineage.py",
+    "worker/avro/schema.py",
+    "worker/config.py",
+    "worker/metrics/catalogue.py",
+    "worker/model/plain.py",
+    "worker/pipeline/batch.py",
+    "worker/pipeline/runner.py",
+    "worker/sink/postgres/fit.py",
+    "worker/sink/postgres/wire.py",
+    "worker/source/kafka.py",
+}
 DOORS = {
     "confluent_kafka": (
         "worker/kafka/",
@@ -49,17 +71,62 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def test_imports_go_down_only() -> None:
-    """The layers and the authority's isolation hold."""
-    result = subprocess.run(
-        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
-        cwd=ROOT,
+def section(title: str) -> str:
+    """The part of docs/architecture.md under the heading that begins so."""
+    text = (DOCS / "architecture.md").read_text()
+    start = text.index(f"\n## {title}")
+    end = text.find("\n## ", start + 1)
+    return text[start : end if end > 0 else None]
+
+
+def defined(path: Path) -> set[str]:
+    """Classes and functions of a module, and methods as `Class.method`."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return found
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    """Run the import rules over the `worker` package of a directory, with the project's own configuration."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", str(ROOT / "pyproject.toml")],
+        cwd=root,
         capture_output=True,
         text=True,
         check=False,
     )
 
+
+def test_imports_go_down_only() -> None:
+    """The layers, the absence of circles and the authority's isolation hold."""
+    result = lint(ROOT)
+
     assert result.returncode == 0, result.stdout[-4000:]
+
+
+def test_the_rules_see_what_they_guard(tmp_path: Path) -> None:
+    """An arrow up, a type's arrow up, a circle within a package and a module of no layer are each found and named."""
+    planted = {
+        "worker/metrics/registry.py": "from worker.pipeline import runner",
+        "worker/model/plan.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from worker import config",
+        "worker/avro/frame.py": "from worker.avro import source",
+        "worker/loose.py": "",
+    }
+    shutil.copytree(WORKER, tmp_path / "worker", ignore=shutil.ignore_patterns("__pycache__"))
+    for path, line in planted.items():
+        with (tmp_path / path).open("a") as file:
+            file.write(f"\n{line}\n")
+
+    found = lint(tmp_path).stdout
+
+    assert "worker.metrics.registry -> worker.pipeline.runner" in found
+    assert "worker.model.plan -> worker.config" in found
+    assert "No cycles are allowed in worker.avro." in found
+    assert "worker.loose" in found
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))
@@ -113,13 +180,65 @@ def test_every_error_has_a_test() -> None:
     assert [name for name in names if name not in tests] == []
 
 
-def test_every_metric_is_documented() -> None:
-    """Each name of the catalogue stands in the contracts."""
+def test_the_reference_says_what_the_code_says() -> None:
+    """Options, commands and metrics stand in the reference as they are; `make docs` writes them."""
     text = (DOCS / "contracts.md").read_text()
 
-    assert [m.name for m in metrics.CATALOGUE if m.name not in text] == []
+    assert reference.written(text) == text
 
 
+def test_every_option_has_a_sentence() -> None:
+    """No option of the settings lacks its description."""
+    describe(Settings)
+    seen, waiting, bare = set[type[BaseModel]](), list[type[BaseModel]]([Settings]), list[str]()
+    while waiting:
+        model = waiting.pop()
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            bare += [] if field.description else [f"{model.__name__}.{name}"]
+            waiting += [found for found in models(field.annotation) if found not in seen]
+
+    assert bare == []
+
+
+def test_the_documents_name_only_commands_that_there_are() -> None:
+    """`worker x y` in a document is a command."""
+    known = set(re.findall(r"^\| `(worker(?: [a-z-]+)+)", (DOCS / "contracts.md").read_text(), re.MULTILINE))
+    heads = {" ".join(command.split()[:2]) for command in known}
+    said = {
+        (path.name, command)
+        for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
+        for command in re.findall(r"(?:`|^\$ )(worker [a-z][a-z-]+)(?=[ `\n])", path.read_text(), re.MULTILINE)
+    }
+
+    assert {command for _, command in said if command not in heads} <= _ANNOUNCED
+
+
+def test_the_map_names_every_room() -> None:
+    """The rooms of docs/architecture.md are the packages and modules of `worker/`, no more and no fewer."""
+    named = {name.rstrip("/") for name in re.findall(r"`([a-z_]+(?:/|\.py))`", section("The rooms"))}
+
+    standing = {path.name for path in WORKER.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert named == {name for name in standing if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("way", ["a record", "a key", "an SDK decrypt", "a config value"])
+def test_the_ways_are_true(way: str) -> None:
+    """Each step names a file that is there and, in it, a class, function or method that is there."""
+    steps = re.findall(r"`(worker/[a-z_/]+\.py)`(?: `([A-Za-z_.]+)`)?", section(f"The way of {way}"))
+
+    assert steps
+    assert [step for step in steps if step[1] and step[1] not in defined(ROOT / step[0])] == []
+
+
+def test_every_file_is_small() -> None:
+    """No module has 300 lines or more."""
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
+
+    assert {name for name, lines in long.items() if lines >= 300} <= _OUTGROWN
+
+
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_every_module_imports_alone() -> None:
     """No module depends on another having been imported before it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from worker.version import __version__
+
 if TYPE_CHECKING:
     from worker import errors
     from worker.model.values import BaseValue
     from worker.sdk import AsyncEncryption, Encryption, LockContext
 
-__version__ = "0.1.0"
 __all__ = ["AsyncEncryption", "BaseValue", "Encryption", "LockContext", "__version__", "errors"]
 
 _SDK = ("AsyncEncryption", "Encryption", "LockContext")

@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from worker import __version__, native
+from worker import native
 from worker.assembly.graph import Graph
 from worker.assembly.run import RunOptions
 from worker.checks.findings import enforce
@@ -21,6 +21,7 @@ from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
 from worker.pipeline.runner import RouteRunner
+from worker.version import __version__
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 2.0
@@ -146,7 +147,7 @@ class Worker:
     def _guard(self, runner: RouteRunner, errors: list[BaseException]) -> None:
         try:
             runner.run()
-        except Exception as exc:
+        except BaseException as exc:
             errors.append(exc)
             _log.error("route_failed", error=str(exc) if isinstance(exc, WorkerError) else type(exc).__name__)
             self.stop()

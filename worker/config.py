@@ -13,19 +13,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from worker.avro import DeclarationOptions
 from worker.errors import ConfigError
 from worker.kafka.oauth import OauthOptions
+from worker.options import Options
 from worker.pipeline.keys import KeyFormat, KeyPolicy
 from worker.pipeline.options import DeadLetterOptions, DeliveryOptions, ResidencyOptions
 from worker.sink.kafka import KafkaSinkOptions
 from worker.sink.postgres import PostgresSinkOptions
 from worker.source.options import SourceOptions
-from worker.zerokms.client import ClientOptions
+from worker.zerokms.client import WireOptions
 from worker.zerokms.keys import KeyOptions
 
 _PREFIX = "WORKER_"
@@ -34,54 +35,72 @@ _NOT_SETTINGS = {"WORKER_INSTANCE"}
 SinkOptions = Annotated[KafkaSinkOptions | PostgresSinkOptions, Field(discriminator="kind")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class AuthorityClientSettings(WireOptions):
+    """`[authority.client]`: how the key service is spoken to."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_moved(cls, values: Any) -> Any:
+        moved = [name for name in ("keys_per_request", "requests_in_flight") if name in values]
+        if moved:
+            raise ValueError(f"{', '.join(moved)}: set it under [keys], for the client and the caches alike")
+        return values
 
 
-class AuthoritySettings(_Section):
-    """
-    `[authority]`: where the key service is; credentials come from `CS_*`.
-
-    `allow_hosts` lists `host:port` (or `host`) that may stand in for the region's own hosts.
-    """
+class AuthoritySettings(Options):
+    """`[authority]`: where the key service is; credentials come from `CS_*`."""
 
     workspace_crn: str | None = None
+    """The workspace, `crn:<region>.aws:<workspace>`, where `CS_WORKSPACE_CRN` does not name it."""
     allow_hosts: tuple[str, ...] = ()
-    client: ClientOptions = ClientOptions()
+    """`host:port` (or `host`) that may stand in for the region's own hosts."""
+    client: AuthorityClientSettings = AuthorityClientSettings()
+    """How the key service is spoken to."""
 
 
-class KafkaSettings(_Section):
-    """
-    `[kafka]`: the region's cluster.
-
-    `secrets` maps a librdkafka property to the variable that holds it; `oauth` supplies access tokens.
-    """
+class KafkaSettings(Options):
+    """`[kafka]`: the region's cluster."""
 
     bootstrap: str
+    """The cluster's addresses."""
     cluster_id: str
-    properties: dict[str, str] = {}
-    secrets: dict[str, str] = {}
+    """The cluster's id, a pin: another cluster is refused."""
+    properties: dict[str, str] = Field(default_factory=dict)
+    """librdkafka's properties; those that the worker owns are refused by name."""
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """A librdkafka property to the variable that holds it."""
     oauth: OauthOptions | None = None
+    """Supplies access tokens for OAUTHBEARER."""
 
 
-class LocalSchemaFile(_Section):
-    """One schema id that needs no registry: its file, the id of its output, and whether it is of record keys."""
+class LocalSchemaFile(Options):
+    """One schema id that needs no registry."""
 
     input: str
+    """The file of the schema."""
     output_id: int = Field(ge=0, le=0xFFFF_FFFF)
+    """The id that its output carries."""
     key: bool = False
+    """Whether it is a schema of record keys."""
 
 
-class SchemaSettings(_Section):
-    """`[schemas]`: a registry's URL, or local files by id; `allow_hosts` may stand in for a host named by region."""
+class SchemaSettings(Options):
+    """`[schemas]`: a registry's URL, or local files by id."""
 
     registry: str | None = None
+    """The registry's URL, several by commas; instead of `local`. Its host bears the region's name as a label."""
     allow_hosts: tuple[str, ...] = ()
-    local: dict[str, LocalSchemaFile] = {}
+    """Hosts that may stand in for one named by region."""
+    local: dict[str, LocalSchemaFile] = Field(default_factory=dict)
+    """Schema id to its file, without a registry."""
     auto_register: bool = True
+    """Register output schemas; otherwise they must be there already."""
     required: tuple[str, ...] = ()
-    properties: dict[str, str | int | float | bool] = {}
-    secrets: dict[str, str] = {}
+    """Identities that must be encrypted in every schema of their record."""
+    properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Properties of the registry's client, as `basic.auth.credentials.source`."""
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """A property of the registry's client to the variable that holds it."""
 
 
 _SET_ELSEWHERE = {
@@ -102,51 +121,57 @@ class EncryptionSettings(DeclarationOptions):
         return self
 
 
-class HttpSettings(_Section):
+class HttpSettings(Options):
     """`[http]`: where `/metrics`, `/healthz` and `/readyz` are served."""
 
     listen: str = "0.0.0.0:9464"
+    """Address and port."""
 
 
-class ProcessSettings(_Section):
-    """
-    `[processes]`: what `worker run --processes N` does when one of them crashes.
-
-    Args:
-        restart_s: pause before it is started again; doubles with each crash within the window.
-        max_restart_s: longest pause.
-        max_restarts: of one process within the window; one crash more ends the whole.
-        window_s: how long a crash is remembered.
-    """
+class ProcessSettings(Options):
+    """`[processes]`: what `worker run --processes N` does when one of them crashes."""
 
     restart_s: float = Field(1, gt=0, le=600)
+    """Pause before it is started again; doubles with each crash within the window."""
     max_restart_s: float = Field(30, gt=0, le=600)
+    """Longest pause."""
     max_restarts: int = Field(5, ge=0, le=1_000)
+    """Of one process within the window; one crash more ends the whole."""
     window_s: float = Field(600, gt=0, le=86_400)
+    """How long a crash is remembered."""
 
 
-class RouteSettings(_Section):
-    """
-    `[[routes]]`: one source, one sink, one consumer group, one loop.
-
-    `key = "pseudonym"` replaces what a key's schema declares, and a key without declarations or schema as a whole;
-    `key_format` says whether keys are framed by a schema id (`avro`), not (`plain`), or tells by itself (`auto`).
-    With `already_encrypted = "pass"` every envelope is opened; `verify = "none"` looks at form, descriptor and keyset
-    alone, and what passes is not counted as encrypted.
-    `clear` names the records whose schemas may declare nothing; any other schema without a declaration is refused.
-    """
+class RouteSettings(Options):
+    """`[[routes]]`: one source, one sink, one consumer group, one loop."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """The route's name, in metrics, logs and dead letters."""
     group: str = Field(min_length=1)
+    """Its consumer group, which no other route has."""
     source: SourceOptions
+    """Where records come from."""
     sink: SinkOptions
+    """Where they go: `kind = "kafka"` or `kind = "postgres"`."""
     residency: ResidencyOptions | None = None
+    """Which region a record's data subject belongs to; None takes every record for this region's."""
     already_encrypted: Literal["refuse", "pass"] = "refuse"
+    """`pass` lets a field that is encrypted already go through, once its envelope opens; else it is refused."""
     verify: Literal["open", "none"] = "open"
+    """
+    Of `already_encrypted = "pass"`: `open` opens every envelope; `none` looks at form, descriptor and keyset alone, and
+    what passes is not counted as encrypted.
+    """
     key: KeyPolicy = "clear"
+    """
+    `clear` writes keys as they are; `pseudonym` replaces what a key's schema declares, and a key without
+    declarations or schema as a whole.
+    """
     key_format: KeyFormat = "auto"
+    """`avro` keys are framed by a schema id, `plain` ones are not, `auto` tells by itself."""
     subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
+    """How output subjects are named: `topic`, `record` or `topic-record`."""
     clear: tuple[str, ...] = ()
+    """Names of records whose schemas may declare nothing; any other schema without a declaration is refused."""
 
 
 class Settings(BaseSettings):
@@ -161,16 +186,27 @@ class Settings(BaseSettings):
     )
 
     region: str
+    """The region's name; the workspace must be of it."""
     kafka: KafkaSettings
+    """The region's cluster."""
     authority: AuthoritySettings = AuthoritySettings()
+    """Where the key service is."""
     schemas: SchemaSettings = SchemaSettings()
+    """Where schemas come from."""
     encryption: EncryptionSettings = EncryptionSettings()
+    """The defaults and policies of declarations."""
     keys: KeyOptions = KeyOptions()
+    """How long and how many keys are held."""
     delivery: DeliveryOptions = DeliveryOptions()
+    """The promise, and what bounds a batch."""
     dead_letters: DeadLetterOptions = DeadLetterOptions()
+    """How failed records are sealed, and how many may fail."""
     http: HttpSettings = HttpSettings()
+    """Where metrics and health are served."""
     processes: ProcessSettings = ProcessSettings()
+    """What becomes of processes that crash."""
     routes: tuple[RouteSettings, ...] = Field(min_length=1)
+    """What the worker does; one or more."""
 
     def declaration(self, route: RouteSettings) -> DeclarationOptions:
         """Return the declaration policies as one route sees them."""

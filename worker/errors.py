@@ -36,10 +36,8 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from worker.model import Position
+from worker.position import Position
 
 
 class WorkerError(Exception):

@@ -19,6 +19,7 @@ from worker import interpreter
 from worker.authority.connections import ConnectionLimits, Guard
 from worker.authority.dev import DevAuthority
 from worker.authority.server import bind, server
+from worker.metrics import Metrics
 
 
 def delayed(app: ASGIApp, latency_s: float) -> ASGIApp:
@@ -37,7 +38,11 @@ def delayed(app: ASGIApp, latency_s: float) -> ASGIApp:
 
 
 def main(directory: str, latencies: list[str]) -> None:
-    """Serve until the standard input ends; print one line of JSON: the credentials, and a URL by latency."""
+    """
+    Serve until the standard input ends; print one line of JSON: the credentials, and a URL by latency.
+
+    Each line that comes is answered by one: how many requests for data keys were answered, and how many keys given.
+    """
     interpreter.set_up()
     with DevAuthority("eu-central-1", Path(directory)) as near:
         urls = {}
@@ -47,7 +52,20 @@ def main(directory: str, latencies: list[str]) -> None:
             threading.Thread(target=far.run, args=([listening],), daemon=True).start()
             urls[latency] = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         print(json.dumps({"env": near.env, "far": urls}), flush=True)
-        sys.stdin.read()
+        for _ in sys.stdin:
+            print(json.dumps(counted(near.authority.metrics)), flush=True)
+
+
+def counted(metrics: Metrics) -> dict[str, float]:
+    """Return requests and keys of `generate-data-key`, as the authority counts them."""
+
+    def sample(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(name, {"region": "eu-central-1", **labels}) or 0.0
+
+    return {
+        "requests": sample("authority_requests_total", endpoint="generate-data-key", status="200"),
+        "keys": sample("authority_keys_total", operation="generate"),
+    }
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ _RECOVERY_S = 180.0
 _MOST_MEMBERS = 4
 # Longer than the group's session: the others have the partitions when the stalled one goes on.
 _STALL_S = 8.0
+# Longer than a transaction may last: the brokers have ended it when the stalled one goes on.
+_LONG_STALL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Chaos:
             "kill": self._kill,
             "kill all": self._kill_all,
             "stall": self._stall,
+            "long stall": self._long_stall,
             "add": self._add,
             "remove": self._remove,
             "broker": self._broker,
@@ -104,6 +107,9 @@ class Chaos:
 
     def _stall(self) -> None:
         self._fleet.stall(self._one(), _STALL_S)
+
+    def _long_stall(self) -> None:
+        self._fleet.stall(self._one(), _LONG_STALL_S)
 
     def _add(self) -> None:
         if len(self._fleet.members) >= _MOST_MEMBERS:

@@ -38,6 +38,39 @@ def findings(expected: Iterable[int], found: Sequence[tuple[int, int]], *, exact
     return wrong
 
 
+def forked(entries: Iterable[tuple[str, int]]) -> list[str]:
+    """
+    Find two entries in one place of a ledger's chain, and places that are missing.
+
+    Args:
+        entries: chain and sequence of every entry that a committed reader sees.
+    """
+    wrong = []
+    for chain, places in sorted(_by_chain(entries).items()):
+        if twice := sorted(place for place, n in places.items() if n > 1):
+            wrong.append(f"ledger chain {chain} forks at {twice[:5]}")
+        if missing := sorted(set(range(max(places) + 1)) - places.keys()):
+            wrong.append(f"ledger chain {chain} lacks {missing[:5]}")
+    return wrong
+
+
+def letters(expected: Iterable[int], found: Sequence[int]) -> list[str]:
+    """Compare the records that must be dead letters with those that are; one more than once is no finding here."""
+    wrong, held = [], set(found)
+    if missing := sorted(set(expected) - held):
+        wrong.append(f"{len(missing)} dead letters missing, first {missing[:5]}")
+    if foreign := sorted(held - set(expected)):
+        wrong.append(f"{len(foreign)} dead letters of good records, first {foreign[:5]}")
+    return wrong
+
+
+def _by_chain(entries: Iterable[tuple[str, int]]) -> dict[str, Counter[int]]:
+    chains: dict[str, Counter[int]] = {}
+    for chain, place in entries:
+        chains.setdefault(chain, Counter())[place] += 1
+    return chains
+
+
 def ahead(committed: Iterable[int], durable: Container[int]) -> list[str]:
     """Find what a stored position says is done and the sink did not hold when it was asked afterwards."""
     early = [i for i in committed if i not in durable]

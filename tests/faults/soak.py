@@ -30,7 +30,14 @@ from tests.faults.stand import TOPOLOGIES, Stand, Topology, prepare, three_broke
 from tests.faults.verdict import Judge, Verdict
 from tests.faults.watch import TableWatch, TopicWatch
 
-FAULTS = ("kill",) * 3 + ("add",) * 3 + ("remove",) * 3 + ("kill all", "stall") + ("broker",) * 2 + ("authority",) * 2
+FAULTS = (
+    ("kill",) * 3
+    + ("add",) * 3
+    + ("remove",) * 3
+    + ("kill all", "stall", "long stall")
+    + ("broker",) * 2
+    + ("authority",) * 2
+)
 BOUND_BYTES = 256 << 20
 """What one worker process may have resident at most."""
 
@@ -83,6 +90,8 @@ def put_through(stand: Stand, topology: Topology, plan: Plan) -> Outcome:
         producing.start()
         watch.start()
         fleet.start("w0", "w1")
+        if topology.start == "latest":
+            watch.await_start()
         chaos = Chaos(stand, fleet, watch, given, seed=plan.seed)
         chaos.run(chaos.plan(plan.faults), plan.records)
         chaos.settle()

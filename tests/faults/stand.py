@@ -56,7 +56,7 @@ max_per_partition = 1000000
 [[routes]]
 name = "{name}"
 group = "{group}"
-source = {{ topics = ["{source}"], assignment = "{assignment}", static_membership = {static}, session_timeout_s = 6 }}
+source = {{ topics = ["{source}"], start = "{start}", {membership} }}
 sink = {{ {sink} }}
 """
 
@@ -71,6 +71,13 @@ class Topology:
     assignment: Literal["cooperative", "eager", "consumer"] = "cooperative"
     static: bool = False
     lanes: int = 60
+    start: Literal["earliest", "latest"] = "earliest"
+
+    @property
+    def membership(self) -> str:
+        """How members share partitions, as settings; with KIP-848 the session is the broker's to say."""
+        session = "" if self.assignment == "consumer" else ", session_timeout_s = 6"
+        return f'assignment = "{self.assignment}", static_membership = {str(self.static).lower()}{session}'
 
     @property
     def is_exact(self) -> bool:
@@ -82,6 +89,7 @@ TOPOLOGIES = {
     for each in (
         Topology("kafka-exactly-once", "kafka"),
         Topology("kafka-at-least-once", "kafka", "at-least-once", "consumer"),
+        Topology("kafka-from-the-end", "kafka", start="latest"),
         Topology("postgres-append", "append"),
         Topology("postgres-upsert", "upsert", assignment="eager", static=True, lanes=3_000),
     )
@@ -207,8 +215,8 @@ def prepare(stand: Stand, topology: Topology, name: str) -> Place:
         name=topology.name,
         group=place.group,
         source=source,
-        assignment=topology.assignment,
-        static=str(topology.static).lower(),
+        membership=topology.membership,
+        start=topology.start,
         sink=sinks[topology.sink],
     )
     settings.write_text(text, encoding="utf-8")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from uuid import UUID
 
 import pytest
 
 from tests.fakes.pipeline import CopyProcessor, MemorySink, MemorySource, PlainLetters, numbered
 from tests.fakes.records import output_of
-from tests.faults.checker import ahead, behind, findings, latest
+from tests.faults.checker import ahead, behind, findings, forked, latest, letters
 from tests.faults.verdict import overspent
-from worker.errors import FatalError
+from worker.errors import DecodeError, FatalError, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import SinkRecord, TopicPartition
 from worker.pipeline.health import RouteHealth
+from worker.pipeline.job import Failure
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.sink.base import DeadLetter, LedgerRow
+from worker.sink.ledger import Chain, link
 
 P = TopicPartition("in", 0)
 COUNT = 50
@@ -117,6 +121,80 @@ def test_catches_a_planted_bug_in_a_keyed_table(sink: MemorySink) -> None:
     """A commit before the flush and a skipped batch leave keys missing; a double produce changes nothing there."""
     assert any("2 keys missing" in line for line in deliver(sink, by_key))
     assert deliver(ProducesTwice(), by_key) == deliver(MemorySink(), by_key) == []
+
+
+def test_catches_a_start_that_is_computed_anew() -> None:
+    """A worker that forgets its first position and begins at what is the end by then skips what came between."""
+    log = {P: numbered(P, range(COUNT))}
+    source, sink = MemorySource(log), MemorySink()
+    source.start = 20  # The end when the second assignment was made; the first one's was 0, and nobody stored it.
+    source.give(P)
+    RouteRunner(
+        source,
+        CopyProcessor(),
+        sink,
+        PlainLetters(),
+        options=DeliveryOptions(mode="at-least-once", max_records=10, max_latency_ms=1),
+        health=RouteHealth("r"),
+        metrics=Metrics("eu-central-1"),
+        bounds=Bounds(),
+    ).run()
+
+    assert any("20 missing" in line for line in in_order(sink))
+
+
+def test_catches_a_forked_ledger() -> None:
+    """Entries that go on from what was not the head have a place twice; a chain that simply ends has not."""
+    rows = [ledger_row(n) for n in range(3)]
+    chain = Chain()
+    first = chain.link(rows)
+    fork = link(rows[:1], chain=chain.name, sequence=2, prev_hash=first[1].hash)
+
+    assert forked((e.chain, e.sequence) for e in first) == []
+    assert forked((e.chain, e.sequence) for e in [*first, *fork]) == [f"ledger chain {chain.name} forks at [2]"]
+
+
+class LosesLetters(MemorySink):
+    """Takes letters for durable that only its first, failed attempt had been given."""
+
+    attempts = 0
+
+    @property
+    def keeps_letters(self) -> bool:
+        return True
+
+    def write_dead(self, letters: Sequence[DeadLetter]) -> None:
+        self.attempts += 1
+        if self.attempts > 1:
+            super().write_dead(letters)
+
+
+def test_catches_a_letter_that_is_lost_on_a_retry() -> None:
+    """A sink that says it keeps letters and does not leaves one missing."""
+    lost, kept = LosesLetters(owns_positions=True), MemorySink(owns_positions=True)
+    for sink in (lost, kept):
+        sink.faults["flush"] = [SinkUnavailable("away")]
+        source, processor = MemorySource({P: numbered(P, range(10))}), CopyProcessor()
+        failure = Failure(numbered(P, range(4, 5))[0], DecodeError("broken"), "decode")
+        processor.poison[failure.record.position] = failure
+        source.give(P)
+        RouteRunner(
+            source,
+            processor,
+            sink,
+            PlainLetters(),
+            options=DeliveryOptions(max_records=10, max_latency_ms=1, retry_s=0.001),
+            health=RouteHealth("r"),
+            metrics=Metrics("eu-central-1"),
+            bounds=Bounds(),
+        ).run()
+
+    assert letters([4], [int(each.key) for each in kept.dead]) == []
+    assert letters([4], [int(each.key) for each in lost.dead]) == ["1 dead letters missing, first [4]"]
+
+
+def ledger_row(offset: int) -> LedgerRow:
+    return LedgerRow(UUID(int=1), (), UUID(int=2), "leased", 1, 1, "in", 0, offset, offset, "7")
 
 
 def test_catches_a_position_ahead_of_its_records() -> None:

@@ -16,7 +16,7 @@ import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
-from tests.faults.checker import findings, latest
+from tests.faults.checker import findings, forked, latest
 from tests.faults.records import PARTITIONS, SCHEMA, Input, front
 from tests.faults.stand import REGION, Place, Stand
 from tests.faults.watch import fold
@@ -148,6 +148,8 @@ class Judge:
             documents = list(self._ledger_table())
         rows = [json.loads(each) for each in documents]
         mine = [(row, doc) for row, doc in zip(rows, documents, strict=True) if row["topic"] == self._place.source]
+        entries = {(row["chain"], row["sequence"], row["hash"]) for row, _ in mine}
+        self._verdict.findings += forked((chain, at) for chain, at, _ in entries)
         if self._place.topology.is_exact:
             mine.sort(key=lambda each: (each[0]["chain"], each[0]["sequence"]))
             for _, chain in groupby(mine, key=lambda each: each[0]["chain"]):

@@ -66,6 +66,15 @@ class Watch(ABC):
         """Whether the group has stored at least these positions."""
         return all(self.positions.get(p, 0) >= end for p, end in ends.items())
 
+    def await_start(self) -> None:
+        """Wait until the group has a position of every partition: what is produced from now on must all be read."""
+        asked = [TopicPartition(self._place.source, p) for p in range(PARTITIONS)]
+        end = time.monotonic() + _PATIENCE_S
+        while any(each.offset < 0 for each in self._group.committed(asked, timeout=_ASK_S)):
+            if time.monotonic() > end:
+                raise TimeoutError("the group stores no start")
+            time.sleep(0.1)
+
     @abstractmethod
     def _look(self) -> None:
         """Look once; raises `Away`."""

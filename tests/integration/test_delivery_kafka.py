@@ -37,12 +37,16 @@ class Member:
         bounds = settings.pop("bounds", Bounds() if settings.pop("bounded", False) else None)
         assert bounds is None or isinstance(bounds, Bounds)
         cluster = settings.pop("cluster_id", kafka.cluster_id)
+        self._stop_s = settings.pop("stop_s", 15)
+        self._bounds = bounds
         metrics = Metrics(REGION)
         group = f"group-{source}"
+        # With KIP-848 the session is the broker's to say.
+        session = {} if settings.get("assignment") == "consumer" else {"session_timeout_s": 6}
         self.processor = CopyProcessor()
         self.health = RouteHealth("r")
         self.source = KafkaSource(
-            SourceOptions.model_validate({"topics": (source,), "session_timeout_s": 6, **settings}),
+            SourceOptions.model_validate({"topics": (source,), **session, **settings}),
             bootstrap=kafka.bootstrap,
             group=group,
             instance=self.instance,
@@ -59,20 +63,25 @@ class Member:
             route="r",
             source_topics=(source,),
         )
+        self._metrics = metrics
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.use(self.sink)
+
+    def use(self, sink: KafkaSink) -> None:
+        """Write into this sink instead of a usual one."""
+        self.sink = sink
+        told = {"mode": self.mode, "max_records": 500, "max_latency_ms": 20, "verify_interval_s": 0.2}
         self.runner = RouteRunner(
             self.source,
             self.processor,
-            self.sink,
+            sink,
             PlainLetters(),
-            options=DeliveryOptions.model_validate(
-                {"mode": self.mode, "max_records": 500, "max_latency_ms": 20, "stop_s": 15, "verify_interval_s": 0.2}
-            ),
+            options=DeliveryOptions.model_validate({**told, "stop_s": self._stop_s}),
             health=self.health,
-            metrics=metrics,
-            bounds=bounds,
+            metrics=self._metrics,
+            bounds=self._bounds,
         )
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> Member:
         self._thread.start()

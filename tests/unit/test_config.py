@@ -8,7 +8,9 @@ import pytest
 
 from worker import config, environment
 from worker.app import Worker
+from worker.assembly.connections import authority_client
 from worker.errors import ConfigError
+from worker.zerokms.derive import ClientKey, random_permutation
 
 MINIMAL = """
 region = "eu-central-1"
@@ -125,6 +127,24 @@ def test_a_prefix_renames_the_variables() -> None:
 
     assert environment.with_prefix(environ, "CS_EU_") == {"CS_CLIENT_ID": "eu"}
     assert environment.with_prefix(environ, "CS_") == environ
+
+
+@pytest.mark.parametrize("name", ["requests_in_flight", "keys_per_request"])
+def test_bounds_of_requests_stand_once(tmp_path: Path, name: str) -> None:
+    """What bounds the wire is set under [keys] and reaches the client; the old place is refused with the new one."""
+    settings = config.load(written(tmp_path, MINIMAL + f"[keys]\n{name} = 7\n"), environ={})
+    old = written(tmp_path, MINIMAL + f"[authority.client]\n{name} = 7\n")
+    environ = {
+        "CS_WORKSPACE_CRN": "crn:eu-central-1.aws:ZVATKW3VHMFG27DY",
+        "CS_CLIENT_ID": "7366f130-a5f2-4f5f-a5f7-a6d1c1e9c1de",
+        "CS_CLIENT_KEY": ClientKey(*map(random_permutation, (16, 16, 16, 33))).to_hex(),
+        "CS_CLIENT_ACCESS_KEY": "CSAKx.y",
+    }
+
+    with authority_client(settings, environ) as client:
+        assert getattr(client.options, name) == 7
+    with pytest.raises(ConfigError, match=rf"authority.client: .*{name}.*\[keys\]"):
+        config.load(old, environ={})
 
 
 def test_every_part_of_the_revocation_bound_is_exported(tmp_path: Path) -> None:

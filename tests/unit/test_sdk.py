@@ -249,3 +249,13 @@ def test_documented_examples_run(program: str) -> None:
     encryption = Encryption.over(InMemoryAuthority())
 
     exec(compile(program, "docs/sdk.md", "exec"), {"encryption": encryption})
+
+
+def test_a_misspelt_option_is_refused(encryption: Encryption) -> None:
+    """A checker refuses an option that there is not, and so does the call itself."""
+    envelope = encryption.encrypt("ann", field=FIELD)
+
+    with pytest.raises(TypeError, match="formt"):
+        encryption.encrypt("ann", field=FIELD, formt="leased")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="contxt"):
+        encryption.decrypt(envelope, contxt={"a": "b"})  # type: ignore[call-arg]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker import environment
-from worker.config import AuthoritySettings, KafkaSettings, Settings
+from worker.config import KafkaSettings, Settings
 from worker.kafka.oauth import OauthTokens
 from worker.kafka.properties import Property, connection_properties
 from worker.metrics import Metrics
-from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.client import ClientOptions, ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
 
 
@@ -40,11 +40,16 @@ def authority_client(
     settings: Settings, environ: Mapping[str, str], *, metrics: Metrics | None = None
 ) -> ZeroKMSClient:
     """Return a client of the region's authority; raises `ConfigError` or `RegionViolation`."""
-    authority: AuthoritySettings = settings.authority
+    authority, keys = settings.authority, settings.keys
+    options = ClientOptions(
+        **authority.client.model_dump(),
+        keys_per_request=keys.keys_per_request,
+        requests_in_flight=keys.requests_in_flight,
+    )
     return client_from_environment(
         environ,
         crn=authority.workspace_crn,
         allow_hosts=authority.allow_hosts,
-        options=authority.client,
+        options=options,
         metrics=metrics,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.config import Settings
+from worker.errors import ConfigError
 from worker.metrics import Metrics
 
 
@@ -34,3 +36,15 @@ class Context:
 def instance_name(environ: Mapping[str, str]) -> str:
     """Return the worker's stable name: `WORKER_INSTANCE`, else the host's."""
     return environ.get("WORKER_INSTANCE") or os.uname().nodename
+
+
+def process_name(instance: str, index: int) -> str:
+    """Return the stable name of one of an instance's processes; no instance of its own may have such a name."""
+    return f"{instance}--{index}"
+
+
+def refuse_process_name(environ: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for a name that another worker's process could have: they would fence each other."""
+    name = instance_name(environ)
+    if re.search(r"--[0-9]+$", name):
+        raise ConfigError(f"WORKER_INSTANCE {name!r} is named like a process of another worker; let it not end in --n")

@@ -17,7 +17,7 @@ from worker.kafka.properties import Property
 from worker.model import Audit, KeyService
 from worker.model.keys import Purpose
 from worker.zerokms.client import LoadedKeyset, ZeroKMSClient
-from worker.zerokms.keys import IndexKeys, KeyCache, RetrievedKeys
+from worker.zerokms.keys import Budget, IndexKeys, KeyCache, RetrievedKeys
 from worker.zerokms.resilient import resilient
 
 
@@ -54,13 +54,21 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         store=KeptCanaries(CanaryTopic(connection, region=settings.region)),
         instance=context.instance,
     )
-    guarded = GuardedKeyService(client, canaries.check, connections=lambda: client.connections)
+    guarded = GuardedKeyService(
+        client,
+        canaries.check,
+        canaries.vouch,
+        keys_per_request=client.options.keys_per_request,
+        metrics=context.metrics,
+    )
     service = resilient(guarded, metrics=context.metrics)
 
     def load(keyset: str | None) -> LoadedKeyset:
         # As for data keys: an authority that gives other keys than before would split every key's history.
         canaries.check(keyset)
-        return client.load_keyset(keyset, fresh=True)
+        loaded = client.load_keyset(keyset, fresh=True)
+        canaries.check_index(loaded)
+        return loaded
 
     return KeyStack(service, IndexKeys(load, max_age_s=settings.keys.max_age_s), client)
 
@@ -80,11 +88,18 @@ class KeyCaches:
         self._caches: list[KeyCache | RetrievedKeys] = []
         self._pseudonyms: dict[UUID, Pseudonyms] = {}
         self._closing = ExitStack()
+        self._budget = Budget(self._options.budget_bytes, context.metrics)
 
     def encryption(self, route: str, purpose: Purpose) -> KeyCache:
         """Make a cache of keys to encrypt with, for a route and what its audit calls `purpose`."""
         audit = Audit(self._context.instance, route, purpose)
-        cache = KeyCache(self._stack.service, options=self._options, audit=audit, metrics=self._context.metrics)
+        cache = KeyCache(
+            self._stack.service,
+            options=self._options,
+            audit=audit,
+            metrics=self._context.metrics,
+            budget=self._budget,
+        )
         self._keep(cache)
         return cache
 

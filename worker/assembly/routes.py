@@ -18,6 +18,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property, operators
 from worker.kafka.statistics import ClientStatistics
+from worker.pipeline.amplified import Amplification
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
@@ -28,7 +29,7 @@ from worker.pipeline.runner import RouteRunner
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
-from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions
+from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions, transactional_id
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.zerokms.keys import KeyCache
@@ -136,6 +137,7 @@ class RouteBuilder:
             verifier=self._verifier(route),
             accepted=self._accepted,
             opener=self._opener(route),
+            amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
         )
 
     def record_keys(self, route: RouteSettings) -> RecordKeys:
@@ -173,10 +175,10 @@ class RouteBuilder:
 
     def _kafka_sink(self, route: RouteSettings, options: KafkaSinkOptions) -> KafkaSink:
         exactly_once = self._settings.delivery.mode == "exactly-once"
-        transactional_id = f"worker.{self._settings.region}.{route.group}.{self._context.instance}.0"
+        name = transactional_id(self._settings.region, route.group, self._context.instance)
         return KafkaSink(
             options,
-            transactional_id=transactional_id if exactly_once else None,
+            transactional_id=name if exactly_once else None,
             properties=self._connection,
             metrics=self._context.metrics,
             region=self._settings.region,

@@ -158,7 +158,7 @@ class Answering:
                 return refused(refusal)
         if receipt is not None:
             response.headers["audit-entry"] = str(receipt.place)
-            response.headers["audit-head"] = f"{receipt.head.place} {receipt.head.signature}"
+            response.headers["audit-head"] = str(receipt.head)
         return response
 
     async def _act(

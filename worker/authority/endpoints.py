@@ -23,7 +23,7 @@ class Endpoint:
         method: GET, POST, PATCH or DELETE.
         path: with `{row}` where it names one.
         name: what the audit calls the operation.
-        kind: `derive` and `change` leave a line in the audit, `read` does where it is refused.
+        kind: `derive` and `change` leave a line in the audit, as does who reads that; `read` where it is refused.
         scopes: all of them are needed.
         bound: what an identity that is bound to a client gets.
     """
@@ -74,6 +74,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/api/subjects/blocked", "list-blocked", "read", ("subject:list",)),
     Endpoint("POST", "/api/subjects/block", "block-subject", "change", ("subject:block",)),
     Endpoint("POST", "/api/subjects/unblock", "unblock-subject", "change", ("subject:block",)),
+    Endpoint("POST", "/api/audit/query", "read-audit", "change", ("audit:read",)),
     Endpoint("GET", "/metrics", "metrics", "read", ("metrics:read",)),
 )
 

@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 from worker.authority import wire
 from worker.authority.access import Caller
 from worker.authority.answering import Action, Answering, address, as_json
+from worker.authority.auditing import Auditing
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
 from worker.authority.endpoints import ENDPOINTS
@@ -43,6 +44,7 @@ class Parts:
     server_made: ServerMadeClients
     management: Management
     people: People
+    auditing: Auditing
     ready: Callable[[], dict[str, Any]]
 
 
@@ -103,6 +105,7 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/access-keys/bind": (wire.BindAccessKey, cts.bind_access_key),
         "api/oidc/providers": (wire.CreateProvider, people.create_provider),
         "api/memberships": (wire.CreateMembership, people.create_membership),
+        "api/audit/query": (wire.AuditQuery, parts.auditing.query),
         "api/subjects/block": (wire.Subject, people.block),
         "api/subjects/unblock": (wire.Subject, people.unblock),
     }

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail
+from worker.authority.audit.anchor import Anchor
+from worker.authority.auditing import Auditing
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
 from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
@@ -79,6 +81,7 @@ class Authority:
         connections: what connections and callers that guess may take.
         escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
+        anchor: where signed heads of the trail are appended.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Authority:
         connections: ConnectionLimits | None = None,
         escrow: bytes | None = None,
         audit_sync: bool = True,
+        anchor: Path | None = None,
     ) -> None:
         if escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
@@ -103,6 +107,7 @@ class Authority:
         except BaseException:
             self.store.close()
             raise
+        self._anchor = None if anchor is None else Anchor(self.trail, anchor)
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         options, bounds = limits or LimitOptions(), connections or ConnectionLimits()
         self.guard = Guard(bounds, self.metrics)
@@ -122,6 +127,7 @@ class Authority:
                 server_made,
                 Management(self.store),
                 People(self.store),
+                Auditing(directory),
                 lambda: readiness(self.store, self.trail),
             )
         )
@@ -131,6 +137,8 @@ class Authority:
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()
+        if self._anchor is not None:
+            self._anchor.close()
         self.trail.close()
 
 
@@ -138,11 +146,11 @@ def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:
     """Open the audit trail beside a store; raises `TamperedStore` where the store is older than the trail knows it."""
     signing = Ed25519PrivateKey.from_private_bytes(store.derived(b"audit-heads/%d" % store.head.incarnation))
     secret, region = store.derived(b"audit-contexts"), str(store.region)
-    trail = Trail(path, secret, signing, region, sync=sync, version=lambda: store.head.version)
-    if trail.last_version > store.head.version:
+    trail = Trail(path, secret, signing, region, sync=sync, store=lambda: (store.head.incarnation, store.head.version))
+    if trail.last_store > (store.head.incarnation, store.head.version):
         trail.close()
         raise TamperedStore(
-            f"the store is at version {store.head.version}, the audit trail {path.name} has seen {trail.last_version}: "
+            f"the store is at version {store.head.version}, its trail has seen {trail.last_store[1]}: "
             "an older store has been put back"
         )
     trail.begin()

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -298,6 +307,22 @@ class CreateMembership(Body):
     role: str
     client: UUID | None = None
     keysets: list[UUID] | None = None
+
+
+class AuditQuery(Body):
+    """Which entries of the audit to read: at most `limit` after the number `after`, or the newest."""
+
+    subject: str | None = None
+    client: UUID | None = None
+    keyset: str | None = None
+    field: str | None = None
+    operation: str | None = None
+    outcome: str | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    after: int = -1
+    limit: int = Field(1000, ge=1, le=5000)
+    newest: bool = False
 
 
 class Subject(Body):

@@ -5,62 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from worker.avro.nearmiss import near_misses
 from worker.avro.schema import Node
 from worker.errors import DeclarationError
 from worker.model import Format
+from worker.options import Options
 
 Text = Annotated[str, Field(min_length=1)]
 
 
-class FieldOptions(BaseModel):
+class FieldOptions(Options):
     """The `encrypted` object of a field, or a policy that stands for one (docs/contracts.md, 2)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     keyset: Text | None = None
+    """Name or uuid; the default is `[encryption] keyset`."""
     format: Format | None = None
+    """`record` or `leased`; the default is `[encryption] format`."""
     descriptor: str | None = None
+    """What the envelope is named; the default is the field's identity."""
     context: tuple[Text, ...] = ()
+    """Sibling fields bound into the key, in order."""
     bind: tuple[Text, ...] = ()
+    """Sibling fields, or `$key`, bound to the value; `leased` only."""
     null: Literal["keep", "encrypt"] = "keep"
+    """`keep` leaves null as it is; `encrypt` encrypts it."""
     index: tuple[Literal["unique", "match"], ...] = ()
+    """Search terms; written to `eql` columns only."""
 
 
-class DeclarationOptions(BaseModel):
-    """
-    What the operator says of every schema: `[encryption]` and `[schemas].required`.
-
-    Args:
-        format: where a field names none.
-        keyset: where a field names none; None is the client's own default.
-        keysets: the keysets that schemas may name; empty allows any.
-        tags: a tag (`confluent:tags`, the registry's `metadata.tags`) to the options it stands for.
-        paths: a field identity to the options it is to have, for schemas that can't be changed.
-        required: identities that must be encrypted in every schema of their record.
-        allow_lost: identities that may stand in the clear although an earlier version of the subject encrypted them.
-        strict: demand that every leaf is declared encrypted or clear.
-        already_encrypted: `pass` lets a field that is encrypted already go through, once its envelope is verified to
-            be one of `keysets` (by uuid).
-        ignore_properties: foreign properties that look like a declaration and are none.
-        clear: names of records whose schema may declare nothing; None lets every schema.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class DeclarationOptions(Options):
+    """What the operator says of every schema: `[encryption]` and `[schemas].required`."""
 
     format: Format = "record"
+    """Format of fields that name none."""
     keyset: Text | None = None
+    """Keyset of fields that name none; the client's own default if not given."""
     keysets: tuple[Text, ...] = ()
+    """The keysets that schemas may name; empty allows any."""
     tags: dict[str, FieldOptions] = Field(default_factory=dict)
+    """A tag (`confluent:tags`, the registry's `metadata.tags`) to the options it stands for."""
     paths: dict[str, FieldOptions] = Field(default_factory=dict)
+    """A field identity to the options it is to have, for schemas that can't be changed."""
     required: tuple[str, ...] = ()
+    """Identities that must be encrypted in every schema of their record."""
     allow_lost: tuple[str, ...] = ()
+    """Identities that may stand in the clear although an earlier version of the subject encrypted them."""
     strict: bool = False
+    """Demand that every leaf is declared encrypted or clear."""
     already_encrypted: Literal["refuse", "pass"] = "refuse"
+    """
+    `pass` lets a field that is encrypted already go through, once its envelope is verified to be one of `keysets`
+    (by uuid).
+    """
     ignore_properties: tuple[Text, ...] = ()
+    """Foreign properties that look like a declaration and are none."""
     clear: tuple[Text, ...] | None = None
+    """Names of records whose schema may declare nothing; without it every schema may."""
 
 
 def read_property(value: Any, where: str) -> FieldOptions | bool:

@@ -32,7 +32,7 @@ def parse_frame(value: bytes, headers: Sequence[Header], *, header: str = VALUE_
         the reference, and where in `value` the payload starts.
 
     Raises:
-        DecodeError: neither (code `bad_magic`).
+        DecodeError: neither (code `bad_magic`), or cut short within it (`decode_failed`).
     """
     told = next((content for name, content in reversed(headers) if name == header), None)
     if told is not None:
@@ -48,6 +48,8 @@ def _frame(data: bytes) -> tuple[SchemaRef, int]:
         return SchemaRef(id=int.from_bytes(data[1:5], "big")), 5
     if data[:1] == b"\1" and len(data) >= 17:
         return SchemaRef(guid=bytes(data[1:17])), 17
+    if data[:1] in (b"\0", b"\1"):
+        raise DecodeError("the message ends within its schema id")
     raise DecodeError("the message does not begin with a schema id (magic byte 0 or 1)", code="bad_magic")
 
 

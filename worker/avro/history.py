@@ -34,13 +34,25 @@ def around(known: Sequence[SchemaVersion], schema: str) -> tuple[tuple[SchemaVer
     """
     Part a subject's versions at a schema, by what it makes of bytes: those up to its own, and those after it.
 
-    A schema that is none of them comes after all. What its own version says counts among the earlier ones, since a
-    program that copied the schema may have dropped properties that it did not know.
+    Of several subjects, or files without one, those count that have a record of the schema's name; else all of them.
+    A schema that is none of the versions comes after all. What its own version says counts among the earlier ones,
+    since a program that copied the schema may have dropped properties that it did not know.
     """
+    known = _related(known, schema)
     own = _fingerprint(SchemaVersion(schema))
     at = [n for n, version in enumerate(known, 1) if own is not None and _fingerprint(version) == own]
     end = at[-1] if at else len(known)
     return tuple(known[:end]), tuple(known[end:])
+
+
+def _related(known: Sequence[SchemaVersion], schema: str) -> Sequence[SchemaVersion]:
+    names = root_names(schema)
+    subjects = {v.subject for v in known if not names.isdisjoint(root_names(v.schema))}
+    named = [v for v in known if v.subject in subjects and (v.subject or not names.isdisjoint(root_names(v.schema)))]
+    if named:
+        return named
+    # A subject's record may have been renamed; a file without a subject is just another record's.
+    return [version for version in known if version.subject]
 
 
 def root_names(schema: str) -> frozenset[str]:

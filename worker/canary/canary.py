@@ -13,6 +13,7 @@ import hmac
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -122,16 +123,22 @@ def open_or_make(
         canary = store.load(keyset)
         if canary is None:
             raise CanaryError(f"the canary of keyset {keyset} was saved and is not there; check the canary's store")
-    try:
-        opened = unseal(canary)
-    except DecryptionError as exc:
-        raise CanaryError(_wrong(keyset)) from exc
-    if not hmac.compare_digest(opened, _SONG):
-        raise CanaryError(_wrong(keyset))
+    opens(keyset, partial(unseal, canary))
     return made
 
 
-def _wrong(keyset: UUID) -> str:
+def opens(keyset: UUID, unseal: Callable[[], bytes]) -> None:
+    """Raise `CanaryError` where a canary does not open to what every canary holds."""
+    try:
+        opened = unseal()
+    except DecryptionError as exc:
+        raise CanaryError(wrong(keyset)) from exc
+    if not hmac.compare_digest(opened, _SONG):
+        raise CanaryError(wrong(keyset))
+
+
+def wrong(keyset: UUID) -> str:
+    """Return what is said of an authority that gives other keys than before."""
     return (
         f"the canary of keyset {keyset} does not open: the authority gives other keys than before. Nothing is written. "
         "Restore the authority from its own backup, or check that CS_ZEROKMS_HOST names the right one"

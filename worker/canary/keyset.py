@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from uuid import UUID
+import hmac
+from collections.abc import Callable, Sequence
+from uuid import UUID, uuid5
 
-from worker.canary.canary import DESCRIPTOR, CanaryStore, open_or_make
+from worker.canary.canary import DESCRIPTOR, CanaryStore, open_or_make, opens, wrong
 from worker.encryption import BatchDecryptor, BatchEncryptor
+from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.ondemand import OnDemandKeys
 from worker.encryption.opaque import opaque_plan
-from worker.errors import DecryptionError
-from worker.model import Audit, KeyService, ValueColumn
+from worker.errors import CanaryError, DecryptionError
+from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest, ValueColumn
+from worker.zerokms.client import LoadedKeyset
 
 
 class Canaries:
@@ -53,3 +56,69 @@ class Canaries:
                 return value
 
             open_or_make(identity, self._store, seal=seal, unseal=unseal)
+
+    def vouch(self, keyset: str | None, witnesses: Sequence[DataKey]) -> None:
+        """
+        Ask for the canary's key and for witnesses again, in one request, and compare.
+
+        Args:
+            keyset: name, uuid text or None.
+            witnesses: keys under the canary's descriptor, each of another answer of the authority.
+
+        Raises:
+            CanaryError: the authority that answers does not open the canary, or did not give a witness.
+            KeyServiceUnavailable, SinkUnavailable: try again.
+        """
+        identity = self._resolve(keyset)
+        canary = self._store.load(identity)
+        if canary is None:
+            raise CanaryError(f"the canary of keyset {identity} is not there any more; check the canary's store")
+        envelope = LeasedEnvelope.parse(canary)
+        asked = [
+            RetrieveRequest(envelope.keyset, envelope.iv, envelope.tag, DESCRIPTOR),
+            *(RetrieveRequest(w.keyset, w.iv, w.tag, w.descriptor, (), w.policy) for w in witnesses),
+        ]
+        answers = self._service.retrieve(asked, self._audit)
+        try:
+            opens(identity, lambda: self._opened(identity, canary, answers[0]))
+            for witness, answer in zip(witnesses, answers[1:], strict=True):
+                if isinstance(answer, KeyRefused) or not hmac.compare_digest(answer.secret, witness.secret):
+                    raise CanaryError(wrong(identity))
+        finally:
+            for answer in answers:
+                if isinstance(answer, DataKey):
+                    answer.wipe()
+
+    def check_index(self, keyset: LoadedKeyset) -> None:
+        """
+        Compare an index key with the first one that the keyset gave, of which a check value is kept.
+
+        Raises:
+            CanaryError: it is another one.
+            SinkUnavailable: try again.
+        """
+        place = uuid5(keyset.id, "index key")
+        told = hmac.digest(keyset.index_key, b"the keyset's index key", "sha256")
+        if self._store.load(place) is None:
+            self._store.save(place, told)
+        kept = self._store.load(place)
+        if kept is None or not hmac.compare_digest(kept, told):
+            raise CanaryError(wrong(keyset.id))
+
+    def _opened(self, identity: UUID, canary: bytes, key: DataKey | KeyRefused) -> bytes:
+        plan = opaque_plan(DESCRIPTOR, str(identity))
+        value = BatchDecryptor(_Given(key)).decrypt([ValueColumn(plan, [canary], [0])]).values[0][0]
+        if value is None:
+            raise DecryptionError("the canary does not open")
+        return value
+
+
+class _Given:
+    """One key that is there already, as decryption asks for it."""
+
+    def __init__(self, key: DataKey | KeyRefused) -> None:
+        self._key = key
+
+    def keys(self, requests: Sequence[RetrieveRequest]) -> list[DataKey | KeyRefused]:
+        """Return the key for the one request there is."""
+        return [self._key for _ in requests]

@@ -11,7 +11,12 @@ from typing import Annotated
 
 import typer
 
+from worker.cli import authority_audit
+
 app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args_is_help=True)
+
+
+app.add_typer(authority_audit.app, name="audit")
 
 
 @app.callback()
@@ -66,6 +71,9 @@ def serve(
     audit_sync: Annotated[
         bool, typer.Option(help="Answer once the audit's lines are on the disk; many wait for one flush.")
     ] = True,
+    audit_anchor: Annotated[
+        Path | None, typer.Option(help="File of an append-only place, where signed heads of the audit go.")
+    ] = None,
     connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
@@ -94,7 +102,15 @@ def serve(
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
     bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
     authority = Authority(
-        Region(region), data, root, base, limits=limits, connections=bounds, escrow=escrow, audit_sync=audit_sync
+        Region(region),
+        data,
+        root,
+        base,
+        limits=limits,
+        connections=bounds,
+        escrow=escrow,
+        audit_sync=audit_sync,
+        anchor=audit_anchor,
     )
     try:
         made = first_workspace(authority.store, admin_key_file is not None)

@@ -8,13 +8,38 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from worker import __version__, failpoints, interpreter, log
+from worker import failpoints, interpreter
 from worker.errors import WorkerError
+from worker.version import __version__
 
-_COMMANDS = ("run", "check", "plan", "decrypt", "encrypt_files", "whoami", "doctor", "demo")
-_GROUPS = ("dead", "client", "keyset", "access_key", "config", "authority")
+_COMMANDS = {
+    "run": "Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held.",
+    "check": (
+        "Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."
+    ),
+    "plan": "Show which field gets which key, format and output type; prove it before the first record.",
+    "decrypt": (
+        "Print a topic's records decrypted, one JSON object a line, from its start to its present end, "
+        "or those of files."
+    ),
+    "encrypt-files": (
+        "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."
+    ),
+    "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
+    "doctor": (
+        "Look at each connection by itself, go on after a failure, and say for each what to do; exit 1 for a finding."
+    ),
+    "demo": ("Encrypt two regions' customers on real Kafka and PostgreSQL, read them back, and show who may not."),
+}
+_GROUPS = {
+    "dead": "List, show and replay sealed dead letters.",
+    "client": "Clients of an authority; their keys are made here and never sent.",
+    "keyset": "Keysets of an authority, and who may use them.",
+    "access-key": "Access keys of an authority, each bound to one client.",
+    "config": "A commented template and the JSON schema of the settings.",
+    "authority": "The self-hosted ZeroKMS and CTS of one region.",
+}
 
 app = typer.Typer(
     name="worker",
@@ -35,21 +60,44 @@ def root(
         raise typer.Exit
 
 
-def _mount() -> None:
-    for name in _COMMANDS:
-        importlib.import_module(f"worker.cli.{name}").register(app)
-    for name in _GROUPS:
-        app.add_typer(importlib.import_module(f"worker.cli.{name}").app, name=name.replace("_", "-"))
+def mount(named: str | None = None) -> None:
+    """
+    Add every command and group; once.
+
+    Args:
+        named: the only one that is imported: of the others no more than the line of help is known. None: all are.
+    """
+    if app.registered_commands:
+        return
+    for name, line in (_COMMANDS | _GROUPS).items():
+        if named is not None and name != named:
+            app.command(name, help=line)(_elsewhere)
+            continue
+        module = importlib.import_module(f"worker.cli.{name.replace('-', '_')}")
+        if name in _COMMANDS:
+            module.register(app)
+        else:
+            app.add_typer(module.app, name=name)
+
+
+def _elsewhere() -> None:
+    """Stand for a command that is not meant."""
+    raise AssertionError("the command that is meant is always there")
 
 
 def main() -> None:
     """Run the command line; the console script."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
-    log.configure()
-    _mount()
+    # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
+    named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    if named:
+        importlib.import_module("worker.log").configure()
+    mount(None if any(name.endswith("_COMPLETE") for name in os.environ) else named)
     interpreter.set_up()
     try:
         app()
     except WorkerError as exc:
+        from rich.console import Console
+
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"{type(exc).__name__}: {exc}")
         sys.exit(exc.exit_code)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from worker.app import Observe, Worker
+from worker.assembly.context import refuse_process_name
 from worker.assembly.run import RunOptions
 from worker.cli import summary
 from worker.cli.options import ConfigFile, LogLevel, Set, load
@@ -51,6 +52,7 @@ def run(
     if processes > 1 and (dry_run or limit is not None):
         raise ConfigError("--processes goes with neither --dry-run nor --limit")
     settings = load(config, set_, log_level=log_level)
+    refuse_process_name(os.environ)
     options = RunOptions(dry_run=dry_run, limit=limit, start=_utc(from_), end=_utc(to), until_end=until_end)
     ends = (options.is_bounded or limit is not None) and not dry_run
     watch, last = summary.Stopwatch(), _Last()

@@ -120,8 +120,13 @@ class SpanSealing:
         supplies, at, counts = self._supplies[each.slot], grant.at.tolist(), grant.counts.tolist()
         if each.plan.format == "leased":
             self._tally.add_all(grant.keys, "leased", sum(counts))
-            for key, i, count in zip(grant.keys, at, counts, strict=True):
-                supplies[each.groups[i]].append((_lease(key), count))
+            held = [key.cipher for key in grant.keys]
+            leases = [
+                cipher if type(cipher) is extension.Lease else _lease(key)
+                for cipher, key in zip(held, grant.keys, strict=True)
+            ]
+            for i, portion in zip(at, zip(leases, counts, strict=True), strict=True):
+                supplies[each.groups[i]].append(portion)
             return
         self._tally.add_all(grant.keys, "record", len(grant.keys))
         start = 0

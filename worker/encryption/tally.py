@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 from uuid import UUID
 
 from worker.model import DataKey, Format, KeyUsage
@@ -16,23 +15,16 @@ class Tally:
     def __init__(self) -> None:
         self._counts: dict[tuple[UUID, Format], _Count] = {}
 
-    def add(self, key: DataKey, kind: Literal["record", "leased"], values: int) -> None:
-        """Count so many values under a key."""
-        self.add_all((key,), kind, values)
-
-    def add_all(self, keys: Iterable[DataKey], kind: Literal["record", "leased"], values: int) -> None:
-        """Count so many values under keys of one field."""
-        keyset, count = None, _Count()
-        for key in keys:
-            if key.keyset is not keyset:
-                keyset = key.keyset
-                count = self._counts.setdefault((keyset, kind), _Count())
-                count.descriptors.add(key.descriptor)
-                # A field has one keyset, so all the values are its first key's.
-                count.values, values = count.values + values, 0
-            count.keys.add(key.iv)
-            if key.request_id is not None:
-                count.request_ids.add(key.request_id)
+    def add_all(self, keys: Sequence[DataKey], kind: Format, values: int) -> None:
+        """Count so many values under keys of one field, which has one keyset."""
+        if not keys:
+            return
+        first = keys[0]
+        count = self._counts.setdefault((first.keyset, kind), _Count())
+        count.values += values
+        count.descriptors.add(first.descriptor)
+        count.keys.update([key.iv for key in keys])
+        count.request_ids.update({key.request_id for key in keys if key.request_id is not None})
 
     def usage(self) -> list[KeyUsage]:
         """Return what was counted, by keyset and format."""

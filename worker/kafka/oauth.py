@@ -13,30 +13,25 @@ from pathlib import Path
 from typing import Self
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from worker.errors import ConfigError, SourceUnavailable, WorkerError
+from worker.options import Options
 
 _log = structlog.get_logger(__name__)
 
 
-class OauthOptions(BaseModel):
-    """
-    `[kafka] oauth`: exactly one of `token_file` and `command`.
-
-    Args:
-        token_file: holds one token and is replaced before that expires, as mounted workload-identity tokens are.
-        command: a program with its arguments that prints one token; its own errors go to the worker's standard error.
-        lifetime_s: how long a token counts as valid that is no JWT with an `exp` claim; None refuses such a token.
-        timeout_s: bound of the command.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class OauthOptions(Options):
+    """`[kafka] oauth`: exactly one of `token_file` and `command`."""
 
     token_file: str | None = None
+    """Holds one token and is replaced before that expires, as mounted workload-identity tokens are."""
     command: tuple[str, ...] = ()
+    """A program with its arguments that prints one token; its own errors go to the worker's standard error."""
     lifetime_s: float | None = Field(default=None, gt=0)
+    """How long a token counts as valid that is no JWT with an `exp` claim; None refuses such a token."""
     timeout_s: float = Field(default=8.0, gt=0)
+    """Bound of the command."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

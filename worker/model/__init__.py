@@ -55,12 +55,11 @@ from worker.model.plan import (
 )
 from worker.model.records import (
     Header,
-    Position,
     SinkRecord,
     SourceRecord,
-    TopicPartition,
 )
 from worker.model.split import Encryptor, FieldUsage, KeyUsage, PlainSealed, Sealed, Split
+from worker.position import Position, TopicPartition
 
 __all__ = [
     "Audit",

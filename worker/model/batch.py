@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from worker.model.records import Header, SinkRecord, SourceRecord, TopicPartition
+from worker.model.records import Header, SinkRecord, SourceRecord
 from worker.model.rows import Row
+from worker.position import TopicPartition
 
 Stamp = tuple[int, int]
 """Kafka's timestamp type (0 not available, 1 CreateTime, 2 LogAppendTime), and ms since 1970."""

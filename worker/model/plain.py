@@ -10,8 +10,9 @@ from itertools import chain
 from typing import Literal, TypeVar
 
 from worker.model.batch import Batch, Columns, Frames, Indexes, Part, Run, Stamp
-from worker.model.records import Header, Position, SinkRecord, SourceRecord
+from worker.model.records import Header, SinkRecord, SourceRecord
 from worker.model.rows import Row
+from worker.position import Position
 
 _T = TypeVar("_T")
 _GUID_BYTES, _ID_BYTES = 17, 5

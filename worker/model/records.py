@@ -1,35 +1,14 @@
-"""A record's coordinates, and a record as a source gives it and as a sink takes it."""
+"""A record as a source gives it and as a sink takes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from worker.model.rows import Row
+from worker.position import Position
 
 Header = tuple[str, bytes | None]
-
-
-class Position(NamedTuple):
-    """A record's coordinates in its source; a tuple, since every record makes one and every stage hashes it."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
-
-
-class TopicPartition(NamedTuple):
-    """One partition of a topic."""
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]"
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, ResidencyError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Indexes, Part, Sealed, Split
+from worker.pipeline.amplified import Amplification
 from worker.pipeline.job import Processed
 from worker.pipeline.keys import Keys, RecordKeys
 from worker.pipeline.ledger import ledger_rows
@@ -93,6 +94,7 @@ class BatchProcessor:
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
+        amplification: bounds what one record may become; None: nothing does.
         opener: opens what passes; None lets it pass unopened, and then it is not counted as encrypted.
     """
 
@@ -110,6 +112,7 @@ class BatchProcessor:
         verifier: OutputVerifier | None = None,
         accepted: Callable[[], frozenset[UUID]] = frozenset,
         opener: BatchDecryptor | None = None,
+        amplification: Amplification | None = None,
     ) -> None:
         self._route = route
         self._schemas = schemas
@@ -120,7 +123,7 @@ class BatchProcessor:
         self._keys = keys
         self._residency = residency
         self._verifier = verifier
-        self._opener = opener
+        self._opener, self._amplification = opener, amplification
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
@@ -257,6 +260,8 @@ class BatchProcessor:
         bound = keys.of(group.batch, group.indexes)
         split = schema.compiled.split_batch(group.batch, bound, group.start)
         refused = dict(split.errors)
+        if self._amplification is not None:
+            refused |= self._amplification.errors(group.batch, split, schema.compiled.plan.fields)
         if schema.passed is not None:
             for i, error in schema.passed.errors(group.batch, group.start).items():
                 refused.setdefault(i, error)

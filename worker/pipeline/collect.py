@@ -34,6 +34,7 @@ class Collector:
         self._bytes = 0
         self._first_at = 0.0
         self._average = 256.0
+        self._is_drained = False
 
     def is_empty(self) -> bool:
         """Whether nothing is collected."""
@@ -48,10 +49,18 @@ class Collector:
         return self.exhausted() or self._count >= self._options.max_records or self._bytes >= self._options.max_bytes
 
     def due(self) -> bool:
-        """Whether the batch should go: full, or its first record is old enough."""
+        """
+        Whether the batch should go when nothing is under way: full, old enough, or all that lies ready at the source.
+
+        While another is under way nobody asks, and this one grows: the slower the commits, the larger the batches.
+        """
         if not self._count:
             return False
-        return self.full() or self._clock() - self._first_at >= self._options.max_latency_ms / 1000
+        return self.full() or self._is_drained or self._clock() - self._first_at >= self._options.max_latency_ms / 1000
+
+    def drained(self, asked: int, got: int) -> None:
+        """Note how many records a poll asked for and got: fewer means that nothing more lies ready."""
+        self._is_drained = got < asked
 
     def room(self) -> int:
         """Return how many records to ask for, so that neither count nor, by the average so far, bytes overflow."""

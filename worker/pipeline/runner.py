@@ -40,6 +40,8 @@ from worker.source.base import Source
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 0.05
+_GLANCE_S = 0.005
+"""Records that wait for a commit to end wait no longer than this beyond it."""
 # Pausing throws away what was fetched ahead, so a batch that is merely slow is waited for.
 _PAUSE_AFTER_S = 0.5
 # How long a stop waits for the group's answer once all is durable: what it does not take is read again, or told later.
@@ -186,12 +188,19 @@ class RouteRunner:
         if self._collector.full() and self._job is not None:
             self._await(self._job)
         else:
-            self._poll(self._collector.room(), min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001))
+            self._poll(self._collector.room(), self._patience_s())
         self._watch.turn()
+
+    def _patience_s(self) -> float:
+        """Return how long to wait for a record: not at all while some can go, briefly while some wait for a commit."""
+        if self._collector.is_empty():
+            return min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001)
+        return 0.0 if self._job is None else _GLANCE_S
 
     def _poll(self, room: int, timeout_s: float) -> None:
         started = self._clock()
         chunk = self._source.poll(room, timeout_s)
+        self._collector.drained(room, len(chunk) if chunk is not None else 0)
         if chunk is not None:
             failpoints.hit("after_poll")
             self._collector.add(chunk)

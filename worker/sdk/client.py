@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 from worker import environment
@@ -15,11 +15,20 @@ from worker.encryption import BatchDecryptor, leased
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, RecordError
-from worker.model import Audit, DecryptionKeys, EncryptionKeys, Format, KeyService, KeySpec, PolicyCondition
+from worker.model import Audit, DecryptionKeys, EncryptionKeys, KeyService, KeySpec
 from worker.region import WorkspaceCrn
 from worker.sdk import values as forms
+from worker.sdk.options import (
+    Access,
+    AccessOptions,
+    DecryptManyOptions,
+    DecryptOptions,
+    EncryptOptions,
+    Opening,
+    Sealing,
+)
 from worker.sdk.sealing import seal_each, seal_leased
-from worker.sdk.values import Bind, Context, Described, LockContext
+from worker.sdk.values import Described
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
@@ -36,11 +45,8 @@ class Encryption:
         workspace_crn: `crn:<region>.aws:<workspace>`.
         client_id: uuid of the client.
         client_key: our half of the key, hex or base64.
-        access_key: `CSAK...`; or `oidc_token`.
-        oidc_token: returns the identity provider's current token, asked for at every exchange.
-        cts_host, zerokms_host: other addresses than the region's own; their hosts must be in `allow_hosts`.
-        allow_hosts: hosts that may serve this region besides its own.
         reason: what the authority's audit is told, in the caller's words.
+        access: `AccessOptions`: an `access_key` or an `oidc_token`, and other addresses than the region's own.
 
     Raises:
         ConfigError: a credential is malformed.
@@ -53,20 +59,19 @@ class Encryption:
         workspace_crn: str,
         client_id: str,
         client_key: str,
-        access_key: str | None = None,
-        oidc_token: Callable[[], str] | None = None,
-        cts_host: str | None = None,
-        zerokms_host: str | None = None,
-        allow_hosts: Sequence[str] = (),
         reason: str | None = None,
+        **access: Unpack[AccessOptions],
     ) -> None:
-        identity = _identity(access_key, oidc_token)
+        given = Access(**access)
+        identity = _identity(given.access_key, given.oidc_token)
         try:
             client = UUID(client_id)
         except ValueError:
             raise ConfigError("client_id is not a uuid") from None
         credentials = Credentials(WorkspaceCrn.parse(workspace_crn), client, ClientKey.parse(client_key), identity)
-        service = ZeroKMSClient(credentials, cts=cts_host, zerokms=zerokms_host, allow_hosts=tuple(allow_hosts))
+        service = ZeroKMSClient(
+            credentials, cts=given.cts_host, zerokms=given.zerokms_host, allow_hosts=tuple(given.allow_hosts)
+        )
         self._use(service, reason=reason, close=service.close)
 
     @classmethod
@@ -127,36 +132,18 @@ class Encryption:
         if self._close is not None:
             self._close()
 
-    def encrypt(self, value: object, *, field: str, **options: Any) -> bytes:
+    def encrypt(self, value: object, *, field: str, **options: Unpack[EncryptOptions]) -> bytes:
         """Return one value's envelope; see `encrypt_many`."""
         return self.encrypt_many([value], field=field, **options)[0]
 
-    def encrypt_many(
-        self,
-        values: Sequence[object],
-        *,
-        field: str,
-        schema: str | None = None,
-        format: Format = "record",
-        keyset: str | None = None,
-        context: Context | None = None,
-        bind: Bind | None = None,
-        lock_context: LockContext | None = None,
-        policy: Sequence[PolicyCondition] = (),
-    ) -> list[bytes]:
+    def encrypt_many(self, values: Sequence[object], *, field: str, **options: Unpack[EncryptOptions]) -> list[bytes]:
         """
         Encrypt values of one field, asking for all their keys at once.
 
         Args:
-            values: n Python values, of `schema` where that is given.
+            values: n Python values, of the options' `schema` where that is given.
             field: the descriptor, 1-255 bytes: a field's identity as `acme.crm.Customer/email`.
-            schema: the field's Avro type as JSON; else bool, int, float, str and, in `record`, date, datetime, JSON.
-            format: `record`, a key for each value; or `leased`, one key for all of this call.
-            keyset: name or uuid; None is the client's default.
-            context: sibling values bound into the key, in order.
-            bind: names and bytes bound to the values; `leased` only.
-            lock_context: who may decrypt.
-            policy: conditions of which one must hold at decryption; `record` only, without any context.
+            options: `EncryptOptions`.
 
         Returns:
             n envelopes: MessagePack or leased.
@@ -169,24 +156,25 @@ class Encryption:
             raise ConfigError("field takes 1-255 bytes of UTF-8")
         if is_reserved(field):
             raise ConfigError(f"the descriptor {field!r} is the worker's own (zk-canary, dead/, key/); name another")
-        if policy and (format == "leased" or context or lock_context is not None):
+        given = Sealing(**options)
+        if given.policy and (given.format == "leased" or given.context or given.lock_context is not None):
             raise ConfigError("a policy is for the format `record`, and excludes a context")
-        if bind and format == "record":
+        if given.bind and given.format == "record":
             raise ConfigError("bound values need the format `leased`")
-        named = forms.texts(context)
-        spec = KeySpec(keyset, field, forms.elements(named, lock_context), tuple(policy))
+        named = forms.texts(given.context)
+        spec = KeySpec(given.keyset, field, forms.elements(named, given.lock_context), tuple(given.policy))
         if not values:
             return []
         with self._sealing() as source:
-            if format == "record":
-                return seal_each(source, spec, values, schema)
-            return seal_leased(source, spec, values, schema, named, bind or {})
+            if given.format == "record":
+                return seal_each(source, spec, values, given.schema)
+            return seal_leased(source, spec, values, given.schema, named, given.bind or {})
 
-    def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Any) -> Any:
+    def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:
         """Return one envelope's value; see `decrypt_many`."""
         return self.decrypt_many([envelope], field=field, **options)[0]
 
-    def decrypt_described(self, envelope: AnyEnvelope, **options: Any) -> Described:
+    def decrypt_described(self, envelope: AnyEnvelope, **options: Unpack[DecryptOptions]) -> Described:
         """Return a value found without a place, and the descriptor that its envelope carries."""
         return Described(self.decrypt(envelope, **options), parse(envelope).descriptor)
 
@@ -195,11 +183,7 @@ class Encryption:
         envelopes: Sequence[AnyEnvelope],
         *,
         field: str | None = None,
-        schema: str | None = None,
-        context: Context | None = None,
-        bind: Bind | None = None,
-        lock_context: LockContext | None = None,
-        on_error: Literal["raise", "return"] = "raise",
+        **options: Unpack[DecryptManyOptions],
     ) -> list[Any]:
         """
         Decrypt envelopes of any format and form, asking for all their keys at once.
@@ -208,25 +192,22 @@ class Encryption:
             envelopes: n of bytes, text, or parsed JSON or EQL.
             field: the descriptor that they must carry. None takes what each carries: a value moved from another field
                 then goes unnoticed.
-            schema: the field's Avro type; needed where the value is not of a primitive type.
-            context: as at encryption; without it the value does not open.
-            bind: likewise.
-            lock_context: likewise.
-            on_error: `return` puts the `DecryptionError` in the value's place.
+            options: `DecryptManyOptions`.
 
         Raises:
             DecryptionError: one does not open.
             KeyAccessDenied: this identity may not decrypt at all.
         """
-        named = forms.texts(context)
-        elements = forms.elements(named, lock_context)
+        given = Opening(**options)
+        named = forms.texts(given.context)
+        elements = forms.elements(named, given.lock_context)
         opened: list[Any] = [forms.attempt(forms.expect, envelope, field) for envelope in envelopes]
         wanted = [i for i, item in enumerate(opened) if not isinstance(item, RecordError)]
         with self._opening() as source:
             keys = source.keys([opened[i].request(elements) for i in wanted])
             for i, key in zip(wanted, keys, strict=True):
-                opened[i] = forms.attempt(forms.open_value, opened[i], key, schema, named, bind or {})
-        if on_error == "raise":
+                opened[i] = forms.attempt(forms.open_value, opened[i], key, given.schema, named, given.bind or {})
+        if given.on_error == "raise":
             for item in opened:
                 if isinstance(item, RecordError):
                     raise item

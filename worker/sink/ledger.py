@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 import orjson
 
@@ -59,6 +60,32 @@ class LedgerEntry:
         return orjson.dumps(
             {**self.fields(), "prev_hash": self.prev_hash.hex(), "hash": self.hash.hex()}, option=orjson.OPT_SORT_KEYS
         )
+
+
+class Chain:
+    """
+    A writer's own chain, extended by one batch after another; nobody else writes to it.
+
+    Where it is not known whether the last entries were written, the chain ends: entries that went on from what may not
+    be its head would fork it, and a fork is what an alteration looks like.
+    """
+
+    def __init__(self) -> None:
+        self.doubt()
+
+    def link(self, rows: Iterable[LedgerRow]) -> list[LedgerEntry]:
+        """Return the rows as entries behind the last that was `kept`."""
+        return link(rows, chain=self.name, sequence=self._sequence, prev_hash=self._head)
+
+    def kept(self, entries: Sequence[LedgerEntry]) -> None:
+        """These were written."""
+        if entries:
+            self._sequence, self._head = entries[-1].sequence + 1, entries[-1].hash
+
+    def doubt(self) -> None:
+        """Begin another chain: whether the last entries were written is unknown."""
+        self.name = str(uuid4())
+        self._sequence, self._head = 0, GENESIS
 
 
 def hash_fields(prev_hash: bytes, fields: Mapping[str, object]) -> bytes:

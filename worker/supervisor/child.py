@@ -80,6 +80,9 @@ def serve(part: Part, pipe: Connection) -> None:
     log.configure(region=part.settings.region, level=part.log_level, process=part.index)
     # A terminal's Ctrl-C reaches every process; the parent alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Until there is a worker nothing has been begun.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     metrics = Metrics.shared(part.settings.region, part.metrics_dir, part.index)
     environ = {**os.environ, "WORKER_INSTANCE": part.instance}
     try:

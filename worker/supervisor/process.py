@@ -80,7 +80,12 @@ class Process:
         """Start it, or its successor."""
         ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=serve, args=(self._part, theirs), name=f"worker-{self.index}", daemon=True)
-        process.start()
+        # A signal to the whole group must not meet a process that has no handler yet: it waits until there is one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # Ours alone: with the process's end its pipe ends.
         theirs.close()
         self._process, self._pipe = process, ours

@@ -12,7 +12,7 @@ import structlog
 
 from worker import metrics as catalogue
 from worker.app import Observe
-from worker.assembly.context import instance_name
+from worker.assembly.context import instance_name, process_name
 from worker.assembly.run import RunOptions
 from worker.config import Settings
 from worker.errors import ConfigError, FatalError, Fenced, ProcessFailed
@@ -34,7 +34,7 @@ class Supervisor:
     """
     Starts n processes, serves HTTP for all of them, starts a crashed one again, and stops the others where one fails.
 
-    Each has its own stable name, `<instance>-<i>`: its transactional id and its membership stay its own.
+    Each has its own stable name, `<instance>--<i>`: its transactional id and its membership stay its own.
 
     Args:
         settings: the region's.
@@ -110,7 +110,7 @@ class Supervisor:
     def _process(self, index: int, directory: str) -> Process:
         part = Part(
             index,
-            f"{self._instance}-{index}",
+            process_name(self._instance, index),
             self._settings,
             self._options.holding() if self._options.is_bounded else self._options,
             directory,

@@ -18,12 +18,13 @@ from uuid import UUID, uuid4
 
 import orjson
 import pybase64
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.options import Options
 from worker.zerokms import wire
 from worker.zerokms.auth import TokenSource
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
@@ -35,21 +36,26 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class ClientOptions(BaseModel):
-    """
-    Bounds of the wire: seconds, keys per request, requests at once.
-
-    `proxy` is the URL of a proxy to go through; the environment's are not looked at.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class WireOptions(Options):
+    """How the key service is spoken to."""
 
     timeout_s: float = Field(default=10.0, gt=0)
+    """Bound of one request."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
-    keys_per_request: int = Field(default=500, ge=1, le=500)
-    requests_in_flight: int = Field(default=5, ge=1, le=64)
+    """Bound of connecting."""
     verify_token: bool = True
+    """Verify the service token's signature against the authority's keys."""
     proxy: str | None = None
+    """URL of a proxy to go through; the environment's are not looked at."""
+
+
+class ClientOptions(WireOptions):
+    """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
+
+    keys_per_request: int = Field(default=500, ge=1, le=500)
+    """Keys in a full request."""
+    requests_in_flight: int = Field(default=5, ge=1, le=64)
+    """Requests under way at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +146,6 @@ class ZeroKMSClient:
     def call(self, endpoint: str, body: bytes) -> Any:
         """Post one administrative call; see `worker.zerokms.admin`."""
         return self._wire.post(endpoint, body)
-
-    @property
-    def connections(self) -> int:
-        """How many connections to the key service have been opened; behind a new one may be another service."""
-        return self._wire.connections
 
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""

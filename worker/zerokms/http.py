@@ -32,8 +32,6 @@ class Wire:
         base: the key service's base URL; None takes the one that the service token names.
         in_flight: how many requests may be under way at once, over all threads.
         metrics: where requests are counted.
-
-    `connections` grows with every connection that is opened: behind a new one may be another service.
     """
 
     def __init__(
@@ -41,7 +39,6 @@ class Wire:
     ) -> None:
         self._http, self._tokens, self._base, self._metrics = http, tokens, base, metrics
         self._slots = threading.BoundedSemaphore(in_flight)
-        self.connections = 0
 
     def post(self, endpoint: str, body: bytes) -> Any:
         """
@@ -73,7 +70,7 @@ class Wire:
         self._count_in_flight(1)
         try:
             url = f"{base.rstrip('/')}/{endpoint}"
-            reply = self._http.post(url, content=body, headers=headers, extensions={"trace": self._trace})
+            reply = self._http.post(url, content=body, headers=headers)
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(f"the key service at {base} does not answer: {type(exc).__name__}") from exc
@@ -82,10 +79,6 @@ class Wire:
             seconds = time.perf_counter() - started
             self._count(endpoint, outcome, seconds)
         return reply
-
-    def _trace(self, event: str, _info: object) -> None:
-        if event == "connection.connect_tcp.started":
-            self.connections += 1
 
     def _count_in_flight(self, change: int) -> None:
         if self._metrics is not None:

@@ -57,6 +57,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/oidc/providers": {"issuer": "x", "vendor": "okta", "audience": "x"},
     "/api/oidc/providers/{row}": {},
     "/api/memberships": {"subject": "x", "role": "none"},
+    "/api/audit/query": {"limit": 1},
     "/api/subjects/block": {"subject": "x"},
     "/api/subjects/unblock": {"subject": "x"},
 }

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.avro.test_declaration import field, refused
 from worker.avro import DeclarationOptions, FieldOptions, SchemaVersion, compile_schema
+from worker.avro.history import around
 from worker.avro.keys import KeySchema
 from worker.errors import DeclarationError
 
@@ -314,3 +315,15 @@ def test_keys_are_followed_too() -> None:
     with pytest.raises(DeclarationError, match="A/email"):
         KeySchema(other, NONE, earlier=[SchemaVersion(old)])
     assert KeySchema(clear, NONE, earlier=[SchemaVersion(old)]).fields == ()
+
+
+def test_a_file_is_compared_with_its_own_record_among_several() -> None:
+    """Files of other records, and other topics' subjects, are no versions of it; a subject renamed its record."""
+    mine, others = text(ROOT), text(record("n.Order", field("iban", encrypted=True)))
+    files = [SchemaVersion(mine, label="1"), SchemaVersion(others, label="2")]
+    subjects = [SchemaVersion(mine, subject="a"), SchemaVersion(others, subject="b")]
+
+    assert around(files, mine) == ((files[0],), ())
+    assert around(subjects, mine) == ((subjects[0],), ())
+    assert around(files[1:], mine) == ((), ())
+    assert around(subjects[:1], text(record("m.Renamed", ID))) == ((subjects[0],), ())

@@ -1,47 +1,97 @@
-"""A key service is believed after its canary has opened, and doubted after every outage."""
+"""A key service is believed with each answer, by a witness that came in it and the canary beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
 import pytest
 
-from tests.fakes.keyservice import FakeKeyService
+from tests.fakes.keyservice import DEFAULT, FakeKeyService
+from worker.canary.canary import DESCRIPTOR
 from worker.canary.guard import GuardedKeyService
-from worker.errors import CanaryError, KeyServiceUnavailable
-from worker.model import Audit, DataKey, KeySpec
+from worker.canary.keyset import Canaries
+from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
+from worker.metrics import Metrics
+from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.zerokms.client import LoadedKeyset
 
 AUDIT = Audit("test")
 SPEC = KeySpec("default", "users/email")
+OTHER = KeySpec(None, "users/email")
+KEYSET = DEFAULT
 
 
-class Failing(FakeKeyService):
-    """The fake, away when told to be."""
+class Kept(FakeKeyService):
+    """The fake, which remembers its keys, parts requests as the client does, and is away when told to be."""
 
-    away = False
+    def __init__(self, per_request: int = 500) -> None:
+        super().__init__()
+        self.per_request, self.away, self.made = per_request, False, list[DataKey]()
 
-    def generate(self, requests: object, audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
         if self.away:
             raise KeyServiceUnavailable("away")
-        return super().generate(requests, audit)  # type: ignore[arg-type]
+        keys = super().generate(requests, audit)
+        for keyset in {request.keyset for request in requests}:
+            at = [i for i, request in enumerate(requests) if request.keyset == keyset]
+            for start in range(0, len(at), self.per_request):
+                answer = uuid4()
+                for i in at[start : start + self.per_request]:
+                    keys[i].request_id = answer
+        self.made += keys
+        return keys
 
 
-def test_the_canary_is_opened_once_before_the_first_key_of_a_keyset() -> None:
-    """Every keyset is checked by itself, and then no more."""
+class Behind:
+    """One address with several authorities: each call goes to whoever's turn it is."""
+
+    def __init__(self, *turns: FakeKeyService) -> None:
+        self._turns = turns
+        self.calls = 0
+
+    def _next(self) -> FakeKeyService:
+        self.calls += 1
+        return self._turns[(self.calls - 1) % len(self._turns)]
+
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        return self._next().generate(requests, audit)
+
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+        return self._next().retrieve(requests, audit)
+
+
+class Store:
+    """Canaries in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[UUID, bytes] = {}
+
+    def load(self, keyset: UUID) -> bytes | None:
+        return self.kept.get(keyset)
+
+    def save(self, keyset: UUID, canary: bytes) -> None:
+        self.kept.setdefault(keyset, canary)
+
+
+def guarded(service: Behind, store: Store) -> GuardedKeyService:
+    canaries = Canaries(service, resolve=lambda _name: KEYSET, store=store, instance="test")
+    return GuardedKeyService(service, canaries.check, canaries.vouch, keys_per_request=500)
+
+
+def vouching(service: Kept, vouched: list[Sequence[DataKey]], per_request: int = 500) -> GuardedKeyService:
+    return GuardedKeyService(
+        service, lambda _k: None, lambda _k, keys: vouched.append(list(keys)), keys_per_request=per_request
+    )
+
+
+def test_the_canary_is_opened_once_before_the_first_key_of_a_keyset_and_after_an_outage() -> None:
+    """Every keyset is checked by itself, and then no more, until nobody answers."""
     checked: list[str | None] = []
-    guard = GuardedKeyService(FakeKeyService(), checked.append)
-
-    guard.generate([SPEC], AUDIT)
-    guard.generate([SPEC], AUDIT)
-    guard.generate([KeySpec(None, "users/email")], AUDIT)
-
-    assert checked == ["default", None]
-
-
-def test_the_canary_is_opened_again_after_an_outage() -> None:
-    """Whoever answers after an outage may be another authority."""
-    checked: list[str | None] = []
-    service = Failing()
-    guard = GuardedKeyService(service, checked.append)
-    guard.generate([SPEC], AUDIT)
+    service = Kept()
+    guard = GuardedKeyService(service, checked.append, lambda _k, _w: None, keys_per_request=500)
+    for spec in (SPEC, SPEC, OTHER):
+        guard.generate([spec], AUDIT)
     service.away = True
     with pytest.raises(KeyServiceUnavailable):
         guard.generate([SPEC], AUDIT)
@@ -49,65 +99,93 @@ def test_the_canary_is_opened_again_after_an_outage() -> None:
 
     guard.generate([SPEC], AUDIT)
 
-    assert checked == ["default", "default"]
+    assert checked == ["default", None, "default"]
 
 
-class Connecting(FakeKeyService):
-    """The fake over a line: each number of calls in `reconnects` is answered over a new connection."""
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 8, 9, 17])
+def test_every_answer_has_its_witness(count: int) -> None:
+    """However many keys are asked for, of several keysets, each of the service's requests brings one witness."""
+    vouched: list[Sequence[DataKey]] = []
+    service = Kept(per_request=5)
 
-    def __init__(self, *reconnects: int) -> None:
-        super().__init__()
-        self.connections, self._reconnects = 0, reconnects
+    keys = vouching(service, vouched, per_request=5).generate([SPEC, OTHER] * count, AUDIT)
 
-    def generate(self, requests: object, audit: Audit) -> list[DataKey]:
-        keys = super().generate(requests, audit)  # type: ignore[arg-type]
-        self.connections += len(self.calls) in self._reconnects
-        return keys
-
-
-def test_the_canary_is_opened_before_a_key_of_a_new_connection_is_given() -> None:
-    """Behind a new connection may be another authority: its keys wait for the canary, and go with it."""
-    checked: list[str | None] = []
-    service = Connecting(2)
-    guard = GuardedKeyService(service, checked.append, connections=lambda: service.connections)
-
-    for _ in range(3):
-        guard.generate([SPEC], AUDIT)
-
-    assert checked == ["default", "default"]
+    assert [key.descriptor for key in keys] == [SPEC.descriptor] * 2 * count
+    witnesses = {key.request_id for each in vouched for key in each}
+    assert {key.request_id for key in keys} == witnesses == {key.request_id for key in service.made}
+    assert not any(key.is_wiped for key in keys)
+    assert all(key.is_wiped for key in service.made if key.descriptor == DESCRIPTOR)
 
 
-def test_keys_of_a_wrong_authority_behind_a_new_connection_are_wiped() -> None:
-    """What came over the new connection is not handed out where the canary does not open."""
-    made: list[DataKey] = []
+def test_an_answer_without_a_witness_gives_nothing() -> None:
+    """Where the service parts requests otherwise than it said, the keys are wiped and refused."""
+    service = Kept(per_request=2)
 
-    class Kept(Connecting):
-        def generate(self, requests: object, audit: Audit) -> list[DataKey]:
-            made.extend(keys := super().generate(requests, audit))
-            return keys
+    with pytest.raises(CanaryError, match="without a witness"):
+        vouching(service, [], per_request=5).generate([SPEC] * 4, AUDIT)
 
-    service = Kept(1)
-
-    def check(_keyset: str | None) -> None:
-        if service.connections:
-            raise CanaryError("other keys than before")
-
-    guard = GuardedKeyService(service, check, connections=lambda: service.connections)
-
-    with pytest.raises(CanaryError):
-        guard.generate([SPEC], AUDIT)
-
-    assert [key.is_wiped for key in made] == [True]
+    assert all(key.is_wiped for key in service.made)
 
 
-def test_no_key_is_given_while_the_canary_does_not_open() -> None:
-    """A wrong authority gives no key, however often it is asked."""
+def test_keys_that_nobody_vouches_for_are_wiped() -> None:
+    """A refusal by the canary hands nothing out."""
+    service = Kept()
 
-    def refuse(_keyset: str | None) -> None:
+    def refuse(_keyset: str | None, _witnesses: Sequence[DataKey]) -> None:
         raise CanaryError("other keys than before")
 
-    guard = GuardedKeyService(FakeKeyService(), refuse)
+    with pytest.raises(CanaryError):
+        GuardedKeyService(service, lambda _k: None, refuse, keys_per_request=500).generate([SPEC], AUDIT)
 
-    for _ in range(2):
-        with pytest.raises(CanaryError):
-            guard.generate([SPEC], AUDIT)
+    assert [key.is_wiped for key in service.made] == [True, True]
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_two_authorities_behind_one_address_give_no_key_of_the_wrong_one(turn: int) -> None:
+    """Whichever of them is asked for the keys, and whichever vouches: what is handed out the own one gives again."""
+    own, wrong = Kept(), Kept()
+    store = Store()
+    guarded(Behind(own), store).generate([SPEC], AUDIT)
+    turns = [(own, own), (own, wrong), (wrong, own), (wrong, wrong)][turn]
+    guard = guarded(Behind(own, *turns), store)
+
+    try:
+        keys = guard.generate([SPEC] * 3, AUDIT)
+    except CanaryError:
+        keys = []
+
+    assert (keys != []) == (turns == (own, own))
+    asked = [RetrieveRequest(k.keyset, k.iv, k.tag, k.descriptor) for k in keys]
+    again = own.retrieve(asked, AUDIT)
+    assert [a.secret for a in again if isinstance(a, DataKey)] == [k.secret for k in keys]
+
+
+def test_another_index_key_than_the_first_is_refused() -> None:
+    """An index key has no answer to stand beside: the first one's check value is kept, and tells nothing of it."""
+    store = Store()
+    canaries = Canaries(Kept(), resolve=lambda _name: KEYSET, store=store, instance="test")
+    first, second = (LoadedKeyset(KEYSET, "default", bytes([n]) * 32) for n in (1, 2))
+
+    canaries.check_index(first)
+    canaries.check_index(first)
+
+    with pytest.raises(CanaryError):
+        canaries.check_index(second)
+    assert all(first.index_key not in value for value in store.kept.values())
+
+
+def test_witnesses_count_as_wasted_keys() -> None:
+    """They were generated and are used for nothing."""
+    metrics = Metrics("eu-central-1")
+    guard = GuardedKeyService(Kept(), lambda _k: None, lambda _k, _w: None, keys_per_request=500, metrics=metrics)
+
+    guard.generate([SPEC] * 3, AUDIT)
+
+    wasted = metrics.registry.get_sample_value("worker_keys_total", {"region": "eu-central-1", "event": "wasted"})
+    assert wasted == 1
+
+
+def test_a_request_of_one_key_has_no_room_for_a_witness() -> None:
+    """Such a bound is refused when the worker is built."""
+    with pytest.raises(ConfigError, match="keys_per_request"):
+        GuardedKeyService(Kept(), lambda _k: None, lambda _k, _w: None, keys_per_request=1)

@@ -549,3 +549,15 @@ def test_an_expired_transaction_is_taken_up_again_only_by_a_member() -> None:
 
 class Panic(BaseException):
     """What a native extension raises where it would otherwise have aborted."""
+
+
+def test_a_thin_stream_waits_for_nothing(bench: Bench) -> None:
+    """Where nothing is under way and no more records lie ready, a batch goes long before `max_latency_ms`."""
+    bench.options = bench.options.model_copy(update={"max_latency_ms": 60_000})
+    bench.source.stored[P0] = 27
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert bench.sink.offsets() == [27, 28, 29]

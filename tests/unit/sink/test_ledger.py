@@ -9,7 +9,7 @@ import pytest
 
 from worker.errors import FatalError
 from worker.sink.base import LedgerRow
-from worker.sink.ledger import GENESIS, link, verify
+from worker.sink.ledger import GENESIS, Chain, link, verify
 
 
 def _rows(count: int) -> list[LedgerRow]:
@@ -56,3 +56,21 @@ def test_a_removed_entry_is_found() -> None:
 
     with pytest.raises(FatalError, match="before entry 1"):
         verify([chain[0], chain[2]])
+
+
+def test_a_commit_of_unknown_fate_does_not_fork_the_chain() -> None:
+    """Whether its entries were written or not, no two entries have one place in one chain, and each chain verifies."""
+    for written in (True, False):
+        chain = Chain()
+        first = chain.link(_rows(2))
+        chain.kept(first)
+        lost = chain.link(_rows(2))
+        chain.doubt()
+        again = chain.link(_rows(2))
+        chain.kept(again)
+
+        found: dict[str, list[bytes]] = {}
+        for entry in [*first, *(lost if written else []), *again]:
+            found.setdefault(entry.chain, []).append(entry.as_json())
+
+        assert sorted(verify(entries) for entries in found.values()) == ([2, 4] if written else [2, 2])

@@ -18,3 +18,9 @@ def test_refuses_cooperative_static_members() -> None:
 def test_the_default_assignment_fits_the_membership(static: bool, protocol: str) -> None:
     """Cooperative, but for static members."""
     assert SourceOptions(topics=("t",), static_membership=static).protocol == protocol
+
+
+def test_refuses_a_session_timeout_that_the_broker_decides() -> None:
+    """With KIP-848 the group's own setting counts; one here would be ignored without a word."""
+    with pytest.raises(ValidationError, match="no effect"):
+        SourceOptions(topics=("t",), assignment="consumer", session_timeout_s=8)

@@ -3,7 +3,8 @@ The chain: each line names the SHA-256 of the line before it, and a head is the 
 
 A line is one JSON object with `chain` (uuid), `seq` (from 0), `prev` (hex, 64 zeros at first) and `salt` (16 random
 bytes in hex, so that a published hash says nothing of what it is of). Its hash is the SHA-256 of its bytes without the
-line feed. A head's signature is Ed25519 over `authority-audit-head-1 LF region LF chain LF seq LF hash`.
+line feed. A head says the store's incarnation and version besides; its signature is Ed25519 over
+`authority-audit-head-1 LF region LF chain LF seq LF hash LF incarnation LF version`.
 """
 
 from __future__ import annotations
@@ -42,18 +43,28 @@ class SignedHead:
 
     region: str
     place: Place
+    store: tuple[int, int]
     signature: str
 
     @classmethod
-    def sign(cls, key: Ed25519PrivateKey, region: str, place: Place) -> Self:
-        """Sign a place."""
-        return cls(region, place, base64.b64encode(key.sign(_signed(region, place))).decode())
+    def sign(cls, key: Ed25519PrivateKey, region: str, place: Place, store: tuple[int, int]) -> Self:
+        """Sign a place and the store's incarnation and version."""
+        return cls(region, place, store, base64.b64encode(key.sign(_signed(region, place, store))).decode())
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote; raises `KeyError` where something is missing."""
+        place = Place(body["chain"], body["seq"], body["hash"])
+        return cls(body["region"], place, (body["incarnation"], body["version"]), body["signature"])
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.store[0]} {self.store[1]} {self.signature}"
 
     def is_signed_by(self, key: bytes) -> bool:
         """Whether the raw public key's owner signed it."""
         try:
             signature = base64.b64decode(self.signature, validate=True)
-            Ed25519PublicKey.from_public_bytes(key).verify(signature, _signed(self.region, self.place))
+            Ed25519PublicKey.from_public_bytes(key).verify(signature, _signed(self.region, self.place, self.store))
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -62,11 +73,13 @@ class SignedHead:
         """Return the form that an anchor keeps."""
         place = self.place
         head = {"chain": place.chain, "seq": place.sequence, "hash": place.hash}
-        return {**head, "region": self.region, "signature": self.signature}
+        store = {"incarnation": self.store[0], "version": self.store[1]}
+        return {**head, **store, "region": self.region, "signature": self.signature}
 
 
-def _signed(region: str, place: Place) -> bytes:
-    return f"authority-audit-head-1\n{region}\n{place.chain}\n{place.sequence}\n{place.hash}".encode()
+def _signed(region: str, place: Place, store: tuple[int, int]) -> bytes:
+    parts = ("authority-audit-head-1", region, place.chain, place.sequence, place.hash, *store)
+    return "\n".join(map(str, parts)).encode()
 
 
 def line_of(event: dict[str, Any], place: Place) -> bytes:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from worker import failpoints
 from worker.authority.audit.chain import FIRST, Place, SignedHead, hash_of, line_of
+from worker.authority.audit.segments import closed_name, first_sequence, segments
 from worker.authority.files import own_file
 from worker.authority.refusal import Refusal
 
@@ -55,9 +56,10 @@ class Trail:
         signing: signs heads.
         region: stands on every line.
         sync: waits until lines are on the disk.
-        version: the store's version, which stands on every line: a store put back behind it is noticed.
+        store: the store's incarnation and version, which stand on every line: one put back behind them is noticed.
+        segment_bytes: a file longer than this is closed under its first line's number and another begun.
 
-    `last_version` is the store's version on the newest line found.
+    `last_store` is the incarnation and version on the newest line found.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class Trail:
         region: str,
         *,
         sync: bool = True,
-        version: Callable[[], int] = lambda: 0,
+        store: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        segment_bytes: int = 256 * 1024 * 1024,
     ) -> None:
-        self._secret, self._signing, self._region, self._sync, self._version = secret, signing, region, sync, version
+        self._secret, self._signing, self._region, self._sync, self._store = secret, signing, region, sync, store
+        self._segment_bytes = segment_bytes
         self.path = path
         self.stopped: str | None = None
         self._condition = threading.Condition()
@@ -81,7 +85,7 @@ class Trail:
         own_file(path, create=True)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
         self._size = os.fstat(self._fd).st_size
-        self.last_version = int(self._before.get("store", 0))
+        self.last_store = int(self._before.get("incarnation", 0)), int(self._before.get("store", 0))
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         if sync:
             self._thread.start()
@@ -106,7 +110,8 @@ class Trail:
     @property
     def head(self) -> SignedHead:
         """The newest line, signed."""
-        return SignedHead.sign(self._signing, self._region, self._place)
+        with self._writing:
+            return self._sign(self._place)
 
     def append(self, event: dict[str, Any]) -> Future[Receipt]:
         """Write one line; the future has its receipt once it is durable, or a 503."""
@@ -150,12 +155,14 @@ class Trail:
     def _write(self, batch: list[_Waiting]) -> None:
         with self._writing:
             place, lines, places = self._place, [], []
+            incarnation, version = self._store()
             for waiting in batch:
-                line = line_of({**waiting.event, "store": self._version()}, place)
+                line = line_of({**waiting.event, "incarnation": incarnation, "store": version}, place)
                 place = Place(place.chain, place.sequence + 1, hash_of(line))
                 lines.append(line + b"\n")
                 places.append(place)
             try:
+                self._close_segment()
                 self._put(b"".join(lines))
             except OSError as exc:
                 _log.error("audit_not_written", cause=exc.strerror, stopped=self.stopped is not None)
@@ -163,9 +170,23 @@ class Trail:
                     waiting.receipt.set_exception(Refusal(503, _UNWRITABLE))
                 return
             self._place = place
-            head = SignedHead.sign(self._signing, self._region, place)
+            head = self._sign(place)
         for waiting, at in zip(batch, places, strict=True):
             waiting.receipt.set_result(Receipt(at, head))
+
+    def _sign(self, place: Place) -> SignedHead:
+        return SignedHead.sign(self._signing, self._region, place, self._store())
+
+    def _close_segment(self) -> None:
+        """Begin another file where this one is long; the chain goes on in it."""
+        if self._size < self._segment_bytes or self.stopped:
+            return
+        self.path.rename(self.path.with_name(closed_name(first_sequence(self.path))))
+        own_file(self.path, create=True)
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(fd, self._fd)
+        os.close(fd)
+        self._size = 0
 
     def _put(self, data: bytes) -> None:
         if self.stopped:
@@ -196,9 +217,13 @@ class Trail:
 
 def _recover(path: Path) -> tuple[Place, int, dict[str, Any]]:
     """Return the last whole line's place, the bytes of a torn one cut off, and what came before the chain."""
-    if not path.exists() or not path.stat().st_size:
+    files = segments(path.parent)
+    if files and files[-1] == path and not path.stat().st_size:
+        # Stopped between closing one file and the next one's first line.
+        files.pop()
+    if not files:
         return Place(str(uuid4()), -1, FIRST), 0, {}
-    with path.open("r+b") as file:
+    with files[-1].open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - _TAIL_BYTES)
         file.seek(start)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from worker.model import Header, TopicPartition
+from worker.options import Options
 
 SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 """They name the input's schemas; the output's id stands in front of its value."""
@@ -16,33 +17,30 @@ HeaderPolicy = Callable[[Sequence[Header], TopicPartition, int], list[Header]]
 """A record's headers and its place in the source -> what goes out."""
 
 
-class KafkaSinkOptions(BaseModel):
-    """
-    One Kafka sink.
-
-    Args:
-        topic: where the encrypted records go.
-        partitioning: `same` keeps each record's partition number (counts must be equal), `key` is Java's
-            murmur2 over the key, random for a null key.
-        headers: `copy`, `drop`, or the names to copy.
-        source_header: add `worker-source: topic/partition/offset`.
-        ledger: write one entry a batch and partition to `worker.ledger.<region>`, which is created when missing.
-        create: create a missing sink topic and missing dead topics at start, shaped after the source.
-        timeout_s: how long one batch may wait for the brokers before it is given up and tried again.
-        transaction_timeout_s: after this the broker aborts an open transaction by itself (exactly-once only).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class KafkaSinkOptions(Options):
+    """One Kafka sink."""
 
     kind: Literal["kafka"] = "kafka"
+    """A Kafka sink."""
     topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    """Where the encrypted records go."""
     partitioning: Literal["same", "key"] = "same"
+    """
+    `same` keeps each record's partition number (counts must be equal), `key` is Java's murmur2 over the key, random
+    for a null key.
+    """
     headers: Literal["copy", "drop"] | tuple[str, ...] = "copy"
+    """`copy`, `drop`, or the names to copy."""
     source_header: bool = False
+    """Add `worker-source: topic/partition/offset`."""
     ledger: bool = True
+    """Write one entry a batch and partition to `worker.ledger.<region>`, which is created when missing."""
     create: bool = False
+    """Create a missing sink topic and missing dead topics at start, shaped after the source."""
     timeout_s: float = Field(default=60.0, gt=0)
+    """How long one batch may wait for the brokers before it is given up and tried again."""
     transaction_timeout_s: float = Field(default=60.0, gt=0)
+    """After this the broker aborts an open transaction by itself (exactly-once only)."""
 
     @property
     def subject(self) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from worker.errors import ConfigError, SinkRejected
+from worker.errors import ConfigError, PositionsChanged, SinkRejected
 from worker.finding import Finding
 from worker.kafka.properties import Property, client_properties
 from worker.kafka.statistics import ClientStatistics
@@ -23,7 +22,7 @@ from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
 from worker.sink.kafka.topics import dead_topic, missing_topic
 from worker.sink.kafka.transactions import TransactionalProducer
-from worker.sink.ledger import GENESIS, link
+from worker.sink.ledger import Chain
 
 # A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
 _FRAMING_BYTES = 128
@@ -68,7 +67,7 @@ class KafkaSink:
         self._headers = header_policy(options)
         self._limit = 0
         self._admin: Topics | None = None
-        self._chain, self._sequence, self._head = str(uuid.uuid4()), 0, GENESIS
+        self._chain = Chain()
         self._transactions: TransactionalProducer | None = None
         statistics = ClientStatistics(metrics, route=route, client="sink")
         if transactional_id is None:
@@ -167,17 +166,23 @@ class KafkaSink:
             SinkUnavailable: nothing became visible (exactly-once), or the ledger was not acknowledged.
             PositionsChanged: the group has moved the partitions, or the commit's fate is unknown.
         """
-        entries = link(ledger, chain=self._chain, sequence=self._sequence, prev_hash=self._head)
-        if entries and self._options.ledger:
-            self._producer.send((self.ledger_topic, e.as_json(), self._chain.encode(), -1, 0, None) for e in entries)
-            self._producer.flush()
-        if self._transactions is not None:
-            if offsets and group_metadata is None:
-                raise ConfigError(f"{self._name}: a transaction with offsets needs the consumer's group metadata")
-            moved = [KafkaTopicPartition(tp.topic, tp.partition, done.next) for tp, done in offsets.items()]
-            self._transactions.commit(moved, group_metadata)
-        if entries:
-            self._sequence, self._head = entries[-1].sequence + 1, entries[-1].hash
+        if offsets and self._transactions is not None and group_metadata is None:
+            raise ConfigError(f"{self._name}: a transaction with offsets needs the consumer's group metadata")
+        entries = self._chain.link(ledger) if self._options.ledger else []
+        try:
+            if entries:
+                chain = self._chain.name.encode()
+                self._producer.send((self.ledger_topic, e.as_json(), chain, -1, 0, None) for e in entries)
+                self._producer.flush()
+            if self._transactions is not None:
+                moved = [KafkaTopicPartition(tp.topic, tp.partition, done.next) for tp, done in offsets.items()]
+                self._transactions.commit(moved, group_metadata)
+        except BaseException as exc:
+            # Of an aborted transaction nothing is visible; of anything else some or all of it may be.
+            if entries and (self._transactions is None or isinstance(exc, PositionsChanged)):
+                self._chain.doubt()
+            raise
+        self._chain.kept(entries)
 
     def abort(self) -> None:
         """Abort the transaction, or learn the fate of its commit; without one, forget what is not acknowledged."""

@@ -217,6 +217,16 @@ class TransactionalProducer(BatchProducer):
         return cause
 
 
+def transactional_id(region: str, group: str, instance: str) -> str:
+    """
+    Return the name that a route's producer takes at the brokers: `worker.<region>.<group>.<instance>.0`.
+
+    A dot within group or instance is `%2E`, a percent sign `%25`: no two pairs of them have one name.
+    """
+    parts = (part.replace("%", "%25").replace(".", "%2E") for part in (group, instance))
+    return ".".join(("worker", region, *parts, "0"))
+
+
 def _now() -> float:
     """Seconds that go on while the machine sleeps, as they do for the brokers."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

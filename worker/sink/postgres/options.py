@@ -4,53 +4,53 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from worker.options import Options
 
 MAX_NAME_BYTES = 63
 """Of an identifier; PostgreSQL cuts a longer one."""
 
 
-class PostgresSinkOptions(BaseModel):
-    """
-    One PostgreSQL sink.
-
-    Args:
-        dsn_env: the environment variable that holds the connection string.
-        table: `schema.table` or `table`, for every source topic that `tables` does not name.
-        tables: source topic to table, where a route reads several topics.
-        mode: `append` adds a row a record with its coordinates, `upsert` keeps the last row a key.
-        key: `upsert`'s key columns; a unique index covers exactly these. They hold what the record's key holds, so
-            that a tombstone finds its row: the key's fields, or the key itself where it is one value.
-        key_prefix: what the key columns' names have before the names of the key's fields, where a value's field has
-            the same name.
-        columns: how fields are stored: an encrypted one that is not to be `bytea` as `eql`; JSON text as the `json`
-            that it is.
-        ledger: write one entry a batch and partition to `worker.ledger`.
-        create: create or extend missing tables at `check`.
-        evolve: add a column where a new version of the schema brings a field that the table lacks, as it comes.
-        residency_key: public key (Ed25519, base64) whose signature `worker.residency` must bear for this server.
-        timeout_s: how long one call may take before the connection is cut and the batch tried again; the server ends a
-            statement after it by itself, so that a frozen worker can't hold others up for longer.
-        idle_transaction_s: after this the server ends an open transaction in which nothing happens, and refuses a wait
-            for somebody else's lock.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PostgresSinkOptions(Options):
+    """One PostgreSQL sink."""
 
     kind: Literal["postgres"] = "postgres"
+    """A PostgreSQL sink."""
     dsn_env: str = "DATABASE_URL"
+    """The environment variable that holds the connection string."""
     table: str | None = Field(default=None, min_length=1)
-    tables: dict[str, str] = {}
+    """`schema.table` or `table`, for every source topic that `tables` does not name."""
+    tables: dict[str, str] = Field(default_factory=dict)
+    """Source topic to table, where a route reads several topics."""
     mode: Literal["append", "upsert"] = "append"
+    """`append` adds a row a record with its coordinates, `upsert` keeps the last row a key."""
     key: tuple[str, ...] = ()
+    """
+    `upsert`'s key columns; a unique index covers exactly these. They hold what the record's key holds, so that a
+    tombstone finds its row: the key's fields, or the key itself where it is one value.
+    """
     key_prefix: str = ""
-    columns: dict[str, Literal["bytea", "eql", "json"]] = {}
+    """What the key columns' names have before the names of the key's fields, where a value's field is named alike."""
+    columns: dict[str, Literal["bytea", "eql", "json"]] = Field(default_factory=dict)
+    """How fields are stored: an encrypted one that is not to be `bytea` as `eql`; JSON text as `json`."""
     ledger: bool = True
+    """Write one entry a batch and partition to `worker.ledger`."""
     create: bool = False
+    """Create or extend missing tables at `check`."""
     evolve: bool = False
+    """Add a column where a new version of the schema brings a field that the table lacks, as it comes."""
     residency_key: str | None = None
+    """Public key (Ed25519, base64) whose signature `worker.residency` must bear for this server."""
     timeout_s: float = Field(default=60.0, gt=0)
+    """
+    How long one call may take before the connection is cut and the batch tried again; the server ends a statement after
+    it by itself, so that a frozen worker can't hold others up for longer.
+    """
     idle_transaction_s: float = Field(default=10.0, gt=0)
+    """
+    After this the server ends an open transaction in which nothing happens, and refuses a wait for another's lock.
+    """
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

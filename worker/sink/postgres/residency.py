@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from worker.errors import ConfigError, RegionViolation
-
-if TYPE_CHECKING:
-    from worker.sink.postgres.connection import Connection
 
 _DECLARED = "SELECT to_jsonb(r) FROM worker.residency AS r"
 _IDENTITY = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
@@ -47,7 +45,7 @@ class DeclaredRegion:
         """Whether a declaration counts only with a signature."""
         return self._key is not None
 
-    def verify(self, connection: Connection) -> None:
+    def verify(self, connection: psycopg.Connection[Any]) -> None:
         """
         Refuse a database that is not of the region; called for every new connection.
 
@@ -59,13 +57,13 @@ class DeclaredRegion:
         row = connection.execute(_DECLARED).fetchone() if exists and exists[0] else None
         self._judge(connection, None if row is None else row[0])
 
-    def verify_again(self, connection: Connection) -> None:
+    def verify_again(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a declaration that has changed on a verified connection; called in every batch's transaction."""
         row = connection.execute(_DECLARED).fetchone()
         if row is None or row[0] != self._accepted:
             self._judge(connection, None if row is None else row[0])
 
-    def _judge(self, connection: Connection, declared: dict[str, Any] | None) -> None:
+    def _judge(self, connection: psycopg.Connection[Any], declared: dict[str, Any] | None) -> None:
         if declared is None:
             raise ConfigError(
                 "the database declares no region; its administrator says so once, "
@@ -78,7 +76,7 @@ class DeclaredRegion:
             self._verify_signature(self._key, connection, str(declared.get("signature") or ""))
         self._accepted = declared
 
-    def _verify_signature(self, key: Ed25519PublicKey, connection: Connection, signature: str) -> None:
+    def _verify_signature(self, key: Ed25519PublicKey, connection: psycopg.Connection[Any], signature: str) -> None:
         identity = connection.execute(_IDENTITY).fetchone()
         assert identity is not None
         server, database = identity

@@ -1,0 +1,244 @@
+"""
+Many tenants: `make bench-scale`.
+
+Records of 8 fields, 3 of them encrypted under a context of the tenant, are taken apart and sealed in batches of 10,000
+as the worker does between its source and its sink; the authority runs in a process of its own. Every figure stands
+beside that of one tenant in the same run, the cases take turns, and each case's best turn counts: what else the
+machine does can only make one slower. Requests and keys are those that the authority counts.
+
+`RECORDS` is how many records each case seals (100,000), `TENANTS` the numbers of tenants, `FORMATS` the formats.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Literal
+
+import numpy as np
+
+from tests.bench.keys import Report, client_for, console
+from worker import interpreter, native
+from worker.avro import DeclarationOptions, compile_schema
+from worker.encryption import BatchEncryptor
+from worker.model import Audit, Batch, Format, Position, SourceRecord, batch_of
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.keys import KeyCache, KeyOptions
+
+AUDIT = Audit("bench")
+BATCH = 10_000
+RECORDS = int(os.environ.get("RECORDS", "100000"))
+TENANTS = [int(n) for n in os.environ.get("TENANTS", "1,1000,12000,50000").split(",")]
+FORMATS = os.environ.get("FORMATS", "leased,record").split(",")
+TURNS = 3
+FIELDS = 3
+LEAST = {"leased": {1_000: 0.9, 12_000: 0.8, 50_000: 0.6, 1_000_000: 0.3}, "record": dict.fromkeys(TENANTS, 0.8)}
+Shape = Literal["uniform", "zipf"]
+
+
+def text(value: str) -> bytes:
+    """A short string in Avro."""
+    data = value.encode()
+    return bytes((2 * len(data),)) + data
+
+
+def schema(kind: Format) -> str:
+    """Customers of many tenants."""
+    declared = {"type": "string", "encrypted": {"format": kind, "context": ["tenant"]}}
+    fields: list[dict[str, object]] = [
+        {"name": "tenant", "type": "string"},
+        {"name": "country", "type": "string"},
+        {"name": "active", "type": "boolean"},
+        {"name": "score", "type": "double"},
+        {"name": "since", "type": "int"},
+    ]
+    fields += [{"name": name, **declared} for name in ("name", "email", "phone")]
+    return json.dumps({"type": "record", "name": "Customer", "namespace": "bench", "fields": fields})
+
+
+def batches(tenants: Sequence[int]) -> Iterator[Batch]:
+    """Batches of one record a tenant given, in their order."""
+    rest = (
+        text("DE") + b"\x01" + bytes(8) + b"\x02" + text("Ann Example") + text("ann@mail.test") + text("+49 30 1234567")
+    )
+    for start in range(0, len(tenants), BATCH):
+        each = tenants[start : start + BATCH]
+        yield batch_of(
+            SourceRecord(Position("t", 0, i), None, b"\x00\x00\x00\x00\x01" + text(f"tenant-{tenant}") + rest)
+            for i, tenant in enumerate(each)
+        )
+
+
+def drawn(count: int, records: int, shape: Shape, seed: int) -> list[int]:
+    """Tenants of so many records, in random order."""
+    chance = np.random.default_rng(seed)
+    if shape == "uniform":
+        return list(map(int, chance.integers(0, count, records)))
+    weights = 1 / np.arange(1, count + 1)
+    return list(map(int, chance.choice(count, records, p=weights / weights.sum())))
+
+
+class Authority:
+    """The authority's process, and what it counts."""
+
+    def __init__(self, running: subprocess.Popen[str], out: IO[str], into: IO[str], env: dict[str, str]) -> None:
+        self._running, self._out, self._into, self.env = running, out, into, env
+
+    def counted(self) -> tuple[int, int]:
+        """Requests and keys so far."""
+        self._into.write("\n")
+        self._into.flush()
+        said = json.loads(self._out.readline())
+        return int(said["requests"]), int(said["keys"])
+
+
+@contextmanager
+def authority() -> Iterator[Authority]:
+    """Run the authority in a process of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "tests.bench.far", directory]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdin is not None
+            assert running.stdout is not None
+            said = json.loads(running.stdout.readline())
+            yield Authority(running, running.stdout, running.stdin, said["env"])
+            running.stdin.close()
+
+
+class Case:
+    """One format and number of tenants, with a cache of its own."""
+
+    def __init__(self, service: ZeroKMSClient, kind: Format, count: int, shape: Shape) -> None:
+        self.kind, self.count, self.shape = kind, count, shape
+        budget = max(KeyOptions().budget_bytes, 3 * count * 1_000)
+        self.cache = KeyCache(service, options=KeyOptions(budget_bytes=budget), audit=AUDIT)
+        self._encryptor = BatchEncryptor(self.cache)
+        self._compiled = compile_schema(schema(kind), DeclarationOptions())
+        self.turns = 0
+        self.best = 0.0
+        self.missing: list[int] = []
+
+    def seal(self, batch: Batch) -> float:
+        """Take a batch apart and seal it; returns the seconds it took."""
+        began = time.perf_counter()
+        split = self._compiled.split_batch(batch, [None] * len(batch), 5)
+        [sealed] = self._encryptor.seal([(split, b"\x00\x00\x00\x00\x02")])
+        took = time.perf_counter() - began
+        assert len(sealed.data) == len(batch)
+        assert not sealed.errors
+        return took
+
+    def warm(self) -> float:
+        """Meet every tenant once; returns records a second."""
+        return self.count / sum(map(self.seal, batches(range(self.count))))
+
+    def turn(self, records: int) -> None:
+        """Seal some records, and keep the best rate."""
+        self.turns += 1
+        tenants = drawn(self.count, records, self.shape, self.turns)
+        took = [self.seal(batch) for batch in batches(tenants)]
+        self.best = max(self.best, records / sum(took), BATCH / min(took))
+
+
+@dataclass(slots=True)
+class Counts:
+    """Requests and keys between two looks at the authority."""
+
+    far: Authority
+    at: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at = self.far.counted()
+
+    def since(self) -> tuple[int, int]:
+        """Requests and keys since the last look."""
+        before, self.at = self.at, self.far.counted()
+        return self.at[0] - before[0], self.at[1] - before[1]
+
+
+def warm_and_cold(report: Report, far: Authority, service: ZeroKMSClient, kind: Format, shape: Shape) -> None:
+    """Each number of tenants beside one tenant, every tenant seen."""
+    cases = [Case(service, kind, count, shape) for count in TENANTS]
+    counts = Counts(far)
+    for case in cases:
+        if kind == "leased":
+            cold = case.warm()
+            requests, keys = counts.since()
+            batches_met = -(-case.count // BATCH)
+            if case.count >= BATCH:
+                report.show(
+                    f"leased, {case.count:,} tenants, cold, records/s (keys/s)", f"{cold:,.0f} ({cold * FIELDS:,.0f})"
+                )
+                bound = keys / 500 + batches_met
+                report.check(
+                    f"leased, {case.count:,} tenants, cold: requests", requests, bound, at_least=False, form="{:,.0f}"
+                )
+    for _ in range(TURNS):
+        for case in cases:
+            case.turn(RECORDS // TURNS)
+    requests, keys = counts.since()
+    one = cases[0]
+    for case in cases:
+        name = f"{kind}, {shape}, {case.count:,} tenants"
+        report.show(f"{name}, records/s", f"{case.best:,.0f}")
+        if case is not one:
+            report.check(f"{name} / one", case.best / one.best, LEAST[kind].get(case.count, 0.0), at_least=True)
+    if kind == "record":
+        used = sum(case.turns * (RECORDS // TURNS) * FIELDS for case in cases)
+        sealed_batches = sum(-(-(RECORDS // TURNS) // BATCH) * case.turns for case in cases)
+        report.check(
+            f"{kind}, {shape}: requests", requests, keys / 500 + sealed_batches, at_least=False, form="{:,.0f}"
+        )
+        report.check(f"{kind}, {shape}: wasted / used", (keys - used) / used, 0.1, at_least=False)
+    else:
+        report.show(f"{kind}, {shape}: requests and keys while warm", f"{requests} and {keys}")
+    for case in cases:
+        case.cache.close()
+
+
+def at_most(report: Report, name: str, requests: int, bound: float) -> None:
+    """Check a number of requests."""
+    report.check(name, requests, bound, at_least=False, form="{:,.0f}")
+
+
+def bounded(report: Report, service: ZeroKMSClient) -> None:
+    """Contexts that never return, within a small budget."""
+    options = KeyOptions(budget_bytes=8 * 2**20)
+    with KeyCache(service, options=options, audit=AUDIT) as cache:
+        encryptor, compiled = BatchEncryptor(cache), compile_schema(schema("leased"), DeclarationOptions())
+        most = 0
+        for batch in itertools.islice(batches(range(20 * BATCH)), 20):
+            encryptor.seal([(compiled.split_batch(batch, [None] * BATCH, 5), b"")])
+            most = max(most, cache._stock.bytes)
+    report.check("200,000 tenants once: bytes held / budget", most / options.budget_bytes, 1.0, at_least=False)
+
+
+def main() -> int:
+    """Run everything, print the table, and return 1 where a promise is broken."""
+    interpreter.set_up()
+    report = Report()
+    report.show("extension module", "yes" if native.IS_LOADED else "no")
+    kinds: list[Format] = ["leased", "record"]
+    with authority() as far, client_for(far.env) as service:
+        for kind in [kind for kind in kinds if kind in FORMATS]:
+            shapes: list[Shape] = ["uniform", "zipf"]
+            for shape in shapes if kind == "leased" else shapes[:1]:
+                warm_and_cold(report, far, service, kind, shape)
+        if "leased" in FORMATS:
+            bounded(report, service)
+    report.print()
+    if report.broken:
+        console.print("[red]broken: " + "; ".join(report.broken))
+    return 1 if report.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

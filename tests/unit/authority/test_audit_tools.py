@@ -1,0 +1,242 @@
+"""`worker authority audit`: what verification finds, what it can't, and reading, exporting and rotating a trail."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from tests.unit.authority.conftest import access_key, party
+from worker.authority.audit import Trail
+from worker.authority.audit.anchor import Anchor
+from worker.authority.audit.chain import Place, hash_of
+from worker.authority.audit.export import ocsf
+from worker.authority.audit.segments import segments
+from worker.authority.audit.verify import read_heads, verify
+from worker.authority.dev import DevAuthority
+from worker.cli import authority_audit
+from worker.errors import ConfigError, KeyAccessDenied
+
+SIGNING = Ed25519PrivateKey.generate()
+PUBLIC = SIGNING.public_key().public_bytes_raw()
+REQUIRED = {"class_uid", "activity_id", "type_uid", "time", "severity_id", "metadata", "actor"}
+
+
+def trail(directory: Path, **more: Any) -> Trail:
+    made = Trail(directory / "audit.jsonl", bytes(32), SIGNING, "eu-central-1", **more)
+    made.begin()
+    return made
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> tuple[Path, Path]:
+    """A trail of a hundred entries in several files, and what an anchor saw of it."""
+    own = trail(tmp_path, sync=False, segment_bytes=8000)
+    anchor = Anchor(own, tmp_path / "anchor", every_s=3600)
+    for number in range(100):
+        own.record({"operation": "generate", "workspace": "W", "keyset": "k", "number": number})
+        if number % 30 == 0:
+            anchor.keep()
+    anchor.close()
+    own.close()
+    return tmp_path, tmp_path / "anchor"
+
+
+def all_lines(directory: Path) -> list[bytes]:
+    return b"".join(path.read_bytes() for path in segments(directory)).splitlines()
+
+
+def test_a_whole_trail_is_found_whole(kept: tuple[Path, Path]) -> None:
+    """Over all its files the chain is one, and everything that the anchor saw is there."""
+    directory, anchor = kept
+
+    verdict = verify(directory, read_heads(anchor, PUBLIC))
+
+    assert (verdict.findings, verdict.entries, verdict.anchored) == ([], 101, 5)
+    assert len(segments(directory)) > 3
+
+
+def rewritten(lines: list[bytes], change: Callable[[list[bytes]], Any]) -> None:
+    """Change lines and chain all that follow anew, as whoever owns the file can."""
+    change(lines)
+    before = "0" * 64
+    for at, line in enumerate(lines):
+        entry = json.loads(line) | {"prev": before, "seq": at}
+        lines[at] = json.dumps(entry).encode()
+        before = hash_of(lines[at])
+
+
+def changed(lines: list[bytes]) -> None:
+    lines[40] = lines[40].replace(b'"keyset":"k"', b'"keyset":"x"')
+
+
+TAMPERING: dict[str, Callable[[list[bytes]], Any]] = {
+    "changed": changed,
+    "dropped": lambda lines: lines.pop(40),
+    "first dropped and numbered anew": lambda lines: rewritten(lines, lambda each: each.pop(0)),
+    "reordered": lambda lines: lines.insert(40, lines.pop(41)),
+    "duplicated": lambda lines: lines.insert(40, lines[40]),
+    "truncated": lambda lines: lines.__delitem__(slice(95, None)),
+    "rewritten whole": lambda lines: rewritten(lines, changed),
+    "not JSON": lambda lines: lines.__setitem__(40, b"x"),
+}
+UNSEEN = {"truncated", "rewritten whole", "first dropped and numbered anew"}
+"""What nobody can tell without having seen the trail before."""
+
+
+@pytest.mark.parametrize("kind", TAMPERING, ids=lambda kind: kind.replace(" ", "_"))
+def test_every_kind_of_tampering_is_found(kept: tuple[Path, Path], kind: str) -> None:
+    """With an anchor all of it; without one, what breaks the chain, and not what was chained anew."""
+    directory, anchor = kept
+    lines = all_lines(directory)
+    for path in segments(directory)[:-1]:
+        path.unlink()
+    TAMPERING[kind](lines)
+    (directory / "audit.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+
+    assert verify(directory, read_heads(anchor, PUBLIC)).findings != []
+    assert (verify(directory).findings == []) == (kind in UNSEEN)
+
+
+def test_a_ledger_s_entries_are_looked_for(kept: tuple[Path, Path]) -> None:
+    """What a client kept of its own requests is there as it was, or is found missing."""
+    directory, _ = kept
+    lines = all_lines(directory)
+    chain = json.loads(lines[7])["chain"]
+
+    assert verify(directory, [Place(chain, 7, hash_of(lines[7]))]).findings == []
+    assert verify(directory, [Place(chain, 7, hash_of(lines[8]))]).findings != []
+    assert verify(directory, [Place(chain, 1000, hash_of(lines[8]))]).findings != []
+
+
+def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path]) -> None:
+    """A head counts only under the authority's own key."""
+    _, anchor = kept
+
+    with pytest.raises(ConfigError, match="not signed"):
+        read_heads(anchor, Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+
+
+def test_the_command_exits_1_where_it_finds_something(kept: tuple[Path, Path]) -> None:
+    """0 for a whole trail under its anchor, 1 and where for another, and it says what no anchor means."""
+    directory, anchor = kept
+    whole = ["verify", str(directory), "--anchor", str(anchor), "--key", base64.b64encode(PUBLIC).decode()]
+    assert CliRunner().invoke(authority_audit.app, whole).exit_code == 0
+    assert "not told from a true one" in CliRunner().invoke(authority_audit.app, ["verify", str(directory)]).output
+
+    path = segments(directory)[2]
+    path.write_bytes(path.read_bytes().replace(b'"keyset":"k"', b'"keyset":"x"', 1))
+    found = CliRunner().invoke(authority_audit.app, whole)
+
+    assert found.exit_code == 1
+    assert path.name in found.output
+
+
+def test_a_trail_goes_on_after_each_file(tmp_path: Path) -> None:
+    """Closed between two files or anywhere else, the chain goes on where it was."""
+    for _ in range(5):
+        own = trail(tmp_path, sync=False, segment_bytes=600)
+        own.record({"operation": "x"})
+        own.close()
+    (tmp_path / "audit.jsonl").rename(tmp_path / "audit-000000999999.jsonl")
+    own = trail(tmp_path, sync=False)
+    own.record({"operation": "last"})
+    own.close()
+
+    verdict = verify(tmp_path)
+    assert (verdict.findings, verdict.entries, len(verdict.chains)) == ([], 7, 1)
+
+
+_WRITER = """
+import sys, threading
+from pathlib import Path
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from worker import failpoints
+from worker.authority.audit import Trail
+failpoints.arm(sys.argv[2])
+own = Trail(Path(sys.argv[1]), bytes(32), Ed25519PrivateKey.generate(), "eu-central-1", segment_bytes=20_000)
+own.begin()
+lock = threading.Lock()
+def write(name):
+    for number in range(200):
+        place = own.record({"operation": f"{name}/{number}"}).place
+        with lock:
+            print(place, flush=True)
+threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+
+
+@pytest.mark.parametrize("point", ["audit_write", "audit_flush"])
+def test_a_kill_loses_no_acknowledged_entry(tmp_path: Path, point: str) -> None:
+    """Killed at a write or a flush drawn by a printed seed, every entry that was acknowledged is there, unchanged."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    at = random.Random(seed).randrange(5, 150)
+    command = [sys.executable, "-c", _WRITER, str(tmp_path / "audit.jsonl"), f"{point}=kill@{at}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    own = trail(tmp_path)
+    own.close()
+
+    lines = [line.split() for line in done.stdout.splitlines() if line.count(" ") == 2]
+    seen = [Place(chain, int(sequence), digest) for chain, sequence, digest in lines if len(digest) == 64]
+    verdict = verify(tmp_path, seen)
+    assert verdict.findings == []
+    assert verdict.anchored == len({place.sequence for place in seen}) > 0
+
+
+def run(own: DevAuthority, *arguments: str, key: str | None = None) -> list[dict[str, Any]]:
+    env = {**own.env, **({} if key is None else {"CS_ADMIN_ACCESS_KEY": key})}
+    result = CliRunner().invoke(authority_audit.app, [*arguments], env=env, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def test_entries_are_found_by_who_what_and_when(own: DevAuthority) -> None:
+    """By client, keyset, field, operation, outcome and time, and by an auditor who may do nothing else."""
+    own.create_keyset("eu/second")
+    own.grant(own.env["CS_CLIENT_ID"], "eu/second")
+    party(own).generate("a/b", keyset={"Name": "eu/second"})
+    party(own, "_2").generate("a/c")
+    auditor = access_key(own, None, "auditor")
+
+    assert [e["client"] for e in run(own, "query", "--field", "a/b", key=auditor)] == [own.env["CS_CLIENT_ID"]]
+    assert {e["operation"] for e in run(own, "query", "--keyset", "eu/second")} >= {"generate", "grant-keyset"}
+    assert len(run(own, "query", "--client", own.env["CS_CLIENT_ID_2"], "--operation", "generate")) == 1
+    assert run(own, "query", "--outcome", "failed") == []
+    assert run(own, "query", "--until", "2020-01-01T00:00:00Z") == []
+    assert len(run(own, "query", "--since", "2020-01-01T00:00:00Z", "--operation", "generate")) == 3
+    assert run(own, "tail", "-n", "1")[0]["operation"] == "read-audit"
+    with pytest.raises(KeyAccessDenied, match="audit:read"):
+        run(own, "query", key=own.env["CS_CLIENT_ACCESS_KEY"])
+
+
+def test_an_export_is_whole_in_every_form(own: DevAuthority, tmp_path: Path) -> None:
+    """JSON Lines, CSV and OCSF have each entry; OCSF's events have the class's required attributes."""
+    party(own).generate("=cmd()|x")
+    outputs = {form: tmp_path / form for form in ("jsonl", "csv", "ocsf")}
+    for form, path in outputs.items():
+        run(own, "export", "--format", form, "--output", str(path))
+
+    entries = [json.loads(line) for line in outputs["jsonl"].read_text().splitlines()]
+    with outputs["csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    events = [json.loads(line) for line in outputs["ocsf"].read_text().splitlines()]
+    numbers = [entry["seq"] for entry in entries]
+    assert numbers == sorted(set(numbers))
+    assert [int(row["seq"]) for row in rows][: len(numbers)] == numbers
+    assert events[: len(numbers)] == [ocsf(entry) for entry in entries]
+    assert all(event.keys() >= REQUIRED for event in events)

@@ -1,0 +1,90 @@
+"""Finds entries of a trail by identity, keyset, field and time, without reading more of a line than it must."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from worker.authority.audit.segments import lines
+from worker.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """
+    What to find; what is None is not asked for.
+
+    Args:
+        workspace: whose entries.
+        subject: of the token; an access key's is `CS|CSAK<id>`.
+        client: a client's uuid.
+        keyset: a keyset's uuid or name.
+        field: a descriptor.
+        operation: `generate`, `retrieve`, `load`, `grant-keyset`, ...
+        outcome: `allowed`, `refused`, `malformed` or `failed`.
+        since: not before.
+        until: before.
+    """
+
+    workspace: str | None = None
+    subject: str | None = None
+    client: str | None = None
+    keyset: str | None = None
+    field: str | None = None
+    operation: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def find(self, directory: Path, *, after: int = -1) -> Iterator[dict[str, Any]]:
+        """Yield the entries found after a number, oldest first."""
+        texts = (self.workspace, self.subject, self.client, self.keyset, self.field, self.operation, self.outcome)
+        # A line that has not the words at all is not parsed.
+        needles = [orjson.dumps(text)[1:-1] for text in texts if text is not None]
+        for _, _, line in lines(directory, after):
+            if all(needle in line for needle in needles):
+                try:
+                    entry = orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    continue
+                if entry.get("seq", -1) > after and self._matches(entry):
+                    yield entry
+
+    def _matches(self, entry: dict[str, Any]) -> bool:
+        same = (
+            (self.workspace, entry.get("workspace")),
+            (self.subject, entry.get("subject")),
+            (self.client, entry.get("client")),
+            (self.operation, entry.get("operation")),
+            (self.outcome, entry.get("outcome")),
+        )
+        if any(wanted is not None and wanted != found for wanted, found in same):
+            return False
+        if self.keyset is not None and self.keyset not in (entry.get("keyset"), entry.get("keyset_name")):
+            return False
+        if self.field is not None and self.field not in entry.get("descriptors", ()):
+            return False
+        if self.since is None and self.until is None:
+            return True
+        at = datetime.fromisoformat(entry["time"])
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+
+def last(entries: Iterable[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return the newest entries, oldest first."""
+    return list(deque(entries, count))
+
+
+def at(text: str) -> datetime:
+    """Read a time, UTC where it says no other; raises `ConfigError`."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time such as 2026-01-31T12:00:00Z") from None
+    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)

@@ -1,0 +1,121 @@
+"""
+Checks a trail: line by line, and against what others have seen of it.
+
+Without an anchor or a ledger a trail that was rewritten whole is not told from a true one: whoever can write it can
+chain it anew. What an anchor saw can't be rewritten unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from worker.authority.audit.chain import Place, SignedHead, hash_of
+from worker.authority.audit.segments import lines
+from worker.errors import ConfigError
+
+_MOST = 100
+
+
+@dataclass(slots=True)
+class Verdict:
+    """
+    What was found.
+
+    Args:
+        entries: whole lines read.
+        chains: each chain's first and last number.
+        anchored: heads and ledger entries that were found as they were seen.
+        findings: what is wrong, the first hundred.
+    """
+
+    entries: int = 0
+    chains: dict[str, tuple[int, int]] = field(default_factory=dict)
+    anchored: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    def found(self, text: str) -> None:
+        """Keep a finding."""
+        if len(self.findings) < _MOST:
+            self.findings.append(text)
+
+
+def verify(directory: Path, seen: Sequence[Place] = ()) -> Verdict:
+    """
+    Read a whole trail.
+
+    Args:
+        directory: holds its files.
+        seen: places that an anchor or a ledger has; each must be there, as it was.
+    """
+    verdict, last = Verdict(), None
+    wanted: dict[tuple[str, int], set[str]] = {}
+    for place in seen:
+        wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
+    for path, number, line in lines(directory):
+        last = _check(verdict, f"{path.name}:{number}", line, last, wanted) or last
+    for chain, sequence in wanted:
+        first, end = verdict.chains.get(chain, (0, -1))
+        if not first <= sequence <= end:
+            verdict.found(f"line {sequence} of chain {chain} was seen and is not there: the trail was cut off")
+    return verdict
+
+
+def _check(
+    verdict: Verdict, where: str, line: bytes, last: Place | None, wanted: dict[tuple[str, int], set[str]]
+) -> Place | None:
+    if not line.endswith(b"\n"):
+        verdict.found(f"{where}: the line ends early")
+    text = line.rstrip(b"\n")
+    try:
+        entry = orjson.loads(text)
+        place = Place(str(entry["chain"]), int(entry["seq"]), hash_of(text))
+        before = str(entry["prev"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        verdict.found(f"{where}: this is no line of a trail")
+        return None
+    verdict.entries += 1
+    if last is not None and (place.chain, place.sequence) != (last.chain, last.sequence + 1):
+        verdict.found(f"{where}: line {place.sequence} follows {last.sequence}: dropped, doubled or moved")
+    elif last is not None and before != last.hash:
+        verdict.found(f"{where}: line {last.sequence} was changed after {place.sequence} was written")
+    first, _ = verdict.chains.get(place.chain, (place.sequence, 0))
+    verdict.chains[place.chain] = (first, place.sequence)
+    hashes = wanted.get((place.chain, place.sequence))
+    if hashes is not None:
+        if hashes == {place.hash}:
+            verdict.anchored += 1
+        else:
+            verdict.found(f"{where}: line {place.sequence} is not the one that was seen: the trail was rewritten")
+    return place
+
+
+def read_heads(path: Path, key: bytes | None) -> list[Place]:
+    """Read an anchor, JSON Lines of signed heads; raises `ConfigError` for one that the key's owner did not sign."""
+    places = []
+    for number, body in _objects(path):
+        try:
+            head = SignedHead.from_json(body)
+        except KeyError as exc:
+            raise ConfigError(f"{path}:{number} is no signed head: {exc} is missing") from None
+        if key is not None and not head.is_signed_by(key):
+            raise ConfigError(f"{path}:{number}: the head is not signed by this authority's audit key")
+        places.append(head.place)
+    return places
+
+
+def read_ledger(path: Path) -> list[Place]:
+    """Read what clients kept, JSON Lines with `chain`, `seq` and `hash`, as the header `audit-entry` has them."""
+    return [Place(body["chain"], body["seq"], body["hash"]) for _, body in _objects(path) if "chain" in body]
+
+
+def _objects(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    try:
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            yield number, orjson.loads(line)
+    except (OSError, orjson.JSONDecodeError) as exc:
+        raise ConfigError(f"{path} can't be read as JSON Lines ({type(exc).__name__})") from exc

@@ -1,0 +1,118 @@
+"""`worker authority audit`: the trail read, exported, and checked."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worker.errors import ConfigError
+
+app = typer.Typer(help="The audit trail: read, exported, checked.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
+AccessKey = Annotated[
+    str, typer.Option(envvar=["CS_ADMIN_ACCESS_KEY", "CS_CLIENT_ACCESS_KEY"], help="An auditor's access key.")
+]
+Subject = Annotated[str | None, typer.Option(help="A token's subject, as CS|CSAK<id>.")]
+Client = Annotated[str | None, typer.Option(help="A client's uuid.")]
+Keyset = Annotated[str | None, typer.Option(help="A keyset's uuid or name.")]
+Field = Annotated[str | None, typer.Option(help="A descriptor.")]
+Operation = Annotated[str | None, typer.Option(help="generate, retrieve, load, grant-keyset, ...")]
+Outcome = Annotated[str | None, typer.Option(help="allowed, refused, malformed or failed.")]
+Since = Annotated[str | None, typer.Option(help="Not before, as 2026-01-31T12:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Before.")]
+_PAGE = 5000
+
+
+@app.command()
+def tail(url: Url, access_key: AccessKey, count: Annotated[int, typer.Option("-n", min=1, max=_PAGE)] = 20) -> None:
+    """Print the newest entries, one JSON object a line."""
+    from worker.authority.remote import Remote
+
+    for entry in Remote(url, access_key)("api/audit/query", {"newest": True, "limit": count}):
+        typer.echo(json.dumps(entry))
+
+
+@app.command()
+def query(
+    url: Url,
+    access_key: AccessKey,
+    subject: Subject = None,
+    client: Client = None,
+    keyset: Keyset = None,
+    field: Field = None,
+    operation: Operation = None,
+    outcome: Outcome = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Print the entries found, oldest first, one JSON object a line."""
+    wanted = {"subject": subject, "client": client, "keyset": keyset, "field": field, "operation": operation}
+    for entry in _pages(url, access_key, {**wanted, "outcome": outcome, "since": since, "until": until}):
+        typer.echo(json.dumps(entry))
+
+
+@app.command()
+def export(
+    url: Url,
+    access_key: AccessKey,
+    output: Annotated[Path, typer.Option(help="The file to write.")],
+    form: Annotated[str, typer.Option("--format", help="jsonl, csv or ocsf.")] = "jsonl",
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Write the workspace's entries for a SIEM or a spreadsheet."""
+    from worker.authority.audit.export import FORMS
+
+    if form not in FORMS:
+        raise ConfigError(f"--format is one of {', '.join(FORMS)}, not {form!r}")
+    with output.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(FORMS[form](_pages(url, access_key, {"since": since, "until": until})))
+    typer.echo(f"written: {output}")
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="The directory of the trail's files.")],
+    anchor: Annotated[Path | None, typer.Option(help="Signed heads that an anchor kept.")] = None,
+    key: Annotated[str | None, typer.Option(help="The audit's public key, base64, as the authority serves it.")] = None,
+    against: Annotated[Path | None, typer.Option(help="What clients kept: JSON Lines of chain, seq, hash.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")] = False,
+) -> None:
+    """Check a trail's chain, and that what an anchor or a ledger saw is there as it was; 1 where it is not."""
+    from worker.authority.audit.verify import read_heads, read_ledger, verify
+
+    raw = None if key is None else base64.b64decode(key)
+    seen = [*(read_heads(anchor, raw) if anchor else ()), *(read_ledger(against) if against else ())]
+    verdict = verify(directory, seen)
+    found = {"entries": verdict.entries, "anchored": verdict.anchored, "chains": verdict.chains}
+    if as_json:
+        typer.echo(json.dumps({**found, "findings": verdict.findings}))
+    else:
+        typer.echo(
+            f"{verdict.entries} entries in {len(verdict.chains)} chains; {verdict.anchored} seen elsewhere match"
+        )
+        if not seen:
+            typer.echo("without --anchor or --against a trail that was rewritten whole is not told from a true one")
+        for finding in verdict.findings:
+            typer.echo(f"FOUND {finding}")
+    if verdict.findings or not verdict.entries:
+        raise typer.Exit(1)
+
+
+def _pages(url: str, access_key: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    from worker.authority.remote import Remote
+
+    call, body = Remote(url, access_key), {k: v for k, v in wanted.items() if v is not None}
+    after = -1
+    while True:
+        page = call("api/audit/query", {**body, "after": after, "limit": _PAGE})
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1]["seq"]
