@@ -14,7 +14,8 @@ from worker.authority.material import Item, KeysetSecrets
 from worker.errors import ConfigError, KeyMaterialError
 from worker.native import IS_LOADED, OFF, REQUIRE, require
 from worker.zerokms import derive
-from worker.zerokms.derive import ClientKey, KeySet, derive_checked, derive_scalar, random_permutation
+from worker.zerokms.derive import ClientKey, KeySet, derive_checked, random_permutation
+from worker.zerokms.scalar import derive_scalar
 
 built = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
 
