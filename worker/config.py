@@ -30,7 +30,7 @@ from worker.zerokms.client import WireOptions
 from worker.zerokms.keys import KeyOptions
 
 _PREFIX = "WORKER_"
-_NOT_SETTINGS = {"WORKER_INSTANCE"}
+_NOT_SETTINGS = {"WORKER_INSTANCE", "WORKER_NATIVE", "WORKER_REQUIRE_NATIVE"}
 
 SinkOptions = Annotated[KafkaSinkOptions | PostgresSinkOptions, Field(discriminator="kind")]
 

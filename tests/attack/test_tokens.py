@@ -67,7 +67,7 @@ def forgeries(own: DevAuthority, other: DevAuthority) -> dict[str, str]:
         return jwt.encode(header or head, changed, by, algorithms=["RS256", "HS256"])
 
     return {
-        "empty": "",
+        "empty": ".",
         "no algorithm": f"{b64({'alg': 'none'})}.{payload}.",
         "public key as a secret": signed(claims(good), OctKey.import_key(public), {**head, "alg": "HS256"}),
         "another key": signed(claims(good), RSAKey.generate_key(2048)),

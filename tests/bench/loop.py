@@ -54,7 +54,7 @@ listen = "127.0.0.1:0"
 [[routes]]
 name = "bench"
 group = "bench-{target}"
-clear = {clear}
+clear = ["bench.Customer"]
 source = {{ topics = ["{source}"] }}
 sink = {{ kind = "kafka", topic = "{target}", partitioning = "same" }}
 """
@@ -198,7 +198,6 @@ def worker(kafka: Kafka, env: dict[str, str], variant: Variant, count: int, work
     schema.write_text(json.dumps(declared))
     target = kafka.create_topic(f"worker-{number}", partitions=PARTITIONS)
     values = {"hosts": hosts, "bootstrap": kafka.bootstrap, "cluster_id": kafka.cluster_id, "schema": schema}
-    values |= {"clear": [] if variant.encrypts else [f"{declared['namespace']}.{declared['name']}"]}
     values |= {"protocol": kafka.properties.get("security.protocol", "PLAINTEXT"), "mode": variant.mode}
     settings.write_text(
         CONFIG.format(**values, source=SOURCE, target=target, format=variant.format, max_records=variant.max_records)

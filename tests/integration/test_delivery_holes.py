@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec  # type: ignore[attr-defined]
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
@@ -103,6 +103,22 @@ def leave_open(kafka: Kafka, producer: Producer, source: str) -> None:
     producer.begin_transaction()
     producer.send_offsets_to_transaction([KafkaPartition(source, 0, 0)], consumer.consumer_group_metadata(), 20)
     consumer.close()
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_partition_that_is_added_is_read_from_its_start(kafka: Kafka, topic: TopicFactory, start: str) -> None:
+    """Also by a route that starts at the end: all of the new partition came after that."""
+    source, sink = topic(partitions=2), topic(partitions=4)
+    member = Member(kafka, source, sink, start=start, properties={"topic.metadata.refresh.interval.ms": 500}).start()
+    until(lambda: len(member.runner.progress().spans) == 2)
+    admin = AdminClient(kafka.client)
+    admin.create_partitions([NewPartitions(source, 4)])[source].result(20)
+    produce(kafka, source, range(400))
+
+    found = read_all(kafka, sink, lambda ids: len(ids) >= 400)
+    member.stop()
+
+    assert sorted(i for _, i in found) == list(range(400))
 
 
 class StallingSink(KafkaSink):

@@ -38,6 +38,8 @@ class Member:
         assert bounds is None or isinstance(bounds, Bounds)
         cluster = settings.pop("cluster_id", kafka.cluster_id)
         self._stop_s = settings.pop("stop_s", 15)
+        properties = settings.pop("properties", {})
+        assert isinstance(properties, dict)
         self._bounds = bounds
         metrics = Metrics(REGION)
         group = f"group-{source}"
@@ -50,7 +52,7 @@ class Member:
             bootstrap=kafka.bootstrap,
             group=group,
             instance=self.instance,
-            properties=kafka.properties,
+            properties={**kafka.properties, **properties},
             cluster_id=str(cluster),
             bounded=bounds is not None,
         )

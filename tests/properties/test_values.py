@@ -18,7 +18,8 @@ from tests.properties.avro_cases import sized, zigzag
 from tests.properties.value_cases import FAR, Case, cases
 from tests.unit.encryption.authority import InMemoryAuthority
 from worker.avro import DeclarationOptions, compile_schema, decode_value, encode_value, open_schema
-from worker.avro.schema import canonical_form, dump, parse
+from worker.avro.canonical import canonical_form
+from worker.avro.schema import dump, parse
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import RecordError
 from worker.model.values import BaseValue

@@ -117,6 +117,10 @@ class KeyCaches:
             self._pseudonyms[loaded.id] = Pseudonyms(loaded.id, loaded.index_key)
         return self._pseudonyms[loaded.id]
 
+    def index_key(self, keyset: str | None) -> bytes:
+        """Return a keyset's index key; raises as `IndexKeys.get`."""
+        return self._stack.index_keys.get(keyset).index_key
+
     def resolve(self, keyset: str | None) -> UUID:
         """Return a keyset's uuid."""
         return self._stack.client.resolve_keyset(keyset)

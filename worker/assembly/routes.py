@@ -26,6 +26,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.search import SearchTerms
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
@@ -136,6 +137,7 @@ class RouteBuilder:
             keys=self.record_keys(route) if schemas is None else None,
             verifier=self._verifier(route),
             accepted=self._accepted,
+            terms=self._search_terms(route) if schemas is None else None,
             opener=self._opener(route),
             amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
         )
@@ -152,6 +154,13 @@ class RouteBuilder:
             subject=route.sink.key_subject,
             columns=route.sink.key_columns,
         )
+
+    def _search_terms(self, route: RouteSettings) -> SearchTerms | None:
+        columns = route.sink.searchable
+        if not columns:
+            return None
+        keyset = self._settings.encryption.keyset
+        return SearchTerms(self._keys.index_key, default_keyset=keyset, columns=columns)
 
     def _encryptor(self, keys: KeyCache) -> BatchEncryptor:
         return BatchEncryptor(keys, default_keyset=self._settings.encryption.keyset)

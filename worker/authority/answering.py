@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,9 +23,10 @@ from worker.authority.audit import Receipt, Trail
 from worker.authority.connections import Guesses
 from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
-from worker.authority.head import TamperedStore
+from worker.authority.head import Head, TamperedStore
 from worker.authority.limits import LimitOptions
 from worker.authority.refusal import Refusal
+from worker.authority.state import Changed
 from worker.authority.tokens import Tokens
 from worker.errors import KeyAccessDenied
 from worker.metrics import Metrics
@@ -52,11 +53,11 @@ class _Change:
 _change: ContextVar[_Change | None] = ContextVar("change", default=None)
 
 
-def before_commit(version: int) -> None:
+def before_commit(head: Head, _changes: Sequence[Changed]) -> None:
     """Write the line of the admin action under way, if there is one; a store's `before_commit`."""
     change = _change.get()
     if change is not None:
-        change.commit(version)
+        change.commit(head.version)
 
 
 @dataclass(slots=True)
@@ -116,14 +117,11 @@ class Answering:
         return self.tokens.verify(token)
 
     async def unknown(self, request: Request, exc: Exception) -> Response:
-        """Return why a caller is not let in; one that guesses waits for it."""
+        """Return why a caller is not let in; one that guesses waits for it, and whoever gets no token."""
         refusal = _refusal(exc)
-        if refusal.status == 401:
+        if refusal.status in (401, 429) or request.url.path.startswith("/api/authori"):
             await self.guesses.wrong(address(request))
-        response = refused(refusal)
-        if refusal.status == 429:
-            response.headers["connection"] = "close"
-        return response
+        return refused(refusal)
 
     async def _answer(
         self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action
@@ -246,5 +244,7 @@ def refused(refusal: Refusal) -> Response:
 
 
 def as_json(value: Any, status: int = 200) -> Response:
-    """Return a value as an answer."""
+    """Return a value as an answer; bytes are a file."""
+    if isinstance(value, bytes):
+        return Response(value, media_type="application/octet-stream")
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")

@@ -9,6 +9,7 @@ first. So a new caller always gets in.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -33,8 +34,8 @@ class ConnectionLimits(BaseModel):
         total: of all.
         guesses: wrong credentials of an address that are answered at once.
         guesses_per_second: how fast these come back.
-        penalty_s: how long an answer to a further one waits.
-        waiting_guesses: answers of one address that may wait; what is beyond is turned away.
+        penalty_s: how long an answer to a further one waits, half more or less.
+        waiting_guesses: as many of one address wait no longer than that; of more, each waits in proportion, unread.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,8 +45,8 @@ class ConnectionLimits(BaseModel):
     per_address: int = 1000
     total: int = 2000
     guesses: int = 60
-    guesses_per_second: float = 10.0
-    penalty_s: float = 1.0
+    guesses_per_second: float = 5.0
+    penalty_s: float = 4.0
     waiting_guesses: int = 64
 
 
@@ -209,8 +210,11 @@ class Guesses:
         if left >= 0:
             return
         self._waiting[address] += 1
+        # However many wait, they come back no faster: an answer at once would only bring the next one at once.
+        crowd = 1 + self._waiting[address] // self._limits.waiting_guesses
         try:
-            await asyncio.sleep(self._limits.penalty_s)
+            # Not all at once: those who were answered together would come back together.
+            await asyncio.sleep(self._limits.penalty_s * crowd * random.uniform(0.5, 1.5))  # noqa: S311
         finally:
             self._waiting[address] -= 1
             if not self._waiting[address]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import threading
 from functools import partial
@@ -14,6 +13,7 @@ from uuid import UUID
 from worker.authority import schema
 from worker.authority.connections import ConnectionLimits
 from worker.authority.enrol import Existing, accept, propose
+from worker.authority.files import write_whole
 from worker.authority.management import make_access_key, new_workspace
 from worker.authority.remote import Remote
 from worker.authority.seal import root_from_file
@@ -36,6 +36,8 @@ class DevAuthority:
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
         connections: what connections may take; the defaults of `serve` else.
+        journal: as `serve --journal`.
+        anchor: as `serve --audit-anchor`.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class DevAuthority:
         *,
         escrow: bool = False,
         connections: ConnectionLimits | None = None,
+        journal: Path | None = None,
+        anchor: Path | None = None,
     ) -> None:
         directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -64,6 +68,8 @@ class DevAuthority:
                 connections=connections,
                 escrow=self._escrow,
                 audit_sync=False,
+                journal=journal,
+                anchor=anchor,
             )
         except BaseException:
             self._socket.close()
@@ -175,14 +181,7 @@ def as_shell(env: dict[str, str]) -> str:
 
 def write_env(path: Path, env: dict[str, str]) -> None:
     """Write variables as shell assignments, readable by the owner alone; the file appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(as_shell(env))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_whole(path, as_shell(env).encode())
 
 
 def read_env(path: Path) -> dict[str, str]:

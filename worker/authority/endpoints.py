@@ -75,6 +75,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/api/subjects/block", "block-subject", "change", ("subject:block",)),
     Endpoint("POST", "/api/subjects/unblock", "unblock-subject", "change", ("subject:block",)),
     Endpoint("POST", "/api/audit/query", "read-audit", "change", ("audit:read",)),
+    Endpoint("POST", "/api/backup", "backup", "change", ("backup:create",), _NONE),
+    Endpoint("GET", "/api/status", "status", "read", ("status:read",)),
     Endpoint("GET", "/metrics", "metrics", "read", ("metrics:read",)),
 )
 
@@ -82,6 +84,7 @@ OPEN = frozenset(
     {
         ("POST", "/api/authorise"),
         ("POST", "/api/authorize"),
+        ("POST", "/api/unlock"),
         ("GET", "/.well-known/jwks.json"),
         ("GET", "/.well-known/audit-key.json"),
         ("GET", "/healthz"),

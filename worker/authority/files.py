@@ -24,6 +24,17 @@ def own_file(path: Path, *, create: bool = False) -> None:
         _close(path, 0o600)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is its owner's alone; it appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
 def check_secret(path: Path) -> None:
     """
     Refuse a secret that others can read or that its group can change; a group may read (as Kubernetes mounts it).

@@ -29,6 +29,8 @@ class Freshness:
             await asyncio.shield(self._next)
         if self._store.broken is not None:
             raise Refusal(503, f"the authority has stopped: {self._store.broken}")
+        if self._store.head.lock:
+            raise Refusal(503, "the authority was restored and is locked: worker authority unlock")
 
     async def _look(self) -> None:
         async with self._looking:

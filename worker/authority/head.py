@@ -23,7 +23,6 @@ from worker.errors import FatalError
 
 Row = dict[str, Any]
 _MODULUS = 1 << 256
-_WHAT = "meta/head"
 
 
 class TamperedStore(FatalError):
@@ -39,23 +38,30 @@ class Head:
         version: rises by one with every write.
         incarnation: rises by one with every restore; an older one of the same store is refused by clients.
         sums: of each table's terms.
+        lock: hashes of the credentials that a restored store waits for, hex; none where it is not locked.
     """
 
     version: int
     incarnation: int
     sums: dict[str, int] = field(repr=False)
+    lock: tuple[str, ...] = ()
 
-    def seal(self, sealer: Sealer) -> str:
-        """Return the form that the store keeps, hex."""
+    def seal(self, sealer: Sealer, region: str) -> str:
+        """Return the form that the store keeps, hex; it opens for no other region."""
         sums = {str(name): f"{value:064x}" for name, value in self.sums.items()}
-        body = {"version": self.version, "incarnation": self.incarnation, "sums": sums}
-        return sealer.seal(orjson.dumps(body), what=_WHAT).hex()
+        body = {"version": self.version, "incarnation": self.incarnation, "sums": sums, "lock": self.lock}
+        return sealer.seal(orjson.dumps(body), what=_what(region)).hex()
 
     @classmethod
-    def open(cls, sealed: str, sealer: Sealer) -> Head:
+    def open(cls, sealed: str, sealer: Sealer, region: str) -> Head:
         """Read what `seal` wrote; raises `ConfigError` where it is another store's."""
-        body = orjson.loads(sealer.open(bytes.fromhex(sealed), what=_WHAT))
-        return cls(body["version"], body["incarnation"], {name: int(v, 16) for name, v in body["sums"].items()})
+        body = orjson.loads(sealer.open(bytes.fromhex(sealed), what=_what(region)))
+        sums = {name: int(value, 16) for name, value in body["sums"].items()}
+        return cls(body["version"], body["incarnation"], sums, tuple(body["lock"]))
+
+
+def _what(region: str) -> str:
+    return f"meta/head/{region}"
 
 
 def term(key: bytes, table: Table, row: Row) -> int:

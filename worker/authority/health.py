@@ -15,7 +15,7 @@ from worker.errors import WorkerError
 def readiness(store: Store, trail: Trail) -> dict[str, Any]:
     """Return `ready` and, of each part, "ok" or why not; derives one key of a keyset's own and drops it."""
     parts = {
-        "store": store.broken or "ok",
+        "store": store.broken or ("restored and locked" if store.head.lock else "ok"),
         "audit": trail.stopped or "ok",
         "derivation": _derive(store),
     }

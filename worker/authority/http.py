@@ -26,6 +26,7 @@ from worker.authority.enrolment import Enrolment
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.keysets import Keysets
 from worker.authority.management import Management
+from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.refusal import Refusal
 
@@ -45,13 +46,14 @@ class Parts:
     management: Management
     people: People
     auditing: Auditing
+    operations: Operations
     ready: Callable[[], dict[str, Any]]
 
 
 def application(parts: Parts) -> FastAPI:
     """Build the surface from the table of endpoints; what takes no token is open to all."""
     app = FastAPI(title="Authority", version="1", docs_url=None, redoc_url=None, openapi_url=None)
-    models: list[type[BaseModel]] = [wire.Authorise]
+    models: list[type[BaseModel]] = [wire.Authorise, wire.Unlock]
     actions = _actions(parts)
     for endpoint in ENDPOINTS:
         if endpoint.path == _METRICS:
@@ -105,6 +107,7 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/access-keys/bind": (wire.BindAccessKey, cts.bind_access_key),
         "api/oidc/providers": (wire.CreateProvider, people.create_provider),
         "api/memberships": (wire.CreateMembership, people.create_membership),
+        "api/backup": (wire.MakeBackup, parts.operations.backup),
         "api/audit/query": (wire.AuditQuery, parts.auditing.query),
         "api/subjects/block": (wire.Subject, people.block),
         "api/subjects/unblock": (wire.Subject, people.unblock),
@@ -115,6 +118,7 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/oidc/providers": people.list_providers,
         "api/memberships": people.list_memberships,
         "api/subjects/blocked": people.list_blocked,
+        "api/status": parts.operations.status,
     }
     return {
         **{f"POST /{path}": both for path, both in posts.items()},
@@ -158,8 +162,24 @@ def _open(parts: Parts, app: FastAPI) -> None:
         answering.count("authorise", response, began)
         return response
 
-    async def jwks(_request: Request) -> Response:
-        return as_json(tokens.jwks())
+    async def unlock(request: Request) -> Response:
+        async def answer() -> Any:
+            if answering.guesses.is_turned_away(address(request)):
+                raise Refusal(429, "too many wrong credentials from this address")
+            body = await answering.read(request, wire.Unlock)
+            return await asyncio.to_thread(parts.operations.unlock, body)
+
+        began = time.perf_counter()
+        response = await answering.refusing(request, answer)
+        answering.count("api/unlock", response, began)
+        return response
+
+    async def jwks(request: Request) -> Response:
+        async def answer() -> Any:
+            await answering.fresh()
+            return tokens.jwks()
+
+        return await answering.refusing(request, answer)
 
     async def audit_key(_request: Request) -> Response:
         key = base64.b64encode(answering.trail.public_key).decode()
@@ -192,6 +212,8 @@ def _open(parts: Parts, app: FastAPI) -> None:
     for path in ("/api/authorise", "/api/authorize"):
         extra = {"requestBody": _body(wire.Authorise)}
         app.add_api_route(path, authorise, methods=["POST"], openapi_extra=extra, responses=_RESPONSES)
+    unlocking = {"requestBody": _body(wire.Unlock)}
+    app.add_api_route("/api/unlock", unlock, methods=["POST"], openapi_extra=unlocking, responses=_RESPONSES)
     app.add_api_route("/.well-known/jwks.json", jwks, methods=["GET"])
     app.add_api_route("/.well-known/audit-key.json", audit_key, methods=["GET"])
     app.add_api_route("/healthz", health, methods=["GET"])

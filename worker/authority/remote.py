@@ -39,10 +39,15 @@ class Remote:
         """Of the last answer."""
 
     def __call__(self, endpoint: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
-        """Send one request; returns the answer's JSON."""
+        """Send one request; returns the answer's JSON, or a file's bytes."""
         if not self._token:
             self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
         return self._send(endpoint, body, method)
+
+    def without_token(self, endpoint: str, body: dict[str, Any]) -> Any:
+        """Send one request to an endpoint that takes no token."""
+        self._token = ""
+        return self._send(endpoint, body, "POST")
 
     def _send(self, endpoint: str, body: dict[str, Any] | None, method: str) -> Any:
         headers = {"content-type": "application/json"}
@@ -63,6 +68,8 @@ class Remote:
         if not reply.is_success:
             raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
         self.headers = dict(reply.headers)
+        if reply.headers.get("content-type") == "application/octet-stream":
+            return reply.content
         try:
             return reply.json()
         except ValueError as exc:

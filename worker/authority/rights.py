@@ -20,9 +20,10 @@ _ACCESS = tuple(f"access_key:{w}" for w in ("create", "list", "delete", "update"
 _PEOPLE = tuple(f"{kind}:{w}" for kind in ("provider", "membership") for w in ("create", "list", "delete"))
 _SUBJECT = ("provider:update", "subject:block", "subject:list")
 _WATCH = ("audit:read", "status:read", "metrics:read")
+_KEEP = ("backup:create",)
 
 ROLES: dict[str, frozenset[str]] = {
-    "admin": frozenset((*_KEYSET, *_CLIENT, *_DATA, *_ACCESS, *_PEOPLE, *_SUBJECT, *_WATCH)),
+    "admin": frozenset((*_KEYSET, *_CLIENT, *_DATA, *_ACCESS, *_PEOPLE, *_SUBJECT, *_WATCH, *_KEEP)),
     "control": frozenset((*_KEYSET, "client:list")),
     "member": frozenset(("dataset:list", "client:create", *_DATA)),
     "writer": frozenset(("data_key:generate", CANARY_SCOPE)),

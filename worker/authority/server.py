@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -25,14 +27,17 @@ from worker.authority.enrolment import Enrolment
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.files import check_secret, own_directory
 from worker.authority.freshness import Freshness
-from worker.authority.head import TamperedStore
+from worker.authority.head import Head, TamperedStore
 from worker.authority.health import readiness
 from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
+from worker.authority.operations import Operations
 from worker.authority.people import People
+from worker.authority.recovery.journal import Journal
 from worker.authority.seal import Sealer
+from worker.authority.state import Changed
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
@@ -82,6 +87,8 @@ class Authority:
         escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
         anchor: where signed heads of the trail are appended.
+        journal: where every write goes before it is one; on another disk or host than the store.
+        database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
     """
 
     def __init__(
@@ -96,12 +103,18 @@ class Authority:
         escrow: bytes | None = None,
         audit_sync: bool = True,
         anchor: Path | None = None,
+        journal: Path | None = None,
+        database: str | None = None,
     ) -> None:
         if escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
-        self.store = Store(directory / "authority.sqlite", region, Sealer(root), before_commit=before_commit)
+        place = database or directory / "authority.sqlite"
+        self.store = Store(place, region, Sealer(root), before_commit=self._before_commit)
+        self.journal: Journal | None = None
         try:
+            if journal is not None:
+                self.journal = Journal(journal, self.store.derived(b"journal"))
             server_made = ServerMadeClients(self.store, None if escrow is None else Sealer(escrow))
             self.trail = open_trail(self.store, directory / "audit.jsonl", sync=audit_sync)
         except BaseException:
@@ -128,9 +141,19 @@ class Authority:
                 Management(self.store),
                 People(self.store),
                 Auditing(directory),
-                lambda: readiness(self.store, self.trail),
+                Operations(self.store, self.trail, self.ready),
+                self.ready,
             )
         )
+
+    def ready(self) -> dict[str, Any]:
+        """Return whether keys can be derived, and why not."""
+        return readiness(self.store, self.trail)
+
+    def _before_commit(self, head: Head, changes: Sequence[Changed]) -> None:
+        if self.journal is not None:
+            self.journal.append(head, changes)
+        before_commit(head, changes)
 
     def close(self) -> None:
         """Close the store and the audit trail."""
@@ -140,6 +163,8 @@ class Authority:
         if self._anchor is not None:
             self._anchor.close()
         self.trail.close()
+        if self.journal is not None:
+            self.journal.close()
 
 
 def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:

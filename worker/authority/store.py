@@ -6,13 +6,13 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text, update
 
 from worker.authority import schema
 from worker.authority.adopt import reseal
@@ -25,6 +25,7 @@ from worker.errors import ConfigError, RegionViolation
 from worker.region import Region
 
 __all__ = ["Row", "State", "Store"]
+BeforeCommit = Callable[[Head, Sequence[Changed]], None]
 _TABLES = {table.name: table for table in schema.AUTHORISING}
 
 
@@ -38,7 +39,7 @@ class Store:
         place: a SQLite file, which one process owns; or the URL of a PostgreSQL database, which replicas share.
         region: the store's own.
         root: under the root key, which seals the store's key and nothing else.
-        before_commit: is told the version that a write is about to become; raising undoes the write.
+        before_commit: is told what a write is about to become, and the rows it wrote; raising undoes the write.
 
     Raises:
         RegionViolation: the store is another region's.
@@ -52,7 +53,7 @@ class Store:
         region: Region,
         root: Sealer,
         *,
-        before_commit: Callable[[int], None] = lambda _version: None,
+        before_commit: BeforeCommit = lambda _head, _changes: None,
     ) -> None:
         self.region = region
         self.before_commit = before_commit
@@ -65,7 +66,7 @@ class Store:
         self._owner = _own(place) if isinstance(place, Path) else None
         self._engine = _engine(place)
         try:
-            self._migrate()
+            _migrate(self._engine)
             secret = self._pin()
             self.sealer = Sealer(secret)
             self._rows_key = derived(secret, b"rows")
@@ -75,8 +76,8 @@ class Store:
             self.close()
             raise
 
-    def write(self, change: Callable[[Transaction], object]) -> None:
-        """Run `change` in one transaction and let every later request see it."""
+    def write(self, change: Callable[[Transaction], object], *, unlock: bool = False) -> None:
+        """Run `change` in one transaction and let every later request see it; `unlock` ends a restored store's lock."""
         with self._lock, self._engine.connect().execution_options(write=True) as connection:
             with connection.begin():
                 self._catch_up(connection, lock=True)
@@ -85,10 +86,10 @@ class Store:
                     change(transaction)
                 except TamperedStore as exc:
                     self._break(str(exc))
-                head = transaction.finish()
-                sealed = head.seal(self.sealer)
+                head = transaction.finish(() if unlock else self.head.lock)
+                sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
-                self.before_commit(head.version)
+                self.before_commit(head, transaction.changes)
             self.head, self.state, self._sealed_head = head, self.state.after(transaction.changes), sealed
 
     def note(self, table: Any, key: Any, values: Row) -> None:
@@ -104,6 +105,32 @@ class Store:
         """See what other replicas have written; raises `TamperedStore` where something else has."""
         with self._lock, self._engine.connect() as connection:
             self._catch_up(connection)
+
+    def snapshot(self) -> tuple[State, Head, str]:
+        """Return the store as of one version, its head, and its key as the root key sealed it, hex."""
+        with self._lock, self._engine.connect() as connection:
+            query = select(schema.meta.c.value).where(schema.meta.c.name == "key")
+            return self.state, self.head, connection.execute(query).scalar_one()
+
+    @classmethod
+    def write_whole(
+        cls, path: Path, region: Region, meta: dict[str, str], tables: Mapping[str, dict[Any, Row]]
+    ) -> None:
+        """Make a store of rows and what authenticates them; for a restore."""
+        _own(path).close()
+        engine = _engine(path)
+        try:
+            _migrate(engine)
+            with engine.connect().execution_options(write=True) as connection, connection.begin():
+                _keep(connection, "region", str(region))
+                for name, value in meta.items():
+                    _keep(connection, name, value)
+                for table in schema.AUTHORISING:
+                    rows = list(tables[str(table.name)].values())
+                    if rows:
+                        connection.execute(insert(table), rows)
+        finally:
+            engine.dispose()
 
     def derived(self, purpose: bytes) -> bytes:
         """Return a key of the store's own for one purpose, 32 bytes."""
@@ -122,7 +149,7 @@ class Store:
             self._break("the store's head is missing")
         if sealed == self._sealed_head:
             return
-        head = Head.open(sealed, self.sealer)
+        head = Head.open(sealed, self.sealer, str(self.region))
         if (head.incarnation, head.version) <= (self.head.incarnation, self.head.version):
             if head != self.head:
                 self._break("the store has been put back to an older state")
@@ -159,21 +186,15 @@ class Store:
         sealed = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "head")).scalar()
         if sealed is None:
             self._break("the store's head is missing")
-        head, state = Head.open(sealed, self.sealer), State.read(connection)
+        head, state = Head.open(sealed, self.sealer, str(self.region)), State.read(connection)
         for table in schema.AUTHORISING:
             if total(self._rows_key, table, list(state.tables[table.name].values())) != head.sums.get(table.name):
                 self._break(f"the rows of {table.name} are not those that the authority wrote")
         self.head, self.state, self._sealed_head = head, state, sealed
 
-    def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-
     def _pin(self) -> bytes:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            _alone(connection)
             found = {r.name: r.value for r in connection.execute(select(schema.meta))}
             if found and found["region"] != str(self.region):
                 raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
@@ -190,9 +211,24 @@ class Store:
             rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
             key = derived(secret, b"rows")
             head = Head(1, 1, {table.name: total(key, table, rows[table]) for table in schema.AUTHORISING})
-            _keep(connection, "head", head.seal(Sealer(secret)))
+            _keep(connection, "head", head.seal(Sealer(secret), str(self.region)))
             _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
             return secret
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect().execution_options(write=True) as connection, connection.begin():
+        _alone(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _alone(connection: Connection) -> None:
+    """Let replicas that start at the same moment migrate and begin a store one after the other."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('authority'))"))
 
 
 def derived(secret: bytes, purpose: bytes) -> bytes:

@@ -46,23 +46,19 @@ class Tokens:
         self.provider_keys = ProviderKeys()
         if not store.state.signing_keys:
             self._make_key()
-        keys = [
-            RSAKey.import_key(store.sealer.open(r["sealed"], what=f"signing/{r['kid']}"), {"kid": r["kid"]})
-            for r in store.state.signing_keys
-        ]
-        self._signing = keys[-1]
-        self._keys = KeySet([*keys])
+        self._ring: dict[str, RSAKey] = {}
+        self._set = KeySet([])
         self._verified: LRUCache[bytes, dict[str, Any]] = LRUCache(4096)
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys."""
-        keys = [{**k.as_dict(private=False), "use": "sig", "alg": "RS256"} for k in self._keys.keys]
+        keys = [{**k.as_dict(private=False), "use": "sig", "alg": "RS256"} for k in self._keys().values()]
         return {"keys": keys}
 
     @property
     def signing_key(self) -> RSAKey:
         """The newest key, private part included."""
-        return self._signing
+        return list(self._keys().values())[-1]
 
     def for_access_key(self, key: str) -> dict[str, Any]:
         """Exchange an access key; raises a 401 for an unknown one."""
@@ -143,7 +139,7 @@ class Tokens:
 
     def _decode(self, text: str) -> dict[str, Any]:
         try:
-            token = jwt.decode(text, self._keys, algorithms=["RS256"])
+            token = jwt.decode(text, self._key_set(), algorithms=["RS256"])
         except (JoseError, ValueError, TypeError, KeyError):
             raise Refusal(401, "token is not valid") from None
         claims = token.claims
@@ -166,6 +162,7 @@ class Tokens:
             "scope": sorted(rights.scopes),
             "role_set": [role],
             "region": str(self._store.region),
+            "incarnation": self._store.head.incarnation,
             "services": {"zerokms": self.base_url},
             **more,
         }
@@ -182,6 +179,22 @@ class Tokens:
         except SQLAlchemyError as exc:
             # It informs an admin and decides nothing: a token is not refused for it.
             _log.warning("last_use_not_written", key=key["id"], cause=type(exc).__name__)
+
+    def _keys(self) -> dict[str, RSAKey]:
+        """Return the keys that the store has now, oldest first: another replica may have made one."""
+        rows, opened = self._store.state.signing_keys, self._store.sealer.open
+        if [row["kid"] for row in rows] != list(self._ring):
+            self._ring = {
+                row["kid"]: RSAKey.import_key(opened(row["sealed"], what=f"signing/{row['kid']}"), {"kid": row["kid"]})
+                for row in rows
+            }
+        return self._ring
+
+    def _key_set(self) -> KeySet:
+        keys = self._keys()
+        if len(self._set.keys) != len(keys) or [k.kid for k in self._set.keys] != list(keys):
+            self._set = KeySet([*keys.values()])
+        return self._set
 
     def _make_key(self) -> None:
         key = RSAKey.generate_key(2048, auto_kid=True)

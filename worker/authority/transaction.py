@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import orjson
@@ -65,10 +64,9 @@ class Transaction:
             self._connection.execute(delete(table).where(where_key(table, key)))
             self._account(table, old, None)
 
-    def finish(self, incarnation: int | None = None) -> Head:
+    def finish(self, lock: tuple[str, ...] = ()) -> Head:
         """Return the head after these writes; nothing is written through this any more."""
-        risen = self._head.incarnation if incarnation is None else incarnation
-        head = Head(self._head.version + 1, risen, self._sums)
+        head = Head(self._head.version + 1, self._head.incarnation, self._sums, lock)
         rows = {orjson.dumps([str(c.table.name), c.key]).decode() for c in self.changes}
         if rows:
             values = [{"version": head.version, "row": row} for row in rows]
@@ -106,8 +104,3 @@ def changes_since(connection: Connection, version: int, until: int) -> list[Any]
     if {row.version for row in found} != set(range(version + 1, until + 1)):
         return None
     return [orjson.loads(row.row) for row in found]
-
-
-def now() -> float:
-    """Return the time as rows keep it."""
-    return time.time()

@@ -325,6 +325,18 @@ class AuditQuery(Body):
     newest: bool = False
 
 
+class MakeBackup(Body):
+    """Whom a backup is encrypted to: age public keys."""
+
+    recipients: list[str] = Field(min_length=1, max_length=16)
+
+
+class Unlock(Body):
+    """A credential that a restore printed."""
+
+    credential: str = Field(min_length=16, max_length=256)
+
+
 class Subject(Body):
     """A token's subject, to block or to let in again."""
 

@@ -10,15 +10,17 @@ from typing import Any, cast
 import fastavro
 
 from worker.avro.batch import SplitBatch, Splitter
+from worker.avro.canonical import canonical_fingerprint
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.decode import decode_value
+from worker.avro.descriptors import default_descriptor, spread
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
 from worker.avro.native import program
-from worker.avro.rows import RowReader
-from worker.avro.schema import Field, Node, canonical_fingerprint, dump, null_index, parse, to_json
+from worker.avro.rows import RowReader, indexed
+from worker.avro.schema import Field, Node, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
@@ -86,6 +88,8 @@ class CompiledSchema:
                 if found is None or text_reader(found.node) is None:
                     raise DeclarationError(f"{branch.name} has no field {name!r} that reads as text", path=name)
         output = exchanged(compiled.top, _seal, renaming(compiled.top))
+        spread(compiled.covered)
+        self.warnings = tuple(compiled.warnings)
         self.plan = EncryptionPlan(
             "|".join(branch.branch for branch in branches),
             tuple(c.plan for c in compiled.covered),
@@ -109,6 +113,9 @@ class CompiledSchema:
         ]
         try:
             fastavro.parse_schema(_structure(json.loads(self.plan.output_schema)))
+        except fastavro.schema.UnknownType:
+            # A type without a namespace, referred to within one: Java and `open_schema` read it, this library does not.
+            pass
         except (ValueError, TypeError, KeyError, fastavro.schema.SchemaParseException) as exc:
             raise DeclarationError(f"the output schema is not one that readers take: {type(exc).__name__}") from exc
         if seen != [(f.identity, f.descriptor, f.fingerprint, f.format) for f in self.plan.fields]:
@@ -137,9 +144,19 @@ class CompiledSchema:
         spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
-    def rows(self, outputs: Sequence[bytes], start: int = 0) -> list[Row]:
-        """Output datums that begin at `start` as rows, for tables; encrypted fields stay envelopes."""
-        return [self._rows.row(data[start:]) for data in outputs]
+    def rows(
+        self, outputs: Sequence[bytes], start: int = 0, terms: Mapping[bytes, Mapping[str, object]] | None = None
+    ) -> list[Row]:
+        """
+        Output datums as rows, for tables; encrypted fields stay envelopes.
+
+        Args:
+            outputs: datums behind their frame.
+            start: the frame's bytes.
+            terms: by envelope, the search terms that a row carries beside it.
+        """
+        rows = [self._rows.row(data[start:]) for data in outputs]
+        return [indexed(row, terms) for row in rows] if terms else rows
 
     @property
     def row_type(self) -> RowType:
@@ -225,8 +242,10 @@ class OutputSchema:
         root = parse(output_schema)
         top: Shape = walker.root(root)
         self.names: tuple[str, ...] = tuple(b.branch for b in (root.inner if root.kind == "union" else [root]))
+        writer = exchanged(top, _restore, original)
+        spread(walker.covered)
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
-        self.writer_schema: str = dump(without_declarations(to_json(exchanged(top, _restore, original))))
+        self.writer_schema: str = dump(without_declarations(to_json(writer)))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
 
     def refuse_clear(self, clear: Collection[str] = ()) -> None:
@@ -268,7 +287,7 @@ def _opened(item: Field, identities: tuple[str, ...], record: Node) -> tuple[Fie
     kind, null, symbols = kind_of(original, hides)
     explicit = told.get("descriptor")
     plan = FieldPlan(
-        where, explicit or where, explicit is not None, told.get("keyset"), told["format"],
+        where, explicit or default_descriptor(where), explicit is not None, told.get("keyset"), told["format"],
         tuple(told.get("context", ())), tuple(told.get("bind", ())), "encrypt" if hides else "keep",
         tuple(told.get("index", ())), kind, null, symbols, field_fingerprint(original), dump(to_json(original)),
     )  # fmt: skip

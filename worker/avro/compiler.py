@@ -14,8 +14,10 @@ from worker.avro.declaration import (
     refuse_misplaced,
     refuse_near_misses,
 )
+from worker.avro.descriptors import default_descriptor
 from worker.avro.history import matching, tags_at
 from worker.avro.lineage import Lineage, Owed
+from worker.avro.names import odd_names, refuse_ambiguous
 from worker.avro.readers import is_widthless
 from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
 from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, joined, kind_of, occurrences
@@ -38,6 +40,7 @@ class Compiler:
         self._lineage = Lineage(root, options) if lineage is None else lineage
         self._matched: set[str] = set()
         self.passed: set[str] = set()
+        self.warnings: list[str] = odd_names(root)
         self._kept: set[str] = set()
         self._names = {name for n in (root.inner if root.kind == "union" else [root]) for name in n.names}
         self._all_fields = refuse_everywhere(root, options)
@@ -47,6 +50,7 @@ class Compiler:
         self._check_siblings()
         self._check_policies()
         self._check_descriptors()
+        refuse_ambiguous(self.top)
 
     def refuse_lost(self) -> None:
         """Refuse where what another version declares stands here in the clear, or can't be found any more."""
@@ -102,17 +106,19 @@ class Compiler:
         if "encryption" in item.attributes:
             self._pass(item, identities, record)
             return None
-        default = item.attributes.get("default")
-        if "default" in item.attributes and not fits(default, item.node):
-            raise DeclarationError(f"{where}: the default is no value of the field's type", path=where)
         tags = self._metadata_tags(f"{record.name}.{item.name}")
         said = decide(item.attributes, identities, tags, self._options)
         if not isinstance(said, FieldOptions) and where in self._lineage.followed and not _is_void(item.node):
             said = next(iter(self._lineage.followed[where].values())).said
+        misfit = "default" in item.attributes and not fits(item.attributes["default"], item.node)
         if isinstance(said, FieldOptions):
+            if misfit:
+                raise DeclarationError(f"{where}: the default is no value of the field's type", path=where)
             self._kept.update(identities)
             plan = self._plan(item, where, said)
             return plan, item.node, sealed_type(item, plan)
+        if misfit:
+            self.warnings.append(f"{where}: the default is no value of the field's type, and counts as none")
         if self._options.strict and said is None and item.node.kind != "record" and not _holds_record(item.node):
             raise DeclarationError(f"{where} is declared neither encrypted nor clear (strict)", path=where)
         return None
@@ -148,7 +154,7 @@ class Compiler:
         allowed = {*options.keysets, options.keyset}
         if options.keysets and said.keyset is not None and said.keyset not in allowed:
             raise DeclarationError(f"{identity}: the config lists no keyset {said.keyset!r}", path=identity)
-        descriptor = identity if said.descriptor is None else said.descriptor
+        descriptor = default_descriptor(identity) if said.descriptor is None else said.descriptor
         if not 1 <= len(descriptor.encode()) <= 255:
             raise DeclarationError(f"{identity}: a descriptor has 1 to 255 bytes; name a shorter one", path=identity)
         if is_reserved(descriptor):
@@ -209,12 +215,14 @@ class Compiler:
             )
 
     def _check_descriptors(self) -> None:
-        owners: dict[str, str] = {}
-        for plan in (c.plan for c in self.covered):
-            first = owners.setdefault(plan.descriptor, plan.identity)
-            if first != plan.identity:
+        owners: dict[str, Covered] = {}
+        for one in self.covered:
+            first = owners.setdefault(one.plan.descriptor, one)
+            # One field of a type that is used twice: its uses are told apart (`worker.avro.descriptors`).
+            if first.plan.identity != one.plan.identity and first.item is not one.item:
                 raise DeclarationError(
-                    f"{first} and {plan.identity} have one descriptor; give each its own", path=plan.identity
+                    f"{first.plan.identity} and {one.plan.identity} have one descriptor; give each its own",
+                    path=one.plan.identity,
                 )
 
 

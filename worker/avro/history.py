@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.avro.schema import canonical_fingerprint, parse
+from worker.avro.canonical import canonical_fingerprint
+from worker.avro.schema import parse
 from worker.errors import DeclarationError
 
 

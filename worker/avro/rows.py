@@ -9,7 +9,7 @@ from worker.avro.decode import ValueReader
 from worker.avro.logical import decimal_digits, logical
 from worker.avro.schema import Node, null_index, parse
 from worker.errors import ConfigError
-from worker.model.rows import ColumnType, Row, RowType
+from worker.model.rows import ColumnType, Indexed, Row, RowType
 
 _SCALARS = frozenset({"boolean", "int", "long", "float", "double", "string", "bytes", "fixed", "enum"})
 
@@ -52,6 +52,15 @@ class RowReader:
         """The row of any bytes. Raises `DecodeError` where they are not of the type."""
         self._reader.verify(data)
         return self.row(data)
+
+
+def indexed(row: Row, terms: Mapping[bytes, Mapping[str, object]]) -> Row:
+    """The row with each envelope that has search terms carrying them."""
+    values = (
+        Indexed(value, terms[value]) if kind.index and isinstance(value, bytes) and value in terms else value
+        for kind, value in zip(row.type.columns, row.values, strict=True)
+    )
+    return Row(row.type, tuple(values))
 
 
 def row_type(schema: str) -> RowType:

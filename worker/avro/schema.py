@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastavro.schema import fingerprint
-
 from worker.errors import DeclarationError
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 MAX_NESTING = 64
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+"""Avro's rule for a name."""
+
+AMBIGUOUS = re.compile(r"[./\[\]{}<>\s]")
+"""What can't stand in a name that stands in a path."""
+
+_BEFORE = re.compile(r"\A\ufeff?(?:\s+|/\*.*?\*/|//[^\n]*(?:\n|\Z))*", re.DOTALL)
 _STRUCTURE = {
     "record": {"type", "name", "namespace", "fields"},
     "enum": {"type", "name", "namespace"},
@@ -87,12 +91,17 @@ def parse(schema: str, references: Sequence[str] = ()) -> Node:
     parser = _Parser()
     try:
         for text in references:
-            parser.node(json.loads(text, object_pairs_hook=_unique), "", "", 0)
-        return parser.node(json.loads(schema, object_pairs_hook=_unique), "", "", 0)
+            parser.node(_json(text), "", "", 0)
+        return parser.node(_json(schema), "", "", 0)
     except json.JSONDecodeError as exc:
         raise DeclarationError(f"the schema is not JSON: {exc}") from exc
     except RecursionError as exc:
         raise DeclarationError("the schema nests too deep") from exc
+
+
+def _json(text: str) -> Any:
+    """A schema's JSON; a byte-order mark and comments before it, which Java's parser skips, are skipped."""
+    return json.loads(_BEFORE.sub("", text, count=1), object_pairs_hook=_unique)
 
 
 class _Parser:
@@ -119,12 +128,15 @@ class _Parser:
             return self._complex(json_type, kind, namespace, path, depth)
         if kind in PRIMITIVES:
             return Node(kind, attributes={k: v for k, v in json_type.items() if k != "type"})
-        if isinstance(kind, str) and set(json_type) == {"type"}:
+        if isinstance(kind, str) and not json_type.keys() & {"encrypted", "encryption"}:
             return self._reference(kind, namespace, path)
         raise DeclarationError(f"{path or 'the schema'}: {kind!r} is no Avro type", path=path)
 
     def _reference(self, name: str, namespace: str, path: str) -> Node:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full not in self._named and name in self._named:
+            # As Java writes a type without a namespace that is referred to within one.
+            return self._named[name]
         if full not in self._named:
             raise DeclarationError(f"{path or 'the schema'}: type {full!r} is not defined before its use", path=path)
         return self._named[full]
@@ -167,7 +179,8 @@ class _Parser:
             namespace, _, name = name.rpartition(".")
         else:
             namespace = json_type.get("namespace", namespace) or ""
-        if not _names([name]) or not _names(namespace.split(".") if namespace else []) or name in PRIMITIVES:
+        parts = [name, *(namespace.split(".") if namespace else [])]
+        if any(not part or AMBIGUOUS.search(part) for part in parts) or name in PRIMITIVES:
             raise DeclarationError(f"{path or 'the schema'}: {name!r} is no name of a type", path=path)
         node.name = f"{namespace}.{name}" if namespace else name
         if node.name in self._named:
@@ -180,8 +193,9 @@ class _Parser:
             raise DeclarationError(f"{node.name}: a record has a list of fields", path=path)
         for item in fields:
             name = item.get("name") if isinstance(item, dict) else None
-            if not isinstance(name, str) or not _names([name]) or any(f.name == name for f in node.fields):
-                raise DeclarationError(f"{node.name}: each field has a name of its own", path=path)
+            if not isinstance(name, str) or not name or any(f.name == name for f in node.fields):
+                place = f", and {name!r} is not one" if isinstance(name, str) else ""
+                raise DeclarationError(f"{node.name}: each field has a name of its own{place}", path=path)
             inner = self.node(item.get("type"), namespace, f"{path}.{name}" if path else name, depth + 1)
             rest = {k: v for k, v in item.items() if k not in ("name", "type")}
             node.fields.append(Field(name, inner, rest))
@@ -190,14 +204,14 @@ class _Parser:
 def _original(node: Node) -> str:
     told = node.attributes["encryption"]
     name = told.get("name") if isinstance(told, dict) and told.get("version") == 1 else None
-    if not isinstance(name, str) or not _names(name.split(".")):
+    if not isinstance(name, str) or not all(name.split(".")):
         raise DeclarationError(f"{node.name}: `encryption` stands on a type, and names no record that it is a copy of")
     aliases(told, node.name)
     return name
 
 
 def _names(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, str) and _NAME.match(v) is not None for v in values)
+    return isinstance(values, list) and all(isinstance(v, str) and NAME.match(v) is not None for v in values)
 
 
 def to_json(node: Node, seen: set[str] | None = None, namespace: str = "") -> Any:
@@ -216,8 +230,6 @@ def to_json(node: Node, seen: set[str] | None = None, namespace: str = "") -> An
 def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
     namespace, _, name = node.name.rpartition(".")
     if node.name in seen:
-        if not namespace and enclosing:
-            raise DeclarationError(f"{node.name} has no namespace and can't be referred to from within {enclosing!r}")
         return node.name
     seen.add(node.name)
     result: dict[str, Any] = {"type": node.kind, "name": name}
@@ -234,7 +246,7 @@ def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
 def aliases(attributes: Mapping[str, Any], where: str) -> list[str]:
     """The aliases of a named type or a field. Raises `DeclarationError` where they are no list of names."""
     found = attributes.get("aliases", [])
-    if not isinstance(found, list) or not all(isinstance(a, str) and _names(a.split(".")) for a in found):
+    if not isinstance(found, list) or not all(isinstance(a, str) and a for a in found):
         raise DeclarationError(f"{where}: aliases are a list of names", path=where)
     return found
 
@@ -242,36 +254,6 @@ def aliases(attributes: Mapping[str, Any], where: str) -> list[str]:
 def dump(value: Any) -> str:
     """JSON text, compact and in the order given."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def canonical_form(node: Node) -> Any:
-    """The parsing canonical form as JSON values; `dump` gives its text."""
-    return _canonical(node, set())
-
-
-def _canonical(node: Node, seen: set[str]) -> Any:
-    if node.kind == "union":
-        return [_canonical(branch, seen) for branch in node.inner]
-    if node.kind in ("array", "map"):
-        return {"type": node.kind, "items" if node.kind == "array" else "values": _canonical(node.inner[0], seen)}
-    if not node.name:
-        return node.kind
-    if node.name in seen:
-        return node.name
-    seen.add(node.name)
-    form: dict[str, Any] = {"name": node.name, "type": node.kind}
-    if node.kind == "record":
-        form["fields"] = [{"name": f.name, "type": _canonical(f.node, seen)} for f in node.fields]
-    elif node.kind == "enum":
-        form["symbols"] = node.attributes["symbols"]
-    else:
-        form["size"] = node.attributes["size"]
-    return form
-
-
-def canonical_fingerprint(node: Node) -> bytes:
-    """CRC-64-AVRO of the parsing canonical form, 8 bytes, little-endian."""
-    return bytes.fromhex(fingerprint(dump(canonical_form(node)), "CRC-64-AVRO"))
 
 
 def null_index(node: Node) -> int | None:

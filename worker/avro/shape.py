@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.avro.canonical import canonical_fingerprint
 from worker.avro.logical import logical
 from worker.avro.schema import (
     MAX_NESTING,
     Field,
     Node,
     aliases,
-    canonical_fingerprint,
     null_index,
 )
 from worker.errors import DeclarationError
@@ -32,6 +32,7 @@ class Covered:
     sealed: Node
     slot: int
     identities: tuple[str, ...] = ()
+    item: Field | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -137,7 +138,7 @@ class Walker:
         made = self._decide(item, places.all, record)
         if made is None:
             return self._shape(item.node, places, opened, depth + 1)
-        self.covered.append(Covered(*made, slot=len(self.covered), identities=places.all))
+        self.covered.append(Covered(*made, len(self.covered), places.all, item))
         return self.covered[-1]
 
 

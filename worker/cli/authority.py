@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import authority_audit
+from worker.cli import authority_audit, authority_recovery
 
 app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args_is_help=True)
 
 
 app.add_typer(authority_audit.app, name="audit")
+authority_recovery.register(app)
 
 
 @app.callback()
@@ -74,6 +75,12 @@ def serve(
     audit_anchor: Annotated[
         Path | None, typer.Option(help="File of an append-only place, where signed heads of the audit go.")
     ] = None,
+    store_url_env: Annotated[
+        str, typer.Option(help="Variable with a postgresql+psycopg:// URL, for a store that replicas share.")
+    ] = "AUTHORITY_STORE_URL",
+    journal: Annotated[
+        Path | None, typer.Option(help="File on another disk or host, where every write goes before it is one.")
+    ] = None,
     connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
@@ -111,6 +118,8 @@ def serve(
         escrow=escrow,
         audit_sync=audit_sync,
         anchor=audit_anchor,
+        journal=journal,
+        database=os.environ.get(store_url_env) or None,
     )
     try:
         made = first_workspace(authority.store, admin_key_file is not None)

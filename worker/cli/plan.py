@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +18,12 @@ from rich.table import Table
 from worker.assembly.schemas import Planned, open_schemas, review
 from worker.avro import Compatibility, DeclarationOptions, compile_schema
 from worker.avro.keys import KeySchema
+from worker.avro.references import in_order
 from worker.avro.review import changes, lint, output_types
 from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.config import RouteSettings, Settings, load
-from worker.errors import ConfigError
+from worker.errors import ConfigError, DeclarationError
 from worker.region import Region
 
 CANNOT_DETECT = (
@@ -62,6 +63,10 @@ def plan(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Use this region's policies, and ask its registry.")
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", help="A schema that they refer to: NAME=FILE, a file, or a directory of .avsc."),
+    ] = None,
     route: Annotated[str | None, typer.Option("--route", help="Which route of --config; needed with several.")] = None,
 ) -> None:
     """
@@ -77,6 +82,9 @@ def plan(
     if options.clear is not None:
         options = options.model_copy(update={"clear": None if diff else (*options.clear, *(clear or ()))})
     texts = [_read(path) for path in schemas or []]
+    references = in_order(_references(reference or []))
+    if references and (diff or lint_ or key or settings is not None):
+        raise ConfigError("--reference is for planning files; a registry knows its references itself")
     if diff:
         if len(texts) != 2:
             raise ConfigError("--diff takes the old schema and the new one")
@@ -90,7 +98,8 @@ def plan(
             _show_key(KeySchema(text, options), json)
         return
     failed = False
-    for planned in _planned(texts, options, settings, chosen):
+    files = [str(path) for path in schemas or []]
+    for planned in _planned(texts, options, settings, chosen, files, references):
         warnings = lint(planned.plan.input_schema, options) if lint_ else []
         failed = failed or bool(warnings) or planned.compatibility is Compatibility.INCOMPATIBLE
         _show(planned, warnings, json)
@@ -120,18 +129,43 @@ def _options(
 
 
 def _planned(
-    texts: list[str], options: DeclarationOptions, settings: Settings | None, route: RouteSettings | None
+    texts: list[str],
+    options: DeclarationOptions,
+    settings: Settings | None,
+    route: RouteSettings | None,
+    files: Sequence[str],
+    references: Sequence[str],
 ) -> Iterator[Planned]:
     """Plan each text, or each topic's latest version, as the route would see it."""
     if settings is None or route is None or not settings.schemas.registry:
         if not texts:
             raise ConfigError("give a schema's file; without one, --config must name a registry")
-        yield from (Planned(compile_schema(text, options).plan) for text in texts)
+        for file, text in zip(files, texts, strict=True):
+            yield _planned_file(file, text, options, references)
         return
     with contextlib.closing(open_schemas(settings.schemas, os.environ)) as source:
         # Whoever is asked gets the schemas and the credentials, so it must be the region's.
         enforce(pins.registry(Region(settings.region), source, settings.schemas.allow_hosts))
         yield from review(source, route, options, texts)
+
+
+def _planned_file(file: str, text: str, options: DeclarationOptions, references: Sequence[str]) -> Planned:
+    try:
+        compiled = compile_schema(text, options, references=references)
+    except DeclarationError as exc:
+        raise DeclarationError(f"{file}: {exc}", path=exc.path) from exc
+    for warning in compiled.warnings:
+        typer.echo(f"warning: {file}: {warning}", err=True)
+    return Planned(compiled.plan)
+
+
+def _references(given: Sequence[str]) -> dict[str, str]:
+    """Return the texts of `--reference`, by file."""
+    paths: list[Path] = []
+    for item in given:
+        path = Path(item.partition("=")[2] or item)
+        paths += sorted(path.glob("*.avsc")) if path.is_dir() else [path]
+    return {str(path): _read(path) for path in paths}
 
 
 def _read(path: Path) -> str:

@@ -30,6 +30,7 @@ from worker.pipeline.keys import Keys, RecordKeys
 from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
 from worker.pipeline.residency import Forward, Residency
+from worker.pipeline.search import SearchTerms, Terms
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import LedgerRow
 
@@ -94,6 +95,7 @@ class BatchProcessor:
         residency: which records may be written here; None: all.
         verifier: decrypts a sample before it is written; None: none.
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
+        terms: makes the search terms of indexed fields; None: the sink stores none.
         amplification: bounds what one record may become; None: nothing does.
         opener: opens what passes; None lets it pass unopened, and then it is not counted as encrypted.
     """
@@ -111,6 +113,7 @@ class BatchProcessor:
         residency: Residency | None = None,
         verifier: OutputVerifier | None = None,
         accepted: Callable[[], frozenset[UUID]] = frozenset,
+        terms: SearchTerms | None = None,
         opener: BatchDecryptor | None = None,
         amplification: Amplification | None = None,
     ) -> None:
@@ -123,7 +126,7 @@ class BatchProcessor:
         self._keys = keys
         self._residency = residency
         self._verifier = verifier
-        self._opener, self._amplification = opener, amplification
+        self._terms, self._opener, self._amplification = terms, opener, amplification
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
@@ -216,7 +219,7 @@ class BatchProcessor:
         if schema.passed is not None:
             declares = schema.passed.are_opened
         self._settle(group, taken.refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
-        rows = partial(schema.compiled.rows, start=len(schema.prefix))
+        rows = partial(schema.compiled.rows, start=len(schema.prefix), terms=self._search(taken.split, sealed, schema))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
         work.ledger += ledger_rows(group.batch, taken.split, sealed.usage, str(schema.output_id))
         self._measure(group.batch.runs[0].topic, sealed)
@@ -292,6 +295,11 @@ class BatchProcessor:
                     labels = {"route": self._route, "topic": run.topic, "outcome": outcome}
                     self._metrics.inc("worker_residency_records_total", count, **labels)
         return topics
+
+    def _search(self, split: Split, sealed: Sealed, schema: _Schema) -> Terms:
+        if self._terms is None or not self._terms.wants(schema.compiled.plan.fields):
+            return {}
+        return self._terms.of(split.columns, sealed.envelopes)
 
     @staticmethod
     def _settle(

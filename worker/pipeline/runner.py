@@ -109,10 +109,8 @@ class RouteRunner:
 
     def progress(self) -> RouteProgress:
         """How far the route has come; safe from any thread."""
-        counts, assignment = self._delivery.outcomes(), self._assignment
-        return RouteProgress(
-            self._health.route, counts, assignment.spans(), assignment.done(), self._source.partitions()
-        )
+        counts, lanes, partitions = self._delivery.outcomes(), self._assignment, self._source.partitions()
+        return RouteProgress(self._health.route, counts, lanes.spans(), lanes.done(), partitions)
 
     def stop(self) -> None:
         """Ask for a graceful end; safe from any thread and from a signal handler."""
@@ -158,7 +156,7 @@ class RouteRunner:
         self._watch.rebalanced("lost" if lost else "revoked", partitions)
 
     def stored(self, offsets: Mapping[TopicPartition, int], *, taken: bool) -> None:
-        """The group has answered what it was told."""
+        """The group has answered."""
         self._told.stored(offsets, taken=taken)
 
     def _subscribe(self) -> bool:
@@ -279,10 +277,10 @@ class RouteRunner:
             self._told.store()
             if self._job is None and not self._collector.is_empty():
                 self._submit()
-            if self._job is None and self._collector.is_empty():
+            if self._job is None:
+                if not self._collector.is_empty() or self._assignment.is_told():
+                    return
                 deadline = min(deadline, self._clock() + _TOLD_S)
-            if self._job is None and (not self._collector.is_empty() or self._assignment.is_told()):
-                return
             self._health.beat()
             self._serve()
         _log.warning("drain_abandoned", route=self._health.route, seconds=self._options.stop_s)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from worker import environment
 from worker.avro import is_reserved, open_schema
+from worker.avro.descriptors import default_descriptor
 from worker.encryption import BatchDecryptor, leased
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
@@ -152,6 +153,7 @@ class Encryption:
             RecordError: a value has no exact form.
             ConfigError: options that exclude each other.
         """
+        field = default_descriptor(field)
         if not 1 <= len(field.encode()) <= leased.MAX_LABEL_BYTES:
             raise ConfigError("field takes 1-255 bytes of UTF-8")
         if is_reserved(field):
@@ -201,7 +203,8 @@ class Encryption:
         given = Opening(**options)
         named = forms.texts(given.context)
         elements = forms.elements(named, given.lock_context)
-        opened: list[Any] = [forms.attempt(forms.expect, envelope, field) for envelope in envelopes]
+        descriptor = None if field is None else default_descriptor(field)
+        opened: list[Any] = [forms.attempt(forms.expect, envelope, descriptor) for envelope in envelopes]
         wanted = [i for i, item in enumerate(opened) if not isinstance(item, RecordError)]
         with self._opening() as source:
             keys = source.keys([opened[i].request(elements) for i in wanted])

@@ -41,6 +41,7 @@ class TopicIdentities:
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
+        self._at_join: frozenset[TopicPartition] = frozenset()
         self._asked: list[tuple[str, Any]] = []
 
     def cluster_id(self) -> str:
@@ -65,6 +66,11 @@ class TopicIdentities:
         """Ask for everything and wait; raises as `verify` does."""
         self._ask()
         self._collect(wait_s=_REQUEST_S)
+        self._at_join = self.partitions
+
+    def is_new(self, partition: TopicPartition) -> bool:
+        """Whether a partition was made since the group was joined: all of it came after that."""
+        return bool(self._at_join) and partition not in self._at_join
 
     def verify(self) -> bool:
         """

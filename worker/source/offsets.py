@@ -94,7 +94,7 @@ class Offsets:
             wanted = self._options.start_time_ms
             if wanted is not None:
                 start = yield from self._at_time(partition, wanted)
-            elif self._options.start == "earliest":
+            elif self._options.start == "earliest" or self._identities.is_new(partition):
                 start = (yield self._edge(partition, _EARLIEST)).offset
             else:
                 start = (yield self._edge(partition, _LATEST)).offset

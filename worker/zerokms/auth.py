@@ -84,6 +84,7 @@ class TokenSource:
         self._refusal: tuple[float, KeyAccessDenied] | None = None
         self._refreshing = threading.Lock()
         self._keys: JwkSet | None = None
+        self._incarnation = 0
 
     def token(self) -> ServiceToken:
         """
@@ -180,6 +181,8 @@ class TokenSource:
         services = claims.get("services")
         zerokms = services.get("zerokms") if isinstance(services, dict) else None
         self._check_region(workspace, zerokms)
+        if claims.get("incarnation") is not None:
+            self._check_incarnation(claims["incarnation"])
         lifetime = expiry - max(issued, 0.0)
         until = self._clock() + lifetime
         return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, _scopes(claims.get("scope")))
@@ -193,6 +196,14 @@ class TokenSource:
                 f"the service token names the key service {zerokms!r}, "
                 f"region {own.region} has {own.region.zerokms_url!r}; another host is listed in allow_hosts, and https"
             )
+
+    def _check_incarnation(self, incarnation: object) -> None:
+        if not isinstance(incarnation, int) or incarnation < self._incarnation:
+            raise RegionViolation(
+                f"the authority at {self._cts} is of incarnation {incarnation}, and one of {self._incarnation} has "
+                "answered: it was restored since, and this is the old one. Stop it, so that the name leads to the new"
+            )
+        self._incarnation = incarnation
 
     def _claims(self, text: str) -> dict[str, Any]:
         if not self._verify:

@@ -125,7 +125,7 @@ def test_the_copys_schema_passes_a_second_worker() -> None:
     assert "encrypt" in refused(text)
 
 
-@pytest.mark.parametrize("told", [True, {"version": 1}, {"version": 2, "name": "n.B"}, {"version": 1, "name": "-"}])
+@pytest.mark.parametrize("told", [True, {"version": 1}, {"version": 2, "name": "n.B"}, {"version": 1, "name": "a..b"}])
 def test_a_malformed_copy_is_refused(told: object) -> None:
     """`encryption` on a record says which record it is a copy of, or is refused."""
     inner = {"type": "record", "name": "B", "fields": [field("x")], "encryption": told}

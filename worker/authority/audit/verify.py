@@ -108,6 +108,14 @@ def read_heads(path: Path, key: bytes | None) -> list[Place]:
     return places
 
 
+def newest_store(path: Path) -> tuple[int, int]:
+    """Return the newest incarnation and version of the store that an anchor has seen; raises `ConfigError`."""
+    seen = [(body["incarnation"], body["version"]) for _, body in _objects(path) if "version" in body]
+    if not seen:
+        raise ConfigError(f"{path} has no signed head")
+    return max(seen)
+
+
 def read_ledger(path: Path) -> list[Place]:
     """Read what clients kept, JSON Lines with `chain`, `seq` and `hash`, as the header `audit-entry` has them."""
     return [Place(body["chain"], body["seq"], body["hash"]) for _, body in _objects(path) if "chain" in body]

@@ -43,6 +43,11 @@ class KafkaSinkOptions(Options):
     """After this the broker aborts an open transaction by itself (exactly-once only)."""
 
     @property
+    def searchable(self) -> tuple[str, ...]:
+        """Topics hold no search terms."""
+        return ()
+
+    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.topic

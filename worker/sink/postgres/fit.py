@@ -111,10 +111,21 @@ def _text(kind: ColumnType, column: Column) -> Fit:
     plain = kind.kind in ("string", "enum")
     fits_all = limit is None or (kind.symbols and all(len(s) <= limit for s in kind.symbols))
     blanks = ", and blanks at the end do not count" if column.type == "character" else ""
-    remark = "" if fits_all else f"text longer than {limit} characters{blanks}"
+    remarks = [] if fits_all else [f"text longer than {limit} characters{blanks}"]
+    remark = ", ".join([*remarks, *filter(None, [_unreadable(kind)])])
     if plain:
         return Fit(put, TEXT if limit is None else None, remark=remark)
     return Fit(lambda value: put(to_text(value)), remark=remark)
+
+
+def _unreadable(kind: ColumnType) -> str:
+    """Which values of a type have no text."""
+    word = kind.logical
+    if word == "date" or ("timestamp-" in word):
+        return "what lies beyond the years 1-9999"
+    if word.startswith("time-"):
+        return "times outside of a day"
+    return "bytes that are no number" if word == "big-decimal" else ""
 
 
 def _json(kind: ColumnType, column: Column, storage: str) -> Fit:
@@ -131,9 +142,10 @@ def _json(kind: ColumnType, column: Column, storage: str) -> Fit:
     if to_text is None and each.kind in ("bytes", "fixed"):
         to_text = _identity
     convert = to_text or _identity
+    remark = _unreadable(each)
     if kind.items is not None:
-        return Fit(lambda values: put(jsonform.dumps([None if v is None else convert(v) for v in values])))
-    return Fit(lambda value: put(jsonform.dumps(convert(value))))
+        return Fit(lambda vs: put(jsonform.dumps([None if v is None else convert(v) for v in vs])), remark=remark)
+    return Fit(lambda value: put(jsonform.dumps(convert(value))), remark=remark)
 
 
 def _identity(value: Any) -> Any:

@@ -68,6 +68,11 @@ class PostgresSinkOptions(Options):
         return self
 
     @property
+    def searchable(self) -> tuple[str, ...]:
+        """The fields that are stored with their search terms."""
+        return tuple(name for name, storage in self.columns.items() if storage == "eql")
+
+    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.all_tables[0]

@@ -70,15 +70,16 @@ def remarks(
     kinds = fields_of(row_type, options) | key_fields(key_type, options)
     _refuse_unfilled(table, [*targets, *keys])
     _refuse_columns(connection, table, [*targets, *keys], options)
-    found = [f"{t.name}: {t.fit.remark}" for t in (*keys, *targets) if t.fit.remark]
+    own = COORDINATES if options.mode == "append" else ()
+    found = [f"{t.name}: {t.fit.remark}" for t in (*keys, *targets) if t.fit.remark and t.name not in own]
     found += list(_nulls(table, kinds, options))
     found += [
         f"{t.name}: what the domain {table.columns[t.name].declared} refuses (not told)"
         for t in (*keys, *targets)
         if table.columns[t.name].checked
     ]
-    own = options.key if options.mode == "upsert" else ("_topic", "_partition", "_offset")
-    rows = connection.execute(_UNTOLD, {"t": table.oid, "key": sorted(own)}).fetchall()
+    key = options.key if options.mode == "upsert" else ("_topic", "_partition", "_offset")
+    rows = connection.execute(_UNTOLD, {"t": table.oid, "key": sorted(key)}).fetchall()
     return found + [f"what {kind} {name} refuses (not told)" if kind != "partitions" else name for kind, name in rows]
 
 

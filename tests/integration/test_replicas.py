@@ -1,0 +1,169 @@
+"""Replicas of the authority over one PostgreSQL: what one is told holds on the other at its next request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import DatabaseFactory
+from tests.unit.authority.conftest import Party
+from worker.authority.enrol import Existing, accept, propose
+from worker.authority.management import make_access_key, new_workspace
+from worker.authority.remote import Remote
+from worker.authority.server import Authority, bind, server
+from worker.errors import KeyAccessDenied, KeyServiceUnavailable
+from worker.region import Region
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+ROOT = bytes(range(32))
+
+
+class Replica:
+    """One authority on a thread, over a database that it shares."""
+
+    def __init__(self, directory: Path, database: str) -> None:
+        self._socket = bind("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        url = database.replace("postgresql://", "postgresql+psycopg://", 1)
+        self.authority = Authority(Region("eu-central-1"), directory, ROOT, self.url, audit_sync=False, database=url)
+        self._server = server(self.authority.app, self.authority.guard)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(15)
+        self._socket.close()
+        self.authority.close()
+
+
+@dataclass
+class Stand:
+    """Two replicas, an admin at the first, and two clients with an access key each."""
+
+    one: Replica
+    two: Replica
+    admin: Remote
+    clients: list[tuple[str, str, str]]
+    dsn: str
+
+    def client(self, number: int, replica: Replica) -> Party:
+        identity, key, access_key = self.clients[number]
+        return Party(replica.url, access_key, identity, key)
+
+
+@pytest.fixture
+def stand(new_database: DatabaseFactory, tmp_path: Path) -> Iterator[Stand]:
+    dsn = new_database()
+    one, two = Replica(tmp_path / "one", dsn), Replica(tmp_path / "two", dsn)
+    store = one.authority.store
+    workspace = new_workspace(store, "shared")
+    admin = Remote(one.url, make_access_key(store, workspace, "admin", "admin"))
+    clients: list[tuple[str, str, str]] = []
+    first: Existing | None = None
+    for name in ("first", "second"):
+        proposal = propose(admin, name=name, region="eu-central-1", via=first)
+        client = str(proposal.client_id)
+        admin("approve-client", {"client_id": client})
+        access_key = make_access_key(store, workspace, name, "member", client=client)
+        # The new client speaks to the other replica from its first word.
+        own = Remote(two.url, access_key)
+        key = accept(own, proposal)
+        first = first or Existing(proposal.client_id, key, own)
+        clients.append((client, key.to_hex(), access_key))
+    yield Stand(one, two, admin, clients, dsn)
+    one.stop()
+    two.stop()
+
+
+REVOCATIONS: dict[str, Callable[[Stand], Any]] = {
+    "grant": lambda s: s.admin("revoke-keyset", {"client_id": s.clients[0][0], "keyset_id": {"Name": "default"}}),
+    "keyset": lambda s: s.admin("disable-keyset", {"keyset_id": {"Name": "default"}}),
+    "client": lambda s: s.admin("delete-client", {"client_id": s.clients[0][0]}),
+    "access key": lambda s: s.admin("api/access-key", {"keyName": "first"}, "DELETE"),
+}
+
+
+@pytest.mark.parametrize("kind", REVOCATIONS)
+def test_a_revocation_holds_on_the_other_replica_at_its_next_request(stand: Stand, kind: str) -> None:
+    """No request that begins after the revocation was answered gets a key, whichever replica it goes to."""
+    parties = [stand.client(0, replica) for replica in (stand.one, stand.two)]
+    kept, key = parties[0].generate()
+    assert parties[1].retrieve(kept) == key
+
+    REVOCATIONS[kind](stand)
+
+    for each in parties:
+        with pytest.raises(KeyAccessDenied):
+            each.retrieve(kept)
+        with pytest.raises(KeyAccessDenied):
+            each.generate()
+
+
+def test_both_replicas_write_and_agree(stand: Stand) -> None:
+    """Writes at both, in turns and at once, are one store's: each sees the other's, and both chains are their own."""
+    other = Remote(stand.two.url, stand.admin._access_key)
+    threads = [
+        threading.Thread(target=call, args=("create-keyset", {"name": f"k{n}", "description": "x"}))
+        for n, call in enumerate((stand.admin, other) * 5)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+    names = [{k["name"] for k in call("list-keysets", {})} for call in (stand.admin, other)]
+    assert names[0] == names[1] == {"default", *(f"k{n}" for n in range(10))}
+    assert stand.one.authority.trail.head.place.chain != stand.two.authority.trail.head.place.chain
+
+
+def test_a_row_that_no_replica_wrote_stops_both(stand: Stand) -> None:
+    """A member that the database's administrator made an admin gets nothing more, and the next write stops them."""
+    with psycopg.connect(stand.dsn) as connection:
+        connection.execute("UPDATE access_keys SET role = 'admin', scopes = NULL, client = NULL WHERE name = 'first'")
+    raised = Remote(stand.two.url, stand.clients[0][2])
+
+    with pytest.raises(KeyAccessDenied, match="membership:create"):
+        raised("api/memberships", {"subject": "CS|me", "role": "admin"})
+    with pytest.raises(KeyServiceUnavailable, match="503"):
+        stand.admin("api/access-key", {"keyName": "first"}, "DELETE")
+
+
+def test_replicas_may_start_at_once(new_database: DatabaseFactory, tmp_path: Path) -> None:
+    """On an empty database both come up over one store, and each takes the other's tokens."""
+    dsn = new_database()
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda name: Replica(tmp_path / name, dsn), ("one", "two"))
+    try:
+        workspace = new_workspace(one.authority.store, "shared")
+        key = make_access_key(one.authority.store, workspace, "admin", "admin")
+        for issuing, other in ((one, two), (two, one)):
+            call = Remote(issuing.url, key)
+            call("list-keysets", {})
+            assert with_bearer(other, call._token)("list-keysets", {})
+    finally:
+        one.stop()
+        two.stop()
+
+
+def with_bearer(replica: Replica, token: str) -> Remote:
+    call = Remote(replica.url, "unused")
+    call._token = token
+    return call
+
+
+def test_one_stops_and_clients_go_on(stand: Stand) -> None:
+    """What one replica gave, the other gives again when the first is gone."""
+    kept, key = stand.client(0, stand.one).generate()
+    stand.one.stop()
+
+    assert stand.client(0, stand.two).retrieve(kept) == key
+    stand.one = Replica(stand.one.authority.trail.path.parent, stand.dsn)
+    assert stand.client(1, stand.one).retrieve(kept) == key

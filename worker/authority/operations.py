@@ -1,0 +1,75 @@
+"""What an operator does with a running authority: see how it is, back it up, unlock it after a restore."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from worker.authority import wire
+from worker.authority.access import Caller, hash_secret
+from worker.authority.audit import Trail
+from worker.authority.recovery.backup import write_backup
+from worker.authority.refusal import Refusal
+from worker.authority.store import Store
+from worker.errors import ConfigError
+
+
+class Operations:
+    """
+    An operator's verbs.
+
+    Args:
+        store: the authority's.
+        trail: its audit.
+        ready: says whether keys can be derived.
+    """
+
+    def __init__(self, store: Store, trail: Trail, ready: Callable[[], dict[str, Any]]) -> None:
+        self._store = store
+        self._trail = trail
+        self._ready = ready
+        self._lock = threading.Lock()
+        self._presented: set[str] = set()
+
+    def status(self, caller: Caller) -> dict[str, Any]:
+        """Return how the authority is, and how much is in the caller's workspace."""
+        state, head = self._store.state, self._store.head
+        counted = {
+            name: sum(row["workspace"] == caller.workspace for row in state.tables[name].values())
+            for name in ("keysets", "clients", "access_keys", "memberships")
+        }
+        return {
+            **self._ready(),
+            "version": head.version,
+            "incarnation": head.incarnation,
+            "audit_head": self._trail.head.to_json(),
+            "counts": counted,
+        }
+
+    def backup(self, caller: Caller, body: wire.MakeBackup) -> bytes:
+        """Return a backup of the whole store; where it has other workspaces it is not one workspace's to have."""
+        caller.require_no_client()
+        if caller.rights.keysets is not None or len(self._store.state.workspaces) > 1:
+            raise Refusal(403, "Not permitted: a backup has all workspaces; serve --backup-directory makes them")
+        try:
+            made = write_backup(self._store, body.recipients)
+        except ConfigError as exc:
+            raise Refusal(400, str(exc)) from None
+        caller.note["what"] = {"recipients": body.recipients, "version": self._store.head.version, "bytes": len(made)}
+        return made
+
+    def unlock(self, body: wire.Unlock) -> dict[str, Any]:
+        """Take one credential of a restore; the last of them lets the authority answer again, and all are used up."""
+        shown = hash_secret(body.credential).hex()
+        with self._lock:
+            lock = self._store.head.lock
+            if shown not in lock:
+                raise Refusal(401, "the authority is not locked, or by another credential")
+            self._presented.add(shown)
+            missing = len(set(lock) - self._presented)
+            if not missing:
+                self._trail.record({"operation": "unlock", "outcome": "allowed", "people": len(lock)})
+                self._store.write(lambda _transaction: None, unlock=True)
+                self._presented.clear()
+        return {"missing": missing}

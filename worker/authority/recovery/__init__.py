@@ -1,0 +1,1 @@
+"""What is left when a store is lost: backups, a journal of every write since, and how both become a store again."""

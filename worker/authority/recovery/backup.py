@@ -1,0 +1,92 @@
+"""
+Backups: the whole store as of one version, encrypted to age recipients; what is secret in it stays sealed besides.
+
+A backup is age over JSON Lines: a header with the region, the store's sealed key and head, and a probe of each keyset;
+a line for each row; and the number of rows at the end. What authenticates it is the head: see `worker.authority.head`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyrage
+
+from worker.authority import material, schema
+from worker.authority.datakeys import open_secrets
+from worker.authority.material import Item
+from worker.authority.recovery.rows import TABLES, from_json, to_json
+from worker.authority.relation import root_share
+from worker.authority.state import Row, key_of
+from worker.authority.store import Store
+from worker.errors import ConfigError
+
+_FORMAT = "authority-backup-1"
+_PROBE = Item(bytes(16), b"zk-probe", b"", bytes(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a backup holds."""
+
+    region: str
+    made_at: float
+    meta: dict[str, str]
+    probes: dict[str, str]
+    tables: dict[str, dict[Any, Row]]
+
+
+def probe(store: Store, keyset: Row) -> str:
+    """Return a hash of what the store computes for a keyset: equal where the store was restored rightly."""
+    made = material.materials(open_secrets(store, keyset), root_share(store, keyset), [_PROBE], [_PROBE.tag])
+    return hashlib.sha256(made).hexdigest()
+
+
+def write_backup(store: Store, recipients: list[str]) -> bytes:
+    """Return an encrypted backup of the store as it is now; raises `ConfigError` for a recipient that is none."""
+    try:
+        keys = [pyrage.x25519.Recipient.from_str(text) for text in recipients]
+    except pyrage.RecipientError as exc:
+        raise ConfigError(f"a backup's recipient is an age public key, age1...: {exc}") from None
+    if not keys:
+        raise ConfigError("a backup needs a recipient: an age public key, age1...")
+    sealed: bytes = pyrage.encrypt(b"".join(_lines(store)), keys)
+    return sealed
+
+
+def read_backup(data: bytes, identity: Path) -> Backup:
+    """Decrypt and read a backup; raises `ConfigError` where it is cut short, altered, or another's."""
+    texts = [line for line in identity.read_text(encoding="ascii").splitlines() if line and not line.startswith("#")]
+    try:
+        opened = pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(text) for text in texts])
+    except (pyrage.DecryptError, pyrage.IdentityError) as exc:
+        raise ConfigError(f"the backup does not open with {identity}: {exc}") from None
+    lines = io.BytesIO(opened).readlines()
+    header, rows, end = orjson.loads(lines[0]), lines[1:-1], orjson.loads(lines[-1])
+    if header.get("format") != _FORMAT or end != {"rows": len(rows)}:
+        raise ConfigError("the backup is cut short, or of another version")
+    tables: dict[str, dict[Any, Row]] = {str(table.name): {} for table in schema.AUTHORISING}
+    for line in rows:
+        name, body = orjson.loads(line)
+        row = from_json(TABLES[name], body)
+        tables[name][key_of(TABLES[name], row)] = row
+    return Backup(header["region"], header["made_at"], header["meta"], header["probes"], tables)
+
+
+def _lines(store: Store) -> Iterator[bytes]:
+    state, head, key = store.snapshot()
+    probes = {k["id"]: probe(store, k) for k in state.keysets.values()}
+    header = {"format": _FORMAT, "region": str(store.region), "made_at": time.time(), "probes": probes}
+    yield orjson.dumps({**header, "meta": {"key": key, "head": head.seal(store.sealer, str(store.region))}}) + b"\n"
+    count = 0
+    for name, table in TABLES.items():
+        for row in state.tables[name].values():
+            count += 1
+            yield orjson.dumps([name, to_json(table, row)]) + b"\n"
+    yield orjson.dumps({"rows": count}) + b"\n"

@@ -1,0 +1,134 @@
+"""`worker authority backup | restore | drill | unlock | status`: for the day on which a store is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.errors import ConfigError
+
+if TYPE_CHECKING:
+    from worker.authority.recovery.restore import Source
+    from worker.authority.seal import Sealer
+
+Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
+AccessKey = Annotated[str, typer.Option(envvar="CS_ADMIN_ACCESS_KEY", help="An admin's access key.")]
+Identity = Annotated[Path, typer.Option(help="The age identity that opens the backup.")]
+JournalFile = Annotated[Path | None, typer.Option("--journal", help="The journal that serve --journal wrote.")]
+AnchorFile = Annotated[
+    Path | None, typer.Option("--anchor", help="The anchor: how far the journal must reach, at the least.")
+]
+RootFile = Annotated[Path | None, typer.Option(help="The lost store's root key.")]
+RootCommand = Annotated[str | None, typer.Option(help="Prints the lost store's root key.")]
+RegionName = Annotated[str, typer.Option(help="The backup's region.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (backup, restore, drill, unlock, status):
+        app.command()(command)
+
+
+def backup(
+    url: Url,
+    access_key: AccessKey,
+    output: Annotated[Path, typer.Option(help="The file to write.")],
+    recipient: Annotated[list[str], typer.Option(help="An age public key, age1...; several may open it.")],
+) -> None:
+    """Write a backup of the whole store while it serves, encrypted to age recipients."""
+    from worker.authority.files import write_whole
+    from worker.authority.remote import Remote
+
+    data = Remote(url, access_key)("api/backup", {"recipients": recipient})
+    write_whole(output, data)
+    typer.echo(f"written: {output} ({len(data)} bytes)")
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="The backup.")],
+    region: RegionName,
+    data: Annotated[Path, typer.Option(help="An empty data directory.")],
+    identity: Identity,
+    journal: JournalFile = None,
+    anchor: AnchorFile = None,
+    root_key_file: RootFile = None,
+    root_key_command: RootCommand = None,
+    person: Annotated[
+        list[str] | None, typer.Option(help="Who unlocks it; two are four eyes. Each gets a credential.")
+    ] = None,
+) -> None:
+    """Make a store from a backup and the journal since; it refuses everything until it is unlocked."""
+    from worker.authority.recovery.restore import restore as make
+    from worker.region import Region
+
+    people = person or ["operator"]
+    if len(set(people)) != len(people):
+        raise ConfigError("--person names somebody twice")
+    root = _root(root_key_file, root_key_command)
+    made = make(data / "authority.sqlite", Region(region), root, _source(source, identity, journal, anchor), people)
+    typer.echo(
+        f"restored: {made.rows} rows, version {made.version}, incarnation {made.incarnation}, {made.took_s:.2f} s"
+    )
+    typer.echo("start it (worker authority serve), then each of these once (worker authority unlock):")
+    for name, credential in made.credentials.items():
+        typer.echo(f"  {name}: {credential}")
+    typer.echo("make a backup now: the one that you used does not go with what is written from here on")
+
+
+def drill(
+    source: Annotated[Path, typer.Argument(help="The backup.")],
+    region: RegionName,
+    identity: Identity,
+    journal: JournalFile = None,
+    anchor: AnchorFile = None,
+    root_key_file: RootFile = None,
+    root_key_command: RootCommand = None,
+) -> None:
+    """Restore into a directory that is thrown away, and prove that every keyset gives the keys that it gave."""
+    from worker.authority.recovery.restore import drill as rehearse
+    from worker.region import Region
+
+    root = _root(root_key_file, root_key_command)
+    found = rehearse(Region(region), root, _source(source, identity, journal, anchor))
+    typer.echo(json.dumps(found))
+    if found["wrong"]:
+        raise typer.Exit(1)
+
+
+def unlock(
+    url: Url,
+    credential: Annotated[str, typer.Option(envvar="AUTHORITY_UNLOCK", prompt=True, hide_input=True)],
+) -> None:
+    """Present one credential that a restore printed; the last of them lets the authority answer again."""
+    from worker.authority.remote import Remote
+
+    missing = Remote(url, "").without_token("api/unlock", {"credential": credential})["missing"]
+    typer.echo("unlocked" if not missing else f"{missing} more to present")
+
+
+def status(url: Url, access_key: AccessKey) -> None:
+    """Print how the authority is; 1 where it can't derive."""
+    from worker.authority.remote import Remote
+
+    found = Remote(url, access_key)("api/status", None, "GET")
+    typer.echo(json.dumps(found))
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+def _root(file: Path | None, command: str | None) -> Sealer:
+    from worker.authority import seal
+
+    return seal.Sealer(seal.root_key(file, os.environ.get("AUTHORITY_ROOT_KEY"), command))
+
+
+def _source(path: Path, identity: Path, journal: Path | None, anchor: Path | None) -> Source:
+    from worker.authority.audit.verify import newest_store
+    from worker.authority.recovery.restore import Anchored, Source
+
+    anchored = None if anchor is None else Anchored(*newest_store(anchor))
+    return Source(path.read_bytes(), identity, journal, anchored)
