@@ -19,7 +19,8 @@ NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
 .PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
-  secure alone delivery registry interop attack api-fuzz fuzz properties native clean
+  secure alone delivery registry interop attack api-fuzz fuzz properties native \
+  dashboards pictures operations chart image sbom clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -30,7 +31,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties registry secure interop attack api-fuzz fuzz backpressure delivery soak ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack api-fuzz fuzz backpressure delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -105,6 +106,37 @@ properties: $(BIN)/.dev ## Thousands of generated schemas and records through en
 native: ## The extension module's own tests (needs cargo)
 	cd native && cargo test --release --locked --quiet
 
+dashboards: $(BIN)/.dev ## Write the Grafana dashboards anew from deploy/dashboards
+	$(BIN)/python -m deploy.dashboards
+
+operations: $(BIN)/.operations fetch prometheus ## Every query, rule and alert in a real Prometheus over two regions under load (about ten minutes)
+	$(PYTEST) -m heavy --timeout 900 --ignore tests/operations/test_chart.py --ignore tests/operations/test_image.py tests/operations
+
+pictures: $(BIN)/.operations fetch prometheus ## Draw each dashboard from the data of such a run into docs/images (about four minutes)
+	$(BIN)/python -m tests.operations.pictures docs/images
+
+chart: $(BIN)/.operations helm ## Lint the Helm chart and validate its output for every region
+	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py
+
+image: $(BIN)/.operations ## Run every step of the Dockerfile in a prefix of its own, lint it, and run what was installed (needs no engine)
+	$(PYTEST) -m heavy --timeout 900 tests/operations/test_image.py
+
+sbom: $(BIN)/.operations ## The bill of materials of what the image holds, CycloneDX, into .run/sbom.json
+	rm -rf .run/image && mkdir -p .run/image && deploy/image/wheel.sh .run/image/wheels
+	deploy/image/install.sh .run/image/wheels .run/image/prefix
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o .run/sbom.json .run/image/prefix/bin/python
+
+.PHONY: prometheus helm
+prometheus:
+	@command -v prometheus >/dev/null || apt-get install -y --no-install-recommends prometheus \
+	  || { echo "install Prometheus 2.42 or later: apt-get install -y --no-install-recommends prometheus" >&2; exit 1; }
+
+helm:
+	@PATH=$(CURDIR)/.run/bin:$$PATH; command -v helm >/dev/null || GOBIN=$(CURDIR)/.run/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0 \
+	  || { echo "install Helm 3, or Go to have it built: go install helm.sh/helm/v3/cmd/helm@v3.22.0" >&2; exit 1; }
+	@test -d .run/node/node_modules || ! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix .run/node \
+	  @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
+
 clean: ## Remove the virtual environment and everything that was generated
 	rm -rf $(VENV) .run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
@@ -118,4 +150,8 @@ $(BIN)/.dev: pyproject.toml $(NATIVE) | $(BIN)/python
 
 $(BIN)/.heavy: pyproject.toml $(BIN)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[heavy]'
+	@touch $@
+
+$(BIN)/.operations: pyproject.toml $(BIN)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[operations]'
 	@touch $@

@@ -49,7 +49,7 @@ DOORS = {
         "worker/local/",
     ),
     "fastavro": ("worker/avro/",),
-    "httpx": ("worker/http_client.py", "worker/zerokms/", "worker/authority/", "worker/demo"),
+    "httpx": ("worker/http_client.py", "worker/cli/running.py", "worker/zerokms/", "worker/authority/", "worker/demo"),
     "psycopg": ("worker/sink/", "worker/local/", "worker/demo"),
     "fastapi": ("worker/authority/",),
     "sqlalchemy": ("worker/authority/",),

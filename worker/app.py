@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -21,6 +22,7 @@ from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
 from worker.pipeline.runner import RouteRunner
+from worker.surface import surface
 from worker.version import __version__
 
 _log = structlog.get_logger(__name__)
@@ -43,13 +45,15 @@ class Worker:
         self.graph = Graph(settings, environ, metrics=metrics)
         self.metrics = self.graph.context.metrics
         self._settings = settings
+        self.metrics.expect({route.name: route.source.topics for route in settings.routes})
         self.metrics.set("worker_build_info", 1, version=__version__, native="1" if native.IS_LOADED else "0")
         longest = max(route.sink.timeout_s for route in settings.routes)
         batch_s = settings.delivery.max_latency_ms / 1000 + longest
         self.metrics.set("worker_revocation_bound_seconds", batch_s, part="batch")
         self.metrics.set("worker_revocation_bound_seconds", settings.authority.client.timeout_s, part="request")
         self._stop = threading.Event()
-        self._runners: list[RouteRunner] = []
+        self._runners: dict[str, RouteRunner] = {}
+        self._paused: set[str] = set()
         self._health = [RouteHealth(route.name, metrics=self.metrics) for route in settings.routes]
 
     @property
@@ -68,11 +72,12 @@ class Worker:
         Raises:
             WorkerError: the first one that ended a route; the others have been stopped gracefully.
         """
-        surface = application(self.metrics.registry, lambda: self._health, {"rotate": self.rotate})
-        with HttpServer(surface, self._settings.http.listen) as server:
+        context = self.graph.context
+        shown = surface(self, self._settings, context.environ, self.metrics, self._health, lambda: {"": os.getpid()})
+        with HttpServer(application(shown), self._settings.http.listen) as server:
             if not native.IS_LOADED:
                 _log.warning("native_missing", effect="encryption in plain Python, at about a tenth of the rate")
-            _log.info("starting", instance=self.graph.context.instance, version=__version__, http_port=server.port)
+            _log.info("starting", instance=context.instance, version=__version__, http_port=server.port)
             self.run_routes(RunOptions() if options is None else options, observe=observe)
 
     def run_routes(self, options: RunOptions, *, observe: Observe | None = None) -> None:
@@ -82,18 +87,37 @@ class Worker:
 
     def progress(self) -> list[RouteProgress]:
         """How far each route has come; safe from any thread."""
-        return [runner.progress() for runner in self._runners]
+        return [runner.progress() for runner in list(self._runners.values())]
 
     def stop(self) -> None:
         """Ask every route for a graceful end; safe in a signal handler."""
         self._stop.set()
-        for runner in self._runners:
+        for runner in list(self._runners.values()):
             runner.stop()
 
     def rotate(self) -> None:
         """Drop every key held; new ones are fetched."""
         if self.graph.rotate():
+            self.metrics.inc("worker_key_rotations_total")
             _log.info("keys_rotated")
+
+    def pause(self, route: str) -> None:
+        """Read nothing more in a route; raises `KeyError` for an unknown one. Safe from any thread."""
+        self._known(route)
+        self._paused.add(route)
+        if route in self._runners:
+            self._runners[route].pause()
+
+    def resume(self, route: str) -> None:
+        """Go on reading; raises `KeyError` for an unknown route. Safe from any thread."""
+        self._known(route)
+        self._paused.discard(route)
+        if route in self._runners:
+            self._runners[route].resume()
+
+    def _known(self, route: str) -> None:
+        if all(route != known.name for known in self._settings.routes):
+            raise KeyError(route)
 
     def close(self) -> None:
         """Close the key caches and the connections to the key service and the registry."""
@@ -129,7 +153,9 @@ class Worker:
         threads = []
         for route, health in zip(self._settings.routes, self._health, strict=True):
             runner = self.graph.routes.runner(route, health, options)
-            self._runners.append(runner)
+            self._runners[route.name] = runner
+            if route.name in self._paused:
+                runner.pause()
             threads.append(threading.Thread(target=self._guard, args=(runner, errors), name=route.name))
         if self._stop.is_set():
             self.stop()

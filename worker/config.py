@@ -122,10 +122,12 @@ class EncryptionSettings(DeclarationOptions):
 
 
 class HttpSettings(Options):
-    """`[http]`: where `/metrics`, `/healthz` and `/readyz` are served."""
+    """`[http]`: where `/metrics`, `/healthz`, `/readyz`, `/status` and the control are served."""
 
     listen: str = "0.0.0.0:9464"
     """Address and port."""
+    token_env: str | None = None
+    """Variable with the bearer token that opens `/status` and the control to other machines; else loopback alone."""
 
 
 class ProcessSettings(Options):

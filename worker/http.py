@@ -1,12 +1,14 @@
-"""`/metrics`, `/healthz` and `/readyz` of one worker, on a thread of their own."""
+"""`/metrics`, `/healthz`, `/readyz`, and the control of one worker, on a thread of their own."""
 
 from __future__ import annotations
 
+import hmac
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -35,51 +37,94 @@ class Health(Protocol):
         ...
 
 
-def application(
-    registry: CollectorRegistry,
-    health: Callable[[], Sequence[Health]],
-    actions: Mapping[str, Callable[[], None]],
-) -> Starlette:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surface:
     """
-    Build the HTTP surface.
+    What the HTTP surface shows and does.
 
     Args:
         registry: what `/metrics` exports.
         health: the routes as they are now.
-        actions: `POST /admin/<name>` runs it; served to loopback callers only.
+        actions: `POST /admin/<name>` runs it.
+        route_actions: `POST /admin/<name>/<route>` runs it; a `KeyError` means that there is no such route.
+        status: what `GET /status` answers.
+        refresh: called before each scrape.
+        token: opens `/status` and `/admin` to callers that are not on loopback; None opens them to nobody else.
     """
 
+    registry: CollectorRegistry
+    health: Callable[[], Sequence[Health]]
+    actions: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    route_actions: Mapping[str, Callable[[str], None]] = field(default_factory=dict)
+    status: Callable[[], Mapping[str, Any]] = dict
+    refresh: Callable[[], None] = lambda: None
+    token: str | None = field(default=None, repr=False)
+
+
+def application(surface: Surface) -> Starlette:
+    """Build the HTTP application."""
+
     def metrics(_request: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        surface.refresh()
+        return Response(generate_latest(surface.registry), media_type=CONTENT_TYPE_LATEST)
 
     def healthz(_request: Request) -> Response:
         now = time.monotonic()
-        stuck = [h.route for h in health() if not h.alive(now)]
+        stuck = [h.route for h in surface.health() if not h.alive(now)]
         return JSONResponse({"alive": not stuck, "stuck": stuck}, status_code=503 if stuck else 200)
 
     def readyz(_request: Request) -> Response:
-        reasons = {h.route: list(h.reasons()) for h in health()}
+        reasons = {h.route: list(h.reasons()) for h in surface.health()}
         ready = bool(reasons) and not any(reasons.values())
         return JSONResponse({"ready": ready, "routes": reasons}, status_code=200 if ready else 503)
 
+    def status(request: Request) -> Response:
+        return _refusal(surface, request) or JSONResponse(dict(surface.status()))
+
     def admin(request: Request) -> Response:
-        host = request.client.host if request.client else ""
-        action = actions.get(request.path_params["name"])
-        if host not in ("127.0.0.1", "::1"):
-            return JSONResponse({"error": "admin calls are taken from loopback only"}, status_code=403)
-        if action is None:
-            return JSONResponse({"error": "no such action", "actions": sorted(actions)}, status_code=404)
-        action()
-        return JSONResponse({"done": request.path_params["name"]})
+        refusal = _refusal(surface, request)
+        return refusal if refusal is not None else _act(surface, **request.path_params)
 
     return Starlette(
         routes=[
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/status", status),
             Route("/admin/{name}", admin, methods=["POST"]),
+            Route("/admin/{name}/{route}", admin, methods=["POST"]),
         ]
     )
+
+
+def _refusal(surface: Surface, request: Request) -> Response | None:
+    """Return why this caller may not see or do more than health and metrics; None where it may."""
+    given = request.headers.get("authorization", "")
+    if surface.token is not None and hmac.compare_digest(given.encode(), f"Bearer {surface.token}".encode()):
+        return None
+    # A token that is given must be right, from loopback too.
+    if not given and request.client is not None and request.client.host in ("127.0.0.1", "::1"):
+        return None
+    error = "taken from loopback, or with the bearer token that [http] token names"
+    return JSONResponse({"error": error}, status_code=401 if given else 403)
+
+
+def _act(surface: Surface, name: str, route: str | None = None) -> Response:
+    actions = sorted((*surface.actions, *(f"{action}/<route>" for action in surface.route_actions)))
+    unknown = JSONResponse({"error": "no such action", "actions": actions}, status_code=404)
+    if route is None:
+        if name not in surface.actions:
+            return unknown
+        surface.actions[name]()
+        return JSONResponse({"done": name})
+    if name not in surface.route_actions:
+        return unknown
+    try:
+        surface.route_actions[name](route)
+    except KeyError:
+        routes = sorted(health.route for health in surface.health())
+        return JSONResponse({"error": f"no such route: {route}", "routes": routes}, status_code=404)
+    return JSONResponse({"done": name, "route": route})
 
 
 class HttpServer:

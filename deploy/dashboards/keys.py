@@ -45,10 +45,20 @@ _CACHES = Row(
         ),
         Panel(
             title="Keys held",
-            help="In memory, by cache and keyset. A pool holds what it expects to need; more than `max_pool_keys` is "
-            "impossible.",
+            help="In memory, by cache and keyset, as the last sweep found them. A pool holds what it expects to need, "
+            "a lease is one key for many values.",
             unit="short",
             queries=(q(f"sum by (cache, keyset) (worker_keys_held{OF_INSTANCE})", "{{cache}} {{keyset}}"),),
+        ),
+        Panel(
+            title="Memory of keys",
+            help="Bytes that leases and pools take beside what they may take. At the budget the least used leases go "
+            "first: more contexts than the budget holds cost a request each.",
+            unit="bytes",
+            queries=(
+                q(f"sum by (instance) (worker_key_cache_bytes{OF_INSTANCE})", "{{instance}} held"),
+                q(f"sum by (instance) (worker_key_cache_budget_bytes{OF_INSTANCE})", "{{instance}} budget"),
+            ),
         ),
         Panel(
             title="Life of keys",

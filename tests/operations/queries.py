@@ -14,9 +14,11 @@ import promql_parser
 import yaml
 
 from deploy.dashboards.boards import FILES as DASHBOARDS
-from worker.authority.catalogue import CATALOGUE as AUTHORITY
+from worker.authority.catalogue import CATALOGUE as COUNTED
+from worker.authority.observed import OBSERVED
 from worker.metrics.catalogue import CATALOGUE, OWN_WORDS, VERIFIER, WORDS, Metric
 
+AUTHORITY = (*COUNTED, *OBSERVED)
 RULES = DASHBOARDS.parent / "rules"
 _PROCESS = ("virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds", "cpu_seconds_total", "open_fds")
 _TARGET = frozenset({"instance", "job"})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from worker.errors import ConfigError
-from worker.http import HttpServer, application
+from worker.http import HttpServer, Surface, application
 from worker.metrics import Metrics
 
 
@@ -25,6 +27,10 @@ class Route:
         return self.why
 
 
+def empty(**parts: Any) -> Surface:
+    return Surface(registry=Metrics("eu-central-1").registry, health=list, **parts)
+
+
 @pytest.mark.parametrize(
     ("route", "path", "status"),
     [
@@ -39,7 +45,7 @@ class Route:
 def test_the_status_says_what_is_true(route: Route, path: str, status: int) -> None:
     """Health and readiness are told by status code."""
     metrics = Metrics("eu-central-1")
-    with HttpServer(application(metrics.registry, lambda: [route], {}), "127.0.0.1:0") as server:
+    with HttpServer(application(Surface(registry=metrics.registry, health=lambda: [route])), "127.0.0.1:0") as server:
         reply = httpx.get(f"http://127.0.0.1:{server.port}/{path}")
 
     assert reply.status_code == status
@@ -47,15 +53,15 @@ def test_the_status_says_what_is_true(route: Route, path: str, status: int) -> N
 
 def test_without_routes_the_worker_is_not_ready() -> None:
     """A worker that has built nothing yet is not ready."""
-    with HttpServer(application(Metrics("eu-central-1").registry, list, {}), "127.0.0.1:0") as server:
+    with HttpServer(application(empty()), "127.0.0.1:0") as server:
         assert httpx.get(f"http://127.0.0.1:{server.port}/readyz").status_code == 503
 
 
 def test_an_admin_call_runs_its_action() -> None:
     """`POST /admin/rotate` runs the action once; an unknown one is refused by name."""
     called: list[int] = []
-    surface = application(Metrics("eu-central-1").registry, list, {"rotate": lambda: called.append(1)})
-    with HttpServer(surface, "127.0.0.1:0") as server:
+    surface = empty(actions={"rotate": lambda: called.append(1)})
+    with HttpServer(application(surface), "127.0.0.1:0") as server:
         base = f"http://127.0.0.1:{server.port}/admin"
         done, unknown = httpx.post(f"{base}/rotate"), httpx.post(f"{base}/shutdown")
 
@@ -66,4 +72,54 @@ def test_an_admin_call_runs_its_action() -> None:
 def test_an_address_of_another_form_is_refused(listen: str) -> None:
     """`listen` is host:port."""
     with pytest.raises(ConfigError, match="host:port"):
-        HttpServer(application(Metrics("eu-central-1").registry, list, {}), listen)
+        HttpServer(application(empty()), listen)
+
+
+class FromElsewhere:
+    """An application as a caller of another machine meets it."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._transport = httpx.ASGITransport(app=application(surface), client=("10.0.0.7", 40_000))
+
+    async def ask(self, method: str, path: str, token: str | None = None) -> int:
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(transport=self._transport, base_url="http://worker") as client:
+            return (await client.request(method, path, headers=headers)).status_code
+
+
+@pytest.mark.parametrize(
+    ("token", "given", "status"),
+    [(None, None, 403), (None, "x", 401), ("secret", None, 403), ("secret", "other", 401), ("secret", "secret", 200)],
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/status"), ("POST", "/admin/rotate")])
+def test_control_from_elsewhere_needs_the_token(
+    token: str | None, given: str | None, status: int, method: str, path: str
+) -> None:
+    """Status and control are for loopback, and for whoever has the token where there is one."""
+    surface = empty(actions={"rotate": lambda: None}, token=token)
+
+    assert anyio.run(FromElsewhere(surface).ask, method, path, given) == status
+
+
+def test_health_and_metrics_need_no_token() -> None:
+    """Probes and Prometheus come from other machines."""
+    surface = empty(token="secret")
+
+    assert anyio.run(FromElsewhere(surface).ask, "GET", "/metrics") == 200
+
+
+def test_a_route_is_told_by_name() -> None:
+    """`POST /admin/pause/<route>` reaches that route; an unknown one is refused by name."""
+    paused: list[str] = []
+
+    def pause(route: str) -> None:
+        if route != "customers":
+            raise KeyError(route)
+        paused.append(route)
+
+    with HttpServer(application(empty(route_actions={"pause": pause})), "127.0.0.1:0") as server:
+        base = f"http://127.0.0.1:{server.port}/admin/pause"
+        done, unknown = httpx.post(f"{base}/customers"), httpx.post(f"{base}/orders")
+
+    assert (done.status_code, unknown.status_code, paused) == (200, 404, ["customers"])
+    assert "orders" in unknown.json()["error"]

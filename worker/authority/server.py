@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
+from worker.authority.observed import Observed
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
@@ -42,8 +44,9 @@ from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
 from worker.http_client import is_loopback
-from worker.metrics import Metrics
+from worker.metrics import Metrics, ProcessMetrics
 from worker.region import Region, WorkspaceCrn
+from worker.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,9 @@ class Authority:
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         options, bounds = limits or LimitOptions(), connections or ConnectionLimits()
         self.guard = Guard(bounds, self.metrics)
+        self.metrics.expect({})
+        self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
+        self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.tokens = Tokens(self.store, base_url)
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options)

@@ -26,6 +26,13 @@ _COMMANDS = {
     "encrypt-files": (
         "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."
     ),
+    "status": (
+        "Show a running worker: routes, positions, lag, what is paused and why, keys, pins; exit 1 unless all is ready."
+    ),
+    "pause": "Let a running worker read nothing more in a route until `resume`, or until it is started again.",
+    "resume": "Let a paused route go on.",
+    "rotate": "Let a running worker drop every key held and fetch new ones, as SIGHUP does.",
+    "verify": "Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.",
     "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
     "doctor": (
         "Look at each connection by itself, go on after a failure, and say for each what to do; exit 1 for a finding."

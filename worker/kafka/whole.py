@@ -23,7 +23,12 @@ _BATCH = 1000
 
 
 def read_whole(
-    topic: str, connection: Mapping[str, Property], *, cluster_id: str | None = None, exists: bool = False
+    topic: str,
+    connection: Mapping[str, Property],
+    *,
+    cluster_id: str | None = None,
+    exists: bool = False,
+    last: int | None = None,
 ) -> Generator[list[SourceRecord]]:
     """
     Yield a topic's committed records as they come, in order within a partition, up to the end it has at the first one.
@@ -32,6 +37,7 @@ def read_whole(
         topic: its name.
         connection: the cluster's properties, secrets included.
         cluster_id: the cluster that it must be; None takes any.
+        last: only so many offsets before each partition's end; None for all.
         exists: a broker that does not know the topic has not heard of it yet: `SourceUnavailable`.
 
     Raises:
@@ -46,13 +52,15 @@ def read_whole(
         "group.id": f"worker-reader-{uuid.uuid4()}",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 10,
     }
     consumer = make_consumer(conf)
     try:
         ends = _ends(consumer, topic, cluster_id=cluster_id, exists=exists)
-        consumer.assign([KafkaPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
+        starts = {p: OFFSET_BEGINNING if last is None else max(0, end - last) for p, end in ends.items()}
+        consumer.assign([KafkaPartition(topic, partition, start) for partition, start in starts.items()])
         yield from _read(consumer, topic, ends)
     except KafkaException as exc:
         if refusals.reason:

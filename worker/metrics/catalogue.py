@@ -8,7 +8,7 @@ the configuration) is exported from the start, at 0: a rate over a series that a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
@@ -27,6 +27,7 @@ class Metric:
         buckets: of a histogram.
         aggregate: the gauge's mode when several processes share one endpoint.
         from_start: exported at 0 before its first event; False for a gauge whose 0 would say something untrue.
+        words: the values of labels with fixed words, where they are not those of `WORDS`.
         of_parent: written by the process that starts the others, where there are several.
     """
 
@@ -38,6 +39,7 @@ class Metric:
     aggregate: Literal["livesum", "livemax", "livemin", "liveall", "livemostrecent"] = "livemax"
     from_start: bool = True
     of_parent: bool = False
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def known(self, routes: Mapping[str, tuple[str, ...]]) -> list[dict[str, str]]:
         """
@@ -47,7 +49,7 @@ class Metric:
             routes: the configuration's routes with their topics.
         """
         fixed = [label for label in self.labels if label not in ("route", "topic")]
-        if not self.from_start or any(label not in WORDS for label in fixed):
+        if not self.from_start or any(not self._words(label) for label in fixed):
             return []
         words = [dict(zip(fixed, values, strict=True)) for values in product(*(self._words(w) for w in fixed))]
         if "topic" in self.labels:
@@ -59,11 +61,10 @@ class Metric:
         return [{**place, **word} for place in own for word in words]
 
     def _words(self, label: str) -> tuple[str, ...]:
-        return OWN_WORDS.get((self.name, label)) or WORDS[label]
+        return self.words.get(label) or OWN_WORDS.get((self.name, label)) or WORDS.get(label, ())
 
 
 WORDS: Mapping[str, tuple[str, ...]] = {
-    "outcome": (),
     "format": ("record", "leased"),
     "stage": ("poll", "decode", "encrypt", "sink", "commit"),
     "reason": ("authority", "registry", "sink", "source", "dependency", "start", "placing", "backpressure", "operator"),
@@ -238,7 +239,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "worker_certificate_expiry_timestamp_seconds",
         "gauge",
-        "When the first certificate of a configured file expires.",
+        "When the certificates of a configured file expire.",
         ("certificate",),
         aggregate="livemin",
         from_start=False,

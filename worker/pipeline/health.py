@@ -61,7 +61,10 @@ class RouteHealth:
             if self._ended:
                 return [self._ended]
             joined = [] if self._assigned is not None else ["has not joined its consumer group yet"]
-            return joined + [f"paused, {reason} away: {detail}" for reason, detail in self._paused.items()]
+            return joined + [
+                "paused by an operator" if reason == "operator" else f"paused, {reason} away: {detail}"
+                for reason, detail in self._paused.items()
+            ]
 
     def beat(self) -> None:
         """The loop turned."""

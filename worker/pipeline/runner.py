@@ -102,6 +102,7 @@ class RouteRunner:
         )
         self._job: Job | None = None
         self._held = False
+        self._wanted_pause = self._paused = False
         self._stopping = threading.Event()
         self._watch = SourceWatch(
             source, self._assignment, options=options, health=health, metrics=metrics, away=self._pause, clock=clock
@@ -115,6 +116,14 @@ class RouteRunner:
     def stop(self) -> None:
         """Ask for a graceful end; safe from any thread and from a signal handler."""
         self._stopping.set()
+
+    def pause(self) -> None:
+        """Read nothing more until `resume`; what was collected is delivered. Safe from any thread."""
+        self._wanted_pause = True
+
+    def resume(self) -> None:
+        """Go on reading. Safe from any thread."""
+        self._wanted_pause = False
 
     def run(self) -> None:
         """
@@ -178,9 +187,12 @@ class RouteRunner:
         self._health.beat()
         if not self._delivery.is_alive():
             raise FatalError("the thread that delivers has ended; nothing would become durable any more")
+        if self._wanted_pause is not self._paused:
+            self._switch()
         self._settle()
         self._told.store()
-        self._placing.turn()
+        if not self._paused:
+            self._placing.turn()
         if self._job is None and self._collector.due() and not self._placing.is_unsettled:
             self._submit()
         if self._collector.full() and self._job is not None:
@@ -188,6 +200,17 @@ class RouteRunner:
         else:
             self._poll(self._collector.room(), self._patience_s())
         self._watch.turn()
+
+    def _switch(self) -> None:
+        """Do what an operator asked for; partitions that are given meanwhile wait for their positions."""
+        self._paused = not self._paused
+        if self._paused:
+            self._source.pause(self._assignment.active())
+            self._health.pause("operator", "")
+        else:
+            self._source.resume(self._assignment.active())
+            self._health.resume("operator")
+        _log.warning("route_paused" if self._paused else "route_resumed", route=self._health.route, by="operator")
 
     def _patience_s(self) -> float:
         """Return how long to wait for a record: not at all while some can go, briefly while some wait for a commit."""
@@ -229,7 +252,8 @@ class RouteRunner:
             self._placing.unsettle(expired=job.expired)
         if self._held:
             self._held = False
-            self._source.resume(self._assignment.active())
+            if not self._paused:
+                self._source.resume(self._assignment.active())
             self._watch.held(0)
 
     def _advance(self, job: Job) -> None:

@@ -24,7 +24,15 @@ from worker.pipeline.progress import RouteProgress
 _BEAT_S = 0.5
 # Beyond `stop_s` a loop closes its clients; what hangs there must not outlive the parent.
 CLOSE_S = 15.0
-Order = Literal["stop", "rotate"]
+Action = Literal["stop", "rotate", "pause", "resume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a parent tells a process to do; `route` is the one to pause or resume."""
+
+    action: Action
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +143,21 @@ class _Talk:
                 order: Order = self._pipe.recv()
             except (EOFError, OSError):
                 break
-            if order == "stop":
-                self._worker.stop()
-            else:
-                self._worker.rotate()
+            self._do(order)
         self._worker.stop()
         if not self._ended.wait(self._stop_s + CLOSE_S):
             os._exit(1)
+
+    def _do(self, order: Order) -> None:
+        match order.action:
+            case "stop":
+                self._worker.stop()
+            case "rotate":
+                self._worker.rotate()
+            case "pause":
+                self._worker.pause(order.route)
+            case "resume":
+                self._worker.resume(order.route)
 
     def _report(self) -> Report:
         now = time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping
 from multiprocessing.connection import wait
 
@@ -19,10 +21,11 @@ from worker.errors import ConfigError, FatalError, Fenced, ProcessFailed
 from worker.http import HttpServer, application
 from worker.metrics import Metrics
 from worker.pipeline.progress import RouteProgress, merged
-from worker.supervisor.child import CLOSE_S, Part
+from worker.supervisor.child import CLOSE_S, Action, Order, Part
 from worker.supervisor.health import WholeRoute
 from worker.supervisor.process import Ending, Process
 from worker.supervisor.restarts import Restarts
+from worker.surface import surface
 
 _log = structlog.get_logger(__name__)
 _TURN_S = 0.1
@@ -53,7 +56,7 @@ class Supervisor:
         processes: int,
         log_level: str = "info",
     ) -> None:
-        self._settings = settings
+        self._settings, self._environ = settings, environ
         self._options = options
         self._instance = instance_name(environ)
         self._count = processes
@@ -62,6 +65,8 @@ class Supervisor:
         # Flags, no events: a signal handler must not wait for a lock that its own thread holds.
         self._stopping = False
         self._rotate = False
+        self._paused: set[str] = set()
+        self._orders: deque[Order] = deque()
         self._deadline: float | None = None
         self._failure: ProcessFailed | None = None
 
@@ -72,6 +77,21 @@ class Supervisor:
     def rotate(self) -> None:
         """Let every process drop all keys held; safe in a signal handler and from any thread."""
         self._rotate = True
+
+    def pause(self, route: str) -> None:
+        """Let no process read on in a route, its successors included; raises `KeyError` for an unknown one."""
+        self._order("pause", route)
+        self._paused.add(route)
+
+    def resume(self, route: str) -> None:
+        """Let every process go on reading; raises `KeyError` for an unknown route."""
+        self._order("resume", route)
+        self._paused.discard(route)
+
+    def _order(self, action: Action, route: str) -> None:
+        if all(route != known.name for known in self._settings.routes):
+            raise KeyError(route)
+        self._orders.append(Order(action, route))
 
     def run(self, *, observe: Observe | None = None) -> None:
         """
@@ -92,8 +112,9 @@ class Supervisor:
             metrics = catalogue.whole(self._settings.region, directory)
             self._processes = [self._process(index, directory) for index in range(self._count)]
             health = [WholeRoute(route.name, self._processes) for route in self._settings.routes]
-            surface = application(metrics.registry, lambda: health, {"rotate": self.rotate})
-            with HttpServer(surface, self._settings.http.listen) as server:
+            metrics.expect({route.name: route.source.topics for route in self._settings.routes})
+            shown = surface(self, self._settings, self._environ, metrics, health, self._pids)
+            with HttpServer(application(shown), self._settings.http.listen) as server:
                 _log.info("starting", instance=self._instance, processes=self._count, http_port=server.port)
                 try:
                     self._supervise(metrics, directory, observe or (lambda _progress: None))
@@ -106,6 +127,10 @@ class Supervisor:
     def progress(self) -> list[RouteProgress]:
         """How far each route came over all processes."""
         return merged(part for process in self._processes for part in process.progress())
+
+    def _pids(self) -> dict[str, int]:
+        pids = {"parent": os.getpid()}
+        return pids | {str(p.index): p.pid for p in self._processes if p.pid is not None}
 
     def _process(self, index: int, directory: str) -> Process:
         part = Part(
@@ -120,6 +145,8 @@ class Supervisor:
 
     def _supervise(self, metrics: Metrics, directory: str, observe: Observe) -> None:
         for process in self._processes:
+            # Each index is a word of a fixed list once their number is known.
+            metrics.inc("worker_process_restarts_total", 0, process=str(process.index))
             process.start()
             _log.info("process_started", process=process.index, pid=process.pid)
         while any(process.is_running or process.absence for process in self._processes):
@@ -175,6 +202,8 @@ class Supervisor:
                 process.absence = ""
             elif process.absence and time.monotonic() >= process.start_at:
                 process.start()
+                for route in sorted(self._paused):
+                    process.tell(Order("pause", route))
                 metrics.inc("worker_process_restarts_total", process=str(process.index))
                 _log.warning("process_restarted", process=process.index, pid=process.pid)
 
@@ -182,13 +211,17 @@ class Supervisor:
         if self._rotate:
             self._rotate = False
             for process in self._processes:
-                process.tell("rotate")
+                process.tell(Order("rotate"))
+        while self._orders:
+            order = self._orders.popleft()
+            for process in self._processes:
+                process.tell(order)
         if not self._stopping:
             return
         if self._deadline is None:
             self._deadline = time.monotonic() + self._settings.delivery.stop_s + CLOSE_S
             for process in self._processes:
-                process.tell("stop")
+                process.tell(Order("stop"))
         elif time.monotonic() >= self._deadline:
             for process in self._processes:
                 process.kill()

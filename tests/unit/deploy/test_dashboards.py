@@ -11,6 +11,7 @@ from deploy.dashboards.boards import BOARDS, FILES
 from deploy.dashboards.grafana import RUNBOOKS, as_json
 from deploy.dashboards.model import Board
 from tests.operations.queries import (
+    AUTHORITY,
     Expression,
     dashboards,
     known_labels,
@@ -21,7 +22,6 @@ from tests.operations.queries import (
     series,
     words,
 )
-from worker.authority.catalogue import CATALOGUE as AUTHORITY
 from worker.metrics.catalogue import CATALOGUE, VERIFIER
 
 EXPRESSIONS = [*panel_expressions(), *rule_expressions()]

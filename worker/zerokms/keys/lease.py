@@ -176,6 +176,11 @@ class Leases(Shelf):
         """When the oldest lease was asked for; infinite where there is none."""
         return float(self._born[self._held].min(initial=np.inf))
 
+    @property
+    def count(self) -> int:
+        """How many keys are held."""
+        return int(self._held.sum()) + int(self._followed.sum())
+
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
         return [key for column in (self._key, self._next) for key in column if key is not None]

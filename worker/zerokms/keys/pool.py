@@ -195,6 +195,11 @@ class Pools(Shelf):
         """When the oldest key was asked for; infinite where there is none."""
         return float(self.born[self.available > 0].min(initial=np.inf))
 
+    @property
+    def count(self) -> int:
+        """How many keys are held."""
+        return sum(len(batch.keys) for slot in self.slots() for batch in self.batches[slot])
+
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
         return [key for slot in self.slots() for batch in self.batches[slot] for key in batch.keys]

@@ -165,7 +165,7 @@ class Stock:
         self.changed.notify_all()
 
     def expire(self) -> None:
-        """Wipe what is past its age, and export the oldest key's age."""
+        """Wipe what is past its age, and export how many keys are held and the oldest one's age."""
         more = True
         while more:
             with self.changed:
@@ -178,6 +178,8 @@ class Stock:
             now = self._clock()
             self.retired.sweep(now)
             self._gauge.oldest(max(0.0, now - min(self.leases.oldest(), self.pools.oldest())))
+            self._gauge.held("lease", self.leases.count, self.leases.keys)
+            self._gauge.held("pool", self.pools.count, self.pools.keys)
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""

