@@ -13,8 +13,9 @@ from worker.authority import material
 from worker.authority.material import Item, KeysetSecrets
 from worker.errors import ConfigError, KeyMaterialError
 from worker.native import IS_LOADED, OFF, REQUIRE, require
-from worker.zerokms import derive
-from worker.zerokms.derive import ClientKey, KeySet, derive_checked, random_permutation
+from worker.zerokms import checked
+from worker.zerokms.checked import derive_checked
+from worker.zerokms.derive import ClientKey, KeySet, random_permutation
 from worker.zerokms.scalar import derive_scalar
 
 built = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
@@ -27,7 +28,7 @@ def client_key() -> ClientKey:
 @pytest.mark.parametrize("native", [pytest.param(True, marks=built), False])
 def test_every_key_is_the_scalar_one(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of keys, by either form, is what the protocol's own steps give for each."""
-    monkeypatch.setattr(derive, "IS_LOADED", native)
+    monkeypatch.setattr(checked, "IS_LOADED", native)
     key = client_key()
     ivs, materials = os.urandom(16 * 20), os.urandom(528 * 20)
 
@@ -43,7 +44,7 @@ def test_hostile_or_short_material_gives_no_key(
     native: bool, materials: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal blocks, which would leak the client key, and lengths that do not fit the ivs are refused by either form."""
-    monkeypatch.setattr(derive, "IS_LOADED", native)
+    monkeypatch.setattr(checked, "IS_LOADED", native)
 
     with pytest.raises(KeyMaterialError):
         derive_checked(client_key(), bytes(16), materials)

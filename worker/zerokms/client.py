@@ -27,8 +27,9 @@ from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.options import Options
 from worker.zerokms import wire
 from worker.zerokms.auth import TokenSource
+from worker.zerokms.checked import derive_checked
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
-from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, derive_checked, index_key
+from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, index_key
 from worker.zerokms.http import Wire
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3

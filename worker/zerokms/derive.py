@@ -23,7 +23,6 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from worker.errors import ConfigError, KeyMaterialError
-from worker.native import IS_LOADED, extension
 
 Permutation = NDArray[np.uint8]
 Blocks = NDArray[np.uint8]
@@ -225,22 +224,6 @@ def derive(client_key: ClientKey, ivs: bytes, materials: bytes) -> bytearray:
         keys[KEY_BYTES * i : KEY_BYTES * (i + 1)] = digest
     domain.fill(0)
     return keys
-
-
-def derive_checked(client_key: ClientKey, ivs: bytes, materials: bytes) -> bytearray:
-    """
-    Refuse hostile material, and derive what is honest: `check_material` and `derive` in one, natively where it can be.
-
-    Arguments, result and errors as theirs.
-    """
-    if not IS_LOADED:
-        check_material(client_key, ivs, materials)
-        return derive(client_key, ivs, materials)
-    parts = (client_key.p1, client_key.p2_from, client_key.p2_to, client_key.p3)
-    try:
-        return extension.ClientKey(*(p.tobytes() for p in parts)).derive(ivs, materials)
-    except ValueError as exc:
-        raise KeyMaterialError(str(exc)) from None
 
 
 def _digests(rows: Blocks) -> Iterator[bytes]:
