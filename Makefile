@@ -18,7 +18,7 @@ RECORDS ?= 100000
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
+.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
   dashboards pictures operations chart image sbom clean
 
@@ -50,6 +50,9 @@ docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
 
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
 	$(BIN)/python -m worker.local
+
+bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, and a copy loop, interleaved, with every record compared
+	$(BIN)/python -m tests.bench.hot
 
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys

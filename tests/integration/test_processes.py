@@ -8,13 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
@@ -194,3 +197,58 @@ def test_a_bounded_run_of_processes_ends_at_every_partitions_end(site: Deploymen
     assert (told["complete"], told["records"], told["encrypted"]) == (True, 2 * len(written), 2 * len(written))
     assert [len(route["positions"]) for route in told["routes"]] == [PARTITIONS, PARTITIONS]
     assert sorted(keys(site)) == sorted(str(row[0]) for row in site.rows()) == sorted(written)
+
+
+class Watch:
+    """Scrapes until the block ends, and notes every counter that went back."""
+
+    def __init__(self, worker: Running) -> None:
+        self._worker = worker
+        self._last: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.scrapes = 0
+        self.fallen: list[tuple[str, float, float]] = []
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for family in text_string_to_metric_families(self._worker.get("/metrics").text):
+                for sample in family.samples:
+                    if sample.name.endswith(("_total", "_count", "_sum", "_bucket")):
+                        self._note(sample.name + str(sorted(sample.labels.items())), sample.value)
+            self.scrapes += 1
+
+    def _note(self, series: str, value: float) -> None:
+        last = self._last.get(series, 0.0)
+        if value < last:
+            self.fallen.append((series, last, value))
+        self._last[series] = value
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+
+def test_no_counter_goes_back_when_a_process_crashes(site: Deployment) -> None:
+    """Scraped all the while, two processes' counters only grow, though one is killed twice and replaced."""
+    schema_id, written = site.write_customers(1, 2_000)
+    settings = site.settings(schema_id, changes="[delivery]\nmax_records = 50\n[processes]\nrestart_s = 0.1\n")
+
+    with running(site, settings, "--processes", "2") as worker:
+        worker.until(lambda: bool(worker.events("starting")), "it serves")
+        with Watch(worker) as watch:
+            for seen in (200, 1_000):
+                worker.until(lambda seen=seen: worker.metric("worker_records_total") >= seen, "records flow")  # type: ignore[misc]
+                killed = worker.pid(1)
+                os.kill(killed, signal.SIGKILL)
+                worker.until(lambda killed=killed: worker.pid(1) != killed, "a successor is started")  # type: ignore[misc]
+            worker.until(lambda: worker.metric("worker_records_total") >= 2 * len(written), "all are counted")
+        worker.process.terminate()
+        worker.process.wait(60)
+
+    assert watch.scrapes > 3
+    assert watch.fallen == []

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from numpy.typing import NDArray
 
 from worker.authority.refusal import Refusal
+from worker.native import IS_LOADED, extension
 from worker.zerokms.derive import IV_BYTES, MATERIAL_BYTES, KeySet, seal_messages
 
 NONCE_BYTES = 16
@@ -84,6 +85,10 @@ def _mac(secrets: KeysetSecrets, version: int, item: Item, nonce: bytes) -> byte
 def materials(secrets: KeysetSecrets, share: KeySet, items: Sequence[Item], tags: Sequence[bytes]) -> bytes:
     """Return n × 528 bytes of key material for one client's share."""
     prefix = framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
+    if IS_LOADED:
+        parts = (share.p1.tobytes(), share.p2.tobytes(), share.p3.tobytes())
+        ivs, labels = [item.iv for item in items], [item.descriptor for item in items]
+        return extension.materials(parts, prefix, ivs, labels, list(tags))
     shake = hashlib.shake_256
     # framed(iv, descriptor, tag), written out: this runs once per key.
     messages = b"".join(

@@ -127,10 +127,9 @@ class NativeBatch(NativeColumns):
         key_rows: Mapping[int, Row] | None = None,
     ) -> Output:
         """Put together what the batch became: in native memory, unless keys were replaced or a part is a list."""
-        plain = PlainOutput(self, parts, kept, self.keys if keys is None else keys, key_rows or {})
-        if keys is not None or key_rows or not all(_is_native(part) for part in parts):
-            return plain
-        return NativeOutput(self, parts, kept)
+        if keys is None and not key_rows and all(_is_native(part) for part in parts):
+            return NativeOutput(self, parts, kept)
+        return PlainOutput(self, parts, kept, self.keys if keys is None else keys, key_rows or {})
 
 
 class NativeOutput(NativeColumns):

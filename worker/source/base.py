@@ -30,7 +30,7 @@ class Search(Protocol):
 
     def answer(self) -> Found | None:
         """
-        Return what was found, None while the brokers have not answered; never waits.
+        Return what was found, None while the brokers have not answered; waits no longer than a broker's answer takes.
 
         Raises:
             SourceUnavailable: not now: there is no leader, or an open transaction may still move the offset. Ask anew.
@@ -78,7 +78,7 @@ class Source(Protocol):
         self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
     ) -> dict[TopicPartition, Search]:
         """
-        Begin to look where partitions start and end; waits for nothing.
+        Begin to look where partitions start and end; waits no longer than a second.
 
         Args:
             partitions: which.

@@ -36,7 +36,7 @@ class TopicIdentities:
     def __init__(self, properties: Mapping[str, Property], topics: Sequence[str], *, cluster_id: str | None) -> None:
         self._refusals = Refusals()
         conf = {**properties, "error_cb": self._refusals}
-        self.admin = make_admin(conf, unavailable=SourceUnavailable)
+        self._admin = make_admin(conf, unavailable=SourceUnavailable)
         self._topics = list(topics)
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
@@ -47,7 +47,7 @@ class TopicIdentities:
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `ConfigError` for refused credentials or certificates."""
         try:
-            return str(self._answer(self.admin.describe_cluster(request_timeout=_REQUEST_S), _REQUEST_S).cluster_id)
+            return str(self._answer(self._admin.describe_cluster(request_timeout=_REQUEST_S), _REQUEST_S).cluster_id)
         except (KafkaException, TimeoutError) as exc:
             if self._refusals.reason:
                 raise ConfigError(self._refusals.reason) from exc
@@ -81,7 +81,7 @@ class TopicIdentities:
             RegionViolation: the cluster is another one.
             OffsetLost: a topic was deleted and made again, or is gone.
         """
-        self.admin.poll(0)  # serves errors and the log
+        self._admin.poll(0)  # serves errors and the log
         if self._asked and not all(future.done() for _, future in self._asked):
             return False
         answered = bool(self._asked)
@@ -92,8 +92,8 @@ class TopicIdentities:
         return answered
 
     def _ask(self) -> None:
-        self._asked = [("", self.admin.describe_cluster(request_timeout=_REQUEST_S))]
-        described = self.admin.describe_topics(TopicCollection(self._topics), request_timeout=_REQUEST_S)
+        self._asked = [("", self._admin.describe_cluster(request_timeout=_REQUEST_S))]
+        described = self._admin.describe_topics(TopicCollection(self._topics), request_timeout=_REQUEST_S)
         self._asked += described.items()
 
     def _collect(self, wait_s: float) -> None:
@@ -118,7 +118,7 @@ class TopicIdentities:
         end = time.monotonic() + wait_s
         refused_at = time.monotonic() + _REFUSED_S
         while not future.done() and time.monotonic() < end:
-            self.admin.poll(0.05)  # serves errors and the log
+            self._admin.poll(0.05)  # serves errors and the log
             if self._refusals.reason and time.monotonic() > refused_at:
                 raise TimeoutError
         answer = future.result(0)

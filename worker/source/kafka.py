@@ -82,7 +82,7 @@ class KafkaSource:
         self._identities = TopicIdentities(
             {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
         )
-        self._offsets = Offsets(self._consumer, self._identities.admin, group, self._identities, options, self._needs)
+        self._offsets = Offsets(self._consumer, self._identities, options, self._needs)
         self._commits = Commits(self._consumer, self._offsets, self._needs)
 
     def cluster_id(self) -> str:

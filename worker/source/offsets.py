@@ -1,16 +1,15 @@
-"""Where a partition starts and ends: stored offsets, ends of the log, offsets by time; asked for without waiting."""
+"""Where a partition starts and ends: stored offsets, ends of the log, offsets by time; asked for without long waits."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Generator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from worker.errors import OffsetLost, SourceUnavailable
 from worker.kafka.refusals import Needs
@@ -20,11 +19,9 @@ from worker.source.base import Found, Search
 from worker.source.identity import TopicIdentities
 from worker.source.options import SourceOptions
 
-_REQUEST_S = 10.0
+# Brokers answer within milliseconds; what takes longer must not keep the loop from its polls, and is asked again.
+_TOGETHER_S, _ALONE_S, _EDGE_S, _AGAIN_S = 1.0, 0.1, 0.3, 1.0
 _TAG = "topic-id="
-
-_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_Steps = Generator[Future[Any], Any, Found]
 
 
 class Offsets:
@@ -35,8 +32,6 @@ class Offsets:
 
     Args:
         consumer: the group's member.
-        admin: asks the brokers.
-        group: the consumer group.
         identities: the topics' ids.
         options: where a partition without a stored offset starts.
         needs: the rights that reading takes.
@@ -45,21 +40,19 @@ class Offsets:
     def __init__(
         self,
         consumer: Consumer,
-        admin: AdminClient,
-        group: str,
         identities: TopicIdentities,
         options: SourceOptions,
         needs: Needs | None = None,
     ) -> None:
-        self._consumer, self._admin, self._group = consumer, admin, group
+        self._consumer = consumer
         self._identities, self._options, self._needs = identities, options, needs
 
     def find(
         self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
     ) -> dict[TopicPartition, Search]:
         """Begin to look; see `Source.find`."""
-        answer = self._stored(partitions) if stored and partitions else None
-        return {p: OffsetSearch(self._steps(p, answer, bounded, until_ms), self._needs, p) for p in partitions}
+        answers = self._stored(partitions) if stored else {}
+        return {p: OffsetSearch(partial(self._find, p, answers.get(p), bounded, until_ms)) for p in partitions}
 
     def tagged(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
@@ -83,59 +76,77 @@ class Offsets:
                 found[partition] = max(0, marks[1] - position)
         return found
 
-    def _steps(
-        self, partition: TopicPartition, answer: Future[Any] | None, bounded: bool, until_ms: int | None
-    ) -> _Steps:
-        stored = None
-        if answer is not None:
-            stored = self._read((yield answer), partition)
-        start = stored
-        if start is None:
-            wanted = self._options.start_time_ms
-            if wanted is not None:
-                start = yield from self._at_time(partition, wanted)
-            elif self._options.start == "earliest" or self._identities.is_new(partition):
-                start = (yield self._edge(partition, _EARLIEST)).offset
-            else:
-                start = (yield self._edge(partition, _LATEST)).offset
-        end = None
-        if bounded and until_ms is not None:
-            end = yield from self._at_time(partition, until_ms)
-        elif bounded:
-            end = (yield self._edge(partition, _LATEST)).offset
-        return Found(start, stored, end)
+    def _find(
+        self, partition: TopicPartition, answer: int | KafkaError | None, bounded: bool, until_ms: int | None
+    ) -> Found:
+        try:
+            if isinstance(answer, KafkaError):
+                raise KafkaException(answer)
+            start = self._start(partition) if answer is None else answer
+            end = None
+            if bounded:
+                end = self._edge(partition, at_start=False) if until_ms is None else self._at_time(partition, until_ms)
+        except KafkaException as exc:
+            failure = read_error(exc.args[0], f"asking for the offsets of {partition}", needs=self._needs)
+            if isinstance(failure, SourceUnavailable):
+                failure.retry_after_s = _AGAIN_S
+            raise failure from exc
+        return Found(start, answer, end)
 
-    def _at_time(self, partition: TopicPartition, time_ms: int) -> Generator[Future[Any], Any, int]:
+    def _start(self, partition: TopicPartition) -> int:
+        time_ms = self._options.start_time_ms
+        if time_ms is not None:
+            return self._at_time(partition, time_ms)
+        at_start = self._options.start == "earliest" or self._identities.is_new(partition)
+        return self._edge(partition, at_start=at_start)
+
+    def _at_time(self, partition: TopicPartition, time_ms: int) -> int:
         """Find the first offset at or after a time; the end where there is none."""
-        found = yield self._edge(partition, OffsetSpec.for_timestamp(time_ms))
-        if found.offset < 0:
-            found = yield self._edge(partition, _LATEST)
-        return int(found.offset)
+        asked = [KafkaPartition(partition.topic, partition.partition, time_ms)]
+        (found,) = self._consumer.offsets_for_times(asked, timeout=_EDGE_S)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return int(found.offset) if found.offset >= 0 else self._edge(partition, at_start=False)
 
-    def _edge(self, partition: TopicPartition, spec: Any) -> Future[Any]:
-        # One request a partition: librdkafka waits for the leaders of all that one request names.
-        asked = {KafkaPartition(partition.topic, partition.partition): spec}
-        answers = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST_S
-        )
-        (future,) = answers.values()
-        return future
+    def _edge(self, partition: TopicPartition, *, at_start: bool) -> int:
+        place = KafkaPartition(partition.topic, partition.partition)
+        marks = self._consumer.get_watermark_offsets(place, timeout=_EDGE_S)
+        if marks is None:
+            raise SourceUnavailable(f"asking for the ends of {partition}: no answer in time", retry_after_s=_AGAIN_S)
+        return int(marks[0] if at_start else marks[1])
 
-    def _stored(self, partitions: Collection[TopicPartition]) -> Future[Any]:
-        asked = ConsumerGroupTopicPartitions(self._group, as_kafka(partitions))
-        # Only stable offsets: an open transaction of the one before may still move them.
-        answers = self._admin.list_consumer_group_offsets([asked], require_stable=True, request_timeout=_REQUEST_S)
-        return answers[self._group]
+    def _stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | KafkaError | None]:
+        """
+        Return the group's stable offsets, or why there is none now.
 
-    def _read(self, answer: Any, partition: TopicPartition) -> int | None:
-        for item in answer.topic_partitions:
-            if (item.topic, item.partition) == partition:
-                if item.error is not None:
-                    raise KafkaException(item.error)
-                if item.offset >= 0:
-                    self._refuse_other_topic(item)
-                    return int(item.offset)
-        return None
+        Asked over the member's own connection to its coordinator: the admin client's waits for a dead one until it
+        times out, which can abort the process, and gives offsets of -1001 for leaders that have moved (librdkafka
+        2.16). An open transaction of the one before may still move an offset; the call waits for it, so those are then
+        asked for one by one.
+        """
+        try:
+            return self._ask(partitions, _TOGETHER_S)
+        except KafkaException as exc:
+            if len(partitions) == 1 or exc.args[0].code() != KafkaError._TIMED_OUT:
+                return dict.fromkeys(partitions, exc.args[0])
+        found: dict[TopicPartition, int | KafkaError | None] = {}
+        for partition in partitions:
+            try:
+                found |= self._ask([partition], _ALONE_S)
+            except KafkaException as exc:
+                found[partition] = exc.args[0]
+        return found
+
+    def _ask(
+        self, partitions: Collection[TopicPartition], timeout_s: float
+    ) -> dict[TopicPartition, int | KafkaError | None]:
+        found: dict[TopicPartition, int | KafkaError | None] = {}
+        for item in self._consumer.committed(as_kafka(partitions), timeout=timeout_s) if partitions else []:
+            if item.error is None and item.offset >= 0:
+                self._refuse_other_topic(item)
+            offset = int(item.offset) if item.offset >= 0 else None
+            found[TopicPartition(item.topic, item.partition)] = offset if item.error is None else item.error
+        return found
 
     def _refuse_other_topic(self, item: Any) -> None:
         known = _TAG + self._identities.topic_id(item.topic)
@@ -150,23 +161,13 @@ class Offsets:
 class OffsetSearch:
     """One partition's search; see `Search`."""
 
-    _steps: _Steps
-    _needs: Needs | None
-    _partition: TopicPartition
-    _asked: Future[Any] | None = None
+    _find: Callable[[], Found]
     _found: Found | None = None
 
-    def answer(self) -> Found | None:
-        """Go as far as the brokers have answered."""
-        try:
-            if self._asked is None and self._found is None:
-                self._asked = next(self._steps)
-            while self._asked is not None and self._asked.done():
-                self._asked = self._steps.send(self._asked.result())
-        except StopIteration as exc:
-            self._asked, self._found = None, exc.value
-        except KafkaException as exc:
-            raise read_error(exc.args[0], f"asking for the offsets of {self._partition}", needs=self._needs) from exc
+    def answer(self) -> Found:
+        """Ask, once, for no longer than an answer takes from a leader that is there."""
+        if self._found is None:
+            self._found = self._find()
         return self._found
 
 

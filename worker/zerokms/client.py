@@ -27,8 +27,9 @@ from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.options import Options
 from worker.zerokms import wire
 from worker.zerokms.auth import TokenSource
+from worker.zerokms.checked import derive_checked
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
-from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, derive, index_key
+from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, index_key
 from worker.zerokms.http import Wire
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
@@ -259,8 +260,7 @@ class ZeroKMSClient:
         except (binascii.Error, ValueError) as exc:
             raise KeyMaterialError("the key service sent key material that is not base64") from exc
         key = self.credentials.client_key
-        check_material(key, ivs, materials)
-        view = memoryview(derive(key, ivs, materials))
+        view = memoryview(derive_checked(key, ivs, materials))
         return [view[i : i + KEY_BYTES] for i in range(0, len(view), KEY_BYTES)]
 
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 use zeroize::Zeroizing;
 
+use crate::authority::{Item, Share};
 use crate::aead::{Cipher, KEY_BYTES};
 use crate::derive::BadMaterial;
 use crate::envelope::{BadLabel, IV_BYTES};
@@ -146,7 +148,7 @@ impl ClientKey {
     }
 
     /// Reads the answer to `retrieve-data-key-fallible`: the keys that were granted, and why others were not.
-    fn retrieved(&self, py: Python<'_>, ivs: Vec<pyo3::pybacked::PyBackedBytes>, body: &[u8]) -> PyResult<(Py<PyAny>, Vec<Option<String>>)> {
+    fn retrieved(&self, py: Python<'_>, ivs: Vec<PyBackedBytes>, body: &[u8]) -> PyResult<(Py<PyAny>, Vec<Option<String>>)> {
         let (keys, refused) = py
             .detach(|| {
                 let mut reply = crate::reply::retrieved(body, ivs.len())?;
@@ -173,4 +175,29 @@ fn word(bad: BadMaterial) -> &'static str {
 
 fn refusal(bad: BadMaterial) -> PyErr {
     PyValueError::new_err(word(bad))
+}
+
+/// The authority's key material: n times 528 bytes. `prefix` is what every message of the keyset begins with.
+#[pyfunction]
+pub fn materials<'py>(
+    py: Python<'py>,
+    share: (Vec<u8>, Vec<u8>, Vec<u8>),
+    prefix: &[u8],
+    ivs: Vec<PyBackedBytes>,
+    descriptors: Vec<PyBackedBytes>,
+    tags: Vec<PyBackedBytes>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    const WHAT: &str = "a share has permutations of 16, 16 and 33";
+    let share = Zeroizing::new(share);
+    let opened = Share::new(&exactly(&share.0, WHAT)?, &exactly(&share.1, WHAT)?, &exactly(&share.2, WHAT)?, prefix)
+        .ok_or_else(|| PyValueError::new_err(WHAT))?;
+    let blocks = ivs.iter().map(|iv| exactly::<16>(iv, "an iv is 16 bytes")).collect::<PyResult<Vec<_>>>()?;
+    if descriptors.len() != blocks.len() || tags.len() != blocks.len() {
+        return Err(PyValueError::new_err("a descriptor and a tag for each iv"));
+    }
+    let made = py.detach(|| {
+        let each = blocks.iter().zip(descriptors.iter().zip(&tags));
+        opened.materials(each.map(|(iv, (descriptor, tag))| Item { iv, descriptor, tag }))
+    });
+    Ok(PyBytes::new(py, &made))
 }

@@ -16,6 +16,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<keys::Lease>()?;
     module.add_class::<keys::KeyBatch>()?;
     module.add_class::<keys::ClientKey>()?;
+    module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
     module.add_class::<kafka::Client>()?;

@@ -118,6 +118,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Leases or batches of keys, with how many values each serves.
+type Portions<'py> = Vec<(Bound<'py, PyAny>, u32)>;
 /// The texts of a context, how many values it has, and their bytes.
 type Asked = (Vec<String>, u32, u64);
 
@@ -247,10 +249,10 @@ impl Split {
     }
 
     /// Seals everything that was not left out, each datum behind `prefix`; `supplies` follow `demands`.
-    fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Vec<(Bound<'_, PyAny>, u32)>>>) -> PyResult<Output> {
+    fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Portions<'_>>>) -> PyResult<Output> {
         let mut given = Vec::with_capacity(supplies.len());
         for (slot, groups) in self.program.slots.iter().zip(supplies) {
-            let supply = |portions: Vec<(Bound<'_, PyAny>, u32)>| if slot.leased { leased(portions) } else { single(portions) };
+            let supply = |portions: Portions<'_>| if slot.leased { leased(portions) } else { single(portions) };
             given.push(groups.into_iter().map(supply).collect::<PyResult<Vec<_>>>()?);
         }
         let sealed = py.detach(|| {
@@ -267,13 +269,13 @@ impl Split {
     }
 }
 
-fn leased(portions: Vec<(Bound<'_, PyAny>, u32)>) -> PyResult<Supply> {
+fn leased(portions: Portions<'_>) -> PyResult<Supply> {
     let each = portions.into_iter().map(|(lease, count)| Ok((Arc::clone(&lease.cast::<Lease>()?.get().0), count)));
     Ok(Supply::Leased(each.collect::<PyResult<_>>()?))
 }
 
 /// The second number is how many of a batch's keys are taken, from its first on.
-fn single(batches: Vec<(Bound<'_, PyAny>, u32)>) -> PyResult<Supply> {
+fn single(batches: Portions<'_>) -> PyResult<Supply> {
     let mut keys = Vec::new();
     for (batch, count) in batches {
         let batch = Arc::clone(&batch.cast::<KeyBatch>()?.get().0);

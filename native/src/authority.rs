@@ -1,0 +1,121 @@
+//! The authority's key material for a batch. The readable twin is `worker/authority/material.py`; source: protocol 5.2.
+
+use aes::cipher::{BlockEncrypt, KeyInit};
+use aes::{Aes128, Block as AesBlock};
+use aws_lc_rs::digest::{digest, SHA256};
+use sha3::digest::{ExtendableOutput, Update, XofReader};
+use sha3::Shake256;
+use zeroize::Zeroize;
+
+use crate::shuffle::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
+
+const MESSAGE: usize = MATERIAL - BLOCK;
+const PADS: usize = MESSAGE / BLOCK;
+
+/// What one key is asked for.
+pub struct Item<'a> {
+    pub iv: &'a Block,
+    pub descriptor: &'a [u8],
+    pub tag: &'a [u8],
+}
+
+/// A client's share of a keyset, and what every message of the keyset begins with.
+pub struct Share {
+    chain: Chain,
+    prefix: Vec<u8>,
+}
+
+impl Share {
+    /// Takes the three permutations; `None` where one is none.
+    pub fn new(p1: &Block, p2: &Block, p3: &[u8; BLOCKS], prefix: &[u8]) -> Option<Self> {
+        Some(Self { chain: Chain::new(*p1, None, *p2, *p3)?, prefix: prefix.to_vec() })
+    }
+
+    /// n materials of 528 bytes, concatenated.
+    pub fn materials<'a>(&self, items: impl ExactSizeIterator<Item = Item<'a>>) -> Vec<u8> {
+        let mut out = vec![0; items.len() * MATERIAL];
+        let mut masked = [0u8; MATERIAL];
+        for (item, place) in items.zip(out.chunks_exact_mut(MATERIAL)) {
+            let Ok(place) = place.try_into() else { continue };
+            self.message(&item, &mut masked[..MESSAGE]);
+            mask(item.iv, &mut masked[..MESSAGE]);
+            let sum = digest(&SHA256, &masked[..MESSAGE]);
+            for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {
+                *byte = iv ^ sum;
+            }
+            self.chain.run(item.iv, &masked, place);
+        }
+        masked.zeroize();
+        out
+    }
+
+    fn message(&self, item: &Item<'_>, out: &mut [u8]) {
+        let mut shake = Shake256::default();
+        shake.update(&self.prefix);
+        shake.update(item.iv);
+        for part in [item.descriptor, item.tag] {
+            shake.update(&(part.len() as u32).to_be_bytes());
+            shake.update(part);
+        }
+        shake.finalize_xof().read(out);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.chain.wipe();
+        self.prefix.zeroize();
+    }
+}
+
+/// Adds AES-128-CMAC(iv, i) of each block's number, which is one block under one schedule.
+fn mask(iv: &Block, message: &mut [u8]) {
+    let cipher = Aes128::new(&(*iv).into());
+    let mut zero = AesBlock::default();
+    cipher.encrypt_block(&mut zero);
+    let k2 = u128::from_be_bytes(double(double(zero.into())));
+    let mut pads: [AesBlock; PADS] = std::array::from_fn(|i| {
+        let counter = ((i as u128) << 64) | (0x80 << 56);
+        (counter ^ k2).to_be_bytes().into()
+    });
+    cipher.encrypt_blocks(&mut pads);
+    for (byte, pad) in message.iter_mut().zip(pads.iter().flatten()) {
+        *byte ^= pad;
+    }
+}
+
+/// Doubles in GF(2^128), as CMAC does; constant in time.
+fn double(block: Block) -> Block {
+    let x = u128::from_be_bytes(block);
+    ((x << 1) ^ ((x >> 127) * 0x87)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_is_cmac() {
+        // RFC 4493's key and its subkey K2.
+        let key: Block = [0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c];
+        let mut zero = AesBlock::default();
+        Aes128::new(&key.into()).encrypt_block(&mut zero);
+        let k2 = double(double(zero.into()));
+        assert_eq!(k2[..4], [0xf7, 0xdd, 0xac, 0x30]);
+        let mut message = [0; MESSAGE];
+        mask(&key, &mut message);
+        assert_ne!(message[..BLOCK], message[BLOCK..2 * BLOCK]);
+    }
+
+    #[test]
+    fn a_share_is_three_permutations() {
+        let identity: Block = std::array::from_fn(|i| i as u8);
+        let order: [u8; BLOCKS] = std::array::from_fn(|i| i as u8);
+        assert!(Share::new(&[0; BLOCK], &identity, &order, b"").is_none());
+        let share = Share::new(&identity, &identity, &order, b"p").unwrap();
+        let item = || Item { iv: &[1; BLOCK], descriptor: b"d", tag: b"t" };
+        let made = share.materials([item(), item()].into_iter());
+        assert_eq!(made.len(), 2 * MATERIAL);
+        assert_eq!(made[..MATERIAL], made[MATERIAL..]);
+    }
+}

@@ -1,0 +1,95 @@
+"""The extension module beside its twins: derivation, the authority's material, and how it is left out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from uuid import uuid4
+
+import pytest
+
+from worker.authority import material
+from worker.authority.material import Item, KeysetSecrets
+from worker.errors import ConfigError, KeyMaterialError
+from worker.native import IS_LOADED, OFF, REQUIRE, require
+from worker.zerokms import checked
+from worker.zerokms.checked import derive_checked
+from worker.zerokms.derive import ClientKey, KeySet, random_permutation
+from worker.zerokms.scalar import derive_scalar
+
+built = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
+
+
+def client_key() -> ClientKey:
+    return ClientKey(random_permutation(16), random_permutation(16), random_permutation(16), random_permutation(33))
+
+
+@pytest.mark.parametrize("native", [pytest.param(True, marks=built), False])
+def test_every_key_is_the_scalar_one(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of keys, by either form, is what the protocol's own steps give for each."""
+    monkeypatch.setattr(checked, "IS_LOADED", native)
+    key = client_key()
+    ivs, materials = os.urandom(16 * 20), os.urandom(528 * 20)
+
+    keys = derive_checked(key, ivs, materials)
+
+    each = [derive_scalar(key, ivs[16 * i : 16 * i + 16], materials[528 * i : 528 * i + 528]) for i in range(20)]
+    assert bytes(keys) == b"".join(each)
+
+
+@pytest.mark.parametrize("native", [pytest.param(True, marks=built), False])
+@pytest.mark.parametrize("materials", [bytes(528), bytes(527), b""])
+def test_hostile_or_short_material_gives_no_key(
+    native: bool, materials: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal blocks, which would leak the client key, and lengths that do not fit the ivs are refused by either form."""
+    monkeypatch.setattr(checked, "IS_LOADED", native)
+
+    with pytest.raises(KeyMaterialError):
+        derive_checked(client_key(), bytes(16), materials)
+
+
+@built
+def test_both_authorities_make_the_same_material(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority's material is equal, byte for byte, by the extension and by its twin."""
+    secrets, share = KeysetSecrets(uuid4(), os.urandom(32), os.urandom(32)), KeySet.random()
+    items = [Item(os.urandom(16), b"acme.Customer/email", b"", os.urandom(32)) for _ in range(50)]
+    tags = [item.tag for item in items]
+
+    native = material.materials(secrets, share, items, tags)
+
+    monkeypatch.setattr(material, "IS_LOADED", False)
+    assert native == material.materials(secrets, share, items, tags)
+
+
+def test_it_can_be_left_out() -> None:
+    """`WORKER_NATIVE=0` leaves the extension out, built or not."""
+    script = "from worker.native import IS_LOADED; print(IS_LOADED)"
+    told = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, OFF: "0"}, capture_output=True, text=True, check=True
+    )
+
+    assert told.stdout.strip() == "False"
+
+
+def test_it_can_be_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`WORKER_REQUIRE_NATIVE=1` refuses where it is missing, and says what to do."""
+    monkeypatch.setenv(REQUIRE, "1")
+    monkeypatch.setattr("worker.native.IS_LOADED", False)
+
+    with pytest.raises(ConfigError, match="cargo"):
+        require()
+
+
+@built
+def test_no_handle_shows_what_it_holds() -> None:
+    """Neither a lease nor a client key has anything to read, and their text is a name."""
+    from worker.native import extension
+
+    lease = extension.Lease(memoryview(bytearray(b"\x41" * 32)), bytes(16), bytes(16), bytes(32), "a/b")
+    shown = repr(lease) + repr(extension.ClientKey(*(bytes(range(n)) for n in (16, 16, 16, 33))))
+
+    assert "A" * 4 not in shown
+    assert "41" not in shown
+    assert not [name for name in dir(lease) if not name.startswith("__")]
