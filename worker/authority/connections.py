@@ -2,8 +2,8 @@
 Connections that send nothing, or too slowly, and callers that only guess: none of them is in the way of others.
 
 A head must arrive within `header_s`; a connection between requests lives `idle_s`. Where an address, or all together,
-have as many as they may, the connection that has waited longest for a request makes room, those that never sent one
-first. So a new caller always gets in.
+have as many as they may, the connection that has waited longest for a request makes room, those that were never
+answered first. So a new caller always gets in.
 """
 
 from __future__ import annotations
@@ -130,7 +130,6 @@ class GuardedProtocol(H11Protocol):
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
-            self.served += 1
             self._stop_timer()
         elif self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._timer = self.loop.call_later(self._guard.limits.header_s, self.drop, "header")
@@ -139,6 +138,7 @@ class GuardedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the rest of a head that came with the request before it."""
         super().on_response_complete()
+        self.served += 1
         idle = self.cycle is not None and self.cycle.response_complete
         if idle and self._timer is None and self.conn.trailing_data[0]:
             self._timer = self.loop.call_later(self._guard.limits.header_s, self.drop, "header")
