@@ -68,7 +68,6 @@ def test_faults_fire_their_alerts(site: Site) -> None:
     site.region.authority.process.send_signal(signal.SIGSTOP)
     site.fires("WorkerBreakerOpen")
     site.fires("AuthorityDown")
-    site.fires("WorkerAuthorityErrors")
     site.region.authority.process.send_signal(signal.SIGCONT)
     site.is_quiet("WorkerBreakerOpen")
     site.flows()
