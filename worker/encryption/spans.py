@@ -102,7 +102,8 @@ class SpanSealing:
                 list(map(tuple, texts)),
                 np.array(counts, np.int64),
                 np.array(totals, np.int64),
-                partial(self._sizes, slot, numbers),
+                # Of the spans alone: a bound method would be a cycle, and hold each batch's memory until the next collection.
+                partial(_sizes, self._split.spans, slot, numbers),
             )
             self._fields.append(_Field(plan, slot, numbers, need))
 
@@ -170,8 +171,9 @@ class SpanSealing:
             errors |= {self._split.refused[i]: error for i, error in rest.errors.items()}
         return SpanSealed(self._split, output, self._tally.usage(), fields, len(self._prefix), rest, errors)
 
-    def _sizes(self, slot: int, groups: Sequence[int], at: int) -> array[int]:
-        return array("I", self._split.spans.sizes(slot, groups[at]))
+
+def _sizes(spans: _native.Split, slot: int, groups: Sequence[int], at: int) -> array[int]:
+    return array("I", spans.sizes(slot, groups[at]))
 
 
 def _single(keys: list[DataKey]) -> _native.KeyBatch:
