@@ -102,7 +102,7 @@ class SpanSealing:
                 list(map(tuple, texts)),
                 np.array(counts, np.int64),
                 np.array(totals, np.int64),
-                # Of the spans alone: a bound method would be a cycle, and hold each batch's memory until the next collection.
+                # Of the spans alone: a bound method makes a cycle, which keeps the batch until the next collection.
                 partial(_sizes, self._split.spans, slot, numbers),
             )
             self._fields.append(_Field(plan, slot, numbers, need))
