@@ -258,13 +258,17 @@ class KafkaSource:
     def _take(self, consumer: Any, partitions: list[Any]) -> None:
         # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
         placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
-        if self._native is not None:
-            for p in partitions:
-                self._native.watch(p.topic, p.partition)
-        if self._incremental:
-            consumer.incremental_assign(placed)
-        else:
-            consumer.assign(placed)
+        try:
+            # An assignment that is served by `close` itself is taken only to be given back.
+            if self._native is not None and not self._closed:
+                for p in partitions:
+                    self._native.watch(p.topic, p.partition)
+        finally:
+            # Always, and here: the client would ask a group that is ending for its protocol, and wait without end.
+            if self._incremental:
+                consumer.incremental_assign(placed)
+            else:
+                consumer.assign(placed)
         consumer.pause(placed)
         if self._listener is not None:
             self._listener.assigned(_own(partitions))
