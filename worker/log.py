@@ -66,7 +66,7 @@ def _without_values(_logger: object, _method: str, event: structlog.typing.Event
     said = event.pop("exc_info", None)
     exc = said if isinstance(said, BaseException) else sys.exc_info()[1] if said else None
     if exc is not None:
-        event |= {"cause": type(exc).__name__, "at": places(exc)}
+        event["cause"], event["at"] = type(exc).__name__, places(exc)
     return event
 
 

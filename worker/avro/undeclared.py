@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.reader import read_long
-from worker.avro.shape import Covered, Shape
+from worker.avro.shape import Shape
 from worker.errors import DeclarationError, DecodeError
 
 
@@ -22,7 +22,7 @@ class Undeclared:
     def __init__(self, top: Shape, passed: Collection[str]) -> None:
         self._is_union = top.node.kind == "union"
         branches = top.children if self._is_union else [top]
-        self._clear = {i: shape.node.branch for i, shape in enumerate(branches) if _is_clear(shape, passed)}
+        self._clear = {i: b.node.branch for i, b in enumerate(branches) if isinstance(b, Shape) and _is_clear(b, passed)}
         self._is_all = len(self._clear) == len(branches)
 
     @property
@@ -57,10 +57,8 @@ class Undeclared:
         return [i for i, value in enumerate(values) if _branch(value or b"", start) in self._clear]
 
 
-def _is_clear(shape: Shape | Covered, passed: Collection[str]) -> bool:
-    if isinstance(shape, Covered) or shape.declares:
-        return False
-    return not any(identity.startswith(shape.path) for identity in passed)
+def _is_clear(shape: Shape, passed: Collection[str]) -> bool:
+    return not shape.declares and not any(identity.startswith(shape.path) for identity in passed)
 
 
 def _branch(value: bytes, start: int) -> int:
