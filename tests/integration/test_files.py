@@ -239,7 +239,7 @@ def test_another_input_of_the_same_name_is_refused(site: Deployment) -> None:
     assert (other.returncode, "another input" in other.stderr) == (2, True), other.stderr
 
 
-def test_records_that_fail_are_sealed_beside_the_file(site: Deployment, authority: dict[str, str]) -> None:
+def test_records_that_fail_are_sealed_beside_the_file(site: Deployment) -> None:
     """A datum that does not decode takes what follows in its block along into a letter, whole and sealed."""
     source = write(site.directory / "in.avro", people(300))
     with source.open("rb") as file:
