@@ -172,7 +172,7 @@ def own_rates(client: ZeroKMSClient) -> tuple[float, float]:
 
     def ask(i: int) -> None:
         while not stop.is_set():
-            client.call("generate-data-key", body)
+            client._wire.post("generate-data-key", body)
             done[i] += 500
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(5)]
