@@ -22,7 +22,8 @@ class Undeclared:
     def __init__(self, top: Shape, passed: Collection[str]) -> None:
         self._is_union = top.node.kind == "union"
         branches = top.children if self._is_union else [top]
-        self._clear = {i: b.node.branch for i, b in enumerate(branches) if isinstance(b, Shape) and _is_clear(b, passed)}
+        clear = [(i, b) for i, b in enumerate(branches) if isinstance(b, Shape) and _is_clear(b, passed)]
+        self._clear = {i: branch.node.branch for i, branch in clear}
         self._is_all = len(self._clear) == len(branches)
 
     @property
