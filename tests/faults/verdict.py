@@ -22,7 +22,7 @@ from tests.faults.stand import REGION, Place, Stand
 from tests.faults.watch import fold
 from tests.leaks import scan
 from worker.avro import DeclarationOptions, compile_schema
-from worker.errors import FatalError, RecordError
+from worker.errors import FatalError
 from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.sdk import Encryption
