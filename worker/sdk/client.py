@@ -19,10 +19,10 @@ from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Keyring
 from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions
 from worker.sdk.reasons import Reasons
-from worker.zerokms.admin import KeyAdministration, Keyset
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
+from worker.zerokms.exchange import Keyset
 from worker.zerokms.factory import client_from_environment, local_hosts
 
 _NEEDED = ("WORKSPACE_CRN", "CLIENT_ID", "CLIENT_KEY")
@@ -123,7 +123,7 @@ class Encryption(Calls):
         """
         if not isinstance(self._service, ZeroKMSClient):
             raise ConfigError("this client is over a key service that lists no keysets")
-        return KeyAdministration(self._service).list_keysets()
+        return self._service.list_keysets()
 
 
 def credentials_of(workspace_crn: str, client_id: str, client_key: str, given: Access) -> Credentials:

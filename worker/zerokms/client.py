@@ -22,7 +22,7 @@ from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.options import Options
 from worker.zerokms.auth import TokenSource
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
-from worker.zerokms.exchange import Exchanges, LoadedKeyset, drive, parted
+from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
 from worker.zerokms.http import Wire
 
 _T = TypeVar("_T")
@@ -120,6 +120,10 @@ class ZeroKMSClient:
             if fresh or name not in self._keysets:
                 self._keysets[name] = self._load(ref)
             return self._keysets[name]
+
+    def list_keysets(self) -> list[Keyset]:
+        """Return the workspace's keysets; raises `KeyAccessDenied` without the scope for it."""
+        return drive(self._exchanges.keysets(), self._wire.post)
 
     def resolve_keyset(self, ref: str | None) -> UUID:
         """Return a keyset's uuid; a uuid is returned as it is."""

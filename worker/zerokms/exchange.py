@@ -40,6 +40,17 @@ class LoadedKeyset:
     is_disabled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Keyset:
+    """A keyset as the service lists it."""
+
+    id: UUID
+    name: str
+    description: str
+    is_disabled: bool
+    is_default: bool
+
+
 class Exchanges:
     """
     The calls of one client; thread-safe.
@@ -64,6 +75,19 @@ class Exchanges:
             raise KeyMaterialError("load-keyset: the answer has another shape than the protocol's") from exc
         check_material(self._credentials.client_key, bytes(IV_BYTES), data)
         return LoadedKeyset(identity, name, index_key(self._credentials.client_key, data), disabled)
+
+    def keysets(self) -> Exchange[list[Keyset]]:
+        """Ask for the workspace's keysets, disabled ones included."""
+        reply = yield "list-keysets", orjson.dumps({"show_disabled": True})
+        try:
+            return [
+                Keyset(
+                    UUID(k["id"]), str(k["name"]), str(k["description"]), k["is_disabled"], k.get("is_default", False)
+                )
+                for k in reply
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise KeyMaterialError("list-keysets: the answer has another shape than the protocol's") from exc
 
     def generate(self, keyset: UUID, specs: Sequence[KeySpec], audit: Audit) -> Exchange[list[DataKey]]:
         """Ask for one fresh key per spec, of one keyset, in one request."""

@@ -51,8 +51,8 @@ class Listening(Proxy):
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         read = reader.read
 
-        async def tapped(count: int = -1) -> bytes:
-            chunk = await read(count)
+        async def tapped(n: int = -1) -> bytes:
+            chunk = await read(n)
             self.heard += chunk
             return chunk
 
