@@ -59,13 +59,13 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-def run(prefix: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(prefix: Path, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the prefix as the image's user, in an empty environment."""
     user: int | None = USER if os.geteuid() == 0 else None
     return subprocess.run(
         [str(prefix / "bin" / command[0]), *command[1:]],
         cwd="/",
-        env={"PATH": f"{prefix}/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PATH": f"{prefix}/bin", "PYTHONDONTWRITEBYTECODE": "1", **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -128,6 +128,28 @@ def test_plan_works_as_another_user(prefix: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "email" in done.stdout
+
+
+def test_the_wheel_is_of_the_stable_abi(prefix: Path) -> None:
+    """One wheel for Python 3.11 and later, and the native module is in it."""
+    (wheel,) = (prefix.parent / "wheels").glob("*.whl")
+
+    assert "-cp311-abi3-linux_" in wheel.name
+    done = run(prefix, "python", "-c", "import worker.native as n; print(n.IS_LOADED)", WORKER_REQUIRE_NATIVE="1")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_everything_installed_is_pinned(prefix: Path) -> None:
+    """Two builds of one commit hold the same: nothing comes that `constraints.txt` does not name."""
+    installed = json.loads(run(prefix, "python", "-c", _NAMES).stdout)
+    pinned = {line.partition("==")[0].lower() for line in (IMAGE / "constraints.txt").read_text().splitlines()}
+
+    assert {name.lower() for name in installed} - pinned - {"residency-worker", "setuptools"} == set()
+
+
+def test_traces_can_be_asked_for(prefix: Path) -> None:
+    """What sends spans to a collector is in the image; it sends nothing by itself."""
+    assert run(prefix, "python", "-c", "import opentelemetry.sdk.trace").returncode == 0
 
 
 def test_the_authority_is_installed_too(prefix: Path) -> None:
