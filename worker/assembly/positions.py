@@ -14,7 +14,7 @@ from worker.sink.postgres import PostgresSinkOptions
 from worker.sink.postgres.connection import Database
 from worker.sink.postgres.moving import TablePositions
 from worker.sink.postgres.residency import DeclaredRegion
-from worker.source.moving import GroupOffsets
+from worker.source.moving import GroupPositions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RoutePositions:
         table: where the sink owns the positions, and the group's are a report; else None.
     """
 
-    group: GroupOffsets
+    group: GroupPositions
     table: TablePositions | None
 
 
@@ -36,7 +36,7 @@ def route_positions(graph: Graph, route: RouteSettings) -> Iterator[RoutePositio
     """Open a route's positions for the length of a block."""
     settings, context = graph.settings, graph.context
     with contextlib.ExitStack() as closing:
-        group = GroupOffsets(
+        group = GroupPositions(
             route.source,
             bootstrap=settings.kafka.bootstrap,
             group=route.group,
@@ -52,7 +52,7 @@ def route_positions(graph: Graph, route: RouteSettings) -> Iterator[RoutePositio
         yield RoutePositions(group, table)
 
 
-def _table(graph: Graph, route: RouteSettings, options: PostgresSinkOptions, group: GroupOffsets) -> TablePositions:
+def _table(graph: Graph, route: RouteSettings, options: PostgresSinkOptions, group: GroupPositions) -> TablePositions:
     settings, context = graph.settings, graph.context
     database = Database(
         environment.require(context.environ, options.dsn_env, f"route {route.name}: the database"),

@@ -31,7 +31,7 @@ class Extent:
     at: int
 
 
-class GroupOffsets:
+class GroupPositions:
     """
     One group's stored offsets, for somebody who is no member.
 
@@ -113,9 +113,9 @@ class GroupOffsets:
         places = self._offsets(to).find(partitions, stored=False, bounded=False, until_ms=None)
         found = {}
         for partition in partitions:
-            log = whole[partition].answer()
-            assert log.end is not None
-            found[partition] = Extent(log.start, log.end, places[partition].answer().start)
+            log, place = whole[partition].answer(), places[partition].answer()
+            if log is not None and log.end is not None and place is not None:
+                found[partition] = Extent(log.start, log.end, place.start)
         return found
 
     def move(self, offsets: Mapping[TopicPartition, int]) -> None:
