@@ -21,6 +21,7 @@ from worker.model import TopicPartition
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.stages import Stages
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
@@ -177,17 +178,15 @@ def test_at_rest_the_group_has_what_the_sink_has(kafka: Kafka, topics: tuple[str
     produce(kafka, source, range(40))
     sink = MemorySink(owns_positions=True)
     sink.stored = {TopicPartition(source, p): 10 if p < 2 else 4 for p in FOUR}
+    reader = KafkaSource(
+        SourceOptions(topics=(source,), session_timeout_s=6),
+        bootstrap=kafka.bootstrap,
+        group=f"group-{source}",
+        instance="w0",
+        properties=kafka.properties,
+    )
     runner = RouteRunner(
-        KafkaSource(
-            SourceOptions(topics=(source,), session_timeout_s=6),
-            bootstrap=kafka.bootstrap,
-            group=f"group-{source}",
-            instance="w0",
-            properties=kafka.properties,
-        ),
-        CopyProcessor(),
-        sink,
-        PlainLetters(),
+        Stages(reader, CopyProcessor(), sink, PlainLetters()),
         options=DeliveryOptions(max_latency_ms=20),
         health=RouteHealth("r"),
         metrics=Metrics(REGION),

@@ -30,6 +30,7 @@ from worker.local.tls import CertificateAuthority
 from worker.metrics import Metrics
 from worker.model import Position, SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.schemas import SchemaRules
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration]
 
@@ -53,12 +54,11 @@ FLAT = customer(ID, EMAIL, COUNTRY)
 
 def processor(schemas: RegistrySchemas, sink: str, keys: InMemoryAuthority | None = None) -> BatchProcessor:
     return BatchProcessor(
+        schemas,
+        SchemaRules(NONE, lambda _name: sink),
+        BatchEncryptor(keys or InMemoryAuthority()),
         route="r",
-        schemas=schemas,
-        declaration=NONE,
-        encryptor=BatchEncryptor(keys or InMemoryAuthority()),
         metrics=Metrics("eu-central-1"),
-        subject=lambda _name: sink,
     )
 
 

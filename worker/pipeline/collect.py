@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 
 from worker.model import Batch, TopicPartition, within, without
@@ -23,7 +24,12 @@ class Collector:
     """
 
     def __init__(
-        self, options: DeliveryOptions, lanes: Assignment, *, limit: int | None, clock: Callable[[], float]
+        self,
+        options: DeliveryOptions,
+        lanes: Assignment,
+        *,
+        limit: int | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._lanes = lanes

@@ -27,19 +27,10 @@ from worker.errors import (
 from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position, halves
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.job import (
-    Cancelled,
-    Claim,
-    DeadLetterWriter,
-    Failure,
-    Job,
-    Outcome,
-    Processed,
-    Processor,
-    ranges,
-)
+from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Processed, ranges
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.repeats import Repeats
+from worker.pipeline.stages import DeadLetterSealer, Processor
 from worker.sink.base import DeadLetter, Sink
 
 _log = structlog.get_logger(__name__)
@@ -65,7 +56,7 @@ class Delivery:
         self,
         processor: Processor,
         sink: Sink,
-        dead_letters: DeadLetterWriter,
+        dead_letters: DeadLetterSealer,
         *,
         options: DeliveryOptions,
         health: RouteHealth,

@@ -22,8 +22,9 @@ from worker.avro.embedded import EmbeddedSchemas
 from worker.errors import ConfigError, DecodeError, FatalError, TransientError
 from worker.model import EncryptionPlan, Fate, Output, Position, SourceRecord, batch_of
 from worker.pipeline.deadletter import position_of
-from worker.pipeline.job import DeadLetterWriter, Failure, Processor
+from worker.pipeline.job import Failure
 from worker.pipeline.options import DeliveryOptions
+from worker.pipeline.stages import DeadLetterSealer, Processor
 from worker.sink.files import FileSink, dead_path
 
 _T = TypeVar("_T")
@@ -80,7 +81,7 @@ class FileEncryptor:
         self,
         processor: Processor,
         schemas: EmbeddedSchemas,
-        dead_letters: DeadLetterWriter,
+        dead_letters: DeadLetterSealer,
         *,
         declaration: DeclarationOptions,
         options: DeliveryOptions,

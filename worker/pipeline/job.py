@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from worker.errors import RecordError, SinkRejected
 from worker.model import Batch, Fates, Output, Position, SourceRecord, TopicPartition, next_offsets, since
@@ -45,22 +44,6 @@ class Processed:
         """The records that failed, as objects, in their order."""
         failed = self.fates.failures
         return [Failure(self.batch.record(i), failed[i].error, failed[i].stage) for i in sorted(failed)]
-
-
-class Processor(Protocol):
-    """Turns a batch into its output; raises `TransientError` (again later) or `FatalError`."""
-
-    def process(self, batch: Batch) -> Processed:
-        """Process a batch; called again with the same records after anything was away."""
-        ...
-
-
-class DeadLetterWriter(Protocol):
-    """Seals failures."""
-
-    def seal(self, failures: Sequence[Failure]) -> list[DeadLetter]:
-        """Return one sealed letter per failure; raises `TransientError` or `DeadLetterLimitExceeded`."""
-        ...
 
 
 class Cancelled(Exception):

@@ -23,7 +23,8 @@ from worker.encryption import BatchDecryptor, BatchEncryptor, EncryptedRecord, l
 from worker.errors import DeclarationError
 from worker.metrics import Metrics
 from worker.model import Fate, batch_of
-from worker.pipeline.batch import BatchProcessor, subject_of
+from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.schemas import SchemaRules, subject_of
 
 FORMATS = ("record", "leased")
 AUTHORITY = InMemoryAuthority()
@@ -38,14 +39,16 @@ def processor(
     opened: bool = True,
 ) -> BatchProcessor:
     return BatchProcessor(
+        source or LocalSchemas({1: LocalSchema(input=schema, output_id=1)}),
+        SchemaRules(
+            options,
+            subject_of("topic", "out"),
+            accepted=lambda: accepted,
+            opener=BatchDecryptor(AUTHORITY) if opened else None,
+        ),
+        BatchEncryptor(AUTHORITY),
         route="r",
-        schemas=source or LocalSchemas({1: LocalSchema(input=schema, output_id=1)}),
-        declaration=options,
-        encryptor=BatchEncryptor(AUTHORITY),
         metrics=Metrics("eu-central-1"),
-        subject=subject_of("topic", "out"),
-        accepted=lambda: accepted,
-        opener=BatchDecryptor(AUTHORITY) if opened else None,
     )
 
 
