@@ -77,7 +77,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def test_positions_move_in_topic_and_table(site: Site) -> None:
-    """Back to the start, records are written again, rows instead of the old ones; forward to a time, the rest is not."""
+    """From the start, records are written again, rows instead of the old ones; from a time, the rest is left."""
     site.run()
     assert site.lag("topic") == site.lag("table") == 0
     assert {place["start"] for place in site.shown("topic")} == {0}
@@ -102,6 +102,7 @@ def test_positions_move_in_topic_and_table(site: Site) -> None:
     assert site.lag("topic") == 0
 
 
+@pytest.mark.heavy
 def test_an_offset_is_of_one_partition(site: Site) -> None:
     """Only the named partition moves, and not to where it holds nothing."""
     site.run()
@@ -117,7 +118,7 @@ def test_an_offset_is_of_one_partition(site: Site) -> None:
     assert [p["position"] == p["end"] for p in site.shown("topic")] == [True, False]
 
 
-@pytest.mark.parametrize("assignment", ["eager", "consumer"])
+@pytest.mark.parametrize("assignment", ["eager", pytest.param("consumer", marks=pytest.mark.heavy)])
 def test_a_running_route_s_positions_stay(
     assignment: str, kafka: Kafka, new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_running_route_s_positions_stay(
     assert site.lag("topic") == site.lag("table") == 0
 
 
+@pytest.mark.heavy
 def test_a_held_position_is_not_waited_for(site: Site) -> None:
     """A frozen worker's open transaction holds its row: the move is refused, and moves the group's offsets neither."""
     site.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,14 @@ from worker.kafka.clients import make_admin, make_consumer
 from worker.kafka.properties import Property
 from worker.kafka.verdict import error_of, read_error
 from worker.model import TopicPartition
+from worker.source.base import Found, Search
 from worker.source.commits import Commits
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka, topic_tag
 from worker.source.options import SourceOptions, Start
 from worker.source.properties import consumer_properties
 
-_REQUEST_S = 10.0
+_REQUEST_S, _AGAIN_S = 10.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,8 @@ class GroupPositions:
         places = self._offsets(to).find(partitions, stored=False, bounded=False, until_ms=None)
         found = {}
         for partition in partitions:
-            log, place = whole[partition].answer(), places[partition].answer()
-            if log is not None and log.end is not None and place is not None:
-                found[partition] = Extent(log.start, log.end, place.start)
+            log, place = _answer(whole[partition]), _answer(places[partition])
+            found[partition] = Extent(log.start, log.start if log.end is None else log.end, place.start)
         return found
 
     def move(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -139,6 +140,21 @@ class GroupPositions:
 
     def _error(self, error: KafkaError) -> WorkerError:
         return read_error(error, f"asking for the stored offsets of group {self._group}", needs=self._needs)
+
+
+def _answer(search: Search) -> Found:
+    """Return what was found; a leader that is slow is asked again, for a while."""
+    deadline = time.monotonic() + _REQUEST_S
+    while True:
+        try:
+            found = search.answer()
+        except SourceUnavailable:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if found is not None:
+                return found
+        time.sleep(_AGAIN_S)
 
 
 def in_use(group: str, members: Collection[Any]) -> ConfigError:
