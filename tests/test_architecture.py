@@ -156,6 +156,20 @@ def test_the_loop_alone_catches_everything() -> None:
     )
 
 
+def test_no_module_hands_an_exception_to_a_log() -> None:
+    """How it is written is the embedding program's choice, and many write messages and local variables."""
+    handed = [
+        f"{path.relative_to(WORKER)}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (ast.unparse(node.func) == "_log.exception" or any(word.arg == "exc_info" for word in node.keywords))
+    ]
+
+    assert handed == []
+
+
 def test_every_error_has_a_test() -> None:
     """Each error class is expected by name somewhere in the tests."""
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))

@@ -110,7 +110,8 @@ class Member:
 
 
 def produce(kafka: Kafka, topic: str, ids: range, *, partitions: int = 4) -> None:
-    producer = Producer({**kafka.client, "linger.ms": 5})
+    # A retry on a topic that was just made must not overtake what is under way.
+    producer = Producer({**kafka.client, "linger.ms": 5, "enable.idempotence": True})
     for i in ids:
         producer.produce(topic, str(i).encode(), str(i % 7).encode(), i % partitions)
         producer.poll(0)

@@ -229,6 +229,8 @@ class KafkaSource:
             return
         self._closed = True
         if self._native is not None:
+            # What the group still gives while the client closes is only given back.
+            self._membership.native = None
             self._native.end()
         try:
             self._consumer.close()
