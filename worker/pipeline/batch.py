@@ -209,7 +209,7 @@ class BatchProcessor:
         fates.settle(fates.open(group.indexes), Fate.ENCRYPTED)
 
     def _timed(self, stage: str, started: float) -> None:
-        self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._route, stage=stage)
+        self._metrics.stage(stage, time.monotonic() - started, route=self._route)
 
     def _measure(self, topic: str, sealed: Sealed) -> None:
         labels = {"route": self._route, "topic": topic}

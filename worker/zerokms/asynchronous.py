@@ -117,7 +117,7 @@ class AsyncZeroKMSClient:
         return found
 
     async def _drive(self, exchange: Exchange[_T]) -> _T:
-        endpoint, body = next(exchange)
+        endpoint, body, _ = next(exchange)
         try:
             reply: object = await self._post(endpoint, body)
         except KeyAccessDenied as exc:

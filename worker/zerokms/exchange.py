@@ -10,7 +10,7 @@ import binascii
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 import orjson
@@ -26,8 +26,18 @@ from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_mat
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
 _T = TypeVar("_T")
-Exchange = Generator[tuple[str, bytes], Any, _T]
-"""Yields one endpoint and body, is sent the parsed reply (or is thrown the verdict on it), and returns what it says."""
+
+
+class Call(NamedTuple):
+    """What is posted where; `request_id` where the body names one."""
+
+    endpoint: str
+    body: bytes
+    request_id: UUID | None = None
+
+
+Exchange = Generator[Call, Any, _T]
+"""Yields one call, is sent the parsed reply (or is thrown the verdict on it), and returns what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Exchanges:
     def load(self, ref: str | UUID | None) -> Exchange[LoadedKeyset]:
         """Ask for a keyset by name or uuid, None for the client's own default."""
         body = {"client_id": str(self._credentials.client_id), "keyset_id": wire.keyset_reference(ref)}
-        reply = yield "load-keyset", orjson.dumps(body)
+        reply = yield Call("load-keyset", orjson.dumps(body))
         try:
             dataset = reply["dataset"]
             data = wire.material(reply["partial_index_key"]["key_material"])
@@ -78,7 +88,7 @@ class Exchanges:
 
     def keysets(self) -> Exchange[list[Keyset]]:
         """Ask for the workspace's keysets, disabled ones included."""
-        reply = yield "list-keysets", orjson.dumps({"show_disabled": True})
+        reply = yield Call("list-keysets", orjson.dumps({"show_disabled": True}))
         try:
             return [
                 Keyset(
@@ -95,7 +105,7 @@ class Exchanges:
         each = [ivs[i : i + IV_BYTES] for i in range(0, len(ivs), IV_BYTES)]
         request_id = uuid4()
         items = wire.generate_items(specs, each)
-        reply = yield from self._keys("generate-data-key", keyset, items, audit.as_context(request_id))
+        reply = yield from self._keys("generate-data-key", keyset, items, audit, request_id)
         tags = [wire.decode_base64(_member(item, "tag"), "a tag") for item in reply]
         policies = [wire.read_policy(item.get("decryption_policy")) for item in reply]
         secrets = self._derive(ivs, [_member(item, "key_material") for item in reply])
@@ -113,7 +123,7 @@ class Exchanges:
         request_id = uuid4()
         items = [wire.retrieve_item(request) for request in requests]
         try:
-            reply = yield from self._keys("retrieve-data-key-fallible", keyset, items, audit.as_context(request_id))
+            reply = yield from self._keys("retrieve-data-key-fallible", keyset, items, audit, request_id)
         except KeyAccessDenied as exc:
             return [KeyRefused(str(exc), is_whole=True)] * len(requests)
         opened = [(i, _member(item["Ok"], "key_material")) for i, item in enumerate(reply) if "Ok" in item]
@@ -133,11 +143,12 @@ class Exchanges:
         return answers
 
     def _keys(
-        self, endpoint: str, keyset: UUID, items: list[Any], unverified: dict[str, str]
+        self, endpoint: str, keyset: UUID, items: list[Any], audit: Audit, request_id: UUID
     ) -> Exchange[list[dict[str, Any]]]:
         if self._metrics is not None:
             self._metrics.observe("worker_authority_keys_per_request", len(items))
-        reply = yield endpoint, wire.keys_body(self._credentials.client_id, keyset, items, unverified)
+        body = wire.keys_body(self._credentials.client_id, keyset, items, audit.as_context(request_id))
+        reply = yield Call(endpoint, body, request_id)
         keys = reply.get("keys") if isinstance(reply, dict) else None
         if not isinstance(keys, list) or len(keys) != len(items) or not all(isinstance(k, dict) for k in keys):
             raise KeyMaterialError(f"{endpoint}: the answer does not hold one item for each of {len(items)} keys")
@@ -172,9 +183,9 @@ def parted(requests: Sequence[_T], keysets: Sequence[Any], size: int) -> list[tu
 
 def drive(exchange: Exchange[_T], post: Any) -> _T:
     """Make one exchange with what posts; raises as both do."""
-    endpoint, body = next(exchange)
+    endpoint, body, request_id = next(exchange)
     try:
-        reply = post(endpoint, body)
+        reply = post(endpoint, body, request_id=request_id)
     except KeyAccessDenied as exc:
         return ended(exchange, exc)
     return ended(exchange, reply)
