@@ -144,10 +144,6 @@ class ZeroKMSClient:
         except ValueError:
             return self.load_keyset(ref).id
 
-    def call(self, endpoint: str, body: bytes) -> Any:
-        """Post one administrative call; see `worker.zerokms.admin`."""
-        return self._wire.post(endpoint, body)
-
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""
         self._threads.shutdown(wait=True, cancel_futures=True)
