@@ -136,6 +136,7 @@ def follow(links: Iterable[Link], head: Head) -> Head:
     Check a chain's entries, in order, and return where they end.
 
     Args:
+        links: the entries.
         head: where the chain ends before the first of them.
 
     Raises:

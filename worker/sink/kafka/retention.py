@@ -90,7 +90,9 @@ class LedgerTopic:
         kept: dict[str, Checkpoint] = {}
         for record in self._records({}):
             found = parse_checkpoint(record.value or b"")
-            if found is not None and (found.chain not in kept or found.head.sequence >= kept[found.chain].head.sequence):
+            if found is not None and (
+                found.chain not in kept or found.head.sequence >= kept[found.chain].head.sequence
+            ):
                 found.check(self.key_of)
                 kept[found.chain] = found
         return kept
@@ -115,7 +117,7 @@ class LedgerTopic:
 
     def _write(self, checkpoints: list[Checkpoint]) -> None:
         owned: dict[str, Property] = {"enable.idempotence": True, "acks": "all"}
-        properties = client_properties(self.connection, owned=owned)
+        properties = client_properties(self.connection, defaults={}, owned=owned)
         producer = BatchProducer(lambda: properties, name=f"checkpoints of {self.topic}", timeout_s=_REQUEST_S)
         producer.begin()
         try:

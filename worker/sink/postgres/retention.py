@@ -85,7 +85,7 @@ def trim_table(dsn: str, before: datetime, keyset: UUID, key_of: KeyOf, *, timeo
                     kept = follower.checkpoint(keyset, key_of)
                     connection.execute(_KEEP, [chain, *_values(kept)])
                     connection.execute(_REMOVE, [chain, kept.head.sequence])
-            yield follower.report()
+            yield _follow(connection, chain, _ALL, key_of).report()
 
 
 def _follow(connection: Connection, chain: str, end: int, key_of: KeyOf) -> Follower:
