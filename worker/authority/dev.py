@@ -36,6 +36,7 @@ class DevAuthority:
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
         options: as an operator would choose them, but for `escrow`, and for `audit_sync`, which is off.
+        public_url: as `serve --public-url`; by default where it listens.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class DevAuthority:
         *,
         escrow: bool = False,
         options: AuthorityOptions | None = None,
+        public_url: str | None = None,
     ) -> None:
         directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ class DevAuthority:
                 Region(region),
                 directory,
                 root,
-                self.url,
+                public_url or self.url,
                 replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=False),
             )
         except BaseException:
@@ -70,7 +72,7 @@ class DevAuthority:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
         self._thread.start()
         self.env = self._credentials(region, directory / "credentials.env")
-        self.env |= {"CS_CTS_HOST": self.url, "CS_ZEROKMS_HOST": self.url}
+        self.env |= dict.fromkeys(("CS_CTS_HOST", "CS_ZEROKMS_HOST"), public_url or self.url)
         self.admin = Remote(self.url, self.env["CS_ADMIN_ACCESS_KEY"])
 
     def stop(self) -> None:

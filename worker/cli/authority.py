@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import tempfile
 import threading
@@ -101,6 +102,7 @@ def serve(
     )
     from worker.errors import ConfigError
     from worker.http_client import is_loopback
+    from worker.metrics import open_traces
     from worker.region import Region
 
     host, _, port = listen.rpartition(":")
@@ -132,6 +134,9 @@ def serve(
         ),
     )
     try:
+        authority.metrics.traces = open_traces(
+            os.environ, service="residency-authority", region=region, instance=platform.node()
+        )
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
@@ -144,3 +149,4 @@ def serve(
         serving.run([socket])
     finally:
         authority.close()
+        authority.metrics.traces.close()

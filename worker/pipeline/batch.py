@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -152,10 +152,12 @@ class BatchProcessor:
         for i, error in sealed.errors.items():
             work.fates.fail(group.indexes[i], error, "encrypt")
         topics = {i: topic for i, topic in taken.topics.items() if i not in sealed.errors}
-        declares = bool(schema.compiled.plan.fields) or work.keys.data is not None
-        if schema.passed is not None:
-            declares = schema.passed.are_opened
-        self._settle(group, taken.refused, topics, work.fates, Fate.ENCRYPTED if declares else Fate.PASSED)
+        clear: Sequence[int] = ()
+        if schema.passed is not None and not schema.passed.are_opened:
+            clear = range(len(group.batch))
+        elif work.keys.data is None:
+            clear = schema.compiled.undeclared.places(group.batch.values, group.start)
+        self._settle(group, taken.refused, topics, work.fates, clear)
         rows = partial(schema.compiled.rows, start=len(schema.prefix), terms=self._search(taken.split, sealed, schema))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
         work.ledger += ledger_rows(group.batch, taken.split, sealed.usage, str(schema.output_id))
@@ -166,12 +168,14 @@ class BatchProcessor:
     ) -> tuple[Split, dict[int, RecordError], dict[int, str]]:
         """Take a group apart; returns besides which of its records are refused, and which go to another topic."""
         bound = keys.of(group.batch, group.indexes)
-        split = schema.compiled.split_batch(group.batch, bound, group.start)
+        bounds = self._steps.amplification
+        most = None if bounds is None else bounds.max_values
+        split = schema.compiled.split_batch(group.batch, bound, group.start, most)
         refused = dict(split.errors)
-        if self._steps.amplification is not None:
-            refused |= self._steps.amplification.errors(group.batch, split, schema.compiled.plan.fields)
+        if bounds is not None:
+            refused |= bounds.errors(group.batch, split, schema.compiled.plan.fields)
         if schema.passed is not None:
-            for i, error in schema.passed.errors(group.batch, group.start).items():
+            for i, error in schema.passed.errors(group.batch, group.start, most).items():
                 refused.setdefault(i, error)
         return split, refused, self._judge(group.batch, split, refused)
 
@@ -193,16 +197,19 @@ class BatchProcessor:
 
     @staticmethod
     def _settle(
-        group: Group, refused: Mapping[int, RecordError], topics: Mapping[int, str], fates: Fates, fate: Fate
+        group: Group, refused: Mapping[int, RecordError], topics: Mapping[int, str], fates: Fates, clear: Sequence[int]
     ) -> None:
         for i, error in refused.items():
             fates.fail(group.indexes[i], error, "decode")
         if topics:
             fates.settle([group.indexes[i] for i in sorted(topics)], Fate.FORWARDED)
-        fates.settle(fates.open(group.indexes), fate)
+        if clear:
+            every = len(clear) == len(group.indexes)
+            fates.settle(fates.open(group.indexes if every else [group.indexes[i] for i in clear]), Fate.PASSED)
+        fates.settle(fates.open(group.indexes), Fate.ENCRYPTED)
 
     def _timed(self, stage: str, started: float) -> None:
-        self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._route, stage=stage)
+        self._metrics.stage(stage, time.monotonic() - started, route=self._route)
 
     def _measure(self, topic: str, sealed: Sealed) -> None:
         labels = {"route": self._route, "topic": topic}
