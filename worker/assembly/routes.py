@@ -30,7 +30,7 @@ from worker.pipeline.schemas import SchemaRules
 from worker.pipeline.search import SearchTerms
 from worker.pipeline.stages import Stages
 from worker.pipeline.verify import OutputVerifier
-from worker.sink.base import Sink, SinkRoute
+from worker.sink.base import Sink
 from worker.sink.dry import DrySink
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions, transactional_id
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
@@ -182,20 +182,10 @@ class RouteBuilder:
         name = transactional_id(self._settings.region, route.group, self._context.instance)
         return KafkaSink(
             options,
-            self._sink_route(route),
+            self._context.sink_route(route),
             self._connection,
             transactional_id=name if exactly_once else None,
             metrics=self._context.metrics,
-        )
-
-    def _sink_route(self, route: RouteSettings) -> SinkRoute:
-        return SinkRoute(
-            name=route.name,
-            region=self._settings.region,
-            group=route.group,
-            instance=self._context.instance,
-            cluster_id=self._settings.kafka.cluster_id,
-            topics=route.source.topics,
         )
 
     def _postgres_sink(self, route: RouteSettings, options: PostgresSinkOptions, source: KafkaSource) -> PostgresSink:
@@ -217,7 +207,7 @@ class RouteBuilder:
         )
         return PostgresSink(
             options,
-            self._sink_route(route),
+            self._context.sink_route(route),
             dsn=environment.require(self._context.environ, options.dsn_env, f"route {route.name}: the database"),
             topic_ids=source.topic_id,
             metrics=self._context.metrics,
