@@ -169,7 +169,7 @@ def expected(case: Case, sql: str) -> tuple[str, Any]:
     if word == "decimal":
         return "{}", number_of(base, case.schema.get("scale", 0))
     if word == "big-decimal":
-        return "{}", number_of(*fastavro.schemaless_reader(io.BytesIO(base), PAIR, None).values())  # type: ignore[arg-type,union-attr]
+        return "{}", number_of(*fastavro.schemaless_reader(io.BytesIO(base), PAIR, None).values())  # type: ignore[union-attr]
     if word == "uuid":
         return "{}::text", str(UUID(base)) if isinstance(base, str) else str(UUID(bytes=base))
     return "{}::float8" if case.schema["type"] == "float" else "{}", base
