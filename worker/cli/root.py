@@ -40,6 +40,7 @@ _COMMANDS = {
     "demo": ("Encrypt two regions' customers on real Kafka and PostgreSQL, read them back, and show who may not."),
 }
 _GROUPS = {
+    "positions": "Where routes read on: show it, and move it while nobody reads.",
     "dead": "List, show and replay sealed dead letters.",
     "client": "Clients of an authority; their keys are made here and never sent.",
     "keyset": "Keysets of an authority, and who may use them.",
