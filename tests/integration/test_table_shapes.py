@@ -79,9 +79,10 @@ class Bench:
         self._do(f"DROP SCHEMA {table.partition('.')[0]} CASCADE")
 
     def rows(self, table: str, shape: Shape) -> list[tuple[Any, ...]]:
-        """The table's rows as text, in an order."""
-        columns = ", ".join(f"{kind.name}::text" for kind, _ in shape.columns)
-        return self.connection.execute(f"SELECT {columns} FROM {table} ORDER BY {columns}".encode()).fetchall()
+        """The table's rows as text, in an order; not the key, of which equal ones may be written in several ways."""
+        columns = ", ".join(["count(*) OVER ()", *(f"{kind.name}::text" for kind, _ in shape.columns[shape.keys :])])
+        order = ", ".join(str(i + 1) for i in range(columns.count(",") + 1))
+        return self.connection.execute(f"SELECT {columns} FROM {table} ORDER BY {order}".encode()).fetchall()
 
     def close(self) -> None:
         self.sinks.close()
