@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -24,6 +25,19 @@ from worker.sink.postgres.residency import DeclaredRegion
 _CONNECT_S = 10
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def _without_text(record: logging.LogRecord) -> bool:
+    """Let a record of the driver's own through without what it says of errors: the server's text quotes rows."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            f"SQLSTATE {arg.sqlstate}" if isinstance(arg, psycopg.Error) else arg for arg in record.args
+        )
+    record.exc_info = record.exc_text = None
+    return True
+
+
+logging.getLogger("psycopg").addFilter(_without_text)
 
 
 def application_name(route: str, instance: str) -> str:

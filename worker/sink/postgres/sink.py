@@ -17,6 +17,7 @@ from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import StoredPositions
 from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
+from worker.sink.postgres.review import refuse_own_rights
 from worker.sink.postgres.schema import ensure_schema
 from worker.sink.postgres.table import read_table
 from worker.sink.postgres.tables import TargetTables
@@ -88,6 +89,7 @@ class PostgresSink:
                 ensure_schema(connection)
             elif missing:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
+            refuse_own_rights(connection, ledger=self._options.ledger)
             self._targets.check(connection)
             connection.commit()
         if self._dead_letters is not None:
