@@ -10,6 +10,7 @@ from typing import Generic, Self, TypeVar
 import anyio
 import anyio.lowlevel
 
+from worker.errors import WorkerError
 from worker.model import DataKey, KeySpec, LeasePortion, RetrieveRequest
 from worker.sdk.joining import FULL, Joined
 from worker.sdk.kept import KeptKeys
@@ -129,12 +130,12 @@ class AsyncJoiner(Generic[T, R]):
             self._under_way[place] = self._under_way.get(place, 0) + 1
             try:
                 group.joined.settle(await send(group.joined.items), None)
-            except Exception as exc:
+            except WorkerError as exc:
                 group.joined.settle(None, exc)
             finally:
                 self._end(place)
         except BaseException:
-            # Cancelled: whoever had joined asks again.
+            # Cancelled, or worse: whoever had joined asks again.
             group.is_abandoned = True
             raise
         finally:
