@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
 from worker.avro import open_schema
@@ -225,6 +225,13 @@ class Calls:
         if not given.framed:
             opened = [whole.hinted(result, datum) for result, datum in zip(opened, bare, strict=True)]
         return raised(opened, errors)
+
+    def restored_one(
+        self, datum: bytes, schema: str, key: bytes | None, clear: Collection[str] = (), guard: Guard | None = None
+    ) -> dict[str, object]:
+        """Return one record's values; see `restored`."""
+        found: dict[str, object] = self.restored([datum], schema, Reading(keys=[key], clear=clear), "raise", guard)[0]
+        return found
 
     def _call(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> KeyCall:
         return self._keyring.call(self.scope(purpose, work, reason))

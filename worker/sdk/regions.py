@@ -26,8 +26,10 @@ from worker.sdk.options import (
 )
 from worker.sdk.owners import Owners, of_source
 from worker.sdk.prepared import raised
+from worker.sdk.rows import Row, Table
 from worker.sdk.values import Described
 
+Reader = Callable[[bytes, str, "bytes | None", Sequence[str]], dict[str, object]]
 Found = tuple[list[int], list[Any]]
 
 
@@ -190,6 +192,36 @@ class Regions:
     ) -> list[Any]:
         """Decrypt whole records of one region; an envelope of another's keyset is refused before it is asked for."""
         return self[region].restored(datums, schema, Reading(**options), errors, self._guard(region))
+
+    def reader(self, region: str) -> Reader:
+        """Return what reads single records of a region's topics."""
+        client, guard = self[region], self._guard(region)
+
+        def read(datum: bytes, schema: str, key: bytes | None, clear: Sequence[str]) -> dict[str, object]:
+            return client.restored_one(datum, schema, key, clear, guard)
+
+        return read
+
+    def decrypt_row(
+        self, row: Row, *, table: Table, key: bytes | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Return one row in the clear; see `decrypt_rows`."""
+        found: dict[str, Any] = self.decrypt_rows([row], table=table, keys=[key], reason=reason)[0]
+        return found
+
+    def decrypt_rows(
+        self,
+        rows: Sequence[Row],
+        *,
+        table: Table,
+        keys: Sequence[bytes | None] | None = None,
+        errors: Errors = "raise",
+        reason: str | None = None,
+    ) -> list[Any]:
+        """Decrypt rows of the table of a region, which the `Table` names; see `Encryption.decrypt_rows`."""
+        if table.region is None:
+            raise ConfigError("say whose table it is: Table(schema, region='eu-central-1')")
+        return self[table.region].opened_rows(rows, table, keys, errors, reason, self._guard(table.region))
 
     def _guard(self, region: str) -> Guard:
         def refused(keysets: Sequence[UUID]) -> Mapping[UUID, WorkerError]:

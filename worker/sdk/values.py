@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from worker.avro import (
@@ -135,15 +135,20 @@ def open_value(
 
 
 def restore(
-    datums: Sequence[bytes], schema: str, keys: Sequence[bytes | None], decryptor: BatchDecryptor
+    datums: Sequence[bytes],
+    schema: str,
+    keys: Sequence[bytes | None],
+    decryptor: BatchDecryptor,
+    *,
+    plans: Mapping[str, FieldPlan] | None = None,
 ) -> list[dict[str, object] | RecordError | KeyAccessDenied]:
-    """Return the values of whole records, or why one did not open."""
+    """Return the values of whole records, or why one did not open; `plans` by identity count before the schema's."""
     reader = output(schema)
     split = reader.split(datums, keys)
-    opened = decryptor.decrypt(split.columns)
+    columns = [replace(c, plan=(plans or {}).get(c.plan.identity, c.plan)) for c in split.columns]
+    opened = decryptor.decrypt(columns)
     errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied, **split.errors}
-    columns = [[b"" if value is None else value for value in column] for column in opened.values]
-    restored = split.join(columns)
+    restored = split.join([[b"" if value is None else value for value in column] for column in opened.values])
     return [
         errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
     ]
