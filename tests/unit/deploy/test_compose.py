@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def test_each_region_is_complete_and_its_settings_are_valid(region: str) -> None
     short = region.partition("-")[0]
     settings = config.load(DEPLOY / "compose" / f"{region}.toml", environ={})
 
-    assert {f"{part}-{short}" for part in ("kafka", "postgres", "authority", "worker", "load")} <= set(SERVICES)
+    assert {f"{part}-{short}" for part in ("kafka", "postgres", "authority", "worker", "load", "watch")} <= set(
+        SERVICES
+    )
     assert settings.region == region
     assert settings.kafka.cluster_id == SERVICES[f"kafka-{short}"]["environment"]["CLUSTER_ID"]
     assert settings.kafka.bootstrap == f"kafka-{short}:9092"
@@ -55,6 +58,20 @@ def test_our_own_containers_are_confined() -> None:
     for name, service in SERVICES.items():
         if service["image"] == "residency-worker:local":
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+
+
+def test_a_volume_is_writable_where_it_is_written() -> None:
+    """A new volume takes owner and mode of the image's directory; without one it would be root's."""
+    dockerfile = (DEPLOY / "image" / "Dockerfile").read_text(encoding="utf-8")
+    written = {
+        mount.split(":")[1]
+        for service in SERVICES.values()
+        if service["image"] == "residency-worker:local"
+        for mount in service.get("volumes", ())
+        if not mount.startswith(".") and not mount.endswith(":ro")
+    }
+
+    assert written == set(re.findall(r"install -d -o 10001 -g 10001 -m 700 (\S+)", dockerfile))
 
 
 def test_grafana_finds_its_data_and_its_dashboards() -> None:
