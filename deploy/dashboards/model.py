@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 Kind = Literal["graph", "stat", "table", "states"]
@@ -98,3 +99,43 @@ class Board:
 def q(expr: str, legend: str = "") -> Query:
     """Return a query, its expression on one line."""
     return Query(" ".join(expr.split()), legend)
+
+
+def _panel(
+    kind: Kind,
+    title: str,
+    help: str,
+    unit: str,
+    *queries: Query,
+    steps: tuple[Step, ...] = ((None, "green"),),
+    words: tuple[tuple[str, str, str], ...] = (),
+    width: int = 8,
+    height: int = 8,
+    stacked: bool = False,
+    runbook: str = "",
+    may_be_empty: str = "",
+) -> Panel:
+    return Panel(
+        title=title,
+        help=help,
+        unit=unit,
+        queries=queries,
+        kind=kind,
+        steps=steps,
+        words=words,
+        width=width,
+        height=height,
+        stacked=stacked,
+        runbook=runbook,
+        may_be_empty=may_be_empty,
+    )
+
+
+graph = partial(_panel, "graph")
+"""Lines over time: title, help, unit, queries, and whatever else a `Panel` has by its name."""
+stat = partial(_panel, "stat")
+"""Large numbers, one a series."""
+table = partial(_panel, "table")
+"""A line of labels and value for each series."""
+states = partial(_panel, "states")
+"""Bands of colour over time, by `words`."""
