@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.components import require_program
 from worker import config
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -98,3 +100,17 @@ def test_the_unit_tells_the_worker_where_each_credential_is() -> None:
     assert told == {f"{name}_FILE=%d/{name}" for name in loaded}
     assert int(parser["Service"]["TimeoutStopSec"]) >= 40
     assert parser["Service"]["DynamicUser"] == "yes"
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """No word of it is unknown or misspelt, and what a service may do besides its work stays small."""
+    program = require_program("systemd-analyze", "apt-get install -y --no-install-recommends systemd")
+    text = (DEPLOY / "systemd" / "residency-worker@.service").read_text(encoding="utf-8")
+    unit = tmp_path / "residency-worker@eu-central-1.service"
+    unit.write_text(text.replace("/opt/worker/bin/worker", "/bin/true"), encoding="utf-8")
+
+    verified = subprocess.run([program, "verify", str(unit)], capture_output=True, text=True, check=False)
+    exposed = [program, "security", "--offline=true", "--threshold=25", str(unit)]
+
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    assert subprocess.run(exposed, capture_output=True, check=False).returncode == 0
