@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 Kind = Literal["graph", "stat", "table", "states"]
 Step = tuple[float | None, str]
@@ -101,38 +101,24 @@ def q(expr: str, legend: str = "") -> Query:
     return Query(" ".join(expr.split()), legend)
 
 
-def _panel(
-    kind: Kind,
-    title: str,
-    help: str,
-    unit: str,
-    *queries: Query,
-    steps: tuple[Step, ...] = ((None, "green"),),
-    words: tuple[tuple[str, str, str], ...] = (),
-    width: int = 8,
-    height: int = 8,
-    stacked: bool = False,
-    runbook: str = "",
-    may_be_empty: str = "",
-) -> Panel:
-    return Panel(
-        title=title,
-        help=help,
-        unit=unit,
-        queries=queries,
-        kind=kind,
-        steps=steps,
-        words=words,
-        width=width,
-        height=height,
-        stacked=stacked,
-        runbook=runbook,
-        may_be_empty=may_be_empty,
-    )
+class Shape(TypedDict, total=False):
+    """What a panel has besides, by the names of `Panel`."""
+
+    steps: tuple[Step, ...]
+    words: tuple[tuple[str, str, str], ...]
+    width: int
+    height: int
+    stacked: bool
+    runbook: str
+    may_be_empty: str
+
+
+def _panel(kind: Kind, title: str, help: str, unit: str, *queries: Query, **shape: Unpack[Shape]) -> Panel:
+    return Panel(title=title, help=help, unit=unit, queries=queries, kind=kind, **shape)
 
 
 graph = partial(_panel, "graph")
-"""Lines over time: title, help, unit, queries, and whatever else a `Panel` has by its name."""
+"""Lines over time: title, help, unit, queries, and a `Shape` by name."""
 stat = partial(_panel, "stat")
 """Large numbers, one a series."""
 table = partial(_panel, "table")
