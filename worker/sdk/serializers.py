@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 from uuid import UUID
 
 from confluent_kafka.schema_registry import Schema, topic_subject_name_strategy
@@ -22,6 +22,23 @@ Subject = Callable[[SerializationContext, str], str]
 ToDict = Callable[[Any, SerializationContext], Mapping[str, object]]
 FromDict = Callable[[Mapping[str, object], SerializationContext], Any]
 _GUID = b"\x01"
+
+
+class SerializerOptions(TypedDict, total=False):
+    """
+    How records are written.
+
+    Args:
+        to_dict: turns the program's objects into dicts.
+        auto_register: register the output schema (the default); otherwise it must be there already.
+        subject: names the subject, by topic and record name; `<topic>-value` by default.
+        schema_id: `frame` (the default) puts the id before the record, `header` its GUID into `__value_schema_id`.
+    """
+
+    to_dict: ToDict | None
+    auto_register: bool
+    subject: Subject | None
+    schema_id: Literal["frame", "header"]
 
 
 class KeyedContext(SerializationContext):
@@ -42,10 +59,7 @@ class EncryptedAvroSerializer(Serializer):
         registry: the schema registry's client.
         encryption: as whom keys are asked for; a lease serves up to a million values for 60 s.
         schema: the input schema with its declarations, JSON text.
-        to_dict: turns the program's objects into dicts.
-        auto_register: register the output schema; otherwise it must be there already.
-        subject: names the subject, by topic and record name; `<topic>-value` by default.
-        schema_id: `frame` puts the id before the record, `header` its GUID into the header `__value_schema_id`.
+        options: `SerializerOptions`.
 
     Raises:
         DeclarationError: the schema declares what can't be kept, or nothing.
@@ -56,17 +70,14 @@ class EncryptedAvroSerializer(Serializer):
         registry: Any,
         encryption: Encryption,
         schema: str,
-        *,
-        to_dict: ToDict | None = None,
-        auto_register: bool = True,
-        subject: Subject | None = None,
-        schema_id: Literal["frame", "header"] = "frame",
+        **options: Unpack[SerializerOptions],
     ) -> None:
+        schema_id, subject = options.get("schema_id", "frame"), options.get("subject")
         if schema_id not in ("frame", "header"):
             raise ConfigError(f"schema_id is 'frame' or 'header', not {schema_id!r}")
         self._plan = declared(schema).plan
         self._registry, self._encryption, self._schema = registry, encryption, schema
-        self._to_dict, self._auto_register = to_dict, auto_register
+        self._to_dict, self._auto_register = options.get("to_dict"), options.get("auto_register", True)
         self._subject: Any = topic_subject_name_strategy if subject is None else subject
         self._in_header = schema_id == "header"
         self._known: dict[str, tuple[int, UUID | None]] = {}

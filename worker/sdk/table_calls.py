@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from worker.model import DecryptionKeys
 from worker.sdk import rows as tables
-from worker.sdk.calls import Calls
-from worker.sdk.guard import Guard, Guarded
+from worker.sdk.calls import Calls, Source
 from worker.sdk.options import Errors
 from worker.sdk.prepared import raised
 from worker.sdk.rows import Cursor, Row, Table
@@ -73,15 +71,14 @@ class TableCalls(Calls):
         keys: Sequence[bytes | None] | None,
         errors: Errors,
         reason: str | None,
-        guard: Guard | None = None,
+        source: Source | None = None,
     ) -> list[Any]:
-        """Return rows in the clear; `guard` tells which keysets may be asked for (see `Regions`)."""
+        """Return rows in the clear, under keys from `source` where it is given (see `Regions`)."""
         known = Table(table) if isinstance(table, str) else table
         mapped = [tables.mapping_of(row) for row in rows]
         given = [None] * len(mapped) if keys is None else list(keys)
-        with self._call("decrypt", None, reason) as call:
-            source: DecryptionKeys = call if guard is None else Guarded(call, guard)
-            return raised(tables.opened(mapped, known, given, source), errors)
+        with self.reading(reason) if source is None else source() as found:
+            return raised(tables.opened(mapped, known, given, found), errors)
 
     def decrypt_cursor(
         self,
