@@ -9,10 +9,11 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.assembly.graph import Graph
 from worker.checks.start import verify
-from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
+from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.finding import Finding
 
 
@@ -29,9 +30,10 @@ def check(
         bool, typer.Option("--create", help="Create missing topics, tables and the worker's schema.")
     ] = False,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "auto",
 ) -> None:
     """Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."""
-    with Graph(load(config, set_, log_level=log_level), os.environ) as graph:
+    with Graph(load(config, set_, log_level=log_level, log_format=log_format), os.environ) as graph:
         findings = verify(graph, create=create)
     show(findings, json=json)
     if any(finding.is_broken for finding in findings):
@@ -46,5 +48,7 @@ def show(findings: list[Finding], *, json: bool) -> None:
     table = Table("what", "verdict", "expected", "found", "what to do", box=None, pad_edge=False)
     colours = {"ok": "green", "unauthenticated": "yellow", "warning": "yellow", "broken": "red", "unreachable": "red"}
     for f in findings:
-        table.add_row(f.name, f"[{colours[f.verdict]}]{f.verdict}[/]", f.expected, f.found, f.remedy)
+        words = (f.expected, f.found, f.remedy)
+        # Text, no markup: a remedy that names [kafka] must show it.
+        table.add_row(Text(f.name), Text(f.verdict, colours[f.verdict]), *map(Text, words))
     Console(width=None if Console().is_terminal else 200).print(table)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from worker import failpoints, interpreter
+from worker.cli import failures
 from worker.errors import WorkerError
 from worker.version import __version__
 
@@ -57,14 +58,20 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Encrypts the fields that an Avro schema declares, inside one region."""
-    if version:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version),
+    ] = False,
+) -> None:
+    """Encrypts the fields that an Avro schema declares, inside one region."""
 
 
 def mount(named: str | None = None) -> None:
@@ -98,13 +105,21 @@ def main() -> None:
     # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
     named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     if named:
-        importlib.import_module("worker.log").configure()
+        log = importlib.import_module("worker.log")
+        log.configure()
+        log.take_over()
     mount(None if any(name.endswith("_COMPLETE") for name in os.environ) else named)
     interpreter.set_up()
     try:
-        app()
+        try:
+            app()
+        except ModuleNotFoundError as exc:
+            missing = failures.missing_extra(exc)
+            if missing is None:
+                raise
+            raise missing from None
     except WorkerError as exc:
-        from rich.console import Console
-
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"{type(exc).__name__}: {exc}")
-        sys.exit(exc.exit_code)
+        # A service's log is read by programs, to its last line.
+        sys.exit(
+            failures.end(exc, as_line=named == "run" and not importlib.import_module("worker.log").is_for_people())
+        )

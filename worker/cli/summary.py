@@ -111,7 +111,7 @@ def print_table(parts: Sequence[Mapping[str, object]], columns: Sequence[str], *
         table.add_column(column)
     for part in parts:
         table.add_row(*(str(part[column]) for column in columns))
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, markup=False).print(table)
 
 
 class Stopwatch:
