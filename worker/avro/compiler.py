@@ -14,12 +14,13 @@ from worker.avro.declaration import (
     refuse_misplaced,
     refuse_near_misses,
 )
+from worker.avro.defaults import fits
 from worker.avro.descriptors import default_descriptor
 from worker.avro.history import matching, tags_at
 from worker.avro.lineage import Lineage, Owed
 from worker.avro.names import odd_names, refuse_ambiguous
 from worker.avro.readers import is_widthless
-from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
+from worker.avro.schema import Field, Node, dump, null_index, to_json
 from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, joined, kind_of, occurrences
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError

@@ -16,7 +16,8 @@ from prometheus_client import (
     values,
 )
 
-from worker.metrics.catalogue import CATALOGUE, Metric
+from worker.metrics.catalogue import CATALOGUE
+from worker.metrics.metric import Metric
 
 # A second series beside each counter, of which no rule or panel makes use.
 disable_created_metrics()  # type: ignore[no-untyped-call]

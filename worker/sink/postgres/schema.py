@@ -11,7 +11,8 @@ from worker.model.rows import ColumnType, RowType
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.copy import Target, unknown_columns
 from worker.sink.postgres.eql import eql_fit
-from worker.sink.postgres.fit import Misfit, fit, sql_type
+from worker.sink.postgres.fit import Misfit, sql_type
+from worker.sink.postgres.matching import fit
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.table import COORDINATES, Table, column_name, identifier, read_table
 
