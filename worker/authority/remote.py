@@ -58,7 +58,9 @@ class Remote:
             with open_client(timeout_s=_TIMEOUT_S) as client:
                 reply = client.request(method, self._base + endpoint, content=data, headers=headers)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"{endpoint}: the authority does not answer ({type(exc).__name__})") from exc
+            raise KeyServiceUnavailable(
+                f"{endpoint}: the authority at {self._base} does not answer ({type(exc).__name__}); is it running?"
+            ) from exc
         if reply.status_code == 429 or reply.status_code >= 500:
             raise KeyServiceUnavailable(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
         if reply.is_redirect:

@@ -57,9 +57,10 @@ def enforce(findings: Sequence[Finding]) -> None:
         return
     lines = "\n".join(f"  {f.name}: {f.sides}{f.remedy}" for f in broken)
     message = f"refusing to start:\n{lines}"
+    waits = f"waiting, since time may mend this:\n{lines}"
     kinds = [f.error for f in broken if f.error is not None]
     for verdict in (RegionViolation, FatalError, ConfigError, TransientError):
         found = next((kind for kind in kinds if issubclass(kind, verdict)), None)
         if found is not None:
-            raise found(message)
+            raise found(waits if verdict is TransientError else message)
     raise FatalError(message)

@@ -93,6 +93,10 @@ class KafkaSource:
         """The topic's id as first seen by this source; another topic of the same name has another."""
         return self._identities.topic_id(topic)
 
+    def missing_topics(self) -> list[str]:
+        """Return the topics that are not there, or that this identity may not describe."""
+        return self._identities.missing()
+
     def subscribe(self, listener: AssignmentListener) -> None:
         """Learn the identities of cluster and topics, then join the group."""
         self._identities.learn()
@@ -226,6 +230,7 @@ class KafkaSource:
         if self._closed:
             return
         self._closed = True
+        self._identities.close()
         if self._native is not None:
             self._native.end()
         try:

@@ -16,7 +16,7 @@ from psycopg.types.json import set_json_dumps
 from worker import jsonform
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
-from worker.sink.postgres.errors import connection_verdict, verdict
+from worker.sink.postgres.errors import connection_verdict, place, verdict
 from worker.sink.postgres.residency import DeclaredRegion
 
 _CONNECT_S = 10
@@ -42,6 +42,7 @@ class Database:
             between is doing.
         idle_transaction_s: after this the server ends a transaction in which nothing happens, and a wait for a lock.
         metrics: where the region's pin is told.
+        variable: what holds the connection string; told in messages.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Database:
         timeout_s: float,
         idle_transaction_s: float,
         metrics: Metrics,
+        variable: str = "",
     ) -> None:
         self._dsn = dsn
         self._residency = residency
         self._route, self._instance, self._idle_transaction_s = route, instance, idle_transaction_s
-        self._name = f"route {route}, PostgreSQL"
+        self._name = f"route {route}, PostgreSQL" + (f" ({variable})" if variable else "")
         self._timeout_s = timeout_s
         self._metrics = metrics
         self._connection: Connection | None = None
@@ -111,7 +113,7 @@ class Database:
         try:
             connection = psycopg.connect(self._dsn, **self._parameters())
         except psycopg.Error as exc:
-            raise connection_verdict(exc, self._name) from None
+            raise connection_verdict(exc, f"{self._name} at {place(self._dsn)}") from None
         set_json_dumps(jsonform.dumps, connection)
         self._connection = connection
         try:

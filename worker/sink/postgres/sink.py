@@ -68,6 +68,7 @@ class PostgresSink:
             timeout_s=options.timeout_s,
             idle_transaction_s=options.idle_transaction_s,
             metrics=metrics,
+            variable=options.dsn_env,
         )
         self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
         self._dead_letters = dead_letters
