@@ -34,7 +34,7 @@ def check(
 ) -> None:
     """Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."""
     with Graph(load(config, set_, log_level=log_level, log_format=log_format), os.environ) as graph:
-        findings = verify(graph, create=create)
+        findings = verify(graph, create=create, positions=True)
     show(findings, json=json)
     if any(finding.is_broken for finding in findings):
         raise typer.Exit(max(finding.exit_code for finding in findings))

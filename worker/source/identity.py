@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -57,10 +58,17 @@ class TopicIdentities:
                 raise ConfigError(self._refusals.reason) from exc
             raise self._away(exc, "") from exc
 
-    def missing(self) -> list[str]:
+    def missing(self) -> dict[str, str]:
         """Return the topics that the brokers do not list, or hide from this identity; raises as `verify` does."""
         self.learn()
-        return [topic for topic in self._topics if topic not in self._ids]
+        gone = [topic for topic in self._topics if topic not in self._ids]
+        if not gone:
+            return {}
+        try:
+            listed = list(self._admin.list_topics(timeout=_REQUEST_S).topics)
+        except KafkaException:
+            listed = []
+        return {topic: next(iter(difflib.get_close_matches(topic, listed, n=1)), "") for topic in gone}
 
     def close(self) -> None:
         """

@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
+from worker.errors import Fenced, SourceUnavailable, WorkerError
 from worker.kafka.clients import make_consumer
 from worker.kafka.native import NativeEvent, adopted
 from worker.kafka.properties import Property
@@ -23,7 +23,7 @@ from worker.source.base import AssignmentListener, Search
 from worker.source.chunk import chunk_of
 from worker.source.commits import Commits, answers
 from worker.source.identity import TopicIdentities
-from worker.source.offsets import Offsets, as_kafka
+from worker.source.offsets import Offsets, as_kafka, lost
 from worker.source.options import SourceOptions
 from worker.source.properties import consumer_properties
 
@@ -93,9 +93,14 @@ class KafkaSource:
         """The topic's id as first seen by this source; another topic of the same name has another."""
         return self._identities.topic_id(topic)
 
-    def missing_topics(self) -> list[str]:
-        """Return the topics that are not there, or that this identity may not describe."""
+    def missing_topics(self) -> dict[str, str]:
+        """Return the topics that are not there, or are hidden from this identity, with the nearest name there is."""
         return self._identities.missing()
+
+    @property
+    def offsets(self) -> Offsets:
+        """What the group has stored, and what the log has; for who only looks."""
+        return self._offsets
 
     def subscribe(self, listener: AssignmentListener) -> None:
         """Learn the identities of cluster and topics, then join the group."""
@@ -313,10 +318,7 @@ class KafkaSource:
         # Another cluster has other offsets, and that is the graver finding.
         with contextlib.suppress(SourceUnavailable):
             self.confirm()
-        raise OffsetLost(
-            f"{partition}: the position to continue from is not in the log any more (retention, or another topic of "
-            "this name). Nothing was skipped. Reset the group's offset or set on_offset_loss, deliberately"
-        )
+        raise lost(str(partition))
 
     def _error(self, error: KafkaError, doing: str) -> WorkerError:
         return read_error(error, doing, needs=self._needs)
