@@ -21,6 +21,8 @@ LogFormat = Literal["json", "console", "auto"]
 _KIND = ("event", "route", "client", "kind", "reason", "topic", "partition", "process", "code", "logger")
 _ALWAYS = frozenset({"critical"})
 _BURST, _EVERY_S = 5, 30.0
+# What a client without its broker writes a hundred times a second.
+_BURSTS = {"librdkafka": 1, "source_degraded": 1, "source_away": 1}
 _LIBRARY_TEXT = 500
 _FRAMES = 12
 
@@ -106,7 +108,8 @@ class Repetitions:
             return event
         kind = tuple(str(event.get(name, "")) for name in _KIND)
         with self._lock:
-            left_out = self._seen.setdefault(kind, _Kind()).pass_one(self._clock(), self._burst, self._every_s)
+            burst = min(self._burst, _BURSTS.get(kind[0], self._burst))
+            left_out = self._seen.setdefault(kind, _Kind()).pass_one(self._clock(), burst, self._every_s)
         if left_out is None:
             raise structlog.DropEvent
         if left_out:

@@ -49,7 +49,9 @@ def authority_client(
     return client_from_environment(
         environ,
         crn=authority.workspace_crn,
-        allow_hosts=authority.allow_hosts,
+        cts=authority.cts_host,
+        zerokms=authority.zerokms_host,
+        allow_hosts=authority.hosts,
         options=options,
         metrics=metrics,
     )

@@ -18,7 +18,7 @@ from worker.avro import (
     registry_conf,
 )
 from worker.config import RouteSettings, SchemaSettings
-from worker.errors import ConfigError
+from worker.errors import ConfigError, DeclarationError
 from worker.model import EncryptionPlan
 from worker.pipeline.batch import subject_of
 
@@ -33,7 +33,7 @@ def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> Schema
     if settings.registry:
         return open_registry(settings, environ, settings.registry, auto_register=settings.auto_register)
     files = {
-        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
+        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key, file=item.input)
         for number, item in settings.local.items()
     }
     return LocalSchemas(files)
@@ -86,14 +86,17 @@ def review(
     subject_of_name = output_subject(route)
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
-        plan = compile_schema(
-            version.schema,
-            options,
-            references=version.references,
-            metadata_tags=version.metadata_tags,
-            earlier=found.earlier,
-            later=found.later,
-        ).plan
+        try:
+            plan = compile_schema(
+                version.schema,
+                options,
+                references=version.references,
+                metadata_tags=version.metadata_tags,
+                earlier=found.earlier,
+                later=found.later,
+            ).plan
+        except DeclarationError as exc:
+            raise DeclarationError(f"{version.label}: {exc}", path=exc.path) from exc
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)
         yield Planned(plan, version.label, found.topics, subject, judged)

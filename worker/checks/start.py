@@ -30,7 +30,8 @@ def verify(
         create: create missing topics, tables and the worker's own schema.
         positions: look where the routes would go on, too; a route looks for itself when it begins.
     """
-    findings = check_identity(graph)
+    identity = check_identity(graph)
+    findings = list(identity)
     schemas = attempt(findings, "schemas", lambda: graph.schemas)
     told = check_schemas(graph, schemas) if schemas is not None else []
     findings += told
@@ -41,7 +42,7 @@ def verify(
     usable = None if any(finding.is_broken for finding in told) else schemas
     for route in graph.settings.routes if routes is None else routes:
         findings += check_route(graph, route, usable, create=create, positions=positions)
-    if not any(f.is_broken for f in findings if f.name.endswith("kafka cluster")):
+    if not any(f.is_broken for f in (*identity, *findings) if f in identity or f.name.endswith("kafka cluster")):
         findings += check_canaries(graph)
     export(findings, graph.context.metrics)
     return findings

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.assembly.graph import Graph
+from worker.checks.findings import worst
 from worker.checks.start import verify
 from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.finding import Finding
@@ -29,15 +30,16 @@ def check(
     create: Annotated[
         bool, typer.Option("--create", help="Create missing topics, tables and the worker's schema.")
     ] = False,
-    log_level: LogLevel = "warning",
+    log_level: LogLevel = "error",
     log_format: LogFormat = "auto",
 ) -> None:
     """Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."""
     with Graph(load(config, set_, log_level=log_level, log_format=log_format), os.environ) as graph:
         findings = verify(graph, create=create, positions=True)
     show(findings, json=json)
-    if any(finding.is_broken for finding in findings):
-        raise typer.Exit(max(finding.exit_code for finding in findings))
+    broken = [finding for finding in findings if finding.is_broken]
+    if broken:
+        raise typer.Exit(worst(broken).exit_code)
 
 
 def show(findings: list[Finding], *, json: bool) -> None:

@@ -197,9 +197,10 @@ class TokenSource:
         if workspace != own.workspace:
             raise RegionViolation(f"the service token is of workspace {workspace!r}, configured is {own.workspace!r}")
         if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
+            expected = own.region.zerokms_url or "no host of its own"
             raise RegionViolation(
-                f"the service token names the key service {zerokms!r}, "
-                f"region {own.region} has {own.region.zerokms_url!r}; another host is listed in allow_hosts, and https"
+                f"the service token names the key service {zerokms!r}, region {own.region} has {expected!r}; another "
+                "host is listed in allow_hosts, and https"
             )
 
     def _check_incarnation(self, incarnation: object) -> None:
