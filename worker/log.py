@@ -8,12 +8,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import PurePath
 from types import TracebackType
 from typing import Literal, TextIO
 
 import structlog
-
-from worker.errors import WorkerError
 
 LogFormat = Literal["json", "console", "auto"]
 
@@ -24,7 +23,6 @@ _BURST, _EVERY_S = 5, 30.0
 # What a client without its broker writes a hundred times a second.
 _BURSTS = {"librdkafka": 1, "source_degraded": 1, "source_away": 1}
 _LIBRARY_TEXT = 500
-_FRAMES = 12
 
 
 def configure(
@@ -57,7 +55,7 @@ def configure(
             structlog.processors.add_log_level,
             Repetitions(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _places,
+            _without_values,
             _bind(region, process),
             renderer,
         ],
@@ -165,23 +163,31 @@ def take_over() -> None:
 def _crashed(
     kind: type[BaseException],
     error: BaseException,
-    trace: TracebackType | None,
+    _trace: TracebackType | None,
     thread: threading.Thread | None = None,
 ) -> None:
     if issubclass(kind, KeyboardInterrupt | SystemExit):
         return
     where = {} if thread is None else {"thread": thread.name}
-    structlog.get_logger().critical("crashed", error=kind.__name__, exc_info=(kind, error, trace), **where)
+    structlog.get_logger().critical("crashed", cause=kind.__name__, at=places(error), **where)
 
 
-def _places(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Tell an exception by its type and its places: a foreign one's text and locals may hold keys and records."""
-    told = event.pop("exc_info", None)
-    error = sys.exc_info()[1] if told is True else told[1] if isinstance(told, tuple) else told
-    if isinstance(error, BaseException):
-        frames = traceback.extract_tb(error.__traceback__)
-        event["exception"] = str(error) if isinstance(error, WorkerError) else type(error).__name__
-        event["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-_FRAMES:]]
+def places(exc: BaseException) -> list[str]:
+    """
+    Return where an exception came from, `file:line function`, outermost first.
+
+    Neither its message nor local variables: both may hold values and secrets. This is what our modules log of an
+    unforeseen exception, never the exception itself, whose form the configuration of an embedding program decides.
+    """
+    frames = traceback.walk_tb(exc.__traceback__)
+    return [f"{'/'.join(PurePath(f.f_code.co_filename).parts[-3:])}:{at} {f.f_code.co_name}" for f, at in frames]
+
+
+def _without_values(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    said = event.pop("exc_info", None)
+    exc = said if isinstance(said, BaseException) else sys.exc_info()[1] if said else None
+    if exc is not None:
+        event["cause"], event["at"] = type(exc).__name__, places(exc)
     return event
 
 

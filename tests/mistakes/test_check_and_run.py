@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -274,7 +274,7 @@ EVERY_DAY = {
 
 
 @pytest.fixture
-def stand(kafka: Kafka, new_database: DatabaseFactory, tmp_path: Path) -> Stand:
+def stand(kafka: Kafka, new_database: DatabaseFactory, tmp_path: Path) -> Iterator[Stand]:
     """A deployment with an authority of its own, since some breaks are made there."""
     with running_authority(REGION, tmp_path / "authority") as authority:
         site = Deployment(kafka=kafka, dsn=new_database(region=REGION), authority=authority, directory=tmp_path)

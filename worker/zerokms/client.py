@@ -150,10 +150,6 @@ class ZeroKMSClient:
         except ValueError:
             return self.load_keyset(ref).id
 
-    def call(self, endpoint: str, body: bytes) -> Any:
-        """Post one administrative call; see `worker.zerokms.admin`."""
-        return self._wire.post(endpoint, body)
-
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -206,7 +202,7 @@ class ZeroKMSClient:
         each = [ivs[i : i + IV_BYTES] for i in range(0, len(ivs), IV_BYTES)]
         request_id = uuid4()
         items = wire.generate_items(specs, each)
-        reply = self._keys("generate-data-key", keyset, items, audit.as_context(request_id))
+        reply = self._keys("generate-data-key", keyset, items, audit, request_id)
         tags = [wire.decode_base64(_member(item, "tag"), "a tag") for item in reply]
         policies = [wire.read_policy(item.get("decryption_policy")) for item in reply]
         secrets = self._derive(ivs, [_member(item, "key_material") for item in reply])
@@ -224,7 +220,7 @@ class ZeroKMSClient:
         request_id = uuid4()
         items = [wire.retrieve_item(request) for request in requests]
         try:
-            reply = self._keys("retrieve-data-key-fallible", resolved, items, audit.as_context(request_id))
+            reply = self._keys("retrieve-data-key-fallible", resolved, items, audit, request_id)
         except KeyAccessDenied as exc:
             return [KeyRefused(str(exc))] * len(requests)
         opened = [(i, _member(item["Ok"], "key_material")) for i, item in enumerate(reply) if "Ok" in item]
@@ -243,10 +239,13 @@ class ZeroKMSClient:
             )
         return answers
 
-    def _keys(self, endpoint: str, keyset: UUID, items: list[Any], unverified: dict[str, str]) -> list[dict[str, Any]]:
+    def _keys(
+        self, endpoint: str, keyset: UUID, items: list[Any], audit: Audit, request_id: UUID
+    ) -> list[dict[str, Any]]:
         if self._metrics is not None:
             self._metrics.observe("worker_authority_keys_per_request", len(items))
-        reply = self._wire.post(endpoint, wire.keys_body(self.credentials.client_id, keyset, items, unverified))
+        body = wire.keys_body(self.credentials.client_id, keyset, items, audit.as_context(request_id))
+        reply = self._wire.post(endpoint, body, request_id=request_id)
         keys = reply.get("keys") if isinstance(reply, dict) else None
         if not isinstance(keys, list) or len(keys) != len(items) or not all(isinstance(k, dict) for k in keys):
             raise KeyMaterialError(f"{endpoint}: the answer does not hold one item for each of {len(items)} keys")

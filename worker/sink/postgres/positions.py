@@ -104,7 +104,7 @@ class StoredPositions:
         if row[0] != topic_id:
             raise OffsetLost(
                 f"{tp}: the stored position belongs to topic id {row[0]}, the topic now has {topic_id}; "
-                "delete the row of worker.offsets to read the new topic"
+                "`worker positions move` goes to the new one, deliberately"
             )
         return int(row[2])
 
