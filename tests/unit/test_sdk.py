@@ -200,7 +200,7 @@ def test_reads_credentials_by_prefix(client_key: str) -> None:
 
     Encryption.from_env("CS_EU_", environ={**environ, **local}).close()
 
-    with pytest.raises(ConfigError, match="CS_WORKSPACE_CRN"):
+    with pytest.raises(ConfigError, match="CS_AP_WORKSPACE_CRN"):
         Encryption.from_env("CS_AP_", environ=environ)
     with pytest.raises(RegionViolation):
         Encryption.from_env("CS_EU_", environ={**environ, "CS_EU_CTS_HOST": "https://elsewhere.example"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -43,6 +44,14 @@ class Remote:
         if not self._token:
             self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
         return self._send(endpoint, body, method)
+
+    def workspace(self) -> str:
+        """Return the workspace of this access key, as its token says."""
+        if not self._token:
+            self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
+        payload = self._token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["workspace"]).removeprefix("ws:")
 
     def without_token(self, endpoint: str, body: dict[str, Any]) -> Any:
         """Send one request to an endpoint that takes no token."""

@@ -36,7 +36,8 @@ _COMMANDS = {
     "verify": "Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.",
     "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
     "doctor": (
-        "Look at each connection by itself, go on after a failure, and say for each what to do; exit 1 for a finding."
+        "Look at versions, clock, names, ports, certificates and token, then at all that `check` does; exit 1 for a "
+        "finding."
     ),
     "demo": ("Encrypt two regions' customers on real Kafka and PostgreSQL, read them back, and show who may not."),
 }
@@ -47,7 +48,8 @@ _GROUPS = {
     "client": "Clients of an authority; their keys are made here and never sent.",
     "keyset": "Keysets of an authority, and who may use them.",
     "access-key": "Access keys of an authority, each bound to one client.",
-    "config": "A commented template and the JSON schema of the settings.",
+    "config": "A first file, a commented template, the reference and the JSON schema of the settings.",
+    "residency": "A database's declaration of its region, made once by its administrator.",
     "authority": "The self-hosted ZeroKMS and CTS of one region.",
 }
 
@@ -114,7 +116,8 @@ def main() -> None:
     interpreter.set_up()
     try:
         try:
-            app()
+            # Past the library's own call, which would put its exception hook in the place of the log's.
+            typer.main.get_command(app)()
         except ModuleNotFoundError as exc:
             missing = failures.missing_extra(exc)
             if missing is None:

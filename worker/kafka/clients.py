@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, libversion
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigError, SinkUnavailable, SourceUnavailable, TransientError, WorkerError
@@ -14,6 +14,11 @@ from worker.kafka.log import ClientLog
 from worker.kafka.verdict import error_of
 
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
+
+
+def library_version() -> str:
+    """Return librdkafka's own version."""
+    return str(libversion()[0])
 
 
 def make_consumer(properties: Mapping[str, Any]) -> Consumer:

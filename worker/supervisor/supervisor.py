@@ -228,4 +228,4 @@ class Supervisor:
                 process.tell(Order("stop"))
         elif time.monotonic() >= self._deadline:
             for process in self._processes:
-                process.kill()
+                process.overrun(self._settings.delivery.stop_s + CLOSE_S)

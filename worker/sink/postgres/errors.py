@@ -121,6 +121,16 @@ def place(dsn: str) -> str:
     return f"{server}, database {database}" if database else server
 
 
+def address(dsn: str) -> tuple[str, int] | None:
+    """Return the host and port of a connection string; None for a socket in the file system, or where it has none."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return None
+    host, port = str(given.get("host", "localhost")).split(",")[0], str(given.get("port", "5432")).split(",")[0]
+    return None if host.startswith("/") or not port.isdigit() else (host, int(port))
+
+
 def copy_line(exc: psycopg.Error) -> int | None:
     """Return the 0-based row of a COPY that the server refused, None where it does not say."""
     match = _LINE.search(exc.diag.context or "")
