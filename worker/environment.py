@@ -21,6 +21,12 @@ def named(environ: Mapping[str, str], name: str) -> str:
     return environ.prefix + name.removeprefix("CS_") if isinstance(environ, Prefixed) else name
 
 
+def with_defaults(environ: Mapping[str, str], defaults: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the variables, and defaults for those that are not set or empty."""
+    merged = {**environ, **{n: text for n, text in defaults.items() if text and not environ.get(n)}}
+    return Prefixed(merged, environ.prefix) if isinstance(environ, Prefixed) else merged
+
+
 def read(environ: Mapping[str, str], name: str) -> str | None:
     """
     Return the secret `name`, or None where neither `NAME` nor `NAME_FILE` is set.

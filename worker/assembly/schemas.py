@@ -89,14 +89,7 @@ def review(
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
         try:
-            plan = compile_schema(
-                version.schema,
-                options,
-                references=version.references,
-                metadata_tags=version.metadata_tags,
-                earlier=found.earlier,
-                later=found.later,
-            ).plan
+            plan = compile_schema(version, options, earlier=found.earlier, later=found.later).plan
         except DeclarationError as exc:
             raise DeclarationError(f"{version.label}: {exc}", path=exc.path) from exc
         subject = subject_of_name(plan.name)

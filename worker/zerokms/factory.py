@@ -48,8 +48,6 @@ def client_from_environment(
     environ: Mapping[str, str],
     *,
     crn: str | None = None,
-    cts: str | None = None,
-    zerokms: str | None = None,
     allow_hosts: tuple[str, ...] = (),
     options: ClientOptions | None = None,
     metrics: Metrics | None = None,
@@ -57,11 +55,10 @@ def client_from_environment(
     """
     Build a client; see `credentials_from_environment`.
 
-    `CS_CTS_HOST` and `CS_ZEROKMS_HOST`, else `cts` and `zerokms`, name other hosts than the region's own; these must
-    stand in `allow_hosts`.
+    `CS_CTS_HOST` and `CS_ZEROKMS_HOST` name other hosts than the region's own; these must stand in `allow_hosts`.
     """
-    cts = environ.get("CS_CTS_HOST") or cts
-    zerokms = environ.get("CS_ZEROKMS_HOST") or environ.get("CS_VITUR_HOST") or zerokms
+    cts = environ.get("CS_CTS_HOST") or None
+    zerokms = environ.get("CS_ZEROKMS_HOST") or environ.get("CS_VITUR_HOST") or None
     return ZeroKMSClient(
         credentials_from_environment(environ, crn=crn),
         cts=cts,
@@ -94,10 +91,10 @@ def _crn(environ: Mapping[str, str], fallback: str | None) -> str:
 def _identity(environ: Mapping[str, str]) -> AccessKey | OidcToken:
     if environment.read(environ, "CS_CLIENT_ACCESS_KEY") is not None:
         return _parsed(environ, "CS_CLIENT_ACCESS_KEY", AccessKey, "an access key")
-    if environ.get("CS_OIDC_TOKEN_FILE"):
+    if environ.get("CS_OIDC_TOKEN_FILE") or environ.get("CS_OIDC_TOKEN"):
         return OidcToken(lambda: environment.require(environ, "CS_OIDC_TOKEN", "the identity provider's token"))
-    key, token = (environment.named(environ, f"CS_{n}") for n in ("CLIENT_ACCESS_KEY", "OIDC_TOKEN_FILE"))
-    raise ConfigError(f"{key} is not set (or {token}, the path of an identity provider's token)")
+    key, token = (environment.named(environ, f"CS_{n}") for n in ("CLIENT_ACCESS_KEY", "OIDC_TOKEN"))
+    raise ConfigError(f"{key} is not set (or {token}, an identity provider's token, or {token}_FILE)")
 
 
 def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], _T], why: str) -> _T:

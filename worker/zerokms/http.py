@@ -65,7 +65,7 @@ class Wire:
                     reply = self._send(endpoint, body, self._tokens.token(), trace)
             # Whoever waits for the slot begins now, not after this thread has derived its keys.
             time.sleep(_YIELD_S)
-            return _accept(endpoint, reply)
+            return accept(endpoint, reply)
 
     def _send(self, endpoint: str, body: bytes, token: ServiceToken, trace: Mapping[str, str]) -> httpx.Response:
         base = self._base or token.zerokms
@@ -98,7 +98,8 @@ class Wire:
             self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
 
 
-def _accept(endpoint: str, reply: httpx.Response) -> Any:
+def accept(endpoint: str, reply: httpx.Response) -> Any:
+    """Return a reply parsed, or raise the verdict on it; see `Wire.post`."""
     status = reply.status_code
     if httpx.codes.is_success(status):
         if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":
