@@ -147,7 +147,9 @@ class _Forward(logging.Handler):
         """Write one line."""
         text = record.getMessage()[:_LIBRARY_TEXT]
         log = structlog.get_logger()
-        log.log(record.levelno, "library", logger=record.name, text=text, exc_info=record.exc_info or None)
+        error = record.exc_info[1] if record.exc_info else None
+        told = {} if error is None else {"cause": type(error).__name__, "at": places(error)}
+        log.log(record.levelno, "library", logger=record.name, text=text, **told)
 
 
 def take_over() -> None:
