@@ -293,7 +293,7 @@ def requests_per_key(report: Report, client: ZeroKMSClient, authority: float, de
     class Counted:
         generate_calls = asked
 
-        def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
             asked.append(len(requests))
             return client.generate(requests, audit)
 

@@ -14,7 +14,7 @@ from worker.avro.canonical import canonical_fingerprint
 from worker.avro.compiler import Compiler, without_declarations
 from worker.avro.copies import original, renaming
 from worker.avro.declaration import DeclarationOptions
-from worker.avro.decode import decode_value
+from worker.avro.decode import decode_value, decode_values
 from worker.avro.descriptors import default_descriptor, spread
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
@@ -23,7 +23,7 @@ from worker.avro.rows import RowReader, indexed
 from worker.avro.schema import Field, Node, dump, null_index, parse, to_json
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
 from worker.avro.siblings import text_reader
-from worker.errors import DeclarationError
+from worker.errors import DeclarationError, DecodeError
 from worker.model import Batch, EncryptionPlan, FieldPlan, Split
 from worker.model.rows import Row, RowType
 from worker.native import IS_LOADED, extension
@@ -247,6 +247,8 @@ class OutputSchema:
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
         self.writer_schema: str = dump(without_declarations(to_json(writer)))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
+        self._program = program(top, walker.covered, (), sealed=True) if IS_LOADED else None
+        self._binds_keys = any("$key" in plan.bind for plan in self.fields)
 
     def refuse_clear(self, clear: Collection[str] = ()) -> None:
         """Raise `DeclarationError` where no field has `encryption`, unless the schema's names are all in `clear`."""
@@ -262,6 +264,17 @@ class OutputSchema:
         """Take output datums apart into columns of envelopes; joining plaintexts restores the original datums."""
         return self._splitter.split(payloads, keys)
 
+    def split_batch(self, values: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> Split:
+        """Take output datums that begin at `start` apart, in native memory where that can be; see `split`."""
+        if self._program is None:
+            return self._splitter.split(values, keys, start)
+
+        def twin(at: Sequence[int]) -> Split:
+            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
+
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
+        return SpanSplit(spans, self.fields, (), twin)
+
     def value(self, plan: FieldPlan, data: bytes) -> object:
         """A field's Avro binary as a Python value. Raises `DecodeError`."""
         return decode_value(plan.schema, data)
@@ -269,6 +282,10 @@ class OutputSchema:
     def record(self, datum: bytes) -> dict[str, object]:
         """A restored datum as Python values. Raises `DecodeError`."""
         return cast("dict[str, object]", decode_value(self.writer_schema, datum))
+
+    def records(self, datums: Sequence[bytes | None]) -> list[dict[str, object] | DecodeError | None]:
+        """Restored datums as Python values, or why one is not of the schema; None for None."""
+        return decode_values(self.writer_schema, datums)
 
 
 def _opened(item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:

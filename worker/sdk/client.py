@@ -19,6 +19,7 @@ from worker.errors import ConfigError, RecordError
 from worker.model import Audit, DecryptionKeys, EncryptionKeys, KeyService, KeySpec
 from worker.region import WorkspaceCrn
 from worker.sdk import values as forms
+from worker.sdk.opening import Asked, open_each
 from worker.sdk.options import (
     Access,
     AccessOptions,
@@ -204,12 +205,8 @@ class Encryption:
         named = forms.texts(given.context)
         elements = forms.elements(named, given.lock_context)
         descriptor = None if field is None else default_descriptor(field)
-        opened: list[Any] = [forms.attempt(forms.expect, envelope, descriptor) for envelope in envelopes]
-        wanted = [i for i, item in enumerate(opened) if not isinstance(item, RecordError)]
         with self._opening() as source:
-            keys = source.keys([opened[i].request(elements) for i in wanted])
-            for i, key in zip(wanted, keys, strict=True):
-                opened[i] = forms.attempt(forms.open_value, opened[i], key, given.schema, named, given.bind or {})
+            opened = open_each(source, envelopes, Asked(descriptor, given.schema, named, elements, given.bind or {}))
         if given.on_error == "raise":
             for item in opened:
                 if isinstance(item, RecordError):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from worker.avro import encode_value
 from worker.encryption import leased
+from worker.encryption.handles import seal_singles
 from worker.encryption.plaintext import to_typed
-from worker.encryption.record import seal_records
 from worker.encryption.values import typed_of_value
 from worker.model import EncryptionKeys, KeySpec
 from worker.sdk.values import Bind, plan, schema_of
@@ -20,12 +20,7 @@ def seal_each(source: EncryptionKeys, spec: KeySpec, values: Sequence[object], s
     else:
         to_plaintext = to_typed(plan(schema))
         typed = [to_plaintext(encode_value(schema, value)) for value in values]
-    keys = source.take(spec, len(values))
-    try:
-        return seal_records(keys, typed)
-    finally:
-        for key in keys:
-            key.wipe()
+    return seal_singles(source.take(spec, len(values)), typed)
 
 
 def seal_leased(

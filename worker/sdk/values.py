@@ -96,7 +96,7 @@ def output(schema: str) -> OutputSchema:
 
 
 @functools.lru_cache(maxsize=1)
-def _known_types() -> dict[bytes, str]:
+def known_types() -> dict[bytes, str]:
     """The types whose fingerprint alone tells how to read a leased value."""
     types: list[object] = list(_PRIMITIVES)
     types += [["null", name] for name in _PRIMITIVES] + [[name, "null"] for name in _PRIMITIVES]
@@ -133,14 +133,9 @@ def restore(
 ) -> list[dict[str, object] | RecordError]:
     """Return the values of whole records, or why one did not open."""
     reader = output(schema)
-    split = reader.split(datums, keys)
-    opened = decryptor.decrypt(split.columns)
-    errors: dict[int, RecordError] = {**opened.errors, **split.errors}
-    columns = [[b"" if value is None else value for value in column] for column in opened.values]
-    restored = split.join(columns)
-    return [
-        errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
-    ]
+    opened = decryptor.open(reader.split_batch(datums, keys))
+    values = reader.records(opened.data)
+    return [opened.errors[i] if value is None else value for i, value in enumerate(values)]
 
 
 def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | RecordError:
@@ -153,7 +148,7 @@ def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | Rec
 
 def _leased_type(envelope: LeasedEnvelope, schema: str | None) -> str:
     if schema is None:
-        found = _known_types().get(envelope.fingerprint)
+        found = known_types().get(envelope.fingerprint)
         if found is None:
             raise DecryptionError("the value is not of a primitive type: give its Avro schema")
         return found

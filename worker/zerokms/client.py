@@ -6,33 +6,32 @@ Source: protocol 4, 5.3 and 8.
 
 from __future__ import annotations
 
-import binascii
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import orjson
-import pybase64
 from pydantic import Field
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.native.keys import joined
+from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.options import Options
 from worker.zerokms import wire
 from worker.zerokms.auth import TokenSource
-from worker.zerokms.checked import derive_checked
+from worker.zerokms.calls import Call, native_key
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
-from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, index_key
+from worker.zerokms.derive import IV_BYTES, check_material, index_key
 from worker.zerokms.http import Wire
 
-_ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -115,18 +114,29 @@ class ZeroKMSClient:
             verify=self.options.verify_token,
             metrics=metrics,
         )
+        self._native_key = native_key(credentials.client_key)
         self._wire = Wire(self._http, self.tokens, self.zerokms, in_flight=in_flight, metrics=metrics)
         self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="zerokms")
         self._metrics = metrics
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
-        return self._in_groups(requests, lambda r: r.keyset, lambda ref, part: self._generate(ref, part, audit))
+        refs = {request.keyset for request in requests}
+        if len(refs) > 1:
+            return self._in_groups(requests, lambda r: r.keyset, lambda ref, part: self._generate(ref, part, audit))
+        size = self.options.keys_per_request
+        parts = [requests[i : i + size] for i in range(0, len(requests), size)]
+        if len(parts) == 1:
+            return self._generate(requests[0].keyset, requests, audit)
+        return joined(self._threads.map(lambda part: self._generate(part[0].keyset, part, audit), parts))
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key, or why that one was refused; see `KeyService`."""
+        if isinstance(requests, NativeRequests) and self._native_key is not None:
+            for keyset in requests.keysets:
+                return self._retrieve_native(requests, keyset, audit)
         return self._in_groups(requests, lambda r: r.keyset, lambda ref, part: self._retrieve(ref, part, audit))
 
     def load_keyset(self, ref: str | UUID | None = None, *, fresh: bool = False) -> LoadedKeyset:
@@ -177,7 +187,7 @@ class ZeroKMSClient:
         self,
         requests: Sequence[_T],
         key: Callable[[_T], Any],
-        ask: Callable[[Any, Sequence[_T]], list[_R]],
+        ask: Callable[[Any, Sequence[_T]], Sequence[_R]],
     ) -> list[_R]:
         """Ask once per keyset and `keys_per_request`, at once where there are several; keep the order."""
         groups: dict[Any, list[int]] = {}
@@ -186,7 +196,7 @@ class ZeroKMSClient:
         size = self.options.keys_per_request
         parts = [(ref, at[i : i + size]) for ref, at in groups.items() for i in range(0, len(at), size)]
         jobs = [(ref, [requests[i] for i in at]) for ref, at in parts]
-        answers: Iterable[list[_R]] = (
+        answers: Iterable[Sequence[_R]] = (
             (ask(*jobs[0]),) if len(jobs) == 1 else self._threads.map(lambda job: ask(*job), jobs)
         )
         found: dict[int, _R] = {}
@@ -194,77 +204,49 @@ class ZeroKMSClient:
             found.update(zip(at, answer, strict=True))
         return [found[i] for i in range(len(requests))]
 
-    def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
-        keyset = self.resolve_keyset(ref)
-        ivs = os.urandom(IV_BYTES * len(specs))
-        each = [ivs[i : i + IV_BYTES] for i in range(0, len(ivs), IV_BYTES)]
-        request_id = uuid4()
-        items = wire.generate_items(specs, each)
-        reply = self._keys("generate-data-key", keyset, items, audit.as_context(request_id))
-        tags = [wire.decode_base64(_member(item, "tag"), "a tag") for item in reply]
-        policies = [wire.read_policy(item.get("decryption_policy")) for item in reply]
-        secrets = self._derive(ivs, [_member(item, "key_material") for item in reply])
-        return [
-            DataKey(
-                secret, iv=iv, tag=tag, keyset=keyset, descriptor=spec.descriptor, policy=policy, request_id=request_id
-            )
-            for secret, iv, tag, spec, policy in zip(secrets, each, tags, specs, policies, strict=True)
-        ]
+    def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
+        keys = self._call(self.resolve_keyset(ref), audit).generate(specs, self._asks("generate-data-key", len(specs)))
+        self._count("generated", len(specs))
+        return keys
 
     def _retrieve(
         self, keyset: UUID | None, requests: Sequence[RetrieveRequest], audit: Audit
     ) -> list[DataKey | KeyRefused]:
-        resolved = self.resolve_keyset(None) if keyset is None else keyset
-        request_id = uuid4()
-        items = [wire.retrieve_item(request) for request in requests]
+        call = self._call(self.resolve_keyset(None) if keyset is None else keyset, audit)
         try:
-            reply = self._keys("retrieve-data-key-fallible", resolved, items, audit.as_context(request_id))
+            answers = call.retrieve(requests, self._asks("retrieve-data-key-fallible", len(requests)))
         except KeyAccessDenied as exc:
             return [KeyRefused(str(exc))] * len(requests)
-        opened = [(i, _member(item["Ok"], "key_material")) for i, item in enumerate(reply) if "Ok" in item]
-        secrets = self._derive(b"".join(requests[i].iv for i, _ in opened), [text for _, text in opened])
-        answers: list[DataKey | KeyRefused] = [KeyRefused(str(item.get("Err", "refused"))[:200]) for item in reply]
-        for (i, _), secret in zip(opened, secrets, strict=True):
-            r = requests[i]
-            answers[i] = DataKey(
-                secret,
-                iv=r.iv,
-                tag=r.tag,
-                keyset=resolved,
-                descriptor=r.descriptor,
-                policy=r.policy,
-                request_id=request_id,
-            )
+        self._count("retrieved", len(requests))
         return answers
 
-    def _keys(self, endpoint: str, keyset: UUID, items: list[Any], unverified: dict[str, str]) -> list[dict[str, Any]]:
+    def _retrieve_native(self, requests: NativeRequests, keyset: UUID | None, audit: Audit) -> NativeAnswers:
+        resolved, size = self.resolve_keyset(None) if keyset is None else keyset, self.options.keys_per_request
+
+        def ask(start: int) -> Part:
+            stop = min(start + size, len(requests))
+            post = self._asks("retrieve-data-key-fallible", stop - start)
+            try:
+                part = self._call(resolved, audit).retrieve_native(requests, start, stop, post)
+            except KeyAccessDenied as exc:
+                return Part(stop - start, None, {0: str(exc)})
+            self._count("retrieved", stop - start)
+            return part
+
+        starts = range(0, len(requests), size)
+        return NativeAnswers([ask(0)] if len(starts) == 1 else list(self._threads.map(ask, starts)))
+
+    def _call(self, keyset: UUID, audit: Audit) -> Call:
+        request_id, whose = uuid4(), self.credentials
+        return Call(
+            whose.client_id, whose.client_key, self._native_key, keyset, request_id, audit.as_context(request_id)
+        )
+
+    def _asks(self, endpoint: str, count: int) -> Callable[[bytes], bytes]:
         if self._metrics is not None:
-            self._metrics.observe("worker_authority_keys_per_request", len(items))
-        reply = self._wire.post(endpoint, wire.keys_body(self.credentials.client_id, keyset, items, unverified))
-        keys = reply.get("keys") if isinstance(reply, dict) else None
-        if not isinstance(keys, list) or len(keys) != len(items) or not all(isinstance(k, dict) for k in keys):
-            raise KeyMaterialError(f"{endpoint}: the answer does not hold one item for each of {len(items)} keys")
+            self._metrics.observe("worker_authority_keys_per_request", count)
+        return partial(self._wire.post_raw, endpoint)
+
+    def _count(self, event: str, count: int) -> None:
         if self._metrics is not None:
-            event = "generated" if endpoint == "generate-data-key" else "retrieved"
-            self._metrics.inc("worker_keys_total", len(items), event=event)
-        return keys
-
-    def _derive(self, ivs: bytes, encoded: Sequence[str]) -> list[memoryview]:
-        if not encoded:
-            return []
-        # 528 is a multiple of 3, so the encodings have no padding and decode as one.
-        if any(not isinstance(text, str) or len(text) != _ENCODED_BYTES for text in encoded):
-            raise KeyMaterialError(f"the key service sent key material that is not {MATERIAL_BYTES} bytes of base64")
-        try:
-            materials = pybase64.b64decode("".join(encoded), validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise KeyMaterialError("the key service sent key material that is not base64") from exc
-        key = self.credentials.client_key
-        view = memoryview(derive_checked(key, ivs, materials))
-        return [view[i : i + KEY_BYTES] for i in range(0, len(view), KEY_BYTES)]
-
-
-def _member(item: dict[str, Any], name: str) -> Any:
-    if name not in item:
-        raise KeyMaterialError(f"the key service sent a key without {name}")
-    return item[name]
+            self._metrics.inc("worker_keys_total", count, event=event)

@@ -41,8 +41,15 @@ class Wire:
         self._slots = threading.BoundedSemaphore(in_flight)
 
     def post(self, endpoint: str, body: bytes) -> Any:
+        """Return the parsed reply; raises as `post_raw`."""
+        try:
+            return orjson.loads(self.post_raw(endpoint, body))
+        except orjson.JSONDecodeError as exc:
+            raise not_json(endpoint) from exc
+
+    def post_raw(self, endpoint: str, body: bytes) -> bytes:
         """
-        Return the parsed reply.
+        Return the reply, which says that it is JSON.
 
         A token that the service refuses is exchanged anew, once.
 
@@ -90,15 +97,17 @@ class Wire:
             self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
 
 
-def _accept(endpoint: str, reply: httpx.Response) -> Any:
+def not_json(endpoint: str) -> KeyServiceUnavailable:
+    """The error of an answer that breaks off: a broken connection looks so, and asking again helps."""
+    return KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON")
+
+
+def _accept(endpoint: str, reply: httpx.Response) -> bytes:
     status = reply.status_code
     if httpx.codes.is_success(status):
         if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":
             raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?")
-        try:
-            return orjson.loads(reply.content)
-        except orjson.JSONDecodeError as exc:
-            raise KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON") from exc
+        return reply.content
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
         raise KeyServiceUnavailable(f"{endpoint}: the key service answers {status}", retry_after_s=retry_after(reply))
     message = f"{endpoint}: the key service refuses ({status}): {_reason(reply)}"
