@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
-from worker.avro.compiler import without_declarations
+from worker.avro.sealed import without_declarations
 from worker.model import Header
 
 WIDTHLESS = 2**20 + 1

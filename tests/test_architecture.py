@@ -23,21 +23,6 @@ WORKER = ROOT / "worker"
 DOCS = ROOT / "docs"
 
 _ANNOUNCED = {"worker verify", "worker pause", "worker resume", "worker rotate", "worker status"}
-_OUTGROWN = {
-    "worker/authority/wire.py",
-    "worker/avro/codec.py",
-    "worker/avro/compiler.py",
-    "worker/avro/lineage.py",
-    "worker/avro/schema.py",
-    "worker/config.py",
-    "worker/metrics/catalogue.py",
-    "worker/model/plain.py",
-    "worker/pipeline/batch.py",
-    "worker/pipeline/runner.py",
-    "worker/sink/postgres/fit.py",
-    "worker/sink/postgres/wire.py",
-    "worker/source/kafka.py",
-}
 DOORS = {
     "confluent_kafka": (
         "worker/kafka/",
@@ -53,6 +38,7 @@ DOORS = {
     "psycopg": ("worker/sink/", "worker/local/", "worker/demo"),
     "fastapi": ("worker/authority/",),
     "sqlalchemy": ("worker/authority/",),
+    "opentelemetry": ("worker/metrics/spans.py",),
 }
 
 
@@ -165,7 +151,23 @@ def test_the_loop_alone_catches_everything() -> None:
         and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
     ]
 
-    assert set(catchers) <= {"pipeline/delivery.py", "source/kafka.py", "app.py", "authority/answering.py"}, catchers
+    assert set(catchers) <= {"pipeline/delivery.py", "source/membership.py", "app.py", "authority/answering.py"}, (
+        catchers
+    )
+
+
+def test_no_module_hands_an_exception_to_a_log() -> None:
+    """How it is written is the embedding program's choice, and many write messages and local variables."""
+    handed = [
+        f"{path.relative_to(WORKER)}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (ast.unparse(node.func) == "_log.exception" or any(word.arg == "exc_info" for word in node.keywords))
+    ]
+
+    assert handed == []
 
 
 def test_every_error_has_a_test() -> None:
@@ -235,7 +237,7 @@ def test_every_file_is_small() -> None:
     """No module has 300 lines or more."""
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
 
-    assert {name for name, lines in long.items() if lines >= 300} <= _OUTGROWN
+    assert {name: lines for name, lines in long.items() if lines >= 300} == {}
 
 
 @pytest.mark.heavy

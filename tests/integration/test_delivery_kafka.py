@@ -19,6 +19,7 @@ from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.stages import Stages
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
@@ -75,10 +76,7 @@ class Member:
         self.sink = sink
         told = {"mode": self.mode, "max_records": 500, "max_latency_ms": 20, "verify_interval_s": 0.2}
         self.runner = RouteRunner(
-            self.source,
-            self.processor,
-            sink,
-            PlainLetters(),
+            Stages(self.source, self.processor, sink, PlainLetters()),
             options=DeliveryOptions.model_validate({**told, "stop_s": self._stop_s}),
             health=self.health,
             metrics=self._metrics,
@@ -112,7 +110,8 @@ class Member:
 
 
 def produce(kafka: Kafka, topic: str, ids: range, *, partitions: int = 4) -> None:
-    producer = Producer({**kafka.client, "linger.ms": 5})
+    # A retry on a topic that was just made must not overtake what is under way.
+    producer = Producer({**kafka.client, "linger.ms": 5, "enable.idempotence": True})
     for i in ids:
         producer.produce(topic, str(i).encode(), str(i % 7).encode(), i % partitions)
         producer.poll(0)

@@ -16,7 +16,8 @@ import yaml
 from deploy.dashboards.boards import FILES as DASHBOARDS
 from worker.authority.catalogue import CATALOGUE as COUNTED
 from worker.authority.observed import OBSERVED
-from worker.metrics.catalogue import CATALOGUE, OWN_WORDS, VERIFIER, WORDS, Metric
+from worker.metrics.catalogue import CATALOGUE, VERIFIER
+from worker.metrics.metric import OWN_WORDS, WORDS, Metric
 
 AUTHORITY = (*COUNTED, *OBSERVED)
 RULES = DASHBOARDS.parent / "rules"

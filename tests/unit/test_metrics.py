@@ -10,7 +10,8 @@ from bisect import bisect_left
 import pytest
 
 from worker.metrics import CATALOGUE, Metrics, ProcessMetrics
-from worker.metrics.catalogue import OWN_WORDS, VERIFIER, WORDS, Metric
+from worker.metrics.catalogue import VERIFIER
+from worker.metrics.metric import OWN_WORDS, WORDS, Metric
 
 
 def test_a_name_outside_the_catalogue_cannot_be_written() -> None:

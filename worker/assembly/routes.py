@@ -19,14 +19,16 @@ from worker.errors import ConfigError
 from worker.kafka.properties import Property, operators
 from worker.kafka.statistics import ClientStatistics
 from worker.pipeline.amplified import Amplification
-from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.schemas import SchemaRules
 from worker.pipeline.search import SearchTerms
+from worker.pipeline.stages import Stages
 from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
@@ -85,10 +87,7 @@ class RouteBuilder:
         source = self.source(route, run)
         sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
         return RouteRunner(
-            source,
-            self.processor(route),
-            sink,
-            self.dead_letters(route),
+            Stages(source, self.processor(route), sink, self.dead_letters(route)),
             options=self._settings.delivery,
             health=health,
             metrics=self._context.metrics,
@@ -125,21 +124,25 @@ class RouteBuilder:
     def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
         """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""
         settings = self._settings
-        return BatchProcessor(
-            route=route.name,
-            schemas=self._schemas if schemas is None else schemas,
-            declaration=settings.declaration(route),
-            encryptor=self._encryptor(self._keys.encryption(route.name, "encrypt")),
-            metrics=self._context.metrics,
-            subject=output_subject(route),
-            residency=Residency(route.residency, settings.region) if route.residency is not None else None,
+        own = schemas is not None
+        rules = SchemaRules(
+            settings.declaration(route), output_subject(route), accepted=self._accepted, opener=self._opener(route)
+        )
+        steps = Steps(
             # Records of files have no keys.
-            keys=self.record_keys(route) if schemas is None else None,
+            keys=None if own else self.record_keys(route),
+            residency=Residency(route.residency, settings.region) if route.residency is not None else None,
             verifier=self._verifier(route),
-            accepted=self._accepted,
-            terms=self._search_terms(route) if schemas is None else None,
-            opener=self._opener(route),
+            terms=None if own else self._search_terms(route),
             amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
+        )
+        return BatchProcessor(
+            self._schemas if schemas is None else schemas,
+            rules,
+            self._encryptor(self._keys.encryption(route.name, "encrypt")),
+            steps,
+            route=route.name,
+            metrics=self._context.metrics,
         )
 
     def record_keys(self, route: RouteSettings) -> RecordKeys:

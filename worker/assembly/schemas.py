@@ -20,7 +20,7 @@ from worker.avro import (
 from worker.config import RouteSettings, SchemaSettings
 from worker.errors import ConfigError
 from worker.model import EncryptionPlan
-from worker.pipeline.batch import subject_of
+from worker.pipeline.schemas import subject_of
 
 
 def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> SchemaSource:

@@ -38,6 +38,7 @@ class DevAuthority:
         connections: what connections may take; the defaults of `serve` else.
         journal: as `serve --journal`.
         anchor: as `serve --audit-anchor`.
+        public_url: as `serve --public-url`; by default where it listens.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class DevAuthority:
         connections: ConnectionLimits | None = None,
         journal: Path | None = None,
         anchor: Path | None = None,
+        public_url: str | None = None,
     ) -> None:
         directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,7 @@ class DevAuthority:
                 Region(region),
                 directory,
                 root,
-                self.url,
+                public_url or self.url,
                 connections=connections,
                 escrow=self._escrow,
                 audit_sync=False,
@@ -78,7 +80,7 @@ class DevAuthority:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
         self._thread.start()
         self.env = self._credentials(region, directory / "credentials.env")
-        self.env |= {"CS_CTS_HOST": self.url, "CS_ZEROKMS_HOST": self.url}
+        self.env |= dict.fromkeys(("CS_CTS_HOST", "CS_ZEROKMS_HOST"), public_url or self.url)
         self.admin = Remote(self.url, self.env["CS_ADMIN_ACCESS_KEY"])
 
     def stop(self) -> None:

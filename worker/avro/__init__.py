@@ -1,19 +1,14 @@
 """Schemas: what they declare, where the declared bytes lie in a record, and what comes out."""
 
 from worker.avro.batch import SplitBatch
-from worker.avro.codec import (
-    CompiledSchema,
-    OutputSchema,
-    compile_schema,
-    open_schema,
-    schema_fingerprint,
-)
+from worker.avro.codec import CompiledSchema, compile_schema, schema_fingerprint
 from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
 from worker.avro.decode import decode_value, decode_values
 from worker.avro.encode import encode_value
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
 from worker.avro.native import slot_of
+from worker.avro.opened import OutputSchema, open_schema
 from worker.avro.registry import RegistrySchemas
 from worker.avro.registry_client import registry_conf
 from worker.avro.source import Candidate, Compatibility, LocalSchema, LocalSchemas, RegisteredSchema, SchemaSource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from worker.avro.reader import (
     Read,
@@ -170,9 +171,11 @@ class Splitter:
             if kept is not None:
                 index, behind = read_long(data, position)
                 if index == null:
-                    state.cuts.append((position, behind, -1, kept))
+                    state.cut(position, behind, -1, kept)
                     return end
                 start = behind if sealed else position
+            # Before the value is taken: a record that goes beyond its bound leaves nothing behind.
+            state.cut(position, end, slot, prefix)
             if sealed:
                 first, last = bytes_span(data, start)
                 if first == last:
@@ -185,15 +188,21 @@ class Splitter:
                 state.contexts[slot].append(())
             if has_bind:
                 state.binds[slot].append(())
-            state.cuts.append((position, end, slot, prefix))
             return end
 
         return walk
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> SplitBatch:
-        """Take datums apart that begin at `start`. A record that fails is in `errors` and leaves nothing behind."""
+    def split(
+        self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0, most: int | None = None
+    ) -> SplitBatch:
+        """
+        Take datums apart that begin at `start`.
+
+        A record that fails, as one of more than `most` declared values does, is in `errors` and leaves nothing behind.
+        """
         n = len(self._covered)
-        state = State([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)])
+        lists: list[list[Any]] = [[] for _ in range(4 * n)]
+        state = State(lists[:n], lists[n : 2 * n], lists[2 * n : 3 * n], lists[3 * n :], most=most)
         errors: dict[int, RecordError] = {}
         all_cuts: list[list[Cut]] = []
         extracted: dict[str, list[str | None]] = {name: [] for name in self._extract}

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, cast
 
 import fastavro
 
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.canonical import canonical_fingerprint
-from worker.avro.compiler import Compiler, without_declarations
-from worker.avro.copies import original, renaming
+from worker.avro.compiler import Compiler
+from worker.avro.copies import renaming
 from worker.avro.declaration import DeclarationOptions
-from worker.avro.decode import decode_value, decode_values
-from worker.avro.descriptors import default_descriptor, spread
+from worker.avro.descriptors import spread
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
 from worker.avro.native import program
+from worker.avro.opened import open_schema
 from worker.avro.rows import RowReader, indexed
-from worker.avro.schema import Field, Node, dump, null_index, parse, to_json
-from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
+from worker.avro.schema import Field, Node, dump, parse, to_json
+from worker.avro.shape import Covered, exchanged
 from worker.avro.siblings import text_reader
-from worker.errors import DeclarationError, DecodeError
-from worker.model import Batch, EncryptionPlan, FieldPlan, Split
+from worker.avro.undeclared import Undeclared
+from worker.errors import DeclarationError
+from worker.model import Batch, EncryptionPlan, Split
 from worker.model.rows import Row, RowType
 from worker.native import IS_LOADED, extension
 from worker.native.split import SpanSplit
@@ -81,7 +82,8 @@ class CompiledSchema:
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
         compiled = _compiled(root, options, metadata_tags, lineage)
         compiled.refuse_lost()
-        _refuse_undeclared([branch.branch for branch in branches], compiled, options)
+        self.undeclared = Undeclared(compiled.top, compiled.passed)
+        self.undeclared.refuse(options)
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)
@@ -95,7 +97,7 @@ class CompiledSchema:
             tuple(c.plan for c in compiled.covered),
             dump(to_json(root)),
             dump(to_json(output)),
-            is_clear=_declares_nothing(compiled),
+            is_clear=self.undeclared.is_all,
         )
         self._output = output
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
@@ -121,11 +123,11 @@ class CompiledSchema:
         if seen != [(f.identity, f.descriptor, f.fingerprint, f.format) for f in self.plan.fields]:
             raise DeclarationError("the output schema does not read back as what was declared")
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], most: int | None = None) -> SplitBatch:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
-        return self._splitter.split(payloads, keys)
+        return self._splitter.split(payloads, keys, most=most)
 
-    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int) -> Split:
+    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int, most: int | None = None) -> Split:
         """
         Take a batch of this schema's records apart.
 
@@ -133,15 +135,16 @@ class CompiledSchema:
             batch: every record has a value.
             keys: one each, as `$key` binds them.
             start: where in each value the datum begins, behind its frame.
+            most: declared values of one record; one that has more fails, before they are taken.
         """
         values = cast("Sequence[bytes]", batch.values)
         if self._program is None:
-            return self._splitter.split(values, keys, start)
+            return self._splitter.split(values, keys, start, most)
 
         def twin(at: Sequence[int]) -> Split:
-            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
+            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start, most)
 
-        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start, most)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
     def rows(
@@ -180,20 +183,6 @@ def _compiled(
         raise DeclarationError(f"{exc}; {owed.label} declares it, so it is encrypted here too", path=exc.path) from exc
 
 
-def _declares_nothing(compiled: Compiler) -> bool:
-    return not compiled.covered and not compiled.passed
-
-
-def _refuse_undeclared(names: Sequence[str], compiled: Compiler, options: DeclarationOptions) -> None:
-    missing = [name for name in names if options.clear is not None and name not in options.clear]
-    if missing and _declares_nothing(compiled):
-        raise DeclarationError(
-            f"{', '.join(missing)} declares nothing, so every value would be written in the clear; declare what is to "
-            f"be encrypted, or list {', '.join(map(repr, missing))} under the route's clear",
-            path=missing[0],
-        )
-
-
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:
     return bool(Compiler(root, options, metadata_tags).covered)
 
@@ -219,106 +208,6 @@ def _seal(item: Field, covered: Covered) -> Field:
     return Field(item.name, covered.sealed, {**attributes, "order": "ignore", "encryption": encryption})
 
 
-@lru_cache(maxsize=256)
-def open_schema(output_schema: str) -> OutputSchema:
-    """
-    Read an output schema's `encryption` properties back.
-
-    Raises:
-        DeclarationError: a property is malformed or of an unknown version.
-    """
-    return OutputSchema(output_schema)
-
-
-class OutputSchema:
-    """
-    Takes output datums apart for decryption.
-
-    `writer_schema` is the original that they are restored to, `names` are the root's, or those of its branches.
-    """
-
-    def __init__(self, output_schema: str) -> None:
-        walker = Walker(_opened)
-        root = parse(output_schema)
-        top: Shape = walker.root(root)
-        self.names: tuple[str, ...] = tuple(b.branch for b in (root.inner if root.kind == "union" else [root]))
-        writer = exchanged(top, _restore, original)
-        spread(walker.covered)
-        self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
-        self.writer_schema: str = dump(without_declarations(to_json(writer)))
-        self._splitter = Splitter(top, walker.covered, (), sealed=True)
-        self._program = program(top, walker.covered, (), sealed=True) if IS_LOADED else None
-        self._binds_keys = any("$key" in plan.bind for plan in self.fields)
-
-    def refuse_clear(self, clear: Collection[str] = ()) -> None:
-        """Raise `DeclarationError` where no field has `encryption`, unless the schema's names are all in `clear`."""
-        if not self.fields and not set(self.names) <= set(clear):
-            raise DeclarationError(
-                f"the schema of {', '.join(self.names)} has no `encryption`: its records are in the clear, or a "
-                "registry dropped the property and what looks like a value is an envelope; give the output schema "
-                "that the worker made",
-                path=self.names[0],
-            )
-
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
-        """Take output datums apart into columns of envelopes; joining plaintexts restores the original datums."""
-        return self._splitter.split(payloads, keys)
-
-    def split_batch(self, values: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> Split:
-        """Take output datums that begin at `start` apart, in native memory where that can be; see `split`."""
-        if self._program is None:
-            return self._splitter.split(values, keys, start)
-
-        def twin(at: Sequence[int]) -> Split:
-            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
-
-        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
-        return SpanSplit(spans, self.fields, (), twin)
-
-    def value(self, plan: FieldPlan, data: bytes) -> object:
-        """A field's Avro binary as a Python value. Raises `DecodeError`."""
-        return decode_value(plan.schema, data)
-
-    def record(self, datum: bytes) -> dict[str, object]:
-        """A restored datum as Python values. Raises `DecodeError`."""
-        return cast("dict[str, object]", decode_value(self.writer_schema, datum))
-
-    def records(self, datums: Sequence[bytes | None]) -> list[dict[str, object] | DecodeError | None]:
-        """Restored datums as Python values, or why one is not of the schema; None for None."""
-        return decode_values(self.writer_schema, datums)
-
-
-def _opened(item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:
-    where = identities[0]
-    told = item.attributes.get("encryption")
-    if told is None:
-        return None
-    if not isinstance(told, dict) or told.get("version") != 1 or told.get("format") not in ("record", "leased"):
-        raise DeclarationError(f"{where}: `encryption` is malformed or of an unknown version", path=where)
-    original = parse(dump(told.get("type")))
-    plain = item.node.kind == "bytes"
-    nullable = item.node.kind == "union" and sorted(b.kind for b in item.node.inner) == ["bytes", "null"]
-    hides = told.get("null") == "encrypt"
-    if not (plain or nullable) or (nullable and null_index(original) is None):
-        raise DeclarationError(f"{where}: its type does not fit its `encryption`", path=where)
-    kind, null, symbols = kind_of(original, hides)
-    explicit = told.get("descriptor")
-    plan = FieldPlan(
-        where, explicit or default_descriptor(where), explicit is not None, told.get("keyset"), told["format"],
-        tuple(told.get("context", ())), tuple(told.get("bind", ())), "encrypt" if hides else "keep",
-        tuple(told.get("index", ())), kind, null, symbols, field_fingerprint(original), dump(to_json(original)),
-    )  # fmt: skip
-    return plan, original, item.node
-
-
-def _restore(item: Field, covered: Covered) -> Field:
-    attributes = {k: v for k, v in item.attributes.items() if k not in ("encryption", "order")}
-    told = item.attributes["encryption"]
-    if "default" in told:
-        attributes["default"] = told["default"]
-    return Field(item.name, covered.original, attributes)
-
-
 def _structure(value: Any) -> Any:
     """A schema's JSON with nothing that parsers judge differently, such as logical types and defaults."""
     if isinstance(value, list):
@@ -328,13 +217,6 @@ def _structure(value: Any) -> Any:
     return {
         k: _structure(v) if k in ("type", "items", "values", "fields") else v for k, v in value.items() if k in _KEPT
     }
-
-
-def sealed_types(output_schema: str) -> dict[str, Any]:
-    """The type that stands in each encrypted field's place, by identity, as JSON values."""
-    walker = Walker(_opened)
-    walker.root(parse(output_schema))
-    return {c.plan.identity: to_json(c.sealed) for c in walker.covered}
 
 
 def schema_fingerprint(schema: str) -> bytes:

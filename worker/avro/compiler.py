@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from worker.avro.declaration import (
     DeclarationOptions,
     FieldOptions,
     decide,
     is_reserved,
-    read_property,
-    refuse_misplaced,
-    refuse_near_misses,
 )
+from worker.avro.defaults import fits, holds_declared
 from worker.avro.descriptors import default_descriptor
 from worker.avro.history import matching, tags_at
-from worker.avro.lineage import Lineage, Owed
+from worker.avro.lineage import Lineage
 from worker.avro.names import odd_names, refuse_ambiguous
+from worker.avro.owed import Owed
+from worker.avro.placement import refuse_everywhere
 from worker.avro.readers import is_widthless
-from worker.avro.schema import Field, Node, dump, fits, null_index, to_json
+from worker.avro.schema import Field, Node
+from worker.avro.sealed import sealed_type, type_text
 from worker.avro.shape import Covered, Shape, Walker, field_fingerprint, joined, kind_of, occurrences
 from worker.avro.siblings import text_reader
 from worker.errors import DeclarationError
@@ -184,7 +184,11 @@ class Compiler:
                 if "$key" in covered.plan.context:
                     raise DeclarationError(f"{where}: `$key` can be bound, not be a context", path=where)
             for item, child in zip(shape.node.fields, shape.children, strict=False):
-                if isinstance(child, Shape) and child.declares and _holds(item.attributes.get("default"), child):
+                if (
+                    isinstance(child, Shape)
+                    and child.declares
+                    and holds_declared(item.attributes.get("default"), child)
+                ):
                     raise DeclarationError(
                         f"{child.path}: its default holds the value of a declared field; give it to that field",
                         path=child.path,
@@ -246,74 +250,5 @@ def _is_sealed(child: Shape | Covered) -> bool:
     return True
 
 
-def sealed_type(item: Field, plan: FieldPlan) -> Node:
-    """What stands in the output schema in a declared field's place."""
-    null = null_index(item.node)
-    if null is None or plan.null == "encrypt":
-        return Node("bytes")
-    nothing, some = Node("null"), Node("bytes")
-    if len(item.node.inner) == 2:
-        return Node("union", inner=[nothing, some] if null == 0 else [some, nothing])
-    first = item.attributes.get("default") is None
-    return Node("union", inner=[nothing, some] if first else [some, nothing])
-
-
-def type_text(node: Node) -> str:
-    """A type as self-contained JSON text, without declarations inside."""
-    return dump(without_declarations(to_json(node)))
-
-
-def without_declarations(value: object) -> object:
-    """The JSON of a type without any `encrypted` property of its records' fields."""
-    if isinstance(value, list):
-        return [without_declarations(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    out: dict[str, Any] = {
-        k: without_declarations(v) if k in ("type", "items", "values") else v for k, v in value.items()
-    }
-    if isinstance(out.get("fields"), list):
-        out["fields"] = [
-            {k: without_declarations(v) if k == "type" else v for k, v in f.items() if k != "encrypted"}
-            for f in out["fields"]
-        ]
-    return out
-
-
-def refuse_everywhere(root: Node, options: DeclarationOptions) -> list[str]:
-    """Refuse declarations that stand on types, and malformed ones wherever they stand; every `record.field` met."""
-    names: list[str] = []
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        refuse_misplaced(node, options)
-        for item in node.fields:
-            names.append(f"{node.name}.{item.name}")
-            where = f"{node.name}/{item.name}"
-            refuse_near_misses(item.attributes, where, {"encrypted", "encryption"}, options)
-            if "encrypted" in item.attributes:
-                read_property(item.attributes["encrypted"], where)
-        stack += [*node.inner, *(f.node for f in node.fields)]
-    return names
-
-
 def _holds_record(node: Node) -> bool:
     return node.kind == "record" or any(_holds_record(inner) for inner in node.inner)
-
-
-def _holds(default: object, shape: Shape | Covered) -> bool:
-    if default is None:
-        return False
-    if isinstance(shape, Covered):
-        return True
-    if shape.node.kind == "record" and isinstance(default, dict):
-        fields = zip(shape.node.fields, shape.children, strict=True)
-        return any(f.name in default and _holds(default[f.name], c) for f, c in fields)
-    items = default if isinstance(default, list) else list(default.values()) if isinstance(default, dict) else []
-    if shape.node.kind == "union":
-        return any(_holds(default, c) for c in shape.children)
-    return any(_holds(item, c) for item in items for c in shape.children)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 
-from worker.avro.codec import compile_schema, sealed_types
+from worker.avro.codec import compile_schema
 from worker.avro.compiler import Compiler
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.history import SchemaVersion
 from worker.avro.lineage import Lineage
+from worker.avro.opened import sealed_types
 from worker.avro.schema import parse
 from worker.avro.shape import Shape, occurrences
 

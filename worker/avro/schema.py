@@ -26,8 +26,6 @@ _STRUCTURE = {
     "array": {"type", "items"},
     "map": {"type", "values"},
 }
-_INT32 = (-(2**31), 2**31 - 1)
-_INT64 = (-(2**63), 2**63 - 1)
 
 
 @dataclass(eq=False, slots=True)
@@ -261,32 +259,3 @@ def null_index(node: Node) -> int | None:
     if node.kind != "union":
         return None
     return next((i for i, branch in enumerate(node.inner) if branch.kind == "null"), None)
-
-
-def fits(value: Any, node: Node) -> bool:
-    """Whether a JSON default is a value of the type (a union's: of any branch)."""
-    kind = node.kind
-    if kind == "union":
-        return any(fits(value, branch) for branch in node.inner)
-    if kind in ("int", "long"):
-        low, high = _INT32 if kind == "int" else _INT64
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    if kind in ("float", "double"):
-        return (isinstance(value, int | float) and not isinstance(value, bool)) or value in (
-            "NaN",
-            "Infinity",
-            "-Infinity",
-        )
-    if kind == "array":
-        return isinstance(value, list) and all(fits(item, node.inner[0]) for item in value)
-    if kind == "map":
-        return isinstance(value, dict) and all(fits(item, node.inner[0]) for item in value.values())
-    if kind == "record":
-        return isinstance(value, dict) and all(
-            fits(value[f.name], f.node) if f.name in value else "default" in f.attributes for f in node.fields
-        )
-    if kind == "enum":
-        return value in node.attributes["symbols"]
-    if kind in ("bytes", "fixed", "string"):
-        return isinstance(value, str) and (kind != "fixed" or len(value) == node.attributes["size"])
-    return value is None if kind == "null" else isinstance(value, bool)

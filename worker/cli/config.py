@@ -17,7 +17,8 @@ app = typer.Typer(help="A commented template and the JSON schema of the settings
 @app.command()
 def template() -> None:
     """Print a TOML file with every section explained."""
-    typer.echo(importlib.resources.files("worker").joinpath("template.toml").read_text(encoding="utf-8"), nl=False)
+    file = importlib.resources.files("worker.config") / "template.toml"
+    typer.echo(file.read_text(encoding="utf-8"), nl=False)
 
 
 @app.command()

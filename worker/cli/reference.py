@@ -14,7 +14,8 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 from worker.cli.described import describe, models
 from worker.config import Settings
 from worker.metrics import CATALOGUE, Metric
-from worker.metrics.catalogue import OWN_WORDS, VERIFIER, WORDS
+from worker.metrics.catalogue import VERIFIER
+from worker.metrics.metric import OWN_WORDS, WORDS
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "boolean"}
 

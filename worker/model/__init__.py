@@ -21,6 +21,7 @@ from worker.model.batch import (
     within,
     without,
 )
+from worker.model.columns import joined_runs
 from worker.model.fates import Failed, Fate, Fates
 from worker.model.holds import (
     EncryptionKeys,
@@ -45,7 +46,8 @@ from worker.model.keys import (
     Tag,
     Value,
 )
-from worker.model.plain import PlainBatch, PlainOutput, batch_of, joined_runs
+from worker.model.output import PlainOutput
+from worker.model.plain import PlainBatch, batch_of
 from worker.model.plan import (
     EncryptionPlan,
     FieldPlan,

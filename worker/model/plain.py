@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import Literal
 
 from worker.model.batch import Batch, Columns, Frames, Indexes, Part, Run, Stamp
-from worker.model.records import Header, SinkRecord, SourceRecord
+from worker.model.columns import content_bytes, joined_runs, pick, picked_runs, position_at, some
+from worker.model.output import PlainOutput
+from worker.model.records import Header, SourceRecord
 from worker.model.rows import Row
-from worker.position import Position
 
-_T = TypeVar("_T")
 _GUID_BYTES, _ID_BYTES = 17, 5
 
 
@@ -142,101 +142,6 @@ class PlainBatch:
         return PlainOutput(self, parts, kept, self.keys if keys is None else keys, key_rows or {})
 
 
-class PlainOutput:
-    """An output of lists; see `worker.model.batch.Output`."""
-
-    __slots__ = ("_parts", "headers", "key_rows", "keys", "offsets", "runs", "schema_ids", "stamps", "topics", "values")
-
-    def __init__(
-        self,
-        source: Columns,
-        parts: Sequence[Part],
-        kept: Indexes,
-        keys: Sequence[bytes | None],
-        key_rows: Mapping[int, Row],
-    ) -> None:
-        whole = len(kept) == len(source)
-        self.offsets: Sequence[int] = source.offsets if whole else pick(source.offsets, kept)
-        self.runs: Sequence[Run] = source.runs if whole else picked_runs(source.runs, kept, self.offsets)
-        self.keys: Sequence[bytes | None] = keys if whole else pick(keys, kept)
-        self.stamps: Sequence[Stamp] = source.stamps if whole else pick(source.stamps, kept)
-        headers = source.headers
-        if headers is not None and not whole:
-            headers = some(pick(headers, kept))
-        self.headers: Sequence[Sequence[Header]] | None = headers
-        self._parts: Sequence[tuple[Part, Indexes, Indexes]]
-        if whole and len(parts) == 1 and len(parts[0].indexes) == len(source):
-            [part] = parts
-            self._parts = [(part, kept, kept)]
-            self.values: Sequence[bytes | None] = part.values
-            self.schema_ids: Sequence[str] = [part.schema_id] * len(source)
-            self.topics: Mapping[int, str] = part.topics
-            self.key_rows: Mapping[int, Row] = key_rows
-        else:
-            self._merge(parts, kept, key_rows)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    @property
-    def largest(self) -> int:
-        """Bytes of the largest value."""
-        return max(map(len, filter(None, self.values)), default=0)
-
-    def content_bytes(self, run: Run) -> int:
-        """Bytes of the keys and values of one run."""
-        return content_bytes(self, run)
-
-    @property
-    def rows(self) -> list[Row | None]:
-        """Each record's top-level values for a table, read anew at each call."""
-        rows: list[Row | None] = [None] * len(self)
-        for part, at, there in self._parts:
-            if part.rows is not None and there:
-                for place, row in zip(there, part.rows([part.values[i] or b"" for i in at]), strict=True):
-                    rows[place] = row
-        return rows
-
-    def record(self, index: int) -> SinkRecord:
-        """Return one record as an object, with its row."""
-        kind, at_ms = self.stamps[index]
-        return SinkRecord(
-            position_at(self, index),
-            self.keys[index],
-            self.values[index],
-            self.headers[index] if self.headers is not None else (),
-            kind,
-            at_ms,
-            self._row(index),
-            self.key_rows.get(index),
-            self.schema_ids[index],
-            self.topics.get(index),
-        )
-
-    def _row(self, index: int) -> Row | None:
-        for part, _, there in self._parts:
-            if part.rows is not None and index in there:
-                return part.rows([self.values[index] or b""])[0]
-        return None
-
-    def _merge(self, parts: Sequence[Part], kept: Indexes, key_rows: Mapping[int, Row]) -> None:
-        place = {i: n for n, i in enumerate(kept)}
-        values: list[bytes | None] = [None] * len(kept)
-        ids = [""] * len(kept)
-        topics: dict[int, str] = {}
-        owned: list[tuple[Part, Indexes, Indexes]] = []
-        for part in parts:
-            at = [n for n, i in enumerate(part.indexes) if i in place]
-            there = [place[part.indexes[n]] for n in at]
-            owned.append((part, at, there))
-            for n, where in zip(at, there, strict=True):
-                values[where], ids[where] = part.values[n], part.schema_id
-                if n in part.topics:
-                    topics[where] = part.topics[n]
-        self._parts, self.values, self.schema_ids, self.topics = owned, values, ids, topics
-        self.key_rows = {place[i]: row for i, row in key_rows.items() if i in place}
-
-
 def batch_of(records: Iterable[SourceRecord]) -> PlainBatch:
     """Return a batch of records that are objects already."""
     every = list(records)
@@ -250,61 +155,6 @@ def batch_of(records: Iterable[SourceRecord]) -> PlainBatch:
         [(r.timestamp_type, r.timestamp_ms) for r in every],
         some([r.headers for r in every]),
     )
-
-
-def joined_runs(runs: Iterable[Run], offsets: Sequence[int]) -> list[Run]:
-    """Join runs of one partition that follow each other while their offsets ascend."""
-    joined: list[Run] = []
-    for run in runs:
-        last = joined[-1] if joined else None
-        if (
-            last is not None
-            and last.partition == run.partition
-            and last.topic == run.topic
-            and offsets[last.stop - 1] < offsets[run.start]
-        ):
-            joined[-1] = Run(last.topic, last.partition, last.start, run.stop)
-        else:
-            joined.append(run)
-    return joined
-
-
-def picked_runs(runs: Sequence[Run], indexes: Indexes, offsets: Sequence[int]) -> list[Run]:
-    """Return the runs of a selection; `offsets` are the selection's own."""
-    found: list[Run] = []
-    for topic, number, start, stop in runs:
-        first, behind = bisect_left(indexes, start), bisect_left(indexes, stop)
-        if first < behind:
-            found.append(Run(topic, number, first, behind))
-    return joined_runs(found, offsets)
-
-
-def content_bytes(columns: Columns, run: Run) -> int:
-    """Return the bytes of the keys and values of one run."""
-    span = slice(run.start, run.stop)
-    return sum(map(len, filter(None, columns.values[span]))) + sum(map(len, filter(None, columns.keys[span])))
-
-
-def position_at(columns: Columns, index: int) -> Position:
-    """Return a record's coordinates."""
-    runs = columns.runs
-    low, high = 0, len(runs) - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if runs[middle].stop <= index else (low, middle)
-    return Position(runs[low].topic, runs[low].partition, columns.offsets[index])
-
-
-def pick(column: Sequence[_T], indexes: Indexes) -> Sequence[_T]:
-    """Return a column's items at these places."""
-    if isinstance(indexes, range):
-        return column[indexes.start : indexes.stop]
-    return [column[i] for i in indexes]
-
-
-def some(headers: Sequence[Sequence[Header]]) -> Sequence[Sequence[Header]] | None:
-    """Return headers, None where there are none at all."""
-    return headers if any(headers) else None
 
 
 def _alike(data: Sequence[bytes | None], head: bytes | None) -> Frames:

@@ -20,7 +20,7 @@ from worker.model import (
     SourceRecord,
     Stamp,
 )
-from worker.model.plain import position_at
+from worker.model.columns import position_at
 from worker.model.rows import Row
 from worker.native import extension
 

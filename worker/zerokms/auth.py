@@ -181,8 +181,9 @@ class TokenSource:
         services = claims.get("services")
         zerokms = services.get("zerokms") if isinstance(services, dict) else None
         self._check_region(workspace, zerokms)
-        if claims.get("incarnation") is not None:
-            self._check_incarnation(claims["incarnation"])
+        # The public service has none; an authority that once had one goes on having it.
+        if claims.get("incarnation") is not None or self._incarnation:
+            self._check_incarnation(claims.get("incarnation"))
         lifetime = expiry - max(issued, 0.0)
         until = self._clock() + lifetime
         return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, _scopes(claims.get("scope")))

@@ -154,10 +154,6 @@ class ZeroKMSClient:
         except ValueError:
             return self.load_keyset(ref).id
 
-    def call(self, endpoint: str, body: bytes) -> Any:
-        """Post one administrative call; see `worker.zerokms.admin`."""
-        return self._wire.post(endpoint, body)
-
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -205,7 +201,8 @@ class ZeroKMSClient:
         return [found[i] for i in range(len(requests))]
 
     def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
-        keys = self._call(self.resolve_keyset(ref), audit).generate(specs, self._asks("generate-data-key", len(specs)))
+        call = self._call(self.resolve_keyset(ref), audit)
+        keys = call.generate(specs, self._asks("generate-data-key", call, len(specs)))
         self._count("generated", len(specs))
         return keys
 
@@ -214,7 +211,7 @@ class ZeroKMSClient:
     ) -> list[DataKey | KeyRefused]:
         call = self._call(self.resolve_keyset(None) if keyset is None else keyset, audit)
         try:
-            answers = call.retrieve(requests, self._asks("retrieve-data-key-fallible", len(requests)))
+            answers = call.retrieve(requests, self._asks("retrieve-data-key-fallible", call, len(requests)))
         except KeyAccessDenied as exc:
             return [KeyRefused(str(exc))] * len(requests)
         self._count("retrieved", len(requests))
@@ -224,10 +221,10 @@ class ZeroKMSClient:
         resolved, size = self.resolve_keyset(None) if keyset is None else keyset, self.options.keys_per_request
 
         def ask(start: int) -> Part:
-            stop = min(start + size, len(requests))
-            post = self._asks("retrieve-data-key-fallible", stop - start)
+            stop, call = min(start + size, len(requests)), self._call(resolved, audit)
+            post = self._asks("retrieve-data-key-fallible", call, stop - start)
             try:
-                part = self._call(resolved, audit).retrieve_native(requests, start, stop, post)
+                part = call.retrieve_native(requests, start, stop, post)
             except KeyAccessDenied as exc:
                 return Part(stop - start, None, {0: str(exc)})
             self._count("retrieved", stop - start)
@@ -242,10 +239,10 @@ class ZeroKMSClient:
             whose.client_id, whose.client_key, self._native_key, keyset, request_id, audit.as_context(request_id)
         )
 
-    def _asks(self, endpoint: str, count: int) -> Callable[[bytes], bytes]:
+    def _asks(self, endpoint: str, call: Call, count: int) -> Callable[[bytes], bytes]:
         if self._metrics is not None:
             self._metrics.observe("worker_authority_keys_per_request", count)
-        return partial(self._wire.post_raw, endpoint)
+        return partial(self._wire.post_raw, endpoint, request_id=call.request_id)
 
     def _count(self, event: str, count: int) -> None:
         if self._metrics is not None:

@@ -20,7 +20,7 @@ from worker.authority.server import Authority
 from worker.authority.store import Store
 from worker.errors import ConfigError, KeyAccessDenied
 from worker.region import Region
-from worker.zerokms.derive import ClientKey, KeySet, derive, invert, then
+from worker.zerokms.derive import ClientKey, Permutations, derive, invert, then
 
 REGION = Region("eu-central-1")
 
@@ -127,14 +127,14 @@ def test_store_root_and_escrow_key_open_everything(chosen: DevAuthority) -> None
         with pytest.raises(ConfigError):
             store.sealer.open(workspace["escrow"], what=f"escrow/{workspace['id']}")
         escrow = Sealer(root_from_file(directory / "escrow.key"))
-        whole = KeySet.from_cbor(escrow.open(workspace["escrow"], what=f"escrow/{workspace['id']}"))
+        whole = Permutations.from_cbor(escrow.open(workspace["escrow"], what=f"escrow/{workspace['id']}"))
         grant = datakeys.open_grant(
             store, first.client_id, store.state.keysets[store.state.clients[first.client_id]["default_keyset"]]
         )
         tag = bytes(kept["tag"])
         item = material.Item(iv, kept["descriptor"].encode(), b"", tag)
         sealed = material.materials(grant.secrets, grant.share, [item], [tag])
-        root = KeySet.from_cbor(store.sealer.open(grant.keyset["root_share"], what=f"root/{grant.keyset['id']}"))
+        root = Permutations.from_cbor(store.sealer.open(grant.keyset["root_share"], what=f"root/{grant.keyset['id']}"))
     finally:
         store.close()
     relation = then(invert(root.p1), grant.share.p1), then(invert(root.p3), grant.share.p3)

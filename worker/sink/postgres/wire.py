@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from ipaddress import IPv4Interface, ip_interface
-from math import isfinite
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.numeric import DecimalBinaryDumper
+
+from worker.sink.postgres.iso import float_text
 
 Encode = Callable[[Any], bytes]
 
 _UNLIMITED = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 _EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _LOCAL_2000 = datetime(2000, 1, 1)
-_EPOCH_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 DAYS_TO_2000 = 10_957
 US_TO_2000 = DAYS_TO_2000 * 86_400_000_000
@@ -235,49 +235,10 @@ def composite(oid: int) -> Encode:
     return lambda data: struct.pack(">iIi", 1, oid, len(data)) + data
 
 
-def iso_date(days: int) -> str:
-    """Days since 1970 as ISO 8601."""
-    return date.fromordinal(days + _EPOCH_1970.toordinal()).isoformat()
-
-
-def iso_time(unit_us: int) -> Callable[[int], str]:
-    """A count since midnight as ISO 8601."""
-
-    def encode(count: int) -> str:
-        us = count * unit_us
-        if not 0 <= us < _DAY_US:
-            raise ValueError("a time outside of a day")
-        return (_EPOCH_1970 + timedelta(microseconds=us)).time().isoformat()
-
-    return encode
-
-
-def iso_instant(unit_ns: int, zoned: bool) -> Callable[[int], str]:
-    """A count since 1970 as ISO 8601."""
-
-    def encode(count: int) -> str:
-        us, rest = divmod(count * unit_ns, 1000)
-        moment = (_EPOCH_1970 + timedelta(microseconds=us)).replace(tzinfo=None)
-        local = f"{moment.isoformat(timespec='microseconds')}{rest:03d}" if unit_ns == 1 else moment.isoformat()
-        return f"{local}+00:00" if zoned else local
-
-    return encode
-
-
 def _within(value: int, allowed: range, what: str) -> int:
     if value not in allowed:
         raise ValueError(f"{what} beyond PostgreSQL's range")
     return value
-
-
-def uuid_text(value: bytes) -> str:
-    """The 16 bytes of a uuid as its text."""
-    return str(UUID(bytes=value))
-
-
-def float_text(value: float) -> str:
-    """A float as the shortest text that is it again, in PostgreSQL's words where it is no number."""
-    return repr(value) if isfinite(value) else "NaN" if value != value else f"{'-' * (value < 0)}Infinity"
 
 
 def decimal_of_float(value: float) -> Decimal:

@@ -1,0 +1,78 @@
+"""Request bodies of ZeroKMS as the protocol has them; anything unknown in them is refused (protocol 4)."""
+
+from worker.authority.wire.access import (
+    Authorise,
+    BindAccessKey,
+    CreateAccessKey,
+    CreateMembership,
+    CreateProvider,
+    DeleteAccessKey,
+    ProviderDefault,
+    Subject,
+)
+from worker.authority.wire.body import Body, ByName, ByUuid, KeysetRef
+from worker.authority.wire.clients import (
+    ActivateClient,
+    ApproveClient,
+    Canary,
+    ClientKeyset,
+    CreateClient,
+    DeleteClient,
+    ListClients,
+    MaskClient,
+    ProposeClient,
+    Relation,
+)
+from worker.authority.wire.keys import (
+    Condition,
+    Element,
+    Generate,
+    GenerateItem,
+    LoadKeyset,
+    Policy,
+    Retrieve,
+    RetrieveItem,
+)
+from worker.authority.wire.keysets import CreateKeyset, ListKeysets, ModifyKeyset, NewClient, OneKeyset
+from worker.authority.wire.operations import AuditQuery, MakeBackup, Unlock
+
+__all__ = [
+    "ActivateClient",
+    "ApproveClient",
+    "AuditQuery",
+    "Authorise",
+    "BindAccessKey",
+    "Body",
+    "ByName",
+    "ByUuid",
+    "Canary",
+    "ClientKeyset",
+    "Condition",
+    "CreateAccessKey",
+    "CreateClient",
+    "CreateKeyset",
+    "CreateMembership",
+    "CreateProvider",
+    "DeleteAccessKey",
+    "DeleteClient",
+    "Element",
+    "Generate",
+    "GenerateItem",
+    "KeysetRef",
+    "ListClients",
+    "ListKeysets",
+    "LoadKeyset",
+    "MakeBackup",
+    "MaskClient",
+    "ModifyKeyset",
+    "NewClient",
+    "OneKeyset",
+    "Policy",
+    "ProposeClient",
+    "ProviderDefault",
+    "Relation",
+    "Retrieve",
+    "RetrieveItem",
+    "Subject",
+    "Unlock",
+]
