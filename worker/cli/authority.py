@@ -91,7 +91,15 @@ def serve(
     from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, public_base, server
+    from worker.authority.server import (
+        Authority,
+        AuthorityOptions,
+        TlsOptions,
+        bind,
+        first_workspace,
+        public_base,
+        server,
+    )
     from worker.errors import ConfigError
     from worker.http_client import is_loopback
     from worker.metrics import open_traces
@@ -115,13 +123,15 @@ def serve(
         data,
         root,
         base,
-        limits=limits,
-        connections=bounds,
-        escrow=escrow,
-        audit_sync=audit_sync,
-        anchor=audit_anchor,
-        journal=journal,
-        database=os.environ.get(store_url_env) or None,
+        AuthorityOptions(
+            limits=limits,
+            connections=bounds,
+            escrow=escrow,
+            audit_sync=audit_sync,
+            anchor=audit_anchor,
+            journal=journal,
+            database=os.environ.get(store_url_env) or None,
+        ),
     )
     try:
         authority.metrics.traces = open_traces(

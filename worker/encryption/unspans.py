@@ -8,21 +8,27 @@ from dataclasses import dataclass, field
 from worker.encryption.handles import batch_of, lease_of
 from worker.encryption.leased import does_not_open
 from worker.encryption.record import record_does_not_open
-from worker.encryption.refusal import unexpected_plaintext
-from worker.errors import DecryptionError, KeyServiceUnavailable, RecordError
+from worker.encryption.refusal import key_denied, unexpected_plaintext
+from worker.errors import DecryptionError, KeyAccessDenied, KeyServiceUnavailable, RecordError
 from worker.model import ContextElement, DataKey, DecryptionKeys, FieldPlan, Format, KeyRefused, Split, Value
 from worker.native.requests import NativeAnswers, NativeRequests, Sources
 from worker.native.split import SpanSplit
 
 Answers = Sequence[DataKey | KeyRefused]
+_DROPPED = "a data key was dropped while it was in use; ask again"
 
 
 @dataclass(slots=True)
 class Opened:
-    """A batch's records put together again, None for one that did not open; `errors` say why, by its place."""
+    """
+    A batch's records put together again, None for one that did not open.
+
+    `errors` say why, by its place; `denied` are those of them that are the key service's refusal.
+    """
 
     data: Sequence[bytes | None] = field(repr=False)
     errors: dict[int, RecordError]
+    denied: dict[int, KeyAccessDenied] = field(default_factory=dict)
 
 
 def open_spans(split: SpanSplit, keys: DecryptionKeys, prefix: bytes, twin: Callable[[Split], Opened]) -> Opened:
@@ -39,18 +45,22 @@ def open_spans(split: SpanSplit, keys: DecryptionKeys, prefix: bytes, twin: Call
     requests = NativeRequests(asked, [_contexts(split, slot) for slot in range(len(split.plans))])
     answers = keys.keys(requests) if len(requests) else NativeAnswers(())
     output, faults = split.spans.open(asked, sources_of(requests, answers), prefix)
-    errors: dict[int, RecordError] = {
-        record: placed(fault_of(word, split.plans[slot].format, answers, number), split.plans[slot])
-        for record, slot, word, number in faults
-    }
+    opened = Opened(output, {})
+    for record, slot, word, number in faults:
+        plan = split.plans[slot]
+        fault = fault_of(word, plan.format, answers, number)
+        if isinstance(fault, KeyAccessDenied):
+            opened.denied[record] = type(fault)(f"{plan.identity}: {fault}")
+        opened.errors[record] = placed(fault, plan)
     places = sorted({*split.refused, *left})
-    if not places:
-        return Opened(output, errors)
-    data: list[bytes | None] = list(output)
-    rest = twin(split.twin(places))
-    for place, datum in zip(places, rest.data, strict=True):
-        data[place] = datum
-    return Opened(data, errors | {places[i]: error for i, error in rest.errors.items()})
+    if places:
+        rest = twin(split.twin(places))
+        data = opened.data = list(output)
+        for place, datum in zip(places, rest.data, strict=True):
+            data[place] = datum
+        opened.errors.update({places[i]: error for i, error in rest.errors.items()})
+        opened.denied.update({places[i]: error for i, error in rest.denied.items()})
+    return opened
 
 
 def sources_of(requests: NativeRequests, answers: Answers) -> Sources:
@@ -75,24 +85,26 @@ def _copied(singles: list[DataKey], sources: Sources) -> None:
     try:
         sources.append((batch_of(singles), 0, len(singles)))
     except RuntimeError:
-        raise KeyServiceUnavailable("a data key was dropped while it was in use; ask again") from None
+        raise KeyServiceUnavailable(_DROPPED) from None
     singles.clear()
 
 
-def fault_of(word: str, kind: Format, answers: Answers, number: int) -> DecryptionError:
+def fault_of(word: str, kind: Format, answers: Answers, number: int) -> DecryptionError | KeyAccessDenied:
     """Return why a value did not open, in the twin's words."""
     if word == "unexpected":
         return unexpected_plaintext()
     if word == "shut":
         return does_not_open() if kind == "leased" else record_does_not_open()
     answer = answers[number]
-    reason = answer.reason if isinstance(answer, KeyRefused) else "it was dropped while it was in use"
-    return DecryptionError(f"the key service refuses this value's key: {reason}")
+    if not isinstance(answer, KeyRefused):
+        raise KeyServiceUnavailable(_DROPPED)
+    return key_denied(answer)
 
 
-def placed(exc: DecryptionError, plan: FieldPlan) -> DecryptionError:
+def placed(exc: DecryptionError | KeyAccessDenied, plan: FieldPlan) -> DecryptionError:
     """Return the error with the field that it is of."""
-    return DecryptionError(f"{plan.identity}: {exc}", code=exc.code, path=plan.identity)
+    code = exc.code if isinstance(exc, DecryptionError) else None
+    return DecryptionError(f"{plan.identity}: {exc}", code=code, path=plan.identity)
 
 
 def _contexts(split: SpanSplit, slot: int) -> list[tuple[ContextElement, ...]]:

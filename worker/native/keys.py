@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 from uuid import UUID
 
 from worker.model import DataKey, PolicyCondition
@@ -13,6 +13,7 @@ from worker.model import DataKey, PolicyCondition
 if TYPE_CHECKING:
     from worker import _native
 
+_T = TypeVar("_T")
 Label = tuple[str, tuple[PolicyCondition, ...]]
 """A key's descriptor and policy."""
 
@@ -128,12 +129,15 @@ class KeyRun(Sequence[DataKey]):
             start, stop = start - length, stop - length
 
 
-def joined(runs: Iterable[Sequence[DataKey]]) -> Sequence[DataKey]:
-    """Return the keys of several runs, one after the other."""
+def joined(runs: Iterable[Sequence[_T]]) -> Sequence[_T]:
+    """Return the items of several sequences, one after the other; runs of keys stay one."""
     several = list(runs)
+    if len(several) == 1:
+        return several[0]
     native = [run for run in several if isinstance(run, KeyRun)]
     if native and len(native) == len(several):
-        return native[0] if len(native) == 1 else KeyRun(chain.from_iterable(run.parts for run in native))
+        whole: Any = KeyRun(chain.from_iterable(run.parts for run in native))
+        return cast("Sequence[_T]", whole)
     return list(chain.from_iterable(several))
 
 

@@ -62,17 +62,19 @@ class NativeRequests(Sequence[RetrieveRequest]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The answer to some requests in a row: the keys, and why others were refused, by place; no keys: all were."""
+    """The answer to some requests in a row: the keys, and others' refusals by place; without keys: the one of all."""
 
     count: int
     answer: Answer | None
-    refused: Mapping[int, str]
+    refused: Mapping[int, KeyRefused]
+    denied: KeyRefused | None = None
 
     def item(self, at: int) -> DataKey | KeyRefused:
         """Return one answer."""
         if self.answer is None:
-            return KeyRefused(self.refused[0])
-        return KeyRefused(self.refused[at]) if at in self.refused else HeldKey(self.answer, at)
+            assert self.denied is not None
+            return self.denied
+        return self.refused[at] if at in self.refused else HeldKey(self.answer, at)
 
 
 class NativeAnswers(Sequence["DataKey | KeyRefused"]):

@@ -1,75 +1,76 @@
-"""Envelopes to Python values, under keys from whichever source."""
+"""Envelopes that the extension opens: the bytes of either format, without a policy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.avro import decode_values, schema_fingerprint, slot_of
 from worker.encryption import leased
-from worker.encryption.anyform import AnyEnvelope
 from worker.encryption.unspans import fault_of, sources_of
 from worker.encryption.values import value_of_typed
-from worker.errors import RecordError
-from worker.model import ContextElement, DecryptionKeys
+from worker.model import ContextElement, DataKey, KeyRefused
 from worker.native import IS_LOADED, extension
 from worker.native.requests import NativeRequests
 from worker.sdk import values as forms
+from worker.sdk.values import Bind
+
+if TYPE_CHECKING:
+    from worker import _native
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NativeOpening:
     """
-    What the envelopes of one call have in common.
+    Envelopes in native memory.
 
     Args:
-        descriptor: what each must carry; None takes what each carries.
+        held: the envelopes, those among them that are taken having a number.
+        requests: which keys these ask for.
+        types: by fingerprint, how a leased value may be read.
         schema: the values' Avro type, where it is given.
-        named: names and texts of the context.
-        elements: the whole context of each key.
-        bind: names and bytes of what is bound.
     """
 
-    descriptor: str | None
+    held: _native.Envelopes
+    requests: NativeRequests
+    types: dict[bytes, str]
     schema: str | None
-    named: Sequence[tuple[str, str]]
-    elements: tuple[ContextElement, ...]
-    bind: Mapping[str, bytes]
 
+    @property
+    def left(self) -> list[int]:
+        """Places of the envelopes that the twin has to read."""
+        return [i for i, number in enumerate(self.held.numbers) if number is None]
 
-def open_each(source: DecryptionKeys, envelopes: Sequence[AnyEnvelope], asked: Asked) -> list[Any]:
-    """Return each envelope's value, or the verdict on it."""
-    found: list[Any] = [None] * len(envelopes)
-    left = _open_native(source, envelopes, asked, found) if IS_LOADED else range(len(envelopes))
-    wanted: dict[int, forms.Envelope] = {}
-    for i in left:
-        parsed = found[i] = forms.attempt(forms.expect, envelopes[i], asked.descriptor)
-        if not isinstance(parsed, RecordError):
-            wanted[i] = parsed
-    keys = source.keys([envelope.request(asked.elements) for envelope in wanted.values()]) if wanted else ()
-    for (i, envelope), key in zip(wanted.items(), keys, strict=True):
-        found[i] = forms.attempt(forms.open_value, envelope, key, asked.schema, asked.named, asked.bind)
-    return found
-
-
-def _open_native(source: DecryptionKeys, envelopes: Sequence[AnyEnvelope], asked: Asked, found: list[Any]) -> list[int]:
-    """Open what the extension takes; returns the places of the rest, which the twin judges."""
-    types = forms.known_types() if asked.schema is None else {schema_fingerprint(asked.schema): asked.schema}
-    held = extension.Envelopes(envelopes, asked.descriptor, list(types), bool(asked.bind))
-    requests, numbers = held.requests, held.numbers
-    if len(requests):
-        asking = NativeRequests(requests, [[asked.elements]])
-        answers = source.keys(asking)
-        bound = leased.framer(tuple(asked.bind))(tuple(asked.bind.values()))
-        field = None if asked.schema is None else slot_of(forms.plan(asked.schema))
-        values, faults = held.open(sources_of(asking, answers), leased.framed_context(asked.named), bound, field)
-        prints = [requests.fingerprint(i) for i in range(len(requests))]
-        schemas = [asked.schema if print_ is None else types[print_] for print_ in prints]
+    def finish(
+        self, answers: Sequence[DataKey | KeyRefused], named: Sequence[tuple[str, str]], bind: Bind, found: list[Any]
+    ) -> None:
+        """Put each value, or what is wrong with it, into its place."""
+        native, numbers = self.requests.native, self.held.numbers
+        bound = leased.framer(tuple(bind))(tuple(bind.values()))
+        field = None if self.schema is None else slot_of(forms.plan(self.schema))
+        values, faults = self.held.open(sources_of(self.requests, answers), leased.framed_context(named), bound, field)
+        prints = [native.fingerprint(i) for i in range(len(self.requests))]
+        schemas = [self.schema if print_ is None else self.types[print_] for print_ in prints]
         _read(values, [None if n is None else schemas[n] for n in numbers], found)
         for i, word, number in faults:
             found[i] = fault_of(word, "record" if prints[number] is None else "leased", answers, number)
-    return [i for i, number in enumerate(numbers) if number is None]
+
+
+def native_opening(
+    envelopes: Sequence[object],
+    descriptor: str | None,
+    schema: str | None,
+    elements: tuple[ContextElement, ...],
+    bind: Bind,
+) -> NativeOpening | None:
+    """Return what the extension takes of some envelopes; None where that is nothing."""
+    if not IS_LOADED:
+        return None
+    types = forms.known_types() if schema is None else {schema_fingerprint(schema): schema}
+    held = extension.Envelopes(envelopes, descriptor, list(types), bool(bind))
+    requests = NativeRequests(held.requests, [[elements]])
+    return NativeOpening(held, requests, types, schema) if len(requests) else None
 
 
 def _read(values: Sequence[bytes | None], schemas: Sequence[str | None], found: list[Any]) -> None:

@@ -45,10 +45,7 @@ class Wire:
 
     def post(self, endpoint: str, body: bytes) -> Any:
         """Return the parsed reply; raises as `post_raw`."""
-        try:
-            return orjson.loads(self.post_raw(endpoint, body))
-        except orjson.JSONDecodeError as exc:
-            raise not_json(endpoint) from exc
+        return parsed(endpoint, self.post_raw(endpoint, body))
 
     def post_raw(self, endpoint: str, body: bytes, *, request_id: UUID | None = None) -> bytes:
         """
@@ -71,7 +68,7 @@ class Wire:
                     reply = self._send(endpoint, body, self._tokens.token(), trace)
             # Whoever waits for the slot begins now, not after this thread has derived its keys.
             time.sleep(_YIELD_S)
-            return _accept(endpoint, reply)
+            return accept(endpoint, reply)
 
     def _send(self, endpoint: str, body: bytes, token: ServiceToken, trace: Mapping[str, str]) -> httpx.Response:
         base = self._base or token.zerokms
@@ -102,12 +99,16 @@ class Wire:
             self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
 
 
-def not_json(endpoint: str) -> KeyServiceUnavailable:
-    """The error of an answer that breaks off: a broken connection looks so, and asking again helps."""
-    return KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON")
+def parsed(endpoint: str, reply: bytes) -> Any:
+    """Return a reply parsed. Raises `KeyServiceUnavailable` where it breaks off: asking again helps."""
+    try:
+        return orjson.loads(reply)
+    except orjson.JSONDecodeError as exc:
+        raise KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON") from exc
 
 
-def _accept(endpoint: str, reply: httpx.Response) -> bytes:
+def accept(endpoint: str, reply: httpx.Response) -> bytes:
+    """Return a reply's body, or raise the verdict on it; see `Wire.post_raw`."""
     status = reply.status_code
     if httpx.codes.is_success(status):
         if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":
