@@ -148,7 +148,7 @@ def _open(parts: Parts, app: FastAPI) -> None:
     async def authorise(request: Request) -> Response:
         async def answer() -> Any:
             await answering.fresh()
-            body = await answering.read(request, wire.Authorise)
+            body = await answering.read(request, wire.Authorise, answering.limits.open_body_bytes)
             if body.accessKey is not None and body.oidcToken is None:
                 return await asyncio.to_thread(tokens.for_access_key, body.accessKey)
             if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
@@ -166,7 +166,7 @@ def _open(parts: Parts, app: FastAPI) -> None:
         async def answer() -> Any:
             if answering.guesses.is_turned_away(address(request)):
                 raise Refusal(429, "too many wrong credentials from this address")
-            body = await answering.read(request, wire.Unlock)
+            body = await answering.read(request, wire.Unlock, answering.limits.open_body_bytes)
             return await asyncio.to_thread(parts.operations.unlock, body)
 
         began = time.perf_counter()
