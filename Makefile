@@ -21,7 +21,7 @@ CARGO := $(shell command -v cargo 2>/dev/null)
 
 .PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
-  dashboards pictures operations chart image sbom clean
+  dashboards pictures operations chart image wheel sbom clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -122,6 +122,12 @@ chart: $(BIN)/.operations helm ## Lint the Helm chart and validate its output fo
 image: $(BIN)/.operations ## Run every step of the Dockerfile in a prefix of its own, lint it, and run what was installed (needs no engine)
 	$(PYTEST) -m heavy --timeout 900 tests/operations/test_image.py
 
+wheel: $(BIN)/.wheel ## The wheel with the native module, for Python 3.11 and later, checked, into dist/ (needs cargo)
+	rm -rf .run/wheel dist && PYTHON=$(CURDIR)/$(BIN)/python deploy/image/wheel.sh .run/wheel
+	$(BIN)/abi3audit --strict .run/wheel/*.whl
+	PATH=$(CURDIR)/$(BIN):$$PATH auditwheel repair --wheel-dir dist .run/wheel/*.whl
+	@ls dist/*.whl
+
 sbom: $(BIN)/.operations ## The bill of materials of what the image holds, CycloneDX, into .run/sbom.json
 	rm -rf .run/image && mkdir -p .run/image && deploy/image/wheel.sh .run/image/wheels
 	deploy/image/install.sh .run/image/wheels .run/image/prefix
@@ -155,4 +161,8 @@ $(BIN)/.heavy: pyproject.toml $(BIN)/.dev
 
 $(BIN)/.operations: pyproject.toml $(BIN)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[operations]'
+	@touch $@
+
+$(BIN)/.wheel: pyproject.toml $(BIN)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[wheel]'
 	@touch $@

@@ -38,6 +38,7 @@ DOORS = {
     "psycopg": ("worker/sink/", "worker/local/", "worker/demo"),
     "fastapi": ("worker/authority/",),
     "sqlalchemy": ("worker/authority/",),
+    "opentelemetry": ("worker/metrics/spans.py",),
 }
 
 

@@ -90,7 +90,11 @@ class Answering:
         async def handle(request: Request) -> Response:
             began = time.perf_counter()
             response = await self._answer(request, endpoint, model, action)
-            self.count(endpoint.path.strip("/"), response, began)
+            path = endpoint.path.strip("/")
+            self.count(path, response, began)
+            self.metrics.traces.served(
+                path, request.headers, status=response.status_code, seconds=time.perf_counter() - began
+            )
             return response
 
         return handle

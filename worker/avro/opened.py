@@ -56,13 +56,20 @@ class OutputSchema:
                 path=self.names[0],
             )
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], most: int | None = None) -> SplitBatch:
+    def split(
+        self,
+        payloads: Sequence[bytes],
+        keys: Sequence[bytes | None],
+        most: int | None = None,
+        every: int | None = None,
+    ) -> SplitBatch:
         """
         Take output datums apart into columns of envelopes; joining plaintexts restores the original datums.
 
-        A record of more than `most` envelopes fails before they are taken.
+        A record of more than `most` envelopes fails before they are taken; raises `OverflowError` for more than `every`
+        of all records.
         """
-        return self._splitter.split(payloads, keys, most=most)
+        return self._splitter.split(payloads, keys, most=most, every=every)
 
     def value(self, plan: FieldPlan, data: bytes) -> object:
         """A field's Avro binary as a Python value. Raises `DecodeError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import tempfile
 import threading
@@ -90,9 +91,18 @@ def serve(
     from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, public_base, server
+    from worker.authority.server import (
+        Authority,
+        AuthorityOptions,
+        TlsOptions,
+        bind,
+        first_workspace,
+        public_base,
+        server,
+    )
     from worker.errors import ConfigError
     from worker.http_client import is_loopback
+    from worker.metrics import open_traces
     from worker.region import Region
 
     host, _, port = listen.rpartition(":")
@@ -113,15 +123,20 @@ def serve(
         data,
         root,
         base,
-        limits=limits,
-        connections=bounds,
-        escrow=escrow,
-        audit_sync=audit_sync,
-        anchor=audit_anchor,
-        journal=journal,
-        database=os.environ.get(store_url_env) or None,
+        AuthorityOptions(
+            limits=limits,
+            connections=bounds,
+            escrow=escrow,
+            audit_sync=audit_sync,
+            anchor=audit_anchor,
+            journal=journal,
+            database=os.environ.get(store_url_env) or None,
+        ),
     )
     try:
+        authority.metrics.traces = open_traces(
+            os.environ, service="residency-authority", region=region, instance=platform.node()
+        )
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
@@ -134,3 +149,4 @@ def serve(
         serving.run([socket])
     finally:
         authority.close()
+        authority.metrics.traces.close()

@@ -22,7 +22,7 @@ from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.cli.container import decrypted, failure, file_lines
 from worker.cli.options import load
-from worker.errors import ConfigError, RecordError
+from worker.errors import ConfigError, RecordError, WorkerError
 from worker.kafka.properties import Property
 from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
@@ -161,7 +161,7 @@ def _decrypted(
         keys = [records[i].key for i, _ in found]
         opened = decrypted(encryption, [datum for _, datum in found], schema, keys=keys, clear=clear)
         for (i, _), value in zip(found, opened, strict=True):
-            lines[i] |= failure(value) if isinstance(value, RecordError) else {"value": value}
+            lines[i] |= failure(value) if isinstance(value, WorkerError) else {"value": value}
     return lines
 
 

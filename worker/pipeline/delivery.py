@@ -26,6 +26,7 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position, halves
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Processed, ranges
 from worker.pipeline.options import DeliveryOptions
@@ -121,6 +122,12 @@ class Delivery:
     def _deliver(self, job: Job) -> None:
         started = time.monotonic()
         outcome, error = Outcome.FAILED, None
+        trace = self._metrics.traces.batch(
+            self._health.route,
+            waited_s=started - job.collected_at,
+            records=len(job.batch),
+            positions=job.places(),
+        )
         try:
             self._deliver_all(job)
             outcome = Outcome.COMMITTED
@@ -135,6 +142,7 @@ class Delivery:
         finally:
             self._metrics.inc("worker_batches_total", route=self._health.route, outcome=outcome.value)
             _log.debug("batch", outcome=outcome.value, records=len(job.batch), seconds=time.monotonic() - started)
+            trace.end(outcome.value, error)
             job.finish(outcome, error)
 
     def _deliver_all(self, job: Job) -> None:
@@ -143,6 +151,8 @@ class Delivery:
             piece = pieces.popleft()
             try:
                 self._persist(job, piece)
+            except Oversized:
+                pieces.extendleft(reversed(halves(piece)))
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
                     pieces.extendleft(reversed(halves(piece)))
@@ -178,6 +188,7 @@ class Delivery:
         reason = away(error)
         if self._health.pause(reason, str(error)):
             _log.warning("paused", route=self._health.route, reason=reason, error=str(error))
+        self._metrics.traces.retried(reason)
         seconds = max(delay * random.uniform(0.5, 1.5), error.retry_after_s or 0.0)  # noqa: S311 - jitter
         if job.cancelled.wait(seconds):
             raise Cancelled
@@ -204,6 +215,7 @@ class Delivery:
             rejected = [Failure(r, job.rejected[r.position], "sink") for r in every if r.position in job.rejected]
             good = piece.select([i for i, r in enumerate(every) if r.position not in job.rejected])
         result = self._processor.process(good)
+        self._metrics.traces.brought(request for row in result.ledger for request in row.request_ids)
         failures = [*result.failures, *rejected]
         return result, failures, self._sealed(job, failures)
 
@@ -253,7 +265,7 @@ class Delivery:
     def _timed(self, stage: str, act: Callable[[], None]) -> None:
         started = time.monotonic()
         act()
-        self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._health.route, stage=stage)
+        self._metrics.stage(stage, time.monotonic() - started, route=self._health.route)
 
     def _count(self, piece: Batch, result: Processed, failures: Sequence[Failure]) -> None:
         route = self._health.route

@@ -228,7 +228,7 @@ class RouteRunner:
             return
         batch = self._collector.take()
         if batch is not None:
-            self._under_way.submit(batch, metadata)
+            self._under_way.submit(batch, metadata, self._collector.first_at)
 
     def _finished(self) -> bool:
         if self._under_way.job is not None or not self._collector.is_empty():

@@ -28,9 +28,9 @@ class UnderWay:
         self._delivery, self._assignment, self._route = delivery, assignment, route
         self.job: Job | None = None
 
-    def submit(self, batch: Batch, metadata: object | None) -> None:
-        """Hand a batch over, with the group's metadata as it is now."""
-        self.job = Job(batch, self._assignment.of(batch), metadata)
+    def submit(self, batch: Batch, metadata: object | None, collected_at: float) -> None:
+        """Hand a batch over, with the group's metadata as it is now, and when its first record came."""
+        self.job = Job(batch, self._assignment.of(batch), metadata, collected_at=collected_at)
         self._delivery.submit(self.job)
 
     def settled(self) -> Job | None:

@@ -36,7 +36,7 @@ class ServiceToken:
     One service token and the claims we use.
 
     `expires_at` is on the local monotonic clock, so a clock that differs from the authority's does no harm.
-    `scopes` are None where the token does not say.
+    `scopes` are None where the token does not say; `needs_reason` where it says that no key is given without one.
     """
 
     text: str = field(repr=False)
@@ -47,6 +47,7 @@ class ServiceToken:
     expires_at: float
     expiry: float
     scopes: frozenset[str] | None = None
+    needs_reason: bool = False
 
     def may(self, scope: str) -> bool:
         """Whether the token grants a scope, as far as it says."""
@@ -95,10 +96,10 @@ class TokenSource:
             KeyAccessDenied: CTS refuses the credential or the account.
             RegionViolation: the token names a ZeroKMS of another region, or another workspace.
         """
-        token = self._token
-        now = self._clock()
-        if token is not None and now < token.expires_at - REFRESH_BEFORE_S:
-            return token
+        held = self.held()
+        if held is not None:
+            return held
+        token, now = self._token, self._clock()
         if token is not None and now < token.expires_at:
             if self._refreshing.acquire(blocking=False):
                 try:
@@ -111,6 +112,21 @@ class TokenSource:
             if current is not None and current is not token and self._clock() < current.expires_at:
                 return current
             return self._refresh()
+
+    def held(self) -> ServiceToken | None:
+        """Return the token that is at hand and not about to end; None where one has to be exchanged."""
+        token = self._token
+        return token if token is not None and self._clock() < token.expires_at - REFRESH_BEFORE_S else None
+
+    @property
+    def subject(self) -> str:
+        """The subject of the token in use; empty where none has been exchanged yet."""
+        return "" if self._token is None else self._token.subject
+
+    @property
+    def needs_reason(self) -> bool:
+        """Whether the token in use says that its client gets no key without a reason (docs/contracts.md, 10)."""
+        return self._token is not None and self._token.needs_reason
 
     def forget(self, token: ServiceToken) -> None:
         """Drop a token that the key service refused, unless it has been replaced already."""
@@ -186,7 +202,8 @@ class TokenSource:
             self._check_incarnation(claims.get("incarnation"))
         lifetime = expiry - max(issued, 0.0)
         until = self._clock() + lifetime
-        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, _scopes(claims.get("scope")))
+        scopes, needs_reason = _scopes(claims.get("scope")), claims.get("reason_required") is True
+        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, scopes, needs_reason)
 
     def _check_region(self, workspace: str, zerokms: object) -> None:
         own = self._credentials.workspace

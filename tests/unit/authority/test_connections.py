@@ -21,6 +21,7 @@ from worker.authority.connections import ConnectionLimits, Guesses
 from worker.authority.dev import DevAuthority
 from worker.authority.jwks import RETRY_S, ProviderKeys
 from worker.authority.refusal import Refusal
+from worker.authority.server import AuthorityOptions
 from worker.errors import KeyServiceUnavailable
 
 ROOM = 20
@@ -30,7 +31,7 @@ ROOM = 20
 def narrow(tmp_path: Path) -> Iterator[DevAuthority]:
     """An authority with room for few."""
     limits = ConnectionLimits(header_s=30, per_address=ROOM, total=ROOM + 5)
-    with DevAuthority("eu-central-1", tmp_path / "narrow", connections=limits) as running:
+    with DevAuthority("eu-central-1", tmp_path / "narrow", options=AuthorityOptions(connections=limits)) as running:
         yield running
 
 
@@ -83,8 +84,8 @@ def _send(connection: socket.socket, data: bytes) -> None:
 
 def test_who_does_not_read_makes_room(tmp_path: Path) -> None:
     """One stolen credential, answers of megabytes asked for and never read: others get in all the same."""
-    limits = ConnectionLimits(header_s=60, unread_s=60, per_address=3, total=3)
-    with DevAuthority("eu-central-1", tmp_path, connections=limits) as own, ExitStack() as held:
+    options = AuthorityOptions(connections=ConnectionLimits(header_s=60, unread_s=60, per_address=3, total=3))
+    with DevAuthority("eu-central-1", tmp_path, options=options) as own, ExitStack() as held:
         thief = party(own)
         thief.generate()
         for _ in range(3):
@@ -108,8 +109,8 @@ def until(act: Callable[[], bool]) -> None:
 
 def test_who_does_not_read_in_time_is_dropped(tmp_path: Path) -> None:
     """What waits to be read takes memory, and is given up after a while."""
-    limits = ConnectionLimits(unread_s=0.2)
-    with DevAuthority("eu-central-1", tmp_path, connections=limits) as own, ExitStack() as held:
+    options = AuthorityOptions(connections=ConnectionLimits(unread_s=0.2))
+    with DevAuthority("eu-central-1", tmp_path, options=options) as own, ExitStack() as held:
         thief = party(own)
         thief.generate()
         held.enter_context(unread(own, thief))
@@ -149,7 +150,10 @@ def test_no_connection_becomes_another_kind(own: DevAuthority) -> None:
 def test_a_head_must_arrive_in_time(tmp_path: Path, sent: bytes) -> None:
     """A head that is not finished within its time closes the connection, a second one on it too."""
     limits = ConnectionLimits(header_s=0.2)
-    with DevAuthority("eu-central-1", tmp_path, connections=limits) as own, connected(own, sent=sent) as silent:
+    with (
+        DevAuthority("eu-central-1", tmp_path, options=AuthorityOptions(connections=limits)) as own,
+        connected(own, sent=sent) as silent,
+    ):
         read_to_the_end(silent)
 
         party(own).generate()

@@ -14,7 +14,7 @@ from worker.canary.keyset import Canaries
 from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
-from worker.zerokms.client import LoadedKeyset
+from worker.zerokms.exchange import LoadedKeyset
 
 AUDIT = Audit("test")
 SPEC = KeySpec("default", "users/email")

@@ -58,9 +58,9 @@ class KafkaSinkOptions(Options):
         return f"{self.topic}-key"
 
     @property
-    def key_columns(self) -> dict[str, str] | None:
+    def key_columns(self) -> dict[str, str]:
         """Topics have no columns."""
-        return None
+        return {}
 
 
 def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:

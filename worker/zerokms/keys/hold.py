@@ -62,7 +62,10 @@ class Hold:
 
     def __iter__(self) -> Iterator[Grant]:
         """Yield keys as they arrive; see `KeyHold`."""
+        started = time.perf_counter()
         grants = self._first()
+        if not self._is_open():
+            self._gauge.got(started)
         yield from grants
         if not self._is_open():
             return
@@ -70,7 +73,10 @@ class Hold:
         waiting = {_CACHES[part.need.format] for part in self._parts if len(part.open)}
         try:
             while self._is_open():
-                yield from self._next()
+                grants = self._next()
+                if not self._is_open():
+                    self._gauge.got(started)
+                yield from grants
         finally:
             for cache in waiting:
                 self._gauge.waited(cache, started)
