@@ -34,11 +34,9 @@ _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "s
 
 
 def compile_schema(
-    schema: str,
+    schema: str | SchemaVersion,
     options: DeclarationOptions,
     *,
-    references: Sequence[str] = (),
-    metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
     earlier: Sequence[SchemaVersion] = (),
     later: Sequence[SchemaVersion] = (),
@@ -47,10 +45,8 @@ def compile_schema(
     Compile a writer's schema, once per schema id.
 
     Args:
-        schema: JSON text.
+        schema: JSON text, or with it the schemas that it refers to and the registry's tags.
         options: the operator's policies.
-        references: schemas that it refers to, in their order of dependence.
-        metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
         earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
         later: later versions; what one of them declares is encrypted in this one too.
@@ -58,9 +54,10 @@ def compile_schema(
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
-    root = parse(schema, references)
+    version = SchemaVersion(schema) if isinstance(schema, str) else schema
+    root = parse(version.schema, version.references)
     lineage = Lineage(root, options, earlier, later)
-    return CompiledSchema(root, options, metadata_tags or {}, extract, lineage)
+    return CompiledSchema(root, options, version.metadata_tags, extract, lineage)
 
 
 class CompiledSchema:
