@@ -19,7 +19,7 @@ JOBS ?= 2
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
+.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop sizing backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -66,6 +66,9 @@ bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size 
 
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
+
+sizing: $(BIN)/.dev fetch ## Processor and memory of a record, a value and a row, for docs/operations.md (about two minutes)
+	$(BIN)/python -m tests.bench.sizing
 
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py

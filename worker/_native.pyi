@@ -109,6 +109,7 @@ class Split:
         keys: Sequence[bytes | None] | None,
         start: int,
         most: int | None = None,
+        every: int | None = None,
     ) -> Self: ...
     def __len__(self) -> int: ...
     @property

@@ -87,10 +87,8 @@ def review(
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
         plan = compile_schema(
-            version.schema,
+            version,
             options,
-            references=version.references,
-            metadata_tags=version.metadata_tags,
             earlier=found.earlier,
             later=found.later,
         ).plan

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +35,7 @@ from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
-from worker.authority.observed import Observed
+from worker.authority.observed import Observed, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
@@ -161,7 +162,7 @@ class Authority:
             Management(self.store),
             People(self.store),
             Auditing(directory),
-            Operations(self.store, self.trail, self.ready),
+            Operations(self.store, self.trail, self.ready, partial(note_backup, directory)),
             self.ready,
         )
 
@@ -230,6 +231,7 @@ def server(app: ASGIApp, guard: Guard, tls: TlsOptions | None = None) -> uvicorn
         lifespan="off",
         server_header=False,
         proxy_headers=False,
+        ws="none",
         timeout_graceful_shutdown=10,
         timeout_keep_alive=int(guard.limits.idle_s),
         **options,  # type: ignore[arg-type]

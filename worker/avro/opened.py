@@ -61,13 +61,20 @@ class OutputSchema:
                 path=self.names[0],
             )
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], most: int | None = None) -> SplitBatch:
+    def split(
+        self,
+        payloads: Sequence[bytes],
+        keys: Sequence[bytes | None],
+        most: int | None = None,
+        every: int | None = None,
+    ) -> SplitBatch:
         """
         Take output datums apart into columns of envelopes; joining plaintexts restores the original datums.
 
-        A record of more than `most` envelopes fails before they are taken.
+        A record of more than `most` envelopes fails before they are taken; raises `OverflowError` for more than `every`
+        of all records.
         """
-        return self._splitter.split(payloads, keys, most=most)
+        return self._splitter.split(payloads, keys, most=most, every=every)
 
     def split_batch(self, values: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> Split:
         """Take output datums that begin at `start` apart, in native memory where that can be; see `split`."""

@@ -33,26 +33,20 @@ def file_lines(
             number = 0
             try:
                 for number, block in enumerate(reader.blocks()):
-                    yield from _lines(path, number, block, splitter, encryption, reader.schema, clear)
+                    for index, told in enumerate(_told(block, splitter, encryption, reader.schema, clear)):
+                        yield {"file": str(path), "block": number, "index": index, **told}
             except DecodeError as exc:
                 yield {"file": str(path), "block": number, **failure(exc)}
 
 
-def _lines(
-    path: Path,
-    number: int,
-    block: Block,
-    splitter: DatumSplitter,
-    encryption: Encryption,
-    schema: str,
-    clear: Collection[str],
+def _told(
+    block: Block, splitter: DatumSplitter, encryption: Encryption, schema: str, clear: Collection[str]
 ) -> Iterator[dict[str, object]]:
     datums, rest = splitter.split(block)
-    for index, value in enumerate(decrypted(encryption, datums, schema, clear=clear)):
-        told = failure(value) if isinstance(value, WorkerError) else {"value": value}
-        yield {"file": str(path), "block": number, "index": index, **told}
+    for value in decrypted(encryption, datums, schema, clear=clear):
+        yield failure(value) if isinstance(value, WorkerError) else {"value": value}
     if rest is not None:
-        yield {"file": str(path), "block": number, "index": len(datums), **failure(rest[1])}
+        yield failure(rest[1])
 
 
 def decrypted(

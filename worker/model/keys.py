@@ -106,7 +106,7 @@ class DataKey:
 
     __slots__ = ("_secret", "cipher", "descriptor", "iv", "keyset", "policy", "request_id", "tag")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a key is
         self,
         secret: memoryview,
         *,

@@ -91,10 +91,8 @@ class InputSchemas:
             return known
         rules = self._rules
         compiled = compile_schema(
-            registered.schema,
+            registered.version,
             rules.declaration,
-            references=registered.references,
-            metadata_tags=registered.metadata_tags,
             extract=self._extract,
             earlier=registered.earlier,
             later=registered.later,

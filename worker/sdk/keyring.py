@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self
@@ -208,9 +208,6 @@ class KeyCall(Ownership):
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask for what a whole batch needs; see `EncryptionKeys.hold`."""
         return nullcontext(_Hold(self, tuple(needs)))
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """Nothing is fetched ahead; see `EncryptionKeys.prepare`."""
 
 
 class _Hold:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import orjson
@@ -54,6 +54,16 @@ class ServiceToken:
         return self.scopes is None or scope in self.scopes
 
 
+class Trust(NamedTuple):
+    """Hosts (`host:port`) that may stand in for the region's own, and whether signatures are checked by JWKS."""
+
+    allow_hosts: tuple[str, ...] = ()
+    verify: bool = True
+
+
+_TRUST = Trust()
+
+
 class TokenSource:
     """
     Hands out a valid service token; thread-safe.
@@ -62,8 +72,7 @@ class TokenSource:
         credentials: what is exchanged.
         http: the connection pool to use.
         cts: CTS's base URL.
-        allow_hosts: hosts that may stand in for the region's own, `host:port`.
-        verify: check the token's signature against the issuer's JWKS.
+        trust: what a token may name, and how it is proved.
         metrics: where the expiry is exported.
         clock: monotonic seconds.
     """
@@ -74,13 +83,13 @@ class TokenSource:
         http: httpx.Client,
         cts: str,
         *,
-        allow_hosts: tuple[str, ...] = (),
-        verify: bool = True,
+        trust: Trust = _TRUST,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials, self._http, self._cts = credentials, http, cts
-        self._allow_hosts, self._verify, self._metrics, self._clock = allow_hosts, verify, metrics, clock
+        self._allow_hosts, self._verify = trust
+        self._metrics, self._clock = metrics, clock
         self._token: ServiceToken | None = None
         self._refusal: tuple[float, KeyAccessDenied] | None = None
         self._refreshing = threading.Lock()

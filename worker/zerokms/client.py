@@ -22,7 +22,7 @@ from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.options import Options
-from worker.zerokms.auth import TokenSource
+from worker.zerokms.auth import TokenSource, Trust
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
 from worker.zerokms.http import Wire
@@ -95,8 +95,7 @@ class ZeroKMSClient:
             credentials,
             self._http,
             self.cts,
-            allow_hosts=allow_hosts,
-            verify=self.options.verify_token,
+            trust=Trust(allow_hosts, self.options.verify_token),
             metrics=metrics,
         )
         self._wire = Wire(self._http, self.tokens, self.zerokms, in_flight=in_flight, metrics=metrics)

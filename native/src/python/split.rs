@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -129,9 +129,9 @@ type Asked = (Vec<String>, u32, u64);
 #[pymethods]
 impl Split {
     /// Walks over values that begin at `start`; `keys` only where a field binds the record's key. A record of more than
-    /// `most` replaced stretches is refused.
+    /// `most` replaced stretches is refused; `OverflowError` where all together have more than `every`.
     #[new]
-    #[pyo3(signature = (program, values, keys, start, most=None))]
+    #[pyo3(signature = (program, values, keys, start, most=None, every=None))]
     fn new(
         py: Python<'_>,
         program: &Program,
@@ -139,24 +139,28 @@ impl Split {
         keys: Option<&Bound<'_, PyAny>>,
         start: usize,
         most: Option<usize>,
+        every: Option<usize>,
     ) -> PyResult<Self> {
         let records = records_of(values, keys, start)?;
         if records.len() >= NONE as usize {
             return Err(PyValueError::new_err("too many values at once"));
         }
         let program = Arc::clone(&program.0);
-        Ok(py.detach(|| {
+        py.detach(|| {
             let mut found = Found::new(&program, records.len());
-            let (mut scratch, most) = (Scratch::default(), most.unwrap_or(usize::MAX));
+            let (mut scratch, most, every) = (Scratch::default(), most.unwrap_or(usize::MAX), every.unwrap_or(usize::MAX));
             for index in 0..records.len() {
                 found.walk(&program, records.datum(index), records.key(index).is_some(), most, &mut scratch);
+                if found.cuts.len() > every {
+                    return Err(PyOverflowError::new_err("too many declared values at once"));
+                }
             }
             let mut skip = vec![false; records.len()];
             for &index in &found.refused {
                 skip[index as usize] = true;
             }
-            Self { program, found, records, skip: Mutex::new(skip) }
-        }))
+            Ok(Self { program, found, records, skip: Mutex::new(skip) })
+        })
     }
 
     fn __len__(&self) -> usize {
