@@ -26,6 +26,7 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position, halves
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Processed, ranges
 from worker.pipeline.options import DeliveryOptions
@@ -151,6 +152,8 @@ class Delivery:
             piece = pieces.popleft()
             try:
                 self._persist(job, piece)
+            except Oversized:
+                pieces.extendleft(reversed(halves(piece)))
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
                     pieces.extendleft(reversed(halves(piece)))
