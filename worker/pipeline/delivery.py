@@ -23,6 +23,7 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Batch, halves
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.attempt import Attempts
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, Claim, Job, Outcome
@@ -147,6 +148,8 @@ class Delivery:
             piece = pieces.popleft()
             try:
                 self._persist(job, piece)
+            except Oversized:
+                pieces.extendleft(reversed(halves(piece)))
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
                     pieces.extendleft(reversed(halves(piece)))
