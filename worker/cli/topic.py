@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from worker import config
 from worker.assembly.connections import checked_connection, kafka_connection
-from worker.assembly.schemas import open_registry
+from worker.assembly.schemas import open_registry, output_schemas
 from worker.avro import parse_frame
 from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.cli.summary import bars
-from worker.errors import ConfigError
+from worker.errors import ConfigError, RecordError
 from worker.kafka.properties import Property
 from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
@@ -80,6 +81,8 @@ class Topic:
         own = (
             settings.schemas if settings is not None and registry is None else config.SchemaSettings(registry=registry)
         )
+        if settings is not None and own.local:
+            return partial(_local, output_schemas(settings, os.environ))
         if own.registry is None:
             raise ConfigError("give --schema with the output schema's file, or --registry with the registry's URL")
         source = open_registry(own, os.environ, own.registry, auto_register=False)
@@ -91,3 +94,10 @@ class Topic:
             return source.get(ref).schema, start
 
         return of
+
+
+def _local(outputs: Mapping[int, str], record: SourceRecord) -> tuple[str, int]:
+    ref, start = parse_frame(record.value or b"", record.headers)
+    if ref.id is None or ref.id not in outputs:
+        raise RecordError(f"[schemas.local] has no schema whose output_id is {ref}", code="unknown_schema")
+    return outputs[ref.id], start

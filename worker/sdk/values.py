@@ -97,7 +97,7 @@ def output(schema: str) -> OutputSchema:
 
 
 @functools.lru_cache(maxsize=1)
-def _known_types() -> dict[bytes, str]:
+def known_types() -> dict[bytes, str]:
     """The types whose fingerprint alone tells how to read a leased value."""
     # A decimal has the fingerprint of its bytes, and these are not its value.
     names = [name for name in _PRIMITIVES if name != "bytes"]
@@ -144,11 +144,16 @@ def restore(
 ) -> list[dict[str, object] | RecordError | KeyAccessDenied]:
     """Return the values of whole records, or why one did not open; `plans` by identity count before the schema's."""
     reader = output(schema)
+    if plans is None:
+        opened = decryptor.open(reader.split_batch(datums, keys))
+        errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied}
+        values = reader.records(opened.data)
+        return [errors[i] if value is None else value for i, value in enumerate(values)]
     split = reader.split(datums, keys)
-    columns = [replace(c, plan=(plans or {}).get(c.plan.identity, c.plan)) for c in split.columns]
-    opened = decryptor.decrypt(columns)
-    errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied, **split.errors}
-    restored = split.join([[b"" if value is None else value for value in column] for column in opened.values])
+    columns = [replace(c, plan=plans.get(c.plan.identity, c.plan)) for c in split.columns]
+    found = decryptor.decrypt(columns)
+    errors = {**found.errors, **found.denied, **split.errors}
+    restored = split.join([[b"" if value is None else value for value in column] for column in found.values])
     return [
         errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
     ]
@@ -164,7 +169,7 @@ def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | Rec
 
 def _leased_type(envelope: LeasedEnvelope, schema: str | None) -> str:
     if schema is None:
-        found = _known_types().get(envelope.fingerprint)
+        found = known_types().get(envelope.fingerprint)
         if found is None:
             raise DecryptionError("the value's type does not tell how to read it: give its Avro schema")
         return found
