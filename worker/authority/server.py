@@ -90,6 +90,7 @@ class AuthorityOptions:
         anchor: where signed heads of the trail are appended.
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
+        former_root: the root key of before, from which the store goes over to the new one.
     """
 
     limits: LimitOptions = field(default_factory=LimitOptions)
@@ -99,6 +100,7 @@ class AuthorityOptions:
     anchor: Path | None = None
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
+    former_root: bytes | None = field(default=None, repr=False)
 
 
 class Authority:
@@ -126,13 +128,16 @@ class Authority:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
         place = options.database or directory / "authority.sqlite"
-        self.store = Store(place, region, Sealer(root), before_commit=self._before_commit)
+        former = None if options.former_root is None else Sealer(options.former_root)
+        self.store = Store(place, region, Sealer(root), former=former, before_commit=self._before_commit)
         self.journal: Journal | None = None
         try:
             if options.journal is not None:
                 self.journal = Journal(options.journal, self.store.derived(b"journal"))
             server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
             self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
+            if self.store.rekeyed:
+                self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
         except BaseException:
             self.store.close()
             raise

@@ -63,6 +63,13 @@ def serve(
     root_key_file: Annotated[Path | None, typer.Option(help="32 bytes in hex; keep it apart from the data.")] = None,
     root_key_env: Annotated[str, typer.Option(help="Variable that holds the root key in hex.")] = "AUTHORITY_ROOT_KEY",
     root_key_command: Annotated[str | None, typer.Option(help="Prints the root key in hex: a KMS's or HSM's.")] = None,
+    former_root_key_file: Annotated[
+        Path | None, typer.Option(help="The root key of before: the store goes over to the new one, once.")
+    ] = None,
+    former_root_key_env: Annotated[
+        str, typer.Option(help="Variable that holds the root key of before.")
+    ] = "AUTHORITY_FORMER_ROOT_KEY",
+    former_root_key_command: Annotated[str | None, typer.Option(help="Prints the root key of before.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="PEM; callers must show a certificate of it.")] = None,
@@ -108,6 +115,7 @@ def serve(
     host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
+    former = former_root_key_file, os.environ.get(former_root_key_env), former_root_key_command
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
     bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
@@ -124,6 +132,7 @@ def serve(
             anchor=audit_anchor,
             journal=journal,
             database=os.environ.get(store_url_env) or None,
+            former_root=seal.root_key(*former) if any(former) else None,
         ),
     )
     try:
