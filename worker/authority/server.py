@@ -39,6 +39,7 @@ from worker.authority.observed import Observed, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
+from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
 from worker.authority.state import Changed
 from worker.authority.store import Store
@@ -148,6 +149,7 @@ class Authority:
         self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
         self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
+        self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
 
@@ -155,7 +157,14 @@ class Authority:
         guesses = Guesses(options.connections)
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits)
         answering = Answering(
-            self.tokens, self.trail, Freshness(self.store), self.metrics, options.limits, self._deriving, guesses
+            self.tokens,
+            self.trail,
+            Freshness(self.store),
+            self.metrics,
+            options.limits,
+            self._deriving,
+            guesses,
+            self._refusals,
         )
         return Parts(
             answering,
@@ -185,6 +194,7 @@ class Authority:
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()
+        self._refusals.flush(everything=True)
         if self._anchor is not None:
             self._anchor.close()
         self.trail.close()
