@@ -33,12 +33,14 @@ def group() -> None:
 def dev(
     region: Annotated[str, typer.Option(help="The region to serve, as eu-central-1.")],
     port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
-    env_file: Annotated[Path | None, typer.Option(help="Where to write a client's variables.")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="Where two clients' variables go.")] = None,
+    prefix: Annotated[str, typer.Option(help="Of those variables, as CS_EU_.")] = "CS_",
+    export: Annotated[bool, typer.Option("--export", help="Write them for a shell to source.")] = False,
     data: Annotated[Path | None, typer.Option(help="Directory that keeps its state; else a temporary one.")] = None,
     escrow: Annotated[bool, typer.Option("--escrow", help="Let it make client keys itself (create-client).")] = False,
 ) -> None:
     """Run a throw-away authority on loopback until SIGTERM, and print one line when it is ready."""
-    from worker.authority.dev import DevAuthority, as_shell
+    from worker.authority.dev import DevAuthority, write_env
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,8 +50,7 @@ def dev(
         DevAuthority(region, data or Path(temporary), port, escrow=escrow) as authority,
     ):
         if env_file is not None:
-            with os.fdopen(os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(as_shell(authority.env))
+            write_env(env_file, authority.env, prefix=prefix, export=export)
         typer.echo(f"authority ready: region {region} at {authority.url}")
         stop.wait()
 
