@@ -284,7 +284,7 @@ def test_each_line_names_the_one_before(own: DevAuthority) -> None:
 def test_refusals_beyond_a_rate_are_one_line(own: DevAuthority) -> None:
     """A stolen credential that is refused again and again fills no disk; others' lines are their own."""
     one, begun = party(own), len(lines(own))
-    refused = {"client_id": own.env["CS_CLIENT_ID_2"], "keyset_id": None, "keys": []}
+    refused: dict[str, Any] = {"client_id": own.env["CS_CLIENT_ID_2"], "keyset_id": None, "keys": []}
     for _ in range(PER_WINDOW + 5):
         with pytest.raises(KeyAccessDenied):
             one.call("generate-data-key", refused)
