@@ -9,49 +9,9 @@ pub const KEYSET_BYTES: usize = 16;
 const MAX_LABEL_BYTES: usize = 255;
 const FIXED: usize = 34;
 
-/// A data key that serves many values: its cipher, and the header of what is sealed under it up to the fingerprint.
-pub struct Lease {
-    pub cipher: Cipher,
-    head: Vec<u8>,
-}
-
-/// A lease's head has labels of 1-255 bytes (descriptor) and of at most 255 (tag).
+/// A lease's labels have 1-255 bytes (descriptor) and at most 255 (tag).
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadLabel;
-
-impl Lease {
-    pub fn new(
-        cipher: Cipher,
-        keyset: &[u8; KEYSET_BYTES],
-        iv: &[u8; IV_BYTES],
-        tag: &[u8],
-        descriptor: &[u8],
-    ) -> Result<Self, BadLabel> {
-        let (Ok(tag_len), Ok(label_len)) = (u8::try_from(tag.len()), u8::try_from(descriptor.len())) else {
-            return Err(BadLabel);
-        };
-        if label_len == 0 {
-            return Err(BadLabel);
-        }
-        let mut head = Vec::with_capacity(FIXED + 2 + tag.len() + descriptor.len());
-        head.extend_from_slice(&[1, 0]);
-        head.extend_from_slice(keyset);
-        head.extend_from_slice(iv);
-        head.push(tag_len);
-        head.extend_from_slice(tag);
-        head.push(label_len);
-        head.extend_from_slice(descriptor);
-        Ok(Self { cipher, head })
-    }
-
-    /// The header of values of a type.
-    pub fn header(&self, fingerprint: &[u8; FINGERPRINT_BYTES]) -> Vec<u8> {
-        let mut head = Vec::with_capacity(self.head.len() + FINGERPRINT_BYTES);
-        head.extend_from_slice(&self.head);
-        head.extend_from_slice(fingerprint);
-        head
-    }
-}
 
 /// Appends the envelope of a value, its length in front: `header nonce ciphertext tag`. Returns the length.
 #[inline]
@@ -268,19 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_has_a_descriptor_and_fits_its_lengths() {
-        let new = |tag: &[u8], label: &[u8]| Lease::new(Cipher::leased(&[0; 32]).unwrap(), &[0; 16], &[0; 16], tag, label).err();
-        assert_eq!(new(&[], b""), Some(BadLabel));
-        assert_eq!(new(&[0; 256], b"a"), Some(BadLabel));
-        assert_eq!(new(&[0; 255], &[b'a'; 255]), None);
-    }
-
-    #[test]
     fn what_is_cut_short_is_no_leased_envelope() {
-        let lease = Lease::new(Cipher::leased(&[0; 32]).unwrap(), &[4; 16], &[5; 16], &[6; 32], b"a/b").unwrap();
-        let header = lease.header(&[8; 8]);
+        let header = [&[1, 0][..], &[4; 16], &[5; 16], &[32], &[6; 32], b"\x03a/b", &[8; 8]].concat();
         let mut out = Vec::new();
-        push_leased(&mut out, &lease.cipher, &header, &header, [1; 12], b"").unwrap();
+        push_leased(&mut out, &Cipher::new(&[0; 32]).unwrap(), &header, &header, [1; 12], b"").unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         assert_eq!(leased_header_end(&out[start..]), Some(header.len()));
         assert_eq!(leased_header_end(&out[start..out.len() - 1]), None);

@@ -4,11 +4,14 @@
 
 pub mod aead;
 pub mod authority;
+pub mod contexts;
 pub mod derive;
 pub mod envelope;
+pub mod feed;
 #[allow(unsafe_code)]
 pub mod kafka;
 pub mod keys;
+pub mod passes;
 pub mod program;
 pub mod reply;
 pub mod seal;
@@ -16,6 +19,7 @@ pub mod seal;
 pub mod shuffle;
 pub mod typed;
 pub mod varint;
+pub mod vault;
 pub mod walk;
 
 mod python;

@@ -12,6 +12,7 @@ import pytest
 from worker.authority import material
 from worker.authority.material import Item, KeysetSecrets
 from worker.errors import ConfigError, KeyMaterialError
+from worker.model import DataKey
 from worker.native import IS_LOADED, OFF, REQUIRE, require
 from worker.zerokms import checked
 from worker.zerokms.checked import derive_checked
@@ -65,7 +66,8 @@ def test_both_authorities_make_the_same_material(monkeypatch: pytest.MonkeyPatch
 
 def test_it_can_be_left_out() -> None:
     """`WORKER_NATIVE=0` leaves the extension out, built or not."""
-    script = "from worker.native import IS_LOADED; print(IS_LOADED)"
+    script = "from worker.model import DataKey
+from worker.native import IS_LOADED; print(IS_LOADED)"
     told = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, OFF: "0"}, capture_output=True, text=True, check=True
     )
@@ -84,12 +86,14 @@ def test_it_can_be_required(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @built
 def test_no_handle_shows_what_it_holds() -> None:
-    """Neither a lease nor a client key has anything to read, and their text is a name."""
+    """Of leases and a client key nothing can be read but what envelopes show, and their text is a name."""
     from worker.native import extension
 
-    lease = extension.Lease(memoryview(bytearray(b"\x41" * 32)), bytes(16), bytes(16), bytes(32), "a/b")
-    shown = repr(lease) + repr(extension.ClientKey(*(bytes(range(n)) for n in (16, 16, 16, 33))))
+    secret = memoryview(bytearray(b"\x41" * 32))
+    key = DataKey(secret, iv=bytes(16), tag=bytes(32), keyset=uuid4(), descriptor="a/b")
+    leases = extension.Granted([key])
+    shown = repr(leases) + repr(extension.ClientKey(*(bytes(range(n)) for n in (16, 16, 16, 33))))
 
     assert "A" * 4 not in shown
     assert "41" not in shown
-    assert not [name for name in dir(lease) if not name.startswith("__")]
+    assert [name for name in dir(leases) if not name.startswith("__")] == ["ivs", "label", "requests"]

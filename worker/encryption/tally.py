@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from worker.model import DataKey, Format, KeyUsage
+
+if TYPE_CHECKING:
+    from worker import _native
 
 
 class Tally:
@@ -26,6 +30,23 @@ class Tally:
         count.keys.update([key.iv for key in keys])
         count.request_ids.update({key.request_id for key in keys if key.request_id is not None})
 
+    def add_granted(self, granted: _native.Granted, values: int, *, is_shared: bool) -> None:
+        """
+        Count so many values under leases of one field in native memory.
+
+        Args:
+            is_shared: whether other fields of the batch may have the same leases.
+        """
+        keyset, descriptor = granted.label
+        count = self._counts.setdefault((UUID(bytes=keyset), "leased"), _Count())
+        if is_shared:
+            count.keys.update(granted.ivs)
+        else:
+            count.others += len(granted)
+        count.values += values
+        count.descriptors.add(descriptor)
+        count.request_ids.update(granted.requests)
+
     def usage(self) -> list[KeyUsage]:
         """Return what was counted, by keyset and format."""
         return [
@@ -33,7 +54,7 @@ class Tally:
                 keyset,
                 kind,
                 frozenset(count.request_ids),
-                len(count.keys),
+                len(count.keys) + count.others,
                 count.values,
                 frozenset(count.descriptors),
             )
@@ -45,6 +66,7 @@ class Tally:
 class _Count:
     # The iv names a key for ever; an object's id may come back once the object is gone.
     keys: set[bytes] = field(default_factory=set)
+    others: int = 0
     request_ids: set[UUID] = field(default_factory=set)
     descriptors: set[str] = field(default_factory=set)
     values: int = 0

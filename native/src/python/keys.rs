@@ -3,59 +3,31 @@
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 use zeroize::Zeroizing;
 
 use crate::authority::{Item, Share};
-use crate::aead::{Cipher, KEY_BYTES};
+use crate::aead::KEY_BYTES;
 use crate::derive::BadMaterial;
-use crate::envelope::{BadLabel, IV_BYTES};
+use crate::envelope::IV_BYTES;
 use crate::keys::Label;
 use crate::shuffle::{Block, BLOCKS};
 
-fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
+pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(what))
 }
 
 /// Copies a secret out of Python's memory.
-fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
+pub fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
     if buffer.item_count() != KEY_BYTES {
         return Err(PyValueError::new_err("a data key is 32 bytes"));
     }
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     buffer.copy_to_slice(py, &mut *bytes)?;
     Ok(bytes)
-}
-
-#[pyclass(frozen, module = "worker._native")]
-pub struct Lease(pub Arc<crate::envelope::Lease>);
-
-#[pymethods]
-impl Lease {
-    #[new]
-    fn new(
-        py: Python<'_>,
-        data_key: PyBuffer<u8>,
-        keyset: &[u8],
-        iv: &[u8],
-        tag: &[u8],
-        descriptor: &str,
-    ) -> PyResult<Self> {
-        let cipher = Cipher::leased(&*secret(py, &data_key)?).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
-        let (keyset, iv) = (exactly(keyset, "a keyset is 16 bytes")?, exactly(iv, "an iv is 16 bytes")?);
-        crate::envelope::Lease::new(cipher, &keyset, &iv, tag, descriptor.as_bytes())
-            .map(|lease| Self(Arc::new(lease)))
-            .map_err(|BadLabel| {
-                PyValueError::new_err("a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag")
-            })
-    }
-
-    fn __repr__(&self) -> &'static str {
-        "Lease(...)"
-    }
 }
 
 #[pyclass(frozen, module = "worker._native")]

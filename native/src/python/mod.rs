@@ -2,6 +2,7 @@
 
 mod kafka;
 mod keys;
+mod leases;
 mod program;
 mod sequence;
 mod split;
@@ -13,7 +14,15 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<program::Program>()?;
     module.add_class::<split::Split>()?;
     module.add_class::<split::Output>()?;
-    module.add_class::<keys::Lease>()?;
+    module.add_class::<leases::Granted>()?;
+    module.add_class::<leases::Vault>()?;
+    module.add_class::<leases::Directory>()?;
+    module.add_function(wrap_pyfunction!(leases::lease_begin, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_pin, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_unpin, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_fresh, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_take, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_ahead, module)?)?;
     module.add_class::<keys::KeyBatch>()?;
     module.add_class::<keys::ClientKey>()?;
     module.add_function(wrap_pyfunction!(keys::materials, module)?)?;

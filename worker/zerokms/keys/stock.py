@@ -77,7 +77,6 @@ class Stock:
         for i, need in enumerate(needs):
             shelf = self._shelf(need)
             slots = shelf.find(need.spec, need.names, need.contexts)
-            shelf.pins[slots] += 1
             parts.append(Part(i, need, slots, self._failed))
             shelf.begin(parts[-1], now)
         return parts
@@ -86,7 +85,7 @@ class Stock:
         """Let go of what a batch pinned."""
         for part in parts:
             shelf = self._shelf(part.need)
-            shelf.pins[part.slots] -= 1
+            shelf.unpin(part.slots)
             shelf.end(part)
         self.trim()
 

@@ -1,0 +1,203 @@
+//! The keys of one slot's values, handed out value by value.
+
+use std::sync::Arc;
+
+use crate::aead::{Cipher, TAIL_BYTES};
+use crate::keys::KeyBatch;
+use crate::program::Slot;
+use crate::seal::Unsealed;
+use crate::vault::Granted;
+use crate::walk::NONE;
+
+/// Ciphers are kept for leases of which a batch has at least so many values; others are set up for each.
+const KEPT_FROM: u32 = 2;
+
+pub enum Feed {
+    Leased(Leases),
+    Single(Singles),
+}
+
+impl Feed {
+    /// What a value may grow by, at most.
+    pub fn growth(&self) -> usize {
+        match self {
+            Self::Leased(leases) => leases.growth,
+            Self::Single(_) => 256,
+        }
+    }
+}
+
+/// Stretches of keys, context after context, in the order in which they were granted.
+struct Chains<T> {
+    /// For each context its present stretch, and its last one.
+    heads: Vec<u32>,
+    tails: Vec<u32>,
+    links: Vec<Link<T>>,
+}
+
+struct Link<T> {
+    left: u32,
+    next: u32,
+    of: T,
+}
+
+impl<T> Chains<T> {
+    fn new(contexts: usize) -> Self {
+        Self { heads: vec![NONE; contexts], tails: vec![NONE; contexts], links: Vec::new() }
+    }
+
+    fn push(&mut self, context: u32, left: u32, of: T) -> Result<(), Unsealed> {
+        let number = self.links.len() as u32;
+        let tail = self.tails.get_mut(context as usize).ok_or(Unsealed::Keys)?;
+        match std::mem::replace(tail, number) {
+            NONE => self.heads[context as usize] = number,
+            last => self.links[last as usize].next = number,
+        }
+        self.links.push(Link { left, next: NONE, of });
+        Ok(())
+    }
+
+    /// The stretch for a context's next value, and its number.
+    fn next(&mut self, context: usize) -> Option<(u32, &mut Link<T>)> {
+        let head = self.heads.get_mut(context)?;
+        while *head != NONE && self.links[*head as usize].left == 0 {
+            *head = self.links[*head as usize].next;
+        }
+        let number = *head;
+        let link = self.links.get_mut(number as usize)?;
+        link.left -= 1;
+        Some((number, link))
+    }
+}
+
+/// What a value is sealed with.
+pub struct Sealing<'f> {
+    pub cipher: &'f Cipher,
+    pub header: &'f [u8],
+    /// The associated data up to what is bound.
+    pub aad: &'f mut Vec<u8>,
+}
+
+struct Lease {
+    granted: u32,
+    key: u32,
+    values: u32,
+    cipher: Option<Cipher>,
+}
+
+pub struct Leases {
+    granted: Vec<Arc<Granted>>,
+    chains: Chains<Lease>,
+    growth: usize,
+    /// The stretch that header and associated data were made for.
+    present: u32,
+    header: Vec<u8>,
+    aad: Vec<u8>,
+    shared: usize,
+    cipher: Option<Cipher>,
+}
+
+impl Leases {
+    /// Takes how many contexts the slot has.
+    pub fn new(contexts: usize) -> Self {
+        Self {
+            granted: Vec::new(),
+            chains: Chains::new(contexts),
+            growth: 0,
+            present: NONE,
+            header: Vec::new(),
+            aad: Vec::new(),
+            shared: 0,
+            cipher: None,
+        }
+    }
+
+    /// Takes keys over: for each its context and how many values it serves.
+    pub fn push(&mut self, granted: Arc<Granted>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        let number = self.granted.len() as u32;
+        let mut count = 0;
+        for (key, (context, values)) in each.enumerate() {
+            self.chains.push(context, values, Lease { granted: number, key: key as u32, values, cipher: None })?;
+            count += 1;
+        }
+        if count != granted.keys.len() {
+            return Err(Unsealed::Keys);
+        }
+        let label = granted.labels.iter().map(|label| label.front.len() + label.back.len()).max().unwrap_or_default();
+        let tag = granted.keys.iter().map(|key| key.tag().len()).max().unwrap_or_default();
+        // Around the label: iv, tag behind its length, fingerprint, and the value's own longer length.
+        self.growth = self.growth.max(label + 16 + 1 + tag + 8 + TAIL_BYTES + 4);
+        self.granted.push(granted);
+        Ok(())
+    }
+
+    /// What a context's next value is sealed with.
+    pub fn next(&mut self, slot: &Slot, context: usize, framed: &[u8]) -> Result<Sealing<'_>, Unsealed> {
+        let (number, link) = self.chains.next(context).ok_or(Unsealed::Keys)?;
+        let lease = &mut link.of;
+        if self.present != number {
+            let granted = &self.granted[lease.granted as usize];
+            let key = &granted.keys[lease.key as usize];
+            let label = granted.labels.get(key.label as usize).ok_or(Unsealed::Keys)?;
+            self.header.clear();
+            self.header.extend_from_slice(&label.front);
+            self.header.extend_from_slice(&key.iv);
+            self.header.push(key.tag().len() as u8);
+            self.header.extend_from_slice(key.tag());
+            self.header.extend_from_slice(&label.back);
+            self.header.extend_from_slice(&slot.fingerprint);
+            self.aad.clear();
+            self.aad.extend_from_slice(&self.header);
+            self.aad.extend_from_slice(framed);
+            if slot.bind.is_empty() {
+                self.aad.extend_from_slice(&[0; 4]);
+            }
+            (self.shared, self.present) = (self.aad.len(), number);
+            if lease.values < KEPT_FROM {
+                self.cipher = Some(Cipher::new(&key.cipher)?);
+            } else if lease.cipher.is_none() {
+                lease.cipher = Some(Cipher::new(&key.cipher)?);
+            }
+        }
+        self.aad.truncate(self.shared);
+        let cipher = lease.cipher.as_ref().or(self.cipher.as_ref()).ok_or(Unsealed::Keys)?;
+        Ok(Sealing { cipher, header: &self.header, aad: &mut self.aad })
+    }
+}
+
+/// Keys that each serve one value.
+pub struct Singles(Vec<Arc<KeyBatch>>, Chains<(u32, u32)>);
+
+impl Singles {
+    /// Takes how many contexts the slot has.
+    pub fn new(contexts: usize) -> Self {
+        Self(Vec::new(), Chains::new(contexts))
+    }
+
+    /// Takes keys over: for each context how many of them, from the first on.
+    pub fn push(&mut self, keys: Arc<KeyBatch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        let (number, mut first) = (self.0.len() as u32, 0);
+        for (context, count) in each {
+            self.1.push(context, count, (number, first))?;
+            first += count;
+        }
+        if first as usize != keys.len() {
+            return Err(Unsealed::Keys);
+        }
+        self.0.push(keys);
+        Ok(())
+    }
+
+    fn next_of(&mut self, context: usize) -> Option<(u32, u32)> {
+        let (_, link) = self.1.next(context)?;
+        let (number, first) = link.of;
+        link.of.1 += 1;
+        Some((number, first))
+    }
+
+    /// The key of a context's next value.
+    pub fn next(&mut self, context: usize) -> Option<(&KeyBatch, usize)> {
+        let (number, index) = self.next_of(context)?;
+        Some((&self.0[number as usize], index as usize))
+    }
+}
