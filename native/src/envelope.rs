@@ -18,14 +18,14 @@ pub struct BadLabel;
 pub fn push_leased(
     out: &mut Vec<u8>,
     cipher: &Cipher,
-    header: &[u8],
+    header: usize,
     aad: &[u8],
     nonce: [u8; NONCE_BYTES],
     value: &[u8],
 ) -> Result<usize, Failed> {
-    let length = header.len() + TAIL_BYTES + value.len();
+    let length = header + TAIL_BYTES + value.len();
     varint::push_length(out, length);
-    out.extend_from_slice(header);
+    out.extend_from_slice(&aad[..header]);
     out.extend_from_slice(&nonce);
     let from = out.len();
     out.extend_from_slice(value);
@@ -231,7 +231,7 @@ mod tests {
     fn what_is_cut_short_is_no_leased_envelope() {
         let header = [&[1, 0][..], &[4; 16], &[5; 16], &[32], &[6; 32], b"\x03a/b", &[8; 8]].concat();
         let mut out = Vec::new();
-        push_leased(&mut out, &Cipher::new(&[0; 32]).unwrap(), &header, &header, [1; 12], b"").unwrap();
+        push_leased(&mut out, &Cipher::new(&[0; 32]).unwrap(), header.len(), &header, [1; 12], b"").unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         assert_eq!(leased_header_end(&out[start..]), Some(header.len()));
         assert_eq!(leased_header_end(&out[start..out.len() - 1]), None);

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use crate::aead::{Cipher, TAIL_BYTES};
+use crate::envelope::{FINGERPRINT_BYTES, IV_BYTES};
 use crate::keys::KeyBatch;
 use crate::program::Slot;
 use crate::seal::Unsealed;
-use crate::vault::Granted;
+use crate::vault::{Granted, FRONT_BYTES};
 use crate::walk::NONE;
 
-/// Ciphers are kept for leases of which a batch has at least so many values; others are set up for each.
-const KEPT_FROM: u32 = 2;
+/// Ciphers are kept for leases of which a batch has at least so many values: memory costs more than to set others up anew.
+const KEPT_FROM: u32 = 3;
 
 pub enum Feed {
     Leased(Leases),
@@ -73,7 +74,8 @@ impl<T> Chains<T> {
 /// What a value is sealed with.
 pub struct Sealing<'f> {
     pub cipher: &'f Cipher,
-    pub header: &'f [u8],
+    /// How much of the associated data is the envelope's header.
+    pub header: usize,
     /// The associated data up to what is bound.
     pub aad: &'f mut Vec<u8>,
 }
@@ -85,15 +87,22 @@ struct Lease {
     cipher: Option<Cipher>,
 }
 
+/// What the associated data at hand was made for.
+struct Present {
+    number: u32,
+    granted: u32,
+    label: u32,
+    tag: usize,
+    header: usize,
+    shared: usize,
+}
+
 pub struct Leases {
     granted: Vec<Arc<Granted>>,
     chains: Chains<Lease>,
     growth: usize,
-    /// The stretch that header and associated data were made for.
-    present: u32,
-    header: Vec<u8>,
+    present: Present,
     aad: Vec<u8>,
-    shared: usize,
     cipher: Option<Cipher>,
 }
 
@@ -104,64 +113,72 @@ impl Leases {
             granted: Vec::new(),
             chains: Chains::new(contexts),
             growth: 0,
-            present: NONE,
-            header: Vec::new(),
+            present: Present { number: NONE, granted: NONE, label: NONE, tag: 0, header: 0, shared: 0 },
             aad: Vec::new(),
-            shared: 0,
             cipher: None,
         }
     }
 
     /// Takes keys over: for each its context and how many values it serves.
-    pub fn push(&mut self, granted: Arc<Granted>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        let number = self.granted.len() as u32;
-        let mut count = 0;
-        for (key, (context, values)) in each.enumerate() {
-            self.chains.push(context, values, Lease { granted: number, key: key as u32, values, cipher: None })?;
-            count += 1;
-        }
-        if count != granted.keys.len() {
+    pub fn push(&mut self, granted: Arc<Granted>, each: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        if each.len() != granted.keys.len() {
             return Err(Unsealed::Keys);
         }
+        let number = self.granted.len() as u32;
+        self.chains.links.reserve(each.len());
+        for (key, (context, values)) in each.enumerate() {
+            self.chains.push(context, values, Lease { granted: number, key: key as u32, values, cipher: None })?;
+        }
         let label = granted.labels.iter().map(|label| label.front.len() + label.back.len()).max().unwrap_or_default();
-        let tag = granted.keys.iter().map(|key| key.tag().len()).max().unwrap_or_default();
         // Around the label: iv, tag behind its length, fingerprint, and the value's own longer length.
-        self.growth = self.growth.max(label + 16 + 1 + tag + 8 + TAIL_BYTES + 4);
+        self.growth = self.growth.max(label + IV_BYTES + 1 + granted.longest_tag() + FINGERPRINT_BYTES + TAIL_BYTES + 4);
         self.granted.push(granted);
         Ok(())
     }
 
     /// What a context's next value is sealed with.
+    #[inline]
     pub fn next(&mut self, slot: &Slot, context: usize, framed: &[u8]) -> Result<Sealing<'_>, Unsealed> {
         let (number, link) = self.chains.next(context).ok_or(Unsealed::Keys)?;
         let lease = &mut link.of;
-        if self.present != number {
+        if self.present.number != number {
             let granted = &self.granted[lease.granted as usize];
             let key = &granted.keys[lease.key as usize];
-            let label = granted.labels.get(key.label as usize).ok_or(Unsealed::Keys)?;
-            self.header.clear();
-            self.header.extend_from_slice(&label.front);
-            self.header.extend_from_slice(&key.iv);
-            self.header.push(key.tag().len() as u8);
-            self.header.extend_from_slice(key.tag());
-            self.header.extend_from_slice(&label.back);
-            self.header.extend_from_slice(&slot.fingerprint);
-            self.aad.clear();
-            self.aad.extend_from_slice(&self.header);
+            let present = &mut self.present;
+            present.number = number;
+            let tag = granted.tag(lease.key);
+            if (present.granted, present.label, present.tag) != (lease.granted, key.label, tag.len()) {
+                (present.granted, present.label, present.tag) = (lease.granted, key.label, tag.len());
+                let label = granted.labels.get(key.label as usize).ok_or(Unsealed::Keys)?;
+                self.aad.clear();
+                self.aad.extend_from_slice(&label.front);
+                self.aad.extend_from_slice(&key.iv);
+                self.aad.push(tag.len() as u8);
+                self.aad.extend_from_slice(tag);
+                self.aad.extend_from_slice(&label.back);
+                self.aad.extend_from_slice(&slot.fingerprint);
+                present.header = self.aad.len();
+            } else {
+                // Leases of a field differ in these two alone.
+                let (iv, rest) = self.aad[FRONT_BYTES..].split_at_mut(IV_BYTES);
+                iv.copy_from_slice(&key.iv);
+                rest[1..=tag.len()].copy_from_slice(tag);
+                self.aad.truncate(present.header);
+            }
             self.aad.extend_from_slice(framed);
             if slot.bind.is_empty() {
                 self.aad.extend_from_slice(&[0; 4]);
             }
-            (self.shared, self.present) = (self.aad.len(), number);
+            present.shared = self.aad.len();
             if lease.values < KEPT_FROM {
                 self.cipher = Some(Cipher::new(&key.cipher)?);
             } else if lease.cipher.is_none() {
                 lease.cipher = Some(Cipher::new(&key.cipher)?);
             }
         }
-        self.aad.truncate(self.shared);
+        self.aad.truncate(self.present.shared);
         let cipher = lease.cipher.as_ref().or(self.cipher.as_ref()).ok_or(Unsealed::Keys)?;
-        Ok(Sealing { cipher, header: &self.header, aad: &mut self.aad })
+        Ok(Sealing { cipher, header: self.present.header, aad: &mut self.aad })
     }
 }
 

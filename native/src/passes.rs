@@ -56,6 +56,12 @@ impl Lease<'_> {
         let aged = if max_age_s > 0.0 { now - self.float(BORN) >= max_age_s } else { self.flag(USED) };
         !aged && self.int(VALUES) > 0 && self.int(BYTES) > 0
     }
+
+    fn is_near(&self, due: &Ahead) -> bool {
+        due.now - self.float(BORN) > self.float(RENEW)
+            || (self.int(VALUES) as f64) < due.values
+            || (self.int(BYTES) as f64) < due.bytes
+    }
 }
 
 /// The leases of a cache.
@@ -82,28 +88,24 @@ impl<'t> Table<'t> {
         self.0.get(at..at + WORDS).map(Lease).ok_or(NoSlot)
     }
 
-    /// Notes that a batch uses these leases.
-    pub fn begin(&self, slots: impl Iterator<Item = i64>, now: f64) -> Result<(), NoSlot> {
+    /// Pins leases for a batch and notes the use; tells whether all of them can be used, and whether one is near its end.
+    pub fn begin(&self, slots: impl Iterator<Item = i64>, due: &Ahead) -> Result<(bool, bool), NoSlot> {
+        let (mut fresh, mut near) = (true, false);
         for slot in slots {
             let lease = self.lease(slot)?;
-            let (gap, known) = (now - lease.float(SEEN), lease.float(GAP));
+            let (gap, known) = (due.now - lease.float(SEEN), lease.float(GAP));
             lease.set_float(GAP, if known >= RARELY { gap } else { known + 0.3 * (gap - known) });
-            lease.set_float(SEEN, now);
-        }
-        Ok(())
-    }
-
-    /// Counts a use of each, and pins it.
-    pub fn pin(&self, slots: impl Iterator<Item = i64>) -> Result<(), NoSlot> {
-        for slot in slots {
-            let lease = self.lease(slot)?;
+            lease.set_float(SEEN, due.now);
             lease.set(USES, (lease.int(USES) + 1).min(OFTEN));
             lease.set(PINS, lease.int(PINS) + 1);
+            fresh &= lease.is_fresh(due.now, due.max_age_s);
+            near |= lease.is_near(due);
         }
-        Ok(())
+        Ok((fresh, near))
     }
 
-    pub fn unpin(&self, slots: impl Iterator<Item = i64>) -> Result<(), NoSlot> {
+    /// Lets go of what a batch pinned.
+    pub fn end(&self, slots: impl Iterator<Item = i64>) -> Result<(), NoSlot> {
         for slot in slots {
             let lease = self.lease(slot)?;
             lease.set(PINS, lease.int(PINS) - 1);
@@ -113,7 +115,11 @@ impl<'t> Table<'t> {
 
     /// For each slot a byte: whether its lease can be used.
     pub fn fresh(&self, slots: impl Iterator<Item = i64>, now: f64, max_age_s: f64) -> Result<Vec<u8>, NoSlot> {
-        slots.map(|slot| self.lease(slot).map(|lease| u8::from(lease.is_fresh(now, max_age_s)))).collect()
+        let mut fresh = Vec::with_capacity(slots.size_hint().0);
+        for slot in slots {
+            fresh.push(u8::from(self.lease(slot)?.is_fresh(now, max_age_s)));
+        }
+        Ok(fresh)
     }
 
     /// Takes values and bytes off those leases that have room for all; returns a byte for each, and the taken's keys.
@@ -123,7 +129,8 @@ impl<'t> Table<'t> {
         now: f64,
         max_age_s: f64,
     ) -> Result<(Vec<u8>, Vec<i64>), NoSlot> {
-        let (mut whole, mut keys) = (Vec::new(), Vec::new());
+        let count = wanted.size_hint().0;
+        let (mut whole, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (slot, values, bytes) in wanted {
             let lease = self.lease(slot)?;
             let fits = lease.is_fresh(now, max_age_s) && lease.int(VALUES) >= values && lease.int(BYTES) >= bytes;
@@ -143,10 +150,7 @@ impl<'t> Table<'t> {
         let mut found = Vec::new();
         for slot in slots {
             let lease = self.lease(slot)?;
-            let near = due.now - lease.float(BORN) > lease.float(RENEW)
-                || (lease.int(VALUES) as f64) < due.values
-                || (lease.int(BYTES) as f64) < due.bytes;
-            if near
+            if lease.is_near(due)
                 && lease.is_fresh(due.now, due.max_age_s)
                 && lease.float(GAP) <= due.gap
                 && !lease.flag(ASKED)
@@ -168,10 +172,11 @@ mod tests {
     fn a_slot_beyond_the_table_is_refused() {
         let words: Vec<Cell<i64>> = (0..WORDS).map(|_| Cell::new(0)).collect();
         let table = Table(&words);
-        assert_eq!(table.pin([0, 0].into_iter()), Ok(()));
+        let due = Ahead { now: 0.0, max_age_s: 1.0, gap: 1.0, values: 1.0, bytes: 1.0 };
+        assert_eq!(table.begin([0, 0].into_iter(), &due), Ok((false, true)));
         assert_eq!(words[PINS].get(), 2);
         for slot in [1, -1, i64::MAX] {
-            assert_eq!(table.begin([slot].into_iter(), 0.0), Err(NoSlot));
+            assert_eq!(table.end([slot].into_iter()), Err(NoSlot));
         }
     }
 }

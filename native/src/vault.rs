@@ -1,5 +1,6 @@
 //! Keys of leases: those that a cache holds, and a batch's own copies of some of them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use zeroize::Zeroize;
@@ -7,13 +8,15 @@ use zeroize::Zeroize;
 use crate::aead::KEY_BYTES;
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
 
+/// What stands before an envelope's iv.
+pub const FRONT_BYTES: usize = 2 + KEYSET_BYTES;
 const INLINE_TAG: usize = 32;
 
 /// What the keys of one field and keyset share.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Label {
     /// An envelope's first bytes: version, flags, keyset.
-    pub front: [u8; 2 + KEYSET_BYTES],
+    pub front: [u8; FRONT_BYTES],
     /// The descriptor behind its length.
     pub back: Box<[u8]>,
 }
@@ -30,57 +33,74 @@ impl Label {
     }
 }
 
-/// One lease: the key of its cipher, and what an envelope carries of it. Overwritten when it is dropped.
-#[derive(Clone)]
+/// One lease: the key of its cipher, and what an envelope carries of it. Whoever holds it overwrites it.
+///
+/// A batch copies thousands of these out of a large table: each lies in two lines of the processor's cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
 pub struct Key {
     pub cipher: [u8; KEY_BYTES],
     pub iv: [u8; IV_BYTES],
     tag: [u8; INLINE_TAG],
-    long: Option<Arc<[u8]>>,
-    length: u8,
     pub label: u32,
     /// The request that brought it, by its number in the vault; `NONE` where that is not known.
     pub request: u32,
+    length: u8,
+    is_held: bool,
 }
 
 impl Key {
-    pub fn new(cipher: [u8; KEY_BYTES], iv: [u8; IV_BYTES], tag: &[u8], label: u32, request: u32) -> Result<Self, BadLabel> {
-        let length = u8::try_from(tag.len()).map_err(|_| BadLabel)?;
-        let mut inline = [0; INLINE_TAG];
-        let long = match inline.get_mut(..tag.len()) {
-            Some(place) => {
-                place.copy_from_slice(tag);
-                None
-            }
-            None => Some(tag.into()),
-        };
-        Ok(Self { cipher, iv, tag: inline, long, length, label, request })
+    /// Takes a key without its tag, which `Keys::push` adds.
+    pub fn new(cipher: [u8; KEY_BYTES], iv: [u8; IV_BYTES], label: u32, request: u32) -> Self {
+        Self { cipher, iv, tag: [0; INLINE_TAG], label, request, length: 0, is_held: true }
     }
 
-    pub fn tag(&self) -> &[u8] {
-        self.long.as_deref().unwrap_or(&self.tag[..usize::from(self.length).min(INLINE_TAG)])
+    fn wipe(&mut self) {
+        self.cipher.zeroize();
+        self.is_held = false;
     }
 }
 
-impl Drop for Key {
-    fn drop(&mut self) {
-        self.cipher.zeroize();
+/// Tags that are too long to lie with their keys.
+type LongTags = HashMap<u32, Arc<[u8]>>;
+
+fn tag_of<'k>(key: &'k Key, number: u32, long: &'k LongTags) -> &'k [u8] {
+    match key.tag.get(..usize::from(key.length)) {
+        Some(tag) => tag,
+        None => long.get(&number).map(|tag| &**tag).unwrap_or_default(),
     }
 }
 
 /// A batch's own copies of leases: what becomes of the cache's own meanwhile does not concern it.
-#[derive(Default)]
 pub struct Granted {
     pub keys: Vec<Key>,
     pub labels: Vec<Arc<Label>>,
+    long: LongTags,
+}
+
+impl Granted {
+    pub fn tag(&self, number: u32) -> &[u8] {
+        tag_of(&self.keys[number as usize], number, &self.long)
+    }
+
+    pub fn longest_tag(&self) -> usize {
+        self.keys.iter().map(|key| usize::from(key.length)).max().unwrap_or_default()
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.keys.iter_mut().for_each(Key::wipe);
+    }
 }
 
 /// The leases of a cache, by numbers that are used again.
 #[derive(Default)]
 pub struct Vault {
-    keys: Vec<Option<Key>>,
+    keys: Vec<Key>,
     free: Vec<u32>,
     labels: Vec<Arc<Label>>,
+    long: LongTags,
 }
 
 impl Vault {
@@ -89,52 +109,70 @@ impl Vault {
         number_of(&mut self.labels, label)
     }
 
-    pub fn put(&mut self, key: Key) -> u32 {
-        match self.free.pop() {
-            Some(number) => {
-                self.keys[number as usize] = Some(key);
-                number
-            }
+    pub fn put(&mut self, mut key: Key, tag: &[u8]) -> Result<u32, BadLabel> {
+        key.length = u8::try_from(tag.len()).map_err(|_| BadLabel)?;
+        let number = self.free.pop().unwrap_or(self.keys.len() as u32);
+        match key.tag.get_mut(..tag.len()) {
+            Some(place) => place.copy_from_slice(tag),
             None => {
-                if self.keys.len() == self.keys.capacity() {
-                    self.grow();
-                }
-                self.keys.push(Some(key));
-                self.keys.len() as u32 - 1
+                self.long.insert(number, tag.into());
             }
         }
+        if (number as usize) < self.keys.len() {
+            self.keys[number as usize] = key;
+        } else {
+            self.grow();
+            self.keys.push(key);
+        }
+        key.wipe();
+        Ok(number)
     }
 
     /// Overwrites a key; returns the request that brought it.
     pub fn free(&mut self, number: u32) -> Option<u32> {
-        let key = self.keys.get_mut(number as usize)?.take()?;
+        let key = self.keys.get_mut(number as usize).filter(|key| key.is_held)?;
+        key.wipe();
+        if usize::from(key.length) > INLINE_TAG {
+            self.long.remove(&number);
+        }
         self.free.push(number);
         Some(key.request)
     }
 
-    pub fn get(&self, number: u32) -> Option<&Key> {
-        self.keys.get(number as usize)?.as_ref()
-    }
-
     /// Copies for a batch; `None` where one of the numbers has no key.
     pub fn copies(&self, numbers: impl ExactSizeIterator<Item = u32>) -> Option<Granted> {
-        let mut keys = Vec::with_capacity(numbers.len());
+        let mut granted =
+            Granted { keys: Vec::with_capacity(numbers.len()), labels: self.labels.clone(), long: LongTags::new() };
         for number in numbers {
-            keys.push(self.get(number)?.clone());
+            let key = self.keys.get(number as usize).filter(|key| key.is_held)?;
+            if usize::from(key.length) > INLINE_TAG {
+                granted.long.insert(granted.keys.len() as u32, tag_of(key, number, &self.long).into());
+            }
+            granted.keys.push(*key);
         }
-        Some(Granted { keys, labels: self.labels.clone() })
+        Some(granted)
     }
 
     /// A vector that grows by itself leaves its old memory as it was.
     fn grow(&mut self) {
+        if self.keys.len() < self.keys.capacity() {
+            return;
+        }
         let mut more = Vec::with_capacity((2 * self.keys.len()).max(64));
-        more.extend(self.keys.iter_mut().map(Option::take));
+        more.extend_from_slice(&self.keys);
+        self.keys.iter_mut().for_each(Key::wipe);
         self.keys = more;
     }
 }
 
+impl Drop for Vault {
+    fn drop(&mut self) {
+        self.keys.iter_mut().for_each(Key::wipe);
+    }
+}
+
 /// The number of a label in a list of them, at whose end it is put where it is new.
-pub fn number_of(labels: &mut Vec<Arc<Label>>, label: Label) -> u32 {
+fn number_of(labels: &mut Vec<Arc<Label>>, label: Label) -> u32 {
     let known = labels.iter().rposition(|held| **held == label);
     known.unwrap_or_else(|| {
         labels.push(Arc::new(label));
@@ -146,8 +184,8 @@ pub fn number_of(labels: &mut Vec<Arc<Label>>, label: Label) -> u32 {
 mod tests {
     use super::*;
 
-    fn key(byte: u8, tag: &[u8]) -> Key {
-        Key::new([byte; 32], [byte; 16], tag, 0, u32::from(byte)).unwrap()
+    fn key(byte: u8) -> Key {
+        Key::new([byte; 32], [byte; 16], 0, u32::from(byte))
     }
 
     #[test]
@@ -155,19 +193,22 @@ mod tests {
         assert_eq!(Label::new(&[0; 16], b"").err(), Some(BadLabel));
         assert_eq!(Label::new(&[0; 16], &[b'a'; 256]).err(), Some(BadLabel));
         assert_eq!(&*Label::new(&[0; 16], b"ab").unwrap().back, b"\x02ab");
-        assert!(Key::new([0; 32], [0; 16], &[0; 256], 0, 0).is_err());
+        assert_eq!(Vault::default().put(key(1), &[0; 256]), Err(BadLabel));
     }
 
     #[test]
     fn copies_outlive_what_they_were_made_of() {
+        let tag = |n: u8| vec![n; usize::from(n) % 41];
         let mut vault = Vault::default();
-        let numbers: Vec<u32> = (0..200).map(|n| vault.put(key(n, &[n; 40][..usize::from(n % 41)]))).collect();
+        let numbers: Vec<u32> = (0..200).map(|n| vault.put(key(n), &tag(n)).unwrap()).collect();
         let copies = vault.copies(numbers.iter().copied()).unwrap();
         assert_eq!(vault.free(7), Some(7));
         assert_eq!(vault.free(7), None);
+        assert_eq!(vault.keys[7].cipher, [0; 32]);
         assert!(vault.copies([7].into_iter()).is_none());
-        assert_eq!(vault.put(key(9, b"")), 7);
+        assert_eq!(vault.put(key(9), b"").unwrap(), 7);
         assert_eq!(copies.keys[7].cipher, [7; 32]);
-        assert!(copies.keys.iter().enumerate().all(|(n, key)| key.tag() == [n as u8; 40][..n % 41].to_vec()));
+        assert!((0..200).all(|n| copies.tag(n) == tag(n as u8)));
+        assert_eq!(copies.longest_tag(), 40);
     }
 }

@@ -66,8 +66,7 @@ def test_both_authorities_make_the_same_material(monkeypatch: pytest.MonkeyPatch
 
 def test_it_can_be_left_out() -> None:
     """`WORKER_NATIVE=0` leaves the extension out, built or not."""
-    script = "from worker.model import DataKey
-from worker.native import IS_LOADED; print(IS_LOADED)"
+    script = "from worker.native import IS_LOADED; print(IS_LOADED)"
     told = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, OFF: "0"}, capture_output=True, text=True, check=True
     )

@@ -9,8 +9,9 @@ from worker.config import KafkaSettings, Settings
 from worker.kafka.oauth import OauthTokens
 from worker.kafka.properties import Property, connection_properties
 from worker.metrics import Metrics
-from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
+from worker.zerokms.options import ClientOptions
 
 
 def kafka_connection(

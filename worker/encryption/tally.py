@@ -35,6 +35,8 @@ class Tally:
         Count so many values under leases of one field in native memory.
 
         Args:
+            granted: the leases.
+            values: how many they serve.
             is_shared: whether other fields of the batch may have the same leases.
         """
         keyset, descriptor = granted.label

@@ -21,7 +21,7 @@ from worker.avro import (
 )
 from worker.avro.frame import VALUE_HEADER
 from worker.encryption import BatchDecryptor
-from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError, ResidencyError
+from worker.errors import DeclarationError, DecodeError, RecordError, ResidencyError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Indexes, Part, Sealed, Split
 from worker.pipeline.amplified import Amplification
@@ -320,21 +320,3 @@ class BatchProcessor:
             self._metrics.inc("worker_values_total", used.values, format=used.plan.format, **labels)
             self._metrics.inc("worker_plaintext_bytes_total", used.plaintext_bytes, **labels)
             self._metrics.inc("worker_ciphertext_bytes_total", used.ciphertext_bytes, **labels)
-
-
-def subject_of(strategy: str, topic: str) -> Callable[[str], str]:
-    """
-    Return the function from a record's full name to its subject.
-
-    Args:
-        strategy: `topic`, `record` or `topic-record`.
-        topic: the sink's topic or table.
-    """
-    strategies: dict[str, Callable[[str], str]] = {
-        "topic": lambda _name: f"{topic}-value",
-        "record": lambda name: name,
-        "topic-record": lambda name: f"{topic}-{name}",
-    }
-    if strategy not in strategies:
-        raise ConfigError(f"subject_strategy {strategy!r} is none of {', '.join(strategies)}")
-    return strategies[strategy]

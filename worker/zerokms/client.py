@@ -18,45 +18,22 @@ from uuid import UUID, uuid4
 
 import orjson
 import pybase64
-from pydantic import Field
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
-from worker.options import Options
 from worker.zerokms import wire
 from worker.zerokms.auth import TokenSource
 from worker.zerokms.checked import derive_checked
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, index_key
 from worker.zerokms.http import Wire
+from worker.zerokms.options import ClientOptions
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-class WireOptions(Options):
-    """How the key service is spoken to."""
-
-    timeout_s: float = Field(default=10.0, gt=0)
-    """Bound of one request."""
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    """Bound of connecting."""
-    verify_token: bool = True
-    """Verify the service token's signature against the authority's keys."""
-    proxy: str | None = None
-    """URL of a proxy to go through; the environment's are not looked at."""
-
-
-class ClientOptions(WireOptions):
-    """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
-
-    keys_per_request: int = Field(default=500, ge=1, le=500)
-    """Keys in a full request."""
-    requests_in_flight: int = Field(default=5, ge=1, le=64)
-    """Requests under way at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::{PyBuffer, ReadOnlyCell};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -14,7 +14,7 @@ use crate::aead::leased;
 use crate::contexts::{hash, texts};
 use crate::envelope::{BadLabel, IV_BYTES};
 use crate::passes::{Ahead, NoSlot, Table};
-use crate::vault::{number_of, Key, Label};
+use crate::vault::{Key, Label};
 use crate::walk::{frame, NONE};
 
 const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
@@ -35,26 +35,27 @@ struct Shared<'py> {
     number: u32,
 }
 
-/// Reads a `DataKey`: its lease's key, with the number that `labels` gives its label.
-fn read<'py>(
+/// Reads a `DataKey` into a vault.
+fn put<'py>(
+    vault: &mut crate::vault::Vault,
     key: &Bound<'py, PyAny>,
     shared: &mut Shared<'py>,
-    labels: &mut dyn FnMut(Label) -> u32,
     request: u32,
-) -> PyResult<Key> {
+) -> PyResult<u32> {
     let py = key.py();
     let (keyset, descriptor) = (key.getattr(pyo3::intern!(py, "keyset"))?, key.getattr(pyo3::intern!(py, "descriptor"))?);
     let same = |held: &Option<Bound<'py, PyAny>>, new: &Bound<'py, PyAny>| held.as_ref().is_some_and(|held| held.is(new));
     if !same(&shared.keyset, &keyset) || !same(&shared.descriptor, &descriptor) {
         let bytes = keyset.getattr(pyo3::intern!(py, "bytes"))?;
         let made = Label::new(&exactly(bytes.extract()?, "a keyset is 16 bytes")?, descriptor.extract::<String>()?.as_bytes());
-        shared.number = labels(made.map_err(label)?);
+        shared.number = vault.label(made.map_err(label)?);
         (shared.keyset, shared.descriptor) = (Some(keyset), Some(descriptor));
     }
     let data_key = secret(py, &key.getattr(pyo3::intern!(py, "secret"))?.extract()?)?;
     let iv = exactly::<IV_BYTES>(key.getattr(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
     let cipher = leased(&*data_key).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
-    Key::new(*cipher, iv, key.getattr(pyo3::intern!(py, "tag"))?.extract()?, shared.number, request).map_err(label)
+    let tag = key.getattr(pyo3::intern!(py, "tag"))?;
+    vault.put(Key::new(*cipher, iv, shared.number, request), tag.extract()?).map_err(label)
 }
 
 /// A batch's own copies of leases; nothing of them can be read but what envelopes show.
@@ -69,13 +70,10 @@ impl Granted {
     /// Copies of `DataKey`s.
     #[new]
     fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
-        let mut made = crate::vault::Granted::default();
-        let mut shared = Shared::default();
-        for key in keys {
-            let key = read(&key, &mut shared, &mut |label| number_of(&mut made.labels, label), NONE)?;
-            made.keys.push(key);
-        }
-        Ok(Self { granted: Arc::new(made), requests: Vec::new() })
+        let (mut vault, mut shared) = (crate::vault::Vault::default(), Shared::default());
+        let numbers = keys.iter().map(|key| put(&mut vault, &key, &mut shared, NONE)).collect::<PyResult<Vec<_>>>()?;
+        let granted = vault.copies(numbers.into_iter()).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        Ok(Self { granted: Arc::new(granted), requests: Vec::new() })
     }
 
     fn __len__(&self) -> usize {
@@ -143,12 +141,11 @@ impl Vault {
                 _ => self.request(id.clone().unbind()),
             };
             last = Some((id, request));
-            let Self { vault, .. } = self;
-            let key = read(&key, &mut shared, &mut |label| vault.label(label), request)?;
+            let number = put(&mut self.vault, &key, &mut shared, request)?;
             if let Some(Some(request)) = self.requests.get_mut(request as usize) {
                 request.keys += 1;
             }
-            numbers.extend_from_slice(&i64::from(self.vault.put(key)).to_ne_bytes());
+            numbers.extend_from_slice(&i64::from(number).to_ne_bytes());
         }
         Ok(PyBytes::new(py, &numbers))
     }
@@ -275,19 +272,19 @@ fn signed(place: u32) -> i64 {
     if place == NONE { -1 } else { i64::from(place) }
 }
 
-fn ints<'b>(buffer: &'b PyBuffer<i64>, py: Python<'b>) -> PyResult<&'b [pyo3::buffer::ReadOnlyCell<i64>]> {
+fn ints<'b>(buffer: &'b PyBuffer<i64>, py: Python<'b>) -> PyResult<&'b [ReadOnlyCell<i64>]> {
     buffer.as_slice(py).ok_or_else(|| PyValueError::new_err("numbers follow each other in memory"))
 }
 
 /// Calls a pass with the table, and the numbers of slots.
-fn with<'py, T>(
-    py: Python<'py>,
+fn with<T>(
+    py: Python<'_>,
     table: &PyBuffer<i64>,
     slots: &PyBuffer<i64>,
-    pass: impl FnOnce(Table<'_>, &mut dyn Iterator<Item = i64>) -> Result<T, NoSlot>,
+    pass: impl FnOnce(Table<'_>, &[ReadOnlyCell<i64>]) -> Result<T, NoSlot>,
 ) -> PyResult<T> {
     let words = table.as_mut_slice(py).ok_or_else(|| PyValueError::new_err("a table is words that can be written"))?;
-    pass(Table(words), &mut ints(slots, py)?.iter().map(|slot| slot.get())).map_err(no_slot)
+    pass(Table(words), ints(slots, py)?).map_err(no_slot)
 }
 
 fn bytes_of<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
@@ -295,19 +292,29 @@ fn bytes_of<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
     PyBytes::new(py, &bytes)
 }
 
+fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + '_ {
+    slots.iter().map(ReadOnlyCell::get)
+}
+
+/// Pins leases for a batch; tells whether all of them can be used, and whether the next of one may be due.
 #[pyfunction]
-pub fn lease_begin(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>, now: f64) -> PyResult<()> {
-    with(py, &table, &slots, |table, slots| table.begin(slots, now))
+pub fn lease_begin(
+    py: Python<'_>,
+    table: PyBuffer<i64>,
+    slots: PyBuffer<i64>,
+    due: (f64, f64, f64, f64, f64),
+) -> PyResult<(bool, bool)> {
+    let due = ahead(due);
+    with(py, &table, &slots, |table, slots| table.begin(of(slots), &due))
+}
+
+fn ahead((now, max_age_s, gap, values, bytes): (f64, f64, f64, f64, f64)) -> Ahead {
+    Ahead { now, max_age_s, gap, values, bytes }
 }
 
 #[pyfunction]
-pub fn lease_pin(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> PyResult<()> {
-    with(py, &table, &slots, |table, slots| table.pin(slots))
-}
-
-#[pyfunction]
-pub fn lease_unpin(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> PyResult<()> {
-    with(py, &table, &slots, |table, slots| table.unpin(slots))
+pub fn lease_end(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> PyResult<()> {
+    with(py, &table, &slots, |table, slots| table.end(of(slots)))
 }
 
 #[pyfunction]
@@ -318,7 +325,7 @@ pub fn lease_fresh<'py>(
     now: f64,
     max_age_s: f64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let fresh = with(py, &table, &slots, |table, slots| table.fresh(slots, now, max_age_s))?;
+    let fresh = with(py, &table, &slots, |table, slots| table.fresh(of(slots), now, max_age_s))?;
     Ok(PyBytes::new(py, &fresh))
 }
 
@@ -336,7 +343,7 @@ pub fn lease_take<'py>(
     let (values, bytes) = (ints(&values, py)?, ints(&bytes, py)?);
     let each = || values.iter().zip(bytes).map(|(values, bytes)| (values.get(), bytes.get()));
     let (whole, keys) = with(py, &table, &slots, |table, slots| {
-        table.take(slots.zip(each()).map(|(slot, (values, bytes))| (slot, values, bytes)), now, max_age_s)
+        table.take(of(slots).zip(each()).map(|(slot, (values, bytes))| (slot, values, bytes)), now, max_age_s)
     })?;
     Ok((PyBytes::new(py, &whole), bytes_of(py, &keys)))
 }
@@ -349,8 +356,7 @@ pub fn lease_ahead<'py>(
     slots: PyBuffer<i64>,
     due: (f64, f64, f64, f64, f64),
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (now, max_age_s, gap, values, bytes) = due;
-    let due = Ahead { now, max_age_s, gap, values, bytes };
-    let found = with(py, &table, &slots, |table, slots| table.ahead(slots, &due))?;
+    let due = ahead(due);
+    let found = with(py, &table, &slots, |table, slots| table.ahead(of(slots), &due))?;
     Ok(bytes_of(py, &found))
 }

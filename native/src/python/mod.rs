@@ -18,8 +18,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<leases::Vault>()?;
     module.add_class::<leases::Directory>()?;
     module.add_function(wrap_pyfunction!(leases::lease_begin, module)?)?;
-    module.add_function(wrap_pyfunction!(leases::lease_pin, module)?)?;
-    module.add_function(wrap_pyfunction!(leases::lease_unpin, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_end, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_fresh, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_take, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_ahead, module)?)?;

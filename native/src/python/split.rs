@@ -324,7 +324,7 @@ impl Split {
     }
 }
 
-fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyResult<impl Iterator<Item = (u32, u32)>> {
+fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyResult<impl ExactSizeIterator<Item = (u32, u32)>> {
     let (contexts, counts) = (contexts.to_vec(py)?, counts.to_vec(py)?);
     let counts = counts.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>()?;
     if contexts.len() != counts.len() {

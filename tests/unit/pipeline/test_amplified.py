@@ -13,7 +13,8 @@ from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
 from worker.model import batch_of
 from worker.pipeline.amplified import Amplification
-from worker.pipeline.batch import BatchProcessor, subject_of
+from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.subject import subject_of
 
 FORMATS = ("record", "leased")
 

@@ -11,9 +11,10 @@ from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, open_sche
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.metrics import Metrics
 from worker.model import Position, SourceRecord, batch_of
-from worker.pipeline.batch import BatchProcessor, subject_of
+from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.options import ResidencyOptions
 from worker.pipeline.residency import Residency
+from worker.pipeline.subject import subject_of
 from worker.pipeline.verify import OutputVerifier
 
 SCHEMA = json.dumps(

@@ -23,7 +23,8 @@ from worker.encryption import BatchDecryptor, BatchEncryptor, EncryptedRecord, l
 from worker.errors import DeclarationError
 from worker.metrics import Metrics
 from worker.model import Fate, batch_of
-from worker.pipeline.batch import BatchProcessor, subject_of
+from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.subject import subject_of
 
 FORMATS = ("record", "leased")
 AUTHORITY = InMemoryAuthority()

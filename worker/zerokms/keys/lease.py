@@ -54,33 +54,41 @@ class Leases(Shelf):
 
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant what is at hand; what stays open has no lease with room."""
-        slots = part.slots[part.open]
-        fresh = self._fresh(slots, now)
-        if not fresh.all():
-            self._replace(slots[~fresh], now)
-            fresh = self._fresh(slots, now)
-        left, grants = part.left[part.open], []
-        whole, numbers = passes.take(self.table, slots, left, part.bytes[part.open], now, self._options.max_age_s)
-        at, split = part.open[whole], part.open[fresh & ~whole]
+        at, grants = part.open, []
+        slots, left, size = part.slots, part.left, part.bytes
+        if len(at) < len(slots):
+            slots, left, size = slots[at], left[at], size[at]
+        if not part.is_fresh:
+            self._replace(slots[~self._fresh(slots, now)], now)
+        whole, numbers = passes.take(self.table, slots, left, size, now, self._options.max_age_s)
+        part.is_fresh = bool(whole.all())
+        split = at[:0]
+        if not part.is_fresh:
+            rest = ~whole
+            split = at[rest][self._fresh(slots[rest], now)]
+            at, left, slots = at[whole], left[whole], slots[whole]
         if len(at):
-            grants.append(self._grant(part, at, left[whole], slots[whole], numbers))
+            grants.append(self._grant(part, at, left.copy(), slots, numbers))
             part.close(at)
         if len(split):
             grants.append(self._split(part, split, now))
         return grants
 
     def begin(self, part: Part, now: float) -> None:
-        """Note that a batch uses these contexts."""
-        passes.begin(self.table, part.slots, now)
+        """Pin what a batch needs, and note the use."""
+        part.is_fresh, part.is_near = passes.begin(self.table, part.slots, self._due(now))
 
     def end(self, part: Part) -> None:
-        """Note that a batch is over; a lease without an age was for this one alone."""
+        """Let go of what a batch pinned; a lease without an age was for this one alone."""
+        passes.end(self.table, part.slots)
         if not self._options.max_age_s:
             for slot in part.slots.tolist():
                 self._let_go(slot)
 
     def lacking(self, part: Part, now: float) -> Wanted:
         """Return the slots, and one key for each, that a batch waits for and nobody has asked for."""
+        if part.is_fresh:
+            return part.slots[:0], part.slots[:0]
         slots = part.slots[part.open]
         slots = slots[~self._asked[slots]]
         stale = slots[~self._fresh(slots, now)]
@@ -91,13 +99,16 @@ class Leases(Shelf):
 
     def ahead(self, part: Part, now: float) -> Wanted:
         """Return the slots, and one key for each, whose next lease should be fetched now."""
-        o, slots = self._options, part.slots
-        if not o.max_age_s:
-            return slots[:0], slots[:0]
+        if not part.is_near or not self._options.max_age_s:
+            return part.slots[:0], part.slots[:0]
+        due = passes.ahead(self.table, part.slots, self._due(now))
+        return due, np.ones(len(due), np.int64)
+
+    def _due(self, now: float) -> passes.Due:
+        o = self._options
         gap = o.max_age_s * (1 if self._lost <= _WASTED * self._spent else _OFTEN)
         left = 1 - _RENEW_AT
-        due = passes.ahead(self.table, slots, now, o.max_age_s, gap, o.max_values * left, o.max_bytes * left)
-        return due, np.ones(len(due), np.int64)
+        return passes.Due(now, o.max_age_s, gap, o.max_values * left, o.max_bytes * left)
 
     def ask(self, slots: Ints, counts: Ints) -> Ints:
         """Note that leases are under way; their slots stay until these come or fail. Returns the generation."""

@@ -7,6 +7,8 @@ it: whole numbers, times as floats, and flags of a byte each in one word.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,37 +42,47 @@ def flag(table: Words, number: int) -> Flags:
     return table.view(np.bool_)[:, 8 * _FLAGS + number]
 
 
+class Due(NamedTuple):
+    """When leases end, and when the next ones should be fetched."""
+
+    now: float
+    max_age_s: float
+    gap: float
+    """Seconds: the longest gap between uses of a context that will surely use its next lease."""
+    values: float
+    """How many values a lease has left when the next one is due."""
+    bytes: float
+
+
+def begin(table: Words, slots: Ints, due: Due) -> tuple[bool, bool]:
+    """Pin leases for a batch and note the use; returns whether all can be used, and whether one is near its end."""
+    if IS_LOADED:
+        return extension.lease_begin(table, slots, due)
+    seen, gaps = time(table, SEEN), time(table, GAP)
+    gap, known = due.now - seen[slots], gaps[slots]
+    gaps[slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
+    seen[slots] = due.now
+    pin(table, slots)
+    return bool(fresh(table, slots, due.now, due.max_age_s).all()), bool(_near(table, slots, due).any())
+
+
 def pin(table: Words, slots: Ints) -> None:
-    """Count a use of each, and pin it."""
-    if _is_native(table):
-        extension.lease_pin(table, slots)
-        return
+    """Pin slots of any shelf, and count the use."""
     table[slots, USES] = np.minimum(table[slots, USES] + 1, OFTEN)
     table[slots, PINS] += 1
 
 
-def unpin(table: Words, slots: Ints) -> None:
-    """Let go of what was pinned."""
-    if _is_native(table):
-        extension.lease_unpin(table, slots)
+def end(table: Words, slots: Ints) -> None:
+    """Let go of leases that a batch pinned."""
+    if IS_LOADED:
+        extension.lease_end(table, slots)
     else:
         table[slots, PINS] -= 1
 
 
-def begin(table: Words, slots: Ints, now: float) -> None:
-    """Note that a batch uses these leases."""
-    if _is_native(table):
-        extension.lease_begin(table, slots, now)
-        return
-    seen, gaps = time(table, SEEN), time(table, GAP)
-    gap, known = now - seen[slots], gaps[slots]
-    gaps[slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
-    seen[slots] = now
-
-
 def fresh(table: Words, slots: Ints, now: float, max_age_s: float) -> Flags:
     """Tell which leases can be used; one without an age serves the one batch that asked for it."""
-    if _is_native(table):
+    if IS_LOADED:
         return np.frombuffer(extension.lease_fresh(table, slots, now, max_age_s), np.bool_)
     aged = now - time(table, BORN)[slots] >= max_age_s if max_age_s else flag(table, USED)[slots]
     usable: Flags = ~aged & (table[slots, VALUES] > 0) & (table[slots, BYTES] > 0)
@@ -79,7 +91,7 @@ def fresh(table: Words, slots: Ints, now: float, max_age_s: float) -> Flags:
 
 def take(table: Words, slots: Ints, values: Ints, size: Ints, now: float, max_age_s: float) -> tuple[Flags, Ints]:
     """Take values and bytes off those leases that have room for all; returns which these are, and their `KEY`."""
-    if _is_native(table):
+    if IS_LOADED:
         fits, keys = extension.lease_take(table, slots, values, size, now, max_age_s)
         return np.frombuffer(fits, np.bool_), np.frombuffer(keys, np.int64)
     fit: Flags = fresh(table, slots, now, max_age_s) & (table[slots, VALUES] >= values) & (table[slots, BYTES] >= size)
@@ -90,26 +102,16 @@ def take(table: Words, slots: Ints, values: Ints, size: Ints, now: float, max_ag
     return fit, table[chosen, KEY]
 
 
-def ahead(table: Words, slots: Ints, now: float, max_age_s: float, gap: float, values: float, size: float) -> Ints:
-    """
-    Return those of the slots whose next lease should be fetched now.
-
-    Args:
-        gap: the longest gap between uses of a context that will surely use it.
-        values: how many a lease has left when the next one is due.
-        size: how many bytes, likewise.
-    """
-    if _is_native(table):
-        return np.frombuffer(extension.lease_ahead(table, slots, (now, max_age_s, gap, values, size)), np.int64)
-    near = (
-        (now - time(table, BORN)[slots] > time(table, RENEW)[slots])
-        | (table[slots, VALUES] < values)
-        | (table[slots, BYTES] < size)
-    )
-    near &= fresh(table, slots, now, max_age_s) & (time(table, GAP)[slots] <= gap)
-    near &= ~flag(table, ASKED)[slots] & ~flag(table, FOLLOWED)[slots] & (now >= time(table, NOT_BEFORE)[slots])
-    return slots[near]
+def ahead(table: Words, slots: Ints, due: Due) -> Ints:
+    """Return those of the slots whose next lease should be fetched now."""
+    if IS_LOADED:
+        return np.frombuffer(extension.lease_ahead(table, slots, due), np.int64)
+    wanted = _near(table, slots, due) & fresh(table, slots, due.now, due.max_age_s)
+    wanted &= time(table, GAP)[slots] <= due.gap
+    wanted &= ~flag(table, ASKED)[slots] & ~flag(table, FOLLOWED)[slots]
+    return slots[wanted & (due.now >= time(table, NOT_BEFORE)[slots])]
 
 
-def _is_native(table: Words) -> bool:
-    return IS_LOADED and table.shape[1] == WORDS
+def _near(table: Words, slots: Ints, due: Due) -> Flags:
+    near: Flags = due.now - time(table, BORN)[slots] > time(table, RENEW)[slots]
+    return near | (table[slots, VALUES] < due.values) | (table[slots, BYTES] < due.bytes)

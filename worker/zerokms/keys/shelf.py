@@ -91,23 +91,15 @@ class Shelf:
         return len(self._kin_of) - len(self._free) - self._gone
 
     def find(self, spec: KeySpec, names: tuple[str, ...], contexts: Sequence[Texts]) -> Ints:
-        """Return each context's slot, pinned and its use counted; a new one where there is none."""
+        """Return each context's slot, a new one where there is none; `begin` pins them."""
         kin = self._kin.get((spec, names))
         if kin is None:
             kin = self._kin[spec, names] = _Kin(spec, names, self._families.make(names))
         slots = kin.family.find(contexts)
         if len(slots) and slots.min() < 0:
             slots, new = slots.copy(), np.flatnonzero(slots < 0)
-            passes.pin(self.table, slots[slots >= 0])
             slots[new] = self._add(kin, [contexts[i] for i in new.tolist()])
-            self.pins[slots[new]] += 1
-        else:
-            passes.pin(self.table, slots)
         return slots
-
-    def unpin(self, slots: Ints) -> None:
-        """Let go of slots that `find` pinned."""
-        passes.unpin(self.table, slots)
 
     def specs(self, slots: Sequence[int]) -> list[KeySpec]:
         """Return the whole specs of contexts."""
@@ -191,11 +183,11 @@ class Shelf:
             self._compact()
 
     def begin(self, part: Part, now: float) -> None:
-        """Note what a batch wants."""
+        """Pin what a batch needs, and note what it wants."""
         raise NotImplementedError
 
     def end(self, part: Part) -> None:
-        """Note that a batch is over."""
+        """Let go of what a batch pinned."""
         raise NotImplementedError
 
     def refuse(self, part: Part, i: int) -> None:

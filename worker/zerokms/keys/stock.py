@@ -84,9 +84,7 @@ class Stock:
     def end(self, parts: Sequence[Part]) -> None:
         """Let go of what a batch pinned."""
         for part in parts:
-            shelf = self._shelf(part.need)
-            shelf.unpin(part.slots)
-            shelf.end(part)
+            self._shelf(part.need).end(part)
         self.trim()
 
     def serve(self, parts: Sequence[Part]) -> list[Grant]:
