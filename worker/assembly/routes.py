@@ -18,7 +18,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property, operators
 from worker.kafka.statistics import ClientStatistics
-from worker.pipeline.amplified import Amplification
+from worker.pipeline.amplified import Amplification, BatchBounds
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
@@ -86,7 +86,7 @@ class RouteBuilder:
         sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
         return RouteRunner(
             source,
-            self.processor(route),
+            self.processor(route, is_bounded=True),
             sink,
             self.dead_letters(route),
             options=self._settings.delivery,
@@ -122,9 +122,19 @@ class RouteBuilder:
             region=self._settings.region,
         )
 
-    def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
-        """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""
+    def processor(
+        self, route: RouteSettings, schemas: SchemaSource | None = None, *, is_bounded: bool = False
+    ) -> BatchProcessor:
+        """
+        Build what turns the route's records into encrypted ones.
+
+        Args:
+            route: the route.
+            schemas: those of records that have their own.
+            is_bounded: whether whoever calls it can deliver a batch in pieces.
+        """
         settings = self._settings
+        bounds = BatchBounds(settings.delivery.max_output_values, settings.delivery.max_output_bytes)
         return BatchProcessor(
             route=route.name,
             schemas=self._schemas if schemas is None else schemas,
@@ -140,6 +150,9 @@ class RouteBuilder:
             terms=self._search_terms(route) if schemas is None else None,
             opener=self._opener(route),
             amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
+            bounds=BatchBounds(settings.delivery.max_output_values, settings.delivery.max_output_bytes)
+            if is_bounded
+            else None,
         )
 
     def record_keys(self, route: RouteSettings) -> RecordKeys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from worker.errors import DecodeError, RecordError
 from worker.model import Batch, FieldPlan, Split
@@ -12,6 +13,18 @@ from worker.model import Batch, FieldPlan, Split
 _ENVELOPE_BYTES = 128
 # A typed plaintext without a form of its own is base64 in JSON.
 _GROWTH = 4 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBounds:
+    """What one batch may become: how many declared values, and how many bytes with their envelopes."""
+
+    values: int
+    bytes: int
+
+    def pieces(self, values: int, size: int) -> int:
+        """Return in how many pieces a batch has to go."""
+        return max(ceil(values / self.values), ceil(size / self.bytes), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +40,23 @@ class Amplification:
     max_values: int
     max_bytes: int
 
-    def errors(self, batch: Batch, split: Split, fields: Sequence[FieldPlan]) -> dict[int, RecordError]:
-        """Return why records can't be taken, by their place; a batch that is small as a whole is not looked into."""
+    def errors(
+        self, batch: Batch, split: Split, fields: Sequence[FieldPlan], whole: tuple[int, int]
+    ) -> dict[int, RecordError]:
+        """
+        Return why records can't be taken, by their place.
+
+        Args:
+            batch: the records.
+            split: the same, taken apart.
+            fields: what their schema declares.
+            whole: what `measured` says of all of them; a batch that is small as a whole is not looked into.
+        """
         found: dict[int, RecordError] = {}
         stack = [range(len(batch))] if fields and len(batch) else []
         while stack:
             at = stack.pop()
-            values, added = self._measure(split, fields, at)
-            whole = len(at) == len(batch)
-            size = int((batch.size if whole else sum(len(batch.values[i] or b"") for i in at)) * _GROWTH) + added
+            values, size = whole if len(at) == len(batch) else measured(batch, split, fields, at)
             if values <= self.max_values and size <= self.max_bytes:
                 continue
             if len(at) > 1:
@@ -50,8 +71,10 @@ class Amplification:
             return f"the record has {values} values to encrypt, [delivery] max_record_values is {self.max_values}"
         return f"the record would have {size} bytes, [delivery] max_record_bytes is {self.max_bytes}"
 
-    @staticmethod
-    def _measure(split: Split, fields: Sequence[FieldPlan], at: range) -> tuple[int, int]:
-        counts = [(split.count(plan.format, (plan.descriptor,), at), plan) for plan in fields]
-        added = sum(n * (_ENVELOPE_BYTES + len(plan.descriptor.encode())) for n, plan in counts)
-        return sum(n for n, _ in counts), added
+
+def measured(batch: Batch, split: Split, fields: Sequence[FieldPlan], at: range) -> tuple[int, int]:
+    """Return how many values a stretch of records has, and how many bytes it may become, estimated from above."""
+    counts = [(split.count(plan.format, (plan.descriptor,), at), plan) for plan in fields]
+    added = sum(n * (_ENVELOPE_BYTES + len(plan.descriptor.encode())) for n, plan in counts)
+    size = batch.size if len(at) == len(batch) else sum(len(batch.values[i] or b"") for i in at)
+    return sum(n for n, _ in counts), int(size * _GROWTH) + added

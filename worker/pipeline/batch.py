@@ -24,8 +24,8 @@ from worker.encryption import BatchDecryptor
 from worker.errors import DeclarationError, DecodeError, RecordError, ResidencyError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Indexes, Part, Sealed, Split
-from worker.pipeline.amplified import Amplification
-from worker.pipeline.job import Processed
+from worker.pipeline.amplified import Amplification, BatchBounds, measured
+from worker.pipeline.job import Oversized, Processed
 from worker.pipeline.keys import Keys, RecordKeys
 from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
@@ -76,6 +76,8 @@ class _Work:
     fates: Fates
     parts: list[Part]
     ledger: list[LedgerRow]
+    values: int = 0
+    bytes: int = 0
 
 
 class BatchProcessor:
@@ -97,6 +99,7 @@ class BatchProcessor:
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
         terms: makes the search terms of indexed fields; None: the sink stores none.
         amplification: bounds what one record may become; None: nothing does.
+        bounds: what a batch may become, which goes in pieces otherwise; None: nothing bounds it.
         opener: opens what passes; None lets it pass unopened, and then it is not counted as encrypted.
     """
 
@@ -116,6 +119,7 @@ class BatchProcessor:
         terms: SearchTerms | None = None,
         opener: BatchDecryptor | None = None,
         amplification: Amplification | None = None,
+        bounds: BatchBounds | None = None,
     ) -> None:
         self._route = route
         self._schemas = schemas
@@ -126,7 +130,7 @@ class BatchProcessor:
         self._keys = keys
         self._residency = residency
         self._verifier = verifier
-        self._terms, self._opener, self._amplification = terms, opener, amplification
+        self._terms, self._opener, self._amplification, self._bounds = terms, opener, amplification, bounds
         self._accepted, self._passes = accepted, declaration.already_encrypted == "pass"
         self._compiled: dict[str, _Schema] = {}
 
@@ -136,6 +140,7 @@ class BatchProcessor:
 
         Raises:
             TransientError: the authority or the registry is away; call again with the same records.
+            Oversized: it has to go in pieces; no key has been taken for it.
             ConfigError: a schema can't be kept to (`DeclarationError`), or the registry refuses the credentials.
             FatalError: the authority refuses this identity, or its keys don't hold.
         """
@@ -204,7 +209,7 @@ class BatchProcessor:
             first = group.batch.record(0).position
             raise DeclarationError(f"{first}: schema {group.ref}: {exc}", path=exc.path) from exc
         started = time.monotonic()
-        split, refused, topics = self._split(group, schema, work.keys)
+        split, refused, topics = self._split(group, schema, work)
         split.drop(refused.keys())
         self._timed("decode", started)
         return _Taken(group, schema, split, refused, topics)
@@ -257,18 +262,27 @@ class BatchProcessor:
         return schema
 
     def _split(
-        self, group: _Group, schema: _Schema, keys: Keys
+        self, group: _Group, schema: _Schema, work: _Work
     ) -> tuple[Split, dict[int, RecordError], dict[int, str]]:
         """Take a group apart; returns besides which of its records are refused, and which go to another topic."""
-        bound = keys.of(group.batch, group.indexes)
+        bound, fields = work.keys.of(group.batch, group.indexes), schema.compiled.plan.fields
         split = schema.compiled.split_batch(group.batch, bound, group.start)
         refused = dict(split.errors)
+        size = measured(group.batch, split, fields, range(len(group.batch)))
         if self._amplification is not None:
-            refused |= self._amplification.errors(group.batch, split, schema.compiled.plan.fields)
+            refused |= self._amplification.errors(group.batch, split, fields, size)
+        self._bound(work, *size)
         if schema.passed is not None:
             for i, error in schema.passed.errors(group.batch, group.start).items():
                 refused.setdefault(i, error)
         return split, refused, self._judge(group.batch, split, refused)
+
+    def _bound(self, work: _Work, values: int, size: int) -> None:
+        """Add up what the batch becomes; raises `Oversized`."""
+        work.values, work.bytes = work.values + values, work.bytes + size
+        pieces = self._bounds.pieces(work.values, work.bytes) if self._bounds is not None else 1
+        if pieces > 1 and len(work.batch) > 1:
+            raise Oversized(min(pieces, len(work.batch)))
 
     def _judge(self, batch: Batch, split: Split, refused: dict[int, RecordError]) -> dict[int, str]:
         residency = self._residency

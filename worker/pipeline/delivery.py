@@ -26,6 +26,7 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position, halves
+from worker.pipeline.fit import Fit
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import (
     Cancelled,
@@ -34,6 +35,7 @@ from worker.pipeline.job import (
     Failure,
     Job,
     Outcome,
+    Oversized,
     Processed,
     Processor,
     ranges,
@@ -78,6 +80,7 @@ class Delivery:
         self._health = health
         self._metrics = metrics
         self._transactional = options.mode == "exactly-once" and not sink.owns_positions
+        self._fit = Fit()
         self._outcomes: Counter[str] = Counter()
         self._tasks: queue.SimpleQueue[Job | Claim | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
@@ -147,17 +150,19 @@ class Delivery:
             job.finish(outcome, error)
 
     def _deliver_all(self, job: Job) -> None:
-        pieces = deque([job.batch])
-        while pieces:
-            piece = pieces.popleft()
+        left = deque(self._fit.cut(job.batch))
+        while left:
+            piece = left.popleft()
             try:
                 self._persist(job, piece)
+            except Oversized as exc:
+                left.extendleft(reversed(self._fit.shrink(piece, exc.pieces)))
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
-                    pieces.extendleft(reversed(halves(piece)))
+                    left.extendleft(reversed(halves(piece)))
                     continue
                 self._reject(job, piece, exc)
-                pieces.appendleft(piece)
+                left.appendleft(piece)
 
     def _reject(self, job: Job, piece: Batch, error: SinkRejected) -> None:
         refused = error.positions or tuple(piece.record(i).position for i in range(len(piece)))

@@ -51,7 +51,12 @@ class Processor(Protocol):
     """Turns a batch into its output; raises `TransientError` (again later) or `FatalError`."""
 
     def process(self, batch: Batch) -> Processed:
-        """Process a batch; called again with the same records after anything was away."""
+        """
+        Process a batch; called again with the same records after anything was away.
+
+        Raises:
+            Oversized: it has to go in pieces.
+        """
         ...
 
 
@@ -65,6 +70,14 @@ class DeadLetterWriter(Protocol):
 
 class Cancelled(Exception):
     """The batch's partitions went away, or the worker stops."""
+
+
+class Oversized(Exception):
+    """A batch would become too large: it has to go in so many pieces; raised before anything was done with it."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__(f"the batch has to go in {pieces} pieces")
+        self.pieces = pieces
 
 
 class Outcome(StrEnum):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.fakes.keyservice import FakeKeyService
-from worker.model import Audit, KeySpec
 from worker.native import IS_LOADED
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.family import Families, Family, PlainFamily

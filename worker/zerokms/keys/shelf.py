@@ -117,6 +117,11 @@ class Shelf:
         """Whether a slot is in use."""
         return slot < len(self._kin_of) and self._kin_of[slot] is not None
 
+    def are_known(self, slots: Ints) -> NDArray[np.bool_]:
+        """Tell which of these contexts have been used before."""
+        known: NDArray[np.bool_] = (self._uses[slots] > 0) | (self._queue[slots] == _IN_MAIN)
+        return known
+
     def forgive(self, slots: Ints) -> None:
         """Forget why these contexts once got no keys."""
         if self.failures:
@@ -264,7 +269,9 @@ class Shelf:
     def _enter(self, slots: Ints, known: NDArray[np.bool_]) -> None:
         """Put new contexts into their queues: those that have just gone into the main one."""
         self._clear(slots)
-        self.pins[slots] = self._uses[slots] = self._weight[slots] = 0
+        self.pins[slots] = self._weight[slots] = 0
+        # The batch that brings a context is no use of it yet.
+        self._uses[slots] = -1
         self._queue[slots] = np.where(known, _IN_MAIN, _IN_SMALL)
         self.weigh(slots, np.zeros(len(slots), np.int64))
         self._small.extend(slots[~known].tolist())
