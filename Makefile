@@ -14,13 +14,14 @@ SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 RECORDS ?= 100000
+JOBS ?= 2
 # The extension module is built where cargo is; a second build takes seconds, from native/target.
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
+.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop sizing backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
-  dashboards pictures operations chart image sbom clean
+  dashboards pictures operations chart image wheel sbom clean
 
 help: ## Say what each target does
 	@echo "make TARGET [PYTHON=python3.12] [SEED=1] [FUZZ_S=60] [RECORDS=100000]"
@@ -43,7 +44,7 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 	$(BIN)/mypy
 
 pytest: $(BIN)/.dev fetch
-	$(PYTEST) -m "not heavy"
+	$(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile
 
 docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
 	$(BIN)/python -m tests.reference
@@ -65,6 +66,9 @@ bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size 
 
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
+
+sizing: $(BIN)/.dev fetch ## Processor and memory of a record, a value and a row, for docs/operations.md (about two minutes)
+	$(BIN)/python -m tests.bench.sizing
 
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
@@ -121,6 +125,12 @@ chart: $(BIN)/.operations helm ## Lint the Helm chart and validate its output fo
 image: $(BIN)/.operations ## Run every step of the Dockerfile in a prefix of its own, lint it, and run what was installed (needs no engine)
 	$(PYTEST) -m heavy --timeout 900 tests/operations/test_image.py
 
+wheel: $(BIN)/.wheel ## The wheel with the native module, for Python 3.11 and later, checked, into dist/ (needs cargo)
+	rm -rf .run/wheel dist && PYTHON=$(CURDIR)/$(BIN)/python deploy/image/wheel.sh .run/wheel
+	$(BIN)/abi3audit --strict .run/wheel/*.whl
+	PATH=$(CURDIR)/$(BIN):$$PATH auditwheel repair --wheel-dir dist .run/wheel/*.whl
+	@ls dist/*.whl
+
 sbom: $(BIN)/.operations ## The bill of materials of what the image holds, CycloneDX, into .run/sbom.json
 	rm -rf .run/image && mkdir -p .run/image && deploy/image/wheel.sh .run/image/wheels
 	deploy/image/install.sh .run/image/wheels .run/image/prefix
@@ -154,4 +164,8 @@ $(BIN)/.heavy: pyproject.toml $(BIN)/.dev
 
 $(BIN)/.operations: pyproject.toml $(BIN)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[operations]'
+	@touch $@
+
+$(BIN)/.wheel: pyproject.toml $(BIN)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[wheel]'
 	@touch $@

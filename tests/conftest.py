@@ -1,15 +1,17 @@
 """
 Fixtures of the whole suite.
 
-One Kafka and one PostgreSQL are started when the first test asks for them; a test gets topics and databases of its own.
+One Kafka and one PostgreSQL are started when the first test asks for them, or before the first test where several
+processes run the suite and share them (`-n 2`); a test gets topics and databases of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
@@ -21,6 +23,33 @@ from worker.local.postgres import create_database, drop_database
 # A shared machine makes any example slow at times; the suite's own timeout finds one that hangs.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+_RUNNING = pytest.StashKey[contextlib.ExitStack]()
+_SHARED = pytest.StashKey[dict[str, Any]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start what all of pytest-xdist's processes use, and tell each of them where it is."""
+    stash = node.config.stash
+    if _SHARED not in stash:
+        stash[_RUNNING] = running = contextlib.ExitStack()
+        kafka = running.enter_context(running_kafka())
+        stash[_SHARED] = {
+            "kafka": dataclasses.asdict(kafka),
+            "postgres": running.enter_context(running_postgres()),
+        }
+    node.workerinput.update(stash[_SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop it."""
+    config.stash.get(_RUNNING, contextlib.ExitStack()).close()
+
+
+def _shared(config: pytest.Config, name: str) -> Any:
+    return getattr(config, "workerinput", {}).get(name)
 
 
 class TopicFactory(Protocol):
@@ -38,9 +67,10 @@ class DatabaseFactory(Protocol):
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[Kafka]:
+def kafka(pytestconfig: pytest.Config) -> Iterator[Kafka]:
     """The suite's cluster of one node: `bootstrap`, `cluster_id`, `properties`, `client`, `create_topic`."""
-    with running_kafka() as running:
+    shared = _shared(pytestconfig, "kafka")
+    with contextlib.nullcontext(Kafka(**shared)) if shared else running_kafka() as running:
         yield running
 
 
@@ -51,9 +81,10 @@ def topic(kafka: Kafka) -> TopicFactory:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
     """The administrator's URI of the suite's server."""
-    with running_postgres() as dsn:
+    shared = _shared(pytestconfig, "postgres")
+    with contextlib.nullcontext(str(shared)) if shared else running_postgres() as dsn:
         yield dsn
 
 

@@ -48,9 +48,9 @@ class Running:
         self._thread = threading.Thread(target=self._run)
         self.error: BaseException | None = None
 
-    def ended(self) -> BaseException | None:
+    def ended(self, within_s: float = 90) -> BaseException | None:
         """Wait for the worker's own end and return its error."""
-        self._thread.join(90)
+        self._thread.join(within_s)
         assert not self._thread.is_alive(), "the worker goes on"
         return self.error
 

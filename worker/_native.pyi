@@ -96,7 +96,12 @@ class Split:
     """Values taken apart by a program; those in `refused` are for the twin."""
 
     def __new__(
-        cls, program: Program, values: Sequence[bytes] | Column, keys: Sequence[bytes | None] | None, start: int
+        cls,
+        program: Program,
+        values: Sequence[bytes] | Column,
+        keys: Sequence[bytes | None] | None,
+        start: int,
+        most: int | None = None,
     ) -> Self: ...
     def __len__(self) -> int: ...
     @property

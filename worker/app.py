@@ -18,7 +18,7 @@ from worker.checks.start import verify
 from worker.config import Settings
 from worker.errors import TransientError, WorkerError
 from worker.http import HttpServer, application
-from worker.metrics import Metrics
+from worker.metrics import Metrics, open_traces
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
 from worker.pipeline.runner import RouteRunner
@@ -44,6 +44,9 @@ class Worker:
         native.require()
         self.graph = Graph(settings, environ, metrics=metrics)
         self.metrics = self.graph.context.metrics
+        self.metrics.traces = open_traces(
+            environ, service="residency-worker", region=settings.region, instance=self.graph.context.instance
+        )
         self._settings = settings
         self.metrics.expect({route.name: route.source.topics for route in settings.routes})
         self.metrics.set("worker_build_info", 1, version=__version__, native="1" if native.IS_LOADED else "0")
@@ -120,8 +123,9 @@ class Worker:
             raise KeyError(route)
 
     def close(self) -> None:
-        """Close the key caches and the connections to the key service and the registry."""
+        """Close the key caches and the connections to the key service and the registry, and send the last traces."""
         self.graph.close()
+        self.metrics.traces.close()
 
     def __enter__(self) -> Self:
         return self

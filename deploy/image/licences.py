@@ -19,7 +19,8 @@ def main() -> None:
 
 def _texts(dist: Distribution) -> list[str]:
     words = ("licen", "copying", "notice")
-    files = [f for f in dist.files or () if any(word in f.name.lower() for word in words) and f.suffix != ".py"]
+    named = [f for f in dist.files or () if any(word in f.name.lower() for word in words)]
+    files = [f for f in named if f.suffix not in (".py", ".pyc", ".so")]
     return [text for f in files if (text := f.read_text(encoding="utf-8"))]
 
 

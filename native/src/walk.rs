@@ -61,6 +61,8 @@ struct State<'a> {
     scratch: &'a mut Vec<u8>,
     depth: usize,
     widthless: u64,
+    /// How many cuts there may be when the datum has been walked over.
+    most: usize,
 }
 
 type Step = Result<usize, Refused>;
@@ -77,8 +79,9 @@ impl Found {
         }
     }
 
-    /// Walks over the next datum; one that is refused leaves nothing behind but its number.
-    pub fn walk(&mut self, program: &Program, data: &[u8], has_key: bool, scratch: &mut Scratch) {
+    /// Walks over the next datum; one that is refused leaves nothing behind but its number. A datum of more than `most`
+    /// cuts is refused.
+    pub fn walk(&mut self, program: &Program, data: &[u8], has_key: bool, most: usize, scratch: &mut Scratch) {
         let (cuts, bound, extracted) = (self.cuts.len(), self.bound.len(), self.extracted.len());
         scratch.spans.clear();
         let walked = data.len() <= MAX_DATUM_BYTES && {
@@ -91,6 +94,7 @@ impl Found {
                 scratch: &mut scratch.bytes,
                 depth: 0,
                 widthless: 0,
+                most: cuts.saturating_add(most),
             };
             state.node(program.root(), 0) == Ok(data.len())
         };
@@ -215,7 +219,7 @@ impl State<'_> {
                 if rewrite {
                     // No datum has 2^63 items: the count is checked against its length below.
                     let plain = varint::encode(count.checked_neg().ok_or(Refused)?);
-                    self.cut(start, position, plain);
+                    self.cut(start, position, plain)?;
                 }
             }
             let count = count.unsigned_abs();
@@ -241,9 +245,18 @@ impl State<'_> {
         }
     }
 
-    fn cut(&mut self, start: usize, end: usize, prefix: Encoded) {
+    fn cut(&mut self, start: usize, end: usize, prefix: Encoded) -> Result<(), Refused> {
         let (start, end) = (start as u32, end as u32);
-        self.found.cuts.push(Cut { start, end, first: end, last: end, slot: NONE, group: NONE, bound: NONE, prefix });
+        self.keep(Cut { start, end, first: end, last: end, slot: NONE, group: NONE, bound: NONE, prefix })
+    }
+
+    #[inline]
+    fn keep(&mut self, cut: Cut) -> Result<(), Refused> {
+        if self.found.cuts.len() >= self.most {
+            return Err(Refused);
+        }
+        self.found.cuts.push(cut);
+        Ok(())
     }
 
     fn covered(&mut self, covered: &Covered, at: usize) -> Step {
@@ -252,7 +265,7 @@ impl State<'_> {
         if let Some((null, kept)) = covered.null {
             let (index, behind) = self.long(at)?;
             if index == null {
-                self.cut(at, behind, kept);
+                self.cut(at, behind, kept)?;
                 return Ok(end);
             }
             if covered.sealed {
@@ -266,7 +279,7 @@ impl State<'_> {
                 return Err(Refused);
             }
         }
-        self.found.cuts.push(Cut {
+        self.keep(Cut {
             start: at as u32,
             end: end as u32,
             first: first as u32,
@@ -275,7 +288,7 @@ impl State<'_> {
             group: NONE,
             bound: NONE,
             prefix: covered.prefix,
-        });
+        })?;
         Ok(end)
     }
 

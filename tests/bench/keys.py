@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -117,9 +117,6 @@ class Naive:
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         return hold(self, needs)
 
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        return None
-
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         return [LeasePortion(self._client.generate([spec], AUDIT)[0], len(sizes))]
 
@@ -135,9 +132,6 @@ class Static:
 
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         return hold(self, needs)
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        return None
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         return [LeasePortion(self._key, len(sizes))]
@@ -178,7 +172,7 @@ def own_rates(client: ZeroKMSClient) -> tuple[float, float]:
 
     def ask(i: int) -> None:
         while not stop.is_set():
-            client.call("generate-data-key", body)
+            client._wire.post("generate-data-key", body)
             done[i] += 500
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(5)]

@@ -29,16 +29,18 @@ class Stages:
     """How a form takes a schema's records apart and seals them."""
 
     build: Build
-    split: Callable[[CompiledSchema, Batch, Sequence[bytes | None], int], Split]
+    split: Callable[..., Split]
     encryptor: Callable[[EncryptionKeys], Encryptor]
 
 
 FORMS: dict[str, Build] = {"objects": batch_of, "columns": of_columns}
 
 
-def split_plainly(schema: CompiledSchema, batch: Batch, keys: Sequence[bytes | None], start: int) -> Split:
+def split_plainly(
+    schema: CompiledSchema, batch: Batch, keys: Sequence[bytes | None], start: int, most: int | None = None
+) -> Split:
     """Take a batch apart with the readable form, which the extension module falls back to."""
-    return schema.split([(value or b"")[start:] for value in batch.values], keys)
+    return schema.split([(value or b"")[start:] for value in batch.values], keys, most)
 
 
 STAGES: dict[str, Stages] = {"plain": Stages(of_columns, split_plainly, BatchEncryptor)}

@@ -217,3 +217,33 @@ def test_without_keys_nothing_comes_out(stages: Stages, format: str) -> None:
 
     case.authority.away = False
     assert case.opened(case.seal()) == case.datums
+
+
+@stages
+@formats
+def test_a_record_of_too_many_values_leaves_nothing_behind(stages: Stages, format: str) -> None:
+    """Values, nulls and sized blocks each count; the records beside it are whole, and it is known before any key."""
+    text = {"name": "x", "type": ["null", "string"], "encrypted": {"format": format}}
+    line = {"type": "record", "name": "Line", "fields": [text]}
+    lines = {"name": "lines", "type": {"type": "array", "items": line}}
+    compiled = compile_schema(json.dumps({"type": "record", "name": "R", "fields": [lines]}), DeclarationOptions())
+    value, null, end = b"\2\2a", b"\0", b"\0"
+    datums = {
+        "values, as many as there may be": b"\10" + value * 4 + end,
+        "values, one too many": b"\12" + value * 5 + end,
+        "nulls, as many as there may be": b"\10" + null * 4 + end,
+        "nulls, one too many": b"\12" + null * 5 + end,
+        "blocks, as many as there may be": (b"\1\6" + value) * 2 + end,
+        "blocks, one too many": (b"\1\6" + value) * 2 + b"\2" + value + end,
+        "nothing": end,
+    }
+    records = [SourceRecord(Position("in", 0, n), None, b"\0\0\0\0\7" + d) for n, d in enumerate(datums.values())]
+    authority = InMemoryAuthority()
+
+    split = stages.split(compiled, stages.build(records), [None] * len(datums), 5, 4)
+    sealed = stages.encryptor(authority).seal([(split, PREFIX)])[0]
+
+    assert {name for i, name in enumerate(datums) if i in split.errors} == {n for n in datums if "too many" in n}
+    assert {error.code for error in split.errors.values()} == {"too_large"}
+    assert [i for i, data in enumerate(sealed.data) if data is None] == list(split.errors)
+    assert len(authority.generated) == (6 if format == "record" else 1)

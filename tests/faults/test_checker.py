@@ -18,6 +18,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Failure
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.stages import Stages
 from worker.sink.base import DeadLetter, LedgerRow
 from worker.sink.ledger import Chain, link
 
@@ -83,10 +84,7 @@ def deliver(sink: MemorySink, judge: Callable[[MemorySink], list[str]] = in_orde
         options = DeliveryOptions(mode="at-least-once", max_records=10, max_latency_ms=1)
         health, metrics = RouteHealth("r"), Metrics("eu-central-1")
         runner = RouteRunner(
-            source,
-            CopyProcessor(),
-            sink,
-            PlainLetters(),
+            Stages(source, CopyProcessor(), sink, PlainLetters()),
             options=options,
             health=health,
             metrics=metrics,
@@ -130,10 +128,7 @@ def test_catches_a_start_that_is_computed_anew() -> None:
     source.start = 20  # The end when the second assignment was made; the first one's was 0, and nobody stored it.
     source.give(P)
     RouteRunner(
-        source,
-        CopyProcessor(),
-        sink,
-        PlainLetters(),
+        Stages(source, CopyProcessor(), sink, PlainLetters()),
         options=DeliveryOptions(mode="at-least-once", max_records=10, max_latency_ms=1),
         health=RouteHealth("r"),
         metrics=Metrics("eu-central-1"),
@@ -179,10 +174,7 @@ def test_catches_a_letter_that_is_lost_on_a_retry() -> None:
         processor.poison[failure.record.position] = failure
         source.give(P)
         RouteRunner(
-            source,
-            processor,
-            sink,
-            PlainLetters(),
+            Stages(source, processor, sink, PlainLetters()),
             options=DeliveryOptions(max_records=10, max_latency_ms=1, retry_s=0.001),
             health=RouteHealth("r"),
             metrics=Metrics("eu-central-1"),

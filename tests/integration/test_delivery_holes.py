@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
-from confluent_kafka import Consumer, IsolationLevel, Producer
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec  # type: ignore[attr-defined]
 
@@ -21,9 +22,13 @@ from worker.model import TopicPartition
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.stages import Stages
+from worker.sink.base import SinkRoute
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
+from worker.source.base import AssignmentListener
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
+from worker.source.properties import GroupMember
 
 pytestmark = pytest.mark.integration
 FOUR = range(4)
@@ -127,12 +132,10 @@ class StallingSink(KafkaSink):
     def __init__(self, kafka: Kafka, topic: str, source: str, name: str) -> None:
         super().__init__(
             KafkaSinkOptions(topic=topic, create=True, transaction_timeout_s=2),
+            SinkRoute("r", REGION, topics=(source,)),
+            connection_properties(kafka.bootstrap, kafka.properties),
             transactional_id=name,
-            properties=connection_properties(kafka.bootstrap, kafka.properties),
             metrics=Metrics(REGION),
-            region=REGION,
-            route="r",
-            source_topics=(source,),
         )
         self._admin_client, self._target = AdminClient(kafka.client), topic
         self.stalls = 1
@@ -177,17 +180,13 @@ def test_at_rest_the_group_has_what_the_sink_has(kafka: Kafka, topics: tuple[str
     produce(kafka, source, range(40))
     sink = MemorySink(owns_positions=True)
     sink.stored = {TopicPartition(source, p): 10 if p < 2 else 4 for p in FOUR}
+    reader = KafkaSource(
+        SourceOptions(topics=(source,), session_timeout_s=6),
+        GroupMember(f"group-{source}", "w0"),
+        kafka.client,
+    )
     runner = RouteRunner(
-        KafkaSource(
-            SourceOptions(topics=(source,), session_timeout_s=6),
-            bootstrap=kafka.bootstrap,
-            group=f"group-{source}",
-            instance="w0",
-            properties=kafka.properties,
-        ),
-        CopyProcessor(),
-        sink,
-        PlainLetters(),
+        Stages(reader, CopyProcessor(), sink, PlainLetters()),
         options=DeliveryOptions(max_latency_ms=20),
         health=RouteHealth("r"),
         metrics=Metrics(REGION),
@@ -200,3 +199,57 @@ def test_at_rest_the_group_has_what_the_sink_has(kafka: Kafka, topics: tuple[str
     thread.join()
 
     assert stored(kafka, source) == dict.fromkeys(FOUR, 10)
+
+
+def _join_and_leave(bootstrap: str, properties: dict[str, str], topic: str) -> None:
+    """Leave the group once it has given partitions, before a poll has taken them."""
+    source = KafkaSource(
+        SourceOptions(topics=(topic,), session_timeout_s=6),
+        GroupMember(f"group-{topic}", "w0"),
+        {"bootstrap.servers": bootstrap, **properties},
+    )
+    listener = Told()
+    source.subscribe(listener)
+    admin = AdminClient({"bootstrap.servers": bootstrap, **properties})
+    until(lambda: has_partitions(admin, f"group-{topic}"))
+    source.close()
+    assert listener.events == ["assigned", "revoked"]
+
+
+class Told(AssignmentListener):
+    """What the group said, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        self.events.append("assigned")
+
+    def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
+        self.events.append("revoked")
+
+    def stored(self, offsets: Mapping[TopicPartition, int], *, taken: bool) -> None:
+        self.events.append("stored")
+
+
+def has_partitions(admin: AdminClient, group: str) -> bool:
+    """Whether the group's only member was told what it owns."""
+    try:
+        found = admin.describe_consumer_groups([group])[group].result(10)
+    except KafkaException:
+        return False
+    return any(m.assignment and m.assignment.topic_partitions for m in found.members)
+
+
+def test_a_member_leaves_while_it_is_given_partitions(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """Partitions that arrive while the client closes are given back; the process goes on."""
+    # In a process of its own: what hung here held the interpreter's lock.
+    leaving = multiprocessing.get_context("spawn").Process(
+        target=_join_and_leave, args=(kafka.bootstrap, dict(kafka.properties), topics[0]), daemon=True
+    )
+    leaving.start()
+    leaving.join(50)
+    code = leaving.exitcode
+    leaving.kill()
+
+    assert code == 0

@@ -19,9 +19,12 @@ from worker.metrics import Metrics
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.stages import Stages
+from worker.sink.base import SinkRoute
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
+from worker.source.properties import GroupMember
 
 pytestmark = pytest.mark.integration
 
@@ -49,21 +52,17 @@ class Member:
         self.health = RouteHealth("r")
         self.source = KafkaSource(
             SourceOptions.model_validate({"topics": (source,), **session, **settings}),
-            bootstrap=kafka.bootstrap,
-            group=group,
-            instance=self.instance,
-            properties={**kafka.properties, **properties},
+            GroupMember(group, self.instance),
+            connection_properties(kafka.bootstrap, {**kafka.properties, **properties}),
             cluster_id=str(cluster),
             bounded=bounds is not None,
         )
         self.sink = KafkaSink(
             KafkaSinkOptions(topic=sink, create=True),
+            SinkRoute("r", REGION, topics=(source,)),
+            connection_properties(kafka.bootstrap, kafka.properties),
             transactional_id=f"worker.{group}.{self.instance}" if self.mode == "exactly-once" else None,
-            properties=connection_properties(kafka.bootstrap, kafka.properties),
             metrics=metrics,
-            region=REGION,
-            route="r",
-            source_topics=(source,),
         )
         self._metrics = metrics
         self.error: BaseException | None = None
@@ -75,10 +74,7 @@ class Member:
         self.sink = sink
         told = {"mode": self.mode, "max_records": 500, "max_latency_ms": 20, "verify_interval_s": 0.2}
         self.runner = RouteRunner(
-            self.source,
-            self.processor,
-            sink,
-            PlainLetters(),
+            Stages(self.source, self.processor, sink, PlainLetters()),
             options=DeliveryOptions.model_validate({**told, "stop_s": self._stop_s}),
             health=self.health,
             metrics=self._metrics,
@@ -112,7 +108,8 @@ class Member:
 
 
 def produce(kafka: Kafka, topic: str, ids: range, *, partitions: int = 4) -> None:
-    producer = Producer({**kafka.client, "linger.ms": 5})
+    # A retry on a topic that was just made must not overtake what is under way.
+    producer = Producer({**kafka.client, "linger.ms": 5, "enable.idempotence": True})
     for i in ids:
         producer.produce(topic, str(i).encode(), str(i % 7).encode(), i % partitions)
         producer.poll(0)

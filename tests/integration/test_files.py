@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -28,10 +29,7 @@ from worker.demo.customers import ENCRYPTED, SCHEMA, Population, customers
 from worker.encryption import BatchDecryptor
 from worker.encryption.anyform import parse
 from worker.encryption.ondemand import OnDemandKeys
-from worker.errors import DecryptionError
 from worker.model import Audit
-from worker.pipeline.deadletter import open_letters
-from worker.pipeline.files import sealed_letters
 from worker.zerokms.factory import client_from_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -241,7 +239,7 @@ def test_another_input_of_the_same_name_is_refused(site: Deployment) -> None:
     assert (other.returncode, "another input" in other.stderr) == (2, True), other.stderr
 
 
-def test_records_that_fail_are_sealed_beside_the_file(site: Deployment, authority: dict[str, str]) -> None:
+def test_records_that_fail_are_sealed_beside_the_file(site: Deployment) -> None:
     """A datum that does not decode takes what follows in its block along into a letter, whole and sealed."""
     source = write(site.directory / "in.avro", people(300))
     with source.open("rb") as file:
@@ -260,15 +258,13 @@ def test_records_that_fail_are_sealed_beside_the_file(site: Deployment, authorit
     lost = blocks[1].count - 1
     assert (ended.returncode, told["dead"], told["encrypted"]) == (0, lost, 300 - lost), ended.stderr
     assert len(decrypted(site, out)) == 300 - lost
-    (letter,) = list(sealed_letters(out))
-    assert (letter[0].topic, letter[0].partition, letter[0].offset) == ("in.avro", 1, 1)
-    with (
-        client_from_environment(authority, allow_hosts=("127.0.0.1", "localhost")) as client,
-        OnDemandKeys(client, Audit("test", purpose="dead")) as keys,
-    ):
-        (record,) = open_letters([letter], BatchDecryptor(keys))
-    assert not isinstance(record, DecryptionError)
-    assert record.value == bytes(content)[start : blocks[1].end - 16]
+    settings, dead = str(site.directory / "worker.toml"), str(out.with_name("in.avro.dead"))
+    listed = json.loads(run(site, "dead", "list", "--config", settings, "--file", dead, "--json").stdout)
+    assert [(row["letter"], row["stage"], row["code"]) for row in listed] == [
+        ("in.avro/1/1", "decode", "decode_failed")
+    ]
+    shown = json.loads(run(site, "dead", "show", "in.avro/1/1", "--config", settings, "--file", dead).stdout)
+    assert base64.b64decode(shown["value"]) == bytes(content)[start : blocks[1].end - 16]
 
 
 def test_more_failures_than_allowed_stop_the_run(site: Deployment) -> None:

@@ -67,6 +67,31 @@ def test_each_state_has_its_verdict(sinks: Sinks) -> None:
     assert found == {state: (RAISED[judge(state)], judge(state) is Verdict.DOUBT) for state in STATES}
 
 
+def test_the_drivers_own_warnings_quote_no_row(sinks: Sinks, caplog: pytest.LogCaptureFixture) -> None:
+    """A row that the server refuses before one that we do: what the driver logs of it is without text."""
+    with psycopg.connect(sinks.dsn, autocommit=True) as connection:
+        connection.execute(
+            "DROP TRIGGER raise_it ON raising;"
+            "ALTER TABLE raising ALTER state TYPE varchar(9), ADD CHECK (state <> 'secret')"
+        )
+    sink = sinks(table="raising", ledger=False)
+    sink.begin()
+    # Enough between the two that the driver has sent the first one.
+    states = ("secret", *("short",) * 5000, "far too long")
+    rows = [Row(ROWS, (state,)) for state in states]
+    sink.write(
+        output_of([SinkRecord(Position("customers", 0, i), None, b"v", (), 0, -1, r) for i, r in enumerate(rows)])
+    )
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.flush()
+
+    sink.abort()
+    assert [p.offset for p in caught.value.positions] == [0, 5001]
+    assert "SQLSTATE 23514" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_the_document_says_the_same() -> None:
     """Every SQLSTATE and class of the code stands under its verdict in the docs, and none else."""
     said: dict[str, str] = {}

@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 REGION = "eu-central-1"
 
 
-def restore_wrongly(directory: Path, port: int) -> DevAuthority:
+def restore_wrongly(directory: Path, port: int = 0, *, public_url: str | None = None) -> DevAuthority:
     """Start the authority again with all its clients and tokens, and other secrets of every keyset."""
-    running = DevAuthority(REGION, directory, port)
+    running = DevAuthority(REGION, directory, port, public_url=public_url)
     store = running.authority.store
 
     def change(transaction: Transaction) -> None:

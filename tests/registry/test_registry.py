@@ -30,6 +30,9 @@ from worker.local.tls import CertificateAuthority
 from worker.metrics import Metrics
 from worker.model import Position, SourceRecord, batch_of
 from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.schemas import SchemaRules
+from worker.position import TopicPartition
+from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration]
 
@@ -53,12 +56,11 @@ FLAT = customer(ID, EMAIL, COUNTRY)
 
 def processor(schemas: RegistrySchemas, sink: str, keys: InMemoryAuthority | None = None) -> BatchProcessor:
     return BatchProcessor(
+        schemas,
+        SchemaRules(NONE, lambda _name: sink),
+        BatchEncryptor(keys or InMemoryAuthority()),
         route="r",
-        schemas=schemas,
-        declaration=NONE,
-        encryptor=BatchEncryptor(keys or InMemoryAuthority()),
         metrics=Metrics("eu-central-1"),
-        subject=lambda _name: sink,
     )
 
 
@@ -77,7 +79,8 @@ def test_every_frame_names_its_schema(registry: Registry, subject: str) -> None:
     assert out.failures == []
     written = [r.value or b"" for r in records_of(out.output)]
     assert {value[:5] for value in written} == {frame(int(latest.schema_id or 0))}
-    assert not any(name == "__value_schema_id" for r in records_of(out.output) for name, _ in r.headers)
+    sent = header_policy(KafkaSinkOptions(topic="out"))
+    assert not any(sent(r.headers, TopicPartition("in", 0), i) for i, r in enumerate(records_of(out.output)))
     back = open_schema(str(latest.schema.schema_str)).split([value[5:] for value in written], [b"k"] * 4)
     opened = BatchDecryptor(keys).decrypt(back.columns)
     assert back.join([[v or b"" for v in c] for c in opened.values]) == [datum(i + 1) for i in range(4)]
@@ -110,14 +113,14 @@ def test_references_are_followed_and_the_output_stands_alone(registry: Registry,
     schemas = registry.schemas()
 
     found = schemas.get(SchemaRef(id=number))
-    plan = compile_schema(found.schema, NONE, references=found.references).plan
+    plan = compile_schema(found.version, NONE).plan
     output = schemas.output_id(SchemaRef(id=number), f"enc-{subject}", plan.output_schema)
 
     assert [f.identity for f in plan.fields] == ["n.Order/to.at.street"]
     kept = registry.client.get_schema(output)
     assert not kept.references
     value = b"\x10a street\x02x\x00"
-    split = compile_schema(found.schema, NONE, references=found.references).split([value], [None])
+    split = compile_schema(found.version, NONE).split([value], [None])
     assert [c.values for c in split.columns] == [[b"\x10a street"]]
     assert open_schema(str(kept.schema_str)).fields == plan.fields
 
@@ -177,7 +180,7 @@ def test_a_declaration_lost_in_a_reference_stops_the_route(registry: Registry, s
     found = registry.schemas().get(SchemaRef(id=number))
 
     with pytest.raises(DeclarationError, match=f"n.Order/to.street was encrypted in {subject} version 1"):
-        compile_schema(found.schema, NONE, references=found.references, earlier=found.earlier)
+        compile_schema(found.version, NONE, earlier=found.earlier)
 
 
 def test_an_id_is_asked_for_once(registry: Registry, subject: str) -> None:

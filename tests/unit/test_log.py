@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Literal
 
+import pytest
 import structlog
 
 from worker import log
@@ -34,3 +36,24 @@ def test_events_below_the_level_are_not_written() -> None:
     structlog.get_logger("test").debug("batch")
 
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_an_exception_is_told_without_its_message_and_without_locals(form: Literal["json", "console"]) -> None:
+    """Only its class and the places that it came through are written, however it was handed over."""
+    stream = io.StringIO()
+    log.configure(form=form, stream=stream)
+
+    def fail() -> None:
+        local = "".join(["wert", "voll"])
+        raise ValueError(f"a message with {local}")
+
+    try:
+        fail()
+    except ValueError as exc:
+        structlog.get_logger("test").error("failed", exc_info=exc)
+        structlog.get_logger("test").exception("failed")
+
+    assert "wertvoll" not in stream.getvalue()
+    assert stream.getvalue().count("ValueError") == 2
+    assert stream.getvalue().count("test_log.py") == 4

@@ -16,7 +16,7 @@ from worker.model import DataKey
 from worker.native import IS_LOADED, OFF, REQUIRE, require
 from worker.zerokms import checked
 from worker.zerokms.checked import derive_checked
-from worker.zerokms.derive import ClientKey, KeySet, random_permutation
+from worker.zerokms.derive import ClientKey, Permutations, random_permutation
 from worker.zerokms.scalar import derive_scalar
 
 built = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
@@ -54,7 +54,7 @@ def test_hostile_or_short_material_gives_no_key(
 @built
 def test_both_authorities_make_the_same_material(monkeypatch: pytest.MonkeyPatch) -> None:
     """The authority's material is equal, byte for byte, by the extension and by its twin."""
-    secrets, share = KeysetSecrets(uuid4(), os.urandom(32), os.urandom(32)), KeySet.random()
+    secrets, share = KeysetSecrets(uuid4(), os.urandom(32), os.urandom(32)), Permutations.random()
     items = [Item(os.urandom(16), b"acme.Customer/email", b"", os.urandom(32)) for _ in range(50)]
     tags = [item.tag for item in items]
 

@@ -16,7 +16,8 @@ from worker.encryption.pseudonym import Pseudonyms
 from worker.kafka.properties import Property
 from worker.model import Audit, KeyService
 from worker.model.keys import Purpose
-from worker.zerokms.client import LoadedKeyset, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.exchange import LoadedKeyset
 from worker.zerokms.keys import Budget, IndexKeys, KeyCache, RetrievedKeys
 from worker.zerokms.resilient import resilient
 

@@ -19,7 +19,7 @@ from worker.avro import (
 from worker.config import RouteSettings, SchemaSettings
 from worker.errors import ConfigError
 from worker.model import EncryptionPlan
-from worker.pipeline.subject import subject_of
+from worker.pipeline.schemas import subject_of
 
 if TYPE_CHECKING:
     from worker.avro import RegistrySchemas
@@ -92,10 +92,8 @@ def review(
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
         plan = compile_schema(
-            version.schema,
+            version,
             options,
-            references=version.references,
-            metadata_tags=version.metadata_tags,
             earlier=found.earlier,
             later=found.later,
         ).plan

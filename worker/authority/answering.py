@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
+from worker import log
 from worker.authority import decoding
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
@@ -89,7 +90,11 @@ class Answering:
         async def handle(request: Request) -> Response:
             began = time.perf_counter()
             response = await self._answer(request, endpoint, model, action)
-            self.count(endpoint.path.strip("/"), response, began)
+            path = endpoint.path.strip("/")
+            self.count(path, response, began)
+            self.metrics.traces.served(
+                path, request.headers, status=response.status_code, seconds=time.perf_counter() - began
+            )
             return response
 
         return handle
@@ -233,7 +238,7 @@ def _refusal(exc: Exception) -> Refusal:
         _log.error("store_failed", cause=type(exc).__name__)
         return Refusal(503, "the store can't be reached")
     # Whatever it is, the request has its line and its answer says nothing of it.
-    _log.error("request_failed", cause=type(exc).__name__, exc_info=exc)
+    _log.error("request_failed", cause=type(exc).__name__, at=log.places(exc))
     return Refusal(500, "the authority failed")
 
 

@@ -19,7 +19,7 @@ from worker.authority.refusal import Refusal
 from worker.authority.rights import CANARY_DESCRIPTOR
 from worker.authority.store import Row, Store
 from worker.metrics import Metrics
-from worker.zerokms.derive import KeySet
+from worker.zerokms.derive import Permutations
 
 _LOCK = "Context did not satisfy lock requirements"
 
@@ -31,7 +31,7 @@ class Grant:
     client: str
     keyset: Row
     secrets: KeysetSecrets
-    share: KeySet
+    share: Permutations
 
 
 class DataKeys:
@@ -86,7 +86,7 @@ class DataKeys:
         text = base64.b64encode(material.index_material(grant.secrets, grant.share)).decode()
         return {"partial_index_key": {"key_material": text}, "dataset": public_keyset(grant.keyset)}
 
-    def canary(self, caller: Caller, client: str, keyset: Row, share: KeySet, item: Item) -> bytes:
+    def canary(self, caller: Caller, client: str, keyset: Row, share: Permutations, item: Item) -> bytes:
         """Return the material of an enrolment's canary, counted as any retrieval; raises a 403 as that would."""
         caller.note.update(client=client, count=1, descriptors={CANARY_DESCRIPTOR: 1})
         _note_keyset(caller, keyset)
@@ -199,7 +199,7 @@ def open_grant(store: Store, client: str, keyset: Row) -> Grant:
     sealed = state.grants.get(place)
     if sealed is None:
         raise Refusal(404, "Keyset not granted to this client")
-    share = KeySet.from_cbor(store.sealer.open(sealed["share"], what=f"grant/{client}/{keyset['id']}"))
+    share = Permutations.from_cbor(store.sealer.open(sealed["share"], what=f"grant/{client}/{keyset['id']}"))
     grant = Grant(client, keyset, open_secrets(store, keyset), share)
     state.opened[place] = grant
     return grant

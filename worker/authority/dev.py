@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +12,12 @@ from typing import Any, Self
 from uuid import UUID
 
 from worker.authority import schema
-from worker.authority.connections import ConnectionLimits
 from worker.authority.enrol import Existing, accept, propose
 from worker.authority.files import write_whole
-from worker.authority.management import make_access_key, new_workspace
+from worker.authority.management import Narrowing, make_access_key, new_workspace
 from worker.authority.remote import Remote
 from worker.authority.seal import root_from_file
-from worker.authority.server import Authority, bind, server
+from worker.authority.server import Authority, AuthorityOptions, bind, server
 from worker.authority.transaction import Transaction
 from worker.region import Region, WorkspaceCrn
 from worker.zerokms.derive import ClientKey
@@ -35,9 +35,8 @@ class DevAuthority:
         data_dir: holds the store, its root key, the audit trail and the clients' credentials.
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
-        connections: what connections may take; the defaults of `serve` else.
-        journal: as `serve --journal`.
-        anchor: as `serve --audit-anchor`.
+        options: as an operator would choose them, but for `escrow`, and for `audit_sync`, which is off.
+        public_url: as `serve --public-url`; by default where it listens.
     """
 
     def __init__(
@@ -47,9 +46,8 @@ class DevAuthority:
         port: int = 0,
         *,
         escrow: bool = False,
-        connections: ConnectionLimits | None = None,
-        journal: Path | None = None,
-        anchor: Path | None = None,
+        options: AuthorityOptions | None = None,
+        public_url: str | None = None,
     ) -> None:
         directory = Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -64,12 +62,8 @@ class DevAuthority:
                 Region(region),
                 directory,
                 root,
-                self.url,
-                connections=connections,
-                escrow=self._escrow,
-                audit_sync=False,
-                journal=journal,
-                anchor=anchor,
+                public_url or self.url,
+                replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=False),
             )
         except BaseException:
             self._socket.close()
@@ -78,7 +72,7 @@ class DevAuthority:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="authority", daemon=True)
         self._thread.start()
         self.env = self._credentials(region, directory / "credentials.env")
-        self.env |= {"CS_CTS_HOST": self.url, "CS_ZEROKMS_HOST": self.url}
+        self.env |= dict.fromkeys(("CS_CTS_HOST", "CS_ZEROKMS_HOST"), public_url or self.url)
         self.admin = Remote(self.url, self.env["CS_ADMIN_ACCESS_KEY"])
 
     def stop(self) -> None:
@@ -160,7 +154,7 @@ class DevAuthority:
                 proposal = propose(call, name=name, region=region, via=first)
                 client = proposal.client_id
                 call("approve-client", {"client_id": str(client)})
-            access_key = make_access_key(store, workspace, name, "member", client=str(client))
+            access_key = make_access_key(store, workspace, name, "member", Narrowing(client=str(client)))
             own = Remote(self.url, access_key)
             key = ClientKey.parse(made["client_key"]) if proposal is None else accept(own, proposal)
             first = first or Existing(client, key, own)

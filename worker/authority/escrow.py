@@ -21,7 +21,7 @@ from worker.authority.seal import Sealer
 from worker.authority.store import Row, Store
 from worker.authority.transaction import Transaction
 from worker.authority.wire import CreateClient
-from worker.zerokms.derive import ClientKey, KeySet, invert, then
+from worker.zerokms.derive import ClientKey, Permutations, invert, then
 
 
 class ServerMadeClients:
@@ -82,7 +82,7 @@ class ServerMadeClients:
         if any(c["workspace"] == caller.workspace and c["name"] == name for c in taken):
             raise Refusal(409, "a client of this name exists")
         whole, changes = self._whole(caller.workspace)
-        client, relation = str(uuid4()), KeySet.random()
+        client, relation = str(uuid4()), Permutations.random()
         key = ClientKey(then(invert(relation.p1), whole.p1), relation.p2, whole.p2, then(invert(relation.p3), whole.p3))
         seal, share = self._store.sealer.seal, share_of(self._store, keyset, relation)
         row = {
@@ -105,12 +105,12 @@ class ServerMadeClients:
         changes.append(lambda t: t.insert(schema.grants, grant))
         return client, base64.b64encode(key.to_cbor()).decode(), changes
 
-    def _whole(self, workspace: str) -> tuple[KeySet, list[Any]]:
+    def _whole(self, workspace: str) -> tuple[Permutations, list[Any]]:
         assert self._sealer is not None
         row, what = self._store.state.workspaces[workspace], f"escrow/{workspace}"
         if row["escrow"] is not None:
-            return KeySet.from_cbor(self._sealer.open(row["escrow"], what=what)), []
-        whole = KeySet.random()
+            return Permutations.from_cbor(self._sealer.open(row["escrow"], what=what)), []
+        whole = Permutations.random()
         sealed = self._sealer.seal(whole.to_cbor(), what=what)
         return whole, [lambda t: begin_workspace(t, workspace, escrow=sealed)]
 

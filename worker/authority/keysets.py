@@ -13,7 +13,7 @@ from worker.authority.escrow import ServerMadeClients
 from worker.authority.refusal import Refusal
 from worker.authority.relation import relation_of, share_of
 from worker.authority.store import Row, Store
-from worker.zerokms.derive import KeySet
+from worker.zerokms.derive import Permutations
 
 
 def new_keyset(
@@ -30,7 +30,7 @@ def new_keyset(
         "is_disabled": False,
         "is_default": is_default,
         "secrets": seal(os.urandom(64), what=f"keyset/{keyset}"),
-        "root_share": seal(KeySet.random().to_cbor(), what=f"root/{keyset}"),
+        "root_share": seal(Permutations.random().to_cbor(), what=f"root/{keyset}"),
     }
 
 

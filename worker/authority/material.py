@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from worker.authority.refusal import Refusal
 from worker.native import IS_LOADED, extension
-from worker.zerokms.derive import IV_BYTES, MATERIAL_BYTES, KeySet, seal_messages
+from worker.zerokms.derive import IV_BYTES, MATERIAL_BYTES, Permutations, seal_messages
 
 NONCE_BYTES = 16
 TAG_BYTES = 32
@@ -82,7 +82,7 @@ def _mac(secrets: KeysetSecrets, version: int, item: Item, nonce: bytes) -> byte
     return hmac.digest(secrets.k_tag, b"".join(parts + rest), "sha256")[:16]
 
 
-def materials(secrets: KeysetSecrets, share: KeySet, items: Sequence[Item], tags: Sequence[bytes]) -> bytes:
+def materials(secrets: KeysetSecrets, share: Permutations, items: Sequence[Item], tags: Sequence[bytes]) -> bytes:
     """Return n × 528 bytes of key material for one client's share."""
     prefix = framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
     if IS_LOADED:
@@ -102,13 +102,13 @@ def materials(secrets: KeysetSecrets, share: KeySet, items: Sequence[Item], tags
     return _seal(share, b"".join(item.iv for item in items), messages)
 
 
-def index_material(secrets: KeysetSecrets, share: KeySet) -> bytes:
+def index_material(secrets: KeysetSecrets, share: Permutations) -> bytes:
     """Return the 528 bytes for the keyset's index key: equal for all its clients, stable for ever."""
     message = hashlib.shake_256(framed(b"zk-index-v1", secrets.k_msg, secrets.keyset.bytes)).digest(_MESSAGE_BYTES)
     return _seal(share, bytes(IV_BYTES), message)
 
 
-def _seal(share: KeySet, ivs: bytes, messages: bytes) -> bytes:
+def _seal(share: Permutations, ivs: bytes, messages: bytes) -> bytes:
     x = np.frombuffer(messages, dtype=np.uint8).reshape(-1, _MESSAGE_BYTES)
     return seal_messages(share, ivs, x, _pads(ivs)).tobytes()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from worker.avro.reader import (
     Read,
@@ -29,6 +31,26 @@ Cut = tuple[int, int, int, bytes]
 """Start, end, plan field (-1: none) and what stands before its replacement."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """
+    Where datums were taken apart.
+
+    Args:
+        payloads: what was taken apart.
+        start: where in each of them the datum begins.
+        cuts: for each record, the stretches that are replaced.
+        slots: the plan field of each column.
+        sized: whether a replacement has its length in front.
+    """
+
+    payloads: Sequence[bytes] = field(repr=False)
+    start: int
+    cuts: list[list[Cut]]
+    slots: list[int]
+    sized: bool
+
+
 class SplitBatch:
     """
     Datums taken apart into plain columns; see `worker.model.Split`.
@@ -37,11 +59,7 @@ class SplitBatch:
         columns: one per plan field that occurs; values in the order of the records.
         errors: record index to why it failed; such a record has no value in any column.
         extracted: root siblings as text, for every record.
-        payloads: what was taken apart.
-        start: where in each of them the datum begins.
-        cuts: for each record, the stretches that are replaced.
-        slots: the plan field of each column.
-        sized: whether a replacement has its length in front.
+        seams: where the columns' values come from.
     """
 
     def __init__(
@@ -49,20 +67,13 @@ class SplitBatch:
         columns: list[ValueColumn],
         errors: dict[int, RecordError],
         extracted: dict[str, list[str | None]],
-        *,
-        payloads: Sequence[bytes],
-        start: int,
-        cuts: list[list[Cut]],
-        slots: list[int],
-        sized: bool,
+        seams: Seams,
     ) -> None:
-        self.columns, self.errors, self._extracted = columns, errors, extracted
-        self._payloads, self._start, self._cuts = payloads, start, cuts
-        self._slots, self._sized = slots, sized
+        self.columns, self.errors, self._extracted, self._seams = columns, errors, extracted, seams
         self._gone = set(errors)
 
     def __len__(self) -> int:
-        return len(self._payloads)
+        return len(self._seams.payloads)
 
     def extracted(self, name: str) -> list[str | None]:
         """A root sibling as text, one for every record."""
@@ -95,10 +106,11 @@ class SplitBatch:
         """
         if [len(r) for r in replaced] != [len(c.values) for c in self.columns]:
             raise ValueError("join takes one value for each value of each column")
-        turns = dict(zip(self._slots, map(iter, replaced), strict=True))
-        start, sized, gone = self._start, self._sized, self._gone
+        seams, gone = self._seams, self._gone
+        turns = dict(zip(seams.slots, map(iter, replaced), strict=True))
+        start, sized = seams.start, seams.sized
         out: list[bytes | None] = []
-        for index, (data, cuts) in enumerate(zip(self._payloads, self._cuts, strict=True)):
+        for index, (data, cuts) in enumerate(zip(seams.payloads, seams.cuts, strict=True)):
             if index in gone:
                 out.append(None)
                 continue
@@ -170,9 +182,11 @@ class Splitter:
             if kept is not None:
                 index, behind = read_long(data, position)
                 if index == null:
-                    state.cuts.append((position, behind, -1, kept))
+                    state.cut(position, behind, -1, kept)
                     return end
                 start = behind if sealed else position
+            # Before the value is taken: a record that goes beyond its bound leaves nothing behind.
+            state.cut(position, end, slot, prefix)
             if sealed:
                 first, last = bytes_span(data, start)
                 if first == last:
@@ -185,15 +199,21 @@ class Splitter:
                 state.contexts[slot].append(())
             if has_bind:
                 state.binds[slot].append(())
-            state.cuts.append((position, end, slot, prefix))
             return end
 
         return walk
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> SplitBatch:
-        """Take datums apart that begin at `start`. A record that fails is in `errors` and leaves nothing behind."""
+    def split(
+        self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0, most: int | None = None
+    ) -> SplitBatch:
+        """
+        Take datums apart that begin at `start`.
+
+        A record that fails, as one of more than `most` declared values does, is in `errors` and leaves nothing behind.
+        """
         n = len(self._covered)
-        state = State([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)])
+        lists: list[list[Any]] = [[] for _ in range(4 * n)]
+        state = State(lists[:n], lists[n : 2 * n], lists[2 * n : 3 * n], lists[3 * n :], most=most)
         errors: dict[int, RecordError] = {}
         all_cuts: list[list[Cut]] = []
         extracted: dict[str, list[str | None]] = {name: [] for name in self._extract}
@@ -219,16 +239,7 @@ class Splitter:
             )
             for s in slots
         ]
-        return SplitBatch(
-            columns,
-            errors,
-            extracted,
-            payloads=payloads,
-            start=start,
-            cuts=all_cuts,
-            slots=slots,
-            sized=not self._sealed,
-        )
+        return SplitBatch(columns, errors, extracted, Seams(payloads, start, all_cuts, slots, not self._sealed))
 
     def _one(self, data: bytes, start: int, state: State) -> None:
         try:

@@ -23,6 +23,7 @@ from worker.avro.rows import RowReader, indexed
 from worker.avro.schema import Field, Node, dump, parse, to_json
 from worker.avro.shape import Covered, exchanged
 from worker.avro.siblings import text_reader
+from worker.avro.undeclared import Undeclared
 from worker.errors import DeclarationError
 from worker.model import Batch, EncryptionPlan, Split
 from worker.model.rows import Row, RowType
@@ -33,11 +34,9 @@ _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "s
 
 
 def compile_schema(
-    schema: str,
+    schema: str | SchemaVersion,
     options: DeclarationOptions,
     *,
-    references: Sequence[str] = (),
-    metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
     earlier: Sequence[SchemaVersion] = (),
     later: Sequence[SchemaVersion] = (),
@@ -46,10 +45,8 @@ def compile_schema(
     Compile a writer's schema, once per schema id.
 
     Args:
-        schema: JSON text.
+        schema: JSON text, or with it the schemas that it refers to and the registry's tags.
         options: the operator's policies.
-        references: schemas that it refers to, in their order of dependence.
-        metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
         earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
         later: later versions; what one of them declares is encrypted in this one too.
@@ -57,9 +54,10 @@ def compile_schema(
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
-    root = parse(schema, references)
+    version = SchemaVersion(schema) if isinstance(schema, str) else schema
+    root = parse(version.schema, version.references)
     lineage = Lineage(root, options, earlier, later)
-    return CompiledSchema(root, options, metadata_tags or {}, extract, lineage)
+    return CompiledSchema(root, options, version.metadata_tags, extract, lineage)
 
 
 class CompiledSchema:
@@ -81,7 +79,8 @@ class CompiledSchema:
                 raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
         compiled = _compiled(root, options, metadata_tags, lineage)
         compiled.refuse_lost()
-        _refuse_undeclared([branch.branch for branch in branches], compiled, options)
+        self.undeclared = Undeclared(compiled.top, compiled.passed)
+        self.undeclared.refuse(options)
         for branch in branches:
             for name in extract:
                 found = next((f for f in branch.fields if f.name == name), None)
@@ -95,7 +94,7 @@ class CompiledSchema:
             tuple(c.plan for c in compiled.covered),
             dump(to_json(root)),
             dump(to_json(output)),
-            is_clear=_declares_nothing(compiled),
+            is_clear=self.undeclared.is_all,
         )
         self._output = output
         self._splitter = Splitter(compiled.top, compiled.covered, extract, sealed=False)
@@ -121,11 +120,11 @@ class CompiledSchema:
         if seen != [(f.identity, f.descriptor, f.fingerprint, f.format) for f in self.plan.fields]:
             raise DeclarationError("the output schema does not read back as what was declared")
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], most: int | None = None) -> SplitBatch:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
-        return self._splitter.split(payloads, keys)
+        return self._splitter.split(payloads, keys, most=most)
 
-    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int) -> Split:
+    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int, most: int | None = None) -> Split:
         """
         Take a batch of this schema's records apart.
 
@@ -133,15 +132,16 @@ class CompiledSchema:
             batch: every record has a value.
             keys: one each, as `$key` binds them.
             start: where in each value the datum begins, behind its frame.
+            most: declared values of one record; one that has more fails, before they are taken.
         """
         values = cast("Sequence[bytes]", batch.values)
         if self._program is None:
-            return self._splitter.split(values, keys, start)
+            return self._splitter.split(values, keys, start, most)
 
         def twin(at: Sequence[int]) -> Split:
-            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
+            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start, most)
 
-        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start, most)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
     def rows(
@@ -178,20 +178,6 @@ def _compiled(
         if owed is None:
             raise
         raise DeclarationError(f"{exc}; {owed.label} declares it, so it is encrypted here too", path=exc.path) from exc
-
-
-def _declares_nothing(compiled: Compiler) -> bool:
-    return not compiled.covered and not compiled.passed
-
-
-def _refuse_undeclared(names: Sequence[str], compiled: Compiler, options: DeclarationOptions) -> None:
-    missing = [name for name in names if options.clear is not None and name not in options.clear]
-    if missing and _declares_nothing(compiled):
-        raise DeclarationError(
-            f"{', '.join(missing)} declares nothing, so every value would be written in the clear; declare what is to "
-            f"be encrypted, or list {', '.join(map(repr, missing))} under the route's clear",
-            path=missing[0],
-        )
 
 
 def _declares_anything(root: Node, options: DeclarationOptions, metadata_tags: Mapping[str, Sequence[str]]) -> bool:

@@ -56,9 +56,13 @@ class OutputSchema:
                 path=self.names[0],
             )
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None]) -> SplitBatch:
-        """Take output datums apart into columns of envelopes; joining plaintexts restores the original datums."""
-        return self._splitter.split(payloads, keys)
+    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], most: int | None = None) -> SplitBatch:
+        """
+        Take output datums apart into columns of envelopes; joining plaintexts restores the original datums.
+
+        A record of more than `most` envelopes fails before they are taken.
+        """
+        return self._splitter.split(payloads, keys, most=most)
 
     def value(self, plan: FieldPlan, data: bytes) -> object:
         """A field's Avro binary as a Python value. Raises `DecodeError`."""

@@ -31,6 +31,7 @@ class State:
         extracted: root siblings as text, in the order asked for.
         depth: containers open in recursive schemas.
         widthless: items of no width met so far.
+        most: how many cuts a record may have; None: as many as it has.
     """
 
     values: list[list[bytes]]
@@ -43,6 +44,15 @@ class State:
     extracted: list[str | None] = field(default_factory=list)
     depth: int = 0
     widthless: int = 0
+    most: int | None = None
+
+    def cut(self, start: int, end: int, slot: int, prefix: bytes) -> None:
+        """Note a stretch that is replaced; raises `DecodeError` for one too many."""
+        if self.most is not None and len(self.cuts) >= self.most:
+            raise DecodeError(
+                f"more than {self.most} declared values, nulls and sized blocks counted", code="too_large"
+            )
+        self.cuts.append((start, end, slot, prefix))
 
 
 Read = Callable[[bytes, int, State], int]
@@ -232,7 +242,7 @@ def block_reader(place: str, item: Read, widthless: bool, rewrite: bool) -> Read
                 if size < 0 or end > len(data):
                     raise DecodeError("a block's size is wrong")
                 if rewrite:
-                    state.cuts.append((start, position, -1, zigzag(count)))
+                    state.cut(start, position, -1, zigzag(count))
             if widthless:
                 state.widthless += count
                 if state.widthless > MAX_WIDTHLESS_ITEMS:

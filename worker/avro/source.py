@@ -33,6 +33,11 @@ class RegisteredSchema:
     earlier: tuple[SchemaVersion, ...] = ()
     later: tuple[SchemaVersion, ...] = ()
 
+    @property
+    def version(self) -> SchemaVersion:
+        """The schema as it is compiled."""
+        return SchemaVersion(self.schema, self.references, self.metadata_tags)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -8,17 +8,13 @@ restore.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
-import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from worker.errors import CanaryError, ConfigError, DecryptionError
+from worker.errors import CanaryError, DecryptionError
 
 DESCRIPTOR = "zk-canary"
 """The descriptor of every canary."""
@@ -26,7 +22,7 @@ _SONG = b"the keyset gives the keys it gave before"
 
 
 class CanaryStore(Protocol):
-    """Where canaries are kept: beside the sink's offsets, or in files."""
+    """Where canaries are kept."""
 
     def load(self, keyset: UUID) -> bytes | None:
         """Return the keyset's canary, None where there is none yet."""
@@ -35,40 +31,6 @@ class CanaryStore(Protocol):
     def save(self, keyset: UUID, canary: bytes) -> None:
         """Keep the keyset's first canary; a canary that exists already stays."""
         ...
-
-
-class CanaryFiles:
-    """Canaries as files `<keyset>.canary` of one directory, each written whole or not at all."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def load(self, keyset: UUID) -> bytes | None:
-        """Return the keyset's canary, None where there is none yet."""
-        try:
-            return self._path(keyset).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            raise ConfigError(f"the canary {self._path(keyset)} can't be read: {exc.strerror}") from exc
-
-    def save(self, keyset: UUID, canary: bytes) -> None:
-        """Keep the keyset's first canary; a canary that exists already stays."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._directory)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(canary)
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                # A link fails where the name exists, so of two first writers one wins.
-                os.link(name, self._path(keyset))
-        finally:
-            os.unlink(name)
-
-    def _path(self, keyset: UUID) -> Path:
-        return self._directory / f"{keyset}.canary"
 
 
 class KeptCanaries:

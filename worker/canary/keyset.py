@@ -13,7 +13,7 @@ from worker.encryption.ondemand import OnDemandKeys
 from worker.encryption.opaque import opaque_plan
 from worker.errors import CanaryError, DecryptionError
 from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest, ValueColumn
-from worker.zerokms.client import LoadedKeyset
+from worker.zerokms.exchange import LoadedKeyset
 
 
 class Canaries:

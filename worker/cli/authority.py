@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli import authority_audit, authority_recovery
+
+if TYPE_CHECKING:
+    from worker.authority.server import TlsOptions
 
 app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args_is_help=True)
 
@@ -90,19 +94,18 @@ def serve(
     from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, public_base, server
-    from worker.errors import ConfigError
-    from worker.http_client import is_loopback
+    from worker.authority.server import (
+        Authority,
+        AuthorityOptions,
+        bind,
+        first_workspace,
+        public_base,
+        server,
+    )
+    from worker.metrics import open_traces
     from worker.region import Region
 
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit() or (tls_certificate is None) != (tls_key is None):
-        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
-    tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
-    if tls is None and client_ca is not None:
-        raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
-    if tls is None and not is_loopback(host.strip("[]")):
-        raise ConfigError("without TLS the authority serves loopback only")
+    host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
@@ -113,19 +116,24 @@ def serve(
         data,
         root,
         base,
-        limits=limits,
-        connections=bounds,
-        escrow=escrow,
-        audit_sync=audit_sync,
-        anchor=audit_anchor,
-        journal=journal,
-        database=os.environ.get(store_url_env) or None,
+        AuthorityOptions(
+            limits=limits,
+            connections=bounds,
+            escrow=escrow,
+            audit_sync=audit_sync,
+            anchor=audit_anchor,
+            journal=journal,
+            database=os.environ.get(store_url_env) or None,
+        ),
     )
     try:
+        authority.metrics.traces = open_traces(
+            os.environ, service="residency-authority", region=region, instance=platform.node()
+        )
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
-        socket = bind(host.strip("[]"), int(port))
+        socket = bind(host, port)
         serving = server(authority.app, authority.guard, tls)
         # The server raises a signal again once it has stopped; without a handler that would end us before we close.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -134,3 +142,23 @@ def serve(
         serving.run([socket])
     finally:
         authority.close()
+        authority.metrics.traces.close()
+
+
+def _listening(
+    listen: str, certificate: Path | None, key: Path | None, client_ca: Path | None
+) -> tuple[str, int, TlsOptions | None]:
+    from worker.authority.server import TlsOptions
+    from worker.errors import ConfigError
+    from worker.http_client import is_loopback
+
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or (certificate is None) != (key is None):
+        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
+    tls = TlsOptions(certificate, key, client_ca) if certificate and key else None
+    if tls is None and client_ca is not None:
+        raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
+    host = host.strip("[]")
+    if tls is None and not is_loopback(host):
+        raise ConfigError("without TLS the authority serves loopback only")
+    return host, int(port), tls

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from worker.avro.container import Block, ContainerReader, DatumSplitter
-from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError
+from worker.errors import ConfigError, DeclarationError, DecodeError, KeyAccessDenied, RecordError, WorkerError
 from worker.sdk import Encryption
 
 
@@ -33,26 +33,20 @@ def file_lines(
             number = 0
             try:
                 for number, block in enumerate(reader.blocks()):
-                    yield from _lines(path, number, block, splitter, encryption, reader.schema, clear)
+                    for index, told in enumerate(_told(block, splitter, encryption, reader.schema, clear)):
+                        yield {"file": str(path), "block": number, "index": index, **told}
             except DecodeError as exc:
                 yield {"file": str(path), "block": number, **failure(exc)}
 
 
-def _lines(
-    path: Path,
-    number: int,
-    block: Block,
-    splitter: DatumSplitter,
-    encryption: Encryption,
-    schema: str,
-    clear: Collection[str],
+def _told(
+    block: Block, splitter: DatumSplitter, encryption: Encryption, schema: str, clear: Collection[str]
 ) -> Iterator[dict[str, object]]:
     datums, rest = splitter.split(block)
-    for index, value in enumerate(decrypted(encryption, datums, schema, clear=clear)):
-        told = failure(value) if isinstance(value, RecordError) else {"value": value}
-        yield {"file": str(path), "block": number, "index": index, **told}
+    for value in decrypted(encryption, datums, schema, clear=clear):
+        yield failure(value) if isinstance(value, WorkerError) else {"value": value}
     if rest is not None:
-        yield {"file": str(path), "block": number, "index": len(datums), **failure(rest[1])}
+        yield failure(rest[1])
 
 
 def decrypted(
@@ -62,14 +56,16 @@ def decrypted(
     *,
     keys: Sequence[bytes | None] | None = None,
     clear: Collection[str] = (),
-) -> list[dict[str, object] | RecordError]:
+) -> Sequence[dict[str, object] | RecordError | KeyAccessDenied]:
     """Return each record's values, or why it did not open; under a schema without `encryption` none did."""
     try:
-        return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear)
+        return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear, errors="return")
     except DeclarationError as exc:
         return [RecordError(str(exc), code="not_encrypted", path=exc.path)] * len(datums)
 
 
-def failure(error: RecordError) -> dict[str, object]:
+def failure(error: WorkerError) -> dict[str, object]:
     """Return why a record did not open, as the line says it."""
-    return {"error": str(error), "code": error.code, "path": error.path}
+    if isinstance(error, RecordError):
+        return {"error": str(error), "code": error.code, "path": error.path}
+    return {"error": str(error), "code": "key_refused", "path": ""}

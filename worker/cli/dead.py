@@ -6,7 +6,9 @@ import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Literal
 
 import orjson
@@ -30,6 +32,7 @@ from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
 from worker.pipeline.job import Failure
+from worker.pipeline.letterfile import read_letters
 from worker.sink.kafka import ClusterPin
 
 app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_help=True)
@@ -37,6 +40,10 @@ app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_
 Route = Annotated[str | None, typer.Option("--route", help="Only letters of this route.")]
 Code = Annotated[str | None, typer.Option("--code", help="Only letters with this error code, as trailing_bytes.")]
 Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this letter: topic/partition/offset. Repeatable.")]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("--file", help="Letters of this file, <name>.dead beside an output, not the topics'. Repeatable."),
+]
 _BATCH = 500
 
 
@@ -45,15 +52,18 @@ def list_(
     config: ConfigFile,
     route: Route = None,
     code: Code = None,
+    file: Files = None,
     set_: Set = None,
     json: Json = False,
     log_level: LogLevel = "warning",
 ) -> None:
-    """List the letters of the configured routes' topics by their headers; nothing is decrypted."""
+    """List the letters of the configured routes' topics, or of files, by their headers; nothing is decrypted."""
     settings = load(config, set_, log_level=log_level)
-    rows = [
-        _row(letter) for letter in _letters(settings, kafka_connection(settings.kafka, os.environ), route, code, None)
-    ]
+    wanted = Wanted(route=route, code=code)
+    if file:
+        rows = [_row(letter) for letter in _of_files(file, wanted)]
+    else:
+        rows = [_row(letter) for letter in _letters(settings, kafka_connection(settings.kafka, os.environ), wanted)]
     if json:
         typer.echo(orjson.dumps(rows))
         return
@@ -66,7 +76,8 @@ def list_(
 @app.command()
 def show(
     config: ConfigFile,
-    letter: Annotated[str, typer.Argument(help="The letter's key: topic/partition/offset.")],
+    letter: Annotated[str, typer.Argument(help="The letter's key: topic/partition/offset, or file/block/index.")],
+    file: Files = None,
     set_: Set = None,
     log_level: LogLevel = "warning",
 ) -> None:
@@ -74,9 +85,11 @@ def show(
     settings = load(config, set_, log_level=log_level)
     with Graph(settings, _environ("dead-show")) as graph:
         enforce(check_identity(graph))
-        found = list(_letters(settings, graph.connection, None, None, {letter}))
+        wanted = Wanted(keys=frozenset({letter}))
+        found = list(_of_files(file, wanted) if file else _letters(settings, graph.connection, wanted))
         if not found:
-            raise ConfigError(f"there is no letter {letter!r} in the dead topics of this configuration")
+            place = ", ".join(map(str, file)) if file else "the dead topics of this configuration"
+            raise ConfigError(f"there is no letter {letter!r} in {place}")
         record = _opened(_decryptor(graph), found[-1:])[0]
     typer.echo(orjson.dumps({**_row(found[-1]), **_content(record)}))
 
@@ -102,7 +115,8 @@ def replay(
     replayed, failures = 0, list[Failure]()
     with Graph(settings, _environ("dead-replay")) as graph:
         enforce(verify(graph, routes=[chosen]))
-        letters = list(_letters(settings, graph.connection, route, code, set(key) if key else None))
+        wanted = Wanted(route, code, frozenset(key) if key else None)
+        letters = list(_letters(settings, graph.connection, wanted))
         decryptor = _decryptor(graph)
         with through_route(graph.routes, chosen) if to == "sink" else nullcontext() as way:
             for start in range(0, len(letters), _BATCH):
@@ -144,19 +158,34 @@ def _key(record: SourceRecord) -> str:
     return f"{at.topic}/{at.partition}/{at.offset}"
 
 
-def _letters(
-    settings: Settings, connection: Mapping[str, Property], route: str | None, code: str | None, keys: set[str] | None
-) -> Iterator[SourceRecord]:
-    topics = dict.fromkeys(topic for r in settings.routes if route in (None, r.name) for topic in r.source.topics)
-    for topic in topics:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters are meant; None: every one."""
+
+    route: str | None = None
+    code: str | None = None
+    keys: frozenset[str] | None = None
+
+    def takes(self, row: Mapping[str, str]) -> bool:
+        """Whether a letter, by its row, is one of them."""
+        meant = self.route in (None, row["route"]) and self.code in (None, row["code"])
+        return meant and (self.keys is None or row["letter"] in self.keys)
+
+
+def _letters(settings: Settings, connection: Mapping[str, Property], wanted: Wanted) -> Iterator[SourceRecord]:
+    routes = [r for r in settings.routes if wanted.route in (None, r.name)]
+    for topic in dict.fromkeys(topic for r in routes for topic in r.source.topics):
         # A table's route may seal a record more than once: the last letter of a record and route stands for all.
         found: dict[tuple[str, str], SourceRecord] = {}
         for record in chain.from_iterable(read_whole(topic + SUFFIX, connection)):
             row = _row(record)
-            wanted = record.value is not None and route in (None, row["route"]) and code in (None, row["code"])
-            if wanted and (keys is None or row["letter"] in keys):
+            if record.value is not None and wanted.takes(row):
                 found[row["letter"], row["route"]] = record
         yield from found.values()
+
+
+def _of_files(paths: Sequence[Path], wanted: Wanted) -> Iterator[SourceRecord]:
+    return (letter for path in paths for letter in read_letters(path) if wanted.takes(_row(letter)))
 
 
 def _row(letter: SourceRecord) -> dict[str, str]:

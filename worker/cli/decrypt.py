@@ -15,15 +15,15 @@ from typing import Annotated
 import typer
 
 from worker import config, environment, jsonform
-from worker.assembly.connections import authority_client, kafka_connection
+from worker.assembly.connections import authority_client, checked_connection, kafka_connection
 from worker.assembly.schemas import open_registry
 from worker.avro import SchemaRef, parse_frame
 from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.cli.container import decrypted, failure, file_lines
 from worker.cli.options import load
-from worker.errors import ConfigError, RecordError
-from worker.kafka.properties import Property, connection_properties
+from worker.errors import ConfigError, RecordError, WorkerError
+from worker.kafka.properties import Property
 from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.region import Region
@@ -91,7 +91,7 @@ def _place(settings: config.Settings | None, bootstrap: str | None, assignments:
     if settings is None:
         if bootstrap is None:
             raise ConfigError("give --config or --bootstrap: which cluster is the topic in?")
-        return _Place(connection_properties(bootstrap, properties), None)
+        return _Place(checked_connection(bootstrap, properties), None)
     kafka = settings.kafka
     if bootstrap is not None:
         kafka = kafka.model_copy(update={"bootstrap": bootstrap})
@@ -161,7 +161,7 @@ def _decrypted(
         keys = [records[i].key for i, _ in found]
         opened = decrypted(encryption, [datum for _, datum in found], schema, keys=keys, clear=clear)
         for (i, _), value in zip(found, opened, strict=True):
-            lines[i] |= failure(value) if isinstance(value, RecordError) else {"value": value}
+            lines[i] |= failure(value) if isinstance(value, WorkerError) else {"value": value}
     return lines
 
 

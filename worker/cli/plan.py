@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.assembly.schemas import Planned, open_schemas, review
-from worker.avro import Compatibility, DeclarationOptions, compile_schema
+from worker.avro import Compatibility, DeclarationOptions, SchemaVersion, compile_schema
 from worker.avro.keys import KeySchema
 from worker.avro.references import in_order
 from worker.avro.review import changes, lint, output_types
@@ -151,7 +151,7 @@ def _planned(
 
 def _planned_file(file: str, text: str, options: DeclarationOptions, references: Sequence[str]) -> Planned:
     try:
-        compiled = compile_schema(text, options, references=references)
+        compiled = compile_schema(SchemaVersion(text, tuple(references)), options)
     except DeclarationError as exc:
         raise DeclarationError(f"{file}: {exc}", path=exc.path) from exc
     for warning in compiled.warnings:

@@ -40,7 +40,9 @@ _COMMANDS = {
     "demo": ("Encrypt two regions' customers on real Kafka and PostgreSQL, read them back, and show who may not."),
 }
 _GROUPS = {
+    "positions": "Where routes read on: show it, and move it while nobody reads.",
     "dead": "List, show and replay sealed dead letters.",
+    "ledger": "Follow the ledger's chains, and remove what is old.",
     "client": "Clients of an authority; their keys are made here and never sent.",
     "keyset": "Keysets of an authority, and who may use them.",
     "access-key": "Access keys of an authority, each bound to one client.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from types import TracebackType
@@ -55,9 +55,6 @@ class OnDemandKeys:
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask once for what a whole batch needs; see `EncryptionKeys.hold`."""
         return nullcontext(_Held(self._ask, tuple(needs)))
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """Nothing is fetched ahead; see `EncryptionKeys.prepare`."""
 
     def take(self, spec: KeySpec, count: int) -> list[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""

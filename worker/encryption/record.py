@@ -113,13 +113,6 @@ class EncryptedRecord:
         return fields
 
 
-def seal_record(key: DataKey, typed: bytes) -> EncryptedRecord:
-    """Encrypt one typed plaintext under a key that is used for nothing else; the caller wipes the key."""
-    aad = key.descriptor.encode() + key.tag
-    ciphertext = AESGCMSIV(key.secret).encrypt(key.iv[:12], typed, aad)
-    return EncryptedRecord(key.iv, ciphertext, key.tag, key.descriptor, key.keyset, key.policy)
-
-
 def seal_records(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]:
     """Seal each typed plaintext under its own key, as MessagePack; the caller wipes the keys."""
     out = []

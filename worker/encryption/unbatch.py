@@ -11,8 +11,8 @@ from worker.encryption import leased, record
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.plaintext import Codec, from_typed
 from worker.encryption.record import EncryptedRecord
-from worker.encryption.refusal import not_an_envelope
-from worker.errors import ConfigError, DecryptionError, RecordError
+from worker.encryption.refusal import key_denied, not_an_envelope
+from worker.errors import ConfigError, DecryptionError, KeyAccessDenied, RecordError
 from worker.model import (
     ContextElement,
     DataKey,
@@ -29,10 +29,15 @@ Texts = tuple[str, ...]
 
 @dataclass(slots=True)
 class Decrypted:
-    """Values aligned with the columns, None where one did not open; `errors` by the record's index in the batch."""
+    """
+    Values aligned with the columns, None where one did not open.
+
+    `errors` by the record's index in the batch; `denied` are those of them that are the key service's refusal.
+    """
 
     values: list[list[bytes | None]] = field(repr=False)
     errors: dict[int, RecordError]
+    denied: dict[int, KeyAccessDenied] = field(default_factory=dict)
 
 
 class BatchDecryptor:
@@ -60,9 +65,9 @@ class BatchDecryptor:
         requests: list[RetrieveRequest] = []
         readers = [_ColumnReader(column, requests) for column in columns]
         keys = self._keys.keys(requests) if requests else []
-        errors: dict[int, RecordError] = {}
-        values = [reader.open(keys, errors) for reader in readers]
-        return Decrypted(values, errors)
+        found = Decrypted([], {})
+        found.values += [reader.open(keys, found) for reader in readers]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,8 @@ class _ColumnReader:
         self._requests.append(request)
         return len(self._requests) - 1
 
-    def open(self, keys: Sequence[DataKey | KeyRefused], errors: dict[int, RecordError]) -> list[bytes | None]:
-        """Open every value; a failure goes to `errors` under the value's record, the first one of a record stays."""
+    def open(self, keys: Sequence[DataKey | KeyRefused], found: Decrypted) -> list[bytes | None]:
+        """Open every value; a failure is noted under the value's record, the first one of a record stays."""
         column = self._column
         decode = from_typed(column.plan)
         frame = leased.framer(column.plan.bind)
@@ -139,8 +144,10 @@ class _ColumnReader:
                     raise parsed
                 else:
                     value = _open_record(granted(keys[parsed[1]]), parsed[0], decode)
-            except DecryptionError as exc:
-                errors.setdefault(index, _placed(exc, column.plan))
+            except (DecryptionError, KeyAccessDenied) as exc:
+                if isinstance(exc, KeyAccessDenied) and index not in found.errors:
+                    found.denied[index] = type(exc)(f"{column.plan.identity}: {exc}")
+                found.errors.setdefault(index, _placed(exc, column.plan))
                 out.append(None)
             else:
                 out.append(value)
@@ -154,9 +161,9 @@ def expect_descriptor(expected: str, found: str) -> None:
 
 
 def granted(key: DataKey | KeyRefused) -> DataKey:
-    """Return the key, or raise `DecryptionError` with the service's reason."""
+    """Return the key, or raise `KeyAccessDenied` with the service's reason, `DecryptionError` for a moved envelope."""
     if isinstance(key, KeyRefused):
-        raise DecryptionError(f"the key service refuses this value's key: {key.reason}")
+        raise key_denied(key)
     return key
 
 
@@ -176,5 +183,6 @@ def _elements(plan: FieldPlan, texts: Texts) -> tuple[ContextElement, ...]:
     return tuple(Value(name, text) for name, text in zip(plan.context, texts, strict=True))
 
 
-def _placed(exc: DecryptionError, plan: FieldPlan) -> DecryptionError:
-    return DecryptionError(f"{plan.identity}: {exc}", code=exc.code, path=plan.identity)
+def _placed(exc: DecryptionError | KeyAccessDenied, plan: FieldPlan) -> DecryptionError:
+    code = exc.code if isinstance(exc, DecryptionError) else None
+    return DecryptionError(f"{plan.identity}: {exc}", code=code, path=plan.identity)

@@ -32,11 +32,16 @@ OWNED: Mapping[str, str] = {
     "enable.idempotence": _DELIVERY,
     "enable.partition.eof": "the worker sets it for bounded runs",
     "group.id": "set the route's group instead",
+    "group.instance.id": "set the route's source.static_membership and WORKER_INSTANCE instead",
+    "group.protocol": "set the route's source.assignment instead",
     "isolation.level": _DELIVERY,
+    "max.poll.interval.ms": "set the route's source.max_poll_interval_s instead",
     "message.timeout.ms": "set the sink's timeout_s instead",
     "metadata.broker.list": "set [kafka] bootstrap instead",
+    "partition.assignment.strategy": "set the route's source.assignment instead",
     "partitioner": "set the sink's partitioning instead",
     "request.required.acks": _DELIVERY,
+    "session.timeout.ms": "set the route's source.session_timeout_s instead",
     "transaction.timeout.ms": "set the sink's transaction_timeout_s instead",
     "transactional.id": "it is built from region, group and instance; set WORKER_INSTANCE instead",
 }
@@ -88,11 +93,6 @@ def connection_properties(
             raise ConfigError("[kafka] oauth and sasl.oauthbearer.method = oidc both supply tokens; keep one")
         connection["oauth_cb"] = tokens
     return connection
-
-
-def operators(connection: Mapping[str, Property]) -> dict[str, Property]:
-    """Return a connection's properties without the address."""
-    return {name: value for name, value in connection.items() if name != "bootstrap.servers"}
 
 
 _SYSTEM_STORES = (

@@ -18,6 +18,7 @@ from prometheus_client import (
 
 from worker.metrics.catalogue import CATALOGUE
 from worker.metrics.metric import Metric
+from worker.metrics.traces import OFF, Traces
 
 # A second series beside each counter, of which no rule or panel makes use.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -30,7 +31,7 @@ class Metrics:
     """
     Writes to the catalogue's metrics with the region filled in; a label not given is empty.
 
-    Thread-safe. Called once per batch or request, never per value.
+    Thread-safe. Called once per batch or request, never per value. `traces` is where its spans go: nowhere until set.
 
     Args:
         region: the value of the label `region` on every series.
@@ -45,6 +46,7 @@ class Metrics:
         catalogue: Sequence[Metric] = CATALOGUE,
     ) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
+        self.traces: Traces = OFF
         self._region = region
         self._catalogue = tuple(catalogue)
         self._labels = {m.name: m.labels for m in catalogue}
@@ -100,6 +102,11 @@ class Metrics:
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add an observation to a histogram."""
         self._histograms[name].labels(*self._values(name, labels)).observe(value)
+
+    def stage(self, stage: str, seconds: float, *, route: str) -> None:
+        """Note how long this thread's batch was in a stage that has just ended."""
+        self.observe("worker_stage_seconds", seconds, route=route, stage=stage)
+        self.traces.stage(stage, seconds)
 
     def observe_tally(self, name: str, tally: Tally, **labels: str) -> None:
         """Add many observations to a histogram at once, counted by whoever has them."""

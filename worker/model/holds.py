@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -117,14 +117,6 @@ class EncryptionKeys(Protocol):
 
         The caller wipes each key of the `record` format after its one value. The keys of leases stay the lease's own;
         they last until the hold ends.
-        """
-        ...
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """
-        Begin to fetch what is about to be asked for by `take` (how many keys of each spec) and `lease`.
-
-        Does not wait and raises nothing.
         """
         ...
 

@@ -73,9 +73,18 @@ class RetrieveRequest:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """The service's refusal of one key among many; `reason` is its own text, shortened."""
+    """
+    The service's refusal of one key among many.
+
+    Args:
+        reason: its own text, shortened.
+        is_whole: the identity or the keyset is refused, not this key alone.
+        is_moved: it was not asked for at all, since its envelope is not of where it was found.
+    """
 
     reason: str
+    is_whole: bool = False
+    is_moved: bool = False
 
 
 class DataKey:
@@ -97,7 +106,7 @@ class DataKey:
 
     __slots__ = ("_secret", "cipher", "descriptor", "iv", "keyset", "policy", "request_id", "tag")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a key is
         self,
         secret: memoryview,
         *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 
 from worker.model import Batch, TopicPartition, within, without
@@ -23,7 +24,12 @@ class Collector:
     """
 
     def __init__(
-        self, options: DeliveryOptions, lanes: Assignment, *, limit: int | None, clock: Callable[[], float]
+        self,
+        options: DeliveryOptions,
+        lanes: Assignment,
+        *,
+        limit: int | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._lanes = lanes
@@ -32,7 +38,7 @@ class Collector:
         self._chunks: list[Batch] = []
         self._count = 0
         self._bytes = 0
-        self._first_at = 0.0
+        self.first_at = 0.0
         self._average = 256.0
         self._is_drained = False
 
@@ -56,7 +62,7 @@ class Collector:
         """
         if not self._count:
             return False
-        return self.full() or self._is_drained or self._clock() - self._first_at >= self._options.max_latency_ms / 1000
+        return self.full() or self._is_drained or self._clock() - self.first_at >= self._options.max_latency_ms / 1000
 
     def drained(self, asked: int, got: int) -> None:
         """Note how many records a poll asked for and got: fewer means that nothing more lies ready."""
@@ -107,17 +113,17 @@ class Collector:
 
     def drop(self, partitions: Collection[TopicPartition]) -> None:
         """Forget the records of these partitions."""
-        gone, since = set(partitions), self._first_at
+        gone, since = set(partitions), self.first_at
         chunks, self._chunks, self._count, self._bytes = self._chunks, [], 0, 0
         for chunk in chunks:
             kept = without(chunk, gone)
             if len(kept):
                 self._take_in(kept, first=False)
-        self._first_at = since
+        self.first_at = since
 
     def _take_in(self, chunk: Batch, *, first: bool) -> None:
         if not self._count:
-            self._first_at = self._clock()
+            self.first_at = self._clock()
         self._chunks.insert(0 if first else len(self._chunks), chunk)
         self._count += len(chunk)
         self._bytes += chunk.size

@@ -28,20 +28,10 @@ from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position, halves
 from worker.pipeline.fit import Fit
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.job import (
-    Cancelled,
-    Claim,
-    DeadLetterWriter,
-    Failure,
-    Job,
-    Outcome,
-    Oversized,
-    Processed,
-    Processor,
-    ranges,
-)
+from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Oversized, Processed, ranges
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.repeats import Repeats
+from worker.pipeline.stages import DeadLetterSealer, Processor
 from worker.sink.base import DeadLetter, Sink
 
 _log = structlog.get_logger(__name__)
@@ -67,7 +57,7 @@ class Delivery:
         self,
         processor: Processor,
         sink: Sink,
-        dead_letters: DeadLetterWriter,
+        dead_letters: DeadLetterSealer,
         *,
         options: DeliveryOptions,
         health: RouteHealth,
@@ -133,6 +123,12 @@ class Delivery:
     def _deliver(self, job: Job) -> None:
         started = time.monotonic()
         outcome, error = Outcome.FAILED, None
+        trace = self._metrics.traces.batch(
+            self._health.route,
+            waited_s=started - job.collected_at,
+            records=len(job.batch),
+            positions=job.places(),
+        )
         try:
             self._deliver_all(job)
             outcome = Outcome.COMMITTED
@@ -147,6 +143,7 @@ class Delivery:
         finally:
             self._metrics.inc("worker_batches_total", route=self._health.route, outcome=outcome.value)
             _log.debug("batch", outcome=outcome.value, records=len(job.batch), seconds=time.monotonic() - started)
+            trace.end(outcome.value, error)
             job.finish(outcome, error)
 
     def _deliver_all(self, job: Job) -> None:
@@ -192,6 +189,7 @@ class Delivery:
         reason = away(error)
         if self._health.pause(reason, str(error)):
             _log.warning("paused", route=self._health.route, reason=reason, error=str(error))
+        self._metrics.traces.retried(reason)
         seconds = max(delay * random.uniform(0.5, 1.5), error.retry_after_s or 0.0)  # noqa: S311 - jitter
         if job.cancelled.wait(seconds):
             raise Cancelled
@@ -218,6 +216,7 @@ class Delivery:
             rejected = [Failure(r, job.rejected[r.position], "sink") for r in every if r.position in job.rejected]
             good = piece.select([i for i, r in enumerate(every) if r.position not in job.rejected])
         result = self._processor.process(good)
+        self._metrics.traces.brought(request for row in result.ledger for request in row.request_ids)
         failures = [*result.failures, *rejected]
         return result, failures, self._sealed(job, failures)
 
@@ -267,7 +266,7 @@ class Delivery:
     def _timed(self, stage: str, act: Callable[[], None]) -> None:
         started = time.monotonic()
         act()
-        self._metrics.observe("worker_stage_seconds", time.monotonic() - started, route=self._health.route, stage=stage)
+        self._metrics.stage(stage, time.monotonic() - started, route=self._health.route)
 
     def _count(self, piece: Batch, result: Processed, failures: Sequence[Failure]) -> None:
         route = self._health.route

@@ -7,33 +7,32 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import stamina
 
 from worker import failpoints
-from worker.avro import DeclarationOptions, compile_schema, decode_value, encode_value, frame
+from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
 from worker.avro.container import Block, ContainerReader, ContainerWriter, DatumSplitter
 from worker.avro.embedded import EmbeddedSchemas
 from worker.errors import ConfigError, DecodeError, FatalError, TransientError
 from worker.model import EncryptionPlan, Fate, Output, Position, SourceRecord, batch_of
-from worker.pipeline.deadletter import position_of
-from worker.pipeline.job import DeadLetterWriter, Failure, Processor
+from worker.pipeline.job import Failure
+from worker.pipeline.letterfile import LETTERS
 from worker.pipeline.options import DeliveryOptions
-from worker.sink.files import FileSink, dead_path
+from worker.pipeline.stages import DeadLetterSealer, Processor
+from worker.sink.files import FileSink
 
 _T = TypeVar("_T")
 _IDENTITY = "worker.identity"
-_LETTERS = files("worker.pipeline").joinpath("letters.avsc").read_text(encoding="utf-8")
 Observe = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Encrypted:
+class EncryptedFile:
     """
     What became of one file.
 
@@ -80,7 +79,7 @@ class FileEncryptor:
         self,
         processor: Processor,
         schemas: EmbeddedSchemas,
-        dead_letters: DeadLetterWriter,
+        dead_letters: DeadLetterSealer,
         *,
         declaration: DeclarationOptions,
         options: DeliveryOptions,
@@ -91,7 +90,7 @@ class FileEncryptor:
 
     def encrypt(
         self, source: Path, name: str, target: Path, *, stopping: Callable[[], bool], observe: Observe
-    ) -> Encrypted:
+    ) -> EncryptedFile:
         """
         Encrypt one file, or continue where an earlier run left it.
 
@@ -116,7 +115,7 @@ class FileEncryptor:
 
     def _encrypt(
         self, file: BinaryIO, source: Path, name: str, target: Path, stopping: Callable[[], bool], observe: Observe
-    ) -> Encrypted:
+    ) -> EncryptedFile:
         try:
             reader = ContainerReader(file)
         except DecodeError as exc:
@@ -130,7 +129,7 @@ class FileEncryptor:
         if target.exists():
             _refuse_stranger(target, identity)
             FileSink.tidy(target)
-            return Encrypted(skipped=True)
+            return EncryptedFile(skipped=True)
         sync = hashlib.sha256(f"sync {identity}".encode()).digest()[:16]
         writer = ContainerWriter(
             plan.output_schema, codec=reader.codec, sync=sync, metadata={_IDENTITY: identity.encode()}
@@ -153,12 +152,12 @@ class FileEncryptor:
             for batch in self._batches(reader, way.read, source):
                 if stopping():
                     self._commit(way)
-                    return Encrypted(dict(way.counts), complete=False)
+                    return EncryptedFile(dict(way.counts), complete=False)
                 self._deliver(way, batch)
                 observe(way.read, size)
             self._commit(way)
             sink.finish()
-        return Encrypted(dict(way.counts))
+        return EncryptedFile(dict(way.counts))
 
     def _batches(self, reader: ContainerReader, start: int, source: Path) -> Iterator[list[Block]]:
         batch: list[Block] = []
@@ -203,11 +202,11 @@ class FileEncryptor:
     def _write(self, way: _Way, output: Output, failures: Sequence[Failure]) -> None:
         if failures:
             letters = self._patiently(lambda: self._dead_letters.seal(failures))
-            sealed = ContainerWriter(_LETTERS, codec="null", sync=hashlib.sha256(way.name.encode()).digest()[:16])
+            sealed = ContainerWriter(LETTERS, codec="null", sync=hashlib.sha256(way.name.encode()).digest()[:16])
             if not way.sink.dead_bytes:
                 way.sink.write_dead(sealed.header)
             rows = [{"key": x.key.decode(), "value": x.value, "headers": dict(x.headers)} for x in letters]
-            way.sink.write_dead(sealed.block([encode_value(_LETTERS, row) for row in rows]))
+            way.sink.write_dead(sealed.block([encode_value(LETTERS, row) for row in rows]))
         blocks: dict[int, list[bytes]] = {}
         for run in output.runs:
             datums = blocks.setdefault(run.partition, [])
@@ -228,18 +227,6 @@ class FileEncryptor:
             with attempt:
                 return act()
         raise AssertionError("the last attempt returns or raises")
-
-
-def sealed_letters(target: Path) -> Iterable[tuple[Position, bytes]]:
-    """Yield the coordinates and the envelope of each dead letter beside an output file; see `open_letters`."""
-    with dead_path(target).open("rb") as file:
-        reader = ContainerReader(file)
-        splitter = DatumSplitter(reader.schema)
-        for block in reader.blocks():
-            for datum in splitter.split(block)[0]:
-                letter = decode_value(_LETTERS, datum)
-                assert isinstance(letter, dict)
-                yield position_of(letter["key"].encode()), letter["value"]
 
 
 def _bare(failure: Failure, prefix: int) -> Failure:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from worker.errors import RecordError, SinkRejected
 from worker.model import Batch, Fates, Output, Position, SourceRecord, TopicPartition, next_offsets, since
@@ -47,27 +47,6 @@ class Processed:
         return [Failure(self.batch.record(i), failed[i].error, failed[i].stage) for i in sorted(failed)]
 
 
-class Processor(Protocol):
-    """Turns a batch into its output; raises `TransientError` (again later) or `FatalError`."""
-
-    def process(self, batch: Batch) -> Processed:
-        """
-        Process a batch; called again with the same records after anything was away.
-
-        Raises:
-            Oversized: it has to go in pieces.
-        """
-        ...
-
-
-class DeadLetterWriter(Protocol):
-    """Seals failures."""
-
-    def seal(self, failures: Sequence[Failure]) -> list[DeadLetter]:
-        """Return one sealed letter per failure; raises `TransientError` or `DeadLetterLimitExceeded`."""
-        ...
-
-
 class Cancelled(Exception):
     """The batch's partitions went away, or the worker stops."""
 
@@ -97,12 +76,21 @@ class Job:
         batch: in the order in which the source gave it.
         lanes: the batch's partitions, as they are assigned now.
         metadata: the group's as it was when the batch was handed over; an older generation's commit is refused.
+        collected_at: when the first of its records came, by `time.monotonic`; None: now.
     """
 
-    def __init__(self, batch: Batch, lanes: Mapping[TopicPartition, Lane], metadata: object | None = None) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        lanes: Mapping[TopicPartition, Lane],
+        metadata: object | None = None,
+        *,
+        collected_at: float | None = None,
+    ) -> None:
         self.batch = batch
         self.lanes = lanes
         self.metadata = metadata
+        self.collected_at = time.monotonic() if collected_at is None else collected_at
         self.durable: dict[TopicPartition, int] = {partition: lane.durable for partition, lane in lanes.items()}
         self.rejected: dict[Position, SinkRejected] = {}
         self.letters: dict[Position, DeadLetter] = {}
@@ -116,6 +104,12 @@ class Job:
         self._flushing = False
         self._failing = False
         self._released = False
+
+    def places(self) -> Iterator[str]:
+        """Say where the batch's records lie: topic, partition, first and last offset of each stretch."""
+        offsets = self.batch.offsets
+        for run in self.batch.runs:
+            yield f"{run.place}@{offsets[run.start]}..{offsets[run.stop - 1]}"
 
     def touches(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether the batch has records of any of these."""

@@ -22,7 +22,7 @@ class DeliveryOptions(Options):
     max_latency_ms: int = Field(200, ge=0, le=60_000)
     """Age of its first record after which a batch is closed."""
     max_record_values: int = Field(50_000, ge=1)
-    """Declared values of one record; one more is a dead letter, `too_large`, and takes no key."""
+    """Declared values of one record, nulls and sized blocks counted; one more is `too_large`, and takes no key."""
     max_record_bytes: int = Field(16_777_216, ge=1)
     """Bytes that one record may have with its envelopes, estimated from above."""
     max_output_values: int = Field(500_000, ge=1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.errors import ConfigError
-from worker.model import Batch, Header
+from worker.errors import ConfigError, RecordError, ResidencyError
+from worker.model import Batch, Header, Split
 from worker.pipeline.options import ResidencyOptions
 
 
@@ -39,6 +40,39 @@ class Residency:
     def fields(self) -> tuple[str, ...]:
         """Names of the fields to extract."""
         return (self._options.field,) if self._options.field is not None else ()
+
+    def judge_batch(
+        self, batch: Batch, split: Split, refused: dict[int, RecordError]
+    ) -> tuple[dict[int, str], Counter[tuple[str, str]]]:
+        """
+        Judge a batch of one schema's records.
+
+        Args:
+            batch: the records.
+            split: the same, taken apart.
+            refused: by place; what is refused here is added.
+
+        Returns:
+            The topics that records are forwarded to, by place; and how many records were `forwarded` or `refused`, by
+            their topic and that word.
+        """
+        topics: dict[int, str] = {}
+        counts: Counter[tuple[str, str]] = Counter()
+        said = split.extracted(self.fields[0]) if self.fields else self.from_headers(batch)
+        foreign = {text: verdict for text in set(said) if (verdict := self.judge(text)) is not None}
+        if not foreign:
+            return topics, counts
+        for run in batch.runs:
+            for i in range(run.start, run.stop):
+                verdict = foreign.get(said[i])
+                if verdict is None or i in refused:
+                    continue
+                if isinstance(verdict, Forward):
+                    topics[i] = verdict.topic
+                else:
+                    refused[i] = ResidencyError(verdict)
+                counts[run.topic, "forwarded" if isinstance(verdict, Forward) else "refused"] += 1
+        return topics, counts
 
     def judge(self, said: str | None) -> Forward | str | None:
         """

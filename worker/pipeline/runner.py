@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -29,14 +29,15 @@ from worker.pipeline.assignment import Assignment
 from worker.pipeline.collect import Collector
 from worker.pipeline.delivery import Delivery, away
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.job import DeadLetterWriter, Job, Outcome, Processor
+from worker.pipeline.intake import Intake
+from worker.pipeline.job import Job, Outcome
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.placing import Placing
 from worker.pipeline.progress import RouteProgress
+from worker.pipeline.stages import Stages
 from worker.pipeline.told import GroupOffsets
+from worker.pipeline.underway import UnderWay
 from worker.pipeline.watch import SourceWatch
-from worker.sink.base import Sink
-from worker.source.base import Source
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 0.05
@@ -53,10 +54,7 @@ class RouteRunner:
     Runs one route until stopped, until its bounds, or until an error that must stop it.
 
     Args:
-        source: closed when `run` ends.
-        processor: records to records.
-        sink: closed when `run` ends.
-        dead_letters: seals what fails.
+        stages: what the route consists of.
         options: batches, retries, stopping.
         health: the route's facts.
         metrics: written to once a batch.
@@ -66,47 +64,32 @@ class RouteRunner:
 
     def __init__(
         self,
-        source: Source,
-        processor: Processor,
-        sink: Sink,
-        dead_letters: DeadLetterWriter,
+        stages: Stages,
         *,
         options: DeliveryOptions,
         health: RouteHealth,
         metrics: Metrics,
         bounds: Bounds | None = None,
         limit: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
-        self._sink = sink
-        self._options = options
-        self._health = health
-        self._clock = clock
+        source, sink = stages.source, stages.sink
+        self._source, self._sink, self._options, self._health = source, sink, options, health
         self._holds = bounds is not None and bounds.hold
         until_ms = bounds.until_ms if bounds else None
-        self._assignment = Assignment(source, bounded=bounds is not None, until_ms=until_ms, clock=clock)
-        self._collector = Collector(options, self._assignment, limit=limit, clock=clock)
-        self._delivery = Delivery(processor, sink, dead_letters, options=options, health=health, metrics=metrics)
-        self._placing = Placing(
-            source, sink, self._delivery, self._assignment, options=options, health=health, clock=clock
+        lanes = Assignment(source, bounded=bounds is not None, until_ms=until_ms)
+        self._assignment = lanes
+        self._collector = Collector(options, lanes, limit=limit)
+        self._delivery = Delivery(
+            stages.processor, sink, stages.dead_letters, options=options, health=health, metrics=metrics
         )
+        self._under_way = UnderWay(self._delivery, lanes, health.route)
+        self._placing = Placing(source, sink, self._delivery, lanes, options=options, health=health)
         self._told = GroupOffsets(
-            source,
-            self._assignment,
-            owned=sink.owns_positions,
-            options=options,
-            away=self._pause,
-            route=health.route,
-            clock=clock,
+            source, lanes, owned=sink.owns_positions, options=options, away=self._pause, route=health.route
         )
-        self._job: Job | None = None
-        self._held = False
-        self._wanted_pause = self._paused = False
+        self._watch = SourceWatch(source, lanes, options=options, health=health, metrics=metrics, away=self._pause)
+        self._intake = Intake(source, lanes, health, self._watch)
         self._stopping = threading.Event()
-        self._watch = SourceWatch(
-            source, self._assignment, options=options, health=health, metrics=metrics, away=self._pause, clock=clock
-        )
 
     def progress(self) -> RouteProgress:
         """How far the route has come; safe from any thread."""
@@ -119,11 +102,11 @@ class RouteRunner:
 
     def pause(self) -> None:
         """Read nothing more until `resume`; what was collected is delivered. Safe from any thread."""
-        self._wanted_pause = True
+        self._intake.want(paused=True)
 
     def resume(self) -> None:
         """Go on reading. Safe from any thread."""
-        self._wanted_pause = False
+        self._intake.want(paused=False)
 
     def run(self) -> None:
         """
@@ -155,9 +138,7 @@ class RouteRunner:
         """The group takes partitions: finish or abandon what is under way, then forget them."""
         failpoints.hit("on_revoke")
         self._collector.drop(partitions)
-        job = self._job
-        if job is not None and job.touches(partitions):
-            self._await_release(job, lost=lost)
+        self._under_way.release(partitions, lost=lost, patience_s=self._options.rebalance_s)
         if not lost:
             self._told.store_now(partitions)
         self._placing.forget(partitions)
@@ -187,61 +168,45 @@ class RouteRunner:
         self._health.beat()
         if not self._delivery.is_alive():
             raise FatalError("the thread that delivers has ended; nothing would become durable any more")
-        if self._wanted_pause is not self._paused:
-            self._switch()
+        self._intake.turn()
         self._settle()
         self._told.store()
-        if not self._paused:
+        if not self._intake.is_paused:
             self._placing.turn()
-        if self._job is None and self._collector.due() and not self._placing.is_unsettled:
+        if self._under_way.job is None and self._collector.due() and not self._placing.is_unsettled:
             self._submit()
-        if self._collector.full() and self._job is not None:
-            self._await(self._job)
+        job = self._under_way.job
+        if self._collector.full() and job is not None:
+            self._await(job)
         else:
             self._poll(self._collector.room(), self._patience_s())
         self._watch.turn()
-
-    def _switch(self) -> None:
-        """Do what an operator asked for; partitions that are given meanwhile wait for their positions."""
-        self._paused = not self._paused
-        if self._paused:
-            self._source.pause(self._assignment.active())
-            self._health.pause("operator", "")
-        else:
-            self._source.resume(self._assignment.active())
-            self._health.resume("operator")
-        _log.warning("route_paused" if self._paused else "route_resumed", route=self._health.route, by="operator")
 
     def _patience_s(self) -> float:
         """Return how long to wait for a record: not at all while some can go, briefly while some wait for a commit."""
         if self._collector.is_empty():
             return min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001)
-        return 0.0 if self._job is None else _GLANCE_S
+        return 0.0 if self._under_way.job is None else _GLANCE_S
 
     def _poll(self, room: int, timeout_s: float) -> None:
-        started = self._clock()
+        started = time.monotonic()
         chunk = self._source.poll(room, timeout_s)
         self._collector.drained(room, len(chunk) if chunk is not None else 0)
         if chunk is not None:
             failpoints.hit("after_poll")
             self._collector.add(chunk)
-            self._watch.count(chunk, self._clock() - started)
+            self._watch.count(chunk, time.monotonic() - started)
 
     def _await(self, job: Job) -> None:
         if job.done.wait(_PAUSE_AFTER_S):
             return
-        if not self._held:
-            self._held = True
-            self._source.pause(self._assignment.active())
-            self._watch.held(len(self._assignment))
+        self._intake.hold()
         self._poll(1, 0.1)
 
     def _settle(self) -> None:
-        job = self._job
-        if job is None or not job.done.is_set():
+        job = self._under_way.settled()
+        if job is None:
             return
-        self._job = None
-        self._advance(job)
         if job.outcome is Outcome.FAILED and job.error is not None:
             raise job.error
         if job.outcome is Outcome.CANCELLED:
@@ -250,27 +215,7 @@ class RouteRunner:
             self._collector.drop(job.durable)
             self._assignment.reposition(job.durable)
             self._placing.unsettle(expired=job.expired)
-        if self._held:
-            self._held = False
-            if not self._paused:
-                self._source.resume(self._assignment.active())
-            self._watch.held(0)
-
-    def _advance(self, job: Job) -> None:
-        """Take over what a job made durable; a transaction takes the group's offsets along itself."""
-        stored = self._delivery.is_transactional
-        for partition, offset in job.durable.items():
-            self._assignment.advance(partition, job.lanes[partition], offset, stored=stored)
-
-    def _await_release(self, job: Job, *, lost: bool) -> None:
-        """Let a job whose partitions go away finish its flush, unless that fails; and take over what it did."""
-        if lost:
-            job.cancel()
-        worth = job.release()
-        if not job.done.wait(self._options.rebalance_s if worth else 0):
-            job.cancel()
-            _log.warning("batch_abandoned", route=self._health.route, reason="the partitions are gone")
-        self._advance(job)
+        self._intake.let_go()
 
     def _submit(self) -> None:
         metadata = None
@@ -282,50 +227,43 @@ class RouteRunner:
             self._pause(exc)
             return
         batch = self._collector.take()
-        if batch is None:
-            return
-        self._job = Job(batch, self._assignment.of(batch), metadata)
-        self._delivery.submit(self._job)
+        if batch is not None:
+            self._under_way.submit(batch, metadata, self._collector.first_at)
 
     def _finished(self) -> bool:
-        if self._job is not None or not self._collector.is_empty():
+        if self._under_way.job is not None or not self._collector.is_empty():
             return False
         at_end = self._assignment.ended() and self._assignment.is_final(self._options.rebalance_s)
         return self._collector.exhausted() or (at_end and not self._holds)
 
     def _drain(self) -> None:
-        deadline = self._clock() + self._options.stop_s
+        deadline = time.monotonic() + self._options.stop_s
         self._source.pause(self._assignment.active())
-        while self._clock() < deadline:
+        while time.monotonic() < deadline:
             self._settle()
             self._told.store()
-            if self._job is None and not self._collector.is_empty():
+            if self._under_way.job is None and not self._collector.is_empty():
                 self._submit()
-            if self._job is None:
+            if self._under_way.job is None:
                 if not self._collector.is_empty() or self._assignment.is_told():
                     return
-                deadline = min(deadline, self._clock() + _TOLD_S)
+                deadline = min(deadline, time.monotonic() + _TOLD_S)
             self._health.beat()
             self._serve()
         _log.warning("drain_abandoned", route=self._health.route, seconds=self._options.stop_s)
 
     def _serve(self) -> None:
         """Serve the group while the last batch is delivered; what still comes was fetched before the pause."""
-        job = self._job
+        job = self._under_way.job
         if job is None or not job.done.wait(0.1):
             self._source.poll(1, 0.0 if job is not None else _POLL_S)
 
     def _close(self, why: str) -> None:
-        job = self._job
-        if job is not None and not job.done.is_set():
-            job.release()
-            if not job.done.wait(min(10.0, self._options.stop_s)):
-                job.cancel()
-                job.done.wait(1.0)
+        is_free = self._under_way.end(min(10.0, self._options.stop_s))
         self._health.end(why)
         self._source.close()
         self._delivery.close()
-        if job is None or job.done.is_set():
+        if is_free:
             self._sink.close()
         _log.info("route_ended", route=self._health.route, reason=why, records=self.progress().records)
 

@@ -19,9 +19,10 @@ from worker.avro import (
 from worker.encryption import BatchDecryptor, EncryptedRecord, LeasedEnvelope, leased, record
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.plaintext import from_typed
+from worker.encryption.refusal import not_an_envelope
 from worker.encryption.unbatch import expect_descriptor, granted
 from worker.encryption.values import text_of_value, value_of_typed
-from worker.errors import DecryptionError, RecordError
+from worker.errors import DecryptionError, KeyAccessDenied, RecordError
 from worker.model import ContextElement, DataKey, FieldPlan, IdentityClaim, KeyRefused, Tag, Value
 
 Context = Mapping[str, object]
@@ -98,13 +99,18 @@ def output(schema: str) -> OutputSchema:
 @functools.lru_cache(maxsize=1)
 def _known_types() -> dict[bytes, str]:
     """The types whose fingerprint alone tells how to read a leased value."""
-    types: list[object] = list(_PRIMITIVES)
-    types += [["null", name] for name in _PRIMITIVES] + [[name, "null"] for name in _PRIMITIVES]
+    # A decimal has the fingerprint of its bytes, and these are not its value.
+    names = [name for name in _PRIMITIVES if name != "bytes"]
+    types: list[object] = [*names, *(["null", name] for name in names), *([name, "null"] for name in names)]
     return {schema_fingerprint(text): text for text in map(json.dumps, types)}
 
 
 def expect(envelope: AnyEnvelope, descriptor: str | None) -> Envelope:
     """Read an envelope and, unless it is None, compare its descriptor; raises `DecryptionError`."""
+    if isinstance(envelope, bytearray | memoryview):
+        envelope = bytes(envelope)
+    if not isinstance(envelope, bytes | str | Mapping):
+        raise not_an_envelope(f"a {type(envelope).__name__}; bytes, text or a mapping is")
     parsed = parse(envelope)
     if descriptor is not None:
         expect_descriptor(descriptor, parsed.descriptor)
@@ -130,12 +136,12 @@ def open_value(
 
 def restore(
     datums: Sequence[bytes], schema: str, keys: Sequence[bytes | None], decryptor: BatchDecryptor
-) -> list[dict[str, object] | RecordError]:
+) -> list[dict[str, object] | RecordError | KeyAccessDenied]:
     """Return the values of whole records, or why one did not open."""
     reader = output(schema)
     split = reader.split(datums, keys)
     opened = decryptor.decrypt(split.columns)
-    errors: dict[int, RecordError] = {**opened.errors, **split.errors}
+    errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied, **split.errors}
     columns = [[b"" if value is None else value for value in column] for column in opened.values]
     restored = split.join(columns)
     return [
@@ -155,7 +161,7 @@ def _leased_type(envelope: LeasedEnvelope, schema: str | None) -> str:
     if schema is None:
         found = _known_types().get(envelope.fingerprint)
         if found is None:
-            raise DecryptionError("the value is not of a primitive type: give its Avro schema")
+            raise DecryptionError("the value's type does not tell how to read it: give its Avro schema")
         return found
     if schema_fingerprint(schema) != envelope.fingerprint:
         raise DecryptionError("the value was sealed as another Avro type than the one given")

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -20,6 +21,27 @@ from worker.sink.base import LedgerRow
 
 GENESIS = bytes(32)
 """What stands in `prev_hash` of a chain's first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a chain ends: how many entries came before, and the hash of the last one."""
+
+    sequence: int
+    hash: bytes
+
+
+START = Head(0, GENESIS)
+"""Where every chain begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An entry as it was found: what its hash covers, the hash of the one before, and its own."""
+
+    fields: Mapping[str, Any]
+    prev_hash: bytes
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +125,34 @@ def link(rows: Iterable[LedgerRow], *, chain: str, sequence: int, prev_hash: byt
     return entries
 
 
-def verify(documents: Iterable[bytes]) -> int:
+def parse(document: bytes) -> Link:
+    """Return an entry as `LedgerEntry.as_json` wrote it."""
+    fields = orjson.loads(document)
+    return Link(fields, bytes.fromhex(fields.pop("prev_hash")), bytes.fromhex(fields.pop("hash")))
+
+
+def follow(links: Iterable[Link], head: Head) -> Head:
     """
-    Check one chain from its first entry, as `LedgerEntry.as_json` wrote it, in order; return how many entries it has.
+    Check a chain's entries, in order, and return where they end.
+
+    Args:
+        links: the entries.
+        head: where the chain ends before the first of them.
 
     Raises:
         FatalError: an entry is altered, missing or out of order; the message names the sequence.
     """
-    sequence, head = 0, GENESIS
-    for document in documents:
-        fields = orjson.loads(document)
-        prev_hash, own = bytes.fromhex(fields.pop("prev_hash")), bytes.fromhex(fields.pop("hash"))
-        if fields["sequence"] != sequence or not hmac.compare_digest(prev_hash, head):
+    for item in links:
+        fields, sequence = item.fields, head.sequence
+        if fields["sequence"] != sequence or not hmac.compare_digest(item.prev_hash, head.hash):
             raise FatalError(f"ledger chain {fields['chain']} is broken before entry {sequence}")
-        head = hash_fields(prev_hash, fields)
-        if not hmac.compare_digest(own, head):
+        found = hash_fields(item.prev_hash, fields)
+        if not hmac.compare_digest(item.hash, found):
             raise FatalError(f"ledger chain {fields['chain']}: entry {sequence} is altered")
-        sequence += 1
-    return sequence
+        head = Head(sequence + 1, found)
+    return head
+
+
+def verify(documents: Iterable[bytes]) -> int:
+    """Check one chain from its first entry, as `LedgerEntry.as_json` wrote it; return how many entries it has."""
+    return follow(map(parse, documents), START).sequence

@@ -145,7 +145,7 @@ class TopicIdentities:
         if found != known:
             raise OffsetLost(
                 f"topic {topic!r} was deleted and made again: its id was {known}, now {found}; stored positions mean "
-                "nothing there. Remove them deliberately and start again"
+                "nothing there. `worker positions move` goes to the new one, deliberately"
             )
 
 

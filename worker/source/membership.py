@@ -74,13 +74,16 @@ class Membership:
     def _take(self, consumer: Any, partitions: list[Any]) -> None:
         # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
         placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
-        if self.native is not None:
-            for p in partitions:
-                self.native.watch(p.topic, p.partition)
-        if self._incremental:
-            consumer.incremental_assign(placed)
-        else:
-            consumer.assign(placed)
+        try:
+            if self.native is not None:
+                for p in partitions:
+                    self.native.watch(p.topic, p.partition)
+        finally:
+            # Always, and here: else the client asks the group for its protocol, and a group that ends never answers.
+            if self._incremental:
+                consumer.incremental_assign(placed)
+            else:
+                consumer.assign(placed)
         consumer.pause(placed)
         if self.listener is not None:
             self.listener.assigned(_own(partitions))

@@ -58,7 +58,7 @@ class Offsets:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
         with contextlib.suppress(SourceUnavailable):
             return [
-                KafkaPartition(p.topic, p.partition, offset, f"{_TAG}{self._identities.topic_id(p.topic)}")
+                KafkaPartition(p.topic, p.partition, offset, topic_tag(self._identities.topic_id(p.topic)))
                 for p, offset in offsets.items()
             ]
         return [KafkaPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
@@ -149,11 +149,11 @@ class Offsets:
         return found
 
     def _refuse_other_topic(self, item: Any) -> None:
-        known = _TAG + self._identities.topic_id(item.topic)
+        known = topic_tag(self._identities.topic_id(item.topic))
         if item.metadata and item.metadata.startswith(_TAG) and item.metadata != known:
             raise OffsetLost(
                 f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with "
-                f"{item.metadata}, the topic now has {known}; reset the group's offsets deliberately"
+                f"{item.metadata}, the topic now has {known}; `worker positions move` goes on in the new one"
             )
 
 
@@ -169,6 +169,11 @@ class OffsetSearch:
         if self._found is None:
             self._found = self._find()
         return self._found
+
+
+def topic_tag(topic_id: str) -> str:
+    """Return what a stored offset's metadata says of its topic."""
+    return _TAG + topic_id
 
 
 def as_kafka(partitions: Collection[TopicPartition]) -> list[Any]:

@@ -1,59 +1,36 @@
-"""librdkafka's properties of a consumer, and those that are not the operator's."""
+"""librdkafka's properties of a consumer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
-from worker.errors import ConfigError
-from worker.kafka.properties import Property
+from worker.kafka.properties import Property, client_properties
 from worker.kafka.statistics import INTERVAL_MS
 from worker.source.options import SourceOptions
-
-OWNED = frozenset(
-    {
-        "bootstrap.servers",
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "partition.assignment.strategy",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "auto.offset.reset",
-        "isolation.level",
-        "max.poll.interval.ms",
-        "session.timeout.ms",
-        "enable.partition.eof",
-        "transactional.id",
-        "enable.idempotence",
-    }
-)
-"""What the worker's promises rest on; set by its own options only."""
 
 _STRATEGY = {"cooperative": "cooperative-sticky", "eager": "range"}
 
 
+class GroupMember(NamedTuple):
+    """A consumer group, and the member's stable name, for static membership and the client's id."""
+
+    group: str
+    instance: str
+
+
 def consumer_properties(
-    options: SourceOptions,
-    bootstrap: str,
-    group: str,
-    instance: str,
-    properties: Mapping[str, Property],
-    *,
-    bounded: bool,
-) -> dict[str, Any]:
+    options: SourceOptions, member: GroupMember, connection: Mapping[str, Property], *, bounded: bool
+) -> dict[str, Property]:
     """
     Build a consumer's properties.
 
     Raises:
-        ConfigError: `properties` names one that the worker owns.
+        ConfigError: `connection` names one that the worker owns.
     """
-    refused = sorted(OWNED & properties.keys())
-    if refused:
-        raise ConfigError(f"[kafka] properties: {', '.join(refused)}: set by the worker itself; use its settings")
     reset = "error" if options.on_offset_loss == "stop" else options.on_offset_loss
-    conf: dict[str, Any] = {
-        "client.id": f"worker-{instance}",
+    defaults: dict[str, Property] = {
+        "client.id": f"worker-{member.instance}",
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
         "fetch.wait.max.ms": 100,
@@ -63,9 +40,9 @@ def consumer_properties(
         "fetch.max.bytes": max(options.fetch_bytes, min(options.queue_bytes, 52_428_800)),
         "reconnect.backoff.max.ms": 2_000,
         "statistics.interval.ms": INTERVAL_MS,
-        **properties,
-        "bootstrap.servers": bootstrap,
-        "group.id": group,
+    }
+    owned: dict[str, Property] = {
+        "group.id": member.group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": reset,
@@ -74,10 +51,10 @@ def consumer_properties(
         "enable.partition.eof": bounded,
     }
     if options.static_membership:
-        conf["group.instance.id"] = instance
+        owned["group.instance.id"] = member.instance
     if options.protocol == "consumer":
-        return conf | {"group.protocol": "consumer"}
-    return conf | {
-        "partition.assignment.strategy": _STRATEGY[options.protocol],
-        "session.timeout.ms": int(options.session_timeout_s * 1000),
-    }
+        owned["group.protocol"] = "consumer"
+    else:
+        owned["partition.assignment.strategy"] = _STRATEGY[options.protocol]
+        owned["session.timeout.ms"] = int(options.session_timeout_s * 1000)
+    return client_properties(connection, defaults=defaults, owned=owned)

@@ -88,5 +88,5 @@ class Reports:
             self._confirm()
         raise OffsetLost(
             f"{partition}: the position to continue from is not in the log any more (retention, or another topic of "
-            "this name). Nothing was skipped. Reset the group's offset or set on_offset_loss, deliberately"
+            "this name). Nothing was skipped. Move it (worker positions move) or set on_offset_loss, deliberately"
         )

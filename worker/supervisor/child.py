@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -144,9 +145,9 @@ class _Talk:
             except (EOFError, OSError):
                 break
             self._do(order)
+        # By a thread of C's: what hangs may hold the interpreter's lock.
+        faulthandler.dump_traceback_later(self._stop_s + CLOSE_S, exit=True)
         self._worker.stop()
-        if not self._ended.wait(self._stop_s + CLOSE_S):
-            os._exit(1)
 
     def _do(self, order: Order) -> None:
         match order.action:

@@ -79,9 +79,9 @@ def _encode(parts: dict[str, Permutation]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class KeySet:
+class Permutations:
     """
-    A domain key or an authority share: three permutations.
+    A domain key or an authority share: three permutations, which the protocol calls a key set.
 
     Args:
         p1: of 16, acts on the bytes of a block.
@@ -109,7 +109,7 @@ class KeySet:
         return _encode({"p1": self.p1, "p2": self.p2, "p3": self.p3})
 
     def __repr__(self) -> str:
-        return "KeySet(...)"
+        return "Permutations(...)"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -262,7 +262,7 @@ def check_material(client_key: ClientKey, ivs: bytes, materials: bytes) -> None:
             raise KeyMaterialError("the key service sent material with repeated blocks, as no honest one does")
 
 
-def seal_messages(share: KeySet, ivs: bytes, messages: NDArray[np.uint8], pads: NDArray[np.uint8]) -> Blocks:
+def seal_messages(share: Permutations, ivs: bytes, messages: NDArray[np.uint8], pads: NDArray[np.uint8]) -> Blocks:
     """
     Compute the authority's key material `Enc_A(iv, M)` for a batch.
 

@@ -87,8 +87,8 @@ def _identity(environ: Mapping[str, str]) -> AccessKey | OidcToken:
     access_key = environment.read(environ, "CS_CLIENT_ACCESS_KEY")
     if access_key is not None:
         return AccessKey(access_key)
-    if environ.get("CS_OIDC_TOKEN_FILE"):
+    if environ.get("CS_OIDC_TOKEN_FILE") or environ.get("CS_OIDC_TOKEN"):
         return OidcToken(lambda: environment.require(environ, "CS_OIDC_TOKEN", "the identity provider's token"))
     raise ConfigError(
-        "CS_CLIENT_ACCESS_KEY is not set (or CS_OIDC_TOKEN_FILE, the path of an identity provider's token)"
+        "CS_CLIENT_ACCESS_KEY is not set (or CS_OIDC_TOKEN, an identity provider's token, or CS_OIDC_TOKEN_FILE)"
     )

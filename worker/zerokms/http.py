@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import httpx
 import orjson
 
 from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable
 from worker.metrics import Metrics
+from worker.metrics.traces import OFF
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
 
 _REASON_CHARACTERS = 200
@@ -40,32 +43,34 @@ class Wire:
         self._http, self._tokens, self._base, self._metrics = http, tokens, base, metrics
         self._slots = threading.BoundedSemaphore(in_flight)
 
-    def post(self, endpoint: str, body: bytes) -> Any:
+    def post(self, endpoint: str, body: bytes, *, request_id: UUID | None = None) -> Any:
         """
         Return the parsed reply.
 
-        A token that the service refuses is exchanged anew, once.
+        A token that the service refuses is exchanged anew, once. `request_id` is what the body tells the audit.
 
         Raises:
             KeyServiceUnavailable: no answer, 429 or 5xx.
             KeyAccessDenied: 401, 403 or 404.
             ConfigError: 409 or another request that can't succeed as it is.
         """
-        with self._slots:
-            token = self._tokens.token()
-            reply = self._send(endpoint, body, token)
-            if reply.status_code == httpx.codes.UNAUTHORIZED:
-                self._tokens.forget(token)
-                reply = self._send(endpoint, body, self._tokens.token())
-        # Whoever waits for the slot begins now, not after this thread has derived its keys.
-        time.sleep(_YIELD_S)
-        return _accept(endpoint, reply)
+        traces = OFF if self._metrics is None else self._metrics.traces
+        with traces.request(endpoint, request_id) as trace:
+            with self._slots:
+                token = self._tokens.token()
+                reply = self._send(endpoint, body, token, trace)
+                if reply.status_code == httpx.codes.UNAUTHORIZED:
+                    self._tokens.forget(token)
+                    reply = self._send(endpoint, body, self._tokens.token(), trace)
+            # Whoever waits for the slot begins now, not after this thread has derived its keys.
+            time.sleep(_YIELD_S)
+            return accept(endpoint, reply)
 
-    def _send(self, endpoint: str, body: bytes, token: ServiceToken) -> httpx.Response:
+    def _send(self, endpoint: str, body: bytes, token: ServiceToken, trace: Mapping[str, str]) -> httpx.Response:
         base = self._base or token.zerokms
         if base is None:
             raise ConfigError("the service token names no key service; set CS_ZEROKMS_HOST")
-        headers = {"authorization": f"Bearer {token.text}", "content-type": "application/json"}
+        headers = {**trace, "authorization": f"Bearer {token.text}", "content-type": "application/json"}
         started, outcome = time.perf_counter(), "unreachable"
         self._count_in_flight(1)
         try:
@@ -90,7 +95,8 @@ class Wire:
             self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
 
 
-def _accept(endpoint: str, reply: httpx.Response) -> Any:
+def accept(endpoint: str, reply: httpx.Response) -> Any:
+    """Return a reply parsed, or raise the verdict on it; see `Wire.post`."""
     status = reply.status_code
     if httpx.codes.is_success(status):
         if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":

@@ -152,15 +152,17 @@ type Asked<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>
 
 #[pymethods]
 impl Split {
-    /// Walks over values that begin at `start`; `keys` only where a field binds the record's key.
+    /// Walks over values that begin at `start`; `keys` only where a field binds the record's key. A record of more than
+    /// `most` replaced stretches is refused.
     #[new]
-    #[pyo3(signature = (program, values, keys, start))]
+    #[pyo3(signature = (program, values, keys, start, most=None))]
     fn new(
         py: Python<'_>,
         program: &Program,
         values: &Bound<'_, PyAny>,
         keys: Option<&Bound<'_, PyAny>>,
         start: usize,
+        most: Option<usize>,
     ) -> PyResult<Self> {
         let records = records_of(values, keys, start)?;
         if records.len() >= NONE as usize {
@@ -169,9 +171,9 @@ impl Split {
         let program = Arc::clone(&program.0);
         Ok(py.detach(|| {
             let mut found = Found::new(&program, records.len());
-            let mut scratch = Scratch::default();
+            let (mut scratch, most) = (Scratch::default(), most.unwrap_or(usize::MAX));
             for index in 0..records.len() {
-                found.walk(&program, records.datum(index), records.key(index).is_some(), &mut scratch);
+                found.walk(&program, records.datum(index), records.key(index).is_some(), most, &mut scratch);
             }
             let mut skip = vec![false; records.len()];
             for &index in &found.refused {

@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.authority.conftest import access_key, existing, lines, party, with_token
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.chain import ENTRY_BYTES, FIRST
 from worker.authority.dev import DevAuthority
 from worker.authority.enrol import accept, propose
@@ -30,7 +30,7 @@ SIGNING = Ed25519PrivateKey.generate()
 
 
 def trail(path: Path, *, sync: bool = True) -> Trail:
-    made = Trail(path, bytes(32), SIGNING, "eu-central-1", sync=sync)
+    made = Trail(path, TrailKeys(bytes(32), SIGNING), "eu-central-1", sync=sync)
     made.begin()
     return made
 

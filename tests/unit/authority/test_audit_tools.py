@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from tests.unit.authority.conftest import access_key, party
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
 from worker.authority.audit.chain import Place, hash_of
 from worker.authority.audit.export import ocsf
@@ -34,7 +34,7 @@ REQUIRED = {"class_uid", "activity_id", "type_uid", "time", "severity_id", "meta
 
 
 def trail(directory: Path, **more: Any) -> Trail:
-    made = Trail(directory / "audit.jsonl", bytes(32), SIGNING, "eu-central-1", **more)
+    made = Trail(directory / "audit.jsonl", TrailKeys(bytes(32), SIGNING), "eu-central-1", **more)
     made.begin()
     return made
 
@@ -163,9 +163,9 @@ import sys, threading
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from worker import failpoints
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 failpoints.arm(sys.argv[2])
-own = Trail(Path(sys.argv[1]), bytes(32), Ed25519PrivateKey.generate(), "eu-central-1", segment_bytes=20_000)
+own = Trail(Path(sys.argv[1]), TrailKeys(bytes(32), Ed25519PrivateKey.generate()), "eu-central-1", segment_bytes=20_000)
 own.begin()
 lock = threading.Lock()
 def write(name):

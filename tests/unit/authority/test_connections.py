@@ -19,6 +19,7 @@ from worker.authority.connections import ConnectionLimits, Guesses
 from worker.authority.dev import DevAuthority
 from worker.authority.jwks import RETRY_S, ProviderKeys
 from worker.authority.refusal import Refusal
+from worker.authority.server import AuthorityOptions
 
 ROOM = 20
 
@@ -27,7 +28,7 @@ ROOM = 20
 def narrow(tmp_path: Path) -> Iterator[DevAuthority]:
     """An authority with room for few."""
     limits = ConnectionLimits(header_s=30, per_address=ROOM, total=ROOM + 5)
-    with DevAuthority("eu-central-1", tmp_path / "narrow", connections=limits) as running:
+    with DevAuthority("eu-central-1", tmp_path / "narrow", options=AuthorityOptions(connections=limits)) as running:
         yield running
 
 
@@ -68,7 +69,10 @@ def read_to_the_end(connection: socket.socket) -> None:
 def test_a_head_must_arrive_in_time(tmp_path: Path, sent: bytes) -> None:
     """A head that is not finished within its time closes the connection, a second one on it too."""
     limits = ConnectionLimits(header_s=0.2)
-    with DevAuthority("eu-central-1", tmp_path, connections=limits) as own, connected(own, sent=sent) as silent:
+    with (
+        DevAuthority("eu-central-1", tmp_path, options=AuthorityOptions(connections=limits)) as own,
+        connected(own, sent=sent) as silent,
+    ):
         read_to_the_end(silent)
 
         party(own).generate()

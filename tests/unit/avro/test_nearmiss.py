@@ -124,13 +124,15 @@ def test_a_schema_that_declares_nothing_is_refused() -> None:
 
 
 def test_every_record_of_a_union_that_declares_nothing_is_named() -> None:
-    """One declaration suffices for a union of records; without any, each of them must be listed."""
+    """A declaration of one record says nothing of another: each that declares nothing must be listed."""
     one, two = json.loads(schema(field("a"))), {"type": "record", "name": "n.B", "fields": [field("b")]}
     mixed = {**two, "fields": [field("b", encrypted=True)]}
 
     assert "n.B" in refused(json.dumps([one, two]), DeclarationOptions(clear=("n.A",)))
     compile_schema(json.dumps([one, two]), DeclarationOptions(clear=("n.A", "n.B")))
-    compile_schema(json.dumps([one, mixed]), CLEAR)
+    assert "n.A declares nothing" in refused(json.dumps([one, mixed]), CLEAR)
+    assert "n.A" in refused(json.dumps([mixed, one]), DeclarationOptions(clear=("n.B",)))
+    assert not compile_schema(json.dumps([one, mixed]), DeclarationOptions(clear=("n.A",))).plan.is_clear
 
 
 def test_a_topic_of_bare_values_is_named_by_its_type() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from worker.canary.canary import CanaryFiles, KeptCanaries, open_or_make
+from tests.fakes.canaries import CanaryMemory
+from worker.canary.canary import KeptCanaries, open_or_make
 from worker.errors import CanaryError, DecryptionError
 
 KEYSET = UUID(int=5)
@@ -17,18 +17,18 @@ def seal(plain: bytes) -> bytes:
     return plain[::-1]
 
 
-def test_is_made_on_first_use_and_opened_after(tmp_path: Path) -> None:
+def test_is_made_on_first_use_and_opened_after() -> None:
     """The first worker makes it, the next opens it."""
-    store = CanaryFiles(tmp_path / "canaries")
+    store = CanaryMemory()
 
     made = [open_or_make(KEYSET, store, seal=seal, unseal=seal) for _ in range(2)]
 
     assert made == [True, False]
 
 
-def test_stops_where_the_authority_gives_other_keys(tmp_path: Path) -> None:
+def test_stops_where_the_authority_gives_other_keys() -> None:
     """A canary that does not open, or opens to something else, is fatal."""
-    store = CanaryFiles(tmp_path)
+    store = CanaryMemory()
     open_or_make(KEYSET, store, seal=seal, unseal=seal)
 
     def refuse(_: bytes) -> bytes:
@@ -40,25 +40,14 @@ def test_stops_where_the_authority_gives_other_keys(tmp_path: Path) -> None:
         open_or_make(KEYSET, store, seal=seal, unseal=lambda _: b"x")
 
 
-def test_the_first_canary_stays(tmp_path: Path) -> None:
-    """Of two first writers one wins, and no unfinished file is left."""
-    store = CanaryFiles(tmp_path)
-
-    store.save(KEYSET, b"one")
-    store.save(KEYSET, b"two")
-
-    assert store.load(KEYSET) == b"one"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_canary_is_read_once(tmp_path: Path) -> None:
+def test_a_canary_is_read_once() -> None:
     """What a store gave is remembered: it never changes."""
-    store = CanaryFiles(tmp_path)
+    store = CanaryMemory()
     kept = KeptCanaries(store)
     assert kept.load(KEYSET) is None
     kept.save(KEYSET, b"one")
     assert kept.load(KEYSET) == b"one"
 
-    next(tmp_path.iterdir()).unlink()
+    store.kept.clear()
 
     assert kept.load(KEYSET) == b"one"

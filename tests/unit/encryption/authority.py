@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from tests.fakes.hold import hold
@@ -40,9 +40,6 @@ class InMemoryAuthority(FakeKeyService):
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Keys of a batch."""
         return hold(self, needs)
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """Nothing is fetched ahead."""
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Leases of at most `lease_values` values."""

@@ -162,7 +162,7 @@ def key() -> DataKey:
 
 def test_reads_an_envelope_in_every_form() -> None:
     """The first byte or character tells the form."""
-    sealed = record.seal_record(key(), b"\x01\x08ann")
+    sealed = record.from_msgpack(record.seal_records([key()], [b"\x01\x08ann"])[0])
     lease = leased.seal(key(), bytes(8), [b"\x06ann"])[0]
 
     forms: list[AnyEnvelope] = [
@@ -209,8 +209,7 @@ def test_refuses_maps_with_wrong_members(change: dict[str, object]) -> None:
 
 def test_refuses_a_policy_of_another_shape() -> None:
     """A sixth item must be a list of conditions, each a claim and perhaps a value."""
-    sealed = record.seal_record(key(), b"")
-    good = sealed.to_msgpack()
+    (good,) = record.seal_records([key()], [b""])
     policy = b"\x91\x91\x92\xa3sub\xa1a"
     assert good.endswith(policy)
     for other in (b"\xc0", b"\x90", b"\x91\x90", b"\x91\xc0", b"\x91\x91\x90", b"\x91\x91\x91\x01", b"\x91\x91\xc0"):

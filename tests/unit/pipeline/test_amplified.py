@@ -13,8 +13,8 @@ from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
 from worker.model import batch_of
 from worker.pipeline.amplified import Amplification
-from worker.pipeline.batch import BatchProcessor
-from worker.pipeline.subject import subject_of
+from worker.pipeline.batch import BatchProcessor, Steps
+from worker.pipeline.schemas import SchemaRules, subject_of
 
 FORMATS = ("record", "leased")
 
@@ -33,13 +33,12 @@ def order(values: int, text: str = "a") -> bytes:
 
 def processor(authority: InMemoryAuthority, kind: str, bounds: Amplification) -> BatchProcessor:
     return BatchProcessor(
+        LocalSchemas({1: LocalSchema(input=schema(encrypted=True, kind=kind), output_id=1)}),
+        SchemaRules(DeclarationOptions(), subject_of("topic", "out")),
+        BatchEncryptor(authority),
+        Steps(amplification=bounds),
         route="r",
-        schemas=LocalSchemas({1: LocalSchema(input=schema(encrypted=True, kind=kind), output_id=1)}),
-        declaration=DeclarationOptions(),
-        encryptor=BatchEncryptor(authority),
         metrics=Metrics("eu-central-1"),
-        subject=subject_of("topic", "out"),
-        amplification=bounds,
     )
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from tests.fakes.records import records_of
 from tests.unit.encryption.authority import InMemoryAuthority
-from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, open_schema
+from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, compile_schema, open_schema
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.metrics import Metrics
 from worker.model import Position, SourceRecord, batch_of
-from worker.pipeline.batch import BatchProcessor
+from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.options import ResidencyOptions
 from worker.pipeline.residency import Residency
-from worker.pipeline.subject import subject_of
+from worker.pipeline.schemas import SchemaRules, subject_of
 from worker.pipeline.verify import OutputVerifier
 
 SCHEMA = json.dumps(
@@ -46,32 +46,31 @@ def framed(offset: int, country: bytes = b"DE") -> SourceRecord:
 def processor(keys: InMemoryAuthority, residency: Residency | None = None) -> BatchProcessor:
     metrics = Metrics("eu-central-1")
     return BatchProcessor(
+        LocalSchemas({1: LocalSchema(input=SCHEMA, output_id=1001)}),
+        SchemaRules(DeclarationOptions(), subject_of("topic", "out")),
+        BatchEncryptor(keys),
+        Steps(
+            residency=residency,
+            verifier=OutputVerifier(BatchDecryptor(keys), rate=1.0, route="r", metrics=metrics, seed=1),
+        ),
         route="r",
-        schemas=LocalSchemas({1: LocalSchema(input=SCHEMA, output_id=1001)}),
-        declaration=DeclarationOptions(),
-        encryptor=BatchEncryptor(keys),
         metrics=metrics,
-        subject=subject_of("topic", "out"),
-        residency=residency,
-        verifier=OutputVerifier(BatchDecryptor(keys), rate=1.0, route="r", metrics=metrics, seed=1),
     )
 
 
 def test_encrypts_what_is_declared_and_restores_it() -> None:
     """The output is framed with the output's id, holds no plaintext, and decrypts to the very input."""
     keys = InMemoryAuthority()
-    made = processor(keys)
 
-    out = made.process(batch_of([framed(1), framed(2)]))
+    out = processor(keys).process(batch_of([framed(1), framed(2)]))
 
     assert out.failures == []
     values = [r.value or b"" for r in records_of(out.output)]
     assert all(v[:5] == b"\0\0\0\3\xe9" and b"ada@" not in v for v in values)
-    schema = open_schema(made._compiled["1"].compiled.plan.output_schema) if "1" in made._compiled else None
-    if schema is not None:
-        split = schema.split([v[5:] for v in values], [b"1", b"2"])
-        opened = BatchDecryptor(keys).decrypt(split.columns)
-        assert split.join([[v or b"" for v in c] for c in opened.values]) == [datum(1), datum(2)]
+    schema = open_schema(compile_schema(SCHEMA, DeclarationOptions()).plan.output_schema)
+    split = schema.split([v[5:] for v in values], [b"1", b"2"])
+    opened = BatchDecryptor(keys).decrypt(split.columns)
+    assert split.join([[v or b"" for v in c] for c in opened.values]) == [datum(1), datum(2)]
 
 
 def test_keeps_good_records_among_poison_in_order() -> None:

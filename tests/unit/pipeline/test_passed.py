@@ -24,7 +24,7 @@ from worker.errors import DeclarationError
 from worker.metrics import Metrics
 from worker.model import Fate, batch_of
 from worker.pipeline.batch import BatchProcessor
-from worker.pipeline.subject import subject_of
+from worker.pipeline.schemas import SchemaRules, subject_of
 
 FORMATS = ("record", "leased")
 AUTHORITY = InMemoryAuthority()
@@ -39,14 +39,16 @@ def processor(
     opened: bool = True,
 ) -> BatchProcessor:
     return BatchProcessor(
+        source or LocalSchemas({1: LocalSchema(input=schema, output_id=1)}),
+        SchemaRules(
+            options,
+            subject_of("topic", "out"),
+            accepted=lambda: accepted,
+            opener=BatchDecryptor(AUTHORITY) if opened else None,
+        ),
+        BatchEncryptor(AUTHORITY),
         route="r",
-        schemas=source or LocalSchemas({1: LocalSchema(input=schema, output_id=1)}),
-        declaration=options,
-        encryptor=BatchEncryptor(AUTHORITY),
         metrics=Metrics("eu-central-1"),
-        subject=subject_of("topic", "out"),
-        accepted=lambda: accepted,
-        opener=BatchDecryptor(AUTHORITY) if opened else None,
     )
 
 
@@ -178,3 +180,27 @@ def test_refuses_a_version_that_lost_its_declaration() -> None:
 
     with pytest.raises(DeclarationError, match=r"in\[0\]@1: schema 1: .*email was encrypted in an earlier version"):
         processor("", DeclarationOptions(), source=source).process(batch_of([framed(1)]))
+
+
+def test_a_union_s_record_that_declares_nothing_counts_as_passed() -> None:
+    """Told by its branch, record by record; beside it malformed ones fail, and one whose declared value is null is
+    encrypted."""
+    beat = {"type": "record", "name": "acme.ops.Heartbeat", "fields": [{"name": "at", "type": "long"}]}
+    email = {"name": "email", "type": ["null", "string"], "encrypted": True}
+    customer = {"type": "record", "name": "acme.Customer", "fields": [email]}
+    root, head = json.dumps([beat, customer]), b"\0\0\0\0\1"
+    values = [b"\0\2", b"\2\2\2a", b"\2\0", b"", b"\xff" * 12, b"\0\4", b"\6\0"]
+    batch = batch_of([record(i, head + value) for i, value in enumerate(values)])
+
+    out = processor(root, DeclarationOptions(clear=("acme.ops.Heartbeat",))).process(batch)
+
+    said = [out.fates[i] for i in range(len(values))]
+    assert said == [
+        Fate.PASSED,
+        Fate.ENCRYPTED,
+        Fate.ENCRYPTED,
+        Fate.FAILED,
+        Fate.FAILED,
+        Fate.PASSED,
+        Fate.FAILED,
+    ]

@@ -26,6 +26,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Failure
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
+from worker.pipeline.stages import Stages
 
 P0 = TopicPartition("in", 0)
 P1 = TopicPartition("in", 1)
@@ -62,10 +63,7 @@ class Bench:
 
     def made(self, *, bounds: Bounds | None = None, limit: int | None = None) -> RouteRunner:
         return RouteRunner(
-            self.source,
-            self.processor,
-            self.sink,
-            PlainLetters(),
+            Stages(self.source, self.processor, self.sink, PlainLetters()),
             options=self.options,
             health=self.health,
             metrics=self.metrics,
@@ -292,7 +290,7 @@ def test_aborts_a_lost_batch_even_in_its_flush(bench: Bench) -> None:
     assert reached.wait(20)
     bench.source.on_poll = lambda: gate.set()
     bench.source.take(P0, lost=True)
-    job = bench.runner._job if bench.runner else None
+    job = bench.runner._under_way.job if bench.runner else None
     assert job is not None
     bench.source.on_poll = None
     bench.until(job.cancelled.is_set)

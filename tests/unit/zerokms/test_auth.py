@@ -217,6 +217,18 @@ def test_refuses_a_token_of_another_region_or_workspace(cts: Cts, clock: Clock, 
         source(cts, clock).token()
 
 
+@pytest.mark.parametrize("later", [1, None, "2", True])
+def test_an_authority_from_before_a_restore_is_refused(cts: Cts, clock: Clock, later: object) -> None:
+    """Once an incarnation was seen none answers that is less, and none that says nothing of it."""
+    cts.claims = {"incarnation": 2}
+    tokens = source(cts, clock)
+    tokens.forget(tokens.token())
+    cts.claims = {} if later is None else {"incarnation": later}
+
+    with pytest.raises(RegionViolation, match="incarnation"):
+        tokens.token()
+
+
 def test_exchanges_an_identity_providers_token(cts: Cts, clock: Clock) -> None:
     """An OIDC token is asked for anew at each exchange and sent with the workspace."""
     supplied = iter(["jwt-1", "jwt-2"])

@@ -44,7 +44,7 @@ def test_derives_the_known_key_in_both_twins(case: dict[str, str]) -> None:
 @pytest.mark.parametrize("case", ALGEBRA)
 def test_seals_the_known_material(case: dict[str, str]) -> None:
     """The authority's share gives the known material."""
-    share = d.KeySet.from_cbor(bytes.fromhex(case["authority_cbor"]))
+    share = d.Permutations.from_cbor(bytes.fromhex(case["authority_cbor"]))
     iv = bytes.fromhex(case["iv"])
     message = np.frombuffer(bytes.fromhex(case["message512"]), dtype=np.uint8).reshape(1, 512)
 
@@ -54,9 +54,9 @@ def test_seals_the_known_material(case: dict[str, str]) -> None:
 @pytest.mark.parametrize("case", ALGEBRA)
 def test_relates_share_and_client_key_to_the_domain(case: dict[str, str]) -> None:
     """ "A then C" is D, and the serialised forms are stable."""
-    a = d.KeySet.from_cbor(bytes.fromhex(case["authority_cbor"]))
+    a = d.Permutations.from_cbor(bytes.fromhex(case["authority_cbor"]))
     c = d.ClientKey.parse(case["client_key_hex_v1"])
-    domain = d.KeySet.from_cbor(bytes.fromhex(case["domain_cbor"]))
+    domain = d.Permutations.from_cbor(bytes.fromhex(case["domain_cbor"]))
 
     assert d.then(a.p1, c.p1).tolist() == domain.p1.tolist()
     assert d.then(a.p3, c.p3).tolist() == domain.p3.tolist()
@@ -91,13 +91,13 @@ def test_derives_the_artificial_index_key_but_refuses_its_material() -> None:
 @pytest.mark.parametrize("case", VECTORS["grants"])
 def test_a_granted_share_agrees_only_where_domains_share_p2(case: dict[str, Any]) -> None:
     """A grant computed from an existing share gives the known domain material."""
-    a1, d1, d2 = (d.KeySet.from_cbor(bytes.fromhex(case[name])) for name in ("a1", "d1", "d2"))
+    a1, d1, d2 = (d.Permutations.from_cbor(bytes.fromhex(case[name])) for name in ("a1", "d1", "d2"))
     key = d.ClientKey.from_cbor(bytes.fromhex(case["client"]))
     iv = bytes.fromhex(case["iv"])
     message = np.frombuffer(bytes.fromhex(case["message512"]), dtype=np.uint8).reshape(1, 512)
     p1 = d.then(d2.p1, d.then(d.invert(d1.p1), a1.p1))
     p3 = d.then(d2.p3, d.then(d.invert(d1.p3), a1.p3))
-    granted = d.KeySet(p1, a1.p2, p3)
+    granted = d.Permutations(p1, a1.p2, p3)
 
     material = d.seal_messages(granted, iv, message, pads(iv)).tobytes()
     via_grant = d.reencrypt(key, iv, material).tobytes()
@@ -158,5 +158,5 @@ def test_refuses_a_client_key_of_another_form(text: str) -> None:
 
 def test_keys_show_nothing_of_themselves() -> None:
     """Neither half shows its permutations in a repr."""
-    assert repr(d.KeySet.random()) == "KeySet(...)"
+    assert repr(d.Permutations.random()) == "Permutations(...)"
     assert repr(d.ClientKey(*(d.random_permutation(n) for n in (16, 16, 16, 33)))) == "ClientKey(...)"

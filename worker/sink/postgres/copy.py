@@ -19,7 +19,7 @@ from worker.sink.postgres.stage import stage
 from worker.sink.postgres.table import Table
 
 # What an encoder, or the driver's, raises for a value that the column can't hold exactly.
-_UNFIT = (ValueError, TypeError, AttributeError, ArithmeticError, struct.error)
+_UNFIT = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class StoredPositions:
             if row[0] != topic_id:
                 raise OffsetLost(
                     f"{tp}: the stored position belongs to topic id {row[0]}, the topic now has {topic_id}; "
-                    "delete the row of worker.offsets to read the new topic"
+                    "`worker positions move` goes to the new one, deliberately"
                 )
             connection.execute(_OWN, (self.owner, *place))
             found[tp] = int(row[2])

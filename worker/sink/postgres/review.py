@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from worker.errors import ConfigError
 from worker.model.rows import ColumnType, RowType
@@ -11,23 +11,10 @@ from worker.sink.postgres.copy import Target
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.schema import fields_of, key_fields, key_targets, row_targets
 from worker.sink.postgres.table import COORDINATES, Table
+from worker.sink.postgres.untold import locked_sequences, rules, unpublished, untold
 
 _WRITABLE = ("table", "partitioned table")
-_UNTOLD = """
-SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = %(t)s AND NOT tgisinternal AND tgenabled <> 'D'
-UNION ALL SELECT 'rule', rulename::text FROM pg_rewrite WHERE ev_class = %(t)s
-UNION ALL SELECT CASE contype WHEN 'c' THEN 'check' WHEN 'f' THEN 'foreign key' ELSE 'exclusion' END, conname::text
-            FROM pg_constraint WHERE conrelid = %(t)s AND contype IN ('c', 'f', 'x')
-UNION ALL SELECT 'unique index', i.indexrelid::regclass::text
-            FROM pg_index i
-           WHERE i.indrelid = %(t)s AND (i.indisunique OR i.indexprs IS NOT NULL) AND NOT coalesce(
-                 i.indpred IS NULL AND i.indexprs IS NULL AND %(key)s::text[] = (
-                   SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a
-                    WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), false)
-UNION ALL SELECT 'partitions', 'rows of no partition'
-            FROM pg_partitioned_table WHERE partrelid = %(t)s AND partdefid = 0
- ORDER BY 1, 2
-"""
+_OWN_RIGHTS = {"worker.residency": "SELECT", "worker.offsets": "SELECT INSERT UPDATE", "worker.ledger": "SELECT INSERT"}
 
 
 def refuse_table(connection: Connection, table: Table, options: PostgresSinkOptions) -> None:
@@ -49,6 +36,7 @@ def refuse_table(connection: Connection, table: Table, options: PostgresSinkOpti
         raise ConfigError(f"table {name} lacks {', '.join(missing)}; worker check --create adds them")
     if options.mode == "upsert":
         _refuse_key(table, options)
+        _refuse_unpublished(connection, table)
     _refuse_rights(connection, table, options)
 
 
@@ -68,19 +56,32 @@ def remarks(
     targets = row_targets(table, row_type, options)
     keys = key_targets(table, key_type, options) if options.mode == "upsert" else []
     kinds = fields_of(row_type, options) | key_fields(key_type, options)
-    _refuse_unfilled(table, [*targets, *keys])
+    filled = {t.name for t in (*keys, *targets)}
+    _refuse_unfilled(table, filled)
     _refuse_columns(connection, table, [*targets, *keys], options)
+    _refuse_sequences(connection, table, filled)
+    _refuse_rules(connection, table, [*targets, *keys], options)
     own = COORDINATES if options.mode == "append" else ()
     found = [f"{t.name}: {t.fit.remark}" for t in (*keys, *targets) if t.fit.remark and t.name not in own]
     found += list(_nulls(table, kinds, options))
     found += [
-        f"{t.name}: what the domain {table.columns[t.name].declared} refuses (not told)"
-        for t in (*keys, *targets)
-        if table.columns[t.name].checked
+        f"{c.name}: what the domain {c.declared} refuses (not told)"
+        for c in table.columns.values()
+        if c.checked and not c.unwritable
     ]
     key = options.key if options.mode == "upsert" else ("_topic", "_partition", "_offset")
-    rows = connection.execute(_UNTOLD, {"t": table.oid, "key": sorted(key)}).fetchall()
-    return found + [f"what {kind} {name} refuses (not told)" if kind != "partitions" else name for kind, name in rows]
+    return found + untold(connection, table, key)
+
+
+def refuse_own_rights(connection: Connection, *, ledger: bool) -> None:
+    """Raise `ConfigError` where the role lacks a right on the worker's own tables."""
+    if not _has(connection, "has_schema_privilege('worker', %s)", "USAGE"):
+        raise ConfigError("the role lacks USAGE on schema worker; GRANT it")
+    for name, rights in _OWN_RIGHTS.items():
+        if ledger or name != "worker.ledger":
+            asked = "has_table_privilege(%s, %s)"
+            if missing := [right for right in rights.split() if not _has(connection, asked, name, right)]:
+                raise ConfigError(f"table {name}: the role lacks {', '.join(missing)}; GRANT it")
 
 
 def _refuse_key(table: Table, options: PostgresSinkOptions) -> None:
@@ -139,13 +140,41 @@ def _has(connection: Connection, asked: str, *values: object) -> bool:
     return row is not None and bool(row[0])
 
 
-def _refuse_unfilled(table: Table, targets: Sequence[Target]) -> None:
-    filled = {t.name for t in targets}
+def _refuse_unfilled(table: Table, filled: Collection[str]) -> None:
     unfilled = [
         c.name for c in table.columns.values() if c.required and not (c.filled or c.unwritable or c.name in filled)
     ]
     if unfilled:
         raise ConfigError(f"table {table.name}: {', '.join(unfilled)} must not be null, but no field fills it")
+
+
+def _refuse_sequences(connection: Connection, table: Table, filled: Collection[str]) -> None:
+    for column, sequence in locked_sequences(connection, table, filled):
+        raise ConfigError(
+            f"table {table.name}: {column} is filled from sequence {sequence}, and the role lacks USAGE on it; GRANT it"
+        )
+
+
+def _refuse_rules(
+    connection: Connection, table: Table, targets: Sequence[Target], options: PostgresSinkOptions
+) -> None:
+    """COPY runs no rule; what goes in by INSERT is turned into something else by one, and ON CONFLICT takes none."""
+    if options.mode == "append" and not any(t.fit.cast for t in targets):
+        return
+    if found := rules(connection, table):
+        raise ConfigError(
+            f"table {table.name} has the rule {', '.join(found)} on INSERT or UPDATE, which changes what is written; "
+            "drop it, or use a trigger"
+        )
+
+
+def _refuse_unpublished(connection: Connection, table: Table) -> None:
+    found = unpublished(connection, table)
+    if found is not None:
+        raise ConfigError(
+            f"table {found[0]} is published by {found[1]} and has no replica identity, so that PostgreSQL refuses "
+            "updates and deletes; give it a primary key, or ALTER TABLE ... REPLICA IDENTITY"
+        )
 
 
 def _nulls(table: Table, kinds: dict[str, ColumnType], options: PostgresSinkOptions) -> Iterator[str]:

@@ -36,7 +36,13 @@ CREATE TABLE IF NOT EXISTS worker.ledger (
   first_offset bigint NOT NULL, last_offset bigint NOT NULL, schema_id text NOT NULL,
   prev_hash bytea NOT NULL, hash bytea NOT NULL,
   chain text NOT NULL, sequence bigint NOT NULL,
+  at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (chain, sequence));
+ALTER TABLE worker.ledger ADD COLUMN IF NOT EXISTS at timestamptz NOT NULL DEFAULT now();
+CREATE TABLE IF NOT EXISTS worker.ledger_checkpoint (
+  chain text PRIMARY KEY, sequence bigint NOT NULL, hash bytea NOT NULL,
+  keys bigint NOT NULL, "values" bigint NOT NULL, keyset uuid NOT NULL, signature bytea NOT NULL,
+  at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX IF NOT EXISTS ledger_by_batch ON worker.ledger (batch, topic, partition);
 CREATE INDEX IF NOT EXISTS ledger_by_request ON worker.ledger USING gin (request_ids);
 """

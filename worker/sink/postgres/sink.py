@@ -10,13 +10,14 @@ from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
 from worker.model.rows import Row
-from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, Tables
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, SinkRoute, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import StoredPositions
 from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
+from worker.sink.postgres.review import refuse_own_rights
 from worker.sink.postgres.schema import ensure_schema
 from worker.sink.postgres.table import read_table
 from worker.sink.postgres.tables import TargetTables
@@ -32,13 +33,10 @@ class PostgresSink:
 
     Args:
         options: the route's sink.
+        route: whom it serves. The database must declare its region, which is read at every connection and in every
+            batch's transaction, and owns its group's positions.
         dsn: libpq connection string; secret.
-        region: what the database must declare, read at every connection and in every batch's transaction.
-        group: the consumer group whose positions the database owns.
-        cluster_id: the source's cluster.
         topic_ids: gives a source topic's id.
-        instance: this worker's name.
-        route: names the route in messages.
         metrics: where the region's pin is told.
         dead_letters: where `write_dead` goes; None refuses dead letters.
     """
@@ -46,32 +44,20 @@ class PostgresSink:
     def __init__(
         self,
         options: PostgresSinkOptions,
+        route: SinkRoute,
         *,
         dsn: str,
-        region: str,
-        group: str,
-        cluster_id: str,
         topic_ids: Callable[[str], str],
-        instance: str,
-        route: str,
         metrics: Metrics,
         dead_letters: DeadLetterWriter | None = None,
     ) -> None:
         self._options = options
-        self._name = f"route {route}"
-        self._residency = DeclaredRegion(region, options.residency_key)
-        self._database = Database(
-            dsn,
-            residency=self._residency,
-            route=route,
-            instance=instance,
-            timeout_s=options.timeout_s,
-            idle_transaction_s=options.idle_transaction_s,
-            metrics=metrics,
-        )
-        self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
+        self._name = f"route {route.name}"
+        self._residency = DeclaredRegion(route.region, options.residency_key)
+        self._database = Database(dsn, options, route, residency=self._residency, metrics=metrics)
+        self._positions = StoredPositions(route.group, route.cluster_id, topic_ids, route.instance, route.name)
         self._dead_letters = dead_letters
-        self._targets = TargetTables(options, self._database, route)
+        self._targets = TargetTables(options, self._database, route.name)
         self._outputs: list[Output] = []
 
     @property
@@ -103,6 +89,7 @@ class PostgresSink:
                 ensure_schema(connection)
             elif missing:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
+            refuse_own_rights(connection, ledger=self._options.ledger)
             self._targets.check(connection)
             connection.commit()
         if self._dead_letters is not None:

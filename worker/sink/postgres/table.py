@@ -17,15 +17,16 @@ _KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialize
 # A domain may stand on another domain: its type is the innermost, its length the outermost one that says one.
 _COLUMNS = """
 WITH RECURSIVE bases AS (
-  SELECT a.attnum, a.atttypid AS type, a.atttypmod AS typmod, false AS checked
+  SELECT a.attnum, a.atttypid AS type, a.atttypmod AS typmod, false AS checked, a.attnotnull AS required
     FROM pg_attribute a WHERE a.attrelid = %(table)s AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
   SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod >= 0 THEN b.typmod ELSE t.typtypmod END,
-         b.checked OR t.typnotnull OR EXISTS (SELECT FROM pg_constraint c WHERE c.contypid = t.oid)
+         b.checked OR EXISTS (SELECT FROM pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'),
+         b.required OR t.typnotnull
     FROM bases b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
 SELECT a.attname, t.oid::int8, format_type(t.oid, NULL), t.typtype, t.typcategory, b.typmod,
        format_type(a.atttypid, a.atttypmod), d.typtype = 'd', b.checked,
-       a.attnotnull, a.atthasdef OR a.attidentity <> '' OR d.typdefault IS NOT NULL,
+       b.required, a.atthasdef OR a.attidentity <> '' OR d.typdefault IS NOT NULL,
        CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'an identity' ELSE '' END,
        coalesce(c.collisdeterministic, true),
        CASE WHEN t.typcategory = 'A' THEN t.typelem::int8 ELSE 0 END,
@@ -70,7 +71,7 @@ class Column:
         declared: the type as it is declared, domain and length included.
         is_domain: whether that is a domain.
         checked: whether a domain's own condition applies.
-        required: whether it refuses null.
+        required: whether it, or its domain, refuses null.
         filled: whether it fills itself where nothing is given.
         unwritable: why it takes no value, `generated` or `an identity`; else empty.
         deterministic: whether equal text means equal bytes.
@@ -155,7 +156,7 @@ def read_table(connection: Connection, name: str) -> Table | None:
     )
 
 
-def _column(
+def _column(  # noqa: PLR0913 - a row of the query
     name: str, oid: int, type_name: str, kind: str, category: str, typmod: int, declared: str, is_domain: bool,
     checked: bool, required: bool, filled: bool, unwritable: str, deterministic: bool, element_oid: int,
     element_type: str, element_kind: str | None, element_category: str | None, labels: list[str],

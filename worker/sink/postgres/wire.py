@@ -27,6 +27,8 @@ US_TO_2000 = DAYS_TO_2000 * 86_400_000_000
 _DATES = range(-2_451_545, 2_145_031_949)
 _INSTANTS = range(-211_813_488_000_000_000, 9_223_371_331_200_000_000)
 _DAY_US = 86_400_000_000
+# Java's; arithmetic on a number of another one would be rounded.
+_SCALES = range(-(2**31), 2**31)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|NaN|[+-]?Infinity", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,40}", re.ASCII)
 _TOO_FINE = re.compile(r"[.,]\d{6}\d*[1-9]")
@@ -100,8 +102,10 @@ def scaled(data: bytes, scale: int) -> Decimal:
 def big_decimal(data: bytes) -> Decimal:
     """An Avro big-decimal's number: its unscaled value's length and bytes, and its scale."""
     length, start = _long(data, 0)
+    if length < 1:
+        raise ValueError("bytes that are no big-decimal")
     scale, end = _long(data, start + length)
-    if length < 1 or end != len(data):
+    if end != len(data) or scale not in _SCALES:
         raise ValueError("bytes that are no big-decimal")
     return scaled(data[start : start + length], scale)
 

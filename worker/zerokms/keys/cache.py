@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -92,14 +92,6 @@ class KeyCache:
             ]
             _raise(hold.refused)
         return portions
-
-    def prepare(self, takes: Mapping[KeySpec, int], leases: Collection[KeySpec]) -> None:
-        """Begin to fetch what a batch to come is about to `take` and `lease`; does not wait."""
-        if self.options.max_age_s == 0:
-            return
-        needs = _needs("record", takes) + _needs("leased", dict.fromkeys(leases, 1))
-        with Hold(self._stock, needs, self.options, self._gauge, is_whole=True):
-            pass
 
     def rotate(self) -> None:
         """Drop every pool and lease; the next batch asks anew, and answers under way are wiped."""

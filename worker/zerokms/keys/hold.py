@@ -26,7 +26,6 @@ class Hold:
 
     Args:
         is_loose: leases stay in use for the grace after the hold has ended.
-        is_whole: nobody iterates, so that what is lacking need not come in parts.
     """
 
     def __init__(
@@ -37,10 +36,9 @@ class Hold:
         gauge: Gauge,
         *,
         is_loose: bool = False,
-        is_whole: bool = False,
     ) -> None:
         self._stock, self._needs, self._options, self._gauge = stock, needs, options, gauge
-        self._is_loose, self._is_whole = is_loose, is_whole
+        self._is_loose = is_loose
         self._parts: list[Part] = []
         self._number = 0
         self.refused: dict[tuple[int, int], WorkerError] = {}
@@ -52,7 +50,7 @@ class Hold:
             if self._is_loose:
                 self._stock.loosen(self._parts)
             self._judge()
-            self._stock.ask(self._parts, ahead=True, whole=self._is_whole)
+            self._stock.ask(self._parts, ahead=True)
         return self
 
     def __exit__(
@@ -64,7 +62,10 @@ class Hold:
 
     def __iter__(self) -> Iterator[Grant]:
         """Yield keys as they arrive; see `KeyHold`."""
+        started = time.perf_counter()
         grants = self._first()
+        if not self._is_open():
+            self._gauge.got(started)
         yield from grants
         if not self._is_open():
             return
@@ -72,7 +73,10 @@ class Hold:
         waiting = {_CACHES[part.need.format] for part in self._parts if len(part.open)}
         try:
             while self._is_open():
-                yield from self._next()
+                grants = self._next()
+                if not self._is_open():
+                    self._gauge.got(started)
+                yield from grants
         finally:
             for cache in waiting:
                 self._gauge.waited(cache, started)

@@ -128,14 +128,13 @@ class Stock:
                 found.append((i, failure))
         return found
 
-    def ask(self, parts: Sequence[Part], *, ahead: bool = False, whole: bool = False) -> None:
+    def ask(self, parts: Sequence[Part], *, ahead: bool = False) -> None:
         """
         Ask for what batches lack, in full requests of one keyset each.
 
         Args:
             parts: what the batches need.
             ahead: ask on the way for what their contexts will lack soon.
-            whole: leave the splitting to the service, where nobody waits for the first of many requests.
         """
         now = self._clock()
         wanted: dict[str | None, list[_Piece]] = {}
@@ -149,7 +148,7 @@ class Stock:
                 self._note(part, shelf, shelf.ahead(part, now), wanted)
         for found in wanted.values():
             pieces = sorted((part for piece in found for part in piece.parted()), key=_Piece.is_new)
-            for request in [pieces] if whole else _requests(pieces, self._options.keys_per_request):
+            for request in _requests(pieces, self._options.keys_per_request):
                 self._send(request, now)
 
     def trim(self) -> None:

@@ -40,6 +40,11 @@ class Gauge:
         if self._metrics is not None:
             self._metrics.observe("worker_key_wait_seconds", time.perf_counter() - started, cache=cache)
 
+    def got(self, started: float) -> None:
+        """Let the trace of this thread's batch show that its keys are there, asked for at a `time.perf_counter()`."""
+        if self._metrics is not None:
+            self._metrics.traces.keys(time.perf_counter() - started)
+
     def held(self, cache: str, count: int, keys: Callable[[], Iterable[DataKey]]) -> None:
         """Export how many keys a cache holds by keyset, or together where there are many; several caches add up."""
         if self._metrics is None:

@@ -103,5 +103,9 @@ podAntiAffinity:
 {{- range $name := list "publicUrl" "tlsSecret" "rootKeySecret" }}
 {{- if not (get $.Values.authority $name) }}{{ fail (printf "authority.%s is needed" $name) }}{{ end }}
 {{- end -}}
+{{- range $place := .Values.networkPolicy.authorityEgress }}
+{{- if not (get (get $.Values.networkPolicy.egress $place | default dict) "cidrs") }}
+{{- fail (printf "networkPolicy.authorityEgress: networkPolicy.egress.%s.cidrs is empty" $place) }}{{ end }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
