@@ -68,9 +68,8 @@ class Delivery:
         self._dead_letters = dead_letters
         self._options = options
         self._health = health
-        self._metrics = metrics
+        self._metrics, self._fit = metrics, Fit()
         self._transactional = options.mode == "exactly-once" and not sink.owns_positions
-        self._fit = Fit()
         self._outcomes: Counter[str] = Counter()
         self._tasks: queue.SimpleQueue[Job | Claim | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
@@ -157,9 +156,9 @@ class Delivery:
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
                     left.extendleft(reversed(halves(piece)))
-                    continue
-                self._reject(job, piece, exc)
-                left.appendleft(piece)
+                else:
+                    self._reject(job, piece, exc)
+                    left.appendleft(piece)
 
     def _reject(self, job: Job, piece: Batch, error: SinkRejected) -> None:
         refused = error.positions or tuple(piece.record(i).position for i in range(len(piece)))

@@ -12,8 +12,10 @@ from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, encode_va
 from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
 from worker.model import batch_of
-from worker.pipeline.amplified import Amplification
+from worker.pipeline.amplified import Amplification, BatchBounds
 from worker.pipeline.batch import BatchProcessor, Steps
+from worker.pipeline.fit import Fit
+from worker.pipeline.job import Oversized
 from worker.pipeline.schemas import SchemaRules, subject_of
 
 FORMATS = ("record", "leased")
@@ -31,12 +33,14 @@ def order(values: int, text: str = "a") -> bytes:
     return b"\0\0\0\0\1" + datum
 
 
-def processor(authority: InMemoryAuthority, kind: str, bounds: Amplification) -> BatchProcessor:
+def processor(
+    authority: InMemoryAuthority, kind: str, bounds: Amplification, batch: BatchBounds | None = None
+) -> BatchProcessor:
     return BatchProcessor(
         LocalSchemas({1: LocalSchema(input=schema(encrypted=True, kind=kind), output_id=1)}),
         SchemaRules(DeclarationOptions(), subject_of("topic", "out")),
         BatchEncryptor(authority),
-        Steps(amplification=bounds),
+        Steps(amplification=bounds, bounds=batch),
         route="r",
         metrics=Metrics("eu-central-1"),
     )
@@ -76,3 +80,40 @@ def test_the_estimate_is_from_above() -> None:
             size = len(out.output.values[0] or b"")
             tight = processor(InMemoryAuthority(), kind, Amplification(10**6, size - 1))
             assert tight.process(batch).failures, (kind, count, size)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("bounds", [BatchBounds(100, 10**9), BatchBounds(10**9, 25_000)])
+def test_a_batch_that_would_become_too_large_is_to_go_in_pieces(kind: str, bounds: BatchBounds) -> None:
+    """Values and bytes are bounded; no key is taken before, and each piece is within the bounds or a single record."""
+    authority = InMemoryAuthority()
+    tried = processor(authority, kind, Amplification(10**6, 10**9), bounds)
+    batch = batch_of([record(i, order(n)) for i, n in enumerate([40, 40, 40, 300, 10, 10, 10, 10])])
+    with pytest.raises(Oversized) as caught:
+        tried.process(batch)
+    taken = len(authority.generated)
+
+    done, left = [], Fit().shrink(batch, caught.value.pieces)
+    while left:
+        piece = left.pop(0)
+        try:
+            done.append(tried.process(piece))
+        except Oversized as exc:
+            left = Fit().shrink(piece, exc.pieces) + left
+
+    assert not taken
+    assert [offset for out in done for offset in out.output.offsets] == list(range(8))
+    assert max(sum(len(value or b"") for value in out.output.values) for out in done if len(out.batch) > 1) <= 25_000
+
+
+def test_what_was_too_large_is_cut_before_it_is_read() -> None:
+    """The batches that follow one that did not fit go in pieces of its size, which grow again."""
+    fit, batch = Fit(), batch_of([record(i, None) for i in range(100)])
+    assert [len(piece) for piece in fit.cut(batch)] == [100]
+    assert [len(piece) for piece in fit.shrink(batch, 7)] == [15] * 6 + [10]
+
+    sizes = [max(len(piece) for piece in fit.cut(batch)) for _ in range(12)]
+
+    assert sizes[0] <= 15
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 100
