@@ -6,8 +6,8 @@ as the worker does between its source and its sink; the authority runs in a proc
 beside that of one tenant in the same run, the cases take turns, and each case's best turn counts: what else the
 machine does can only make one slower. Requests and keys are those that the authority counts.
 
-`RECORDS` is how many records each case seals (100,000), `TENANTS` the numbers of tenants, `FORMATS` the formats,
-`DISTINCT` how many tenants come once within a small budget (200,000).
+`RECORDS` is how many records each case seals (100,000), `TENANTS` the numbers of tenants, `FORMATS` the formats, `SHAPES`
+how their tenants are drawn, `DISTINCT` how many tenants come once within a small budget (200,000).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ BATCH = 10_000
 RECORDS = int(os.environ.get("RECORDS", "100000"))
 TENANTS = [int(n) for n in os.environ.get("TENANTS", "1,1000,12000,50000").split(",")]
 FORMATS = os.environ.get("FORMATS", "leased,record").split(",")
+SHAPES = os.environ.get("SHAPES", "uniform,zipf").split(",")
 DISTINCT = int(os.environ.get("DISTINCT", "200000"))
 TURNS = 3
 FIELDS = 3
@@ -238,7 +239,7 @@ def main() -> int:
         keys_per_s, _ = own_rates(service)
         report.show("authority's own rate, keys/s", f"{keys_per_s:,.0f}")
         for kind in [kind for kind in kinds if kind in FORMATS]:
-            shapes: list[Shape] = ["uniform", "zipf"]
+            shapes: list[Shape] = [shape for shape in ("uniform", "zipf") if shape in SHAPES]
             for shape in shapes if kind == "leased" else shapes[:1]:
                 warm_and_cold(report, far, service, kind, shape, keys_per_s)
         if "leased" in FORMATS:
