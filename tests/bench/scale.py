@@ -6,8 +6,8 @@ as the worker does between its source and its sink; the authority runs in a proc
 beside that of one tenant in the same run, the cases take turns, and each case's best turn counts: what else the
 machine does can only make one slower. Requests and keys are those that the authority counts.
 
-`RECORDS` is how many records each case seals (100,000), `TENANTS` the numbers of tenants, `FORMATS` the formats, `SHAPES`
-how their tenants are drawn, `DISTINCT` how many tenants come once within a small budget (200,000).
+`RECORDS` is how many records each case seals (100,000), `TENANTS` the numbers of tenants, `FORMATS` the formats,
+`SHAPES` how their tenants are drawn, `DISTINCT` how many tenants come once within a small budget (200,000).
 """
 
 from __future__ import annotations

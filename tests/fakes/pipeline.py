@@ -262,7 +262,7 @@ class CopyProcessor:
     """Copies; records in `poison` fail with their error, `faults` are raised one a call."""
 
     def __init__(self) -> None:
-        self.faults: list[TransientError | WorkerError] = []
+        self.faults: list[Exception] = []
         self.poison: dict[Position, Failure] = {}
         self.calls = 0
 

@@ -114,4 +114,5 @@ def ahead(table: Words, slots: Ints, due: Due) -> Ints:
 
 def _near(table: Words, slots: Ints, due: Due) -> Flags:
     near: Flags = due.now - time(table, BORN)[slots] > time(table, RENEW)[slots]
-    return near | (table[slots, VALUES] < due.values) | (table[slots, BYTES] < due.bytes)
+    near |= (table[slots, VALUES] < due.values) | (table[slots, BYTES] < due.bytes)
+    return near
