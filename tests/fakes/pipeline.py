@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.fakes.records import records_of
-from worker.errors import SinkUnavailable, SourceUnavailable, TransientError, WorkerError
+from worker.errors import SinkUnavailable, SourceUnavailable, WorkerError
 from worker.model import Batch, Fate, Fates, Output, Part, Position, SinkRecord, SourceRecord, TopicPartition, batch_of
 from worker.pipeline.job import Failure, Processed
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
