@@ -12,6 +12,8 @@ from worker.model import DataKey
 Ints: TypeAlias = NDArray[np.int64]
 
 VERSION: str
+INTERFACE: str
+"""SHA-256 of this file, as it was when the module was built."""
 
 @final
 class Program:
@@ -65,11 +67,21 @@ def lease_take(
 def lease_ahead(table: Ints, slots: Ints, due: tuple[float, float, float, float, float]) -> bytes: ...
 
 @final
+class Lease:
+    """A lease's cipher and header; nothing of it can be read."""
+
+    def __new__(cls, data_key: memoryview, keyset: bytes, iv: bytes, tag: bytes, descriptor: str) -> Self: ...
+
+@final
 class KeyBatch:
-    """Copies of data keys, each of which seals one value; overwritten when the last holder drops them."""
+    """Data keys, each overwritten when it has sealed its one value, all of them when the last holder drops them."""
 
     def __new__(cls, keys: list[DataKey], policies: Sequence[bytes]) -> Self: ...
     def __len__(self) -> int: ...
+    def label(self, index: int) -> tuple[bytes, bytes]: ...
+    def secret(self, index: int) -> bytearray: ...
+    def lease(self, index: int) -> Lease: ...
+    def wipe(self, start: int, stop: int) -> None: ...
 
 @final
 class ClientKey:
@@ -77,10 +89,54 @@ class ClientKey:
 
     def __new__(cls, p1: bytes, p2_from: bytes, p2_to: bytes, p3: bytes) -> Self: ...
     def derive(self, ivs: bytes, materials: bytes) -> bytearray: ...
-    def generated(
-        self, ivs: bytes, body: bytes
-    ) -> tuple[bytearray, list[bytes], list[list[tuple[str, str | None]] | None]]: ...
-    def retrieved(self, ivs: Sequence[bytes], body: bytes) -> tuple[bytearray, list[str | None]]: ...
+    def generate(
+        self, ivs: bytes, keyset: bytes, descriptors: Sequence[tuple[str, int]], body: bytes
+    ) -> tuple[KeyBatch, list[list[tuple[str, str | None]] | None] | None]: ...
+    def retrieve(
+        self, requests: Requests, start: int, stop: int, keyset: bytes, body: bytes
+    ) -> tuple[KeyBatch, list[tuple[int, str]]]: ...
+
+@final
+class Requests:
+    """What envelopes need to ask for their keys again."""
+
+    def __len__(self) -> int: ...
+    def keyset(self) -> tuple[bool, bytes | None]: ...
+    def item(self, index: int) -> tuple[bytes | None, bytes, bytes, str, int, int]: ...
+    def fingerprint(self, index: int) -> bytes | None: ...
+    def items(self, start: int, stop: int, contexts: Sequence[Sequence[bytes]]) -> bytes: ...
+
+@final
+class Envelopes:
+    """Envelopes of one place; those without a number are for the twin."""
+
+    def __new__(
+        cls, values: Sequence[object], descriptor: str | None, fingerprints: Sequence[bytes], leased: bool
+    ) -> Self: ...
+    @property
+    def requests(self) -> Requests: ...
+    @property
+    def numbers(self) -> list[int | None]: ...
+    def open(
+        self,
+        given: Sequence[tuple[KeyBatch | Lease | None, int, int]],
+        context: bytes,
+        bound: bytes,
+        field: tuple[Any, ...] | None,
+    ) -> tuple[list[bytes | None], list[tuple[int, str, int]]]: ...
+
+@final
+class Reader:
+    """Reads Avro binary as Python's values; what is not of the type is refused."""
+
+    def __new__(cls, shapes: Sequence[tuple[Any, ...]], root: int) -> Self: ...
+    def read(self, values: Sequence[bytes | None] | Output) -> tuple[list[Any], list[int]]: ...
+
+def generate_items(ivs: bytes, runs: Sequence[tuple[bytes, int]]) -> bytes:
+    """The items of `generate-data-key`, commas between them."""
+
+def seal_records(keys: Sequence[tuple[KeyBatch, int, int]], typed: Sequence[bytes]) -> list[bytes]:
+    """Seal each typed plaintext under a key of its own, as MessagePack."""
 
 def materials(
     share: tuple[bytes, bytes, bytes],
@@ -102,6 +158,7 @@ class Split:
         keys: Sequence[bytes | None] | None,
         start: int,
         most: int | None = None,
+        every: int | None = None,
     ) -> Self: ...
     def __len__(self) -> int: ...
     @property
@@ -115,8 +172,15 @@ class Split:
     def column(self, slot: int) -> tuple[list[bytes], list[int], list[list[str]], list[list[bytes]]]: ...
     def envelopes(self, output: Output, frame: int, slot: int) -> list[bytes]: ...
     def seal(
-        self, prefix: bytes, supplies: Sequence[Sequence[tuple[Granted | KeyBatch, NDArray[np.uint32], Ints]]]
+        self,
+        prefix: bytes,
+        supplies: Sequence[Sequence[tuple[Granted | Sequence[tuple[KeyBatch, int, int]], NDArray[np.uint32], Ints]]],
     ) -> Output: ...
+    def contexts(self, slot: int) -> list[list[str]]: ...
+    def requests(self, descriptors: Sequence[str]) -> tuple[Requests, list[int]]: ...
+    def open(
+        self, requests: Requests, given: Sequence[tuple[KeyBatch | Lease | None, int, int]], prefix: bytes
+    ) -> tuple[Output, list[tuple[int, int, str, int]]]: ...
 
 @final
 class Output(Sequence[bytes | None]):

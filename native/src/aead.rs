@@ -25,6 +25,11 @@ impl Cipher {
         UnboundKey::new(&AES_256_GCM_SIV, key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| Failed)
     }
 
+    /// The cipher of a lease.
+    pub fn leased(data_key: &[u8]) -> Result<Self, Failed> {
+        Self::new(&*leased(data_key)?)
+    }
+
     /// Seals what stands in `out` from `from` on, in place, and appends the tag.
     #[inline]
     pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], out: &mut Vec<u8>, from: usize) -> Result<(), Failed> {

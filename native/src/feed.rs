@@ -182,8 +182,11 @@ impl Leases {
     }
 }
 
+/// A stretch of a batch's keys: the first, and how many.
+pub type Stretch = (Arc<KeyBatch>, u32, u32);
+
 /// Keys that each serve one value.
-pub struct Singles(Vec<Arc<KeyBatch>>, Chains<(u32, u32)>);
+pub struct Singles(Vec<(Arc<KeyBatch>, u32)>, Chains<usize>);
 
 impl Singles {
     /// Takes how many contexts the slot has.
@@ -191,30 +194,24 @@ impl Singles {
         Self(Vec::new(), Chains::new(contexts))
     }
 
-    /// Takes keys over: for each context how many of them, from the first on.
-    pub fn push(&mut self, keys: Arc<KeyBatch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        let (number, mut first) = (self.0.len() as u32, 0);
+    /// Takes keys over: for each context how many of them, one after the other.
+    pub fn push(&mut self, keys: Vec<Stretch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        let mut first = self.0.len();
+        for (batch, start, count) in keys {
+            self.0.extend((0..count).map(|n| (Arc::clone(&batch), start.saturating_add(n))));
+        }
         for (context, count) in each {
-            self.1.push(context, count, (number, first))?;
-            first += count;
+            self.1.push(context, count, first)?;
+            first += count as usize;
         }
-        if first as usize != keys.len() {
-            return Err(Unsealed::Keys);
-        }
-        self.0.push(keys);
-        Ok(())
-    }
-
-    fn next_of(&mut self, context: usize) -> Option<(u32, u32)> {
-        let (_, link) = self.1.next(context)?;
-        let (number, first) = link.of;
-        link.of.1 += 1;
-        Some((number, first))
+        if first == self.0.len() { Ok(()) } else { Err(Unsealed::Keys) }
     }
 
     /// The key of a context's next value.
     pub fn next(&mut self, context: usize) -> Option<(&KeyBatch, usize)> {
-        let (number, index) = self.next_of(context)?;
-        Some((&self.0[number as usize], index as usize))
+        let (_, link) = self.1.next(context)?;
+        link.of += 1;
+        let (batch, index) = self.0.get(link.of - 1)?;
+        Some((batch, *index as usize))
     }
 }

@@ -104,9 +104,14 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// The number of a label, which is new at its first call.
-    pub fn label(&mut self, label: Label) -> u32 {
-        number_of(&mut self.labels, label)
+    /// The number of what the keys of a field and keyset share, which is new at its first call.
+    pub fn label(&mut self, keyset: &[u8; KEYSET_BYTES], descriptor: &[u8]) -> Result<u32, BadLabel> {
+        let same = |held: &Arc<Label>| held.front[2..] == *keyset && held.back[1..] == *descriptor;
+        if let Some(number) = self.labels.iter().rposition(same) {
+            return Ok(number as u32);
+        }
+        self.labels.push(Arc::new(Label::new(keyset, descriptor)?));
+        Ok(self.labels.len() as u32 - 1)
     }
 
     pub fn put(&mut self, mut key: Key, tag: &[u8]) -> Result<u32, BadLabel> {
@@ -169,15 +174,6 @@ impl Drop for Vault {
     fn drop(&mut self) {
         self.keys.iter_mut().for_each(Key::wipe);
     }
-}
-
-/// The number of a label in a list of them, at whose end it is put where it is new.
-fn number_of(labels: &mut Vec<Arc<Label>>, label: Label) -> u32 {
-    let known = labels.iter().rposition(|held| **held == label);
-    known.unwrap_or_else(|| {
-        labels.push(Arc::new(label));
-        labels.len() - 1
-    }) as u32
 }
 
 #[cfg(test)]

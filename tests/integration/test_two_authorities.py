@@ -86,7 +86,7 @@ def test_no_key_of_the_wrong_authority_is_handed_out(stand: Stand, turns: str) -
             client, canaries.check, canaries.vouch, keys_per_request=client.options.keys_per_request
         )
         specs = [KeySpec(None, "users/email")] * KEYS
-        handed = guard.generate(specs, AUDIT)
+        handed = list(guard.generate(specs, AUDIT))
         rng, order = random.Random(11), iter(range(10**6))
         stand.balancer.choose = (lambda: rng.randrange(2)) if turns == "random" else (lambda: next(order) // 3 % 2)
         refused = 0

@@ -18,7 +18,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property
 from worker.kafka.statistics import ClientStatistics
-from worker.pipeline.amplified import Amplification, BatchBounds
+from worker.pipeline.amplified import Amplification
 from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
@@ -86,7 +86,7 @@ class RouteBuilder:
         source = self.source(route, run)
         sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
         return RouteRunner(
-            Stages(source, self.processor(route, is_bounded=True), sink, self.dead_letters(route)),
+            Stages(source, self.processor(route), sink, self.dead_letters(route)),
             options=self._settings.delivery,
             health=health,
             metrics=self._context.metrics,
@@ -120,19 +120,9 @@ class RouteBuilder:
             region=self._settings.region,
         )
 
-    def processor(
-        self, route: RouteSettings, schemas: SchemaSource | None = None, *, is_bounded: bool = False
-    ) -> BatchProcessor:
-        """
-        Build what turns the route's records into encrypted ones.
-
-        Args:
-            route: the route.
-            schemas: those of records that have their own.
-            is_bounded: whether whoever calls it can deliver a batch in pieces.
-        """
+    def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
+        """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""
         settings = self._settings
-        bounds = BatchBounds(settings.delivery.max_output_values, settings.delivery.max_output_bytes)
         own = schemas is not None
         rules = SchemaRules(
             settings.declaration(route), output_subject(route), accepted=self._accepted, opener=self._opener(route)
@@ -144,7 +134,6 @@ class RouteBuilder:
             verifier=self._verifier(route),
             terms=None if own else self._search_terms(route),
             amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
-            bounds=bounds if is_bounded else None,
         )
         return BatchProcessor(
             self._schemas if schemas is None else schemas,

@@ -179,15 +179,15 @@ class Answering:
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
         return await asyncio.to_thread(action, caller, body)
 
-    async def read(self, request: Request, model: type[BaseModel]) -> Any:
-        """Read a body within its bounds; raises a 400, 408 or 413."""
-        received = bytearray()
+    async def read(self, request: Request, model: type[BaseModel], most: int | None = None) -> Any:
+        """Read a body within its bounds, of `most` bytes at most; raises a 400, 408 or 413."""
+        received, most = bytearray(), self.limits.body_bytes if most is None else most
         try:
             async with asyncio.timeout(self.limits.body_s):
                 async for chunk in request.stream():
                     received += chunk
-                    if len(received) > self.limits.body_bytes:
-                        raise Refusal(413, f"the body is longer than {self.limits.body_bytes} bytes")
+                    if len(received) > most:
+                        raise Refusal(413, f"the body is longer than {most} bytes")
         except TimeoutError:
             raise Refusal(408, "the body took too long to arrive") from None
         try:

@@ -19,6 +19,7 @@ class LimitOptions(BaseModel):
     Args:
         keys_per_request: the most keys in one request.
         body_bytes: the longest body.
+        open_body_bytes: the longest body of a request that takes no token.
         body_s: how long a body may take to arrive.
         generate_per_minute: keys one client may make in a minute.
         retrieve_per_minute: keys one client may retrieve in a minute.
@@ -28,6 +29,7 @@ class LimitOptions(BaseModel):
 
     keys_per_request: int = 1000
     body_bytes: int = 4 * 1024 * 1024
+    open_body_bytes: int = 64 * 1024
     body_s: float = 10.0
     generate_per_minute: int = 60_000_000
     retrieve_per_minute: int = 60_000_000

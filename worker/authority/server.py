@@ -231,6 +231,7 @@ def server(app: ASGIApp, guard: Guard, tls: TlsOptions | None = None) -> uvicorn
         lifespan="off",
         server_header=False,
         proxy_headers=False,
+        ws="none",
         timeout_graceful_shutdown=10,
         timeout_keep_alive=int(guard.limits.idle_s),
         **options,  # type: ignore[arg-type]

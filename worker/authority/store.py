@@ -196,19 +196,22 @@ class Store:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             _alone(connection)
             found = {r.name: r.value for r in connection.execute(select(schema.meta))}
-            if found and found["region"] != str(self.region):
-                raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
+            if found and found.get("region") != str(self.region):
+                raise RegionViolation(f"the store is {found.get('region')}'s, the authority serves {self.region}")
             if "key" in found:
                 return self._root.open(bytes.fromhex(found["key"]), what="meta/key")
-            if "root" in found:
+            secret = os.urandom(ROOT_BYTES)
+            rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
+            if "root" in found and not self.is_shared and "head" not in found:
                 # A store from before it had a key of its own: everything is sealed under the root key itself.
                 self._root.open(bytes.fromhex(found["root"]), what="meta/root")
-            secret = os.urandom(ROOT_BYTES)
-            if "root" in found:
                 reseal(connection, self._root, Sealer(secret))
+                rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
+            elif found or any(rows.values()):
+                # To begin anew over rows would be to believe them; no database ever held a store without a key.
+                raise TamperedStore("the store has rows and no key of its own; restore it")
             else:
                 connection.execute(insert(schema.meta), {"name": "region", "value": str(self.region)})
-            rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
             key = derived(secret, b"rows")
             head = Head(1, 1, {table.name: total(key, table, rows[table]) for table in schema.AUTHORISING})
             _keep(connection, "head", head.seal(Sealer(secret), str(self.region)))

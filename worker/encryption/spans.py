@@ -6,16 +6,16 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import msgpack
 import numpy as np
 
 from worker.encryption.columns import PlainSealing, refusal_of
-from worker.encryption.record import policy_array
+from worker.encryption.handles import leases_of, single_portions
 from worker.encryption.tally import Tally
-from worker.errors import ConfigError, KeyServiceUnavailable, RecordError, WorkerError
-from worker.model import DataKey, FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
+from worker.errors import ConfigError, RecordError, WorkerError
+from worker.model import FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
 from worker.native import extension
 from worker.native.contexts import SpanContexts
 from worker.native.split import SpanSplit
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from worker import _native
 
-    _Supply = tuple[_native.Granted | _native.KeyBatch, NDArray[np.uint32], NDArray[np.int64]]
+    _Keys = _native.Granted | Sequence[tuple[_native.KeyBatch, int, int]]
+    _Supply = tuple[_Keys, NDArray[np.uint32], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +128,13 @@ class SpanSealing:
         each = self._fields[need]
         self._supplies[each.slot].append((self._keys(each, grant), each.numbers[grant.at], grant.counts))
 
-    def _keys(self, each: _Field, grant: Grant) -> _native.Granted | _native.KeyBatch:
-        """Bring keys to native memory where they are not there yet; single-use keys are wiped."""
-        if grant.native is not None:
-            assert isinstance(grant.native, extension.Granted)
+    def _keys(self, each: _Field, grant: Grant) -> _Keys:
+        """Bring keys to native memory where they are not there yet."""
+        if isinstance(grant.native, extension.Granted):
             self._tally.add_granted(grant.native, int(grant.counts.sum()), is_shared=self._is_shared)
             return grant.native
         self._tally.add_all(grant.keys, each.plan.format, int(grant.counts.sum()))
-        if each.plan.format == "leased":
-            return _leases(grant.keys)
-        try:
-            return _single(grant.keys)
-        finally:
-            for key in grant.keys:
-                key.wipe()
+        return leases_of(grant.keys) if each.plan.format == "leased" else single_portions(grant.keys)
 
     def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
         """Take the records of a context out; what is left has to be sealed anew (`is_short`)."""
@@ -155,8 +149,16 @@ class SpanSealing:
         self._errors.update(dict.fromkeys(mine, refusal_of(each.plan, refusal)))
         self.is_short = True
 
+    def release(self) -> None:
+        """Wipe single-use keys that were given and not used."""
+        for keys, _, _ in chain.from_iterable(self._supplies):
+            if not isinstance(keys, extension.Granted):
+                for holder, start, count in keys:
+                    holder.wipe(start, start + count)
+
     def again(self) -> None:
         """Begin anew without the records that were refused."""
+        self.release()
         self._split.drop(self._errors)
         self._begin()
 
@@ -177,15 +179,3 @@ class SpanSealing:
 
 def _sizes(spans: _native.Split, slot: int, numbers: NDArray[np.uint32], at: int) -> array[int]:
     return array("I", spans.sizes(slot, int(numbers[at])))
-
-
-def _single(keys: list[DataKey]) -> _native.KeyBatch:
-    """Copy single-use keys to native memory, which wipes its copy after the batch."""
-    return extension.KeyBatch(keys, [msgpack.packb(policy_array(k.policy)) if k.policy else b"" for k in keys])
-
-
-def _leases(keys: list[DataKey]) -> _native.Granted:
-    try:
-        return extension.Granted(keys)
-    except RuntimeError:
-        raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None

@@ -252,12 +252,6 @@ def since(batch: Batch, positions: Mapping[TopicPartition, int]) -> Batch:
     return within(batch, ((batch.find(run, positions[run.place]), run.stop) for run in kept))
 
 
-def pieces(batch: Batch, count: int) -> list[Batch]:
-    """Return a batch in so many pieces of about the same number of records."""
-    size = -(-len(batch) // count)
-    return [batch.select(range(start, min(start + size, len(batch)))) for start in range(0, len(batch), size)]
-
-
 def halves(batch: Batch) -> tuple[Batch, Batch]:
     """Return the two halves of a batch of two records or more."""
     middle = len(batch) // 2

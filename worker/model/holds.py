@@ -81,7 +81,7 @@ class Grant:
     need: int
     at: Ints
     counts: Ints
-    keys: list[DataKey] = field(repr=False)
+    keys: Sequence[DataKey] = field(repr=False)
     native: object | None = field(default=None, repr=False)
 
 
@@ -120,7 +120,7 @@ class EncryptionKeys(Protocol):
         """
         ...
 
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """
         Return `count` keys that nobody else gets; the caller wipes each after its one value.
 

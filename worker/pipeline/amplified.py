@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from worker.errors import DecodeError, RecordError
 from worker.model import Batch, FieldPlan, Split
 
 # What an envelope adds to its value, whichever format: keyset, iv, tag, nonce, authentication, framing.
 _ENVELOPE_BYTES = 128
+# Of one batch, so that what it is taken apart into stays small beside what it becomes.
+_BATCH_VALUES = 500_000
+# The largest records that a batch may become.
+_BATCH_RECORDS = 4
 # A typed plaintext without a form of its own is base64 in JSON.
 _GROWTH = 4 / 3
 
 
-@dataclass(frozen=True, slots=True)
-class BatchBounds:
-    """What one batch may become: how many declared values, and how many bytes with their envelopes."""
-
-    values: int
-    bytes: int
-
-    def pieces(self, values: int, size: int) -> int:
-        """Return in how many pieces a batch has to go."""
-        return max(ceil(values / self.values), ceil(size / self.bytes), 1)
+class Oversized(Exception):
+    """A batch becomes too much at once; its halves, or theirs, do not. Nothing was written and no key taken for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Amplification:
     """
-    Finds the records that would become too large, before a key is taken for them.
+    Finds the records that would become too large, and batches that would, before a key is taken for them.
 
     Args:
         max_values: declared values of one record.
@@ -40,23 +35,26 @@ class Amplification:
     max_values: int
     max_bytes: int
 
-    def errors(
-        self, batch: Batch, split: Split, fields: Sequence[FieldPlan], whole: tuple[int, int]
-    ) -> dict[int, RecordError]:
-        """
-        Return why records can't be taken, by their place.
+    @property
+    def batch_values(self) -> int:
+        """How many declared values a batch may be taken apart into at once."""
+        return max(self.max_values, _BATCH_VALUES)
 
-        Args:
-            batch: the records.
-            split: the same, taken apart.
-            fields: what their schema declares.
-            whole: what `measured` says of all of them; a batch that is small as a whole is not looked into.
-        """
+    def check(self, batch: Batch, taken: Iterable[tuple[Split, Sequence[FieldPlan]]]) -> None:
+        """Raise `Oversized` where a batch of several records would become too much at once."""
+        added = sum(self._measure(split, fields, range(len(split)))[1] for split, fields in taken)
+        if len(batch) > 1 and added and batch.size * _GROWTH + added > _BATCH_RECORDS * self.max_bytes:
+            raise Oversized
+
+    def errors(self, batch: Batch, split: Split, fields: Sequence[FieldPlan]) -> dict[int, RecordError]:
+        """Return why records can't be taken, by their place; a batch that is small as a whole is not looked into."""
         found: dict[int, RecordError] = {}
         stack = [range(len(batch))] if fields and len(batch) else []
         while stack:
             at = stack.pop()
-            values, size = whole if len(at) == len(batch) else measured(batch, split, fields, at)
+            values, added = self._measure(split, fields, at)
+            whole = len(at) == len(batch)
+            size = int((batch.size if whole else sum(len(batch.values[i] or b"") for i in at)) * _GROWTH) + added
             if values <= self.max_values and size <= self.max_bytes:
                 continue
             if len(at) > 1:
@@ -71,10 +69,8 @@ class Amplification:
             return f"the record has {values} values to encrypt, [delivery] max_record_values is {self.max_values}"
         return f"the record would have {size} bytes, [delivery] max_record_bytes is {self.max_bytes}"
 
-
-def measured(batch: Batch, split: Split, fields: Sequence[FieldPlan], at: range) -> tuple[int, int]:
-    """Return how many values a stretch of records has, and how many bytes it may become, estimated from above."""
-    counts = [(split.count(plan.format, (plan.descriptor,), at), plan) for plan in fields]
-    added = sum(n * (_ENVELOPE_BYTES + len(plan.descriptor.encode())) for n, plan in counts)
-    size = batch.size if len(at) == len(batch) else sum(len(batch.values[i] or b"") for i in at)
-    return sum(n for n, _ in counts), int(size * _GROWTH) + added
+    @staticmethod
+    def _measure(split: Split, fields: Sequence[FieldPlan], at: range) -> tuple[int, int]:
+        counts = [(split.count(plan.format, (plan.descriptor,), at), plan) for plan in fields]
+        added = sum(n * (_ENVELOPE_BYTES + len(plan.descriptor.encode())) for n, plan in counts)
+        return sum(n for n, _ in counts), added

@@ -11,9 +11,9 @@ from worker.avro import SchemaSource
 from worker.errors import DeclarationError, RecordError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Part, Sealed, Split
-from worker.pipeline.amplified import Amplification, BatchBounds, measured
+from worker.pipeline.amplified import Amplification, Oversized
 from worker.pipeline.groups import Group, grouped
-from worker.pipeline.job import Oversized, Processed
+from worker.pipeline.job import Processed
 from worker.pipeline.keys import Keys, RecordKeys
 from worker.pipeline.ledger import ledger_rows
 from worker.pipeline.residency import Residency
@@ -43,8 +43,6 @@ class _Work:
     fates: Fates
     parts: list[Part]
     ledger: list[LedgerRow]
-    values: int = 0
-    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,6 @@ class Steps:
         verifier: decrypts a sample before it is written; None: none.
         terms: makes the search terms of indexed fields; None: the sink stores none.
         amplification: bounds what one record may become; None: nothing does.
-        bounds: what a batch may become, which goes in pieces otherwise; None: nothing bounds it.
     """
 
     keys: RecordKeys | None = None
@@ -66,7 +63,6 @@ class Steps:
     verifier: OutputVerifier | None = None
     terms: SearchTerms | None = None
     amplification: Amplification | None = None
-    bounds: BatchBounds | None = None
 
 
 class BatchProcessor:
@@ -107,9 +103,9 @@ class BatchProcessor:
 
         Raises:
             TransientError: the authority or the registry is away; call again with the same records.
-            Oversized: it has to go in pieces; no key has been taken for it.
             ConfigError: a schema can't be kept to (`DeclarationError`), or the registry refuses the credentials.
             FatalError: the authority refuses this identity, or its keys don't hold.
+            Oversized: it would become too much at once; take its halves.
         """
         steps, fates = self._steps, Fates(len(batch))
         keys = steps.keys.process(batch) if steps.keys is not None else Keys()
@@ -122,6 +118,8 @@ class BatchProcessor:
             work.parts.append(Part(tombstones, [None] * len(tombstones)))
         self._schemas.meet(group.ref for group in groups)
         taken = [each for group in groups if (each := self._take_apart(group, work)) is not None]
+        if steps.amplification is not None:
+            steps.amplification.check(batch, ((each.split, each.schema.compiled.plan.fields) for each in taken))
         started = time.monotonic()
         sealed = self._encryptor.seal([(each.split, each.schema.prefix) for each in taken])
         for each, done in zip(taken, sealed, strict=True):
@@ -146,7 +144,7 @@ class BatchProcessor:
             raise DeclarationError(f"{first}: schema {group.ref}: {exc}", path=exc.path) from exc
         self._metrics.set("worker_schema_info", 1, route=self._route, schema=str(group.ref))
         started = time.monotonic()
-        split, refused, topics = self._split(group, schema, work)
+        split, refused, topics = self._split(group, schema, work.keys)
         split.drop(refused.keys())
         self._timed("decode", started)
         return _Taken(group, schema, split, refused, topics)
@@ -169,30 +167,23 @@ class BatchProcessor:
         self._measure(group.batch.runs[0].topic, sealed)
 
     def _split(
-        self, group: Group, schema: InputSchema, work: _Work
+        self, group: Group, schema: InputSchema, keys: Keys
     ) -> tuple[Split, dict[int, RecordError], dict[int, str]]:
         """Take a group apart; returns besides which of its records are refused, and which go to another topic."""
-        bound, fields = work.keys.of(group.batch, group.indexes), schema.compiled.plan.fields
+        bound = keys.of(group.batch, group.indexes)
         bounds = self._steps.amplification
-        most = None if bounds is None else bounds.max_values
-        split = schema.compiled.split_batch(group.batch, bound, group.start, most)
-        refused = dict(split.errors)
-        size = measured(group.batch, split, fields, range(len(group.batch)))
-        if bounds is not None:
-            refused |= bounds.errors(group.batch, split, fields, size)
-        self._bound(work, *size)
-        if schema.passed is not None:
-            for i, error in schema.passed.errors(group.batch, group.start, most).items():
-                refused.setdefault(i, error)
+        most, every = (None, None) if bounds is None else (bounds.max_values, bounds.batch_values)
+        try:
+            split = schema.compiled.split_batch(group.batch, bound, group.start, most, every)
+            refused = dict(split.errors)
+            if bounds is not None:
+                refused |= bounds.errors(group.batch, split, schema.compiled.plan.fields)
+            if schema.passed is not None:
+                for i, error in schema.passed.errors(group.batch, group.start, most, every).items():
+                    refused.setdefault(i, error)
+        except OverflowError:
+            raise Oversized from None
         return split, refused, self._judge(group.batch, split, refused)
-
-    def _bound(self, work: _Work, values: int, size: int) -> None:
-        """Add up what the batch becomes; raises `Oversized`."""
-        work.values, work.bytes = work.values + values, work.bytes + size
-        bounds, count = self._steps.bounds, len(work.batch)
-        pieces = bounds.pieces(work.values, work.bytes) if bounds is not None else 1
-        if pieces > 1 and count > 1:
-            raise Oversized(min(pieces, count))
 
     def _judge(self, batch: Batch, split: Split, refused: dict[int, RecordError]) -> dict[int, str]:
         residency = self._steps.residency

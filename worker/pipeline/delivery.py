@@ -26,9 +26,9 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position, halves
-from worker.pipeline.fit import Fit
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Oversized, Processed, ranges
+from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Processed, ranges
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.repeats import Repeats
 from worker.pipeline.stages import DeadLetterSealer, Processor
@@ -68,7 +68,7 @@ class Delivery:
         self._dead_letters = dead_letters
         self._options = options
         self._health = health
-        self._metrics, self._fit = metrics, Fit()
+        self._metrics = metrics
         self._transactional = options.mode == "exactly-once" and not sink.owns_positions
         self._outcomes: Counter[str] = Counter()
         self._tasks: queue.SimpleQueue[Job | Claim | None] = queue.SimpleQueue()
@@ -146,19 +146,19 @@ class Delivery:
             job.finish(outcome, error)
 
     def _deliver_all(self, job: Job) -> None:
-        left = deque(self._fit.cut(job.batch))
-        while left:
-            piece = left.popleft()
+        pieces = deque([job.batch])
+        while pieces:
+            piece = pieces.popleft()
             try:
                 self._persist(job, piece)
-            except Oversized as exc:
-                left.extendleft(reversed(self._fit.shrink(piece, exc.pieces)))
+            except Oversized:
+                pieces.extendleft(reversed(halves(piece)))
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
-                    left.extendleft(reversed(halves(piece)))
-                else:
-                    self._reject(job, piece, exc)
-                    left.appendleft(piece)
+                    pieces.extendleft(reversed(halves(piece)))
+                    continue
+                self._reject(job, piece, exc)
+                pieces.appendleft(piece)
 
     def _reject(self, job: Job, piece: Batch, error: SinkRejected) -> None:
         refused = error.positions or tuple(piece.record(i).position for i in range(len(piece)))

@@ -51,14 +51,6 @@ class Cancelled(Exception):
     """The batch's partitions went away, or the worker stops."""
 
 
-class Oversized(Exception):
-    """A batch would become too large: it has to go in so many pieces; raised before anything was done with it."""
-
-    def __init__(self, pieces: int) -> None:
-        super().__init__(f"the batch has to go in {pieces} pieces")
-        self.pieces = pieces
-
-
 class Outcome(StrEnum):
     """How a job ended: durable; abandoned before its flush; durable or not, ask; or with an error that stops."""
 

@@ -25,10 +25,6 @@ class DeliveryOptions(Options):
     """Declared values of one record, nulls and sized blocks counted; one more is `too_large`, and takes no key."""
     max_record_bytes: int = Field(16_777_216, ge=1)
     """Bytes that one record may have with its envelopes, estimated from above."""
-    max_output_values: int = Field(500_000, ge=1)
-    """Declared values of one transaction; a batch that has more is delivered in several."""
-    max_output_bytes: int = Field(67_108_864, ge=1)
-    """Bytes that one transaction may have with its envelopes, estimated from above; likewise."""
     stop_s: float = Field(25, gt=0, le=600)
     """Bound of a graceful stop; what is not durable by then is abandoned."""
     rebalance_s: float = Field(30, gt=0, le=600)

@@ -16,12 +16,7 @@ class Processor(Protocol):
     """Turns a batch into its output; raises `TransientError` (again later) or `FatalError`."""
 
     def process(self, batch: Batch) -> Processed:
-        """
-        Process a batch; called again with the same records after anything was away.
-
-        Raises:
-            Oversized: it has to go in pieces.
-        """
+        """Process a batch; called again with the same records after anything was away."""
         ...
 
 

@@ -8,13 +8,14 @@ use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::keys::{exactly, secret};
+use super::keys::{exactly, secret, KeyBatch};
 use super::split::Split;
-use crate::aead::leased;
+use crate::aead::{leased, KEY_BYTES};
 use crate::contexts::{hash, texts};
-use crate::envelope::{BadLabel, IV_BYTES};
+use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
+use crate::keys::Spent;
 use crate::passes::{Ahead, NoSlot, Table};
-use crate::vault::{Key, Label};
+use crate::vault::Key;
 use crate::walk::{frame, NONE};
 
 const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
@@ -27,35 +28,36 @@ fn no_slot(_: NoSlot) -> PyErr {
     PyIndexError::new_err("no such slot")
 }
 
-/// What the keys of one answer share is read once.
-#[derive(Default)]
-struct Shared<'py> {
-    keyset: Option<Bound<'py, PyAny>>,
-    descriptor: Option<Bound<'py, PyAny>>,
-    number: u32,
+/// Reads a `DataKey` into a vault; where native memory has it, no copy of it is made in Python's.
+fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) -> PyResult<u32> {
+    let py = key.py();
+    if let Some(part) = key.getattr_opt(pyo3::intern!(py, "part"))? {
+        let (batch, at, _): (PyRef<'_, KeyBatch>, usize, usize) = part.extract()?;
+        let data_key = batch.0.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
+        let held = batch.0.label(at).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        return store(vault, &*data_key, (held.keyset, held.descriptor), held.iv, held.tag, request);
+    }
+    let get = |name| key.getattr(name);
+    let data_key = secret(py, &get(pyo3::intern!(py, "secret"))?.extract()?)?;
+    let keyset = get(pyo3::intern!(py, "keyset"))?.getattr(pyo3::intern!(py, "bytes"))?;
+    let keyset = exactly(keyset.extract()?, "a keyset is 16 bytes")?;
+    let descriptor = get(pyo3::intern!(py, "descriptor"))?.extract::<String>()?;
+    let iv = exactly(get(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
+    let tag = get(pyo3::intern!(py, "tag"))?;
+    store(vault, &*data_key, (&keyset, descriptor.as_bytes()), &iv, tag.extract()?, request)
 }
 
-/// Reads a `DataKey` into a vault.
-fn put<'py>(
+fn store(
     vault: &mut crate::vault::Vault,
-    key: &Bound<'py, PyAny>,
-    shared: &mut Shared<'py>,
+    data_key: &[u8; KEY_BYTES],
+    (keyset, descriptor): (&[u8; KEYSET_BYTES], &[u8]),
+    iv: &[u8; IV_BYTES],
+    tag: &[u8],
     request: u32,
 ) -> PyResult<u32> {
-    let py = key.py();
-    let (keyset, descriptor) = (key.getattr(pyo3::intern!(py, "keyset"))?, key.getattr(pyo3::intern!(py, "descriptor"))?);
-    let same = |held: &Option<Bound<'py, PyAny>>, new: &Bound<'py, PyAny>| held.as_ref().is_some_and(|held| held.is(new));
-    if !same(&shared.keyset, &keyset) || !same(&shared.descriptor, &descriptor) {
-        let bytes = keyset.getattr(pyo3::intern!(py, "bytes"))?;
-        let made = Label::new(&exactly(bytes.extract()?, "a keyset is 16 bytes")?, descriptor.extract::<String>()?.as_bytes());
-        shared.number = vault.label(made.map_err(label)?);
-        (shared.keyset, shared.descriptor) = (Some(keyset), Some(descriptor));
-    }
-    let data_key = secret(py, &key.getattr(pyo3::intern!(py, "secret"))?.extract()?)?;
-    let iv = exactly::<IV_BYTES>(key.getattr(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
-    let cipher = leased(&*data_key).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
-    let tag = key.getattr(pyo3::intern!(py, "tag"))?;
-    vault.put(Key::new(*cipher, iv, shared.number, request), tag.extract()?).map_err(label)
+    let cipher = leased(data_key).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
+    let number = vault.label(keyset, descriptor).map_err(label)?;
+    vault.put(Key::new(*cipher, *iv, number, request), tag).map_err(label)
 }
 
 /// A batch's own copies of leases; nothing of them can be read but what envelopes show.
@@ -70,8 +72,8 @@ impl Granted {
     /// Copies of `DataKey`s.
     #[new]
     fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
-        let (mut vault, mut shared) = (crate::vault::Vault::default(), Shared::default());
-        let numbers = keys.iter().map(|key| put(&mut vault, &key, &mut shared, NONE)).collect::<PyResult<Vec<_>>>()?;
+        let mut vault = crate::vault::Vault::default();
+        let numbers = keys.iter().map(|key| put(&mut vault, &key, NONE)).collect::<PyResult<Vec<_>>>()?;
         let granted = vault.copies(numbers.into_iter()).ok_or_else(|| PyIndexError::new_err("no such key"))?;
         Ok(Self { granted: Arc::new(granted), requests: Vec::new() })
     }
@@ -131,7 +133,7 @@ impl Vault {
     /// Takes copies of `DataKey`s; returns their numbers.
     fn put<'py>(&mut self, keys: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
         let py = keys.py();
-        let (mut shared, mut numbers) = (Shared::default(), Vec::with_capacity(8 * keys.len()));
+        let mut numbers = Vec::with_capacity(8 * keys.len());
         let mut last: Option<(Bound<'py, PyAny>, u32)> = None;
         for key in keys {
             let id = key.getattr(pyo3::intern!(py, "request_id"))?;
@@ -141,7 +143,7 @@ impl Vault {
                 _ => self.request(id.clone().unbind()),
             };
             last = Some((id, request));
-            let number = put(&mut self.vault, &key, &mut shared, request)?;
+            let number = put(&mut self.vault, &key, request)?;
             if let Some(Some(request)) = self.requests.get_mut(request as usize) {
                 request.keys += 1;
             }

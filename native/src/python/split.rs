@@ -3,21 +3,24 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::keys::KeyBatch;
 use super::leases::Granted;
+use super::open::{sources, word, Requests, Sources};
 use super::program::Program;
 use super::sequence::{items, Sequence};
 use super::kafka::Column;
 use crate::aead::Nonces;
 use crate::kafka::batch::{self, Part};
 use crate::contexts::{Contexts, Directory};
-use crate::feed::{Feed, Leases, Singles};
+use crate::feed::{Feed, Leases, Singles, Stretch};
+use crate::open::Opener;
 use crate::seal::{self, Records, Unsealed};
+use crate::unseal;
 use crate::walk::{BoundSpan, Found, Scratch, NONE};
 
 /// Values and keys that Python owns.
@@ -145,7 +148,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keys, the context of each (of leases) or of each stretch (of single keys), and how many values those serve.
+/// Leases or stretches of keys, the context of each (of leases) or of each run (of keys), and how many values those
+/// serve.
 type Supply<'py> = (Bound<'py, PyAny>, PyBuffer<u32>, PyBuffer<i64>);
 /// Numbers of contexts, 32 bits each, and numbers of values and bytes, 64 bits each, in native order.
 type Asked<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
@@ -153,9 +157,9 @@ type Asked<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>
 #[pymethods]
 impl Split {
     /// Walks over values that begin at `start`; `keys` only where a field binds the record's key. A record of more than
-    /// `most` replaced stretches is refused.
+    /// `most` replaced stretches is refused; `OverflowError` where all together have more than `every`.
     #[new]
-    #[pyo3(signature = (program, values, keys, start, most=None))]
+    #[pyo3(signature = (program, values, keys, start, most=None, every=None))]
     fn new(
         py: Python<'_>,
         program: &Program,
@@ -163,25 +167,29 @@ impl Split {
         keys: Option<&Bound<'_, PyAny>>,
         start: usize,
         most: Option<usize>,
+        every: Option<usize>,
     ) -> PyResult<Self> {
         let records = records_of(values, keys, start)?;
         if records.len() >= NONE as usize {
             return Err(PyValueError::new_err("too many values at once"));
         }
         let program = Arc::clone(&program.0);
-        Ok(py.detach(|| {
+        py.detach(|| {
             let mut found = Found::new(&program, records.len());
-            let (mut scratch, most) = (Scratch::default(), most.unwrap_or(usize::MAX));
+            let (mut scratch, most, every) = (Scratch::default(), most.unwrap_or(usize::MAX), every.unwrap_or(usize::MAX));
             for index in 0..records.len() {
                 found.walk(&program, records.datum(index), records.key(index).is_some(), most, &mut scratch);
+                if found.cuts.len() > every {
+                    return Err(PyOverflowError::new_err("too many declared values at once"));
+                }
             }
             let mut skip = vec![false; records.len()];
             for &index in &found.refused {
                 skip[index as usize] = true;
             }
             let rows = found.contexts.iter().map(|_| Rows::default()).collect();
-            Self { program, found, records, skip: Mutex::new(skip), rows: Mutex::new(rows) }
-        }))
+            Ok(Self { program, found, records, skip: Mutex::new(skip), rows: Mutex::new(rows) })
+        })
     }
 
     fn __len__(&self) -> usize {
@@ -217,7 +225,7 @@ impl Split {
 
     /// The texts of one field's context, without their names.
     fn texts(&self, slot: usize, context: u32) -> PyResult<Vec<String>> {
-        let contexts = self.contexts(slot)?;
+        let contexts = self.table(slot)?;
         if context as usize >= contexts.len() {
             return Err(PyIndexError::new_err("no such context"));
         }
@@ -265,7 +273,7 @@ impl Split {
                 values.push(PyBytes::new(py, &data[cut.first as usize..cut.last as usize]));
                 records.push(index);
                 if cut.group != NONE {
-                    contexts.push(self.contexts(slot as usize)?.texts(cut.group));
+                    contexts.push(self.table(slot as usize)?.texts(cut.group));
                 }
                 if cut.bound != NONE {
                     let spans = &self.found.bound[cut.bound as usize..][..shape.bind.len()];
@@ -289,7 +297,7 @@ impl Split {
     fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Supply<'_>>>) -> PyResult<Output> {
         let mut feeds = Vec::with_capacity(supplies.len());
         for (number, supplies) in supplies.into_iter().enumerate().take(self.program.slots.len()) {
-            let contexts = self.contexts(number)?.len().max(1);
+            let contexts = self.table(number)?.len().max(1);
             let leased = self.program.slots[number].leased;
             feeds.push(if leased { leases(py, contexts, supplies)? } else { singles(py, contexts, supplies)? });
         }
@@ -305,19 +313,51 @@ impl Split {
             Err(Unsealed::Library) => Err(PyRuntimeError::new_err("the cipher failed")),
         }
     }
+
+    /// The texts of one field's contexts.
+    fn contexts(&self, slot: usize) -> PyResult<Vec<Vec<String>>> {
+        let contexts = self.table(slot)?;
+        Ok((0..contexts.len() as u32).map(|number| contexts.texts(number)).collect())
+    }
+
+    /// Which keys the envelopes ask for, `descriptors` by field; records that the twin has to read are left out.
+    fn requests(&self, py: Python<'_>, descriptors: Vec<String>) -> (Requests, Vec<usize>) {
+        let (asked, of, refused) = py.detach(|| unseal::ask(&self.program, &self.found, &*self.records, &mut held(&self.skip), &descriptors));
+        (Requests { asked: Arc::new(asked), of: Arc::new(of) }, refused)
+    }
+
+    /// Opens every envelope that was asked for and puts the records together, each behind `prefix`.
+    fn open(&self, py: Python<'_>, requests: &Requests, given: Sources<'_>, prefix: &[u8]) -> PyResult<Restored> {
+        let sources = sources(&given)?;
+        let opened = py.detach(|| {
+            let mut skip = held(&self.skip).clone();
+            let framed = |slot: u32, number: u32| {
+                let contexts = self.table(slot as usize).ok()?;
+                ((number as usize) < contexts.len()).then(|| contexts.framed(number))
+            };
+            let mut opener = Opener::new(&requests.asked, sources.into_iter(), framed)?;
+            let (output, faults) = unseal::open(&self.program, &self.found, &*self.records, &mut skip, &requests.of, &mut opener, prefix)?;
+            Some((Output { output: Arc::new(output), skip }, faults))
+        });
+        let (output, faults) = opened.ok_or_else(|| PyValueError::new_err("a key, or none, for each request"))?;
+        Ok((output, faults.into_iter().map(|f| (f.record, f.slot, word(f.fault), f.request)).collect()))
+    }
 }
+
+/// Records put together, and why others were not: record, field, the reason, the number of the request.
+type Restored = (Output, Vec<(usize, u32, &'static str, u32)>);
 
 const KEYS: &str = "the keys do not add up to the values";
 
 impl Split {
-    fn contexts(&self, slot: usize) -> PyResult<&Contexts> {
+    fn table(&self, slot: usize) -> PyResult<&Contexts> {
         let table = self.program.tables.get(slot).ok_or_else(|| PyIndexError::new_err("no such field"))?;
         Ok(&self.found.contexts[*table])
     }
 
     /// Calls `then` with the rows that a field's contexts have in a directory.
     pub fn with_rows(&self, slot: usize, id: u64, directory: &Directory, then: impl FnOnce(&[u32])) -> PyResult<()> {
-        let contexts = self.contexts(slot)?;
+        let contexts = self.table(slot)?;
         let mut tables = held(&self.rows);
         let rows = &mut tables[self.program.tables[slot]];
         rows.look_up(id, directory, contexts);
@@ -347,8 +387,10 @@ fn leases(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResul
 fn singles(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
     let mut feed = Singles::new(contexts);
     for (keys, contexts, counts) in supplies {
-        let keys = Arc::clone(&keys.cast::<KeyBatch>()?.get().0);
-        feed.push(keys, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+        let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
+        let stretches: Vec<Stretch> =
+            portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect();
+        feed.push(stretches, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Single(feed))
 }

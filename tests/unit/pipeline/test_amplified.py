@@ -11,11 +11,9 @@ from tests.unit.pipeline.test_batch import record
 from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, encode_value
 from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
-from worker.model import batch_of
-from worker.pipeline.amplified import Amplification, BatchBounds
+from worker.model import Batch, batch_of, halves
+from worker.pipeline.amplified import Amplification, Oversized
 from worker.pipeline.batch import BatchProcessor, Steps
-from worker.pipeline.fit import Fit
-from worker.pipeline.job import Oversized
 from worker.pipeline.schemas import SchemaRules, subject_of
 
 FORMATS = ("record", "leased")
@@ -33,14 +31,12 @@ def order(values: int, text: str = "a") -> bytes:
     return b"\0\0\0\0\1" + datum
 
 
-def processor(
-    authority: InMemoryAuthority, kind: str, bounds: Amplification, batch: BatchBounds | None = None
-) -> BatchProcessor:
+def processor(authority: InMemoryAuthority, kind: str, bounds: Amplification) -> BatchProcessor:
     return BatchProcessor(
         LocalSchemas({1: LocalSchema(input=schema(encrypted=True, kind=kind), output_id=1)}),
         SchemaRules(DeclarationOptions(), subject_of("topic", "out")),
         BatchEncryptor(authority),
-        Steps(amplification=bounds, bounds=batch),
+        Steps(amplification=bounds),
         route="r",
         metrics=Metrics("eu-central-1"),
     )
@@ -83,37 +79,35 @@ def test_the_estimate_is_from_above() -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("bounds", [BatchBounds(100, 10**9), BatchBounds(10**9, 25_000)])
-def test_a_batch_that_would_become_too_large_is_to_go_in_pieces(kind: str, bounds: BatchBounds) -> None:
-    """Values and bytes are bounded; no key is taken before, and each piece is within the bounds or a single record."""
-    authority = InMemoryAuthority()
-    tried = processor(authority, kind, Amplification(10**6, 10**9), bounds)
-    batch = batch_of([record(i, order(n)) for i, n in enumerate([40, 40, 40, 300, 10, 10, 10, 10])])
-    with pytest.raises(Oversized) as caught:
-        tried.process(batch)
-    taken = len(authority.generated)
+def test_a_batch_that_would_become_too_much_is_taken_in_parts(kind: str) -> None:
+    """Records that are each within their bounds: no key is taken for all of them at once, one alone always passes."""
+    authority, bounds = InMemoryAuthority(), Amplification(1_000, 100_000)
+    whole = batch_of([record(i, order(400)) for i in range(16)])
 
-    done, left = [], Fit().shrink(batch, caught.value.pieces)
-    while left:
-        piece = left.pop(0)
+    with pytest.raises(Oversized):
+        processor(authority, kind, bounds).process(whole)
+
+    assert not authority.generated
+    pieces: list[Batch] = [whole]
+    sizes: list[int] = []
+    while pieces:
+        piece = pieces.pop()
         try:
-            done.append(tried.process(piece))
-        except Oversized as exc:
-            left = Fit().shrink(piece, exc.pieces) + left
+            sizes.append(len(processor(authority, kind, bounds).process(piece).output.values))
+        except Oversized:
+            pieces += halves(piece)
+    assert sum(sizes) == 16
+    assert max(sizes) < 16
+    processor(authority, kind, Amplification(1_000, 70_000)).process(batch_of([record(0, order(400))]))
 
-    assert not taken
-    assert [offset for out in done for offset in out.output.offsets] == list(range(8))
-    assert max(sum(len(value or b"") for value in out.output.values) for out in done if len(out.batch) > 1) <= 25_000
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_batch_of_too_many_values_is_not_even_taken_apart(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nulls take no key and no bytes, and still memory."""
+    monkeypatch.setattr("worker.pipeline.amplified._BATCH_VALUES", 50)
+    authority = InMemoryAuthority()
 
-def test_what_was_too_large_is_cut_before_it_is_read() -> None:
-    """The batches that follow one that did not fit go in pieces of its size, which grow again."""
-    fit, batch = Fit(), batch_of([record(i, None) for i in range(100)])
-    assert [len(piece) for piece in fit.cut(batch)] == [100]
-    assert [len(piece) for piece in fit.shrink(batch, 7)] == [15] * 6 + [10]
+    with pytest.raises(Oversized):
+        processor(authority, kind, Amplification(40, 10**9)).process(batch_of([record(i, order(20)) for i in range(3)]))
 
-    sizes = [max(len(piece) for piece in fit.cut(batch)) for _ in range(12)]
-
-    assert sizes[0] <= 15
-    assert sizes == sorted(sizes)
-    assert sizes[-1] == 100
+    assert not authority.generated

@@ -16,7 +16,7 @@ from worker.zerokms.keys.narrow import Answer, Generate, generate_each
 @dataclass(frozen=True, slots=True)
 class _Ask:
     specs: Sequence[KeySpec]
-    answer: Future[list[Answer]]
+    answer: Future[Sequence[Answer]]
 
 
 class Gatherer:
@@ -41,7 +41,7 @@ class Gatherer:
         self._new: deque[_Ask] = deque()
         self._room = max(1, threads - 1)
 
-    def ask(self, specs: Sequence[KeySpec], *, is_new: bool = False) -> Future[list[Answer]]:
+    def ask(self, specs: Sequence[KeySpec], *, is_new: bool = False) -> Future[Sequence[Answer]]:
         """
         Return the future of a key or a refusal per spec, in order; it fails where every spec is refused.
 
@@ -109,7 +109,7 @@ class Gatherer:
         return asks
 
 
-def _settle(ask: _Ask, answers: list[Answer]) -> None:
+def _settle(ask: _Ask, answers: Sequence[Answer]) -> None:
     first = answers[0]
     if isinstance(first, WorkerError) and all(isinstance(answer, WorkerError) for answer in answers):
         ask.answer.set_exception(first)
