@@ -84,6 +84,28 @@ pub fn leased_header_end(data: &[u8]) -> Option<usize> {
     (label > 0 && data.len() >= end + TAIL_BYTES).then_some(end)
 }
 
+/// A leased envelope's header taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    pub keyset: &'a [u8; KEYSET_BYTES],
+    pub iv: &'a [u8; IV_BYTES],
+    pub tag: &'a [u8],
+    pub descriptor: &'a str,
+    pub fingerprint: &'a [u8; FINGERPRINT_BYTES],
+}
+
+/// Takes what stands before the nonce apart; `None` for unknown flags and for a descriptor that is not UTF-8.
+pub fn parse_leased(header: &[u8]) -> Option<Header<'_>> {
+    let rest = header.strip_prefix(&[1, 0])?;
+    let (keyset, rest) = rest.split_first_chunk()?;
+    let (iv, rest) = rest.split_first_chunk()?;
+    let (&length, rest) = rest.split_first()?;
+    let (tag, rest) = take(rest, usize::from(length))?;
+    let (&length, rest) = rest.split_first()?;
+    let (descriptor, rest) = take(rest, usize::from(length))?;
+    Some(Header { keyset, iv, tag, descriptor: std::str::from_utf8(descriptor).ok()?, fingerprint: rest.try_into().ok()? })
+}
+
 /// What a record's envelope carries of its key.
 pub struct KeyLabel<'a> {
     pub iv: &'a [u8; IV_BYTES],
@@ -156,7 +178,8 @@ fn push_bin(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn push_str(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends text as MessagePack.
+pub fn push_str(out: &mut Vec<u8>, text: &[u8]) {
     match text.len() {
         length if length < 32 => out.push(0xa0 | length as u8),
         length if length < 1 << 8 => out.extend_from_slice(&[0xd9, length as u8]),

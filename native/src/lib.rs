@@ -9,12 +9,15 @@ pub mod envelope;
 #[allow(unsafe_code)]
 pub mod kafka;
 pub mod keys;
+pub mod open;
 pub mod program;
 pub mod reply;
+pub mod request;
 pub mod seal;
 #[allow(unsafe_code)]
 pub mod shuffle;
 pub mod typed;
+pub mod unseal;
 pub mod varint;
 pub mod walk;
 

@@ -65,7 +65,8 @@ impl Output {
     }
 }
 
-fn group_of(cut: &Cut) -> usize {
+/// A value's context by its number, 0 where its field has none.
+pub fn group_of(cut: &Cut) -> usize {
     if cut.group == NONE { 0 } else { cut.group as usize }
 }
 
@@ -241,7 +242,7 @@ impl Sealer<'_> {
                 let (secret, label) = batch.spend(index as usize).map_err(|_| Unsealed::Keys)?;
                 self.typed.clear();
                 typed::write(slot, value, &mut self.typed);
-                Ok(push_record(out, secret, &label, &self.typed, &mut self.aad)?)
+                Ok(push_record(out, &*secret, &label, &self.typed, &mut self.aad)?)
             }
         }
     }

@@ -118,8 +118,13 @@ impl Found {
 
     /// The cuts of one datum.
     pub fn cuts_of(&self, index: usize) -> &[Cut] {
+        &self.cuts[self.cuts_at(index)]
+    }
+
+    /// Where one datum's cuts lie in `cuts`.
+    pub fn cuts_at(&self, index: usize) -> std::ops::Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        &self.cuts[start..self.ends[index] as usize]
+        start..self.ends[index] as usize
     }
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from worker.authority import material
 from worker.authority.material import Item, KeysetSecrets
 from worker.errors import ConfigError, KeyMaterialError
-from worker.native import IS_LOADED, OFF, REQUIRE, require
+from worker.native import IS_LOADED, OFF, REQUIRE, is_current, require
 from worker.zerokms import checked
 from worker.zerokms.checked import derive_checked
 from worker.zerokms.derive import ClientKey, Permutations, random_permutation
@@ -80,6 +81,19 @@ def test_it_can_be_required(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ConfigError, match="cargo"):
         require()
+
+
+@built
+def test_a_module_of_other_code_is_left_alone(tmp_path: Path) -> None:
+    """One that was built before its face changed would fail late, at the first call that it does not have."""
+    from worker.native import extension
+
+    changed = tmp_path / "_native.pyi"
+    changed.write_text("def a_new_call() -> None: ...")
+
+    assert is_current(extension)
+    assert not is_current(extension, changed)
+    assert is_current(extension, tmp_path / "stripped.pyi")
 
 
 @built

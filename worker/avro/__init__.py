@@ -3,10 +3,11 @@
 from worker.avro.batch import SplitBatch
 from worker.avro.codec import CompiledSchema, compile_schema, schema_fingerprint
 from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
-from worker.avro.decode import decode_value
+from worker.avro.decode import decode_value, decode_values
 from worker.avro.encode import encode_value
 from worker.avro.frame import SchemaRef, frame, parse_frame
 from worker.avro.history import SchemaVersion
+from worker.avro.native import slot_of
 from worker.avro.opened import OutputSchema, open_schema
 from worker.avro.registry import RegistrySchemas
 from worker.avro.registry_client import registry_conf
@@ -29,6 +30,7 @@ __all__ = [
     "SplitBatch",
     "compile_schema",
     "decode_value",
+    "decode_values",
     "encode_value",
     "frame",
     "is_reserved",
@@ -36,4 +38,5 @@ __all__ = [
     "parse_frame",
     "registry_conf",
     "schema_fingerprint",
+    "slot_of",
 ]

@@ -204,13 +204,20 @@ class Splitter:
         return walk
 
     def split(
-        self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0, most: int | None = None
+        self,
+        payloads: Sequence[bytes],
+        keys: Sequence[bytes | None],
+        start: int = 0,
+        most: int | None = None,
+        every: int | None = None,
     ) -> SplitBatch:
         """
         Take datums apart that begin at `start`.
 
         A record that fails, as one of more than `most` declared values does, is in `errors` and leaves nothing behind.
+        Raises `OverflowError` where together they have more than `every`.
         """
+        taken = 0
         n = len(self._covered)
         lists: list[list[Any]] = [[] for _ in range(4 * n)]
         state = State(lists[:n], lists[n : 2 * n], lists[2 * n : 3 * n], lists[3 * n :], most=most)
@@ -224,6 +231,9 @@ class Splitter:
             except RecordError as exc:
                 errors[index] = exc
                 self._forget(state)
+            taken += len(state.cuts)
+            if every is not None and taken > every:
+                raise OverflowError("too many declared values at once")
             all_cuts.append(state.cuts)
             if extracted:
                 for name, text in zip(self._extract, state.extracted or [None] * len(self._extract), strict=True):

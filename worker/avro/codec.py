@@ -124,7 +124,14 @@ class CompiledSchema:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
         return self._splitter.split(payloads, keys, most=most)
 
-    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int, most: int | None = None) -> Split:
+    def split_batch(
+        self,
+        batch: Batch,
+        keys: Sequence[bytes | None],
+        start: int,
+        most: int | None = None,
+        every: int | None = None,
+    ) -> Split:
         """
         Take a batch of this schema's records apart.
 
@@ -133,15 +140,19 @@ class CompiledSchema:
             keys: one each, as `$key` binds them.
             start: where in each value the datum begins, behind its frame.
             most: declared values of one record; one that has more fails, before they are taken.
+            every: declared values of all of them.
+
+        Raises:
+            OverflowError: together they have more values than `every`.
         """
         values = cast("Sequence[bytes]", batch.values)
         if self._program is None:
-            return self._splitter.split(values, keys, start, most)
+            return self._splitter.split(values, keys, start, most, every)
 
         def twin(at: Sequence[int]) -> Split:
             return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start, most)
 
-        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start, most)
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start, most, every)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
     def rows(

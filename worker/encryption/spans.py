@@ -6,23 +6,23 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import msgpack
 import numpy as np
 
 from worker.encryption.columns import PlainSealing, refusal_of
-from worker.encryption.record import policy_array
+from worker.encryption.handles import lease_of, single_portions
 from worker.encryption.tally import Tally
-from worker.errors import ConfigError, KeyServiceUnavailable, RecordError, WorkerError
-from worker.model import DataKey, FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
+from worker.errors import ConfigError, RecordError, WorkerError
+from worker.model import FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
 from worker.native import extension
 from worker.native.split import SpanSplit
 
 if TYPE_CHECKING:
     from worker import _native
 
-_Portions = list[tuple["_native.Lease | _native.KeyBatch", int]]
+_Portions = list[tuple["_native.Lease | _native.KeyBatch", int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +123,17 @@ class SpanSealing:
             self._tally.add_all(grant.keys, "leased", sum(counts))
             held = [key.cipher for key in grant.keys]
             leases = [
-                cipher if type(cipher) is extension.Lease else _lease(key)
+                cipher if type(cipher) is extension.Lease else lease_of(key)
                 for cipher, key in zip(held, grant.keys, strict=True)
             ]
-            for i, portion in zip(at, zip(leases, counts, strict=True), strict=True):
-                supplies[each.groups[i]].append(portion)
+            for i, lease, count in zip(at, leases, counts, strict=True):
+                supplies[each.groups[i]].append((lease, 0, count))
             return
         self._tally.add_all(grant.keys, "record", len(grant.keys))
         start = 0
-        try:
-            for i, count in zip(at, counts, strict=True):
-                supplies[each.groups[i]].append((_single(grant.keys[start : start + count]), count))
-                start += count
-        finally:
-            for key in grant.keys:
-                key.wipe()
+        for i, count in zip(at, counts, strict=True):
+            supplies[each.groups[i]] += single_portions(grant.keys[start : start + count])
+            start += count
 
     def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
         """Take the records of a context out; what is left has to be sealed anew (`is_short`)."""
@@ -152,8 +148,17 @@ class SpanSealing:
         self._errors.update(dict.fromkeys(mine, refusal_of(each.plan, refusal)))
         self.is_short = True
 
+    def release(self) -> None:
+        """Wipe single-use keys that were given and not used."""
+        for plan, portions in zip(self._split.plans, self._supplies, strict=True):
+            if plan.format == "record":
+                for holder, start, count in chain.from_iterable(portions):
+                    assert isinstance(holder, extension.KeyBatch)
+                    holder.wipe(start, start + count)
+
     def again(self) -> None:
         """Begin anew without the records that were refused."""
+        self.release()
         self._split.drop(self._errors)
         self._begin()
 
@@ -174,21 +179,3 @@ class SpanSealing:
 
 def _sizes(spans: _native.Split, slot: int, groups: Sequence[int], at: int) -> array[int]:
     return array("I", spans.sizes(slot, groups[at]))
-
-
-def _single(keys: list[DataKey]) -> _native.KeyBatch:
-    """Copy single-use keys to native memory, which wipes its copy after the batch."""
-    return extension.KeyBatch(keys, [msgpack.packb(policy_array(k.policy)) if k.policy else b"" for k in keys])
-
-
-def _lease(key: DataKey) -> _native.Lease:
-    """The lease's cipher, built once and kept on the key, so that it goes when the key goes."""
-    held = key.cipher
-    if isinstance(held, extension.Lease):
-        return held
-    try:
-        built = extension.Lease(key.secret, key.keyset.bytes, key.iv, key.tag, key.descriptor)
-    except RuntimeError:
-        raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
-    key.cipher = built
-    return built

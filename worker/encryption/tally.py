@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from worker.model import DataKey, Format, KeyUsage
+from worker.native.keys import KeyRun, request_ids
 
 
 class Tally:
@@ -23,8 +24,12 @@ class Tally:
         count = self._counts.setdefault((first.keyset, kind), _Count())
         count.values += values
         count.descriptors.add(first.descriptor)
-        count.keys.update([key.iv for key in keys])
-        count.request_ids.update({key.request_id for key in keys if key.request_id is not None})
+        if isinstance(keys, KeyRun):
+            # Each of these serves one value, so none is met again.
+            count.single += len(keys)
+        else:
+            count.keys.update([key.iv for key in keys])
+        count.request_ids.update(request_ids(keys) - {None})
 
     def usage(self) -> list[KeyUsage]:
         """Return what was counted, by keyset and format."""
@@ -32,8 +37,8 @@ class Tally:
             KeyUsage(
                 keyset,
                 kind,
-                frozenset(count.request_ids),
-                len(count.keys),
+                frozenset(each for each in count.request_ids if each is not None),
+                len(count.keys) + count.single,
                 count.values,
                 frozenset(count.descriptors),
             )
@@ -45,6 +50,7 @@ class Tally:
 class _Count:
     # The iv names a key for ever; an object's id may come back once the object is gone.
     keys: set[bytes] = field(default_factory=set)
-    request_ids: set[UUID] = field(default_factory=set)
+    single: int = 0
+    request_ids: set[UUID | None] = field(default_factory=set)
     descriptors: set[str] = field(default_factory=set)
     values: int = 0

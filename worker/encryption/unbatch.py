@@ -12,6 +12,7 @@ from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.plaintext import Codec, from_typed
 from worker.encryption.record import EncryptedRecord
 from worker.encryption.refusal import key_denied, not_an_envelope
+from worker.encryption.unspans import Opened, open_spans, placed
 from worker.errors import ConfigError, DecryptionError, KeyAccessDenied, RecordError
 from worker.model import (
     ContextElement,
@@ -20,9 +21,11 @@ from worker.model import (
     FieldPlan,
     KeyRefused,
     RetrieveRequest,
+    Split,
     Value,
     ValueColumn,
 )
+from worker.native.split import SpanSplit
 
 Texts = tuple[str, ...]
 
@@ -53,6 +56,24 @@ class BatchDecryptor:
 
     def __init__(self, keys: DecryptionKeys) -> None:
         self._keys = keys
+
+    def open(self, split: Split, prefix: bytes = b"") -> Opened:
+        """
+        Open all envelopes of a split and put its records together, each behind `prefix`.
+
+        Raises as `decrypt`.
+        """
+        if isinstance(split, SpanSplit):
+            return open_spans(split, self._keys, prefix, lambda rest: self._open_plain(rest, prefix))
+        return self._open_plain(split, prefix)
+
+    def _open_plain(self, split: Split, prefix: bytes) -> Opened:
+        opened = self.decrypt(split.columns)
+        errors = {**opened.errors, **split.errors}
+        columns = [[b"" if value is None else value for value in column] for column in opened.values]
+        restored = split.join(columns, prefix)
+        data = [None if i in errors else datum for i, datum in enumerate(restored)]
+        return Opened(data, errors, opened.denied)
 
     def decrypt(self, columns: Sequence[ValueColumn]) -> Decrypted:
         """
@@ -147,7 +168,7 @@ class _ColumnReader:
             except (DecryptionError, KeyAccessDenied) as exc:
                 if isinstance(exc, KeyAccessDenied) and index not in found.errors:
                     found.denied[index] = type(exc)(f"{column.plan.identity}: {exc}")
-                found.errors.setdefault(index, _placed(exc, column.plan))
+                found.errors.setdefault(index, placed(exc, column.plan))
                 out.append(None)
             else:
                 out.append(value)
@@ -181,8 +202,3 @@ def _open_record(key: DataKey, envelope: EncryptedRecord, decode: Codec) -> byte
 
 def _elements(plan: FieldPlan, texts: Texts) -> tuple[ContextElement, ...]:
     return tuple(Value(name, text) for name, text in zip(plan.context, texts, strict=True))
-
-
-def _placed(exc: DecryptionError | KeyAccessDenied, plan: FieldPlan) -> DecryptionError:
-    code = exc.code if isinstance(exc, DecryptionError) else None
-    return DecryptionError(f"{plan.identity}: {exc}", code=code, path=plan.identity)

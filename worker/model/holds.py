@@ -78,7 +78,7 @@ class Grant:
     need: int
     at: Ints
     counts: Ints
-    keys: list[DataKey] = field(repr=False)
+    keys: Sequence[DataKey] = field(repr=False)
 
 
 class KeyHold(Protocol):
@@ -116,7 +116,7 @@ class EncryptionKeys(Protocol):
         """
         ...
 
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """
         Return `count` keys that nobody else gets; the caller wipes each after its one value.
 

@@ -193,7 +193,7 @@ class Audit:
 class KeyService(Protocol):
     """The authority as the worker sees it: two calls, order kept, any number of items a call."""
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """
         Return one fresh data key per request.
 
@@ -204,7 +204,7 @@ class KeyService(Protocol):
         """
         ...
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return the data key of each request, or why that one was refused; raises as `generate` does."""
         ...
 
@@ -212,6 +212,6 @@ class KeyService(Protocol):
 class DecryptionKeys(Protocol):
     """Where decryption gets its keys: deduplicated, fetched in batches, cached for a while."""
 
-    def keys(self, requests: Sequence[RetrieveRequest]) -> list[DataKey | KeyRefused]:
+    def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[DataKey | KeyRefused]:
         """Return one answer per request, in order; the keys stay the cache's own. Raises `KeyServiceUnavailable`."""
         ...

@@ -72,7 +72,7 @@ class AsyncKeyCall(Ownership):
     ) -> None:
         self.wipe()
 
-    async def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    async def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys."""
         return self.taken(await self._keyring.fresh(self._scope, [spec] * count))
 

@@ -24,9 +24,11 @@ class Guarded:
     def __init__(self, keys: DecryptionKeys, guard: Guard) -> None:
         self._keys, self._guard = keys, guard
 
-    def keys(self, requests: Sequence[RetrieveRequest]) -> list[DataKey | KeyRefused]:
+    def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[DataKey | KeyRefused]:
         """Return each request's key or refusal; what the guard refuses goes no further."""
         wrong = self._guard([request.keyset for request in requests if request.keyset is not None])
+        if not wrong:
+            return self._keys.keys(requests) if requests else []
         allowed = [request for request in requests if request.keyset not in wrong]
         found = iter(self._keys.keys(allowed) if allowed else [])
         return [

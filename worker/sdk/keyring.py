@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +21,8 @@ from worker.model import (
     LeasePortion,
     RetrieveRequest,
 )
+from worker.native.keys import wipe
+from worker.native.requests import NativeAnswers, NativeRequests
 from worker.sdk.joining import JOINED, WINDOW_S, Joiner
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
@@ -61,20 +62,20 @@ class Keyring:
         if self.kept is not None:
             self.kept.close()
 
-    def fresh(self, scope: Scope, specs: list[KeySpec]) -> list[DataKey]:
+    def fresh(self, scope: Scope, specs: list[KeySpec]) -> Sequence[DataKey]:
         """Return a fresh key for each spec."""
         first = specs[0]
         together = all(spec.keyset == first.keyset and spec.policy == first.policy for spec in specs)
         if len(specs) > JOINED or not together or not self._joins:
             return self._service.generate(specs, scope.audit)
         place = (scope, first.keyset, first.policy)
-        return self._fresh.ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
+        return self._fresh.ask(place, specs, lambda joined: list(self._service.generate(joined, scope.audit)))
 
-    def again(self, scope: Scope, requests: list[RetrieveRequest]) -> list[Answer]:
+    def again(self, scope: Scope, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or its refusal, past what is kept."""
         if len(requests) > JOINED or not self._joins:
             return self._service.retrieve(requests, scope.audit)
-        return self._again.ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
+        return self._again.ask(scope, requests, lambda joined: list(self._service.retrieve(joined, scope.audit)))
 
 
 class Ownership:
@@ -89,12 +90,15 @@ class Ownership:
 
     def __init__(self, kept: KeptKeys | None, identity: Identity, scope: Scope) -> None:
         self._kept, self._identity, self._scope = kept, identity, scope
-        self._given: list[DataKey] = []
+        self._given: list[Sequence[DataKey] | NativeAnswers] = []
 
     def wipe(self) -> None:
         """Wipe what is the call's own."""
-        for key in self._given:
-            key.wipe()
+        for given in self._given:
+            if isinstance(given, NativeAnswers):
+                given.wipe()
+            else:
+                wipe(given)
         self._given.clear()
 
     def now(self) -> float:
@@ -115,12 +119,20 @@ class Ownership:
         """Note what came for requests that were not kept."""
         got, settled = dict(zip(requests, answers, strict=True)), self._settled()
         taken = set[DataKey]() if self._kept is None or settled is None else self._kept.keep(settled, got, born)
-        self._given += [key for key in answers if isinstance(key, DataKey) and key not in taken]
+        self._given.append([key for key in answers if isinstance(key, DataKey) and key not in taken])
         return got
 
-    def taken(self, keys: list[DataKey]) -> list[DataKey]:
+    def answered_native(self, answers: Sequence[Answer]) -> Sequence[Answer]:
+        """Note what came where nothing is kept."""
+        if isinstance(answers, NativeAnswers):
+            self._given.append(answers)
+        else:
+            self._given.append([key for key in answers if isinstance(key, DataKey)])
+        return answers
+
+    def taken(self, keys: Sequence[DataKey]) -> Sequence[DataKey]:
         """Note single-use keys."""
-        self._given += keys
+        self._given.append(keys)
         return keys
 
     def kept_lease(self, spec: KeySpec, count: int) -> tuple[list[LeasePortion], list[int]]:
@@ -137,7 +149,7 @@ class Ownership:
         settled = self._settled()
         for spec, key, count in zip(specs, keys, counts, strict=True):
             if self._kept is None or settled is None or not self._kept.keep_lease(settled, spec, key, count, born):
-                self._given.append(key)
+                self._given.append([key])
         return [LeasePortion(key, count) for key, count in zip(keys, counts, strict=True)]
 
     def _settled(self) -> Scope | None:
@@ -165,19 +177,21 @@ class KeyCall(Ownership):
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.wipe()
 
-    def keys(self, requests: Sequence[RetrieveRequest]) -> list[Answer]:
+    def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
+        if isinstance(requests, NativeRequests) and self._kept is None and len(requests) > JOINED:
+            return self.answered_native(self._keyring.again(self._scope, requests))
         found, missing = self.found(requests)
         if missing:
             born = self.now()
             found |= self.answered(missing, self._keyring.again(self._scope, missing), born)
         return [found[request] for request in requests]
 
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
         return self.take_each([spec] * count)
 
-    def take_each(self, specs: Sequence[KeySpec]) -> list[DataKey]:
+    def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return one fresh key for each spec."""
         return self.taken(self._keyring.fresh(self._scope, list(specs))) if specs else []
 
@@ -219,10 +233,11 @@ class _Hold:
         leases = self._call.new_leases([spec for _, _, spec, _ in missing], [count for *_, count in missing])
         for (n, at, _, count), portion in zip(missing, leases, strict=True):
             yield _grant(n, at, count, [portion.key])
-        keys = iter(self._call.take_each([spec for _, _, spec, count in singles for _ in range(count)]))
+        keys, start = self._call.take_each([spec for _, _, spec, count in singles for _ in range(count)]), 0
         for n, at, _, count in singles:
-            yield _grant(n, at, count, list(islice(keys, count)))
+            yield _grant(n, at, count, keys[start : start + count])
+            start += count
 
 
-def _grant(need: int, at: int, count: int, keys: list[DataKey]) -> Grant:
+def _grant(need: int, at: int, count: int, keys: Sequence[DataKey]) -> Grant:
     return Grant(need, np.array([at], np.int64), np.array([count], np.int64), keys)

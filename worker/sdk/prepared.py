@@ -13,6 +13,7 @@ from worker.encryption.anyform import AnyEnvelope
 from worker.errors import ConfigError, KeyAccessDenied, RecordError, WorkerError
 from worker.model import ContextElement, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.sdk import values as forms
+from worker.sdk.opening import NativeOpening, native_opening
 from worker.sdk.options import Opening, Sealing
 from worker.sdk.values import Bind
 
@@ -29,11 +30,16 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Envelopes on their way to values: what to ask for, aligned with those of `items` that are no errors."""
+    """
+    Envelopes on their way to values.
+
+    `requests` are those of `native` first, then one for each of `places`, whose items are envelopes taken apart.
+    """
 
     items: list[Any] = field(repr=False)
     places: list[int]
-    requests: list[RetrieveRequest]
+    requests: Sequence[RetrieveRequest]
+    native: NativeOpening | None
     named: Sequence[tuple[str, str]]
     lock: tuple[ContextElement, ...]
     given: Opening
@@ -41,6 +47,10 @@ class Open:
     def finish(self, keys: Sequence[DataKey | KeyRefused]) -> list[Any]:
         """Return each value, or what is wrong with it."""
         out, given, bind = list(self.items), self.given, self.given.bind or {}
+        if self.native is not None:
+            count = len(self.native.requests)
+            mine, keys = (keys[:count], keys[count:]) if self.places else (keys, ())
+            self.native.finish(mine, self.named, bind, out)
         for i, key in zip(self.places, keys, strict=True):
             out[i] = attempted(out[i], key, given.schema, self.named, bind)
         return out
@@ -77,11 +87,17 @@ def opening(envelopes: Iterable[AnyEnvelope], field_: str | None, given: Opening
     descriptor = None if field_ is None else default_descriptor(_text(field_, "field"))
     named = forms.texts(given.context)
     elements = forms.elements(named, given.lock_context)
-    _checked_bind(given.bind)
-    items: list[Any] = [forms.attempt(forms.expect, envelope, descriptor) for envelope in envelopes]
-    places = [i for i, item in enumerate(items) if not isinstance(item, WorkerError)]
-    requests = [items[i].request(elements) for i in places]
-    return Open(items, places, requests, named, _lock(given), given)
+    bind, several = _checked_bind(given.bind), list(envelopes)
+    native = native_opening(several, descriptor, given.schema, elements, bind)
+    left = range(len(several)) if native is None else native.left
+    items: list[Any] = [None] * len(several)
+    for i in left:
+        items[i] = forms.attempt(forms.expect, several[i], descriptor)
+    places = [i for i in left if not isinstance(items[i], WorkerError)]
+    requests: Sequence[RetrieveRequest] = [items[i].request(elements) for i in places]
+    if native is not None:
+        requests = [*native.requests, *requests] if places else native.requests
+    return Open(items, places, requests, native, named, _lock(given), given)
 
 
 def raised(results: list[Any], errors: str) -> list[Any]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from worker.avro import encode_value
 from worker.encryption import leased
+from worker.encryption.handles import seal_singles
 from worker.encryption.plaintext import to_typed
-from worker.encryption.record import seal_records
 from worker.encryption.values import typed_of_value
 from worker.model import DataKey, LeasePortion
 from worker.sdk.options import Sealing
@@ -25,8 +25,8 @@ class Ready:
     fingerprint: bytes
 
     def single(self, keys: Sequence[DataKey]) -> list[bytes]:
-        """Seal each under a key of its own, in the `record` format; the caller wipes the keys."""
-        return seal_records(keys, self.plain)
+        """Seal each under a key of its own, in the `record` format; the keys are used up."""
+        return seal_singles(keys, self.plain)
 
     def leased(self, portions: Sequence[LeasePortion]) -> list[bytes]:
         """Seal all under leases, in the `leased` format."""

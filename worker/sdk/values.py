@@ -97,7 +97,7 @@ def output(schema: str) -> OutputSchema:
 
 
 @functools.lru_cache(maxsize=1)
-def _known_types() -> dict[bytes, str]:
+def known_types() -> dict[bytes, str]:
     """The types whose fingerprint alone tells how to read a leased value."""
     # A decimal has the fingerprint of its bytes, and these are not its value.
     names = [name for name in _PRIMITIVES if name != "bytes"]
@@ -139,14 +139,10 @@ def restore(
 ) -> list[dict[str, object] | RecordError | KeyAccessDenied]:
     """Return the values of whole records, or why one did not open."""
     reader = output(schema)
-    split = reader.split(datums, keys)
-    opened = decryptor.decrypt(split.columns)
-    errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied, **split.errors}
-    columns = [[b"" if value is None else value for value in column] for column in opened.values]
-    restored = split.join(columns)
-    return [
-        errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
-    ]
+    opened = decryptor.open(reader.split_batch(datums, keys))
+    errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied}
+    values = reader.records(opened.data)
+    return [errors[i] if value is None else value for i, value in enumerate(values)]
 
 
 def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | RecordError:
@@ -159,7 +155,7 @@ def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | Rec
 
 def _leased_type(envelope: LeasedEnvelope, schema: str | None) -> str:
     if schema is None:
-        found = _known_types().get(envelope.fingerprint)
+        found = known_types().get(envelope.fingerprint)
         if found is None:
             raise DecryptionError("the value's type does not tell how to read it: give its Avro schema")
         return found

@@ -124,7 +124,7 @@ class AsyncZeroKMSClient:
             return ended(exchange, exc)
         return ended(exchange, reply)
 
-    async def _post(self, endpoint: str, body: bytes) -> Any:
+    async def _post(self, endpoint: str, body: bytes) -> bytes:
         async with self._slots:
             token = await self._token()
             reply = await self._send(endpoint, body, token)

@@ -15,11 +15,14 @@ from uuid import UUID
 
 from pydantic import Field
 
-from worker.errors import RegionViolation
+from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.native.keys import joined
+from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.options import Options
+from worker.region import PUBLIC_REGIONS
 from worker.zerokms.auth import TokenSource, Trust
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
@@ -72,14 +75,19 @@ class ZeroKMSClient:
         self.options = ClientOptions() if options is None else options
         self.credentials = credentials
         region = credentials.workspace.region
-        self.cts = base_url(cts or region.cts_url, what="the CTS address")
-        self.zerokms = base_url(zerokms, what="the ZeroKMS address") if zerokms else None
+        if not cts and not region.is_public:
+            raise ConfigError(
+                f"region {region} is none of the public service's ({', '.join(PUBLIC_REGIONS)}): set CS_CTS_HOST, or "
+                "[authority] cts_host, to the address of its own authority"
+            )
+        self.cts = base_url(cts or region.cts_url, what="the CTS address (CS_CTS_HOST)")
+        self.zerokms = base_url(zerokms, what="the ZeroKMS address (CS_ZEROKMS_HOST)") if zerokms else None
         for what, url, own in (("CTS", self.cts, region.cts_url), ("ZeroKMS", self.zerokms, region.zerokms_url)):
             if url is None:
                 continue
             if not is_allowed(url, own, allow_hosts):
                 raise RegionViolation(
-                    f"{what} is {url!r}, region {region} has {own!r}; "
+                    f"{what} is {url!r}, region {region} has {own or 'no host of its own'!r}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
         in_flight = self.options.requests_in_flight
@@ -102,13 +110,16 @@ class ZeroKMSClient:
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
         keysets = [request.keyset for request in requests]
         return self._in_groups(requests, keysets, lambda ref, part: self._generate(ref, part, audit))
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key, or why that one was refused; see `KeyService`."""
+        if isinstance(requests, NativeRequests) and self._exchanges.native is not None:
+            for only in requests.keysets:
+                return self._retrieve_native(only, requests, audit)
         keysets = [request.keyset for request in requests]
         return self._in_groups(requests, keysets, lambda ref, part: self._retrieve(ref, part, audit))
 
@@ -122,7 +133,7 @@ class ZeroKMSClient:
 
     def list_keysets(self) -> list[Keyset]:
         """Return the workspace's keysets; raises `KeyAccessDenied` without the scope for it."""
-        return drive(self._exchanges.keysets(), self._wire.post)
+        return drive(self._exchanges.keysets(), self._wire.post_raw)
 
     def resolve_keyset(self, ref: str | None) -> UUID:
         """Return a keyset's uuid; a uuid is returned as it is."""
@@ -145,25 +156,38 @@ class ZeroKMSClient:
         self.close()
 
     def _load(self, ref: str | UUID | None) -> LoadedKeyset:
-        return drive(self._exchanges.load(ref), self._wire.post)
+        return drive(self._exchanges.load(ref), self._wire.post_raw)
 
-    def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
-        return drive(self._exchanges.generate(self.resolve_keyset(ref), specs, audit), self._wire.post)
+    def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
+        return drive(self._exchanges.generate(self.resolve_keyset(ref), specs, audit), self._wire.post_raw)
 
     def _retrieve(
         self, keyset: UUID | None, requests: Sequence[RetrieveRequest], audit: Audit
     ) -> list[DataKey | KeyRefused]:
         resolved = self.resolve_keyset(None) if keyset is None else keyset
-        return drive(self._exchanges.retrieve(resolved, requests, audit), self._wire.post)
+        return drive(self._exchanges.retrieve(resolved, requests, audit), self._wire.post_raw)
+
+    def _retrieve_native(self, keyset: UUID | None, requests: NativeRequests, audit: Audit) -> NativeAnswers:
+        resolved, size = self.resolve_keyset(None) if keyset is None else keyset, self.options.keys_per_request
+
+        def ask(start: int) -> Part:
+            stop = min(start + size, len(requests))
+            exchange = self._exchanges.retrieve_native(resolved, requests, start, stop, audit)
+            return drive(exchange, self._wire.post_raw)
+
+        starts = range(0, len(requests), size)
+        return NativeAnswers([ask(0)] if len(starts) == 1 else list(self._threads.map(ask, starts)))
 
     def _in_groups(
-        self, requests: Sequence[_T], keysets: Sequence[Any], ask: Callable[[Any, Sequence[_T]], list[_R]]
-    ) -> list[_R]:
+        self, requests: Sequence[_T], keysets: Sequence[Any], ask: Callable[[Any, Sequence[_T]], Sequence[_R]]
+    ) -> Sequence[_R]:
         """Ask once per keyset and `keys_per_request`, at once where there are several; keep the order."""
         jobs = parted(requests, keysets, self.options.keys_per_request)
         if len(jobs) == 1:
             return ask(jobs[0][0], jobs[0][2])
-        answers = self._threads.map(lambda job: ask(job[0], job[2]), jobs)
+        answers = list(self._threads.map(lambda job: ask(job[0], job[2]), jobs))
+        if len({ref for ref, _, _ in jobs}) == 1:
+            return joined(answers)
         found: dict[int, _R] = {}
         for (_, at, _), answer in zip(jobs, answers, strict=True):
             found.update(zip(at, answer, strict=True))

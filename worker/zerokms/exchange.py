@@ -19,12 +19,18 @@ import pybase64
 from worker.errors import KeyAccessDenied, KeyMaterialError
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.native.keys import Answer
+from worker.native.requests import NativeRequests, Part
 from worker.zerokms import wire
 from worker.zerokms.checked import derive_checked
 from worker.zerokms.credentials import Credentials
 from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, index_key
+from worker.zerokms.fresh import FreshKeys, native_key
+from worker.zerokms.http import parsed
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
+_REASON_CHARACTERS = 200
+_RETRIEVE = "retrieve-data-key-fallible"
 _T = TypeVar("_T")
 
 
@@ -37,7 +43,7 @@ class Call(NamedTuple):
 
 
 Exchange = Generator[Call, Any, _T]
-"""Yields one call, is sent the parsed reply (or is thrown the verdict on it), and returns what it says."""
+"""Yields one call, is sent the reply's JSON (or is thrown the verdict on it), and returns what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,12 @@ class Exchanges:
 
     def __init__(self, credentials: Credentials, metrics: Metrics | None = None) -> None:
         self._credentials, self._metrics = credentials, metrics
+        self.native = native_key(credentials.client_key)
 
     def load(self, ref: str | UUID | None) -> Exchange[LoadedKeyset]:
         """Ask for a keyset by name or uuid, None for the client's own default."""
         body = {"client_id": str(self._credentials.client_id), "keyset_id": wire.keyset_reference(ref)}
-        reply = yield Call("load-keyset", orjson.dumps(body))
+        reply = parsed("load-keyset", (yield Call("load-keyset", orjson.dumps(body))))
         try:
             dataset = reply["dataset"]
             data = wire.material(reply["partial_index_key"]["key_material"])
@@ -88,7 +95,7 @@ class Exchanges:
 
     def keysets(self) -> Exchange[list[Keyset]]:
         """Ask for the workspace's keysets, disabled ones included."""
-        reply = yield Call("list-keysets", orjson.dumps({"show_disabled": True}))
+        reply = parsed("list-keysets", (yield Call("list-keysets", orjson.dumps({"show_disabled": True}))))
         try:
             return [
                 Keyset(
@@ -99,36 +106,45 @@ class Exchanges:
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise KeyMaterialError("list-keysets: the answer has another shape than the protocol's") from exc
 
-    def generate(self, keyset: UUID, specs: Sequence[KeySpec], audit: Audit) -> Exchange[list[DataKey]]:
+    def generate(self, keyset: UUID, specs: Sequence[KeySpec], audit: Audit) -> Exchange[Sequence[DataKey]]:
         """Ask for one fresh key per spec, of one keyset, in one request."""
-        ivs = os.urandom(IV_BYTES * len(specs))
-        each = [ivs[i : i + IV_BYTES] for i in range(0, len(ivs), IV_BYTES)]
-        request_id = uuid4()
-        items = wire.generate_items(specs, each)
-        reply = yield from self._keys("generate-data-key", keyset, items, audit, request_id)
+        asked, request_id = FreshKeys(specs, os.urandom(IV_BYTES * len(specs))), uuid4()
+        items = asked.items() if self.native is None else asked.native_items()
+        data = yield self._call("generate-data-key", keyset, items, len(specs), audit, request_id)
+        made = None if self.native is None else asked.native_keys(self.native, keyset, request_id, data)
+        keys = self._made(asked, keyset, request_id, data) if made is None else made
+        self._count("generated", len(specs))
+        return keys
+
+    def _made(self, asked: FreshKeys, keyset: UUID, request_id: UUID, data: bytes) -> list[DataKey]:
+        reply = _members("generate-data-key", data, len(asked.specs))
         tags = [wire.decode_base64(_member(item, "tag"), "a tag") for item in reply]
         policies = [wire.read_policy(item.get("decryption_policy")) for item in reply]
-        secrets = self._derive(ivs, [_member(item, "key_material") for item in reply])
+        secrets = self._derive(asked.ivs, [_member(item, "key_material") for item in reply])
         return [
             DataKey(
                 secret, iv=iv, tag=tag, keyset=keyset, descriptor=spec.descriptor, policy=policy, request_id=request_id
             )
-            for secret, iv, tag, spec, policy in zip(secrets, each, tags, specs, policies, strict=True)
+            for secret, iv, tag, spec, policy in zip(secrets, asked.each, tags, asked.specs, policies, strict=True)
         ]
 
     def retrieve(
         self, keyset: UUID, requests: Sequence[RetrieveRequest], audit: Audit
     ) -> Exchange[list[DataKey | KeyRefused]]:
         """Ask for keys of one keyset again, in one request; each is granted or refused for itself."""
-        request_id = uuid4()
-        items = [wire.retrieve_item(request) for request in requests]
+        request_id, count = uuid4(), len(requests)
+        items = b",".join(orjson.dumps(wire.retrieve_item(request)) for request in requests)
         try:
-            reply = yield from self._keys("retrieve-data-key-fallible", keyset, items, audit, request_id)
+            data = yield self._call(_RETRIEVE, keyset, items, count, audit, request_id)
         except KeyAccessDenied as exc:
-            return [KeyRefused(str(exc), is_whole=True)] * len(requests)
+            return [KeyRefused(str(exc), is_whole=True)] * count
+        reply = _members(_RETRIEVE, data, count)
+        self._count("retrieved", count)
         opened = [(i, _member(item["Ok"], "key_material")) for i, item in enumerate(reply) if "Ok" in item]
         secrets = self._derive(b"".join(requests[i].iv for i, _ in opened), [text for _, text in opened])
-        answers: list[DataKey | KeyRefused] = [KeyRefused(str(item.get("Err", "refused"))[:200]) for item in reply]
+        answers: list[DataKey | KeyRefused] = [
+            KeyRefused(str(item.get("Err", "refused"))[:_REASON_CHARACTERS]) for item in reply
+        ]
         for (i, _), secret in zip(opened, secrets, strict=True):
             r = requests[i]
             answers[i] = DataKey(
@@ -142,20 +158,35 @@ class Exchanges:
             )
         return answers
 
-    def _keys(
-        self, endpoint: str, keyset: UUID, items: list[Any], audit: Audit, request_id: UUID
-    ) -> Exchange[list[dict[str, Any]]]:
+    def retrieve_native(
+        self, keyset: UUID, requests: NativeRequests, start: int, stop: int, audit: Audit
+    ) -> Exchange[Part]:
+        """Ask for keys that requests in native memory name; see `retrieve`."""
+        assert self.native is not None
+        request_id, count = uuid4(), stop - start
+        items = requests.bodies(start, stop, lambda elements: orjson.dumps(wire.context(elements)))
+        try:
+            data = yield self._call(_RETRIEVE, keyset, items, count, audit, request_id)
+        except KeyAccessDenied as exc:
+            return Part(count, None, {}, KeyRefused(str(exc), is_whole=True))
+        try:
+            batch, refused = self.native.retrieve(requests.native, start, stop, keyset.bytes, data)
+        except ValueError as exc:
+            _members(_RETRIEVE, data, count)
+            raise KeyMaterialError(str(exc)) from None
+        self._count("retrieved", count)
+        answer = Answer(batch, keyset, request_id, lambda at: (requests[start + at].descriptor, ()))
+        return Part(count, answer, {at: KeyRefused(why[:_REASON_CHARACTERS]) for at, why in refused})
+
+    def _call(self, endpoint: str, keyset: UUID, items: bytes, count: int, audit: Audit, request_id: UUID) -> Call:
         if self._metrics is not None:
-            self._metrics.observe("worker_authority_keys_per_request", len(items))
+            self._metrics.observe("worker_authority_keys_per_request", count)
         body = wire.keys_body(self._credentials.client_id, keyset, items, audit.as_context(request_id))
-        reply = yield Call(endpoint, body, request_id)
-        keys = reply.get("keys") if isinstance(reply, dict) else None
-        if not isinstance(keys, list) or len(keys) != len(items) or not all(isinstance(k, dict) for k in keys):
-            raise KeyMaterialError(f"{endpoint}: the answer does not hold one item for each of {len(items)} keys")
+        return Call(endpoint, body, request_id)
+
+    def _count(self, event: str, count: int) -> None:
         if self._metrics is not None:
-            event = "generated" if endpoint == "generate-data-key" else "retrieved"
-            self._metrics.inc("worker_keys_total", len(items), event=event)
-        return keys
+            self._metrics.inc("worker_keys_total", count, event=event)
 
     def _derive(self, ivs: bytes, encoded: Sequence[str]) -> list[memoryview]:
         if not encoded:
@@ -202,6 +233,14 @@ def ended(exchange: Exchange[_T], reply: object) -> _T:
         found: _T = end.value
         return found
     raise AssertionError("an exchange is one request")
+
+
+def _members(endpoint: str, data: bytes, count: int) -> list[dict[str, Any]]:
+    reply = parsed(endpoint, data)
+    keys = reply.get("keys") if isinstance(reply, dict) else None
+    if not isinstance(keys, list) or len(keys) != count or not all(isinstance(key, dict) for key in keys):
+        raise KeyMaterialError(f"{endpoint}: the answer does not hold one item for each of {count} keys")
+    return keys
 
 
 def _member(item: dict[str, Any], name: str) -> Any:

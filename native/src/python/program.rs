@@ -106,7 +106,7 @@ fn text(spec: &Bound<'_, PyTuple>) -> PyResult<Text> {
     })
 }
 
-fn slot(spec: &Bound<'_, PyTuple>) -> PyResult<Slot> {
+pub fn slot(spec: &Bound<'_, PyTuple>) -> PyResult<Slot> {
     let kind: String = spec.get_item(1)?.extract()?;
     let symbols: Vec<String> = spec.get_item(2)?.extract()?;
     let fingerprint = spec.get_item(5)?;

@@ -2,18 +2,21 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::keys::{KeyBatch, Lease};
+use super::open::{sources, word, Requests, Sources};
 use super::program::Program;
 use super::sequence::{items, Sequence};
 use super::kafka::Column;
 use crate::aead::Nonces;
 use crate::kafka::batch::{self, Part};
+use crate::open::Opener;
 use crate::seal::{self, Records, Supply, Unsealed};
+use crate::unseal;
 use crate::walk::{BoundSpan, Found, Scratch, NONE};
 
 /// Values and keys that Python owns.
@@ -118,17 +121,17 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Leases or batches of keys, with how many values each serves.
-type Portions<'py> = Vec<(Bound<'py, PyAny>, u32)>;
+/// Leases or batches of keys: from which of its keys on, and how many values each serves.
+type Portions<'py> = Vec<(Bound<'py, PyAny>, u32, u32)>;
 /// The texts of a context, how many values it has, and their bytes.
 type Asked = (Vec<String>, u32, u64);
 
 #[pymethods]
 impl Split {
     /// Walks over values that begin at `start`; `keys` only where a field binds the record's key. A record of more than
-    /// `most` replaced stretches is refused.
+    /// `most` replaced stretches is refused; `OverflowError` where all together have more than `every`.
     #[new]
-    #[pyo3(signature = (program, values, keys, start, most=None))]
+    #[pyo3(signature = (program, values, keys, start, most=None, every=None))]
     fn new(
         py: Python<'_>,
         program: &Program,
@@ -136,24 +139,28 @@ impl Split {
         keys: Option<&Bound<'_, PyAny>>,
         start: usize,
         most: Option<usize>,
+        every: Option<usize>,
     ) -> PyResult<Self> {
         let records = records_of(values, keys, start)?;
         if records.len() >= NONE as usize {
             return Err(PyValueError::new_err("too many values at once"));
         }
         let program = Arc::clone(&program.0);
-        Ok(py.detach(|| {
+        py.detach(|| {
             let mut found = Found::new(&program, records.len());
-            let (mut scratch, most) = (Scratch::default(), most.unwrap_or(usize::MAX));
+            let (mut scratch, most, every) = (Scratch::default(), most.unwrap_or(usize::MAX), every.unwrap_or(usize::MAX));
             for index in 0..records.len() {
                 found.walk(&program, records.datum(index), records.key(index).is_some(), most, &mut scratch);
+                if found.cuts.len() > every {
+                    return Err(PyOverflowError::new_err("too many declared values at once"));
+                }
             }
             let mut skip = vec![false; records.len()];
             for &index in &found.refused {
                 skip[index as usize] = true;
             }
-            Self { program, found, records, skip: Mutex::new(skip) }
-        }))
+            Ok(Self { program, found, records, skip: Mutex::new(skip) })
+        })
     }
 
     fn __len__(&self) -> usize {
@@ -269,19 +276,46 @@ impl Split {
             Err(Unsealed::Library) => Err(PyRuntimeError::new_err("the cipher failed")),
         }
     }
+    /// The texts of one field's contexts.
+    fn contexts(&self, slot: usize) -> PyResult<Vec<Vec<String>>> {
+        let groups = self.found.groups.get(slot).ok_or_else(|| PyIndexError::new_err("no such field"))?;
+        Ok(groups.texts.clone())
+    }
+
+    /// Which keys the envelopes ask for, `descriptors` by field; records that the twin has to read are left out.
+    fn requests(&self, py: Python<'_>, descriptors: Vec<String>) -> (Requests, Vec<usize>) {
+        let (asked, of, refused) = py.detach(|| unseal::ask(&self.program, &self.found, &*self.records, &mut held(&self.skip), &descriptors));
+        (Requests { asked: Arc::new(asked), of: Arc::new(of) }, refused)
+    }
+
+    /// Opens every envelope that was asked for and puts the records together, each behind `prefix`.
+    fn open(&self, py: Python<'_>, requests: &Requests, given: Sources<'_>, prefix: &[u8]) -> PyResult<Restored> {
+        let sources = sources(&given)?;
+        let opened = py.detach(|| {
+            let mut skip = held(&self.skip).clone();
+            let framed = |slot: u32, group: u32| self.found.groups.get(slot as usize)?.framed.get(group as usize).map(|text| &**text);
+            let mut opener = Opener::new(&requests.asked, sources.into_iter(), framed)?;
+            let (output, faults) = unseal::open(&self.program, &self.found, &*self.records, &mut skip, &requests.of, &mut opener, prefix)?;
+            Some((Output { output: Arc::new(output), skip }, faults))
+        });
+        let (output, faults) = opened.ok_or_else(|| PyValueError::new_err("a key, or none, for each request"))?;
+        Ok((output, faults.into_iter().map(|f| (f.record, f.slot, word(f.fault), f.request)).collect()))
+    }
 }
 
+/// Records put together, and why others were not: record, field, the reason, the number of the request.
+type Restored = (Output, Vec<(usize, u32, &'static str, u32)>);
+
 fn leased(portions: Portions<'_>) -> PyResult<Supply> {
-    let each = portions.into_iter().map(|(lease, count)| Ok((Arc::clone(&lease.cast::<Lease>()?.get().0), count)));
+    let each = portions.into_iter().map(|(lease, _, count)| Ok((Arc::clone(&lease.cast::<Lease>()?.get().0), count)));
     Ok(Supply::Leased(each.collect::<PyResult<_>>()?))
 }
 
-/// The second number is how many of a batch's keys are taken, from its first on.
 fn single(batches: Portions<'_>) -> PyResult<Supply> {
     let mut keys = Vec::new();
-    for (batch, count) in batches {
+    for (batch, start, count) in batches {
         let batch = Arc::clone(&batch.cast::<KeyBatch>()?.get().0);
-        keys.extend((0..count).map(|index| (Arc::clone(&batch), index)));
+        keys.extend((start..start.saturating_add(count)).map(|index| (Arc::clone(&batch), index)));
     }
     Ok(Supply::Single(keys))
 }

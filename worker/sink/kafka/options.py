@@ -43,6 +43,11 @@ class KafkaSinkOptions(Options):
     """After this the broker aborts an open transaction by itself (exactly-once only)."""
 
     @property
+    def dsn_env(self) -> str | None:
+        """Topics have no connection string."""
+        return None
+
+    @property
     def searchable(self) -> tuple[str, ...]:
         """Topics hold no search terms."""
         return ()

@@ -16,7 +16,7 @@ from worker.zerokms.keys.narrow import Answer, Generate, generate_each
 @dataclass(frozen=True, slots=True)
 class _Ask:
     specs: Sequence[KeySpec]
-    answer: Future[list[Answer]]
+    answer: Future[Sequence[Answer]]
 
 
 class Gatherer:
@@ -37,7 +37,7 @@ class Gatherer:
         self._lock = threading.Lock()
         self._asks: deque[_Ask] = deque()
 
-    def ask(self, specs: Sequence[KeySpec]) -> Future[list[Answer]]:
+    def ask(self, specs: Sequence[KeySpec]) -> Future[Sequence[Answer]]:
         """Return the future of a key or a refusal per spec, in order; it fails where every spec is refused."""
         ask = _Ask(specs, Future())
         with self._lock:
@@ -85,7 +85,7 @@ class Gatherer:
         return asks
 
 
-def _settle(ask: _Ask, answers: list[Answer]) -> None:
+def _settle(ask: _Ask, answers: Sequence[Answer]) -> None:
     first = answers[0]
     if isinstance(first, WorkerError) and all(isinstance(answer, WorkerError) for answer in answers):
         ask.answer.set_exception(first)

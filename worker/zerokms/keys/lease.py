@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ class Leases(Shelf):
         self.pins[slots] += 1
         return np.full(len(slots), self._generation)
 
-    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+    def arrived(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, generations: Ints) -> None:
         """Take leases over; wiped where all were dropped since they were asked for."""
         self.pins[slots] -= 1
         if generations[0] != self._generation:
@@ -129,7 +130,7 @@ class Leases(Shelf):
         self._asked[slots], self._not_before[slots] = False, 0.0
         self.forgive(slots)
         column = np.empty(len(keys), object)
-        column[:] = keys
+        column[:] = list(keys)
         held = self._held[slots]
         self._install(slots[~held], column[~held], np.full(len(slots) - int(held.sum()), born))
         self._next[slots[held]], self._next_born[slots[held]], self._followed[slots[held]] = column[held], born, True

@@ -211,7 +211,7 @@ class Shelf:
         """Note that keys are under way, and pin their slots; returns the generations that they are for."""
         raise NotImplementedError
 
-    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+    def arrived(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, generations: Ints) -> None:
         """Take over keys that were under way, slot after slot."""
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from worker.errors import FatalError, WorkerError
 from worker.model import DataKey, Grant, KeyNeed, KeySpec
+from worker.native.keys import KeyRun
 from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.lease import Leases
@@ -199,7 +200,7 @@ class Stock:
         asked = self.gatherer.ask([spec for piece in request for spec in piece.specs()])
         asked.add_done_callback(partial(self._settle, request, now))
 
-    def _settle(self, request: Sequence[_Piece], born: float, done: Future[list[Answer]]) -> None:
+    def _settle(self, request: Sequence[_Piece], born: float, done: Future[Sequence[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
         with self.changed:
             self._under_way -= 1
@@ -219,7 +220,7 @@ class Stock:
             end = start + int(piece.counts.sum())
             got = answers[start:end]
             start = end
-            keys = [answer for answer in got if isinstance(answer, DataKey)]
+            keys = got if isinstance(got, KeyRun) else [answer for answer in got if isinstance(answer, DataKey)]
             if len(keys) == len(got):
                 piece.shelf.arrived(piece.slots, piece.counts, keys, born, piece.generations)
             elif len(piece.slots) > 1:
