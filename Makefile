@@ -135,7 +135,8 @@ wheel: $(BIN)/.wheel ## The wheel with the native module, for Python 3.11 and la
 	@ls dist/*.whl
 
 sbom: $(BIN)/.operations ## The bill of materials of what the image holds, CycloneDX, into .run/sbom.json
-	rm -rf .run/image && mkdir -p .run/image && deploy/image/wheel.sh .run/image/wheels
+	[ ! -e .run/image ] || chmod -R u+w .run/image
+	rm -rf .run/image && mkdir -p .run/image && PYTHON=$(CURDIR)/$(BIN)/python deploy/image/wheel.sh .run/image/wheels
 	deploy/image/install.sh .run/image/wheels .run/image/prefix
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o .run/sbom.json .run/image/prefix/bin/python
 
@@ -151,6 +152,7 @@ helm:
 	  @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
 
 clean: ## Remove the virtual environment and everything that was generated
+	[ ! -e .run/image ] || chmod -R u+w .run/image
 	rm -rf $(VENV) .run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
 $(BIN)/python:

@@ -72,10 +72,11 @@ def authority_client(
         keys_per_request=keys.keys_per_request,
         requests_in_flight=keys.requests_in_flight,
     )
+    hosts = {"CS_CTS_HOST": authority.cts_host, "CS_ZEROKMS_HOST": authority.zerokms_host}
     return client_from_environment(
-        environ,
+        environment.with_defaults(environ, hosts),
         crn=authority.workspace_crn,
-        allow_hosts=authority.allow_hosts,
+        allow_hosts=authority.hosts,
         options=options,
         metrics=metrics,
     )

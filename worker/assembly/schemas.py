@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from worker.avro import (
     DeclarationOptions,
     LocalSchema,
     LocalSchemas,
+    SchemaRef,
     SchemaSource,
     compile_schema,
 )
-from worker.config import RouteSettings, SchemaSettings
-from worker.errors import ConfigError
+from worker.config import RouteSettings, SchemaSettings, Settings
+from worker.errors import ConfigError, DeclarationError
 from worker.model import EncryptionPlan
 from worker.pipeline.schemas import subject_of
 
@@ -35,7 +37,7 @@ def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> Schema
     if settings.registry:
         return open_registry(settings, environ, settings.registry, auto_register=settings.auto_register)
     files = {
-        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
+        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key, file=item.input)
         for number, item in settings.local.items()
     }
     return LocalSchemas(files)
@@ -91,15 +93,26 @@ def review(
     subject_of_name = output_subject(route)
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
-        plan = compile_schema(
-            version,
-            options,
-            earlier=found.earlier,
-            later=found.later,
-        ).plan
+        try:
+            plan = compile_schema(version, options, earlier=found.earlier, later=found.later).plan
+        except DeclarationError as exc:
+            raise DeclarationError(f"{version.label}: {exc}", path=exc.path) from exc
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)
         yield Planned(plan, version.label, found.topics, subject, judged)
+
+
+def output_schemas(settings: Settings, environ: Mapping[str, str]) -> dict[int, str]:
+    """Return the output schemas of `[schemas.local]` by the ids that they carry, as the first route writes them."""
+    declaration = settings.declaration(settings.routes[0])
+    with contextlib.closing(open_schemas(settings.schemas, environ)) as schemas:
+        found = {}
+        for number, item in settings.schemas.local.items():
+            if not item.key:
+                known = schemas.get(SchemaRef(int(number)))
+                plan = compile_schema(known.schema, declaration, later=known.later).plan
+                found[item.output_id] = plan.output_schema
+    return found
 
 
 def output_subject(route: RouteSettings) -> Callable[[str], str]:

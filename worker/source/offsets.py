@@ -77,6 +77,34 @@ class Offsets:
 
         return {p: OffsetSearch(partial(find, p)) for p in partitions}
 
+    def stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """
+        Return what the group has stored; nothing for a partition whose offset an open transaction may still move.
+
+        Raises:
+            OffsetLost: an offset belongs to another topic of the same name.
+            ConfigError, SourceUnavailable: as any answer of the brokers.
+        """
+        found: dict[TopicPartition, int] = {}
+        for partition, answer in self._stored(partitions).items():
+            if isinstance(answer, KafkaError) and answer.code() != KafkaError._TIMED_OUT:
+                raise read_error(answer, f"asking for the offsets of {partition}", needs=self._needs)
+            if isinstance(answer, int):
+                found[partition] = answer
+        return found
+
+    def refuse_lost(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Raise `OffsetLost` where a position is not in the log, unless the options say what becomes of it."""
+        if self._options.on_offset_loss != "stop":
+            return
+        for partition, offset in offsets.items():
+            try:
+                low, high = self._edge(partition, at_start=True), self._edge(partition, at_start=False)
+            except KafkaException as exc:
+                raise read_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
+            if not low <= offset <= high:
+                raise lost(f"{partition} goes on at {offset}, and the log has {low} to {high}")
+
     def tagged(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
         with contextlib.suppress(SourceUnavailable):
@@ -184,6 +212,14 @@ class Offsets:
                 f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with "
                 f"{item.metadata}, the topic now has {known}; `worker positions move` goes on in the new one"
             )
+
+
+def lost(where: str) -> OffsetLost:
+    """Return the refusal of a position that is not in the log any more."""
+    return OffsetLost(
+        f"{where}: the position to continue from is not in the log any more (retention, or another topic of "
+        "this name). Nothing was skipped. Move it (worker positions move) or set on_offset_loss, deliberately"
+    )
 
 
 @dataclass(slots=True)

@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from worker.errors import RegionViolation
+from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
+from worker.region import PUBLIC_REGIONS
 from worker.zerokms.auth import TokenSource, Trust
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
@@ -50,14 +51,19 @@ class ZeroKMSClient:
         self.options = ClientOptions() if options is None else options
         self.credentials = credentials
         region = credentials.workspace.region
-        self.cts = base_url(cts or region.cts_url, what="the CTS address")
-        self.zerokms = base_url(zerokms, what="the ZeroKMS address") if zerokms else None
+        if not cts and not region.is_public:
+            raise ConfigError(
+                f"region {region} is none of the public service's ({', '.join(PUBLIC_REGIONS)}): set CS_CTS_HOST, or "
+                "[authority] cts_host, to the address of its own authority"
+            )
+        self.cts = base_url(cts or region.cts_url, what="the CTS address (CS_CTS_HOST)")
+        self.zerokms = base_url(zerokms, what="the ZeroKMS address (CS_ZEROKMS_HOST)") if zerokms else None
         for what, url, own in (("CTS", self.cts, region.cts_url), ("ZeroKMS", self.zerokms, region.zerokms_url)):
             if url is None:
                 continue
             if not is_allowed(url, own, allow_hosts):
                 raise RegionViolation(
-                    f"{what} is {url!r}, region {region} has {own!r}; "
+                    f"{what} is {url!r}, region {region} has {own or 'no host of its own'!r}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
         in_flight = self.options.requests_in_flight
