@@ -99,7 +99,7 @@ class Offsets:
             return
         for partition, offset in offsets.items():
             try:
-                low, high = self._edge(partition, at_start=True), self._edge(partition, at_start=False)
+                low, high = self._edge(partition, _EARLIEST), self._edge(partition, _LATEST)
             except KafkaException as exc:
                 raise read_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
             if not low <= offset <= high:
