@@ -39,6 +39,7 @@ from worker.authority.observed import Observed, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
+from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
 from worker.authority.state import Changed
 from worker.authority.store import Store
@@ -90,6 +91,7 @@ class AuthorityOptions:
         anchor: where signed heads of the trail are appended.
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
+        former_root: the root key of before, from which the store goes over to the new one.
     """
 
     limits: LimitOptions = field(default_factory=LimitOptions)
@@ -99,6 +101,7 @@ class AuthorityOptions:
     anchor: Path | None = None
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
+    former_root: bytes | None = field(default=None, repr=False)
 
 
 class Authority:
@@ -126,13 +129,16 @@ class Authority:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
         place = options.database or directory / "authority.sqlite"
-        self.store = Store(place, region, Sealer(root), before_commit=self._before_commit)
+        former = None if options.former_root is None else Sealer(options.former_root)
+        self.store = Store(place, region, Sealer(root), former=former, before_commit=self._before_commit)
         self.journal: Journal | None = None
         try:
             if options.journal is not None:
                 self.journal = Journal(options.journal, self.store.derived(b"journal"))
             server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
             self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
+            if self.store.rekeyed:
+                self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
         except BaseException:
             self.store.close()
             raise
@@ -143,6 +149,7 @@ class Authority:
         self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
         self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
+        self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
 
@@ -150,7 +157,14 @@ class Authority:
         guesses = Guesses(options.connections)
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits)
         answering = Answering(
-            self.tokens, self.trail, Freshness(self.store), self.metrics, options.limits, self._deriving, guesses
+            self.tokens,
+            self.trail,
+            Freshness(self.store),
+            self.metrics,
+            options.limits,
+            self._deriving,
+            guesses,
+            self._refusals,
         )
         return Parts(
             answering,
@@ -180,6 +194,7 @@ class Authority:
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()
+        self._refusals.flush(everything=True)
         if self._anchor is not None:
             self._anchor.close()
         self.trail.close()

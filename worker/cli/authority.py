@@ -33,12 +33,14 @@ def group() -> None:
 def dev(
     region: Annotated[str, typer.Option(help="The region to serve, as eu-central-1.")],
     port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
-    env_file: Annotated[Path | None, typer.Option(help="Where to write a client's variables.")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="Where two clients' variables go.")] = None,
+    prefix: Annotated[str, typer.Option(help="Of those variables, as CS_EU_.")] = "CS_",
+    export: Annotated[bool, typer.Option("--export", help="Write them for a shell to source.")] = False,
     data: Annotated[Path | None, typer.Option(help="Directory that keeps its state; else a temporary one.")] = None,
     escrow: Annotated[bool, typer.Option("--escrow", help="Let it make client keys itself (create-client).")] = False,
 ) -> None:
     """Run a throw-away authority on loopback until SIGTERM, and print one line when it is ready."""
-    from worker.authority.dev import DevAuthority, as_shell
+    from worker.authority.dev import DevAuthority, write_env
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,8 +50,7 @@ def dev(
         DevAuthority(region, data or Path(temporary), port, escrow=escrow) as authority,
     ):
         if env_file is not None:
-            with os.fdopen(os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(as_shell(authority.env))
+            write_env(env_file, authority.env, prefix=prefix, export=export)
         typer.echo(f"authority ready: region {region} at {authority.url}")
         stop.wait()
 
@@ -63,6 +64,13 @@ def serve(
     root_key_file: Annotated[Path | None, typer.Option(help="32 bytes in hex; keep it apart from the data.")] = None,
     root_key_env: Annotated[str, typer.Option(help="Variable that holds the root key in hex.")] = "AUTHORITY_ROOT_KEY",
     root_key_command: Annotated[str | None, typer.Option(help="Prints the root key in hex: a KMS's or HSM's.")] = None,
+    former_root_key_file: Annotated[
+        Path | None, typer.Option(help="The root key of before: the store goes over to the new one, once.")
+    ] = None,
+    former_root_key_env: Annotated[
+        str, typer.Option(help="Variable that holds the root key of before.")
+    ] = "AUTHORITY_FORMER_ROOT_KEY",
+    former_root_key_command: Annotated[str | None, typer.Option(help="Prints the root key of before.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="PEM; callers must show a certificate of it.")] = None,
@@ -108,6 +116,7 @@ def serve(
     host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
+    former = former_root_key_file, os.environ.get(former_root_key_env), former_root_key_command
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
     bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
@@ -124,6 +133,7 @@ def serve(
             anchor=audit_anchor,
             journal=journal,
             database=os.environ.get(store_url_env) or None,
+            former_root=seal.root_key(*former) if any(former) else None,
         ),
     )
     try:

@@ -144,10 +144,11 @@ class Attempts:
         for run in result.output.runs:
             size = result.output.content_bytes(run)
             self._metrics.inc("worker_sink_bytes_total", size, route=route, topic=run.topic)
-        for failure in failures:
-            topic = failure.record.position.topic
-            outcomes[topic, Fate.FAILED.outcome] += 1
-            self._metrics.inc("worker_dead_letters_total", route=route, topic=topic, code=failure.error.code)
+        sealed = Counter((failure.record.position.topic, failure.error.code) for failure in failures)
+        for (topic, code), count in sealed.items():
+            outcomes[topic, Fate.FAILED.outcome] += count
+            self._metrics.inc("worker_dead_letters_total", count, route=route, topic=topic, code=code)
+            _log.warning("dead_letters_sealed", route=route, topic=topic, code=code, records=count)
         for (topic, outcome), count in outcomes.items():
             self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
             self.outcomes[outcome] += count

@@ -98,6 +98,7 @@ class Delivery:
         self._thread.join(1.0)
 
     def _run(self) -> None:
+        structlog.contextvars.bind_contextvars(route=self._health.route)
         while (task := self._tasks.get()) is not None:
             if isinstance(task, Claim):
                 self._ask(task)

@@ -224,6 +224,19 @@ def test_entries_are_found_by_who_what_and_when(own: DevAuthority) -> None:
         run(own, "query", key=own.env["CS_CLIENT_ACCESS_KEY"])
 
 
+def test_an_auditor_of_some_keysets_reads_no_others(own: DevAuthority) -> None:
+    """A key narrowed to one keyset reads what happened with that one, whatever it asks for."""
+    second = own.create_keyset("eu/second")["id"]
+    own.grant(own.env["CS_CLIENT_ID"], "eu/second")
+    party(own).generate("a/b")
+    party(own).generate("a/b", keyset={"Name": "eu/second"})
+    narrowed = access_key(own, None, "auditor", keysets=[second])
+
+    for asked in ([], ["--field", "a/b"], ["--client", own.env["CS_CLIENT_ID"]], ["--keyset", "default"]):
+        assert {e["keyset"] for e in run(own, "query", *asked, key=narrowed)} <= {second}
+    assert len(run(own, "query", "--operation", "generate", key=narrowed)) == 1
+
+
 def test_an_export_is_whole_in_every_form(own: DevAuthority, tmp_path: Path) -> None:
     """JSON Lines, CSV and OCSF have each entry; OCSF's events have the class's required attributes."""
     party(own).generate("=cmd()|x")
