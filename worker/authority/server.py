@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
+from worker.authority.audit.retention import Retention
 from worker.authority.auditing import Auditing
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
@@ -89,6 +90,7 @@ class AuthorityOptions:
         escrow: 32 bytes other than the root; its presence is the choice to let `create-client` make client keys.
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
         anchor: where signed heads of the trail are appended.
+        audit_keep_s: how long closed files of the trail stay; None for ever.
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
         former_root: the root key of before, from which the store goes over to the new one.
@@ -99,6 +101,7 @@ class AuthorityOptions:
     escrow: bytes | None = field(default=None, repr=False)
     audit_sync: bool = True
     anchor: Path | None = None
+    audit_keep_s: float | None = None
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
     former_root: bytes | None = field(default=None, repr=False)
@@ -143,6 +146,7 @@ class Authority:
             self.store.close()
             raise
         self._anchor = None if options.anchor is None else Anchor(self.trail, options.anchor)
+        self._retention = None if options.audit_keep_s is None else Retention(self.trail, options.audit_keep_s)
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
@@ -195,6 +199,8 @@ class Authority:
         self.tokens.provider_keys.close()
         self.store.close()
         self._refusals.flush(everything=True)
+        if self._retention is not None:
+            self._retention.close()
         if self._anchor is not None:
             self._anchor.close()
         self.trail.close()

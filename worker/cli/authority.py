@@ -87,6 +87,9 @@ def serve(
     audit_anchor: Annotated[
         Path | None, typer.Option(help="File of an append-only place, where signed heads of the audit go.")
     ] = None,
+    audit_retention_days: Annotated[
+        int | None, typer.Option(min=1, help="Closed files of the audit go after so many days; else they stay.")
+    ] = None,
     store_url_env: Annotated[
         str, typer.Option(help="Variable with a postgresql+psycopg:// URL, for a store that replicas share.")
     ] = "AUTHORITY_STORE_URL",
@@ -131,6 +134,7 @@ def serve(
             escrow=escrow,
             audit_sync=audit_sync,
             anchor=audit_anchor,
+            audit_keep_s=None if audit_retention_days is None else audit_retention_days * 86_400.0,
             journal=journal,
             database=os.environ.get(store_url_env) or None,
             former_root=seal.root_key(*former) if any(former) else None,
