@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from worker.avro import encode_value, open_schema
-from worker.avro.arrow import arrow_values
 from worker.avro.descriptors import default_descriptor
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.refusal import not_an_envelope
@@ -21,6 +20,8 @@ from worker.sdk.values import plan as plan_of
 
 try:
     import pyarrow as pa
+
+    from worker.avro.arrow import arrow_values
 except ImportError as exc:
     raise ConfigError("tables need pyarrow: pip install 'residency-worker[tables]'") from exc
 
