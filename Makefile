@@ -46,7 +46,7 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 pytest: $(BIN)/.dev fetch
 	$(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile
 
-docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
+docs: $(BIN)/.dev ## Write the generated parts of the docs anew
 	$(BIN)/python -m tests.reference
 
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
