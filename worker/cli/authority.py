@@ -64,6 +64,13 @@ def serve(
     root_key_file: Annotated[Path | None, typer.Option(help="32 bytes in hex; keep it apart from the data.")] = None,
     root_key_env: Annotated[str, typer.Option(help="Variable that holds the root key in hex.")] = "AUTHORITY_ROOT_KEY",
     root_key_command: Annotated[str | None, typer.Option(help="Prints the root key in hex: a KMS's or HSM's.")] = None,
+    former_root_key_file: Annotated[
+        Path | None, typer.Option(help="The root key of before: the store goes over to the new one, once.")
+    ] = None,
+    former_root_key_env: Annotated[
+        str, typer.Option(help="Variable that holds the root key of before.")
+    ] = "AUTHORITY_FORMER_ROOT_KEY",
+    former_root_key_command: Annotated[str | None, typer.Option(help="Prints the root key of before.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="PEM; callers must show a certificate of it.")] = None,
@@ -79,6 +86,9 @@ def serve(
     ] = True,
     audit_anchor: Annotated[
         Path | None, typer.Option(help="File of an append-only place, where signed heads of the audit go.")
+    ] = None,
+    audit_retention_days: Annotated[
+        int | None, typer.Option(min=1, help="Closed files of the audit go after so many days; else they stay.")
     ] = None,
     store_url_env: Annotated[
         str, typer.Option(help="Variable with a postgresql+psycopg:// URL, for a store that replicas share.")
@@ -109,6 +119,7 @@ def serve(
     host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
+    former = former_root_key_file, os.environ.get(former_root_key_env), former_root_key_command
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
     bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
@@ -123,8 +134,10 @@ def serve(
             escrow=escrow,
             audit_sync=audit_sync,
             anchor=audit_anchor,
+            audit_keep_s=None if audit_retention_days is None else audit_retention_days * 86_400.0,
             journal=journal,
             database=os.environ.get(store_url_env) or None,
+            former_root=seal.root_key(*former) if any(former) else None,
         ),
     )
     try:

@@ -115,6 +115,28 @@ def list_clients(url: Url, access_key: AccessKey, as_json: Json = False) -> None
 
 
 @app.command()
+def limit(
+    client_id: str,
+    url: Url,
+    access_key: AccessKey,
+    generate_per_minute: Annotated[int | None, typer.Option(min=1, help="Keys it may make in a minute.")] = None,
+    retrieve_per_minute: Annotated[int | None, typer.Option(min=1, help="Keys it may retrieve in a minute.")] = None,
+    no_quota: Annotated[bool, typer.Option("--no-quota", help="Back to the authority's own quotas.")] = False,
+    needs_reason: Annotated[
+        bool | None, typer.Option("--needs-reason/--needs-no-reason", help="Refuse to retrieve without a reason.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a client to quotas of its own, or to saying why it retrieves. Effective at the next request."""
+    from worker.authority.remote import Remote
+
+    quotas = {"generate_per_minute": generate_per_minute, "retrieve_per_minute": retrieve_per_minute}
+    said = {**quotas, "needs_reason": needs_reason}
+    body = {k: v for k, v in said.items() if v is not None} | (dict.fromkeys(quotas) if no_quota else {})
+    _say(Remote(url, access_key)("api/clients/limits", {"client_id": client_id, **body}), as_json=as_json)
+
+
+@app.command()
 def delete(
     client_id: str,
     url: Url,
