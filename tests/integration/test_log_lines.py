@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from worker.local.process import Program
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(400)]
 OUTAGE_S = 20
+CHANGES = "[keys]\nmax_age_s = 1\nwait_s = 1\n[delivery]\nverify_interval_s = 1\n"
 A_HANDFUL = 40
 """Lines of two routes with a source, a sink and an administrative client each, and of what they tell themselves."""
 
@@ -64,11 +66,10 @@ def test_a_run_with_every_outage(new_database: DatabaseFactory, authority: dict[
         site, keys = stack.enter_context(proxied_authority(kafka, dsn, authority, tmp_path))
         database, secrets = _through_a_proxy(stack, dsn)
         schema_id = produce(site, 1, 50)
-        path = site.settings(
-            schema_id, changes="[keys]\nmax_age_s = 1\nwait_s = 1\n[delivery]\nverify_interval_s = 1\n"
-        )
+        path = site.settings(schema_id, changes=CHANGES)
+        # A static member that meets a dead broker in its join may be fenced against itself.
         path.write_text(
-            path.read_text().replace("static_membership = true, session_timeout_s = 6", "start = 'earliest'")
+            path.read_text().replace("static_membership = true, session_timeout_s = 6", 'start = "earliest"')
         )
         environ = {"PATH": os.environ["PATH"], **site.environ, **secrets}
         program = Program([*COMMAND, "run", "--config", str(path)], tmp_path / "worker.log", environment=environ)
@@ -79,10 +80,10 @@ def test_a_run_with_every_outage(new_database: DatabaseFactory, authority: dict[
         outages = {"brokers": outage(log, local.kill, local.restart, "source_away")}
         produce(site, 2, 50)
         until(lambda: arrived(site, 100), "the next records arrive")
-        for name, proxy, event in (("database", database, "paused"), ("authority", keys, "paused")):
-            produce_later = len(log.lines())
-            outages[name] = outage(log, lambda p=proxy: _lose_and_write(site, p), lambda p=proxy: _mend(p), event)
-            until(lambda n=produce_later: log.says("resumed", n), "it goes on")  # type: ignore[misc]
+        for name, proxy in (("database", database), ("authority", keys)):
+            since = len(log.lines())
+            outages[name] = outage(log, partial(_lose_and_write, site, proxy), partial(_mend, proxy), "paused")
+            until(partial(log.says, "resumed", since), "it goes on")
         _poison(site)
         until(lambda: log.says("dead_letters_sealed", 0), "a sealed letter is told")
         program.send(signal.SIGTERM)
