@@ -37,7 +37,7 @@ from confluent_kafka import Consumer, Producer
 bootstrap, source, target = sys.argv[1:]
 consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": target, "enable.auto.commit": False,
                      "auto.offset.reset": "latest", "isolation.level": "read_committed", "fetch.queue.backoff.ms": 10})
-producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": target, "linger.ms": 0})
+producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": target, "linger.ms": 5})
 producer.init_transactions()
 consumer.subscribe([source])
 while True:
@@ -85,13 +85,16 @@ class Arrivals(threading.Thread):
 
 def stream(kafka: Kafka, topic: str, rate: int, arrivals: Arrivals) -> None:
     """Produce a steady stream; what is produced after it has settled counts. The output keeps its timestamps."""
-    producer = Producer({**kafka.client, "linger.ms": 0})
+    producer = Producer({**kafka.client, "linger.ms": 2})
+    values = [datum(n) for n in range(1_000)]
     start, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - start) < SETTLED_S + SECONDS:
         if elapsed >= SETTLED_S and arrivals.since == float("inf"):
             arrivals.since = time.time() * 1000
         while sent < elapsed * rate:
-            producer.produce(topic, datum(sent), partition=sent % PARTITIONS, timestamp=int(time.time() * 1000))
+            producer.produce(
+                topic, values[sent % len(values)], partition=sent % PARTITIONS, timestamp=int(time.time() * 1000)
+            )
             sent += 1
         producer.poll(0)
         time.sleep(0.001)

@@ -20,19 +20,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
 import numpy as np
 
-from tests.bench.keys import Report, client_for, console, own_rates, rss_bytes
+from tests.bench.keys import Report, client_for, console, rss_bytes
 from worker import interpreter, native
 from worker.avro import DeclarationOptions, compile_schema
 from worker.encryption import BatchEncryptor
-from worker.model import Audit, Batch, Format, Position, SourceRecord, batch_of
+from worker.model import Audit, Batch, Format, KeySpec, Position, SourceRecord, Value, batch_of
 from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.fresh import FreshKeys
 from worker.zerokms.keys import KeyCache, KeyOptions
+from worker.zerokms.wire import keys_body
 
 AUDIT = Audit("bench")
 BATCH = 10_000
@@ -126,6 +129,7 @@ class Case:
         self.cache = KeyCache(service, options=KeyOptions(budget_bytes=budget), audit=AUDIT)
         self._encryptor = BatchEncryptor(self.cache)
         self._compiled = compile_schema(schema(kind), DeclarationOptions())
+        self.records = 0
         self.turns = 0
         self.best = 0.0
         self.missing: list[int] = []
@@ -136,6 +140,7 @@ class Case:
         split = self._compiled.split_batch(batch, [None] * len(batch), 5)
         [sealed] = self._encryptor.seal([(split, b"\x00\x00\x00\x00\x02")])
         took = time.perf_counter() - began
+        self.records += len(batch)
         assert len(sealed.data) == len(batch)
         assert not sealed.errors
         return took
@@ -148,8 +153,13 @@ class Case:
         """Seal some records, and keep the best rate."""
         self.turns += 1
         tenants = drawn(self.count, records, self.shape, self.turns)
+        if self.kind == "record":
+            # Pools fill up while other cases have their turn: what they have by then is no rate.
+            for batch in batches(tenants[: KeyOptions().max_pool_keys]):
+                self.seal(batch)
         took = [self.seal(batch) for batch in batches(tenants)]
-        self.best = max(self.best, records / sum(took), BATCH / min(took))
+        rate = records / sum(took)
+        self.best = max(self.best, rate if self.kind == "record" else max(rate, BATCH / min(took)))
 
 
 @dataclass(slots=True)
@@ -196,8 +206,8 @@ def warm_and_cold(
         if case is not one:
             report.check(f"{name} / one", case.best / one.best, LEAST[kind].get(case.count, 0.0), at_least=True)
     if kind == "record":
-        used = sum(case.turns * (RECORDS // TURNS) * FIELDS for case in cases)
-        sealed_batches = sum(-(-(RECORDS // TURNS) // BATCH) * case.turns for case in cases)
+        used = sum(case.records for case in cases) * FIELDS
+        sealed_batches = sum(-(-case.records // BATCH) + 2 * case.turns for case in cases)
         report.check(
             f"{kind}, {shape}: requests", requests, keys / 500 + sealed_batches, at_least=False, form="{:,.0f}"
         )
@@ -208,9 +218,22 @@ def warm_and_cold(
         case.cache.close()
 
 
-def at_most(report: Report, name: str, requests: int, bound: float) -> None:
-    """Check a number of requests."""
-    report.check(name, requests, bound, at_least=False, form="{:,.0f}")
+def own_rate(service: ZeroKMSClient, seconds: float = 5) -> float:
+    """Keys a second of the authority alone: full requests, a context for each key, answers thrown away."""
+    specs = [KeySpec(None, "bench.Customer/name", (Value("tenant", f"tenant-{n}"),)) for n in range(500)]
+    items = FreshKeys(specs, os.urandom(16 * 500)).items()
+    body = keys_body(service.credentials.client_id, None, items, {})
+    until = time.perf_counter() + seconds
+
+    def ask(_: int) -> int:
+        count = 0
+        while time.perf_counter() < until:
+            service._wire.post("generate-data-key", body)
+            count += 500
+        return count
+
+    with ThreadPoolExecutor(5) as threads:
+        return sum(threads.map(ask, range(5))) / seconds
 
 
 def bounded(report: Report, service: ZeroKMSClient) -> None:
@@ -236,7 +259,7 @@ def main() -> int:
     report.show("extension module", "yes" if native.IS_LOADED else "no")
     kinds: list[Format] = ["leased", "record"]
     with authority() as far, client_for(far.env) as service:
-        keys_per_s, _ = own_rates(service)
+        keys_per_s = own_rate(service)
         report.show("authority's own rate, keys/s", f"{keys_per_s:,.0f}")
         for kind in [kind for kind in kinds if kind in FORMATS]:
             shapes: list[Shape] = [shape for shape in ("uniform", "zipf") if shape in SHAPES]

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from tests.components import Kafka
 from worker.model import TopicPartition
@@ -53,6 +54,14 @@ def filled(kafka: Kafka) -> Iterator[tuple[Counted, str, int]]:
         producer.produce(topic, b"x", partition=partition, timestamp=int(time.time() * 1000))
     assert producer.flush(30) == 0
     consumer = Consumer({**kafka.client, "group.id": topic})
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            consumer.committed([KafkaPartition(topic, 0)], 5)
+            break
+        except KafkaException:
+            # The group's coordinator is chosen at its first use.
+            assert time.monotonic() < deadline
     yield Counted(consumer), topic, PARTITIONS
     consumer.close()
 

@@ -97,9 +97,11 @@ class Offsets:
         """Raise `OffsetLost` where a position is not in the log, unless the options say what becomes of it."""
         if self._options.on_offset_loss != "stop":
             return
+        lows, highs = (self._together(dict.fromkeys(offsets, end)) for end in (_EARLIEST, _LATEST))
         for partition, offset in offsets.items():
             try:
-                low, high = self._edge(partition, _EARLIEST), self._edge(partition, _LATEST)
+                low = lows[partition] if partition in lows else self._edge(partition, _EARLIEST)
+                high = highs[partition] if partition in highs else self._edge(partition, _LATEST)
             except KafkaException as exc:
                 raise read_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
             if not low <= offset <= high:
