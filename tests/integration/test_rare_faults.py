@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fastavro
 import pytest
 from confluent_kafka import ElectionType, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -20,6 +23,7 @@ from tests.deployment import Deployment
 from tests.faults.stand import make_clock
 from tests.integration.test_processes import running
 from tests.running import each_once, until
+from worker.demo.customers import SCHEMA, Population, customers
 from worker.local import LocalKafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(300)]
@@ -122,14 +126,18 @@ def test_a_topic_made_again_meanwhile_is_not_read(
 def test_a_record_beyond_the_bound_becomes_a_letter(
     kafka: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path
 ) -> None:
-    """A record of 17 MiB, over `max_message_bytes`, is sealed and told; those before and after it are delivered."""
+    """A record of 17 MiB, over `max_record_bytes`, is sealed and told; those before and after it are delivered."""
     site = Deployment(kafka=kafka, dsn=dsn, authority=authority, directory=tmp_path)
     site.prepare_table()
     for topic, room in ((site.source, 0), (site.sink, 0), (site.dead, 1 << 20)):
         kafka.create_topic(topic, partitions=2, config={"max.message.bytes": str(_LARGE + room)})
     schema_id, _ = site.write_customers(1, 50)
     producer = Producer({**kafka.client, "message.max.bytes": _LARGE})
-    producer.produce(site.source, b"\0" + schema_id.to_bytes(4, "big") + bytes(17 << 20), b"large", 0)
+    large = io.BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
+    large.seek(5)
+    record = next(iter(customers(Population({"DE": "de_DE"}, seed=3), 1)))
+    fastavro.schemaless_writer(large, json.loads(SCHEMA), {**record, "name": "n" * (17 << 20)})
+    producer.produce(site.source, large.getvalue(), b"large", 0)
     assert producer.flush(60) == 0
     site.write_customers(2, 50)
 
