@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from tests.faults.fleet import Fleet
 from tests.faults.records import PARTITIONS, Input
@@ -55,8 +55,13 @@ class Chaos:
     def plan(self, names: Sequence[str]) -> list[str]:
         """Return the faults that this stand can suffer, in a drawn order."""
         stand = self._stand
-        able = {"broker": stand.brokers, "leaderless": stand.brokers, "clock": stand.clock}
-        able |= {"database": stand.server, "authority": stand.keys}
+        able: dict[str, object] = {
+            "broker": stand.brokers,
+            "leaderless": stand.brokers,
+            "clock": stand.clock,
+            "database": stand.server,
+            "authority": stand.keys,
+        }
         possible = [name for name in names if able.get(name, True) is not None]
         return self._random.sample(possible, len(possible))
 

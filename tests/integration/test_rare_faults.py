@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
-from tests.deployment import Deployment
+from tests.deployment import Deployment, headers
 from tests.faults.stand import make_clock
 from tests.integration.test_processes import running
 from tests.running import each_once, until
@@ -145,7 +145,7 @@ def test_a_record_beyond_the_bound_becomes_a_letter(
         worker.until(lambda: delivered(site, 100), "all but one")
         worker.until(lambda: len(site.messages(site.dead)) >= 2, "a letter a route")
 
-    codes = {value for message in site.messages(site.dead) for name, value in message.headers() or () if "code" in name}
+    codes = {value for message in site.messages(site.dead) for name, value in headers(message) if "code" in name}
     assert codes == {b"too_large"}
     each_once(site, 100)
 
