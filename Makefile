@@ -19,7 +19,7 @@ JOBS ?= 2
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
+.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -57,6 +57,9 @@ bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, a
 
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys
+
+bench-sdk: $(BIN)/.dev ## The SDK beside the published client, single calls of threads and tasks, a table of a million rows
+	$(BIN)/python -m tests.bench.sdk
 
 bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
 	$(BIN)/python -m tests.bench.scale

@@ -32,6 +32,7 @@ DOORS = {
         "worker/avro/registry",
         "worker/demo/",
         "worker/local/",
+        "worker/sdk/serializers.py",
     ),
     "fastavro": ("worker/avro/",),
     "httpx": ("worker/http_client.py", "worker/cli/running.py", "worker/zerokms/", "worker/authority/", "worker/demo"),
