@@ -12,8 +12,9 @@ from worker.http_client import is_loopback, require_https
 from worker.kafka.oauth import OauthTokens
 from worker.kafka.properties import Property, connection_properties
 from worker.metrics import Metrics
-from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
+from worker.zerokms.options import ClientOptions
 
 # SCRAM and Kerberos prove a secret without sending it.
 _SENT_AS_THEY_ARE = ("PLAIN", "OAUTHBEARER")

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worker import environment
 from worker.avro import (
@@ -13,16 +14,17 @@ from worker.avro import (
     DeclarationOptions,
     LocalSchema,
     LocalSchemas,
-    RegistrySchemas,
     SchemaRef,
     SchemaSource,
     compile_schema,
-    registry_conf,
 )
 from worker.config import RouteSettings, SchemaSettings, Settings
 from worker.errors import ConfigError, DeclarationError
 from worker.model import EncryptionPlan
 from worker.pipeline.schemas import subject_of
+
+if TYPE_CHECKING:
+    from worker.avro import RegistrySchemas
 
 
 def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> SchemaSource:
@@ -46,6 +48,9 @@ def open_registry(
 ) -> RegistrySchemas:
     """Open a registry with the properties and secrets of `[schemas]`; raises as `open_schemas`."""
     secrets = environment.secrets(environ, settings.secrets, "[schemas]")
+    # Here, since importing it takes longer than all else that many commands do.
+    from worker.avro import RegistrySchemas, registry_conf
+
     return RegistrySchemas(registry_conf(url, settings.properties, secrets), auto_register=auto_register)
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from worker.avro import DeclarationOptions
 from worker.kafka.oauth import OauthOptions
 from worker.options import Options
-from worker.zerokms.client import WireOptions
+from worker.zerokms.options import WireOptions
 
 
 class AuthorityClientSettings(WireOptions):

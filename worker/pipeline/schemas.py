@@ -116,14 +116,22 @@ class InputSchemas:
 
     def _of_topics(self, registered: RegisteredSchema) -> Iterator[SchemaVersion]:
         """Yield what the topics' own subjects say of a schema that is none of their versions."""
-        text, names = json.loads(registered.version.schema), root_names(registered.version.schema)
+        said, names = _said(registered.version.schema), root_names(registered.version.schema)
         for topic in self._rules.topics:
             history = self._source.history(topic)
-            if all(json.loads(version.schema) != text for version in history):
+            if all(_said(version.schema) != said for version in history):
                 yield from (version for version in history if not names.isdisjoint(root_names(version.schema)))
 
     def _keep(self, ref: SchemaRef, schema: InputSchema) -> InputSchema:
         self._compiled[str(ref)] = schema
+        return schema
+
+
+def _said(schema: str) -> object:
+    """Return what a schema says, however it is laid out; the text itself where tools have put comments before it."""
+    try:
+        return json.loads(schema)
+    except ValueError:
         return schema
 
 

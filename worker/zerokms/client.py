@@ -13,45 +13,21 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from pydantic import Field
-
 from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
-from worker.options import Options
 from worker.region import PUBLIC_REGIONS
 from worker.zerokms.auth import TokenSource, Trust
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
 from worker.zerokms.http import Wire
+from worker.zerokms.options import ClientOptions
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-class WireOptions(Options):
-    """How the key service is spoken to."""
-
-    timeout_s: float = Field(default=10.0, gt=0)
-    """Bound of one request."""
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    """Bound of connecting."""
-    verify_token: bool = True
-    """Verify the service token's signature against the authority's keys."""
-    proxy: str | None = None
-    """URL of a proxy to go through; the environment's are not looked at."""
-
-
-class ClientOptions(WireOptions):
-    """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
-
-    keys_per_request: int = Field(default=500, ge=1, le=500)
-    """Keys in a full request."""
-    requests_in_flight: int = Field(default=5, ge=1, le=64)
-    """Requests under way at once."""
 
 
 class ZeroKMSClient:

@@ -12,9 +12,10 @@ from worker.errors import ConfigError
 from worker.http_client import is_loopback
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
-from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
+from worker.zerokms.options import ClientOptions
 
 _T = TypeVar("_T")
 

@@ -18,12 +18,12 @@ use crate::keys::{Label, Spent};
 
 use crate::shuffle::{Block, BLOCKS};
 
-fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
+pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(what))
 }
 
 /// Copies a secret out of Python's memory.
-fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
+pub fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
     if buffer.item_count() != KEY_BYTES {
         return Err(PyValueError::new_err("a data key is 32 bytes"));
     }

@@ -66,6 +66,14 @@ def test_a_field_that_another_subject_s_schema_renamed_is_refused() -> None:
         written(customer({"name": "mail", "type": "string"}, PHONE), [DECLARED])
 
 
+def test_a_schema_that_begins_with_a_comment_is_compared_too() -> None:
+    """As tools write them."""
+    commented = "// generated\n" + DECLARED
+
+    assert b"ada@example.org" not in written(commented, [commented])
+    assert b"ada@example.org" not in written("// other\n" + customer(EMAIL, PHONE), [commented])
+
+
 def test_another_record_is_another_matter() -> None:
     """A topic of several records: what one declares says nothing of the others."""
     assert b"ada@example.org" in written(customer(EMAIL, PHONE, name="acme.crm.Lead"), [DECLARED])
