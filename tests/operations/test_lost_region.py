@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pyrage
@@ -17,6 +18,17 @@ import pytest
 from tests.operations.prometheus import free_port
 from tests.unit.authority.conftest import Party
 from tests.unit.authority.test_recovery import LATER, Lost, credentials, lost
+from worker.authority import schema
+from worker.authority.dev import DevAuthority
+from worker.authority.keysets import new_keyset
+from worker.authority.recovery.backup import write_backup
+from worker.authority.recovery.restore import Anchored, Source, drill
+from worker.authority.seal import Sealer, root_from_file
+from worker.authority.server import AuthorityOptions
+from worker.authority.store import Store
+from worker.authority.transaction import Transaction
+from worker.region import Region
+from worker.zerokms.derive import Permutations
 
 __all__ = ["lost"]
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
@@ -104,3 +116,46 @@ def _answers(url: str) -> None:
 
 def _party(lost: Lost, environ: dict[str, str]) -> Party:
     return Party(environ["URL"], lost.env["CS_CLIENT_ACCESS_KEY"], lost.env["CS_CLIENT_ID"], lost.env["CS_CLIENT_KEY"])
+
+
+KEYSETS, CLIENTS = 1_000, 10_000
+
+
+def test_a_large_store_comes_back_in_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand keysets and ten thousand clients, each with a grant: prints the size of the backup and the times."""
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "identity").write_text(f"{identity}\n")
+    options = AuthorityOptions(anchor=tmp_path / "anchor")
+    with DevAuthority("eu-central-1", tmp_path / "data", options=options) as own:
+        _fill(own.authority.store)
+        began = time.perf_counter()
+        data = write_backup(own.authority.store, [str(identity.to_public())])
+        made_s = time.perf_counter() - began
+        version = own.authority.store.head.version
+    root = Sealer(root_from_file(tmp_path / "data" / "root.key"))
+
+    found = drill(Region("eu-central-1"), root, Source(data, tmp_path / "identity", None, Anchored(1, version)))
+
+    with capsys.disabled():
+        print(f"\nbackup {len(data) / 1e6:.1f} MB in {made_s:.1f} s, recovered in {found['recovery_s']:.1f} s")
+    assert (found["keysets"], found["clients"], found["wrong"]) == (KEYSETS, CLIENTS, [])
+    assert len(data) < 30_000_000
+
+
+def _fill(store: Store) -> None:
+    (workspace,) = store.state.workspaces
+    (some,) = (row for row in store.state.clients.values() if row["name"] == "first")
+    seal, relation = store.sealer.seal, Permutations.random().to_cbor()
+
+    def change(transaction: Transaction) -> None:
+        keysets = [new_keyset(store, workspace, f"k{n}", "x") for n in range(KEYSETS - len(store.state.keysets))]
+        for keyset in keysets:
+            transaction.insert(schema.keysets, keyset)
+        for n in range(CLIENTS - len(store.state.clients)):
+            client, keyset = str(uuid4()), keysets[n % len(keysets)]["id"]
+            row = {**some, "id": client, "name": f"c{n}", "default_keyset": keyset}
+            transaction.insert(schema.clients, {**row, "relation": seal(relation, what=f"relation/{client}")})
+            share = seal(relation, what=f"grant/{client}/{keyset}")
+            transaction.insert(schema.grants, {"client": client, "keyset": keyset, "share": share})
+
+    store.write(change)

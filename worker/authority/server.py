@@ -36,10 +36,11 @@ from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
-from worker.authority.observed import Observed, note_backup
+from worker.authority.observed import Observed, last_backup, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
+from worker.authority.recovery.schedule import BackupOptions, Backups
 from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
 from worker.authority.state import Changed
@@ -91,6 +92,7 @@ class AuthorityOptions:
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
         anchor: where signed heads of the trail are appended.
         audit_keep_s: how long closed files of the trail stay; None for ever.
+        backups: where backups go, and when; None: none make themselves.
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
         former_root: the root key of before, from which the store goes over to the new one.
@@ -102,6 +104,7 @@ class AuthorityOptions:
     audit_sync: bool = True
     anchor: Path | None = None
     audit_keep_s: float | None = None
+    backups: BackupOptions | None = None
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
     former_root: bytes | None = field(default=None, repr=False)
@@ -147,6 +150,7 @@ class Authority:
             raise
         self._anchor = None if options.anchor is None else Anchor(self.trail, options.anchor)
         self._retention = None if options.audit_keep_s is None else Retention(self.trail, options.audit_keep_s)
+        self._backups: Backups | None = None
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
@@ -156,6 +160,9 @@ class Authority:
         self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
+        if options.backups is not None:
+            made, last = partial(note_backup, directory), last_backup(directory)
+            self._backups = Backups(options.backups, self.store, self.trail, made, last=last)
 
     def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
         guesses = Guesses(options.connections)
@@ -195,6 +202,8 @@ class Authority:
 
     def close(self) -> None:
         """Close the store and the audit trail."""
+        if self._backups is not None:
+            self._backups.close()
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()

@@ -15,6 +15,7 @@ import typer
 from worker.cli import authority_audit, authority_recovery
 
 if TYPE_CHECKING:
+    from worker.authority.recovery.schedule import BackupOptions
     from worker.authority.server import TlsOptions
 
 app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args_is_help=True)
@@ -96,6 +97,14 @@ def serve(
     journal: Annotated[
         Path | None, typer.Option(help="File on another disk or host, where every write goes before it is one.")
     ] = None,
+    backup_directory: Annotated[
+        Path | None, typer.Option(help="Where backups make themselves; a mount of another disk or host.")
+    ] = None,
+    backup_recipient: Annotated[
+        list[str] | None, typer.Option(help="An age public key that opens them, age1...; several may.")
+    ] = None,
+    backup_every_hours: Annotated[int, typer.Option(min=1, help="How often.")] = 24,
+    backup_keep: Annotated[int, typer.Option(min=1, help="How many stay.")] = 7,
     connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
@@ -137,6 +146,7 @@ def serve(
             audit_keep_s=None if audit_retention_days is None else audit_retention_days * 86_400.0,
             journal=journal,
             database=os.environ.get(store_url_env) or None,
+            backups=_backups(backup_directory, backup_recipient, backup_every_hours, backup_keep),
             former_root=seal.root_key(*former) if any(former) else None,
         ),
     )
@@ -157,6 +167,15 @@ def serve(
     finally:
         authority.close()
         authority.metrics.traces.close()
+
+
+def _backups(directory: Path | None, recipients: list[str] | None, hours: int, keep: int) -> BackupOptions | None:
+    from worker.authority.recovery.schedule import BackupOptions
+    from worker.errors import ConfigError
+
+    if (directory is None) != (not recipients):
+        raise ConfigError("--backup-directory and --backup-recipient belong together")
+    return None if directory is None else BackupOptions(directory, tuple(recipients or ()), hours * 3600.0, keep)
 
 
 def _listening(

@@ -319,3 +319,15 @@ def test_a_window_that_ends_is_told_and_begins_anew() -> None:
     assert asyncio.run(refuse()) == [True] * PER_WINDOW + [False, False, True]
     assert [(line["aggregated"], line["operation"]) for line in told] == [(2, "generate")]
     assert "secret" not in told[0]
+
+
+def test_a_provider_s_keys_are_named_in_the_line(own: DevAuthority) -> None:
+    """Whoever names the keys can be every subject: two sets of keys have two names, and one has one."""
+    provider: dict[str, Any] = {"issuer": "https://idp/", "vendor": "okta", "audience": "a"}
+    for key in ({"kty": "oct", "k": "one"}, {"k": "one", "kty": "oct"}, {"kty": "oct", "k": "two"}):
+        made = own.admin("api/oidc/providers", {**provider, "jwks": {"keys": [key]}})
+        own.admin(f"api/oidc/providers/{made['id']}", None, "DELETE")
+
+    said = [line["what"]["jwks"] for line in lines(own) if line["operation"] == "create-provider"]
+    assert said[0] == said[1] != said[2]
+    assert all(name.startswith("sha256:") for name in said)
