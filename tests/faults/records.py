@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 import fastavro
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 PARTITIONS = 6
 SCHEMA_ID, OUTPUT_ID = 1, 2
@@ -64,7 +64,8 @@ class Input:
         self.topic, self.mark = topic, f"klartext-{seed:08x}"
         self._random = random.Random(f"{seed}/{topic}/lanes")
         self._lanes, self._tombstones = lanes, tombstones
-        self._client = {**client, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 300_000}
+        patience = {"message.timeout.ms": 300_000, "topic.metadata.refresh.interval.ms": 1_000}
+        self._client = {**client, "enable.idempotence": True, "linger.ms": 5, **patience}
         self._offsets: list[list[int]] = [[] for _ in range(PARTITIONS)]
         self._ids: list[list[int]] = [[] for _ in range(PARTITIONS)]
         self.lane: list[int] = []
@@ -171,6 +172,11 @@ class Input:
                 )
                 return
             except BufferError:
+                producer.poll(0.1)
+            except KafkaException as exc:
+                # A partition that has just been added is not heard of everywhere at once.
+                if exc.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                    raise
                 producer.poll(0.1)
 
     def _delivered(self, i: int, error: object, message: Any) -> None:
