@@ -16,7 +16,7 @@ use _native::seal::{self, Records, Supply};
 use _native::typed::{self, Kind};
 use _native::varint::{self, Encoded};
 use _native::walk::{Found, Scratch};
-use _native::{reply, request, unseal};
+use _native::{answer, reply, request, unseal};
 
 struct Random(u64);
 
@@ -101,7 +101,7 @@ fn program(sealed: bool) -> Program {
 fn walked(program: &Program, data: &[Vec<u8>]) -> Found {
     let (mut found, mut scratch) = (Found::new(program, data.len()), Scratch::default());
     for datum in data {
-        found.walk(program, datum, true, &mut scratch);
+        found.walk(program, datum, true, 10_000, &mut scratch);
     }
     found
 }
@@ -149,10 +149,17 @@ fn round(program: &Program, opening: &Program, data: Vec<Vec<u8>>) -> Option<()>
 }
 
 fn parse(random: &mut Random, seeds: &[Vec<u8>], programs: &(Program, Program)) {
-    let input = random.damaged(&seeds[random.below(seeds.len())].clone());
+    let mut input = || {
+        let seed = random.below(seeds.len());
+        random.damaged(&seeds[seed])
+    };
+    let (data, input) = ((0..3).map(|_| input()).collect::<Vec<_>>(), input());
     let count = random.below(3);
     let _ = black_box(reply::generated(&input, count).map(|read| assert_eq!(read.tags.len(), count)));
     let _ = black_box(reply::retrieved(&input, count).map(|read| assert_eq!(read.refused.len(), count)));
+    for again in [false, true] {
+        let _ = black_box(answer::plain(&input, again).map(|asked| assert!(!asked.ivs.is_empty())));
+    }
     let _ = black_box(envelope::parse_record(&input));
     let _ = black_box(envelope::leased_header_end(&input).map(|end| envelope::parse_leased(&input[..end])));
     let _ = black_box(varint::read(&input, random.below(4)));
@@ -169,7 +176,6 @@ fn parse(random: &mut Random, seeds: &[Vec<u8>], programs: &(Program, Program)) 
     let mut asked = Asked::default();
     black_box(asked.ask(&Place::default(), 0, 0, &input));
     black_box(request::retrieves(&asked.requests, |_, _| Some(b"[]")));
-    let data: Vec<Vec<u8>> = (0..3).map(|_| random.damaged(&seeds[random.below(seeds.len())].clone())).collect();
     black_box(walked(&programs.1, &data));
     black_box(round(&programs.0, &programs.1, data));
 }
@@ -185,6 +191,7 @@ fn seeds() -> Vec<Vec<u8>> {
         format!(r#"{{"keys":[{{"key_material":"{material}","tag":"AAE="}}]}}"#).into_bytes(),
         format!(r#"{{"keys":[{{"Ok":{{"key_material":"{material}"}}}},{{"Err":"no"}}]}}"#).into_bytes(),
         br#"{"keys":[{"decryption_policy":{"conditions":[{"claim":"sub"}]},"key_material":"","tag":""}]}"#.to_vec(),
+        br#"{"client_id":"c","keys":[{"iv":"AAAAAAAAAAAAAAAAAAAAAA==","descriptor":"a/b","context":[],"tag":[1]}]}"#.to_vec(),
         record[varint::read(&record, 0).map_or(0, |(_, at)| at)..].to_vec(),
         header,
         b"\x01\x0b{\"avro\":\"AAEC\"}".to_vec(),

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod aead;
+pub mod answer;
 pub mod authority;
 pub mod derive;
 pub mod envelope;

@@ -26,6 +26,7 @@ from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
 from worker.authority.head import Head, TamperedStore
 from worker.authority.limits import LimitOptions
+from worker.authority.plain import Reply, plain_request
 from worker.authority.refusal import Refusal
 from worker.authority.state import Changed
 from worker.authority.tokens import Tokens
@@ -191,7 +192,8 @@ class Answering:
         except TimeoutError:
             raise Refusal(408, "the body took too long to arrive") from None
         try:
-            return model.model_validate(decoding.parse(bytes(received)))
+            data = bytes(received)
+            return plain_request(model, data) or model.model_validate(decoding.parse(data))
         except ValidationError as exc:
             raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
 
@@ -250,6 +252,8 @@ def refused(refusal: Refusal) -> Response:
 
 def as_json(value: Any, status: int = 200) -> Response:
     """Return a value as an answer; bytes are a file."""
+    if isinstance(value, Reply):
+        return Response(value.json, media_type="application/json")
     if isinstance(value, bytes):
         return Response(value, media_type="application/octet-stream")
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")

@@ -181,7 +181,7 @@ class RouteRunner:
         job = self._under_way.job
         if job is not None and self._collector.full() and not self._ahead.is_there:
             self._ahead.begin()
-        if job is not None and self._ahead.is_there:
+        if job is not None and (self._ahead.is_there or self._collector.full()):
             self._await(job)
         else:
             self._poll(self._collector.room(), self._patience_s())

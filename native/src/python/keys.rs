@@ -18,7 +18,7 @@ use crate::keys::{Label, Spent};
 
 use crate::shuffle::{Block, BLOCKS};
 
-fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
+pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(what))
 }
 
