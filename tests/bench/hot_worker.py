@@ -66,7 +66,14 @@ class Stand:
         """Run a command to its end."""
         before, authority, start = self._broker_s(), time.process_time(), time.monotonic()
         child = subprocess.Popen(command, env={**os.environ, **self.env}, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(child.pid, 0)
+        peak_mb = 0.0
+        while True:
+            pid, status, used = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                break
+            # A child's own maximum begins with its parent's memory, so it is looked at while it lives.
+            peak_mb = max(peak_mb, memory_mb(child.pid))
+            time.sleep(0.05)
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             raise RuntimeError(f"{command} ended with {child.returncode}")
@@ -75,7 +82,7 @@ class Stand:
             used.ru_utime + used.ru_stime,
             time.process_time() - authority,
             self._broker_s() - before,
-            used.ru_maxrss / 1024,
+            peak_mb,
         )
 
     def _broker_s(self) -> float:
@@ -88,9 +95,25 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def memory_mb(pid: int) -> float:
+    """What a process holds in memory, those below it included; 0 where it has ended."""
+    total = 0.0
+    for each in (pid, *descendants(pid)):
+        try:
+            lines = Path(f"/proc/{each}/status").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return total
+
+
 def descendants(pid: int) -> Iterable[int]:
     """Every process below one."""
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
         yield int(child)
         yield from descendants(int(child))
 
