@@ -19,7 +19,7 @@ JOBS ?= 2
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop sizing backpressure recovery soak \
+.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native fuzz-native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -60,6 +60,9 @@ bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, again
 
 bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
 	$(BIN)/python -m tests.bench.scale
+
+bench-latency: $(BIN)/.dev fetch ## How long a record is under way at a steady rate, beside a bare transactional cycle (three minutes)
+	$(BIN)/python -m tests.bench.latency
 
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority
@@ -135,7 +138,8 @@ wheel: $(BIN)/.wheel ## The wheel with the native module, for Python 3.11 and la
 	@ls dist/*.whl
 
 sbom: $(BIN)/.operations ## The bill of materials of what the image holds, CycloneDX, into .run/sbom.json
-	rm -rf .run/image && mkdir -p .run/image && deploy/image/wheel.sh .run/image/wheels
+	[ ! -e .run/image ] || chmod -R u+w .run/image
+	rm -rf .run/image && mkdir -p .run/image && PYTHON=$(CURDIR)/$(BIN)/python deploy/image/wheel.sh .run/image/wheels
 	deploy/image/install.sh .run/image/wheels .run/image/prefix
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o .run/sbom.json .run/image/prefix/bin/python
 
@@ -151,6 +155,7 @@ helm:
 	  @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
 
 clean: ## Remove the virtual environment and everything that was generated
+	[ ! -e .run/image ] || chmod -R u+w .run/image
 	rm -rf $(VENV) .run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
 $(BIN)/python:

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from tests import reference
 from worker import errors
-from worker.cli.described import describe, models
+from worker.cli.described import describe
 from worker.config import Settings
+from worker.config.known import models
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = ROOT / "worker"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from deploy.dashboards.model import Board, Row, graph, q, stat, states, table
-from deploy.dashboards.shared import AUTHORITIES, AUTHORITY_INSTANCES, OF_INSTANCE, quantile, rate
+from deploy.dashboards.shared import AUTHORITIES, AUTHORITY_INSTANCES, OF_INSTANCE, quantile, rate, some
+
+_OF_KEYS = OF_INSTANCE.removesuffix("}") + ',endpoint=~"(generate|retrieve)-data-key.*"}'
 
 _STATE = Row(
     "State",
@@ -47,8 +49,13 @@ _STATE = Row(
             "How long ago the store was last backed up, by whichever of its replicas. Above a day the job that "
             "does it fails; without one a lost store takes its keysets with it.",
             "s",
-            q(f"time() - max by (region) (authority_backup_timestamp_seconds{OF_INSTANCE})", "{{region}}"),
-            steps=((None, "green"), (26 * 3600, "red")),
+            q(
+                f"time() - (max by (region) (authority_backup_timestamp_seconds{OF_INSTANCE}) > 0)"
+                f" or max by (region) (authority_backup_timestamp_seconds{OF_INSTANCE}) - 1",
+                "{{region}}",
+            ),
+            steps=((None, "red"), (0, "green"), (26 * 3600, "red")),
+            words=(("-1", "never", "red"),),
             width=4,
             runbook="authority-backup-stale",
         ),
@@ -70,7 +77,7 @@ _REQUESTS = Row(
             "Requests by endpoint",
             "What clients ask. Keys for writing: generate-data-key; for reading: retrieve-data-key-fallible.",
             "reqps",
-            q(rate("authority_requests_total", OF_INSTANCE, "region", "endpoint"), "{{region}} {{endpoint}}"),
+            q(some("authority_requests_total", OF_INSTANCE, "endpoint"), "{{region}} {{endpoint}}"),
         ),
         graph(
             "Requests by answer",
@@ -82,11 +89,11 @@ _REQUESTS = Row(
         ),
         graph(
             "Time of a request",
-            "Without the line. 500 keys take about 12 ms; more means a full processor: one process derives about "
-            "40,000 keys a second.",
+            "Of a request for keys, without the line. 500 keys take about 12 ms; more means a full processor: one "
+            "process derives about 40,000 keys a second.",
             "s",
-            q(quantile(0.5, "authority_request_seconds", OF_INSTANCE, "endpoint"), "{{endpoint}} p50"),
-            q(quantile(0.99, "authority_request_seconds", OF_INSTANCE, "endpoint"), "{{endpoint}} p99"),
+            q(quantile(0.5, "authority_request_seconds", _OF_KEYS, "endpoint"), "{{endpoint}} p50"),
+            q(quantile(0.99, "authority_request_seconds", _OF_KEYS, "endpoint"), "{{endpoint}} p99"),
             runbook="authority-slow",
             may_be_empty="an endpoint was not asked lately",
         ),
@@ -95,14 +102,16 @@ _REQUESTS = Row(
             "Keys given, by operation. Retrieved keys far above what readers explain: someone reads everything.",
             "short",
             q(rate("authority_keys_total", OF_INSTANCE, "region", "operation"), "{{region}} {{operation}}"),
+            width=6,
         ),
         graph(
             "Refusals",
             "Keys or requests refused: revoked clients, missing grants, keysets that are disabled, other regions' "
             "envelopes. A surge after a change is the change; a surge without one is an attempt.",
             "short",
-            q(rate("authority_refusals_total", OF_INSTANCE, "region", "operation"), "{{region}} {{operation}}"),
+            q(some("authority_refusals_total", OF_INSTANCE, "operation"), "{{region}} {{operation}}"),
             runbook="authority-refusals",
+            width=6,
         ),
         graph(
             "Over quota",
@@ -113,6 +122,7 @@ _REQUESTS = Row(
                 "{{region}} {{operation}}",
             ),
             runbook="authority-quota",
+            width=6,
         ),
         graph(
             "Connections closed by the authority",
@@ -123,6 +133,7 @@ _REQUESTS = Row(
                 rate("authority_connections_closed_total", OF_INSTANCE, "region", "reason"),
                 "{{region}} {{reason}}",
             ),
+            width=6,
         ),
     ),
 )

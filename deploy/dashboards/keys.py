@@ -43,6 +43,7 @@ _CACHES = Row(
             "a lease is one key for many values.",
             "short",
             q(f"sum by (cache, keyset) (worker_keys_held{OF_INSTANCE})", "{{cache}} {{keyset}}"),
+            width=6,
         ),
         graph(
             "Memory of keys",
@@ -51,6 +52,7 @@ _CACHES = Row(
             "bytes",
             q(f"sum by (instance) (worker_key_cache_bytes{OF_INSTANCE})", "{{instance}} held"),
             q(f"sum by (instance) (worker_key_cache_budget_bytes{OF_INSTANCE})", "{{instance}} budget"),
+            width=6,
         ),
         graph(
             "Life of keys",
@@ -58,6 +60,7 @@ _CACHES = Row(
             "wasted: rotations, restarts, aborted batches.",
             "short",
             q(rate("worker_keys_total", OF_INSTANCE, "event"), "{{event}}"),
+            width=6,
         ),
         graph(
             "Share of time waited",
@@ -67,6 +70,7 @@ _CACHES = Row(
             q(rate("worker_key_wait_seconds_sum", OF_INSTANCE, "instance"), "{{instance}}"),
             steps=((None, "green"), (0.2, "red")),
             runbook="worker-key-wait",
+            width=6,
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.dashboards.fleet import PIN_WORDS
 from deploy.dashboards.model import Board, Row, graph, q, stat, states
-from deploy.dashboards.shared import INSTANCES, MARKS, OF_INSTANCE, OF_REGION, OF_ROUTE, REGIONS, ROUTES, rate
+from deploy.dashboards.shared import INSTANCES, MARKS, OF_INSTANCE, OF_REGION, OF_ROUTE, REGIONS, ROUTES, rate, some
 
 _PINS = Row(
     "Pins",
@@ -74,17 +74,17 @@ _OUTPUT = Row(
             "A sample of what was just encrypted is decrypted again before it is written. A failure stops the "
             "route with nothing written.",
             "short",
-            q(rate("worker_output_checks_total", OF_ROUTE, "region", "route", "outcome"), "{{route}} {{outcome}}"),
+            q(
+                rate("worker_output_checks_total", OF_ROUTE, "region", "route", "outcome"),
+                "{{region}} {{route}} {{outcome}}",
+            ),
             runbook="worker-output-check-failed",
         ),
         graph(
             "What became of records",
             "A share of `passed` that grows is a schema that declares less than it did.",
             "short",
-            q(
-                rate("worker_records_total", OF_ROUTE, "region", "route", "outcome"),
-                "{{region}} {{route}} {{outcome}}",
-            ),
+            q(some("worker_records_total", OF_ROUTE, "route", "outcome"), "{{region}} {{route}} {{outcome}}"),
         ),
         graph(
             "Values encrypted",

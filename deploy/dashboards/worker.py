@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.dashboards.model import Board, Row, graph, q, table
-from deploy.dashboards.shared import INSTANCES, MARKS, OF_INSTANCE, OF_ROUTE, REGION, ROUTES, quantile, rate
+from deploy.dashboards.shared import INSTANCES, MARKS, OF_INSTANCE, OF_ROUTE, REGION, ROUTES, quantile, rate, some
 
 _PACE = Row(
     "Does it keep up",
@@ -22,7 +22,7 @@ _PACE = Row(
             "Encrypted is the rule; `passed` records declare nothing, tombstones have no value, dead ones are in "
             "the dead letters.",
             "short",
-            q(rate("worker_records_total", OF_ROUTE, "route", "outcome"), "{{route}} {{outcome}}"),
+            q(some("worker_records_total", OF_ROUTE, "route", "outcome"), "{{route}} {{outcome}}"),
             runbook="worker-dead-letters",
         ),
         graph(
@@ -127,12 +127,14 @@ _LIMITS = Row(
             "short",
             q(f"sum by (route, reason) (worker_paused_partitions{OF_ROUTE})", "{{route}} {{reason}}"),
             runbook="worker-paused",
+            width=6,
         ),
         graph(
             "Values",
             "Values encrypted, by format. `record` costs three times as much as `leased` and a key for each.",
             "short",
             q(rate("worker_values_total", OF_ROUTE, "route", "format"), "{{route}} {{format}}"),
+            width=6,
         ),
         graph(
             "Plaintext in, envelopes out",
@@ -141,6 +143,7 @@ _LIMITS = Row(
             "Bps",
             q(rate("worker_plaintext_bytes_total", OF_ROUTE, "route"), "{{route}} plaintext"),
             q(rate("worker_ciphertext_bytes_total", OF_ROUTE, "route"), "{{route}} envelopes"),
+            width=6,
         ),
         graph(
             "Bytes read and written",
@@ -148,6 +151,7 @@ _LIMITS = Row(
             "Bps",
             q(rate("worker_source_bytes_total", OF_ROUTE, "route"), "{{route}} read"),
             q(rate("worker_sink_bytes_total", OF_ROUTE, "route"), "{{route}} written"),
+            width=6,
         ),
     ),
 )

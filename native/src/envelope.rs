@@ -54,18 +54,20 @@ impl Lease {
 }
 
 /// Appends the envelope of a value, its length in front: `header nonce ciphertext tag`. Returns the length.
+///
+/// The associated data begins with the envelope's header, of so many bytes.
 #[inline]
 pub fn push_leased(
     out: &mut Vec<u8>,
     cipher: &Cipher,
-    header: &[u8],
+    header: usize,
     aad: &[u8],
     nonce: [u8; NONCE_BYTES],
     value: &[u8],
 ) -> Result<usize, Failed> {
-    let length = header.len() + TAIL_BYTES + value.len();
+    let length = header + TAIL_BYTES + value.len();
     varint::push_length(out, length);
-    out.extend_from_slice(header);
+    out.extend_from_slice(&aad[..header]);
     out.extend_from_slice(&nonce);
     let from = out.len();
     out.extend_from_slice(value);
@@ -303,7 +305,7 @@ mod tests {
         let lease = Lease::new(Cipher::leased(&[0; 32]).unwrap(), &[4; 16], &[5; 16], &[6; 32], b"a/b").unwrap();
         let header = lease.header(&[8; 8]);
         let mut out = Vec::new();
-        push_leased(&mut out, &lease.cipher, &header, &header, [1; 12], b"").unwrap();
+        push_leased(&mut out, &lease.cipher, header.len(), &header, [1; 12], b"").unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         assert_eq!(leased_header_end(&out[start..]), Some(header.len()));
         assert_eq!(leased_header_end(&out[start..out.len() - 1]), None);

@@ -66,7 +66,7 @@ def settings(kafka: Kafka, env: dict[str, str], kind: Kind, work: Path) -> Path:
         declared["fields"] = [{k: v for k, v in field.items() if k != "encrypted"} for field in declared["fields"]]
     schema.write_text(json.dumps(declared))
     target = f"sizing-{KINDS.index(kind)}"
-    kafka.create_topic(target, partitions=PARTITIONS)
+    kafka.create_topic(target, partitions=PARTITIONS, config={"max.message.bytes": str(2 << 20)})
     text = CONFIG.replace(_TOPIC, _TABLE) if kind.table else CONFIG
     hosts = sorted({urlsplit(env[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
     values = {"hosts": hosts, "bootstrap": kafka.bootstrap, "cluster_id": kafka.cluster_id, "schema": schema}
@@ -78,7 +78,7 @@ def settings(kafka: Kafka, env: dict[str, str], kind: Kind, work: Path) -> Path:
 def measured(command: list[str], environ: dict[str, str]) -> tuple[float, float, int]:
     """Run a command; return seconds, processor seconds and the most resident bytes."""
     start = time.monotonic()
-    process = subprocess.Popen(command, env=environ)
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, command

@@ -161,7 +161,7 @@ class Judge:
 
     def _ledger_table(self) -> Iterable[bytes]:
         with psycopg.connect(self._stand.dsn) as connection:
-            query = "SELECT to_jsonb(l) FROM worker.ledger l WHERE topic = %s"
+            query = "SELECT to_jsonb(l) - 'at' FROM worker.ledger l WHERE topic = %s"
             for (row,) in connection.execute(query, [self._place.source]):
                 hashes = {name: row[name].removeprefix("\\x") for name in ("prev_hash", "hash")}
                 yield json.dumps({**row, **hashes}).encode()

@@ -20,7 +20,8 @@ _BACK, _CARD, _TEXT, _FAINT, _GRID = "#111217", "#181b1f", "#d5d5de", "#8e8e98",
 _COLOURS = {"green": "#3f8f48", "orange": "#d9822b", "red": "#c4303f", "blue": "#3274d9", "purple": "#8f3bb8"}
 _LINES = ("#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0", "#cca300", "#64b0c8")
 _SHOWN = 12
-_CHARACTER = 5.1
+_CHARACTER = 5.6
+_TIMES = ((172_800.0, 86_400.0, "d"), (7_200.0, 3_600.0, "h"), (600.0, 60.0, "min"), (1.0, 1.0, "s"))
 Found = list[tuple[str, dict[str, Any]]]
 
 
@@ -230,6 +231,8 @@ def _scale(unit: str, highest: float) -> float:
     scale = 1.0
     while unit in ("bytes", "Bps") and highest >= 1024 * scale:
         scale *= 1024
+    if unit == "s":
+        return next((size for least, size, _ in _TIMES if highest >= least), 0.001)
     return scale
 
 
@@ -238,7 +241,7 @@ def shown(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s":
-        for least, size, word in ((86_400 * 2, 86_400, "d"), (7_200, 3_600, "h"), (600, 60, "min"), (1, 1, "s")):
+        for least, size, word in _TIMES:
             if abs(value) >= least:
                 return f"{value / size:.3g} {word}"
         return f"{value * 1000:.3g} ms" if value else "0 s"

@@ -15,8 +15,9 @@ from worker.model import Audit, DataKey, KeyRefused, KeySpec
 from worker.native import IS_LOADED, extension
 from worker.native.keys import KeyRun, joined, request_ids, wipe
 from worker.native.requests import NativeRequests
-from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
+from worker.zerokms.options import ClientOptions
 
 pytestmark = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
 SPECS = [KeySpec(None, "acme.Customer/email")] * 5 + [KeySpec(None, "acme.Customer/name")] * 4

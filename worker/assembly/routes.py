@@ -125,7 +125,11 @@ class RouteBuilder:
         settings = self._settings
         own = schemas is not None
         rules = SchemaRules(
-            settings.declaration(route), output_subject(route), accepted=self._accepted, opener=self._opener(route)
+            settings.declaration(route),
+            output_subject(route),
+            accepted=self._accepted,
+            opener=self._opener(route),
+            topics=() if own else route.source.topics,
         )
         steps = Steps(
             # Records of files have no keys.

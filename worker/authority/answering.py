@@ -28,6 +28,7 @@ from worker.authority.head import Head, TamperedStore
 from worker.authority.limits import LimitOptions
 from worker.authority.plain import Reply, plain_request
 from worker.authority.refusal import Refusal
+from worker.authority.refusals import Refusals
 from worker.authority.state import Changed
 from worker.authority.tokens import Tokens
 from worker.errors import KeyAccessDenied
@@ -75,6 +76,7 @@ class Answering:
         limits: of a request.
         deriving: the one thread for large derivations.
         guesses: hold up who sends wrong credentials.
+        refusals: says which refusals have a line of their own.
     """
 
     tokens: Tokens
@@ -84,6 +86,7 @@ class Answering:
     limits: LimitOptions
     deriving: ThreadPoolExecutor = field(repr=False)
     guesses: Guesses
+    refusals: Refusals
 
     def handler(self, endpoint: Endpoint, model: type[BaseModel] | None, action: Action) -> Handler:
         """Return an endpoint's handler."""
@@ -156,8 +159,11 @@ class Answering:
             _change.reset(token)
         receipt = change.receipt if change is not None and outcome["outcome"] == "allowed" else None
         if receipt is None and (endpoint.kind != "read" or response.status_code != 200):
+            entry = {**event(), **outcome}
+            if outcome["outcome"] in ("refused", "malformed") and not self.refusals.has_line(entry):
+                return response
             try:
-                receipt = await asyncio.wrap_future(self.trail.append({**event(), **outcome}))
+                receipt = await asyncio.wrap_future(self.trail.append(entry))
             except Refusal as refusal:
                 return refused(refusal)
         if receipt is not None:

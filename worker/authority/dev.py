@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,14 +169,24 @@ def _bind(transaction: Transaction, key: str, client: str) -> None:
     transaction.update(schema.access_keys, key, {"client": client})
 
 
-def as_shell(env: dict[str, str]) -> str:
-    """Write variables as shell assignments, one a line."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+def as_lines(env: Mapping[str, str], *, prefix: str = "CS_", export: bool = False) -> str:
+    """
+    Write variables, one a line, as shells and container engines read them.
+
+    Args:
+        env: names that begin with `CS_`, and values.
+        prefix: stands for that `CS_`, as `CS_EU_`.
+        export: `export NAME=value` with the value quoted, for a shell to source.
+    """
+    named = {prefix + name.removeprefix("CS_"): value for name, value in env.items()}
+    if export:
+        return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in named.items())
+    return "".join(f"{name}={value}\n" for name, value in named.items())
 
 
-def write_env(path: Path, env: dict[str, str]) -> None:
-    """Write variables as shell assignments, readable by the owner alone; the file appears whole or not at all."""
-    write_whole(path, as_shell(env).encode())
+def write_env(path: Path, env: Mapping[str, str], *, prefix: str = "CS_", export: bool = True) -> None:
+    """Write variables as `as_lines` does, readable by the owner alone; the file appears whole or not at all."""
+    write_whole(path, as_lines(env, prefix=prefix, export=export).encode())
 
 
 def read_env(path: Path) -> dict[str, str]:

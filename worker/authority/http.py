@@ -95,6 +95,7 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "create-client": (wire.CreateClient, parts.server_made.create),
         "list-clients": (wire.ListClients, clients.list),
         "delete-client": (wire.DeleteClient, clients.delete),
+        "api/clients/limits": (wire.ClientLimits, clients.limit),
         "propose-client": (wire.ProposeClient, enrolment.propose),
         "approve-client": (wire.ApproveClient, enrolment.approve),
         "mask-client": (wire.MaskClient, enrolment.mask),

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from worker.authority.answering import Answering, before_commit
 from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
+from worker.authority.audit.retention import Retention
 from worker.authority.auditing import Auditing
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
@@ -35,10 +36,12 @@ from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
-from worker.authority.observed import Observed, note_backup
+from worker.authority.observed import Observed, last_backup, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
+from worker.authority.recovery.schedule import BackupOptions, Backups
+from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
 from worker.authority.state import Changed
 from worker.authority.store import Store
@@ -88,8 +91,11 @@ class AuthorityOptions:
         escrow: 32 bytes other than the root; its presence is the choice to let `create-client` make client keys.
         audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
         anchor: where signed heads of the trail are appended.
+        audit_keep_s: how long closed files of the trail stay; None for ever.
+        backups: where backups go, and when; None: none make themselves.
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
+        former_root: the root key of before, from which the store goes over to the new one.
     """
 
     limits: LimitOptions = field(default_factory=LimitOptions)
@@ -97,8 +103,11 @@ class AuthorityOptions:
     escrow: bytes | None = field(default=None, repr=False)
     audit_sync: bool = True
     anchor: Path | None = None
+    audit_keep_s: float | None = None
+    backups: BackupOptions | None = None
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
+    former_root: bytes | None = field(default=None, repr=False)
 
 
 class Authority:
@@ -126,31 +135,47 @@ class Authority:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
         place = options.database or directory / "authority.sqlite"
-        self.store = Store(place, region, Sealer(root), before_commit=self._before_commit)
+        former = None if options.former_root is None else Sealer(options.former_root)
+        self.store = Store(place, region, Sealer(root), former=former, before_commit=self._before_commit)
         self.journal: Journal | None = None
         try:
             if options.journal is not None:
                 self.journal = Journal(options.journal, self.store.derived(b"journal"))
             server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
             self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
+            if self.store.rekeyed:
+                self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
         except BaseException:
             self.store.close()
             raise
         self._anchor = None if options.anchor is None else Anchor(self.trail, options.anchor)
+        self._retention = None if options.audit_keep_s is None else Retention(self.trail, options.audit_keep_s)
+        self._backups: Backups | None = None
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
         self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
         self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
+        self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
+        if options.backups is not None:
+            made, last = partial(note_backup, directory), last_backup(directory)
+            self._backups = Backups(options.backups, self.store, self.trail, made, last=last)
 
     def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
         guesses = Guesses(options.connections)
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits)
         answering = Answering(
-            self.tokens, self.trail, Freshness(self.store), self.metrics, options.limits, self._deriving, guesses
+            self.tokens,
+            self.trail,
+            Freshness(self.store),
+            self.metrics,
+            options.limits,
+            self._deriving,
+            guesses,
+            self._refusals,
         )
         return Parts(
             answering,
@@ -177,9 +202,14 @@ class Authority:
 
     def close(self) -> None:
         """Close the store and the audit trail."""
+        if self._backups is not None:
+            self._backups.close()
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()
+        self._refusals.flush(everything=True)
+        if self._retention is not None:
+            self._retention.close()
         if self._anchor is not None:
             self._anchor.close()
         self.trail.close()

@@ -39,6 +39,7 @@ class Store:
         place: a SQLite file, which one process owns; or the URL of a PostgreSQL database, which replicas share.
         region: the store's own.
         root: under the root key, which seals the store's key and nothing else.
+        former: under the root key of before; what it still seals is sealed under `root` from here on (`rekeyed`).
         before_commit: is told what a write is about to become, and the rows it wrote; raising undoes the write.
 
     Raises:
@@ -53,12 +54,14 @@ class Store:
         region: Region,
         root: Sealer,
         *,
+        former: Sealer | None = None,
         before_commit: BeforeCommit = lambda _head, _changes: None,
     ) -> None:
         self.region = region
         self.before_commit = before_commit
         self.broken: str | None = None
-        self._root = root
+        self._root, self._former = root, former
+        self.rekeyed = False
         self._lock = threading.Lock()
         self.is_shared = isinstance(place, str)
         self.state: State
@@ -199,7 +202,7 @@ class Store:
             if found and found.get("region") != str(self.region):
                 raise RegionViolation(f"the store is {found.get('region')}'s, the authority serves {self.region}")
             if "key" in found:
-                return self._root.open(bytes.fromhex(found["key"]), what="meta/key")
+                return self._own_key(connection, bytes.fromhex(found["key"]))
             secret = os.urandom(ROOT_BYTES)
             rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
             if "root" in found and not self.is_shared and "head" not in found:
@@ -217,6 +220,17 @@ class Store:
             _keep(connection, "head", head.seal(Sealer(secret), str(self.region)))
             _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
             return secret
+
+    def _own_key(self, connection: Connection, sealed: bytes) -> bytes:
+        try:
+            return self._root.open(sealed, what="meta/key")
+        except ConfigError:
+            if self._former is None:
+                raise
+        secret = self._former.open(sealed, what="meta/key")
+        _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
+        self.rekeyed = True
+        return secret
 
 
 def _migrate(engine: Engine) -> None:

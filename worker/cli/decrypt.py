@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ import typer
 
 from worker import config, environment, jsonform
 from worker.assembly.connections import authority_client, checked_connection, kafka_connection
-from worker.assembly.schemas import open_registry
+from worker.assembly.schemas import open_registry, output_schemas
 from worker.avro import SchemaRef, parse_frame
 from worker.checks import pins
 from worker.checks.findings import enforce
@@ -118,12 +119,20 @@ def _schemas(settings: config.Settings | None, schema: Path | None, registry: st
         return lambda ref: text
     # A registry of the command line is another one than the settings', which gets none of their secrets.
     own = settings.schemas if settings is not None and registry is None else config.SchemaSettings(registry=registry)
+    if settings is not None and own.local:
+        return partial(_local, output_schemas(settings, os.environ))
     if own.registry is None:
         raise ConfigError("give --schema with the output schema's file, or --registry with the registry's URL")
     source = open_registry(own, os.environ, own.registry, auto_register=False)
     if settings is not None and registry is None:
         enforce(pins.registry(Region(settings.region), source, own.allow_hosts))
     return lambda ref: source.get(ref).schema
+
+
+def _local(outputs: Mapping[int, str], ref: SchemaRef) -> str:
+    if ref.id is None or ref.id not in outputs:
+        raise RecordError(f"[schemas.local] has no schema whose output_id is {ref}", code="unknown_schema")
+    return outputs[ref.id]
 
 
 def _lines(

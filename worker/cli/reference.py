@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from worker.cli.described import describe, models
+from worker.cli.described import describe
 from worker.config import Settings
+from worker.config.known import models
 from worker.metrics import CATALOGUE, Metric
 from worker.metrics.catalogue import VERIFIER
 from worker.metrics.metric import OWN_WORDS, WORDS

@@ -42,6 +42,14 @@ def seal_singles(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]
         wipe(keys)
 
 
+def leases_of(keys: Sequence[DataKey]) -> _native.Granted:
+    """Return a batch's own copies of leases."""
+    try:
+        return extension.Granted(list(keys))
+    except RuntimeError:
+        raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
+
+
 def lease_of(key: DataKey) -> _native.Lease:
     """The lease's cipher, built once and kept on the key, so that it goes when the key goes."""
     held = key.cipher

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from worker.model import DataKey, Format, KeyUsage
 from worker.native.keys import KeyRun, request_ids
+
+if TYPE_CHECKING:
+    from worker import _native
 
 
 class Tally:
@@ -30,6 +34,25 @@ class Tally:
         else:
             count.keys.update([key.iv for key in keys])
         count.request_ids.update(request_ids(keys) - {None})
+
+    def add_granted(self, granted: _native.Granted, values: int, *, is_shared: bool) -> None:
+        """
+        Count so many values under leases of one field in native memory.
+
+        Args:
+            granted: the leases.
+            values: how many they serve.
+            is_shared: whether other fields of the batch may have the same leases.
+        """
+        keyset, descriptor = granted.label
+        count = self._counts.setdefault((UUID(bytes=keyset), "leased"), _Count())
+        if is_shared:
+            count.keys.update(granted.ivs)
+        else:
+            count.single += len(granted)
+        count.values += values
+        count.descriptors.add(descriptor)
+        count.request_ids.update(granted.requests)
 
     def usage(self) -> list[KeyUsage]:
         """Return what was counted, by keyset and format."""

@@ -145,11 +145,7 @@ def client_from_prefix(prefix: str, options: EnvironmentOptions) -> tuple[ZeroKM
     values = environment.with_prefix(environ, prefix)
     allow_hosts = (*options.get("allow_hosts", ()), *local_hosts(values))
     behaviour = Behaviour(**{k: v for k, v in options.items() if k not in ("environ", "allow_hosts")})  # type: ignore[arg-type]
-    try:
-        return client_from_environment(values, allow_hosts=allow_hosts), behaviour
-    except ConfigError as exc:
-        # The reader of the variables knows them without the caller's prefix.
-        raise ConfigError(str(exc).replace("CS_", prefix)) from None
+    return client_from_environment(values, allow_hosts=allow_hosts), behaviour
 
 
 def _require_variables(environ: Mapping[str, str], prefix: str) -> None:

@@ -87,6 +87,15 @@ class KafkaSource:
         """The topic's id as first seen by this source; another topic of the same name has another."""
         return self._identities.topic_id(topic)
 
+    def missing_topics(self) -> dict[str, str]:
+        """Return the topics that are not there, or are hidden from this identity, with the nearest name there is."""
+        return self._identities.missing()
+
+    @property
+    def offsets(self) -> Offsets:
+        """What the group has stored, and what the log has; for who only looks."""
+        return self._offsets
+
     def subscribe(self, listener: AssignmentListener) -> None:
         """Learn the identities of cluster and topics, then join the group."""
         self._identities.learn()
@@ -224,6 +233,7 @@ class KafkaSource:
         if self._closed:
             return
         self._closed = True
+        self._identities.close()
         if self._native is not None:
             # What the group still gives while the client closes is only given back.
             self._membership.native = None

@@ -170,7 +170,9 @@ class TokenSource:
             reply = self._http.post(f"{self._cts}api/authorise", content=orjson.dumps(body), timeout=30.0)
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"CTS at {self._cts} does not answer: {type(exc).__name__}") from exc
+            raise KeyServiceUnavailable(
+                f"CTS at {self._cts} (CS_CTS_HOST, else the region's) does not answer: {type(exc).__name__}"
+            ) from exc
         finally:
             self._count(outcome, time.perf_counter() - started)
         self._raise_for(reply)
@@ -191,7 +193,10 @@ class TokenSource:
             raise refusal
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             raise KeyServiceUnavailable(f"CTS at {self._cts} answers {status}", retry_after_s=retry_after(reply))
-        raise KeyAccessDenied(f"CTS at {self._cts} refuses the credential ({status}); check CS_CLIENT_ACCESS_KEY")
+        raise KeyAccessDenied(
+            f"CTS at {self._cts} refuses the credential ({status}): CS_CLIENT_ACCESS_KEY is no access key of this "
+            "authority, or was deleted; `worker access-key create` makes one"
+        )
 
     def _accept(self, reply: httpx.Response) -> ServiceToken:
         try:
@@ -219,9 +224,10 @@ class TokenSource:
         if workspace != own.workspace:
             raise RegionViolation(f"the service token is of workspace {workspace!r}, configured is {own.workspace!r}")
         if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
+            expected = own.region.zerokms_url or "no host of its own"
             raise RegionViolation(
-                f"the service token names the key service {zerokms!r}, "
-                f"region {own.region} has {own.region.zerokms_url!r}; another host is listed in allow_hosts, and https"
+                f"the service token names the key service {zerokms!r}, region {own.region} has {expected!r}; another "
+                "host is listed in allow_hosts, and https"
             )
 
     def _check_incarnation(self, incarnation: object) -> None:

@@ -13,44 +13,21 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from pydantic import Field
-
-from worker.errors import RegionViolation
+from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
-from worker.options import Options
+from worker.region import PUBLIC_REGIONS
 from worker.zerokms.auth import TokenSource, Trust
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
 from worker.zerokms.http import Wire
+from worker.zerokms.options import ClientOptions
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-class WireOptions(Options):
-    """How the key service is spoken to."""
-
-    timeout_s: float = Field(default=10.0, gt=0)
-    """Bound of one request."""
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    """Bound of connecting."""
-    verify_token: bool = True
-    """Verify the service token's signature against the authority's keys."""
-    proxy: str | None = None
-    """URL of a proxy to go through; the environment's are not looked at."""
-
-
-class ClientOptions(WireOptions):
-    """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
-
-    keys_per_request: int = Field(default=500, ge=1, le=500)
-    """Keys in a full request."""
-    requests_in_flight: int = Field(default=5, ge=1, le=64)
-    """Requests under way at once."""
 
 
 class ZeroKMSClient:
@@ -74,14 +51,19 @@ class ZeroKMSClient:
         self.options = ClientOptions() if options is None else options
         self.credentials = credentials
         region = credentials.workspace.region
-        self.cts = base_url(cts or region.cts_url, what="the CTS address")
-        self.zerokms = base_url(zerokms, what="the ZeroKMS address") if zerokms else None
+        if not cts and not region.is_public:
+            raise ConfigError(
+                f"region {region} is none of the public service's ({', '.join(PUBLIC_REGIONS)}): set CS_CTS_HOST, or "
+                "[authority] cts_host, to the address of its own authority"
+            )
+        self.cts = base_url(cts or region.cts_url, what="the CTS address (CS_CTS_HOST)")
+        self.zerokms = base_url(zerokms, what="the ZeroKMS address (CS_ZEROKMS_HOST)") if zerokms else None
         for what, url, own in (("CTS", self.cts, region.cts_url), ("ZeroKMS", self.zerokms, region.zerokms_url)):
             if url is None:
                 continue
             if not is_allowed(url, own, allow_hosts):
                 raise RegionViolation(
-                    f"{what} is {url!r}, region {region} has {own!r}; "
+                    f"{what} is {url!r}, region {region} has {own or 'no host of its own'!r}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
         in_flight = self.options.requests_in_flight

@@ -63,13 +63,15 @@ class FreshKeys:
 
     def native_keys(self, client_key: _native.ClientKey, keyset: UUID, request_id: UUID, reply: bytes) -> KeyRun | None:
         """Return the keys that a reply brings; None for one that the twin has to judge."""
-        descriptors = [(spec.descriptor, count) for spec, count in self._runs]
+        # Without their contexts: the answer lives as long as one of its keys is held.
+        named = groupby(spec.descriptor for spec in self.specs)
+        descriptors = [(descriptor, sum(1 for _ in same)) for descriptor, same in named]
         try:
             batch, told = client_key.generate(self.ivs, keyset.bytes, descriptors, reply)
         except ValueError:
             return None
         policies = None if told is None else [_conditions(policy) for policy in told]
-        answer = Answer(batch, keyset, request_id, partial(_label, self._runs, policies))
+        answer = Answer(batch, keyset, request_id, partial(_label, descriptors, policies))
         return KeyRun([(answer, 0, len(batch))])
 
 
@@ -84,10 +86,12 @@ def _conditions(policy: list[tuple[str, str | None]] | None) -> tuple[PolicyCond
     return tuple(PolicyCondition(claim, value) for claim, value in policy or ())
 
 
-def _label(runs: _Runs, policies: Sequence[tuple[PolicyCondition, ...]] | None, at: int) -> Label:
+def _label(
+    descriptors: Sequence[tuple[str, int]], policies: Sequence[tuple[PolicyCondition, ...]] | None, at: int
+) -> Label:
     policy = () if policies is None else policies[at]
-    for spec, count in runs:
+    for descriptor, count in descriptors:
         if at < count:
-            return spec.descriptor, policy
+            return descriptor, policy
         at -= count
     raise IndexError("no such key")

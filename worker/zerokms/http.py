@@ -19,6 +19,7 @@ from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUn
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
+from worker.zerokms.refused import remedy
 
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6
@@ -82,7 +83,9 @@ class Wire:
             reply = self._http.post(url, content=body, headers=headers)
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"the key service at {base} does not answer: {type(exc).__name__}") from exc
+            raise KeyServiceUnavailable(
+                f"the key service at {base} (CS_ZEROKMS_HOST, else the region's) does not answer: {type(exc).__name__}"
+            ) from exc
         finally:
             self._count_in_flight(-1)
             seconds = time.perf_counter() - started
@@ -115,8 +118,11 @@ def accept(endpoint: str, reply: httpx.Response) -> bytes:
             raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?")
         return reply.content
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-        raise KeyServiceUnavailable(f"{endpoint}: the key service answers {status}", retry_after_s=retry_after(reply))
-    message = f"{endpoint}: the key service refuses ({status}): {_reason(reply)}"
+        away = f"{endpoint}: the key service at {reply.url.netloc.decode()} answers {status}"
+        raise KeyServiceUnavailable(away, retry_after_s=retry_after(reply))
+    reason = _reason(reply)
+    hint = remedy(status, reason)
+    message = f"{endpoint}: the key service refuses ({status}): {reason}" + (f"; {hint}" if hint else "")
     if status in (401, 403, 404):
         raise KeyAccessDenied(message)
     if status in (400, 409, 422):

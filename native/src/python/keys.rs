@@ -23,7 +23,7 @@ pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8
 }
 
 /// Copies a secret out of Python's memory.
-fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
+pub fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
     if buffer.item_count() != KEY_BYTES {
         return Err(PyValueError::new_err("a data key is 32 bytes"));
     }

@@ -3,6 +3,7 @@
 mod answer;
 mod kafka;
 mod keys;
+mod leases;
 mod open;
 mod program;
 mod reader;
@@ -24,6 +25,14 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<program::Program>()?;
     module.add_class::<split::Split>()?;
     module.add_class::<split::Output>()?;
+    module.add_class::<leases::Granted>()?;
+    module.add_class::<leases::Vault>()?;
+    module.add_class::<leases::Directory>()?;
+    module.add_function(wrap_pyfunction!(leases::lease_begin, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_end, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_fresh, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_take, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_ahead, module)?)?;
     module.add_class::<open::Requests>()?;
     module.add_class::<open::Envelopes>()?;
     module.add_class::<reader::Reader>()?;

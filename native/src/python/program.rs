@@ -89,6 +89,7 @@ fn wanting(spec: &Bound<'_, PyTuple>) -> PyResult<Wanting> {
         slot: spec.get_item(1)?.extract()?,
         context: context.iter().map(field_text).collect::<PyResult<_>>()?,
         bind: bind.into_iter().map(|field| field.map_or(Bind::Key, Bind::Field)).collect(),
+        repeats: false,
     })
 }
 

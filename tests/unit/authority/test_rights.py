@@ -47,6 +47,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/create-client": {"name": "x"},
     "/list-clients": {},
     "/delete-client": CLIENT,
+    "/api/clients/limits": CLIENT,
     "/propose-client": {"name": "x", "region": "eu-west-1"},
     "/approve-client": CLIENT,
     "/mask-client": {**STEP, "relation": RELATION, "p2": list(range(16))},

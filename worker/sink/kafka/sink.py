@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
@@ -115,6 +115,9 @@ class KafkaSink:
     def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return the given positions: the group's own are the truth."""
         return Positions({place: start for place, start in partitions.items() if start is not None})
+
+    def stored(self, _partitions: Collection[TopicPartition]) -> None:
+        """Return None: the group has the positions."""
 
     def begin(self) -> None:
         """Start a batch, or its transaction; raises `RegionViolation` where another cluster answers by now."""

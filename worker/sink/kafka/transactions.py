@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -184,7 +185,8 @@ class TransactionalProducer(BatchProducer):
         When it does, its client is left to it; the next one, under the same transactional id, fences that and aborts.
         """
         answer: Future[object] = Future()
-        threading.Thread(target=_fulfil, args=(answer, call), name="transaction", daemon=True).start()
+        bound = contextvars.copy_context()
+        threading.Thread(target=bound.run, args=(_fulfil, answer, call), name="transaction", daemon=True).start()
         try:
             answer.result(self._timeout_s + _LATE_S)
         except TimeoutError:

@@ -18,7 +18,7 @@ from worker import jsonform
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
 from worker.sink.base import SinkRoute
-from worker.sink.postgres.errors import connection_verdict, verdict
+from worker.sink.postgres.errors import connection_verdict, place, verdict
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.residency import DeclaredRegion
 
@@ -71,7 +71,7 @@ class Database:
         self._dsn = dsn
         self._residency = residency
         self._route, self._instance, self._idle_transaction_s = route.name, route.instance, options.idle_transaction_s
-        self._name = f"route {route.name}, PostgreSQL"
+        self._name = f"route {route.name}, PostgreSQL ({options.dsn_env})"
         self._timeout_s = options.timeout_s
         self._metrics = metrics
         self._connection: Connection | None = None
@@ -124,7 +124,7 @@ class Database:
         try:
             connection = psycopg.connect(self._dsn, **self._parameters())
         except psycopg.Error as exc:
-            raise connection_verdict(exc, self._name) from None
+            raise connection_verdict(exc, f"{self._name} at {place(self._dsn)}") from None
         set_json_dumps(jsonform.dumps, connection)
         self._connection = connection
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
@@ -112,6 +112,14 @@ class PostgresSink:
             self._database.discard()
             raise
         return found
+
+    def stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the stored positions and claim none; raises as `Positions.claim`."""
+        with self._database.guarded("reading positions") as connection:
+            try:
+                return self._positions.look(connection, partitions)
+            finally:
+                connection.rollback()
 
     def begin(self) -> None:
         """Start a batch."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from worker.model import DataKey, Grant, KeySpec
 from worker.native.keys import joined
+from worker.zerokms.keys import passes
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
@@ -65,8 +66,9 @@ class Pools(Shelf):
         self._last = np.zeros(size)
 
     def begin(self, part: Part, now: float) -> None:
-        """Note what a batch wants; a pool that has too little is too shallow."""
+        """Pin what a batch needs, and note what it wants; a pool that has too little is too shallow."""
         slots, counts, o = part.slots, part.left, self._options
+        passes.pin(self.table, slots)
         again = self._seen[slots] > 0
         rate = np.where(again, counts / np.maximum(now - self._last[slots], _SHORTEST_S), 0.0)
         known = self._rate[slots]
@@ -79,7 +81,8 @@ class Pools(Shelf):
         self._last[slots] = now
 
     def end(self, part: Part) -> None:
-        """Note that a batch is over, perhaps without the keys that it still wanted."""
+        """Let go of what a batch pinned; perhaps it has not got all keys that it wanted."""
+        self.pins[part.slots] -= 1
         self.wanted[part.slots[part.open]] -= part.left[part.open]
         if not self._options.max_age_s:
             for slot in part.slots.tolist():
