@@ -19,7 +19,7 @@ JOBS ?= 2
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
+.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native fuzz-native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -32,7 +32,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties native fuzz-native registry secure interop attack api-fuzz fuzz backpressure delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test alone properties native fuzz-native registry secure interop attack api-fuzz fuzz newcomer backpressure delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 pytest: $(BIN)/.dev fetch
 	$(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile
 
-docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
+docs: $(BIN)/.dev ## Write the generated parts of the docs anew
 	$(BIN)/python -m tests.reference
 
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
@@ -57,6 +57,9 @@ bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, a
 
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys
+
+bench-sdk: $(BIN)/.dev ## The SDK beside the published client, single calls of threads and tasks, a table of a million rows
+	$(BIN)/python -m tests.bench.sdk
 
 bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
 	$(BIN)/python -m tests.bench.scale
@@ -87,6 +90,9 @@ secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, ever
 
 delivery: $(BIN)/.dev fetch ## Twenty graceful stops of the real worker under load, and other slow runs on a real broker
 	$(PYTEST) -m heavy --timeout 1800 tests/integration
+
+newcomer: $(BIN)/.dev fetch ## Every command of the docs as it is written, and what check finds beside what run refuses
+	$(PYTEST) -m heavy --timeout 900 tests/docs tests/mistakes
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop

@@ -10,7 +10,7 @@ from worker.version import __version__
 if TYPE_CHECKING:
     from worker import errors
     from worker.model.values import BaseValue
-    from worker.sdk import AsyncEncryption, CacheOptions, Encryption, LockContext, Regions, output_schema
+    from worker.sdk import AsyncEncryption, CacheOptions, Encryption, LockContext, Regions, Table, output_schema
 
 __all__ = [
     "AsyncEncryption",
@@ -19,12 +19,13 @@ __all__ = [
     "Encryption",
     "LockContext",
     "Regions",
+    "Table",
     "__version__",
     "errors",
     "output_schema",
 ]
 
-_SDK = ("AsyncEncryption", "CacheOptions", "Encryption", "LockContext", "Regions", "output_schema")
+_SDK = ("AsyncEncryption", "CacheOptions", "Encryption", "LockContext", "Regions", "Table", "output_schema")
 
 
 def __getattr__(name: str) -> Any:

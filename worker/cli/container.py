@@ -7,11 +7,11 @@ from pathlib import Path
 
 from worker.avro.container import Block, ContainerReader, DatumSplitter
 from worker.errors import ConfigError, DeclarationError, DecodeError, KeyAccessDenied, RecordError, WorkerError
-from worker.sdk import Encryption
+from worker.sdk import Encryption, Regions
 
 
 def file_lines(
-    paths: Iterable[Path], encryption: Encryption, clear: Collection[str] = ()
+    paths: Iterable[Path], encryption: Encryption | Regions, clear: Collection[str] = (), region: str | None = None
 ) -> Iterator[dict[str, object]]:
     """
     Yield a line for each record: its place, and its value or why it does not open; every envelope must be its field's.
@@ -33,32 +33,42 @@ def file_lines(
             number = 0
             try:
                 for number, block in enumerate(reader.blocks()):
-                    for index, told in enumerate(_told(block, splitter, encryption, reader.schema, clear)):
+                    for index, told in enumerate(_told(block, splitter, encryption, reader.schema, clear, region)):
                         yield {"file": str(path), "block": number, "index": index, **told}
             except DecodeError as exc:
                 yield {"file": str(path), "block": number, **failure(exc)}
 
 
 def _told(
-    block: Block, splitter: DatumSplitter, encryption: Encryption, schema: str, clear: Collection[str]
+    block: Block,
+    splitter: DatumSplitter,
+    encryption: Encryption | Regions,
+    schema: str,
+    clear: Collection[str],
+    region: str | None,
 ) -> Iterator[dict[str, object]]:
     datums, rest = splitter.split(block)
-    for value in decrypted(encryption, datums, schema, clear=clear):
+    for value in decrypted(encryption, datums, schema, clear=clear, region=region):
         yield failure(value) if isinstance(value, WorkerError) else {"value": value}
     if rest is not None:
         yield failure(rest[1])
 
 
 def decrypted(
-    encryption: Encryption,
+    encryption: Encryption | Regions,
     datums: Sequence[bytes],
     schema: str,
     *,
     keys: Sequence[bytes | None] | None = None,
     clear: Collection[str] = (),
+    region: str | None = None,
 ) -> Sequence[dict[str, object] | RecordError | KeyAccessDenied]:
     """Return each record's values, or why it did not open; under a schema without `encryption` none did."""
     try:
+        if isinstance(encryption, Regions):
+            return encryption.decrypt_records(
+                datums, schema=schema, region=region, keys=keys, clear=clear, errors="return"
+            )
         return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear, errors="return")
     except DeclarationError as exc:
         return [RecordError(str(exc), code="not_encrypted", path=exc.path)] * len(datums)

@@ -21,8 +21,10 @@ _COMMANDS = {
     ),
     "plan": "Show which field gets which key, format and output type; prove it before the first record.",
     "decrypt": (
-        "Print a topic's records decrypted, one JSON object a line, from its start to its present end, "
-        "or those of files."
+        "Print a topic's records decrypted, a table's rows, or those of files: one a line, up to the present end."
+    ),
+    "encrypt": (
+        "Print one envelope a value, as text that `worker decrypt -` and the SDK read; or encrypt a file whole."
     ),
     "encrypt-files": (
         "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."

@@ -14,6 +14,7 @@ from worker.sdk.options import (
 )
 from worker.sdk.records import output_schema
 from worker.sdk.regions import Regions
+from worker.sdk.rows import Table
 from worker.sdk.values import Described, LockContext
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "RecordOptions",
     "RecordsOptions",
     "Regions",
+    "Table",
     "output_schema",
 ]

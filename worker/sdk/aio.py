@@ -14,7 +14,7 @@ import anyio.to_thread
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.sdk.aio_keyring import AsyncKeyring
-from worker.sdk.calls import Calls, Failure
+from worker.sdk.calls import Failure
 from worker.sdk.client import client_from_prefix, credentials_of
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Keyring
@@ -37,6 +37,7 @@ from worker.sdk.prepared import opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import identity_of
 from worker.sdk.sealing import ready
+from worker.sdk.table_calls import TableCalls
 from worker.sdk.values import Described
 from worker.zerokms.asynchronous import AsyncKeyService, AsyncZeroKMSClient
 from worker.zerokms.client import ZeroKMSClient
@@ -91,7 +92,7 @@ class AsyncEncryption:
         self._kept = None if given.cache is None else KeptKeys(given.cache)
         self._reasons = Reasons(given.reason, is_required=given.require_reason)
         self._keyring = AsyncKeyring(service, kept=self._kept, window_s=given.window_s)
-        self._calls = Calls(Keyring(_Bridge(service), kept=self._kept, window_s=0), self._reasons)
+        self._calls = TableCalls(Keyring(_Bridge(service), kept=self._kept, window_s=0), self._reasons)
 
     async def __aenter__(self) -> Self:
         return self

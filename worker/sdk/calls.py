@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Unpack, overload
 
 from worker.avro import open_schema
@@ -12,7 +13,6 @@ from worker.errors import ConfigError, KeyAccessDenied, RecordError
 from worker.model import DecryptionKeys
 from worker.sdk import records as whole
 from worker.sdk import values as forms
-from worker.sdk.guard import Guard, Guarded
 from worker.sdk.keyring import KeyCall, Keyring
 from worker.sdk.options import (
     DecryptOptions,
@@ -31,6 +31,7 @@ from worker.sdk.sealing import ready
 from worker.sdk.values import Described
 
 Failure = RecordError | KeyAccessDenied
+Source = Callable[[], AbstractContextManager[DecryptionKeys]]
 
 
 class Calls:
@@ -213,18 +214,28 @@ class Calls:
         return self.restored(datums, schema, Reading(**options), errors)
 
     def restored(
-        self, datums: Sequence[bytes], schema: str, given: Reading, errors: str, guard: Guard | None = None
+        self, datums: Sequence[bytes], schema: str, given: Reading, errors: str, source: Source | None = None
     ) -> list[Any]:
-        """Return the values of whole records; `guard` tells which keysets may be asked for (see `Regions`)."""
+        """Return the values of whole records, under keys from `source` where it is given (see `Regions`)."""
         open_schema(schema).refuse_clear(given.clear)
         bare = [whole.bare(datum, framed=given.framed) for datum in datums]
         keys = [None] * len(bare) if given.keys is None else given.keys
-        with self._call("decrypt", None, given.reason) as call:
-            source: DecryptionKeys = call if guard is None else Guarded(call, guard)
-            opened = forms.restore(bare, schema, keys, BatchDecryptor(source))
+        with self.reading(given.reason) if source is None else source() as found:
+            opened = forms.restore(bare, schema, keys, BatchDecryptor(found))
         if not given.framed:
             opened = [whole.hinted(result, datum) for result, datum in zip(opened, bare, strict=True)]
         return raised(opened, errors)
+
+    def restored_one(
+        self, datum: bytes, schema: str, key: bytes | None, clear: Collection[str] = (), source: Source | None = None
+    ) -> dict[str, object]:
+        """Return one record's values; see `restored`."""
+        found: dict[str, object] = self.restored([datum], schema, Reading(keys=[key], clear=clear), "raise", source)[0]
+        return found
+
+    def reading(self, reason: str | None) -> KeyCall:
+        """Return the keys of one call that decrypts."""
+        return self._call("decrypt", None, reason)
 
     def _call(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> KeyCall:
         return self._keyring.call(self.scope(purpose, work, reason))

@@ -11,25 +11,27 @@ from typing import Self, Unpack
 from uuid import UUID
 
 from worker import environment
-from worker.errors import ConfigError
+from worker.errors import ConfigError, RecordError
 from worker.model import KeyService
 from worker.region import WorkspaceCrn
-from worker.sdk.calls import Calls
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Keyring
 from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions
 from worker.sdk.reasons import Reasons
+from worker.sdk.table_calls import TableCalls
+from worker.sdk.terms import Index, query_term
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
-from worker.zerokms.exchange import Keyset
+from worker.zerokms.exchange import Keyset, LoadedKeyset
 from worker.zerokms.factory import client_from_environment, local_hosts
+from worker.zerokms.keys.index import IndexKeys
 
 _NEEDED = ("WORKSPACE_CRN", "CLIENT_ID", "CLIENT_KEY")
 _IDENTITIES = ("CLIENT_ACCESS_KEY", "CLIENT_ACCESS_KEY_FILE", "OIDC_TOKEN", "OIDC_TOKEN_FILE")
 
 
-class Encryption(Calls):
+class Encryption(TableCalls):
     """
     Encrypts and decrypts under one client of one region's workspace; thread-safe.
 
@@ -85,6 +87,8 @@ class Encryption(Calls):
         keyring = Keyring(service, kept=kept, window_s=given.window_s)
         super().__init__(keyring, Reasons(given.reason, is_required=given.require_reason))
         self._service, self._close = service, close
+        age_s = 0.0 if given.cache is None else given.cache.max_age_s
+        self._index_keys = IndexKeys(self._load, max_age_s=age_s)
         if isinstance(service, ZeroKMSClient):
             self.region = str(service.credentials.workspace.region)
 
@@ -112,6 +116,44 @@ class Encryption(Calls):
             ...     envelope = encryption.encrypt("ann@x", field="acme.crm.Customer/email")
         """
         return self._reasons.because(reason)
+
+    def query_term(
+        self,
+        field: str,
+        value: object,
+        *,
+        index: Index = "unique",
+        schema: str | None = None,
+        keyset: str | None = None,
+    ) -> str | list[int]:
+        """
+        Return the term to look for in a column's search index.
+
+        Equal values of a keyset have equal terms in all of its columns: whoever reads the index, or the query, learns
+        which rows are equal and how often, and for a match which share parts.
+
+        Args:
+            field: what is searched, as `customers/email`; named in errors alone, since a keyset's columns share terms.
+            value: what is looked for.
+            index: `unique` gives the column's `hm`, `match` the bits of its `bf`.
+            schema: the field's Avro type, where it is no text, number, date or datetime.
+            keyset: the field's keyset; None is the client's default.
+
+        Raises:
+            ConfigError: a boolean or an enum, of whose few values a term would say which it is.
+            RecordError: the value has no term.
+            KeyAccessDenied: the client may not use the keyset.
+        """
+        self.scope("decrypt", None, None)
+        try:
+            return query_term(lambda: self._index_keys.get(keyset).index_key, value, index=index, schema=schema)
+        except (ConfigError, RecordError) as exc:
+            raise type(exc)(f"{field}: {exc}") from None
+
+    def _load(self, ref: str | None) -> LoadedKeyset:
+        if not isinstance(self._service, ZeroKMSClient):
+            raise ConfigError("this client is over a key service that has no index keys")
+        return self._service.load_keyset(ref, fresh=True)
 
     def keysets(self) -> list[Keyset]:
         """

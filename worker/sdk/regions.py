@@ -14,8 +14,8 @@ from uuid import UUID
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, WorkerError
 from worker.sdk import values as forms
+from worker.sdk.calls import Source
 from worker.sdk.client import Encryption, prefixes
-from worker.sdk.guard import Guard
 from worker.sdk.options import (
     DecryptOptions,
     EncryptOptions,
@@ -24,10 +24,13 @@ from worker.sdk.options import (
     Reading,
     RecordsOptions,
 )
-from worker.sdk.owners import Owners, of_source
+from worker.sdk.owners import Owners
 from worker.sdk.prepared import raised
+from worker.sdk.routed import RoutedKeys, placed
+from worker.sdk.rows import Row, Table
 from worker.sdk.values import Described
 
+Reader = Callable[[bytes, str, "bytes | None", Sequence[str]], dict[str, object]]
 Found = tuple[list[int], list[Any]]
 
 
@@ -184,20 +187,61 @@ class Regions:
         datums: Sequence[bytes],
         *,
         schema: str,
-        region: str,
+        region: str | None = None,
         errors: Errors = "raise",
         **options: Unpack[RecordsOptions],
     ) -> list[Any]:
-        """Decrypt whole records of one region; an envelope of another's keyset is refused before it is asked for."""
-        return self[region].restored(datums, schema, Reading(**options), errors, self._guard(region))
+        """
+        Decrypt whole records; see `Encryption.decrypt_records`.
 
-    def _guard(self, region: str) -> Guard:
-        def refused(keysets: Sequence[UUID]) -> Mapping[UUID, WorkerError]:
-            owners = self._owners.of(keysets)
-            places = {k: o if isinstance(o, WorkerError) else of_source(o, region) for k, o in owners.items()}
-            return {keyset: wrong for keyset, wrong in places.items() if wrong is not None}
+        Args:
+            datums: likewise.
+            schema: likewise.
+            region: whose topic they are of; an envelope of another region's keyset is then refused, before the context
+                that goes with it could be sent there.
+            errors: likewise.
+            options: `RecordsOptions`.
+        """
+        given = Reading(**options)
+        return self._any.restored(datums, schema, given, errors, self._source(region, given.reason))
 
-        return refused
+    def decrypt_row(
+        self, row: Row, *, table: Table, key: bytes | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Return one row in the clear; see `decrypt_rows`."""
+        found: dict[str, Any] = self.decrypt_rows([row], table=table, keys=[key], reason=reason)[0]
+        return found
+
+    def decrypt_rows(
+        self,
+        rows: Sequence[Row],
+        *,
+        table: Table,
+        keys: Sequence[bytes | None] | None = None,
+        errors: Errors = "raise",
+        reason: str | None = None,
+    ) -> list[Any]:
+        """Decrypt rows of a table, of the region that the `Table` names; see `Encryption.decrypt_rows`."""
+        return self._any.opened_rows(rows, table, keys, errors, reason, self._source(table.region, reason))
+
+    def reader(self, region: str) -> Reader:
+        """Return what reads single records of a region's topics."""
+        self._owners.expect(region)
+
+        def read(datum: bytes, schema: str, key: bytes | None, clear: Sequence[str]) -> dict[str, object]:
+            return self._any.restored_one(datum, schema, key, clear, self._source(region, None))
+
+        return read
+
+    @property
+    def _any(self) -> Encryption:
+        """Whose code is used where the keys are several regions'."""
+        return next(iter(self._clients.values()))
+
+    def _source(self, region: str | None, reason: str | None) -> Source:
+        if region is not None:
+            self._owners.expect(region)
+        return lambda: RoutedKeys(self._owners, lambda name: self._clients[name].reading(reason), region)
 
     def _routed(
         self,
@@ -213,7 +257,7 @@ class Regions:
         for i, keyset in enumerate(keysets):
             if isinstance(keyset, WorkerError):
                 continue
-            place = self._place(keyset, owners, region)
+            place = placed(keyset, owners, region)
             if isinstance(place, WorkerError):
                 out[i] = place
             else:
@@ -222,16 +266,6 @@ class Regions:
             for i, value in zip(at, found, strict=True):
                 out[i] = value
         return out
-
-    def _place(
-        self, keyset: UUID | None, owners: Mapping[UUID, str | WorkerError], region: str | None
-    ) -> str | WorkerError:
-        if keyset is None:
-            return region or ConfigError("the envelope names no keyset: say which region it is of, with region=")
-        owner = owners[keyset]
-        if isinstance(owner, str) and region is not None:
-            return of_source(owner, region) or owner
-        return owner
 
     def _asked(
         self, groups: Mapping[str, list[int]], ask: Callable[[Encryption, list[int]], list[Any]]

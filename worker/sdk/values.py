@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from worker.avro import (
@@ -135,14 +135,28 @@ def open_value(
 
 
 def restore(
-    datums: Sequence[bytes], schema: str, keys: Sequence[bytes | None], decryptor: BatchDecryptor
+    datums: Sequence[bytes],
+    schema: str,
+    keys: Sequence[bytes | None],
+    decryptor: BatchDecryptor,
+    *,
+    plans: Mapping[str, FieldPlan] | None = None,
 ) -> list[dict[str, object] | RecordError | KeyAccessDenied]:
-    """Return the values of whole records, or why one did not open."""
+    """Return the values of whole records, or why one did not open; `plans` by identity count before the schema's."""
     reader = output(schema)
-    opened = decryptor.open(reader.split_batch(datums, keys))
-    errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied}
-    values = reader.records(opened.data)
-    return [errors[i] if value is None else value for i, value in enumerate(values)]
+    if plans is None:
+        opened = decryptor.open(reader.split_batch(datums, keys))
+        errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied}
+        values = reader.records(opened.data)
+        return [errors[i] if value is None else value for i, value in enumerate(values)]
+    split = reader.split(datums, keys)
+    columns = [replace(c, plan=plans.get(c.plan.identity, c.plan)) for c in split.columns]
+    found = decryptor.decrypt(columns)
+    errors = {**found.errors, **found.denied, **split.errors}
+    restored = split.join([[b"" if value is None else value for value in column] for column in found.values])
+    return [
+        errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
+    ]
 
 
 def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | RecordError:
