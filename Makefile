@@ -20,7 +20,7 @@ NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
 .PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
-  secure alone delivery registry interop attack api-fuzz fuzz properties native fuzz-native \
+  secure alone delivery registry interop attack api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
 help: ## Say what each target does
@@ -32,7 +32,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties native fuzz-native registry secure interop attack api-fuzz fuzz newcomer backpressure delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -112,9 +112,6 @@ registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven f
 
 alone: $(BIN)/.dev ## Each module of the worker imports without another having been imported before
 	$(PYTEST) -m heavy tests/test_architecture.py
-
-fuzz-native: ## The extension's parsers on damaged input, for a minute (needs cargo): SEED=n begins elsewhere
-	cd native && cargo run --release --locked --quiet --example fuzz -- 60 $(or $(SEED),1)
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties

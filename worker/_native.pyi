@@ -148,23 +148,6 @@ def materials(
     """The authority's key material, 528 bytes a key; `prefix` is what every message of the keyset begins with."""
 
 @final
-class PlainKeys:
-    """Keys that the authority is asked for by iv and descriptor alone; `head` is the rest of the body, JSON."""
-
-    def __len__(self) -> int: ...
-    @property
-    def head(self) -> str: ...
-    @property
-    def descriptors(self) -> list[str]: ...
-    def generate(self, secrets: tuple[tuple[bytes, bytes, bytes], bytes, bytes, bytes]) -> bytes: ...
-    def retrieve(
-        self, secrets: tuple[tuple[bytes, bytes, bytes], bytes, bytes, bytes], fallible: bool
-    ) -> tuple[bytes, int]: ...
-
-def plain_keys(body: bytes, again: bool) -> PlainKeys | None:
-    """Read a request for keys; None for what the twin has to read. `again`: keys that have tags."""
-
-@final
 class Split:
     """Values taken apart by a program; those in `refused` are for the twin."""
 
@@ -270,7 +253,6 @@ class Client:
         outputs: Sequence[Output],
         rows: Sequence[tuple[int, int, int]] | None,
         start: int,
-        headers: tuple[Sequence[str] | None, Sequence[str], str | None],
     ) -> tuple[int, int]: ...
     def counts(self) -> tuple[int, int]: ...
     def first_failure(self) -> tuple[int, str] | None: ...

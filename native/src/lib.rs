@@ -3,7 +3,6 @@
 #![deny(unsafe_code)]
 
 pub mod aead;
-pub mod answer;
 pub mod authority;
 pub mod contexts;
 pub mod derive;

@@ -26,7 +26,6 @@ from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
 from worker.authority.head import Head, TamperedStore
 from worker.authority.limits import LimitOptions
-from worker.authority.plain import Reply, plain_request
 from worker.authority.refusal import Refusal
 from worker.authority.refusals import Refusals
 from worker.authority.state import Changed
@@ -198,8 +197,7 @@ class Answering:
         except TimeoutError:
             raise Refusal(408, "the body took too long to arrive") from None
         try:
-            data = bytes(received)
-            return plain_request(model, data) or model.model_validate(decoding.parse(data))
+            return model.model_validate(decoding.parse(bytes(received)))
         except ValidationError as exc:
             raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
 
@@ -258,8 +256,6 @@ def refused(refusal: Refusal) -> Response:
 
 def as_json(value: Any, status: int = 200) -> Response:
     """Return a value as an answer; bytes are a file."""
-    if isinstance(value, Reply):
-        return Response(value.json, media_type="application/json")
     if isinstance(value, bytes):
         return Response(value, media_type="application/octet-stream")
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")

@@ -15,7 +15,6 @@ from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
-from worker.authority.plain import PlainRequest, Reply
 from worker.authority.refusal import Refusal
 from worker.authority.rights import CANARY_DESCRIPTOR
 from worker.authority.store import Row, Store
@@ -54,13 +53,8 @@ class DataKeys:
         self._generate_quota = Quota(limits.generate_per_minute)
         self._retrieve_quota = Quota(limits.retrieve_per_minute)
 
-    def generate(self, caller: Caller, body: wire.Generate | PlainRequest) -> dict[str, Any] | Reply:
+    def generate(self, caller: Caller, body: wire.Generate) -> dict[str, Any]:
         """Make one fresh key per item."""
-        if isinstance(body, PlainRequest):
-            grant = self._begin(caller, body, "generate", self._generate_quota)
-            reply = body.generate(grant.secrets, grant.share)
-            self._metrics.inc("authority_keys_total", len(body.keys), operation="generate")
-            return reply
         self._note(caller, body)
         grant = self.grant(caller, body.client_id, body.keyset_id)
         self._spend("generate", self._generate_quota, grant.client, len(body.keys))
@@ -77,11 +71,11 @@ class DataKeys:
         self._metrics.inc("authority_keys_total", len(keys), operation="generate")
         return {"keys": keys}
 
-    def retrieve(self, caller: Caller, body: wire.Retrieve | PlainRequest) -> dict[str, Any] | Reply:
+    def retrieve(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
         """Make keys again; the first that is refused refuses the request."""
         return self._retrieve(caller, body, fallible=False)
 
-    def retrieve_fallible(self, caller: Caller, body: wire.Retrieve | PlainRequest) -> dict[str, Any] | Reply:
+    def retrieve_fallible(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
         """Make keys again; each is answered for itself."""
         return self._retrieve(caller, body, fallible=True)
 
@@ -126,34 +120,7 @@ class DataKeys:
             raise Refusal(403, f"Keyset disabled: {keyset['id']}")
         return open_grant(self._store, client, keyset)
 
-    def _begin(self, caller: Caller, body: PlainRequest, operation: str, quota: Quota) -> Grant:
-        """Note what is asked, and find what the caller may use; raises as `grant`, or for a bound."""
-        head, descriptors = body.head, body.descriptors()
-        caller.note.update(client=str(head.client_id), count=len(body.keys), descriptors=descriptors, contexts=[])
-        decoding.check_free(head.unverified_context)
-        caller.note["unverified_context"] = head.unverified_context
-        if operation == "retrieve" and descriptors.keys() != {CANARY_DESCRIPTOR}:
-            caller.require("data_key:retrieve")
-        grant = self.grant(caller, head.client_id, head.keyset_id)
-        self._spend(operation, quota, grant.client, len(body.keys))
-        return grant
-
-    def _retrieve_plain(self, caller: Caller, body: PlainRequest, *, fallible: bool) -> Reply:
-        grant = self._begin(caller, body, "retrieve", self._retrieve_quota)
-        reply, refused = body.retrieve(grant.secrets, grant.share, fallible=fallible)
-        if refused:
-            if not fallible:
-                raise Refusal(403, _LOCK)
-            caller.note["refused"] = refused
-            self._metrics.inc("authority_refusals_total", refused, operation="retrieve")
-        self._metrics.inc("authority_keys_total", len(body.keys) - refused, operation="retrieve")
-        return reply
-
-    def _retrieve(
-        self, caller: Caller, body: wire.Retrieve | PlainRequest, *, fallible: bool
-    ) -> dict[str, Any] | Reply:
-        if isinstance(body, PlainRequest):
-            return self._retrieve_plain(caller, body, fallible=fallible)
+    def _retrieve(self, caller: Caller, body: wire.Retrieve, *, fallible: bool) -> dict[str, Any]:
         self._note(caller, body)
         is_canary = all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys)
         if not is_canary:

@@ -82,21 +82,9 @@ def _mac(secrets: KeysetSecrets, version: int, item: Item, nonce: bytes) -> byte
     return hmac.digest(secrets.k_tag, b"".join(parts + rest), "sha256")[:16]
 
 
-def native_secrets(
-    secrets: KeysetSecrets, share: Permutations
-) -> tuple[tuple[bytes, bytes, bytes], bytes, bytes, bytes]:
-    """Return a client's share, what each message begins with, the key of tags and the keyset, for the extension."""
-    parts = (share.p1.tobytes(), share.p2.tobytes(), share.p3.tobytes())
-    return parts, _prefix(secrets), secrets.k_tag, secrets.keyset.bytes
-
-
-def _prefix(secrets: KeysetSecrets) -> bytes:
-    return framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
-
-
 def materials(secrets: KeysetSecrets, share: Permutations, items: Sequence[Item], tags: Sequence[bytes]) -> bytes:
     """Return n × 528 bytes of key material for one client's share."""
-    prefix = _prefix(secrets)
+    prefix = framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
     if IS_LOADED:
         parts = (share.p1.tobytes(), share.p2.tobytes(), share.p3.tobytes())
         ivs, labels = [item.iv for item in items], [item.descriptor for item in items]

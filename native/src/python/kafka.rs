@@ -11,7 +11,7 @@ use super::sequence::{items, Sequence};
 use super::split::Output;
 use crate::kafka::batch::{self, Chunk, Headers, Part, Place};
 use crate::kafka::client::Tracker;
-use crate::kafka::producer::{self, HeaderChoice, Outgoing, Refused};
+use crate::kafka::producer::{self, Outgoing, Refused};
 use crate::kafka::receive;
 
 #[pyclass(frozen, module = "worker._native")]
@@ -227,10 +227,9 @@ impl Client {
 
     /// Hands over records from `start` on; returns how many were taken before the queue was full, and librdkafka's
     /// code where one was refused. `rows` tell which record has which value of which output (-1: a tombstone); without
-    /// it the only output's values are the records' own. `headers`: the names wanted or none for all, those never sent,
-    /// and the one that tells the record's place.
+    /// it the only output's values are the records' own.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (topic, by_key, source, outputs, rows, start, headers))]
+    #[pyo3(signature = (topic, by_key, source, outputs, rows, start))]
     fn produce(
         &self,
         py: Python<'_>,
@@ -240,9 +239,7 @@ impl Client {
         outputs: Vec<PyRef<'_, Output>>,
         rows: Option<Vec<(usize, i64, usize)>>,
         start: usize,
-        headers: (Option<Vec<String>>, Vec<String>, Option<String>),
     ) -> PyResult<(usize, i32)> {
-        let choice = HeaderChoice { wanted: headers.0, never: headers.1, source: headers.2 };
         let values: Vec<_> = outputs.iter().map(|output| Arc::clone(&output.output)).collect();
         let every = source.0.len();
         let sound = match &rows {
@@ -258,11 +255,11 @@ impl Client {
         let source = Arc::clone(&source.0);
         drop(outputs);
         let sent = py.detach(|| match rows {
-            None => producer::produce(&self.0, topic, by_key, &source, &choice, (start..every).map(|record| Outgoing {
+            None => producer::produce(&self.0, topic, by_key, &source, (start..every).map(|record| Outgoing {
                 record,
                 value: values[0].get(record),
             })),
-            Some(rows) => producer::produce(&self.0, topic, by_key, &source, &choice, rows.iter().skip(start).map(|row| Outgoing {
+            Some(rows) => producer::produce(&self.0, topic, by_key, &source, rows.iter().skip(start).map(|row| Outgoing {
                 record: row.0,
                 value: usize::try_from(row.1).ok().and_then(|output| values[output].get(row.2)),
             })),

@@ -1,6 +1,5 @@
 //! Python's face of the modules: conversions and classes, no logic of their own.
 
-mod answer;
 mod kafka;
 mod keys;
 mod leases;
@@ -42,8 +41,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
     module.add_function(wrap_pyfunction!(keys::generate_items, module)?)?;
     module.add_function(wrap_pyfunction!(keys::seal_records, module)?)?;
-    module.add_class::<answer::PlainKeys>()?;
-    module.add_function(wrap_pyfunction!(answer::plain_keys, module)?)?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
     module.add_class::<kafka::Client>()?;

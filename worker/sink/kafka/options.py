@@ -13,7 +13,6 @@ from worker.options import Options
 SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 """They name the input's schemas; the output's id stands in front of its value."""
 
-SOURCE_HEADER = "worker-source"
 HeaderPolicy = Callable[[Sequence[Header], TopicPartition, int], list[Header]]
 """A record's headers and its place in the source -> what goes out."""
 
@@ -69,12 +68,6 @@ class KafkaSinkOptions(Options):
         return {}
 
 
-def native_headers(options: KafkaSinkOptions) -> tuple[Sequence[str] | None, Sequence[str], str | None]:
-    """Return the same choice for the extension: the names wanted (None: all), those never sent, and the place's."""
-    wanted = None if options.headers == "copy" else () if options.headers == "drop" else options.headers
-    return wanted, sorted(SCHEMA_ID_HEADERS), SOURCE_HEADER if options.source_header else None
-
-
 def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:
     """Return the function that chooses a record's outgoing headers; it never returns a schema-id header."""
     if options.headers == "drop":
@@ -91,8 +84,8 @@ def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:
         return chosen
 
     def with_source(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
-        kept: Sequence[Header] = [h for h in chosen(headers, place, offset) if h[0] != SOURCE_HEADER]
-        return [*kept, (SOURCE_HEADER, f"{place.topic}/{place.partition}/{offset}".encode())]
+        kept: Sequence[Header] = [h for h in chosen(headers, place, offset) if h[0] != "worker-source"]
+        return [*kept, ("worker-source", f"{place.topic}/{place.partition}/{offset}".encode())]
 
     return with_source
 

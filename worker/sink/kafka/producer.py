@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
 
-NativeHeaders = tuple[Sequence[str] | None, Sequence[str], str | None]
 _POLL_EVERY = 1000
 
 
@@ -145,11 +144,9 @@ class BatchProducer:
         except KafkaException as exc:
             raise write_error(error_of(exc), f"{self._name}: produce") from exc
 
-    def send_native(self, topic: str, output: NativeOutput, *, by_key: bool, headers: NativeHeaders) -> bool:
+    def send_native(self, topic: str, output: NativeOutput, *, by_key: bool) -> bool:
         """
         Hand an output over in one call, keys, timestamps and, unless `by_key`, partitions as its source has them.
-
-        `headers` are those wanted (None: all), those never sent, and the one that tells the record's place.
 
         Returns:
             whether the client takes one; if not, nothing was handed over.
@@ -162,7 +159,7 @@ class BatchProducer:
             return False
         sent = 0
         while sent < len(output):
-            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent, headers)
+            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent)
             sent += taken
             batch.handed += taken
             if code:

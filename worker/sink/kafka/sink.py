@@ -17,7 +17,7 @@ from worker.native.batch import NativeOutput
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions, SinkRoute
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
-from worker.sink.kafka.options import KafkaSinkOptions, header_policy, native_headers
+from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
 from worker.sink.kafka.topics import dead_topic, missing_topic
@@ -171,9 +171,7 @@ class KafkaSink:
             if entries:
                 chain = self._chain.name.encode()
                 self._producer.send((self.ledger_topic, e.as_json(), chain, -1, 0, None) for e in entries)
-                # A transaction's commit waits for what was handed over, and is refused where anything of it failed.
-                if self._transactions is None:
-                    self._producer.flush()
+                self._producer.flush()
             if self._transactions is not None:
                 moved = [KafkaTopicPartition(tp.topic, tp.partition, done.next) for tp, done in offsets.items()]
                 self._transactions.commit(moved, group_metadata)
@@ -198,11 +196,13 @@ class KafkaSink:
             self._producer.discard()
 
     def _send_native(self, output: Output) -> bool:
-        """Hand an output in native memory over as it is, where it has one topic."""
-        if not isinstance(output, NativeOutput) or output.topics:
+        """Hand an output in native memory over as it is, where it needs no headers and has one topic."""
+        if not isinstance(output, NativeOutput) or self._options.source_header:
             return False
-        by_key, headers = self._options.partitioning == "key", native_headers(self._options)
-        return self._producer.send_native(self._options.topic, output, by_key=by_key, headers=headers)
+        if output.headers is not None or output.topics:
+            return False
+        by_key = self._options.partitioning == "key"
+        return self._producer.send_native(self._options.topic, output, by_key=by_key)
 
     def _refuse_too_large(self, output: Output) -> None:
         limit = self._limit or _BATCH_BYTES
