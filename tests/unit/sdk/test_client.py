@@ -21,6 +21,8 @@ from worker.zerokms.derive import ClientKey
 
 FIELD = "acme.crm.Customer/email"
 FORMATS: tuple[Format, ...] = ("record", "leased")
+SERVED = re.compile(r"from_env|Encryption\(|cursor|registry|Table\(")
+"""Examples that need a server."""
 DOCS = Path(__file__).parents[3] / "docs"
 
 
@@ -250,7 +252,7 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (DOCS / "sdk.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("program", [b for b in blocks() if "from_env" not in b and "Encryption(" not in b])
+@pytest.mark.parametrize("program", [b for b in blocks() if not SERVED.search(b)])
 def test_documented_examples_run(program: str) -> None:
     """Each example of docs/sdk.md that needs no server runs as it stands."""
     encryption = Encryption.over(InMemoryAuthority())
