@@ -69,7 +69,7 @@ class Comparison:
         print(f"{way.name}: {len(self._clear)} records opened, each as its source has it", flush=True)
 
     def _check_messages(self, encryption: Encryption, way: Way, place: str) -> None:
-        options = DeclarationOptions(format=way.format)  # type: ignore[arg-type]
+        options = DeclarationOptions.model_validate({"format": way.format})
         output = compile_schema(self._declared, options).plan.output_schema
         written = messages_of(self._stand.kafka, place)
         assert written.keys() == self._clear.keys()
