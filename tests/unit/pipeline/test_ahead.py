@@ -26,9 +26,11 @@ def bench() -> Iterator[Bench]:
 class SecondFails(CopyProcessor):
     """Has no keys for the second batch at first."""
 
+    failed = False
+
     def process(self, batch: Batch) -> Processed:
-        if self.calls == 1:
-            self.faults = [KeyServiceUnavailable("away")]
+        if batch.offsets[0] == 10 and not self.failed:
+            self.failed, self.faults = True, [KeyServiceUnavailable("away")]
         return super().process(batch)
 
 
