@@ -102,14 +102,6 @@ _LIMITS = Row(
             q(rate("worker_batches_total", OF_ROUTE, "route", "outcome"), "{{route}} {{outcome}}"),
         ),
         graph(
-            "Records in plain Python",
-            "Taken over from the extension at about a tenth of its rate: `decode` what it does not read itself, bad "
-            "records among it; `output` where keys become pseudonyms or topics differ.",
-            "short",
-            q(rate("worker_twin_records_total", OF_ROUTE, "route", "stage"), "{{route}} {{stage}}"),
-            may_be_empty="the extension read every record, or is not there",
-        ),
-        graph(
             "Records a batch",
             "Full batches (`max_records`) under load are efficient; small ones at a high lag mean that "
             "`max_latency_ms` or `max_bytes` ends them.",
@@ -152,6 +144,14 @@ _LIMITS = Row(
             q(rate("worker_source_bytes_total", OF_ROUTE, "route"), "{{route}} read"),
             q(rate("worker_sink_bytes_total", OF_ROUTE, "route"), "{{route}} written"),
             width=6,
+        ),
+        graph(
+            "Records in plain Python",
+            "Taken over from the extension at about a tenth of its rate: `decode` what it does not read itself, bad "
+            "records among it; `output` where keys become pseudonyms or topics differ.",
+            "short",
+            q(rate("worker_twin_records_total", OF_ROUTE, "route", "stage"), "{{route}} {{stage}}"),
+            may_be_empty="the extension read every record, or is not there",
         ),
     ),
 )
