@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from worker.model import Batch
 from worker.pipeline.collect import Collector
-from worker.pipeline.job import Processed
+from worker.pipeline.job import Job, Processed
 from worker.pipeline.stages import Processor
 
 
@@ -60,12 +60,16 @@ class Ahead:
         """Whether nothing is held and nothing collected."""
         return self._begun is None and self._collector.is_empty()
 
-    def begin(self) -> None:
-        """Take what was collected, and begin to process it."""
+    def begin(self, job: Job) -> None:
+        """Take what was collected, and process it as soon as the batch before it has been."""
         begun = self.take()
         if begun is not None:
-            result = self._thread.submit(self._processor.process, begun.batch)
+            result = self._thread.submit(self._after, job, begun.batch)
             self._begun = Begun(begun.batch, begun.collected_at, result)
+
+    def _after(self, job: Job, batch: Batch) -> Processed:
+        job.is_processed.wait()
+        return self._processor.process(batch)
 
     def take(self) -> Begun | None:
         """Return the batch whose turn it is: the one that is held, else what was collected."""

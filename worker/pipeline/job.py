@@ -84,6 +84,7 @@ class Job:
     ) -> None:
         self.batch = batch
         self._ahead = ahead
+        self.is_processed = threading.Event()
         self.lanes = lanes
         self.metadata = metadata
         self.collected_at = time.monotonic() if collected_at is None else collected_at
@@ -110,7 +111,9 @@ class Job:
     def processed(self, batch: Batch, process: Callable[[Batch], Processed]) -> Processed:
         """Return what a batch becomes: what was begun before its turn, once and for the whole batch, else anew."""
         ahead, self._ahead = self._ahead, None
-        return ahead.result() if ahead is not None and batch is self.batch else process(batch)
+        result = ahead.result() if ahead is not None and batch is self.batch else process(batch)
+        self.is_processed.set()
+        return result
 
     def touches(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether the batch has records of any of these."""
@@ -160,6 +163,7 @@ class Job:
         """Hand the batch back to the loop."""
         self.outcome = outcome
         self.error = error
+        self.is_processed.set()
         self.done.set()
 
     def _raise_if_cancelled(self) -> None:

@@ -180,7 +180,7 @@ class RouteRunner:
             self._submit()
         job = self._under_way.job
         if job is not None and self._collector.full() and not self._ahead.is_there:
-            self._ahead.begin()
+            self._ahead.begin(job)
         if job is not None and (self._ahead.is_there or self._collector.full()):
             self._await(job)
         else:
