@@ -58,6 +58,7 @@ class Planned:
         topics: where its records come from.
         subject: where the output schema goes; empty where no route was named.
         compatibility: what the registry says of it there; None where no registry was asked.
+        warnings: what other tools would refuse in it.
     """
 
     plan: EncryptionPlan
@@ -65,6 +66,7 @@ class Planned:
     topics: tuple[str, ...] = ()
     subject: str = ""
     compatibility: Compatibility | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def review(
@@ -86,17 +88,18 @@ def review(
     subject_of_name = output_subject(route)
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
-        plan = compile_schema(
+        compiled = compile_schema(
             version.schema,
             options,
             references=version.references,
             metadata_tags=version.metadata_tags,
             earlier=found.earlier,
             later=found.later,
-        ).plan
+        )
+        plan = compiled.plan
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)
-        yield Planned(plan, version.label, found.topics, subject, judged)
+        yield Planned(plan, version.label, found.topics, subject, judged, compiled.warnings)
 
 
 def output_subject(route: RouteSettings) -> Callable[[str], str]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+import structlog
+
 from worker.avro import (
     CompiledSchema,
     DeclarationOptions,
@@ -20,6 +22,8 @@ from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DeclarationError, RecordError
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,9 @@ class InputSchemas:
             later=registered.later,
         )
         plan = compiled.plan
+        if known is None:
+            for warning in compiled.warnings:
+                _log.warning("schema_warning", schema=str(ref), warning=warning)
         if self._keys is not None:
             self._keys.check_values(plan.fields)
         if known is not None and known.compiled.plan == plan:
