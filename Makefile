@@ -19,7 +19,7 @@ JOBS ?= 2
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs demo test test-all lint types pytest fetch bench bench-keys bench-scale bench-authority bench-loop backpressure recovery soak \
+.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -32,7 +32,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties registry secure interop attack api-fuzz fuzz backpressure delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 pytest: $(BIN)/.dev fetch
 	$(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile
 
-docs: $(BIN)/.dev ## Write the generated parts of docs/contracts.md anew
+docs: $(BIN)/.dev ## Write the generated parts of the docs anew
 	$(BIN)/python -m tests.reference
 
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
@@ -58,14 +58,23 @@ bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, a
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys
 
+bench-sdk: $(BIN)/.dev ## The SDK beside the published client, single calls of threads and tasks, a table of a million rows
+	$(BIN)/python -m tests.bench.sdk
+
 bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
 	$(BIN)/python -m tests.bench.scale
+
+bench-latency: $(BIN)/.dev fetch ## How long a record is under way at a steady rate, beside a bare transactional cycle (three minutes)
+	$(BIN)/python -m tests.bench.latency
 
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority
 
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
+
+sizing: $(BIN)/.dev fetch ## Processor and memory of a record, a value and a row, for docs/operations.md (about two minutes)
+	$(BIN)/python -m tests.bench.sizing
 
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
@@ -81,6 +90,9 @@ secure: $(BIN)/.dev fetch ## A secured broker, every right taken away once, ever
 
 delivery: $(BIN)/.dev fetch ## Twenty graceful stops of the real worker under load, and other slow runs on a real broker
 	$(PYTEST) -m heavy --timeout 1800 tests/integration
+
+newcomer: $(BIN)/.dev fetch ## Every command of the docs as it is written, and what check finds beside what run refuses
+	$(PYTEST) -m heavy --timeout 900 tests/docs tests/mistakes
 
 interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (needs Node)
 	$(PYTEST) -m heavy --timeout 600 tests/interop
@@ -129,7 +141,8 @@ wheel: $(BIN)/.wheel ## The wheel with the native module, for Python 3.11 and la
 	@ls dist/*.whl
 
 sbom: $(BIN)/.operations ## The bill of materials of what the image holds, CycloneDX, into .run/sbom.json
-	rm -rf .run/image && mkdir -p .run/image && deploy/image/wheel.sh .run/image/wheels
+	[ ! -e .run/image ] || chmod -R u+w .run/image
+	rm -rf .run/image && mkdir -p .run/image && PYTHON=$(CURDIR)/$(BIN)/python deploy/image/wheel.sh .run/image/wheels
 	deploy/image/install.sh .run/image/wheels .run/image/prefix
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o .run/sbom.json .run/image/prefix/bin/python
 
@@ -145,6 +158,7 @@ helm:
 	  @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
 
 clean: ## Remove the virtual environment and everything that was generated
+	[ ! -e .run/image ] || chmod -R u+w .run/image
 	rm -rf $(VENV) .run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
 $(BIN)/python:

@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/contracts.md: `python -m tests.reference`, or `make docs`."""
+"""Writes the generated parts of the docs: `python -m tests.reference`, or `make docs`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from worker.authority.catalogue import CATALOGUE as AUTHORITY
 from worker.cli import reference
 from worker.cli.root import app, mount
 
-CONTRACTS = Path(__file__).resolve().parents[1] / "docs" / "contracts.md"
+_DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = (_DOCS / "contracts.md", _DOCS / "errors.md")
 _PART = re.compile(r"(<!-- generated: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -19,6 +20,7 @@ def written(text: str) -> str:
     parts = {
         "options": reference.options(),
         "commands": reference.commands(app),
+        "errors": reference.errors(),
         "metrics": reference.metrics(),
         "authority metrics": reference.metrics(AUTHORITY),
     }
@@ -26,4 +28,5 @@ def written(text: str) -> str:
 
 
 if __name__ == "__main__":
-    CONTRACTS.write_text(written(CONTRACTS.read_text()))
+    for page in PAGES:
+        page.write_text(written(page.read_text()))

@@ -63,6 +63,10 @@ class Running:
         """Return the paused partitions of all routes for this reason, as the metric has them."""
         return paused_partitions(self._worker.metrics.registry, reason)
 
+    def is_waiting(self) -> bool:
+        """Whether the worker waits, before it begins, for what is not reachable."""
+        return any("not reachable" in text for health in self._worker.health for text in health.reasons())
+
     def is_ready(self) -> bool:
         """Whether every route is ready, as `/readyz` says."""
         return not any(health.reasons() for health in self._worker.health)

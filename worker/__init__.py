@@ -10,11 +10,22 @@ from worker.version import __version__
 if TYPE_CHECKING:
     from worker import errors
     from worker.model.values import BaseValue
-    from worker.sdk import AsyncEncryption, Encryption, LockContext
+    from worker.sdk import AsyncEncryption, CacheOptions, Encryption, LockContext, Regions, Table, output_schema
 
-__all__ = ["AsyncEncryption", "BaseValue", "Encryption", "LockContext", "__version__", "errors"]
+__all__ = [
+    "AsyncEncryption",
+    "BaseValue",
+    "CacheOptions",
+    "Encryption",
+    "LockContext",
+    "Regions",
+    "Table",
+    "__version__",
+    "errors",
+    "output_schema",
+]
 
-_SDK = ("AsyncEncryption", "Encryption", "LockContext")
+_SDK = ("AsyncEncryption", "CacheOptions", "Encryption", "LockContext", "Regions", "Table", "output_schema")
 
 
 def __getattr__(name: str) -> Any:

@@ -137,11 +137,14 @@ class Worker:
 
     def _is_ready(self) -> bool:
         """Verify until nothing is unreachable any more; False where the worker is stopped meanwhile."""
+        told = ""
         while not self._stop.is_set():
             try:
                 enforce(verify(self.graph))
             except TransientError as exc:
-                _log.warning("waiting", error=str(exc))
+                if told != str(exc):
+                    told = str(exc)
+                    _log.warning("waiting", error=told)
                 for health in self._health:
                     health.beat()
                     health.pause("start", "something is not reachable; see the log")
@@ -149,6 +152,7 @@ class Worker:
                 continue
             for health in self._health:
                 health.resume("start")
+            _log.info("verified")
             return True
         return False
 
@@ -160,7 +164,7 @@ class Worker:
             self._runners[route.name] = runner
             if route.name in self._paused:
                 runner.pause()
-            threads.append(threading.Thread(target=self._guard, args=(runner, errors), name=route.name))
+            threads.append(threading.Thread(target=self._guard, args=(route.name, runner, errors), name=route.name))
         if self._stop.is_set():
             self.stop()
         for thread in threads:
@@ -174,10 +178,16 @@ class Worker:
         if errors:
             raise errors[0]
 
-    def _guard(self, runner: RouteRunner, errors: list[BaseException]) -> None:
+    def _guard(self, route: str, runner: RouteRunner, errors: list[BaseException]) -> None:
+        structlog.contextvars.bind_contextvars(route=route)
         try:
             runner.run()
         except BaseException as exc:
             errors.append(exc)
-            _log.error("route_failed", error=str(exc) if isinstance(exc, WorkerError) else type(exc).__name__)
+            _log.error("route_failed", route=route, kind=type(exc).__name__, error=_told(exc))
             self.stop()
+
+
+def _told(error: BaseException) -> str:
+    """Return an error's own words where it is the worker's; another's may quote a record."""
+    return str(error) if isinstance(error, WorkerError) else type(error).__name__

@@ -8,6 +8,25 @@ from pathlib import Path
 from worker.errors import ConfigError
 
 
+class Prefixed(dict[str, str]):
+    """Variables under the names that they have without their own prefix."""
+
+    def __init__(self, values: Mapping[str, str], prefix: str) -> None:
+        super().__init__(values)
+        self.prefix = prefix
+
+
+def named(environ: Mapping[str, str], name: str) -> str:
+    """Return what a variable is really called: `CS_EU_CLIENT_ID` where `CS_CLIENT_ID` is meant."""
+    return environ.prefix + name.removeprefix("CS_") if isinstance(environ, Prefixed) else name
+
+
+def with_defaults(environ: Mapping[str, str], defaults: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the variables, and defaults for those that are not set or empty."""
+    merged = {**environ, **{n: text for n, text in defaults.items() if text and not environ.get(n)}}
+    return Prefixed(merged, environ.prefix) if isinstance(environ, Prefixed) else merged
+
+
 def read(environ: Mapping[str, str], name: str) -> str | None:
     """
     Return the secret `name`, or None where neither `NAME` nor `NAME_FILE` is set.
@@ -20,18 +39,20 @@ def read(environ: Mapping[str, str], name: str) -> str | None:
     if path is None:
         return value or None
     if value:
-        raise ConfigError(f"both {name} and {name}_FILE are set; keep one")
+        raise ConfigError(f"both {named(environ, name)} and {named(environ, name)}_FILE are set; keep one")
     try:
         return Path(path).read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{name}_FILE = {path!r} can't be read: {type(exc).__name__}") from None
+        own = named(environ, name)
+        raise ConfigError(f"{own}_FILE = {path!r} can't be read: {type(exc).__name__}") from None
 
 
 def require(environ: Mapping[str, str], name: str, why: str) -> str:
     """Return the secret `name`; raises `ConfigError` naming it and `why` where it is missing."""
     value = read(environ, name)
     if value is None:
-        raise ConfigError(f"{name} is not set ({why}); set it, or {name}_FILE to the path of a file that holds it")
+        own = named(environ, name)
+        raise ConfigError(f"{own} is not set ({why}); set it, or {own}_FILE to the path of a file that holds it")
     return value
 
 
@@ -44,4 +65,5 @@ def with_prefix(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
     """Return the variables `<prefix>NAME` as `CS_NAME`, so that `CS_EU_CLIENT_ID` reads as `CS_CLIENT_ID`."""
     if prefix == "CS_":
         return dict(environ)
-    return {f"CS_{name.removeprefix(prefix)}": value for name, value in environ.items() if name.startswith(prefix)}
+    found = {f"CS_{name.removeprefix(prefix)}": value for name, value in environ.items() if name.startswith(prefix)}
+    return Prefixed(found, prefix)

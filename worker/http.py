@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,6 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.errors import ConfigError
+from worker.http_client import is_loopback
+
+_FOR_OTHERS = ("origin", "sec-fetch-site", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class Health(Protocol):
@@ -103,10 +107,18 @@ def _refusal(surface: Surface, request: Request) -> Response | None:
     if surface.token is not None and hmac.compare_digest(given.encode(), f"Bearer {surface.token}".encode()):
         return None
     # A token that is given must be right, from loopback too.
-    if not given and request.client is not None and request.client.host in ("127.0.0.1", "::1"):
+    if not given and _is_from_here(request):
         return None
     error = "taken from loopback, or with the bearer token that [http] token names"
     return JSONResponse({"error": error}, status_code=401 if given else 403)
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a program of this machine asks for itself, no proxy for another, and no browser for a page of the web."""
+    if request.client is None or not is_loopback(request.client.host) or any(h in request.headers for h in _FOR_OTHERS):
+        return False
+    # A name that somebody else resolves to loopback is theirs.
+    return is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname or "")
 
 
 def _act(surface: Surface, name: str, route: str | None = None) -> Response:
@@ -143,7 +155,15 @@ class HttpServer:
         host, _, port = listen.rpartition(":")
         if not host or not port.isdigit():
             raise ConfigError(f"[http] listen = {listen!r} is not host:port")
-        config = uvicorn.Config(app, host=host.strip("[]"), port=int(port), log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app,
+            host=host.strip("[]"),
+            port=int(port),
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            ws="none",
+        )
         self._server = uvicorn.Server(config)
         try:
             self._socket = config.bind_socket()

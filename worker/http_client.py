@@ -11,6 +11,7 @@ import platform
 import ssl
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -46,17 +47,35 @@ def open_client(
         auth: user and password.
     """
     return httpx.Client(
-        timeout=httpx.Timeout(timeout_s, connect=timeout_s if connect_timeout_s is None else connect_timeout_s),
-        limits=httpx.Limits(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_IDLE_S
-        ),
-        headers={"user-agent": _AGENT, "accept-encoding": "gzip"},
-        follow_redirects=False,
-        trust_env=False,
-        proxy=proxy,
+        **_common(timeout_s, connect_timeout_s, connections, proxy),
         verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if verify is None else verify,
         auth=auth,
     )
+
+
+def open_async_client(
+    *, timeout_s: float | None, connect_timeout_s: float | None = None, connections: int = 10, proxy: str | None = None
+) -> httpx.AsyncClient:
+    """Return a connection pool for an event loop; see `open_client`."""
+    return httpx.AsyncClient(
+        **_common(timeout_s, connect_timeout_s, connections, proxy),
+        verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+    )
+
+
+def _common(
+    timeout_s: float | None, connect_timeout_s: float | None, connections: int, proxy: str | None
+) -> dict[str, Any]:
+    return {
+        "timeout": httpx.Timeout(timeout_s, connect=timeout_s if connect_timeout_s is None else connect_timeout_s),
+        "limits": httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_IDLE_S
+        ),
+        "headers": {"user-agent": _AGENT, "accept-encoding": "gzip"},
+        "follow_redirects": False,
+        "trust_env": False,
+        "proxy": proxy,
+    }
 
 
 def is_loopback(host: str) -> bool:

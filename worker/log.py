@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import PurePath
+from types import TracebackType
 from typing import Literal, TextIO
 
 import structlog
 
 LogFormat = Literal["json", "console", "auto"]
+
+# What distinguishes two lines of one event; whatever else differs is a repetition of the first.
+_KIND = ("event", "route", "client", "kind", "reason", "topic", "partition", "process", "code", "logger")
+_ALWAYS = frozenset({"critical"})
+_BURST, _EVERY_S = 5, 30.0
+# What a client without its broker writes a hundred times a second.
+_BURSTS = {"librdkafka": 1, "source_degraded": 1, "source_away": 1}
+_LIBRARY_TEXT = 500
 
 
 def configure(
@@ -22,7 +34,7 @@ def configure(
     process: int | None = None,
 ) -> None:
     """
-    Set up structlog for this process; called once, by the command line.
+    Set up this process's logs, those of libraries, warnings and crashes included; called by the command line.
 
     Args:
         region: bound to every event, so that logs of several regions can't be confused.
@@ -32,7 +44,8 @@ def configure(
         process: bound to every event where several processes share a stream.
     """
     target = sys.stderr if stream is None else stream
-    console = form == "console" or (form == "auto" and target.isatty())
+    console = _readers.are_people = form == "console" or (form == "auto" and target.isatty())
+    least = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     )
@@ -40,15 +53,125 @@ def configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            Repetitions(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _without_values,
             _bind(region, process),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        # One write a line, so that lines of several processes on one stream stay apart.
+        logger_factory=structlog.WriteLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
+
+
+class _Readers:
+    """Who reads what this process writes."""
+
+    are_people = True
+
+
+_readers = _Readers()
+
+
+def is_for_people() -> bool:
+    """Whether lines are, as they were last configured, for a person to read."""
+    return _readers.are_people
+
+
+class Repetitions:
+    """
+    Lets the first lines of a kind pass, then one every while, which says in `left_out` how many it stands for.
+
+    Two lines are of one kind where event, route, client, reason, topic, partition and process are the same. A client
+    without its broker would otherwise write a hundred lines a second.
+
+    Args:
+        burst: how many pass at once.
+        every_s: after those, one in so many seconds; so long without a line begins a new burst.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, burst: int = _BURST, every_s: float = _EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._burst, self._every_s, self._clock = burst, every_s, clock
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, ...], _Kind] = {}
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Return the line, or drop it."""
+        if method in _ALWAYS:
+            return event
+        kind = tuple(str(event.get(name, "")) for name in _KIND)
+        with self._lock:
+            burst = min(self._burst, _BURSTS.get(kind[0], self._burst))
+            left_out = self._seen.setdefault(kind, _Kind()).pass_one(self._clock(), burst, self._every_s)
+        if left_out is None:
+            raise structlog.DropEvent
+        if left_out:
+            event["left_out"] = left_out
+        return event
+
+
+class _Kind:
+    """What was written and left out of one kind."""
+
+    __slots__ = ("_began", "_last", "_left_out", "_passed")
+
+    def __init__(self) -> None:
+        self._began = self._last = float("-inf")
+        self._passed = self._left_out = 0
+
+    def pass_one(self, now: float, burst: int, every_s: float) -> int | None:
+        """Return how many were left out before this line, None where it is left out itself."""
+        if now - self._last >= every_s and now - self._began >= every_s:
+            self._began, self._passed = now, 0
+        if self._passed >= burst:
+            self._left_out += 1
+            return None
+        self._passed += 1
+        # After the first burst a window has one line.
+        if self._left_out:
+            self._passed = burst
+        self._last = now
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+class _Forward(logging.Handler):
+    """Writes what libraries log as events of their own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        text = record.getMessage()[:_LIBRARY_TEXT]
+        log = structlog.get_logger()
+        error = record.exc_info[1] if record.exc_info else None
+        told = {} if error is None else {"cause": type(error).__name__, "at": places(error)}
+        log.log(record.levelno, "library", logger=record.name, text=text, **told)
+
+
+def take_over() -> None:
+    """Let nothing else write to standard error: libraries' logs, warnings, and what ends a thread or the process."""
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _crashed
+    threading.excepthook = lambda args: _crashed(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback, thread=args.thread
+    )
+
+
+def _crashed(
+    kind: type[BaseException],
+    error: BaseException,
+    _trace: TracebackType | None,
+    thread: threading.Thread | None = None,
+) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    where = {} if thread is None else {"thread": thread.name}
+    structlog.get_logger().critical("crashed", cause=kind.__name__, at=places(error), **where)
 
 
 def places(exc: BaseException) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -34,8 +35,8 @@ def customer(n: int, country: str, chance: random.Random) -> dict[str, object]:
     }
 
 
-def main(bootstrap: str, region: str, schema: str = "/customer.avsc", limit: int | None = None) -> None:
-    """Write a hundred customers a second, until killed or to the limit."""
+def main(bootstrap: str, region: str, schema: str) -> None:
+    """Write a hundred customers a second, until killed; `ready` in the temporary directory says that it does."""
     avro = parse_schema(json.loads(Path(schema).read_text(encoding="utf-8")))
     try:
         admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -43,7 +44,8 @@ def main(bootstrap: str, region: str, schema: str = "/customer.avsc", limit: int
     except KafkaException as exc:
         print(exc.args[0].str(), file=sys.stderr)
     producer, chance, n = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20}), random.Random(1), 0  # noqa: S311
-    while limit is None or n < limit:
+    Path(tempfile.gettempdir(), "ready").touch()
+    while True:
         own = _COUNTRY[region]
         country = own if n % 200 else next(c for c in _COUNTRY.values() if c != own)
         value = io.BytesIO()
@@ -53,9 +55,8 @@ def main(bootstrap: str, region: str, schema: str = "/customer.avsc", limit: int
         producer.poll(0)
         n += 1
         if not n % 100:
-            time.sleep(1 if limit is None else 0)
-    producer.flush(30)
+            time.sleep(1)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:4])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, TypedDict, Unpack
 
 Kind = Literal["graph", "stat", "table", "states"]
 Step = tuple[float | None, str]
@@ -98,3 +99,29 @@ class Board:
 def q(expr: str, legend: str = "") -> Query:
     """Return a query, its expression on one line."""
     return Query(" ".join(expr.split()), legend)
+
+
+class Shape(TypedDict, total=False):
+    """What a panel has besides, by the names of `Panel`."""
+
+    steps: tuple[Step, ...]
+    words: tuple[tuple[str, str, str], ...]
+    width: int
+    height: int
+    stacked: bool
+    runbook: str
+    may_be_empty: str
+
+
+def _panel(kind: Kind, title: str, help: str, unit: str, *queries: Query, **shape: Unpack[Shape]) -> Panel:
+    return Panel(title=title, help=help, unit=unit, queries=queries, kind=kind, **shape)
+
+
+graph = partial(_panel, "graph")
+"""Lines over time: title, help, unit, queries, and a `Shape` by name."""
+stat = partial(_panel, "stat")
+"""Large numbers, one a series."""
+table = partial(_panel, "table")
+"""A line of labels and value for each series."""
+states = partial(_panel, "states")
+"""Bands of colour over time, by `words`."""

@@ -50,6 +50,11 @@ def rate(metric: str, labels: str, *by: str, **more: str) -> str:
     return f"sum by ({', '.join(by)}) (rate({metric}{of(labels, **more)}[$__rate_interval]))"
 
 
+def some(metric: str, labels: str, *by: str) -> str:
+    """Return a counter's rates by region and more labels, those that are not 0; where all are, one 0 a region."""
+    return f"{rate(metric, labels, 'region', *by)} > 0 or 0 * {rate(metric, labels, 'region')}"
+
+
 def quantile(share: float, metric: str, labels: str, *by: str) -> str:
     """Return a histogram's quantile by labels."""
     buckets = f"sum by ({', '.join((*by, 'le'))}) (rate({metric}_bucket{labels}[$__rate_interval]))"

@@ -6,5 +6,5 @@ python=${PYTHON:-python3}
 # What a build before this one left behind would get into the wheel.
 rm -rf "$root"/build/lib*
 "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$1" "$root"
-"$python" -m zipfile --list "$1"/residency_worker-*.whl | grep -q 'worker/_native.abi3.so' \
+"$python" -m zipfile --list "$1"/residency_worker-*.whl | grep 'worker/_native.abi3.so' >/dev/null \
   || { echo "the native module was not built: install cargo (rustup.rs) and a C compiler" >&2; exit 1; }

@@ -25,21 +25,9 @@ impl Cipher {
         UnboundKey::new(&AES_256_GCM_SIV, key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| Failed)
     }
 
-    /// The cipher of a lease: HKDF-SHA256 of its data key, no salt.
+    /// The cipher of a lease.
     pub fn leased(data_key: &[u8]) -> Result<Self, Failed> {
-        struct Bytes32;
-        impl KeyType for Bytes32 {
-            fn len(&self) -> usize {
-                KEY_BYTES
-            }
-        }
-        let mut derived = Zeroizing::new([0u8; KEY_BYTES]);
-        Salt::new(HKDF_SHA256, &[])
-            .extract(data_key)
-            .expand(LEASED, Bytes32)
-            .and_then(|okm| okm.fill(&mut *derived))
-            .map_err(|_| Failed)?;
-        Self::new(&*derived)
+        Self::new(&*leased(data_key)?)
     }
 
     /// Seals what stands in `out` from `from` on, in place, and appends the tag.
@@ -67,6 +55,23 @@ impl Cipher {
             }
         }
     }
+}
+
+/// The key of a lease's cipher: HKDF-SHA256 of its data key, no salt.
+pub fn leased(data_key: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Failed> {
+    struct Bytes32;
+    impl KeyType for Bytes32 {
+        fn len(&self) -> usize {
+            KEY_BYTES
+        }
+    }
+    let mut derived = Zeroizing::new([0u8; KEY_BYTES]);
+    Salt::new(HKDF_SHA256, &[])
+        .extract(data_key)
+        .expand(LEASED, Bytes32)
+        .and_then(|okm| okm.fill(&mut *derived))
+        .map_err(|_| Failed)?;
+    Ok(derived)
 }
 
 /// Random nonces, drawn many at a time from the system's generator as AWS-LC seeds it.

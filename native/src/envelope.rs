@@ -54,18 +54,20 @@ impl Lease {
 }
 
 /// Appends the envelope of a value, its length in front: `header nonce ciphertext tag`. Returns the length.
+///
+/// The associated data begins with the envelope's header, of so many bytes.
 #[inline]
 pub fn push_leased(
     out: &mut Vec<u8>,
     cipher: &Cipher,
-    header: &[u8],
+    header: usize,
     aad: &[u8],
     nonce: [u8; NONCE_BYTES],
     value: &[u8],
 ) -> Result<usize, Failed> {
-    let length = header.len() + TAIL_BYTES + value.len();
+    let length = header + TAIL_BYTES + value.len();
     varint::push_length(out, length);
-    out.extend_from_slice(header);
+    out.extend_from_slice(&aad[..header]);
     out.extend_from_slice(&nonce);
     let from = out.len();
     out.extend_from_slice(value);
@@ -82,6 +84,28 @@ pub fn leased_header_end(data: &[u8]) -> Option<usize> {
     let label = usize::from(*data.get(label_at)?);
     let end = label_at + 1 + label + FINGERPRINT_BYTES;
     (label > 0 && data.len() >= end + TAIL_BYTES).then_some(end)
+}
+
+/// A leased envelope's header taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    pub keyset: &'a [u8; KEYSET_BYTES],
+    pub iv: &'a [u8; IV_BYTES],
+    pub tag: &'a [u8],
+    pub descriptor: &'a str,
+    pub fingerprint: &'a [u8; FINGERPRINT_BYTES],
+}
+
+/// Takes what stands before the nonce apart; `None` for unknown flags and for a descriptor that is not UTF-8.
+pub fn parse_leased(header: &[u8]) -> Option<Header<'_>> {
+    let rest = header.strip_prefix(&[1, 0])?;
+    let (keyset, rest) = rest.split_first_chunk()?;
+    let (iv, rest) = rest.split_first_chunk()?;
+    let (&length, rest) = rest.split_first()?;
+    let (tag, rest) = take(rest, usize::from(length))?;
+    let (&length, rest) = rest.split_first()?;
+    let (descriptor, rest) = take(rest, usize::from(length))?;
+    Some(Header { keyset, iv, tag, descriptor: std::str::from_utf8(descriptor).ok()?, fingerprint: rest.try_into().ok()? })
 }
 
 /// What a record's envelope carries of its key.
@@ -156,7 +180,8 @@ fn push_bin(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn push_str(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends text as MessagePack.
+pub fn push_str(out: &mut Vec<u8>, text: &[u8]) {
     match text.len() {
         length if length < 32 => out.push(0xa0 | length as u8),
         length if length < 1 << 8 => out.extend_from_slice(&[0xd9, length as u8]),
@@ -280,7 +305,7 @@ mod tests {
         let lease = Lease::new(Cipher::leased(&[0; 32]).unwrap(), &[4; 16], &[5; 16], &[6; 32], b"a/b").unwrap();
         let header = lease.header(&[8; 8]);
         let mut out = Vec::new();
-        push_leased(&mut out, &lease.cipher, &header, &header, [1; 12], b"").unwrap();
+        push_leased(&mut out, &lease.cipher, header.len(), &header, [1; 12], b"").unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         assert_eq!(leased_header_end(&out[start..]), Some(header.len()));
         assert_eq!(leased_header_end(&out[start..out.len() - 1]), None);

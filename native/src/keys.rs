@@ -1,19 +1,24 @@
-//! Data keys that are each used for one value, held together and zeroised when the last holder drops them.
+//! Data keys held together, zeroised one by one when they are used up and all when the last holder drops them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::aead::KEY_BYTES;
 use crate::envelope::{KeyLabel, IV_BYTES, KEYSET_BYTES};
 
+pub type Secret = Zeroizing<[u8; KEY_BYTES]>;
+
 /// n keys with what an envelope carries of each.
 pub struct KeyBatch {
-    secrets: Zeroizing<Vec<u8>>,
+    held: Mutex<Held>,
     ivs: Vec<u8>,
     labels: Vec<Label>,
-    used: Vec<AtomicBool>,
+}
+
+struct Held {
+    secrets: Zeroizing<Vec<u8>>,
+    gone: Vec<bool>,
 }
 
 /// The parts that keys often share.
@@ -25,7 +30,7 @@ pub struct Label {
     pub policy: Arc<[u8]>,
 }
 
-/// A key was used before, or there is none of that number.
+/// A key was used before or wiped, or there is none of that number.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Spent;
 
@@ -33,8 +38,10 @@ impl KeyBatch {
     /// Takes keys and ivs, concatenated, and one label each.
     pub fn new(secrets: Zeroizing<Vec<u8>>, ivs: Vec<u8>, labels: Vec<Label>) -> Option<Self> {
         let count = labels.len();
-        let used = (0..count).map(|_| AtomicBool::new(false)).collect();
-        (secrets.len() == count * KEY_BYTES && ivs.len() == count * IV_BYTES).then_some(Self { secrets, ivs, labels, used })
+        let held = Mutex::new(Held { secrets, gone: vec![false; count] });
+        let batch = Self { held, ivs, labels };
+        let sound = batch.held().secrets.len() == count * KEY_BYTES && batch.ivs.len() == count * IV_BYTES;
+        sound.then_some(batch)
     }
 
     pub fn len(&self) -> usize {
@@ -45,16 +52,36 @@ impl KeyBatch {
         self.labels.is_empty()
     }
 
-    /// A key for its one value.
-    pub fn spend(&self, index: usize) -> Result<(&[u8], KeyLabel<'_>), Spent> {
-        let used = self.used.get(index).ok_or(Spent)?;
-        if used.swap(true, Ordering::Relaxed) {
-            return Err(Spent);
-        }
-        Ok((&self.secrets[index * KEY_BYTES..][..KEY_BYTES], self.label(index).ok_or(Spent)?))
+    /// A key for its one value; nothing of it stays here.
+    pub fn spend(&self, index: usize) -> Result<(Secret, KeyLabel<'_>), Spent> {
+        let secret = self.secret(index)?;
+        self.wipe(index, index + 1);
+        Ok((secret, self.label(index).ok_or(Spent)?))
     }
 
-    fn label(&self, index: usize) -> Option<KeyLabel<'_>> {
+    /// A key that was not used up or wiped.
+    pub fn secret(&self, index: usize) -> Result<Secret, Spent> {
+        let held = self.held();
+        if held.gone.get(index) != Some(&false) {
+            return Err(Spent);
+        }
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        secret.copy_from_slice(&held.secrets[index * KEY_BYTES..][..KEY_BYTES]);
+        Ok(secret)
+    }
+
+    /// Overwrites some keys.
+    pub fn wipe(&self, start: usize, stop: usize) {
+        let mut held = self.held();
+        let stop = stop.min(held.gone.len());
+        if start < stop {
+            held.secrets[start * KEY_BYTES..stop * KEY_BYTES].zeroize();
+            held.gone[start..stop].fill(true);
+        }
+    }
+
+    /// What an envelope carries of a key.
+    pub fn label(&self, index: usize) -> Option<KeyLabel<'_>> {
         let label = self.labels.get(index)?;
         Some(KeyLabel {
             iv: self.ivs.get(index * IV_BYTES..(index + 1) * IV_BYTES)?.try_into().ok()?,
@@ -64,19 +91,37 @@ impl KeyBatch {
             policy: &label.policy,
         })
     }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn batch(count: usize) -> KeyBatch {
+        let label = Label { tag: Box::new([]), descriptor: Arc::from(&b"a"[..]), keyset: [0; 16], policy: Arc::from(&b""[..]) };
+        KeyBatch::new(Zeroizing::new(vec![1; count * 32]), vec![2; count * 16], vec![label; count]).unwrap()
+    }
+
     #[test]
     fn a_key_serves_once() {
-        let label = Label { tag: Box::new([]), descriptor: Arc::from(&b"a"[..]), keyset: [0; 16], policy: Arc::from(&b""[..]) };
-        let keys = KeyBatch::new(Zeroizing::new(vec![1; 64]), vec![2; 32], vec![label.clone(), label]).unwrap();
+        let keys = batch(2);
         assert!(keys.spend(1).is_ok());
         assert_eq!(keys.spend(1).err(), Some(Spent));
         assert_eq!(keys.spend(2).err(), Some(Spent));
         assert!(keys.spend(0).is_ok());
+    }
+
+    #[test]
+    fn what_is_wiped_is_gone() {
+        let keys = batch(4);
+        assert_eq!(*keys.secret(3).unwrap(), [1; 32]);
+        keys.wipe(1, 9);
+        assert!(keys.secret(0).is_ok());
+        assert!((1..5).all(|index| keys.secret(index).is_err()));
+        assert_eq!(keys.held().secrets[32..], [0; 96]);
     }
 }

@@ -4,18 +4,25 @@
 
 pub mod aead;
 pub mod authority;
+pub mod contexts;
 pub mod derive;
 pub mod envelope;
+pub mod feed;
 #[allow(unsafe_code)]
 pub mod kafka;
 pub mod keys;
+pub mod open;
+pub mod passes;
 pub mod program;
 pub mod reply;
+pub mod request;
 pub mod seal;
 #[allow(unsafe_code)]
 pub mod shuffle;
 pub mod typed;
+pub mod unseal;
 pub mod varint;
+pub mod vault;
 pub mod walk;
 
 mod python;

@@ -67,6 +67,8 @@ pub struct Wanting {
     pub slot: u32,
     pub context: Box<[(u32, Text)]>,
     pub bind: Box<[Bound]>,
+    /// Whether its context is that of the one before it, name by name; `Program::new` finds out.
+    pub repeats: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +78,7 @@ pub enum Bound {
 }
 
 /// How a value reads as text.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Text {
     Verbatim,
     LowerCase,
@@ -107,13 +109,15 @@ pub struct Slot {
 pub struct Program {
     nodes: Vec<Node>,
     pub slots: Vec<Slot>,
+    /// For each slot, which of the tables of contexts is its own: slots with equal names share one.
+    pub tables: Vec<usize>,
     root: NodeId,
     pub extracts: usize,
 }
 
 impl Program {
     /// Refuses a table in which a number leads nowhere.
-    pub fn new(nodes: Vec<Node>, slots: Vec<Slot>, root: NodeId, extracts: usize) -> Result<Self, &'static str> {
+    pub fn new(mut nodes: Vec<Node>, slots: Vec<Slot>, root: NodeId, extracts: usize) -> Result<Self, &'static str> {
         if nodes.len() > MAX_NODES || slots.len() > MAX_NODES {
             return Err("the program has too many nodes");
         }
@@ -129,7 +133,14 @@ impl Program {
         if !sound {
             return Err("the program refers to what it does not have");
         }
-        Ok(Self { nodes, slots, root, extracts })
+        for node in &mut nodes {
+            if let Node::Beside(beside) = node {
+                mark_repeated(&mut beside.wanting, &slots);
+            }
+        }
+        let first = |slot: &Slot| slots.iter().position(|other| other.context == slot.context).unwrap_or_default();
+        let tables = slots.iter().map(first).collect();
+        Ok(Self { nodes, slots, tables, root, extracts })
     }
 
     pub fn root(&self) -> NodeId {
@@ -139,6 +150,15 @@ impl Program {
     #[inline]
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id as usize]
+    }
+}
+
+fn mark_repeated(wanting: &mut [Wanting], slots: &[Slot]) {
+    let names = |wanted: &Wanting| &slots[wanted.slot as usize].context;
+    let repeats: Vec<bool> =
+        wanting.windows(2).map(|pair| names(&pair[0]) == names(&pair[1]) && pair[0].context == pair[1].context).collect();
+    for (wanted, repeats) in wanting.iter_mut().skip(1).zip(repeats) {
+        wanted.repeats = repeats;
     }
 }
 

@@ -6,6 +6,7 @@ use base64_simd::{Out, STANDARD};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::envelope::push_str;
 use crate::shuffle::MATERIAL;
 
 /// 528 bytes are a multiple of 3, so their encoding has no padding.
@@ -64,6 +65,36 @@ pub struct Condition {
     pub claim: String,
     #[serde(default)]
     pub value: Option<String>,
+}
+
+impl Policy {
+    /// As an envelope carries it: every struct an array, a missing value left out.
+    pub fn to_msgpack(&self) -> Vec<u8> {
+        let mut out = vec![0x91];
+        push_array(&mut out, self.conditions.len());
+        for condition in &self.conditions {
+            out.push(if condition.value.is_some() { 0x92 } else { 0x91 });
+            push_str(&mut out, condition.claim.as_bytes());
+            if let Some(value) = &condition.value {
+                push_str(&mut out, value.as_bytes());
+            }
+        }
+        out
+    }
+}
+
+fn push_array(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..16 => out.push(0x90 | length as u8),
+        16..0x1_0000 => {
+            out.push(0xdc);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdd);
+            out.extend_from_slice(&(length as u32).to_be_bytes());
+        }
+    }
 }
 
 /// The answer to `generate-data-key`: materials concatenated, and what envelopes carry of each key.

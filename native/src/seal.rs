@@ -1,11 +1,9 @@
 //! A batch put together: what is clear copied, what is declared sealed straight into one buffer, each datum framed.
 
-use std::sync::Arc;
-
-use crate::aead::{Failed, Nonces, TAIL_BYTES};
-use crate::envelope::{push_leased, push_record, Lease};
-use crate::keys::KeyBatch;
-use crate::program::{Program, Slot};
+use crate::aead::{Failed, Nonces};
+use crate::envelope::{push_leased, push_record};
+use crate::feed::Feed;
+use crate::program::Program;
 use crate::typed;
 use crate::varint;
 use crate::walk::{frame, BoundSpan, Cut, Found, NONE};
@@ -34,18 +32,12 @@ pub trait Records: Sync {
     fn key(&self, index: usize) -> Option<&[u8]>;
 }
 
-/// The keys for the values of one slot and context, in the values' order.
-pub enum Supply {
-    Leased(Vec<(Arc<Lease>, u32)>),
-    Single(Vec<(Arc<KeyBatch>, u32)>),
-}
-
-/// What one slot and context asks for.
-#[derive(Debug, Default, Clone)]
+/// What one slot asks for: its contexts that have values, how many each has, and their bytes.
+#[derive(Debug, Default)]
 pub struct Demand {
-    pub count: u32,
-    pub bytes: u64,
-    pub sizes: Vec<u32>,
+    pub contexts: Vec<u32>,
+    pub counts: Vec<i64>,
+    pub bytes: Vec<i64>,
 }
 
 /// Output datums in one buffer; one that was left out is empty.
@@ -65,26 +57,45 @@ impl Output {
     }
 }
 
-fn group_of(cut: &Cut) -> usize {
+/// A value's context by its number, 0 where its field has none.
+pub fn group_of(cut: &Cut) -> usize {
     if cut.group == NONE { 0 } else { cut.group as usize }
 }
 
-/// What each slot and context asks for, but for datums that are left out.
-pub fn demands(program: &Program, found: &Found, skip: &[bool]) -> Vec<Vec<Demand>> {
-    let groups = |slot: usize| found.groups[slot].framed.len().max(1);
-    let mut asked: Vec<Vec<Demand>> = (0..program.slots.len()).map(|slot| vec![Demand::default(); groups(slot)]).collect();
+/// What each slot asks for, but for datums that are left out.
+pub fn demands(program: &Program, found: &Found, skip: &[bool]) -> Vec<Demand> {
+    let sizes = || program.tables.iter().map(|&table| found.contexts[table].len().max(1));
+    let mut counts: Vec<Vec<i64>> = sizes().map(|contexts| vec![0; contexts]).collect();
+    let mut bytes: Vec<Vec<i64>> = sizes().map(|contexts| vec![0; contexts]).collect();
     for (index, &left_out) in skip.iter().enumerate() {
         if left_out {
             continue;
         }
         for cut in found.cuts_of(index).iter().filter(|cut| cut.slot != NONE) {
-            let demand = &mut asked[cut.slot as usize][group_of(cut)];
-            demand.count += 1;
-            demand.bytes += u64::from(cut.last - cut.first);
-            demand.sizes.push(cut.last - cut.first);
+            let (slot, context) = (cut.slot as usize, group_of(cut));
+            counts[slot][context] += 1;
+            bytes[slot][context] += i64::from(cut.last - cut.first);
         }
     }
-    asked
+    let asked = |(counts, bytes): (Vec<i64>, Vec<i64>)| {
+        if counts.iter().all(|&count| count > 0) {
+            return Demand { contexts: (0..counts.len() as u32).collect(), counts, bytes };
+        }
+        let present: Vec<usize> = (0..counts.len()).filter(|&context| counts[context] > 0).collect();
+        Demand {
+            counts: present.iter().map(|&context| counts[context]).collect(),
+            bytes: present.iter().map(|&context| bytes[context]).collect(),
+            contexts: present.into_iter().map(|context| context as u32).collect(),
+        }
+    };
+    counts.into_iter().zip(bytes).map(asked).collect()
+}
+
+/// The sizes of a slot's values under one context, but for datums that are left out.
+pub fn sizes(found: &Found, skip: &[bool], slot: u32, context: u32) -> Vec<u32> {
+    let here = |cut: &&Cut| cut.slot == slot && group_of(cut) == context as usize;
+    let kept = (0..skip.len()).filter(|&index| !skip[index]);
+    kept.flat_map(|index| found.cuts_of(index).iter().filter(here).map(|cut| cut.last - cut.first)).collect()
 }
 
 /// The envelopes of one slot within an output, by where its datums' cuts are; `frame` bytes stand before each datum.
@@ -109,42 +120,20 @@ pub fn envelopes<'o>(found: &Found, output: &'o Output, skip: &[bool], frame: us
     found_here
 }
 
-struct Portion {
-    lease: Arc<Lease>,
-    left: u32,
-    header: Vec<u8>,
-    /// The associated data up to what is bound.
-    aad: Vec<u8>,
-    shared: usize,
-}
-
-enum Feed {
-    Leased(std::vec::IntoIter<Portion>, Option<Portion>),
-    Single(std::vec::IntoIter<(Arc<KeyBatch>, u32)>),
-}
-
-/// Seals a batch. `supplies` follow the slots and their contexts as `demands` gave them.
+/// Seals a batch. `feeds` follow the slots.
 pub fn seal(
     program: &Program,
     found: &Found,
     records: &dyn Records,
     skip: &[bool],
     prefix: &[u8],
-    supplies: Vec<Vec<Supply>>,
+    feeds: Vec<Feed>,
     nonces: &mut Nonces,
 ) -> Result<Output, Unsealed> {
-    if supplies.len() != program.slots.len() || skip.len() != found.ends.len() || records.len() != skip.len() {
+    if feeds.len() != program.slots.len() || skip.len() != found.ends.len() || records.len() != skip.len() {
         return Err(Unsealed::Keys);
     }
-    let mut growth = 8;
-    let mut feeds = Vec::with_capacity(supplies.len());
-    for ((slot, groups), supplies) in program.slots.iter().zip(&found.groups).zip(supplies) {
-        if supplies.len() != groups.framed.len().max(1) {
-            return Err(Unsealed::Keys);
-        }
-        let each = supplies.into_iter().enumerate().map(|(n, s)| feed(slot, groups.framed.get(n).map(|f| &**f), s, &mut growth));
-        feeds.push(each.collect::<Vec<_>>());
-    }
+    let growth = feeds.iter().map(Feed::growth).max().unwrap_or_default();
     let clear: usize = (0..records.len()).filter(|&i| !skip[i]).map(|i| records.datum(i).len() + prefix.len()).sum();
     let mut out = Output {
         data: Vec::with_capacity(clear + found.cuts.len() * growth),
@@ -162,38 +151,10 @@ pub fn seal(
     Ok(out)
 }
 
-fn feed(slot: &Slot, context: Option<&[u8]>, supply: Supply, growth: &mut usize) -> Feed {
-    match supply {
-        Supply::Single(keys) => {
-            *growth = (*growth).max(256);
-            Feed::Single(keys.into_iter())
-        }
-        Supply::Leased(portions) => {
-            let mut each = portions
-                .into_iter()
-                .map(|(lease, left)| {
-                    let header = lease.header(&slot.fingerprint);
-                    *growth = (*growth).max(header.len() + TAIL_BYTES + 4);
-                    let mut aad = header.clone();
-                    aad.extend_from_slice(context.unwrap_or(&[0; 4]));
-                    if slot.bind.is_empty() {
-                        aad.extend_from_slice(&[0; 4]);
-                    }
-                    let shared = aad.len();
-                    Portion { lease, left, header, aad, shared }
-                })
-                .collect::<Vec<_>>()
-                .into_iter();
-            let first = each.next();
-            Feed::Leased(each, first)
-        }
-    }
-}
-
 struct Sealer<'a> {
     program: &'a Program,
     found: &'a Found,
-    feeds: Vec<Vec<Feed>>,
+    feeds: Vec<Feed>,
     nonces: &'a mut Nonces,
     typed: Vec<u8>,
     aad: Vec<u8>,
@@ -216,32 +177,29 @@ impl Sealer<'_> {
 
     fn value(&mut self, data: &[u8], key: Option<&[u8]>, cut: &Cut, out: &mut Vec<u8>) -> Result<usize, Unsealed> {
         let value = &data[cut.first as usize..cut.last as usize];
-        let slot = &self.program.slots[cut.slot as usize];
-        match &mut self.feeds[cut.slot as usize][group_of(cut)] {
-            Feed::Leased(rest, current) => {
-                while current.as_ref().is_some_and(|portion| portion.left == 0) {
-                    *current = rest.next();
-                }
-                let portion = current.as_mut().ok_or(Unsealed::Keys)?;
-                portion.left -= 1;
-                let shared = portion.shared;
-                portion.aad.truncate(shared);
+        let (program, found) = (self.program, self.found);
+        let slot = &program.slots[cut.slot as usize];
+        match &mut self.feeds[cut.slot as usize] {
+            Feed::Leased(leases) => {
+                let table = &found.contexts[program.tables[cut.slot as usize]];
+                let context: &[u8] = if cut.group == NONE { &[0; 4] } else { table.framed(cut.group) };
+                let sealing = leases.next(slot, group_of(cut), context)?;
                 if !slot.bind.is_empty() {
-                    let spans = &self.found.bound[cut.bound as usize..][..slot.bind.len()];
-                    frame(&mut portion.aad, &slot.bind, spans.iter().map(|span| match span {
+                    let spans = &found.bound[cut.bound as usize..][..slot.bind.len()];
+                    frame(sealing.aad, &slot.bind, spans.iter().map(|span| match span {
                         BoundSpan::Datum(start, end) => &data[*start as usize..*end as usize],
                         BoundSpan::Key => key.unwrap_or_default(),
                     }));
                 }
                 let nonce = self.nonces.draw()?;
-                Ok(push_leased(out, &portion.lease.cipher, &portion.header, &portion.aad, nonce, value)?)
+                Ok(push_leased(out, sealing.cipher, sealing.header, sealing.aad, nonce, value)?)
             }
             Feed::Single(keys) => {
-                let (batch, index) = keys.next().ok_or(Unsealed::Keys)?;
-                let (secret, label) = batch.spend(index as usize).map_err(|_| Unsealed::Keys)?;
+                let (batch, index) = keys.next(group_of(cut)).ok_or(Unsealed::Keys)?;
+                let (secret, label) = batch.spend(index).map_err(|_| Unsealed::Keys)?;
                 self.typed.clear();
                 typed::write(slot, value, &mut self.typed);
-                Ok(push_record(out, secret, &label, &self.typed, &mut self.aad)?)
+                Ok(push_record(out, &*secret, &label, &self.typed, &mut self.aad)?)
             }
         }
     }

@@ -3,10 +3,9 @@
 //! The readable twin is `worker/avro/batch.py`. A datum that the walk refuses is `Refused`, without a reason: the twin
 //! reads it again and says why.
 
-use std::collections::HashMap;
-
+use crate::contexts::Contexts;
 use crate::program::{
-    Beside, Bound, Covered, Node, NodeId, Program, Text, MAX_DATUM_BYTES, MAX_NESTING, MAX_WIDTHLESS_ITEMS,
+    Beside, Bound, Covered, Node, NodeId, Program, Text, Wanting, MAX_DATUM_BYTES, MAX_NESTING, MAX_WIDTHLESS_ITEMS,
 };
 use crate::varint::{self, Encoded};
 
@@ -25,7 +24,7 @@ pub struct Cut {
     pub first: u32,
     pub last: u32,
     pub slot: u32,
-    /// The value's context, by its number in `Found::groups` of the slot.
+    /// The value's context, by its number in the slot's table of contexts.
     pub group: u32,
     /// Where the value's bound stretches begin in `Found::bound`.
     pub bound: u32,
@@ -39,14 +38,6 @@ pub enum BoundSpan {
     Key,
 }
 
-/// The contexts of one slot: the framed texts, and the number of each.
-#[derive(Debug, Default)]
-pub struct Groups {
-    numbers: HashMap<Box<[u8]>, u32>,
-    pub framed: Vec<Box<[u8]>>,
-    pub texts: Vec<Vec<String>>,
-}
-
 /// What the walks over a batch's datums found.
 #[derive(Debug)]
 pub struct Found {
@@ -55,7 +46,8 @@ pub struct Found {
     pub ends: Vec<u32>,
     pub refused: Vec<u32>,
     pub bound: Vec<BoundSpan>,
-    pub groups: Vec<Groups>,
+    /// The tables of contexts; `Program::tables` says which is whose.
+    pub contexts: Vec<Contexts>,
     /// For each datum, the texts asked for of its root.
     pub extracted: Vec<Option<String>>,
 }
@@ -82,7 +74,7 @@ impl Found {
             ends: Vec::with_capacity(records),
             refused: Vec::new(),
             bound: Vec::new(),
-            groups: program.slots.iter().map(|_| Groups::default()).collect(),
+            contexts: program.slots.iter().map(|_| Contexts::default()).collect(),
             extracted: Vec::new(),
         }
     }
@@ -118,8 +110,13 @@ impl Found {
 
     /// The cuts of one datum.
     pub fn cuts_of(&self, index: usize) -> &[Cut] {
+        &self.cuts[self.cuts_at(index)]
+    }
+
+    /// Where one datum's cuts lie in `cuts`.
+    pub fn cuts_at(&self, index: usize) -> std::ops::Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        &self.cuts[start..self.ends[index] as usize]
+        start..self.ends[index] as usize
     }
 }
 
@@ -320,10 +317,12 @@ impl State<'_> {
             }
         }
         self.spans.push(position as u32);
+        let mut context = None;
         for (number, wanted) in beside.wanting.iter().enumerate() {
             let mark = if number < marks.len() { marks[number] } else { more[number - marks.len()] };
+            context = context.filter(|_| wanted.repeats);
             if mark != NONE {
-                self.fill(wanted, mark as usize, base)?;
+                context = self.fill(wanted, mark as usize, base, context)?;
             }
         }
         // A record within itself left its own texts: the outermost one's count.
@@ -344,13 +343,16 @@ impl State<'_> {
         self.spans[base + field as usize] as usize
     }
 
-    fn fill(&mut self, wanted: &crate::program::Wanting, mark: usize, base: usize) -> Result<(), Refused> {
+    /// Fills in what a value wants beside it; `known` is the number of its context where that was met just before.
+    fn fill(&mut self, wanted: &Wanting, mark: usize, base: usize, known: Option<u32>) -> Result<Option<u32>, Refused> {
+        let mut number = None;
         if !wanted.context.is_empty() {
-            let mut texts = Vec::with_capacity(wanted.context.len());
-            for (field, text) in &wanted.context {
-                texts.push(self.written(text, self.place(base, *field))?.ok_or(Refused)?);
-            }
-            self.found.cuts[mark].group = self.group(wanted.slot as usize, texts)?;
+            let context = match known {
+                Some(number) => number,
+                None => self.context(wanted, base)?,
+            };
+            self.found.cuts[mark].group = context;
+            number = Some(context);
         }
         if !wanted.bind.is_empty() {
             let at = self.found.bound.len() as u32;
@@ -367,20 +369,30 @@ impl State<'_> {
             }
             self.found.cuts[mark].bound = at;
         }
-        Ok(())
+        Ok(number)
     }
 
-    fn group(&mut self, slot: usize, texts: Vec<String>) -> Result<u32, Refused> {
-        self.scratch.clear();
-        frame(self.scratch, &self.program.slots[slot].context, texts.iter().map(String::as_bytes));
-        let groups = &mut self.found.groups[slot];
-        if let Some(&number) = groups.numbers.get(self.scratch.as_slice()) {
-            return Ok(number);
+    /// The number of a value's context, as `frame` writes it.
+    fn context(&mut self, wanted: &Wanting, base: usize) -> Result<u32, Refused> {
+        let names = &self.program.slots[wanted.slot as usize].context;
+        let mut framed = std::mem::take(self.scratch);
+        framed.clear();
+        framed.extend_from_slice(&(names.len() as u32).to_be_bytes());
+        for (name, (field, text)) in names.iter().zip(&wanted.context) {
+            framed.extend_from_slice(name);
+            let at = self.place(base, *field);
+            if let Text::Verbatim = text {
+                let (start, end) = self.span(at)?;
+                framed.extend_from_slice(&((end - start) as u32).to_be_bytes());
+                framed.extend_from_slice(&self.data[start..end]);
+            } else {
+                let written = self.written(text, at)?.ok_or(Refused)?;
+                framed.extend_from_slice(&(written.len() as u32).to_be_bytes());
+                framed.extend_from_slice(written.as_bytes());
+            }
         }
-        let number = groups.framed.len() as u32;
-        groups.framed.push(self.scratch.as_slice().into());
-        groups.numbers.insert(self.scratch.as_slice().into(), number);
-        groups.texts.push(texts);
+        let number = self.found.contexts[self.program.tables[wanted.slot as usize]].number(&framed);
+        *self.scratch = framed;
         Ok(number)
     }
 

@@ -97,6 +97,10 @@ async def main(kind: str, url: str, workspace: str = "") -> None:
     elif kind == "tokens":
         requests = [request("/generate-data-key", {}, garbage(claims)) for _ in range(GUESSERS)]
         attackers = [guessing(url, each) for each in requests]
+    elif kind == "bodies":
+        # As long as a body may be without a token, and slow to parse.
+        nested: dict[str, object] = {"accessKey": [{}] * 15_000}
+        attackers = [guessing(url, request("/api/authorise", nested)) for _ in range(GUESSERS)]
     else:
         bodies: list[dict[str, object]] = [
             {"oidcToken": garbage(oidc), "workspaceId": workspace} for _ in range(GUESSERS)

@@ -75,7 +75,7 @@ def p99(url: str, load: Load) -> float:
     return took[int(len(took) * 0.99)] * 1000
 
 
-@pytest.mark.parametrize("kind", ["silent", "trickling", "tokens", "oidc"])
+@pytest.mark.parametrize("kind", ["silent", "trickling", "tokens", "oidc", "bodies"])
 def test_a_legitimate_client_hardly_notices(
     stand: tuple[str, dict[str, str]], kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

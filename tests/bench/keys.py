@@ -168,7 +168,7 @@ def own_rates(client: ZeroKMSClient) -> tuple[float, float]:
     item = {"iv": "AQEBAQEBAQEBAQEBAQEBAQ==", "descriptor": SPEC.descriptor, "context": []}
     from worker.zerokms.wire import keys_body
 
-    body = keys_body(client.credentials.client_id, None, [item] * 500, {})
+    body = keys_body(client.credentials.client_id, None, b",".join([json.dumps(item).encode()] * 500), {})
 
     def ask(i: int) -> None:
         while not stop.is_set():
@@ -287,7 +287,7 @@ def requests_per_key(report: Report, client: ZeroKMSClient, authority: float, de
     class Counted:
         generate_calls = asked
 
-        def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
             asked.append(len(requests))
             return client.generate(requests, audit)
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -78,17 +79,27 @@ class Result:
         return self.cpu_s / self.records * 1e6
 
 
+@cache
+def _schema() -> dict[str, object]:
+    parsed: dict[str, object] = fastavro.parse_schema(json.loads(SCHEMA.read_text()))  # type: ignore[assignment]
+    return parsed
+
+
+def datum(n: int) -> bytes:
+    """The n-th framed record."""
+    out = io.BytesIO(b"\0\0\0\0\1")
+    out.seek(5)
+    record = {"id": n, "country": "DE", "active": True, "score": n / 7, "since": n % 20_000}
+    record |= {"name": f"Customer {n:07}", "email": f"c{n:07}@mail.example", "phone": f"+49 30 {n:07}"}
+    fastavro.schemaless_writer(out, _schema(), record)
+    return out.getvalue()
+
+
 def fill(kafka: Kafka, topic: str, count: int) -> None:
     """Produce `count` framed records."""
-    schema = fastavro.parse_schema(json.loads(SCHEMA.read_text()))
     producer = Producer({**kafka.client, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000})
     for n in range(count):
-        out = io.BytesIO(b"\0\0\0\0\1")
-        out.seek(5)
-        record = {"id": n, "country": "DE", "active": True, "score": n / 7, "since": n % 20_000}
-        record |= {"name": f"Customer {n:07}", "email": f"c{n:07}@mail.example", "phone": f"+49 30 {n:07}"}
-        fastavro.schemaless_writer(out, schema, record)
-        producer.produce(topic, out.getvalue(), key=str(n), partition=n % PARTITIONS)
+        producer.produce(topic, datum(n), key=str(n), partition=n % PARTITIONS)
         producer.poll(0)
     assert producer.flush(120) == 0
 

@@ -25,7 +25,7 @@ from worker.local.postgres import declare_region
 from worker.metrics import Metrics
 from worker.model import Header, Position, SinkRecord, TopicPartition
 from worker.model.rows import ColumnType, Row, RowType
-from worker.sink.base import OffsetRange
+from worker.sink.base import OffsetRange, SinkRoute
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 
@@ -79,11 +79,10 @@ def kafka(bootstrap: str, headers: list[Header], *, transactional: bool) -> None
     options = KafkaSinkOptions(topic=_topic(bootstrap), ledger=False)
     sink = KafkaSink(
         options,
+        SinkRoute("bench", "bench"),
+        {"bootstrap.servers": bootstrap},
         transactional_id=uuid.uuid4().hex if transactional else None,
-        properties={"bootstrap.servers": bootstrap},
         metrics=Metrics("bench"),
-        region="bench",
-        route="bench",
     )
     sink.check()
 
@@ -123,13 +122,9 @@ def postgres(dsn: str, mode: str) -> None:
     key = ("id",) if mode == "upsert" else ()
     sink = PostgresSink(
         PostgresSinkOptions.model_validate({"table": f"bench_{uuid.uuid4().hex[:8]}", "mode": mode, "key": key}),
+        SinkRoute("bench", "eu-central-1", group=uuid.uuid4().hex, instance="w", cluster_id="c"),
         dsn=dsn,
-        region="eu-central-1",
-        group=uuid.uuid4().hex,
-        cluster_id="c",
         topic_ids=lambda topic: "t",
-        instance="w",
-        route="bench",
         metrics=Metrics("bench"),
     )
     sink.ensure_schema()

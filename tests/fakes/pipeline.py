@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tests.fakes.records import records_of
 from worker.errors import SinkUnavailable, SourceUnavailable, TransientError, WorkerError
 from worker.model import Batch, Fate, Fates, Output, Part, Position, SinkRecord, SourceRecord, TopicPartition, batch_of
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.job import Failure, Processed
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
 from worker.source.base import AssignmentListener, Found, Search
@@ -259,9 +260,10 @@ class MemorySink:
 
 
 class CopyProcessor:
-    """Copies; records in `poison` fail with their error, `faults` are raised one a call."""
+    """Copies; records in `poison` fail with their error, `faults` are raised one a call, over `most` is too much."""
 
     def __init__(self) -> None:
+        self.most = 10**9
         self.faults: list[TransientError | WorkerError] = []
         self.poison: dict[Position, Failure] = {}
         self.calls = 0
@@ -270,6 +272,8 @@ class CopyProcessor:
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
+        if len(batch) > self.most:
+            raise Oversized
         fates = Fates(len(batch))
         for i in range(len(batch)):
             failure = self.poison.get(batch.record(i).position)

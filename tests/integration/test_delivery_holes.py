@@ -23,10 +23,12 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.runner import RouteRunner
 from worker.pipeline.stages import Stages
+from worker.sink.base import SinkRoute
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.source.base import AssignmentListener
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
+from worker.source.properties import GroupMember
 
 pytestmark = pytest.mark.integration
 FOUR = range(4)
@@ -130,12 +132,10 @@ class StallingSink(KafkaSink):
     def __init__(self, kafka: Kafka, topic: str, source: str, name: str) -> None:
         super().__init__(
             KafkaSinkOptions(topic=topic, create=True, transaction_timeout_s=2),
+            SinkRoute("r", REGION, topics=(source,)),
+            connection_properties(kafka.bootstrap, kafka.properties),
             transactional_id=name,
-            properties=connection_properties(kafka.bootstrap, kafka.properties),
             metrics=Metrics(REGION),
-            region=REGION,
-            route="r",
-            source_topics=(source,),
         )
         self._admin_client, self._target = AdminClient(kafka.client), topic
         self.stalls = 1
@@ -182,10 +182,8 @@ def test_at_rest_the_group_has_what_the_sink_has(kafka: Kafka, topics: tuple[str
     sink.stored = {TopicPartition(source, p): 10 if p < 2 else 4 for p in FOUR}
     reader = KafkaSource(
         SourceOptions(topics=(source,), session_timeout_s=6),
-        bootstrap=kafka.bootstrap,
-        group=f"group-{source}",
-        instance="w0",
-        properties=kafka.properties,
+        GroupMember(f"group-{source}", "w0"),
+        kafka.client,
     )
     runner = RouteRunner(
         Stages(reader, CopyProcessor(), sink, PlainLetters()),
@@ -207,10 +205,8 @@ def _join_and_leave(bootstrap: str, properties: dict[str, str], topic: str) -> N
     """Leave the group once it has given partitions, before a poll has taken them."""
     source = KafkaSource(
         SourceOptions(topics=(topic,), session_timeout_s=6),
-        bootstrap=bootstrap,
-        group=f"group-{topic}",
-        instance="w0",
-        properties=properties,
+        GroupMember(f"group-{topic}", "w0"),
+        {"bootstrap.servers": bootstrap, **properties},
     )
     listener = Told()
     source.subscribe(listener)

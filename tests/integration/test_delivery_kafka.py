@@ -20,9 +20,11 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.options import Bounds, DeliveryOptions
 from worker.pipeline.runner import RouteRunner
 from worker.pipeline.stages import Stages
+from worker.sink.base import SinkRoute
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.options import SourceOptions
+from worker.source.properties import GroupMember
 
 pytestmark = pytest.mark.integration
 
@@ -50,21 +52,17 @@ class Member:
         self.health = RouteHealth("r")
         self.source = KafkaSource(
             SourceOptions.model_validate({"topics": (source,), **session, **settings}),
-            bootstrap=kafka.bootstrap,
-            group=group,
-            instance=self.instance,
-            properties={**kafka.properties, **properties},
+            GroupMember(group, self.instance),
+            connection_properties(kafka.bootstrap, {**kafka.properties, **properties}),
             cluster_id=str(cluster),
             bounded=bounds is not None,
         )
         self.sink = KafkaSink(
             KafkaSinkOptions(topic=sink, create=True),
+            SinkRoute("r", REGION, topics=(source,)),
+            connection_properties(kafka.bootstrap, kafka.properties),
             transactional_id=f"worker.{group}.{self.instance}" if self.mode == "exactly-once" else None,
-            properties=connection_properties(kafka.bootstrap, kafka.properties),
             metrics=metrics,
-            region=REGION,
-            route="r",
-            source_topics=(source,),
         )
         self._metrics = metrics
         self.error: BaseException | None = None

@@ -252,3 +252,21 @@ def test_no_counter_goes_back_when_a_process_crashes(site: Deployment) -> None:
 
     assert watch.scrapes > 3
     assert watch.fallen == []
+
+
+@pytest.mark.heavy
+def test_a_process_that_does_not_stop_in_time_says_so(site: Deployment) -> None:
+    """A frozen process is killed when its stop is over, and the log and the exit code say so."""
+    schema_id, _ = site.write_customers(1, 20)
+    settings = site.settings(schema_id, changes="[delivery]\nstop_s = 1\n")
+    with running(site, settings, "--processes", "2") as run:
+        run.until(lambda: len(run.events("verified")) == 2, "both begin")
+        os.kill(run.pid(0), signal.SIGSTOP)
+
+        run.process.send_signal(signal.SIGTERM)
+        code = run.process.wait(60)
+
+    ended = {event["process"]: event for event in run.events("process_ended")}
+    assert "did not stop within 16 s and was killed" in str(ended[0]["error"])
+    assert (ended[1]["exit_code"], code) == (0, 137)
+    assert "did not stop within" in str(run.events("failed")[0]["error"])

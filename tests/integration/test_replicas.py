@@ -15,9 +15,9 @@ import pytest
 from tests.conftest import DatabaseFactory
 from tests.unit.authority.conftest import Party
 from worker.authority.enrol import Existing, accept, propose
-from worker.authority.management import make_access_key, new_workspace
+from worker.authority.management import Narrowing, make_access_key, new_workspace
 from worker.authority.remote import Remote
-from worker.authority.server import Authority, bind, server
+from worker.authority.server import Authority, AuthorityOptions, bind, server
 from worker.errors import KeyAccessDenied, KeyServiceUnavailable
 from worker.region import Region
 
@@ -32,7 +32,9 @@ class Replica:
         self._socket = bind("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         url = database.replace("postgresql://", "postgresql+psycopg://", 1)
-        self.authority = Authority(Region("eu-central-1"), directory, ROOT, self.url, audit_sync=False, database=url)
+        self.authority = Authority(
+            Region("eu-central-1"), directory, ROOT, self.url, AuthorityOptions(audit_sync=False, database=url)
+        )
         self._server = server(self.authority.app, self.authority.guard)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
@@ -72,7 +74,7 @@ def stand(new_database: DatabaseFactory, tmp_path: Path) -> Iterator[Stand]:
         proposal = propose(admin, name=name, region="eu-central-1", via=first)
         client = str(proposal.client_id)
         admin("approve-client", {"client_id": client})
-        access_key = make_access_key(store, workspace, name, "member", client=client)
+        access_key = make_access_key(store, workspace, name, "member", Narrowing(client=client))
         # The new client speaks to the other replica from its first word.
         own = Remote(two.url, access_key)
         key = accept(own, proposal)

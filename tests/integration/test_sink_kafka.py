@@ -19,7 +19,7 @@ from worker.local import LocalKafka
 from worker.metrics import Metrics
 from worker.model import Header, Position, SinkRecord
 from worker.model import TopicPartition as Partition
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, SinkRoute
 from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
 from worker.sink.ledger import verify
 
@@ -33,13 +33,15 @@ def _sink(
 ) -> KafkaSink:
     return KafkaSink(
         KafkaSinkOptions.model_validate({"topic": target, "timeout_s": 20, **options}),
+        SinkRoute(
+            "customers",
+            f"r{uuid.uuid4().hex[:8]}",
+            cluster_id=kafka.cluster_id,
+            topics=() if source is None else (source,),
+        ),
+        kafka.client,
         transactional_id=transactional,
-        properties=kafka.client,
         metrics=Metrics("eu-central-1"),
-        region=f"r{uuid.uuid4().hex[:8]}",
-        route="customers",
-        source_topics=() if source is None else (source,),
-        cluster_id=kafka.cluster_id,
     )
 
 
@@ -355,12 +357,10 @@ def test_another_cluster_is_refused(kafka: Kafka, topic: TopicFactory) -> None:
     """A sink cluster that is not the pinned one stops the worker, naming both."""
     sink = KafkaSink(
         KafkaSinkOptions(topic=topic()),
+        SinkRoute("r", "eu-central-1", cluster_id="another"),
+        kafka.client,
         transactional_id=None,
-        properties=kafka.client,
         metrics=Metrics("eu-central-1"),
-        region="eu-central-1",
-        route="r",
-        cluster_id="another",
     )
 
     with pytest.raises(RegionViolation, match=f"another.*{re.escape(kafka.cluster_id)}"):

@@ -18,7 +18,7 @@ from worker.errors import ConfigError, OffsetLost, PositionsChanged, RegionViola
 from worker.metrics import Metrics
 from worker.model import Position, SinkRecord, TopicPartition
 from worker.model.rows import ColumnType, Row, RowType
-from worker.sink.base import LedgerRow, OffsetRange
+from worker.sink.base import LedgerRow, OffsetRange, SinkRoute
 from worker.sink.ledger import GENESIS, hash_fields
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 
@@ -54,9 +54,11 @@ class Sinks:
     ) -> PostgresSink:
         sink = PostgresSink(
             PostgresSinkOptions.model_validate({"table": "crm.customers", "timeout_s": 20, **options}),
-            dsn=self.dsn, region=region, group="g", cluster_id=cluster, topic_ids=lambda topic: topic_id,
-            instance=instance, route="customers-table", metrics=Metrics("eu-central-1"),
-        )  # fmt: skip
+            SinkRoute("customers-table", region, group="g", instance=instance, cluster_id=cluster),
+            dsn=self.dsn,
+            topic_ids=lambda topic: topic_id,
+            metrics=Metrics("eu-central-1"),
+        )
         self._made.append(sink)
         return sink
 

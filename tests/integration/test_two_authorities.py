@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.balancer import Balancer
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.fakes.canaries import CanaryMemory
 from tests.integration.test_swapped_authority import restore_wrongly
 from tests.program import worker
 from tests.running import Running, arrived, produce, until
@@ -62,19 +62,6 @@ class Stand:
         )
 
 
-class Store:
-    """Canaries in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[UUID, bytes] = {}
-
-    def load(self, keyset: UUID) -> bytes | None:
-        return self.kept.get(keyset)
-
-    def save(self, keyset: UUID, canary: bytes) -> None:
-        self.kept.setdefault(keyset, canary)
-
-
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
     """The own authority alone answers, until a test lets the other one in."""
@@ -94,12 +81,12 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
 def test_no_key_of_the_wrong_authority_is_handed_out(stand: Stand, turns: str) -> None:
     """Whatever was handed out the own authority gives again; without the guard, half of it would be lost."""
     with contextlib.closing(stand.client()) as client:
-        canaries = Canaries(client, resolve=client.resolve_keyset, store=Store(), instance="test")
+        canaries = Canaries(client, resolve=client.resolve_keyset, store=CanaryMemory(), instance="test")
         guard = GuardedKeyService(
             client, canaries.check, canaries.vouch, keys_per_request=client.options.keys_per_request
         )
         specs = [KeySpec(None, "users/email")] * KEYS
-        handed = guard.generate(specs, AUDIT)
+        handed = list(guard.generate(specs, AUDIT))
         rng, order = random.Random(11), iter(range(10**6))
         stand.balancer.choose = (lambda: rng.randrange(2)) if turns == "random" else (lambda: next(order) // 3 % 2)
         refused = 0
@@ -121,7 +108,7 @@ def test_no_key_of_the_wrong_authority_is_handed_out(stand: Stand, turns: str) -
 def test_no_index_key_of_the_wrong_authority_is_used(stand: Stand) -> None:
     """The first one's check value refuses every other, whoever opened the canary."""
     with contextlib.closing(stand.client()) as client:
-        canaries = Canaries(client, resolve=client.resolve_keyset, store=Store(), instance="test")
+        canaries = Canaries(client, resolve=client.resolve_keyset, store=CanaryMemory(), instance="test")
         first = client.load_keyset(None, fresh=True)
         canaries.check_index(first)
         order = iter(range(10**6))

@@ -15,7 +15,7 @@ from worker.authority.dev import DevAuthority
 from worker.avro import DeclarationOptions, compile_schema, encode_value
 from worker.encryption import BatchEncryptor, record
 from worker.encryption.ondemand import OnDemandKeys
-from worker.errors import DecryptionError
+from worker.errors import ContextDenied
 from worker.model import Audit
 from worker.sdk import Encryption, LockContext
 from worker.zerokms.factory import client_from_environment
@@ -113,5 +113,5 @@ def test_locks_agree(package: Path, own: DevAuthority, sdk: Encryption) -> None:
     assert "error" in other
     assert "error" in without
     assert sdk.decrypt(sealed["ok"], field="note", lock_context=lock) == "theirs"
-    with pytest.raises(DecryptionError):
+    with pytest.raises(ContextDenied):
         sdk.decrypt(sealed["ok"], field="note")

@@ -237,6 +237,15 @@ CASES = (
         labels={"part": "audit"},
     ),
     Case(
+        "AuthorityBackupStale",
+        {'authority_backup_timestamp_seconds{region="eu-central-1",instance="k"}': "0x2000"},
+        {
+            'authority_backup_timestamp_seconds{region="eu-central-1",instance="k"}': "0x2000",
+            'authority_backup_timestamp_seconds{region="eu-central-1",instance="l"}': "0x1000 60000x1000",
+        },
+        at="30h",
+    ),
+    Case(
         "AuthorityDisk",
         {'authority_disk_free_bytes{region="eu-central-1",instance="k"}': "500000000x60"},
         {'authority_disk_free_bytes{region="eu-central-1",instance="k"}': "5000000000x60"},

@@ -134,6 +134,14 @@ def test_every_pod_is_confined(region: str) -> None:
             assert writable <= {"/tmp", "/var/lib/authority"}
 
 
+def test_the_authority_s_store_lies_below_its_volume() -> None:
+    """A volume's own directory is root's, open to its group: nothing that only the authority may read can lie in it."""
+    (container,) = pods("full")["release-residency-authority"]["spec"]["containers"]
+    (data,) = (Path(a.removeprefix("--data=")) for a in container["args"] if a.startswith("--data="))
+
+    assert str(data.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
 @pytest.mark.parametrize("region", [*REGIONS, "full"])
 def test_a_network_policy_selects_every_pod_and_names_where_it_may_go(region: str) -> None:
     """Ingress and egress are closed but for the lists; no rule lets out to everywhere."""

@@ -106,7 +106,11 @@ def test_every_step_is_one_that_is_run_here_or_that_only_an_engine_can_run() -> 
     steps = [part.strip() for line in instructions() if line.startswith("RUN ") for part in line[4:].split("&&")]
 
     ours = [step for step in steps if step.startswith("deploy/image/")]
-    engine = [step for step in steps if step.startswith(("apt-get", "rm -rf /var/lib/apt", "groupadd", "useradd"))]
+    engine = [
+        step
+        for step in steps
+        if step.startswith(("apt-get", "rm -rf /var/lib/apt", "groupadd", "useradd", "install -d"))
+    ]
     assert [step.split()[0].rpartition("/")[2] for step in ours] == ["wheel.sh", "install.sh"]
     assert sorted(ours + engine) == sorted(steps)
 
@@ -163,6 +167,35 @@ def test_traces_can_be_asked_for(prefix: Path) -> None:
 def test_the_authority_is_installed_too(prefix: Path) -> None:
     """One image for both."""
     assert run(prefix, "worker", "authority", "serve", "--help").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand a directory over as Kubernetes does")
+def test_the_authority_starts_on_a_volume_as_kubernetes_mounts_it(prefix: Path) -> None:
+    """The volume is root's and writable for the pod's group; a second start finds what the first one made."""
+    volume, root_key = prefix.parent / "volume", prefix.parent / "root-key"
+    volume.mkdir()
+    os.chown(volume, 0, USER)
+    volume.chmod(0o2775)
+    root_key.write_text("ab" * 32)
+    os.chown(root_key, 0, USER)
+    root_key.chmod(0o440)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [str(prefix / "bin" / "worker"), "authority", "serve", "--region", "eu-central-1"]
+    command += ["--data", str(volume / "store"), "--public-url", f"http://{address}", "--listen", address]
+    command += ["--root-key-file", str(root_key), "--admin-key-file", str(volume / "admin.env")]
+    for _ in range(2):
+        environ = {"PATH": f"{prefix}/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+        with subprocess.Popen(
+            command, cwd="/", env=environ, user=USER, group=USER, extra_groups=[], stdout=-1, stderr=-1, text=True
+        ) as process:
+            assert process.stdout is not None
+            told = process.stdout.readline()
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+        assert "ready" in told, errors
+        assert process.returncode == 0, errors
 
 
 def test_nothing_in_the_prefix_can_be_written(prefix: Path) -> None:

@@ -101,6 +101,34 @@ def test_control_from_elsewhere_needs_the_token(
     assert anyio.run(FromElsewhere(surface).ask, method, path, given) == status
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"host": "rebound.evil.example:9464"},
+        {"x-forwarded-for": "10.0.0.7"},
+        {"x-forwarded-for": "127.0.0.1"},
+        {"via": "1.1 proxy"},
+        {"forwarded": "for=10.0.0.7"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "status"), ("POST", "admin/rotate")])
+def test_loopback_speaks_for_nobody_else(header: dict[str, str], method: str, path: str) -> None:
+    """A page in a browser, a name that leads here and a proxy reach loopback from it, and are somebody else."""
+    done: list[int] = []
+    surface = empty(actions={"rotate": lambda: done.append(1)}, token="secret")
+    with HttpServer(application(surface), "127.0.0.1:0") as server:
+        url = f"http://127.0.0.1:{server.port}/{path}"
+        refused = httpx.request(method, url, headers=header)
+        known = httpx.request(method, url, headers={**header, "authorization": "Bearer secret"})
+
+    assert (refused.status_code, known.status_code) == (403, 200)
+    assert len(done) == (1 if method == "POST" else 0)
+
+
 def test_health_and_metrics_need_no_token() -> None:
     """Probes and Prometheus come from other machines."""
     surface = empty(token="secret")

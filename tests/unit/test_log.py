@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import sys
+import threading
 from typing import Literal
 
 import pytest
@@ -57,3 +60,49 @@ def test_an_exception_is_told_without_its_message_and_without_locals(form: Liter
     assert "wertvoll" not in stream.getvalue()
     assert stream.getvalue().count("ValueError") == 2
     assert stream.getvalue().count("test_log.py") == 4
+
+
+def test_repetitions_are_left_out_and_counted() -> None:
+    """After a burst one line in a while passes, and says how many it stands for; another route's are its own."""
+    now = 0.0
+    limit = log.Repetitions(burst=2, every_s=30, clock=lambda: now)
+
+    def said(route: str = "customers") -> object:
+        try:
+            return limit(None, "warning", {"event": "paused", "route": route, "error": str(now)}).get("left_out", 0)
+        except structlog.DropEvent:
+            return None
+
+    first = [said() for _ in range(5)]
+    other = said("orders")
+    now = 31.0
+    later = [said(), said()]
+    now = 500.0
+
+    assert first == [0, 0, None, None, None]
+    assert other == 0
+    assert later == [3, None]
+    assert said() == 1
+
+
+def test_what_libraries_log_and_warn_of_are_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library's record and a crash of a thread are events, without the text of a foreign exception."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    before = logging.getLogger().handlers[:]
+    log.configure(region="eu-central-1", form="json", stream=stream)
+    try:
+        log.take_over()
+        logging.getLogger("library").warning("it %s", "happened")
+        thread = threading.Thread(target=lambda: int("alice@example.org"), name="deliver")
+        thread.start()
+        thread.join()
+    finally:
+        logging.captureWarnings(False)
+        logging.basicConfig(handlers=before, force=True)
+
+    library, crash = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (library["event"], library["logger"], library["text"]) == ("library", "library", "it happened")
+    assert (crash["event"], crash["cause"], crash["thread"]) == ("crashed", "ValueError", "deliver")
+    assert "alice" not in stream.getvalue()

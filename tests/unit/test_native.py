@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from worker.authority import material
 from worker.authority.material import Item, KeysetSecrets
 from worker.errors import ConfigError, KeyMaterialError
-from worker.native import IS_LOADED, OFF, REQUIRE, require
+from worker.model import DataKey
+from worker.native import IS_LOADED, OFF, REQUIRE, is_current, require
 from worker.zerokms import checked
 from worker.zerokms.checked import derive_checked
 from worker.zerokms.derive import ClientKey, Permutations, random_permutation
@@ -83,13 +85,28 @@ def test_it_can_be_required(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @built
-def test_no_handle_shows_what_it_holds() -> None:
-    """Neither a lease nor a client key has anything to read, and their text is a name."""
+def test_a_module_of_other_code_is_left_alone(tmp_path: Path) -> None:
+    """One that was built before its face changed would fail late, at the first call that it does not have."""
     from worker.native import extension
 
-    lease = extension.Lease(memoryview(bytearray(b"\x41" * 32)), bytes(16), bytes(16), bytes(32), "a/b")
-    shown = repr(lease) + repr(extension.ClientKey(*(bytes(range(n)) for n in (16, 16, 16, 33))))
+    changed = tmp_path / "_native.pyi"
+    changed.write_text("def a_new_call() -> None: ...")
+
+    assert is_current(extension)
+    assert not is_current(extension, changed)
+    assert is_current(extension, tmp_path / "stripped.pyi")
+
+
+@built
+def test_no_handle_shows_what_it_holds() -> None:
+    """Of leases and a client key nothing can be read but what envelopes show, and their text is a name."""
+    from worker.native import extension
+
+    secret = memoryview(bytearray(b"\x41" * 32))
+    key = DataKey(secret, iv=bytes(16), tag=bytes(32), keyset=uuid4(), descriptor="a/b")
+    leases = extension.Granted([key])
+    shown = repr(leases) + repr(extension.ClientKey(*(bytes(range(n)) for n in (16, 16, 16, 33))))
 
     assert "A" * 4 not in shown
     assert "41" not in shown
-    assert not [name for name in dir(lease) if not name.startswith("__")]
+    assert [name for name in dir(leases) if not name.startswith("__")] == ["ivs", "label", "requests"]

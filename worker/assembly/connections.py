@@ -12,8 +12,9 @@ from worker.http_client import is_loopback, require_https
 from worker.kafka.oauth import OauthTokens
 from worker.kafka.properties import Property, connection_properties
 from worker.metrics import Metrics
-from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
+from worker.zerokms.options import ClientOptions
 
 # SCRAM and Kerberos prove a secret without sending it.
 _SENT_AS_THEY_ARE = ("PLAIN", "OAUTHBEARER")
@@ -71,10 +72,11 @@ def authority_client(
         keys_per_request=keys.keys_per_request,
         requests_in_flight=keys.requests_in_flight,
     )
+    hosts = {"CS_CTS_HOST": authority.cts_host, "CS_ZEROKMS_HOST": authority.zerokms_host}
     return client_from_environment(
-        environ,
+        environment.with_defaults(environ, hosts),
         crn=authority.workspace_crn,
-        allow_hosts=authority.allow_hosts,
+        allow_hosts=authority.hosts,
         options=options,
         metrics=metrics,
     )

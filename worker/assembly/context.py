@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.config import Settings
+from worker.config import RouteSettings, Settings
 from worker.errors import ConfigError
 from worker.metrics import Metrics
+from worker.sink.base import SinkRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,17 @@ class Context:
     def instance(self) -> str:
         """The worker's stable name."""
         return instance_name(self.environ)
+
+    def sink_route(self, route: RouteSettings) -> SinkRoute:
+        """Return a route as its sink is told of it."""
+        return SinkRoute(
+            name=route.name,
+            region=self.settings.region,
+            group=route.group,
+            instance=self.instance,
+            cluster_id=self.settings.kafka.cluster_id,
+            topics=route.source.topics,
+        )
 
 
 def instance_name(environ: Mapping[str, str]) -> str:

@@ -16,7 +16,8 @@ from worker.encryption.pseudonym import Pseudonyms
 from worker.kafka.properties import Property
 from worker.model import Audit, KeyService
 from worker.model.keys import Purpose
-from worker.zerokms.client import LoadedKeyset, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.exchange import LoadedKeyset
 from worker.zerokms.keys import Budget, IndexKeys, KeyCache, RetrievedKeys
 from worker.zerokms.resilient import resilient
 
@@ -30,11 +31,13 @@ class KeyStack:
         service: asked for data keys.
         index_keys: asked for keysets with their index keys.
         client: the authority itself, below every guard; it resolves keysets' names.
+        canaries: prove that the authority gives the keys it gave before.
     """
 
     service: KeyService
     index_keys: IndexKeys
     client: ZeroKMSClient
+    canaries: Canaries
 
 
 def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, Property]) -> KeyStack:
@@ -70,7 +73,7 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         canaries.check_index(loaded)
         return loaded
 
-    return KeyStack(service, IndexKeys(load, max_age_s=settings.keys.max_age_s), client)
+    return KeyStack(service, IndexKeys(load, max_age_s=settings.keys.max_age_s), client, canaries)
 
 
 class KeyCaches:
@@ -124,6 +127,10 @@ class KeyCaches:
     def resolve(self, keyset: str | None) -> UUID:
         """Return a keyset's uuid."""
         return self._stack.client.resolve_keyset(keyset)
+
+    def has_canary(self, keyset: str | None) -> bool:
+        """Open a keyset's canary; returns whether there is one yet; raises as `Canaries.check`."""
+        return self._stack.canaries.check_made(keyset)
 
     def rotate(self) -> None:
         """Drop every key held: pools and leases are filled anew."""

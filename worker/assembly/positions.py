@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from worker import environment
 from worker.assembly.graph import Graph
 from worker.config import RouteSettings
-from worker.kafka.properties import operators
 from worker.sink.postgres import PostgresSinkOptions
 from worker.sink.postgres.connection import Database
 from worker.sink.postgres.moving import TablePositions
 from worker.sink.postgres.residency import DeclaredRegion
 from worker.source.moving import GroupPositions
+from worker.source.properties import GroupMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,8 @@ def route_positions(graph: Graph, route: RouteSettings) -> Iterator[RoutePositio
     with contextlib.ExitStack() as closing:
         group = GroupPositions(
             route.source,
-            bootstrap=settings.kafka.bootstrap,
-            group=route.group,
-            instance=context.instance,
-            properties=operators(graph.connection),
+            GroupMember(route.group, context.instance),
+            graph.connection,
             cluster_id=settings.kafka.cluster_id,
         )
         closing.callback(group.close)
@@ -56,11 +54,9 @@ def _table(graph: Graph, route: RouteSettings, options: PostgresSinkOptions, gro
     settings, context = graph.settings, graph.context
     database = Database(
         environment.require(context.environ, options.dsn_env, f"route {route.name}: the database"),
+        options,
+        context.sink_route(route),
         residency=DeclaredRegion(settings.region, options.residency_key),
-        route=route.name,
-        instance=context.instance,
-        timeout_s=options.timeout_s,
-        idle_transaction_s=options.idle_transaction_s,
         metrics=context.metrics,
     )
     return TablePositions(

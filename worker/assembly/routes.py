@@ -16,14 +16,14 @@ from worker.avro.embedded import EmbeddedSchemas
 from worker.config import RouteSettings
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
-from worker.kafka.properties import Property, operators
+from worker.kafka.properties import Property
 from worker.kafka.statistics import ClientStatistics
 from worker.pipeline.amplified import Amplification
 from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.deadletter import DeadLetters
 from worker.pipeline.files import FileEncryptor
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.keys import RecordKeys
+from worker.pipeline.keys import KeyRules, RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import RouteRunner
 from worker.pipeline.schemas import SchemaRules
@@ -35,6 +35,7 @@ from worker.sink.dry import DrySink
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions, transactional_id
 from worker.sink.postgres import PostgresSink, PostgresSinkOptions
 from worker.source.kafka import KafkaSource
+from worker.source.properties import GroupMember
 from worker.zerokms.keys import KeyCache
 
 
@@ -64,10 +65,8 @@ class RouteBuilder:
         group = f"{route.group}.dry-run.{os.urandom(4).hex()}" if run.dry_run else route.group
         return KafkaSource(
             options,
-            bootstrap=self._settings.kafka.bootstrap,
-            group=group,
-            instance=self._context.instance,
-            properties=operators(self._connection),
+            GroupMember(group, self._context.instance),
+            self._connection,
             cluster_id=self._settings.kafka.cluster_id,
             bounded=run.is_bounded,
             statistics=ClientStatistics(self._context.metrics, route=route.name, client="source"),
@@ -126,7 +125,11 @@ class RouteBuilder:
         settings = self._settings
         own = schemas is not None
         rules = SchemaRules(
-            settings.declaration(route), output_subject(route), accepted=self._accepted, opener=self._opener(route)
+            settings.declaration(route),
+            output_subject(route),
+            accepted=self._accepted,
+            opener=self._opener(route),
+            topics=() if own else route.source.topics,
         )
         steps = Steps(
             # Records of files have no keys.
@@ -147,16 +150,9 @@ class RouteBuilder:
 
     def record_keys(self, route: RouteSettings) -> RecordKeys:
         """Build what becomes of the route's record keys."""
-        return RecordKeys(
-            route=route.name,
-            schemas=self._schemas,
-            declaration=self._settings.declaration(route),
-            policy=route.key,
-            form=route.key_format,
-            pseudonyms=self._keys.pseudonyms,
-            subject=route.sink.key_subject,
-            columns=route.sink.key_columns,
-        )
+        rules = KeyRules(route.key, route.key_format, route.sink.key_subject, route.sink.key_columns)
+        declaration = self._settings.declaration(route)
+        return RecordKeys(rules, self._schemas, declaration, pseudonyms=self._keys.pseudonyms, route=route.name)
 
     def _search_terms(self, route: RouteSettings) -> SearchTerms | None:
         columns = route.sink.searchable
@@ -190,13 +186,10 @@ class RouteBuilder:
         name = transactional_id(self._settings.region, route.group, self._context.instance)
         return KafkaSink(
             options,
+            self._context.sink_route(route),
+            self._connection,
             transactional_id=name if exactly_once else None,
-            properties=self._connection,
             metrics=self._context.metrics,
-            region=self._settings.region,
-            route=route.name,
-            source_topics=route.source.topics,
-            cluster_id=self._settings.kafka.cluster_id,
         )
 
     def _postgres_sink(self, route: RouteSettings, options: PostgresSinkOptions, source: KafkaSource) -> PostgresSink:
@@ -218,13 +211,9 @@ class RouteBuilder:
         )
         return PostgresSink(
             options,
+            self._context.sink_route(route),
             dsn=environment.require(self._context.environ, options.dsn_env, f"route {route.name}: the database"),
-            region=self._settings.region,
-            group=route.group,
-            cluster_id=self._settings.kafka.cluster_id,
             topic_ids=source.topic_id,
-            instance=self._context.instance,
-            route=route.name,
             metrics=self._context.metrics,
             dead_letters=letters,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worker import environment
 from worker.avro import (
@@ -12,15 +14,17 @@ from worker.avro import (
     DeclarationOptions,
     LocalSchema,
     LocalSchemas,
-    RegistrySchemas,
+    SchemaRef,
     SchemaSource,
     compile_schema,
-    registry_conf,
 )
-from worker.config import RouteSettings, SchemaSettings
-from worker.errors import ConfigError
+from worker.config import RouteSettings, SchemaSettings, Settings
+from worker.errors import ConfigError, DeclarationError
 from worker.model import EncryptionPlan
 from worker.pipeline.schemas import subject_of
+
+if TYPE_CHECKING:
+    from worker.avro import RegistrySchemas
 
 
 def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> SchemaSource:
@@ -33,7 +37,7 @@ def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> Schema
     if settings.registry:
         return open_registry(settings, environ, settings.registry, auto_register=settings.auto_register)
     files = {
-        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key)
+        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key, file=item.input)
         for number, item in settings.local.items()
     }
     return LocalSchemas(files)
@@ -44,6 +48,9 @@ def open_registry(
 ) -> RegistrySchemas:
     """Open a registry with the properties and secrets of `[schemas]`; raises as `open_schemas`."""
     secrets = environment.secrets(environ, settings.secrets, "[schemas]")
+    # Here, since importing it takes longer than all else that many commands do.
+    from worker.avro import RegistrySchemas, registry_conf
+
     return RegistrySchemas(registry_conf(url, settings.properties, secrets), auto_register=auto_register)
 
 
@@ -88,18 +95,27 @@ def review(
     subject_of_name = output_subject(route)
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
-        compiled = compile_schema(
-            version.schema,
-            options,
-            references=version.references,
-            metadata_tags=version.metadata_tags,
-            earlier=found.earlier,
-            later=found.later,
-        )
+        try:
+            compiled = compile_schema(version, options, earlier=found.earlier, later=found.later)
+        except DeclarationError as exc:
+            raise DeclarationError(f"{version.label}: {exc}", path=exc.path) from exc
         plan = compiled.plan
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)
         yield Planned(plan, version.label, found.topics, subject, judged, compiled.warnings)
+
+
+def output_schemas(settings: Settings, environ: Mapping[str, str]) -> dict[int, str]:
+    """Return the output schemas of `[schemas.local]` by the ids that they carry, as the first route writes them."""
+    declaration = settings.declaration(settings.routes[0])
+    with contextlib.closing(open_schemas(settings.schemas, environ)) as schemas:
+        found = {}
+        for number, item in settings.schemas.local.items():
+            if not item.key:
+                known = schemas.get(SchemaRef(int(number)))
+                plan = compile_schema(known.schema, declaration, later=known.later).plan
+                found[item.output_id] = plan.output_schema
+    return found
 
 
 def output_subject(route: RouteSettings) -> Callable[[str], str]:

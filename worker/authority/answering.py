@@ -27,6 +27,7 @@ from worker.authority.freshness import Freshness
 from worker.authority.head import Head, TamperedStore
 from worker.authority.limits import LimitOptions
 from worker.authority.refusal import Refusal
+from worker.authority.refusals import Refusals
 from worker.authority.state import Changed
 from worker.authority.tokens import Tokens
 from worker.errors import KeyAccessDenied
@@ -74,6 +75,7 @@ class Answering:
         limits: of a request.
         deriving: the one thread for large derivations.
         guesses: hold up who sends wrong credentials.
+        refusals: says which refusals have a line of their own.
     """
 
     tokens: Tokens
@@ -83,6 +85,7 @@ class Answering:
     limits: LimitOptions
     deriving: ThreadPoolExecutor = field(repr=False)
     guesses: Guesses
+    refusals: Refusals
 
     def handler(self, endpoint: Endpoint, model: type[BaseModel] | None, action: Action) -> Handler:
         """Return an endpoint's handler."""
@@ -155,8 +158,11 @@ class Answering:
             _change.reset(token)
         receipt = change.receipt if change is not None and outcome["outcome"] == "allowed" else None
         if receipt is None and (endpoint.kind != "read" or response.status_code != 200):
+            entry = {**event(), **outcome}
+            if outcome["outcome"] in ("refused", "malformed") and not self.refusals.has_line(entry):
+                return response
             try:
-                receipt = await asyncio.wrap_future(self.trail.append({**event(), **outcome}))
+                receipt = await asyncio.wrap_future(self.trail.append(entry))
             except Refusal as refusal:
                 return refused(refusal)
         if receipt is not None:
@@ -179,15 +185,15 @@ class Answering:
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
         return await asyncio.to_thread(action, caller, body)
 
-    async def read(self, request: Request, model: type[BaseModel]) -> Any:
-        """Read a body within its bounds; raises a 400, 408 or 413."""
-        received = bytearray()
+    async def read(self, request: Request, model: type[BaseModel], most: int | None = None) -> Any:
+        """Read a body within its bounds, of `most` bytes at most; raises a 400, 408 or 413."""
+        received, most = bytearray(), self.limits.body_bytes if most is None else most
         try:
             async with asyncio.timeout(self.limits.body_s):
                 async for chunk in request.stream():
                     received += chunk
-                    if len(received) > self.limits.body_bytes:
-                        raise Refusal(413, f"the body is longer than {self.limits.body_bytes} bytes")
+                    if len(received) > most:
+                        raise Refusal(413, f"the body is longer than {most} bytes")
         except TimeoutError:
             raise Refusal(408, "the body took too long to arrive") from None
         try:

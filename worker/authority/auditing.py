@@ -23,7 +23,11 @@ class Auditing:
         self._directory = directory
 
     def query(self, caller: Caller, body: wire.AuditQuery) -> list[dict[str, Any]]:
-        """Return entries of the caller's workspace, oldest first; a bound caller reads what names its client."""
+        """
+        Return entries of the caller's workspace, oldest first.
+
+        A bound caller reads what names its client, a narrowed one what names one of its keysets.
+        """
         client = caller.rights.client or (None if body.client is None else str(body.client))
         query = Query(
             caller.workspace,
@@ -37,4 +41,7 @@ class Auditing:
             body.until,
         )
         found = query.find(self._directory, after=body.after)
+        keysets = caller.rights.keysets
+        if keysets is not None:
+            found = (entry for entry in found if entry.get("keyset") in keysets)
         return last(found, body.limit) if body.newest else list(islice(found, body.limit))

@@ -13,6 +13,9 @@ from worker.authority.refusal import Refusal
 from worker.authority.store import Row, State, Store
 from worker.authority.transaction import Transaction
 
+LIMITS = ("generate_per_minute", "retrieve_per_minute", "needs_reason")
+"""What one client may be held to, apart from the others."""
+
 
 class Clients:
     """The administration of clients."""
@@ -28,12 +31,21 @@ class Clients:
         for client, keyset in state.grants:
             held.setdefault(client, []).append(keyset)
         return [
-            public_client(row) | {"keyset_id": held.get(row["id"], [])}
+            public_client(row) | {k: row[k] for k in LIMITS} | {"keyset_id": held.get(row["id"], [])}
             for row in state.clients.values()
             if row["workspace"] == caller.workspace
             and caller.rights.client in (None, row["id"])
             and (only is None or only in held.get(row["id"], ()))
         ]
+
+    def limit(self, caller: Caller, body: wire.ClientLimits) -> dict[str, Any]:
+        """Hold a client to quotas of its own, or to reasons; a bound caller would hold itself to less."""
+        caller.require_no_client()
+        row = find_client(self._store.state, caller, body.client_id)
+        changes = body.model_dump(include=set(LIMITS) & body.model_fields_set)
+        if changes:
+            self._store.write(lambda t: t.update(schema.clients, row["id"], changes))
+        return public_client(row) | {k: changes.get(k, row[k]) for k in LIMITS}
 
     def delete(self, caller: Caller, body: wire.DeleteClient) -> dict[str, Any]:
         """Delete a client with its shares and its relation; those enrolled through it stay unless `cascade` says so."""

@@ -1,9 +1,9 @@
 """
 Connections that send nothing, or too slowly, and callers that only guess: none of them is in the way of others.
 
-A head must arrive within `header_s`; a connection between requests lives `idle_s`. Where an address, or all together,
-have as many as they may, the connection that has waited longest for a request makes room, those that were never
-answered first. So a new caller always gets in.
+A head must arrive within `header_s`, an answer be read within `unread_s`; a connection between requests lives
+`idle_s`. Where an address, or all together, have as many as they may, the connection that has kept us waiting longest
+makes room, those that were never answered first. So a new caller always gets in.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class ConnectionLimits(BaseModel):
     Args:
         header_s: from a connection's beginning, or a request's first byte, to the end of its head; TLS likewise.
         idle_s: between two requests; longer than clients keep a connection (90 s in the published one).
+        unread_s: until what is sent is read so far that there is room for more.
         per_address: connections of one address; a proxy in front needs more.
         total: of all.
         guesses: wrong credentials of an address that are answered at once.
@@ -42,6 +43,7 @@ class ConnectionLimits(BaseModel):
 
     header_s: float = 5.0
     idle_s: float = 95.0
+    unread_s: float = 30.0
     per_address: int = 1000
     total: int = 2000
     guesses: int = 60
@@ -101,14 +103,15 @@ class GuardedProtocol(H11Protocol):
         super().__init__(**options)
         self._guard = guard
         self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self.address = ""
         self.served = 0
         self.since = 0.0
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is the caller that has to send something."""
-        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        """Whether it is the caller that has to send something, or to read what it was sent."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body or self._unread is not None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it in if there is room, and wait so long for a request's head."""
@@ -121,9 +124,25 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room."""
-        self._stop_timer()
+        self._stop_timers()
         self._guard.leave(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait so long for the caller to read."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._guard.limits.unread_s, self.drop, "unread")
+
+    def resume_writing(self) -> None:
+        """The caller reads."""
+        super().resume_writing()
+        self._stop_unread()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection between requests; an end that waits for somebody to read would never come."""
+        super().timeout_keep_alive_handler()
+        if self.transport.get_write_buffer_size():
+            self.drop("unread")
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a head that has begun must end in time."""
@@ -145,9 +164,18 @@ class GuardedProtocol(H11Protocol):
 
     def drop(self, reason: str) -> None:
         """Close without a word."""
-        self._stop_timer()
+        self._stop_timers()
         self._guard.count(reason)
         self.transport.abort()
+
+    def _stop_timers(self) -> None:
+        self._stop_timer()
+        self._stop_unread()
+
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -122,9 +122,12 @@ class DataKeys:
 
     def _retrieve(self, caller: Caller, body: wire.Retrieve, *, fallible: bool) -> dict[str, Any]:
         self._note(caller, body)
-        if not all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys):
+        is_canary = all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys)
+        if not is_canary:
             caller.require("data_key:retrieve")
         grant = self.grant(caller, body.client_id, body.keyset_id)
+        if not is_canary and self._store.state.clients[grant.client]["needs_reason"]:
+            _require_reason(body.unverified_context)
         self._spend("retrieve", self._retrieve_quota, grant.client, len(body.keys))
         errors: dict[int, str] = {}
         items: list[Item] = []
@@ -152,7 +155,7 @@ class DataKeys:
         if count > self._limits.keys_per_request:
             raise Refusal(413, f"{count} keys in one request; at most {self._limits.keys_per_request}")
         try:
-            quota.take(client, count)
+            quota.take(client, count, self._store.state.clients[client][f"{operation}_per_minute"])
         except Refusal:
             self._metrics.inc("authority_quota_refusals_total", operation=operation)
             raise
@@ -167,6 +170,12 @@ class DataKeys:
         )
         decoding.check_free(body.unverified_context)
         caller.note["unverified_context"] = body.unverified_context
+
+
+def _require_reason(context: Any) -> None:
+    reason = context.get("reason") if isinstance(context, dict) else None
+    if not isinstance(reason, str) or not reason.strip():
+        raise Refusal(403, "Not permitted: this client retrieves for a reason alone (reason in unverified_context)")
 
 
 def _note_keyset(caller: Caller, keyset: Row) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +13,12 @@ from typing import Any, Self
 from uuid import UUID
 
 from worker.authority import schema
-from worker.authority.connections import ConnectionLimits
 from worker.authority.enrol import Existing, accept, propose
 from worker.authority.files import write_whole
-from worker.authority.management import make_access_key, new_workspace
+from worker.authority.management import Narrowing, make_access_key, new_workspace
 from worker.authority.remote import Remote
 from worker.authority.seal import root_from_file
-from worker.authority.server import Authority, bind, server
+from worker.authority.server import Authority, AuthorityOptions, bind, server
 from worker.authority.transaction import Transaction
 from worker.region import Region, WorkspaceCrn
 from worker.zerokms.derive import ClientKey
@@ -35,9 +36,7 @@ class DevAuthority:
         data_dir: holds the store, its root key, the audit trail and the clients' credentials.
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
-        connections: what connections may take; the defaults of `serve` else.
-        journal: as `serve --journal`.
-        anchor: as `serve --audit-anchor`.
+        options: as an operator would choose them, but for `escrow`, and for `audit_sync`, which is off.
         public_url: as `serve --public-url`; by default where it listens.
     """
 
@@ -48,9 +47,7 @@ class DevAuthority:
         port: int = 0,
         *,
         escrow: bool = False,
-        connections: ConnectionLimits | None = None,
-        journal: Path | None = None,
-        anchor: Path | None = None,
+        options: AuthorityOptions | None = None,
         public_url: str | None = None,
     ) -> None:
         directory = Path(data_dir)
@@ -67,11 +64,7 @@ class DevAuthority:
                 directory,
                 root,
                 public_url or self.url,
-                connections=connections,
-                escrow=self._escrow,
-                audit_sync=False,
-                journal=journal,
-                anchor=anchor,
+                replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=False),
             )
         except BaseException:
             self._socket.close()
@@ -162,7 +155,7 @@ class DevAuthority:
                 proposal = propose(call, name=name, region=region, via=first)
                 client = proposal.client_id
                 call("approve-client", {"client_id": str(client)})
-            access_key = make_access_key(store, workspace, name, "member", client=str(client))
+            access_key = make_access_key(store, workspace, name, "member", Narrowing(client=str(client)))
             own = Remote(self.url, access_key)
             key = ClientKey.parse(made["client_key"]) if proposal is None else accept(own, proposal)
             first = first or Existing(client, key, own)
@@ -176,14 +169,24 @@ def _bind(transaction: Transaction, key: str, client: str) -> None:
     transaction.update(schema.access_keys, key, {"client": client})
 
 
-def as_shell(env: dict[str, str]) -> str:
-    """Write variables as shell assignments, one a line."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+def as_lines(env: Mapping[str, str], *, prefix: str = "CS_", export: bool = False) -> str:
+    """
+    Write variables, one a line, as shells and container engines read them.
+
+    Args:
+        env: names that begin with `CS_`, and values.
+        prefix: stands for that `CS_`, as `CS_EU_`.
+        export: `export NAME=value` with the value quoted, for a shell to source.
+    """
+    named = {prefix + name.removeprefix("CS_"): value for name, value in env.items()}
+    if export:
+        return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in named.items())
+    return "".join(f"{name}={value}\n" for name, value in named.items())
 
 
-def write_env(path: Path, env: dict[str, str]) -> None:
-    """Write variables as shell assignments, readable by the owner alone; the file appears whole or not at all."""
-    write_whole(path, as_shell(env).encode())
+def write_env(path: Path, env: Mapping[str, str], *, prefix: str = "CS_", export: bool = True) -> None:
+    """Write variables as `as_lines` does, readable by the owner alone; the file appears whole or not at all."""
+    write_whole(path, as_lines(env, prefix=prefix, export=export).encode())
 
 
 def read_env(path: Path) -> dict[str, str]:

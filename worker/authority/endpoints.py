@@ -55,6 +55,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/create-client", "create-client", "change", ("client:create", "dataset:grant"), _NONE),
     Endpoint("POST", "/list-clients", "list-clients", "read", ("client:list",), _OWN),
     Endpoint("POST", "/delete-client", "delete-client", "change", ("client:delete",), _OWN),
+    Endpoint("POST", "/api/clients/limits", "limit-client", "change", ("client:update",), _NONE),
     Endpoint("POST", "/propose-client", "propose-client", "change", ("client:create", "dataset:grant"), "via itself"),
     Endpoint("POST", "/approve-client", "approve-client", "change", ("client:approve",), _NONE),
     Endpoint("POST", "/mask-client", "mask-client", "change", (CANARY_SCOPE,), _OWN),

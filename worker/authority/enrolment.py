@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from worker.authority import decoding, schema, wire
 from worker.authority.access import Caller, hash_secret
-from worker.authority.clients import find_client, public_client
+from worker.authority.clients import LIMITS, find_client, public_client
 from worker.authority.datakeys import DataKeys, find_keyset
 from worker.authority.escrow import begin_workspace
 from worker.authority.material import Item
@@ -51,6 +51,7 @@ class Enrolment:
         keyset = find_keyset(self._store, caller.workspace, body.keyset_id, default=default)
         caller.require_keyset(keyset["id"])
         relation = self._relation(caller, body, keyset)
+        through = None if body.via is None else find_client(state, caller, body.via)
         client, secret = str(uuid4()), csprng.token_urlsafe(32)
         caller.note["made"] = client
         row = {
@@ -66,6 +67,8 @@ class Enrolment:
             "created_by": caller.subject,
             "secret_hash": hash_secret(secret),
             "canary": None if body.canary is None else body.canary.model_dump(),
+            # Who enrols through a client is held to what that one is.
+            **({} if through is None else {k: through[k] for k in LIMITS}),
         }
         self._store.write(lambda t: t.insert(schema.clients, row))
         return {"id": client, "dataset_id": keyset["id"], "enrolment_secret": secret}

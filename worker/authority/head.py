@@ -65,8 +65,11 @@ def _what(region: str) -> str:
 
 
 def term(key: bytes, table: Table, row: Row) -> int:
-    """Return a row's term; columns that only inform are left out."""
+    """Return a row's term; columns that only inform, and later ones that are null, are left out."""
     kept = {str(name): value for name, value in row.items() if (table.name, name) not in schema.INFORMING}
+    for _, name in (place for place in schema.ADDED if place[0] == table.name):
+        if kept.get(name) is None:
+            kept.pop(name, None)
     text = orjson.dumps(kept, default=bytes.hex, option=orjson.OPT_SORT_KEYS)
     return int.from_bytes(hmac.digest(key, framed(table.name.encode(), text), "sha256"))
 

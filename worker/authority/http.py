@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from worker.authority import wire
 from worker.authority.access import Caller
-from worker.authority.answering import Action, Answering, address, as_json
+from worker.authority.answering import Action, Answering
 from worker.authority.auditing import Auditing
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
@@ -28,7 +24,7 @@ from worker.authority.keysets import Keysets
 from worker.authority.management import Management
 from worker.authority.operations import Operations
 from worker.authority.people import People
-from worker.authority.refusal import Refusal
+from worker.authority.public import Public
 
 _METRICS = "/metrics"
 
@@ -99,6 +95,7 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "create-client": (wire.CreateClient, parts.server_made.create),
         "list-clients": (wire.ListClients, clients.list),
         "delete-client": (wire.DeleteClient, clients.delete),
+        "api/clients/limits": (wire.ClientLimits, clients.limit),
         "propose-client": (wire.ProposeClient, enrolment.propose),
         "approve-client": (wire.ApproveClient, enrolment.approve),
         "mask-client": (wire.MaskClient, enrolment.mask),
@@ -143,82 +140,17 @@ def _of_row(action: Callable[..., Any]) -> Action:
 
 
 def _open(parts: Parts, app: FastAPI) -> None:
-    answering, tokens = parts.answering, parts.answering.tokens
-
-    async def authorise(request: Request) -> Response:
-        async def answer() -> Any:
-            await answering.fresh()
-            body = await answering.read(request, wire.Authorise)
-            if body.accessKey is not None and body.oidcToken is None:
-                return await asyncio.to_thread(tokens.for_access_key, body.accessKey)
-            if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
-                if answering.guesses.is_turned_away(address(request)):
-                    raise Refusal(429, "too many wrong credentials from this address")
-                return await tokens.for_oidc(body.workspaceId, body.oidcToken)
-            raise Refusal(400, "give an accessKey, or an oidcToken and a workspaceId")
-
-        began = time.perf_counter()
-        response = await answering.refusing(request, answer)
-        answering.count("authorise", response, began)
-        return response
-
-    async def unlock(request: Request) -> Response:
-        async def answer() -> Any:
-            if answering.guesses.is_turned_away(address(request)):
-                raise Refusal(429, "too many wrong credentials from this address")
-            body = await answering.read(request, wire.Unlock)
-            return await asyncio.to_thread(parts.operations.unlock, body)
-
-        began = time.perf_counter()
-        response = await answering.refusing(request, answer)
-        answering.count("api/unlock", response, began)
-        return response
-
-    async def jwks(request: Request) -> Response:
-        async def answer() -> Any:
-            await answering.fresh()
-            return tokens.jwks()
-
-        return await answering.refusing(request, answer)
-
-    async def audit_key(_request: Request) -> Response:
-        key = base64.b64encode(answering.trail.public_key).decode()
-        return as_json({"algorithm": "Ed25519", "key": key})
-
-    async def health(_request: Request) -> Response:
-        return as_json({"alive": True})
-
-    async def ready(_request: Request) -> Response:
-        found = await asyncio.to_thread(parts.ready)
-        return as_json(found, 200 if found["ready"] else 503)
-
-    async def metrics(request: Request) -> Response:
-        began = time.perf_counter()
-        bearer = request.headers.get("authorization", "")[len("Bearer ") :]
-
-        async def answer() -> Any:
-            # A scraper sends one fixed bearer: an access key is taken as it is, for this endpoint alone.
-            scraping = bearer.startswith("CSAK")
-            caller = tokens.for_scraping(bearer) if scraping else await answering.caller(request)
-            caller.require("metrics:read")
-
-        response = await answering.refusing(request, answer)
-        if response.status_code == 200:
-            text = generate_latest(answering.metrics.registry)
-            response = Response(text, media_type=CONTENT_TYPE_LATEST)
-        answering.count("metrics", response, began)
-        return response
-
+    public = Public(parts.answering, parts.operations, parts.ready)
     for path in ("/api/authorise", "/api/authorize"):
         extra = {"requestBody": _body(wire.Authorise)}
-        app.add_api_route(path, authorise, methods=["POST"], openapi_extra=extra, responses=_RESPONSES)
+        app.add_api_route(path, public.authorise, methods=["POST"], openapi_extra=extra, responses=_RESPONSES)
     unlocking = {"requestBody": _body(wire.Unlock)}
-    app.add_api_route("/api/unlock", unlock, methods=["POST"], openapi_extra=unlocking, responses=_RESPONSES)
-    app.add_api_route("/.well-known/jwks.json", jwks, methods=["GET"])
-    app.add_api_route("/.well-known/audit-key.json", audit_key, methods=["GET"])
-    app.add_api_route("/healthz", health, methods=["GET"])
-    app.add_api_route("/readyz", ready, methods=["GET"], responses={503: {"content": {"application/json": {}}}})
-    app.add_api_route(_METRICS, metrics, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/api/unlock", public.unlock, methods=["POST"], openapi_extra=unlocking, responses=_RESPONSES)
+    app.add_api_route("/.well-known/jwks.json", public.jwks, methods=["GET"])
+    app.add_api_route("/.well-known/audit-key.json", public.audit_key, methods=["GET"])
+    app.add_api_route("/healthz", public.health, methods=["GET"])
+    app.add_api_route("/readyz", public.ready, methods=["GET"], responses={503: {"content": {"application/json": {}}}})
+    app.add_api_route(_METRICS, public.metrics, methods=["GET"], include_in_schema=False)
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:

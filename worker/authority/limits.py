@@ -19,6 +19,7 @@ class LimitOptions(BaseModel):
     Args:
         keys_per_request: the most keys in one request.
         body_bytes: the longest body.
+        open_body_bytes: the longest body of a request that takes no token.
         body_s: how long a body may take to arrive.
         generate_per_minute: keys one client may make in a minute.
         retrieve_per_minute: keys one client may retrieve in a minute.
@@ -28,6 +29,7 @@ class LimitOptions(BaseModel):
 
     keys_per_request: int = 1000
     body_bytes: int = 4 * 1024 * 1024
+    open_body_bytes: int = 64 * 1024
     body_s: float = 10.0
     generate_per_minute: int = 60_000_000
     retrieve_per_minute: int = 60_000_000
@@ -42,12 +44,13 @@ class Quota:
         self._lock = threading.Lock()
         self._left: LRUCache[str, tuple[float, float]] = LRUCache(100_000)
 
-    def take(self, client: str, count: int) -> None:
-        """Take `count` keys; raises a 429 where the client has fewer left."""
+    def take(self, client: str, count: int, own: int | None = None) -> None:
+        """Take `count` keys, of `own` a minute where the client has a quota of its own; raises a 429 for too many."""
+        per_minute = self._per_minute if own is None else own
         with self._lock:
             now = self._clock()
-            left, since = self._left.get(client, (float(self._per_minute), now))
-            left = min(self._per_minute, left + (now - since) * self._per_minute / 60)
+            left, since = self._left.get(client, (float(per_minute), now))
+            left = min(per_minute, left + (now - since) * per_minute / 60)
             if left < count:
                 raise Refusal(429, "this client's quota of keys a minute is used up")
             self._left[client] = (left - count, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -31,14 +32,31 @@ def new_workspace(store: Store, name: str) -> str:
     return workspace
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """
+    What an access key may do of its role's; None narrows nothing.
+
+    Args:
+        scopes: of the role's.
+        client: the one that it derives keys for.
+        keysets: all that it reaches, by id.
+    """
+
+    scopes: list[str] | None = None
+    client: str | None = None
+    keysets: list[str] | None = None
+
+
+_WHOLE = Narrowing()
+
+
 def make_access_key(
     store: Store,
     workspace: str,
     name: str,
     role: str,
-    scopes: list[str] | None = None,
-    client: str | None = None,
-    keysets: list[str] | None = None,
+    narrowing: Narrowing = _WHOLE,
 ) -> str:
     """Make an access key; return it, the only time it is seen."""
     if any(k["workspace"] == workspace and k["name"] == name for k in store.state.access_keys.values()):
@@ -49,9 +67,9 @@ def make_access_key(
         "workspace": workspace,
         "name": name,
         "role": role,
-        "scopes": rights.narrowed(role, scopes),
-        "client": client,
-        "keysets": keysets,
+        "scopes": rights.narrowed(role, narrowing.scopes),
+        "client": narrowing.client,
+        "keysets": narrowing.keysets,
         "secret_hash": hashed,
         "created_at": time.time(),
     }
@@ -90,7 +108,8 @@ class Management:
         scopes = rights.narrowed(body.role, body.scopes)
         client, keysets = reach(self._store, caller, body.client, body.keysets)
         caller.require_to_cover(Rights.of(body.role, scopes, client, keysets))
-        text = make_access_key(self._store, caller.workspace, body.keyName, body.role, scopes, client, keysets)
+        narrowing = Narrowing(scopes, client, keysets)
+        text = make_access_key(self._store, caller.workspace, body.keyName, body.role, narrowing)
         caller.note["made"] = text.partition(".")[0]
         return {"accessKey": text}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from worker.authority.files import write_whole
 from worker.authority.store import Store
 from worker.metrics import Metric
 
@@ -25,9 +27,23 @@ OBSERVED: tuple[Metric, ...] = (
     ),
     Metric("authority_clients", "gauge", "Clients that are enrolled."),
     Metric("authority_keysets", "gauge", "Keysets, disabled ones included."),
+    Metric("authority_backup_timestamp_seconds", "gauge", "When the last backup was made; 0 where none is known of."),
     Metric("authority_disk_free_bytes", "gauge", "Free where the store and the audit trail lie."),
 )
 PARTS = ("store", "audit", "derivation")
+_BACKUP = "last-backup"
+
+
+def note_backup(directory: Path) -> None:
+    """Note beside the store that a backup has been made now."""
+    write_whole(directory / _BACKUP, b"")
+
+
+def last_backup(directory: Path) -> float:
+    """Return when the last backup was made, in seconds since 1970; 0 where none is known of."""
+    with contextlib.suppress(FileNotFoundError):
+        return (directory / _BACKUP).stat().st_mtime
+    return 0.0
 
 
 class Observed(Collector):
@@ -58,6 +74,7 @@ class Observed(Collector):
             "authority_ready": Counter({(part,): int(ready[part] == "ok") for part in PARTS}),
             "authority_clients": Counter({(): len(state.clients)}),
             "authority_keysets": Counter({(): len(state.keysets)}),
+            "authority_backup_timestamp_seconds": Counter({(): int(last_backup(self._directory))}),
             "authority_disk_free_bytes": Counter({(): shutil.disk_usage(self._directory).free}),
         }
         for metric in OBSERVED:

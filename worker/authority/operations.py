@@ -23,12 +23,16 @@ class Operations:
         store: the authority's.
         trail: its audit.
         ready: says whether keys can be derived.
+        backed_up: told of each backup.
     """
 
-    def __init__(self, store: Store, trail: Trail, ready: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, store: Store, trail: Trail, ready: Callable[[], dict[str, Any]], backed_up: Callable[[], None]
+    ) -> None:
         self._store = store
         self._trail = trail
         self._ready = ready
+        self._backed_up = backed_up
         self._lock = threading.Lock()
         self._presented: set[str] = set()
 
@@ -57,6 +61,7 @@ class Operations:
         except ConfigError as exc:
             raise Refusal(400, str(exc)) from None
         caller.note["what"] = {"recipients": body.recipients, "version": self._store.head.version, "bytes": len(made)}
+        self._backed_up()
         return made
 
     def unlock(self, body: wire.Unlock) -> dict[str, Any]:

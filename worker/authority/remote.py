@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -44,6 +45,14 @@ class Remote:
             self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
         return self._send(endpoint, body, method)
 
+    def workspace(self) -> str:
+        """Return the workspace of this access key, as its token says."""
+        if not self._token:
+            self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
+        payload = self._token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["workspace"]).removeprefix("ws:")
+
     def without_token(self, endpoint: str, body: dict[str, Any]) -> Any:
         """Send one request to an endpoint that takes no token."""
         self._token = ""
@@ -58,7 +67,9 @@ class Remote:
             with open_client(timeout_s=_TIMEOUT_S) as client:
                 reply = client.request(method, self._base + endpoint, content=data, headers=headers)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"{endpoint}: the authority does not answer ({type(exc).__name__})") from exc
+            raise KeyServiceUnavailable(
+                f"{endpoint}: the authority at {self._base} does not answer ({type(exc).__name__}); is it running?"
+            ) from exc
         if reply.status_code == 429 or reply.status_code >= 500:
             raise KeyServiceUnavailable(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
         if reply.is_redirect:

@@ -14,7 +14,7 @@ CANARY_DESCRIPTOR = "zk-canary"
 
 CANARY_SCOPE = "data_key:retrieve_canary"
 _KEYSET = tuple(f"dataset:{w}" for w in ("create", "list", "disable", "enable", "grant", "modify", "revoke"))
-_CLIENT = ("client:create", "client:list", "client:delete", "client:approve")
+_CLIENT = ("client:create", "client:list", "client:delete", "client:approve", "client:update")
 _DATA = ("data_key:generate", "data_key:retrieve", CANARY_SCOPE)
 _ACCESS = tuple(f"access_key:{w}" for w in ("create", "list", "delete", "update"))
 _PEOPLE = tuple(f"{kind}:{w}" for kind in ("provider", "membership") for w in ("create", "list", "delete"))

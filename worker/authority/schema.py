@@ -125,6 +125,9 @@ clients = Table(
     Column("created_by", String, nullable=False),
     Column("secret_hash", LargeBinary),
     Column("canary", _Json),
+    Column("generate_per_minute", BigInteger),
+    Column("retrieve_per_minute", BigInteger),
+    Column("needs_reason", Boolean),
     UniqueConstraint("workspace", "name"),
 )
 
@@ -148,6 +151,9 @@ AUTHORISING = (
     grants,
 )
 """The tables whose rows the store's head authenticates, parents before what refers to them."""
+
+ADDED = frozenset({("clients", name) for name in ("generate_per_minute", "retrieve_per_minute", "needs_reason")})
+"""Columns that came later: a row without a value in them is authenticated as it was before there were any."""
 
 INFORMING = frozenset({("access_keys", "last_used_at")})
 """Columns that decide nothing; they are written without a new version of the store."""

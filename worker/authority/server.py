@@ -6,7 +6,8 @@ import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +18,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from worker.authority.answering import Answering, before_commit
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
+from worker.authority.audit.retention import Retention
 from worker.authority.auditing import Auditing
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
@@ -34,10 +36,12 @@ from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
 from worker.authority.management import Management, make_access_key, new_workspace
-from worker.authority.observed import Observed
+from worker.authority.observed import Observed, last_backup, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
 from worker.authority.recovery.journal import Journal
+from worker.authority.recovery.schedule import BackupOptions, Backups
+from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
 from worker.authority.state import Changed
 from worker.authority.store import Store
@@ -76,6 +80,36 @@ def public_base(url: str) -> str:
     return url.rstrip("/") + "/"
 
 
+@dataclass(frozen=True, slots=True)
+class AuthorityOptions:
+    """
+    What an operator chooses.
+
+    Args:
+        limits: what one request and one client may ask.
+        connections: what connections and callers that guess may take.
+        escrow: 32 bytes other than the root; its presence is the choice to let `create-client` make client keys.
+        audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
+        anchor: where signed heads of the trail are appended.
+        audit_keep_s: how long closed files of the trail stay; None for ever.
+        backups: where backups go, and when; None: none make themselves.
+        journal: where every write goes before it is one; on another disk or host than the store.
+        database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
+        former_root: the root key of before, from which the store goes over to the new one.
+    """
+
+    limits: LimitOptions = field(default_factory=LimitOptions)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    escrow: bytes | None = field(default=None, repr=False)
+    audit_sync: bool = True
+    anchor: Path | None = None
+    audit_keep_s: float | None = None
+    backups: BackupOptions | None = None
+    journal: Path | None = None
+    database: str | None = field(default=None, repr=False)
+    former_root: bytes | None = field(default=None, repr=False)
+
+
 class Authority:
     """
     One region's authority: its store, its audit trail, and the application over them.
@@ -85,13 +119,7 @@ class Authority:
         directory: holds the store and the audit trail.
         root: 32 bytes; seals the store.
         base_url: what tokens name, with a slash at its end.
-        limits: what one request and one client may ask.
-        connections: what connections and callers that guess may take.
-        escrow: 32 bytes other than `root`; its presence is the choice to let `create-client` make client keys.
-        audit_sync: an answer waits until its audit line is on the disk; several wait for one flush.
-        anchor: where signed heads of the trail are appended.
-        journal: where every write goes before it is one; on another disk or host than the store.
-        database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
+        options: what else an operator chooses.
     """
 
     def __init__(
@@ -100,56 +128,67 @@ class Authority:
         directory: Path,
         root: bytes,
         base_url: str,
-        *,
-        limits: LimitOptions | None = None,
-        connections: ConnectionLimits | None = None,
-        escrow: bytes | None = None,
-        audit_sync: bool = True,
-        anchor: Path | None = None,
-        journal: Path | None = None,
-        database: str | None = None,
+        options: AuthorityOptions | None = None,
     ) -> None:
-        if escrow == root:
+        options = AuthorityOptions() if options is None else options
+        if options.escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
-        place = database or directory / "authority.sqlite"
-        self.store = Store(place, region, Sealer(root), before_commit=self._before_commit)
+        place = options.database or directory / "authority.sqlite"
+        former = None if options.former_root is None else Sealer(options.former_root)
+        self.store = Store(place, region, Sealer(root), former=former, before_commit=self._before_commit)
         self.journal: Journal | None = None
         try:
-            if journal is not None:
-                self.journal = Journal(journal, self.store.derived(b"journal"))
-            server_made = ServerMadeClients(self.store, None if escrow is None else Sealer(escrow))
-            self.trail = open_trail(self.store, directory / "audit.jsonl", sync=audit_sync)
+            if options.journal is not None:
+                self.journal = Journal(options.journal, self.store.derived(b"journal"))
+            server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
+            self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
+            if self.store.rekeyed:
+                self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
         except BaseException:
             self.store.close()
             raise
-        self._anchor = None if anchor is None else Anchor(self.trail, anchor)
+        self._anchor = None if options.anchor is None else Anchor(self.trail, options.anchor)
+        self._retention = None if options.audit_keep_s is None else Retention(self.trail, options.audit_keep_s)
+        self._backups: Backups | None = None
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
-        options, bounds = limits or LimitOptions(), connections or ConnectionLimits()
-        self.guard = Guard(bounds, self.metrics)
+        self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
         self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
         self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
+        self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
-        data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options)
+        self.app: FastAPI = application(self._parts(directory, options, server_made))
+        if options.backups is not None:
+            made, last = partial(note_backup, directory), last_backup(directory)
+            self._backups = Backups(options.backups, self.store, self.trail, made, last=last)
+
+    def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
+        guesses = Guesses(options.connections)
+        data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits)
         answering = Answering(
-            self.tokens, self.trail, Freshness(self.store), self.metrics, options, self._deriving, Guesses(bounds)
+            self.tokens,
+            self.trail,
+            Freshness(self.store),
+            self.metrics,
+            options.limits,
+            self._deriving,
+            guesses,
+            self._refusals,
         )
-        self.app: FastAPI = application(
-            Parts(
-                answering,
-                data_keys,
-                Keysets(self.store, server_made),
-                Clients(self.store),
-                Enrolment(self.store, data_keys),
-                server_made,
-                Management(self.store),
-                People(self.store),
-                Auditing(directory),
-                Operations(self.store, self.trail, self.ready),
-                self.ready,
-            )
+        return Parts(
+            answering,
+            data_keys,
+            Keysets(self.store, server_made),
+            Clients(self.store),
+            Enrolment(self.store, data_keys),
+            server_made,
+            Management(self.store),
+            People(self.store),
+            Auditing(directory),
+            Operations(self.store, self.trail, self.ready, partial(note_backup, directory)),
+            self.ready,
         )
 
     def ready(self) -> dict[str, Any]:
@@ -163,9 +202,14 @@ class Authority:
 
     def close(self) -> None:
         """Close the store and the audit trail."""
+        if self._backups is not None:
+            self._backups.close()
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()
+        self._refusals.flush(everything=True)
+        if self._retention is not None:
+            self._retention.close()
         if self._anchor is not None:
             self._anchor.close()
         self.trail.close()
@@ -176,8 +220,8 @@ class Authority:
 def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:
     """Open the audit trail beside a store; raises `TamperedStore` where the store is older than the trail knows it."""
     signing = Ed25519PrivateKey.from_private_bytes(store.derived(b"audit-heads/%d" % store.head.incarnation))
-    secret, region = store.derived(b"audit-contexts"), str(store.region)
-    trail = Trail(path, secret, signing, region, sync=sync, store=lambda: (store.head.incarnation, store.head.version))
+    keys = TrailKeys(store.derived(b"audit-contexts"), signing)
+    trail = Trail(path, keys, str(store.region), sync=sync, store=lambda: (store.head.incarnation, store.head.version))
     if trail.last_store > (store.head.incarnation, store.head.version):
         trail.close()
         raise TamperedStore(
@@ -217,6 +261,7 @@ def server(app: ASGIApp, guard: Guard, tls: TlsOptions | None = None) -> uvicorn
         lifespan="off",
         server_header=False,
         proxy_headers=False,
+        ws="none",
         timeout_graceful_shutdown=10,
         timeout_keep_alive=int(guard.limits.idle_s),
         **options,  # type: ignore[arg-type]

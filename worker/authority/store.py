@@ -39,6 +39,7 @@ class Store:
         place: a SQLite file, which one process owns; or the URL of a PostgreSQL database, which replicas share.
         region: the store's own.
         root: under the root key, which seals the store's key and nothing else.
+        former: under the root key of before; what it still seals is sealed under `root` from here on (`rekeyed`).
         before_commit: is told what a write is about to become, and the rows it wrote; raising undoes the write.
 
     Raises:
@@ -53,12 +54,14 @@ class Store:
         region: Region,
         root: Sealer,
         *,
+        former: Sealer | None = None,
         before_commit: BeforeCommit = lambda _head, _changes: None,
     ) -> None:
         self.region = region
         self.before_commit = before_commit
         self.broken: str | None = None
-        self._root = root
+        self._root, self._former = root, former
+        self.rekeyed = False
         self._lock = threading.Lock()
         self.is_shared = isinstance(place, str)
         self.state: State
@@ -196,24 +199,38 @@ class Store:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             _alone(connection)
             found = {r.name: r.value for r in connection.execute(select(schema.meta))}
-            if found and found["region"] != str(self.region):
-                raise RegionViolation(f"the store is {found['region']}'s, the authority serves {self.region}")
+            if found and found.get("region") != str(self.region):
+                raise RegionViolation(f"the store is {found.get('region')}'s, the authority serves {self.region}")
             if "key" in found:
-                return self._root.open(bytes.fromhex(found["key"]), what="meta/key")
-            if "root" in found:
+                return self._own_key(connection, bytes.fromhex(found["key"]))
+            secret = os.urandom(ROOT_BYTES)
+            rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
+            if "root" in found and not self.is_shared and "head" not in found:
                 # A store from before it had a key of its own: everything is sealed under the root key itself.
                 self._root.open(bytes.fromhex(found["root"]), what="meta/root")
-            secret = os.urandom(ROOT_BYTES)
-            if "root" in found:
                 reseal(connection, self._root, Sealer(secret))
+                rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
+            elif found or any(rows.values()):
+                # To begin anew over rows would be to believe them; no database ever held a store without a key.
+                raise TamperedStore("the store has rows and no key of its own; restore it")
             else:
                 connection.execute(insert(schema.meta), {"name": "region", "value": str(self.region)})
-            rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
             key = derived(secret, b"rows")
             head = Head(1, 1, {table.name: total(key, table, rows[table]) for table in schema.AUTHORISING})
             _keep(connection, "head", head.seal(Sealer(secret), str(self.region)))
             _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
             return secret
+
+    def _own_key(self, connection: Connection, sealed: bytes) -> bytes:
+        try:
+            return self._root.open(sealed, what="meta/key")
+        except ConfigError:
+            if self._former is None:
+                raise
+        secret = self._former.open(sealed, what="meta/key")
+        _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
+        self.rekeyed = True
+        return secret
 
 
 def _migrate(engine: Engine) -> None:

@@ -166,6 +166,10 @@ class Tokens:
             "services": {"zerokms": self.base_url},
             **more,
         }
+        client = self._store.state.clients.get(rights.client or "")
+        if client is not None and client["needs_reason"]:
+            # So that a reader refuses by itself what would be refused here; the client's own row decides.
+            claims["reason_required"] = True
         key = self.signing_key
         text = jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])
         return {"accessToken": text, "expiry": claims["exp"]}

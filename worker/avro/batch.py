@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from worker.avro.reader import (
@@ -30,6 +31,26 @@ Cut = tuple[int, int, int, bytes]
 """Start, end, plan field (-1: none) and what stands before its replacement."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """
+    Where datums were taken apart.
+
+    Args:
+        payloads: what was taken apart.
+        start: where in each of them the datum begins.
+        cuts: for each record, the stretches that are replaced.
+        slots: the plan field of each column.
+        sized: whether a replacement has its length in front.
+    """
+
+    payloads: Sequence[bytes] = field(repr=False)
+    start: int
+    cuts: list[list[Cut]]
+    slots: list[int]
+    sized: bool
+
+
 class SplitBatch:
     """
     Datums taken apart into plain columns; see `worker.model.Split`.
@@ -38,11 +59,7 @@ class SplitBatch:
         columns: one per plan field that occurs; values in the order of the records.
         errors: record index to why it failed; such a record has no value in any column.
         extracted: root siblings as text, for every record.
-        payloads: what was taken apart.
-        start: where in each of them the datum begins.
-        cuts: for each record, the stretches that are replaced.
-        slots: the plan field of each column.
-        sized: whether a replacement has its length in front.
+        seams: where the columns' values come from.
     """
 
     def __init__(
@@ -50,20 +67,13 @@ class SplitBatch:
         columns: list[ValueColumn],
         errors: dict[int, RecordError],
         extracted: dict[str, list[str | None]],
-        *,
-        payloads: Sequence[bytes],
-        start: int,
-        cuts: list[list[Cut]],
-        slots: list[int],
-        sized: bool,
+        seams: Seams,
     ) -> None:
-        self.columns, self.errors, self._extracted = columns, errors, extracted
-        self._payloads, self._start, self._cuts = payloads, start, cuts
-        self._slots, self._sized = slots, sized
+        self.columns, self.errors, self._extracted, self._seams = columns, errors, extracted, seams
         self._gone = set(errors)
 
     def __len__(self) -> int:
-        return len(self._payloads)
+        return len(self._seams.payloads)
 
     def extracted(self, name: str) -> list[str | None]:
         """A root sibling as text, one for every record."""
@@ -96,10 +106,11 @@ class SplitBatch:
         """
         if [len(r) for r in replaced] != [len(c.values) for c in self.columns]:
             raise ValueError("join takes one value for each value of each column")
-        turns = dict(zip(self._slots, map(iter, replaced), strict=True))
-        start, sized, gone = self._start, self._sized, self._gone
+        seams, gone = self._seams, self._gone
+        turns = dict(zip(seams.slots, map(iter, replaced), strict=True))
+        start, sized = seams.start, seams.sized
         out: list[bytes | None] = []
-        for index, (data, cuts) in enumerate(zip(self._payloads, self._cuts, strict=True)):
+        for index, (data, cuts) in enumerate(zip(seams.payloads, seams.cuts, strict=True)):
             if index in gone:
                 out.append(None)
                 continue
@@ -193,13 +204,20 @@ class Splitter:
         return walk
 
     def split(
-        self, payloads: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0, most: int | None = None
+        self,
+        payloads: Sequence[bytes],
+        keys: Sequence[bytes | None],
+        start: int = 0,
+        most: int | None = None,
+        every: int | None = None,
     ) -> SplitBatch:
         """
         Take datums apart that begin at `start`.
 
         A record that fails, as one of more than `most` declared values does, is in `errors` and leaves nothing behind.
+        Raises `OverflowError` where together they have more than `every`.
         """
+        taken = 0
         n = len(self._covered)
         lists: list[list[Any]] = [[] for _ in range(4 * n)]
         state = State(lists[:n], lists[n : 2 * n], lists[2 * n : 3 * n], lists[3 * n :], most=most)
@@ -213,6 +231,9 @@ class Splitter:
             except RecordError as exc:
                 errors[index] = exc
                 self._forget(state)
+            taken += len(state.cuts)
+            if every is not None and taken > every:
+                raise OverflowError("too many declared values at once")
             all_cuts.append(state.cuts)
             if extracted:
                 for name, text in zip(self._extract, state.extracted or [None] * len(self._extract), strict=True):
@@ -228,16 +249,7 @@ class Splitter:
             )
             for s in slots
         ]
-        return SplitBatch(
-            columns,
-            errors,
-            extracted,
-            payloads=payloads,
-            start=start,
-            cuts=all_cuts,
-            slots=slots,
-            sized=not self._sealed,
-        )
+        return SplitBatch(columns, errors, extracted, Seams(payloads, start, all_cuts, slots, not self._sealed))
 
     def _one(self, data: bytes, start: int, state: State) -> None:
         try:

@@ -34,11 +34,9 @@ _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "s
 
 
 def compile_schema(
-    schema: str,
+    schema: str | SchemaVersion,
     options: DeclarationOptions,
     *,
-    references: Sequence[str] = (),
-    metadata_tags: Mapping[str, Sequence[str]] | None = None,
     extract: Sequence[str] = (),
     earlier: Sequence[SchemaVersion] = (),
     later: Sequence[SchemaVersion] = (),
@@ -47,10 +45,8 @@ def compile_schema(
     Compile a writer's schema, once per schema id.
 
     Args:
-        schema: JSON text.
+        schema: JSON text, or with it the schemas that it refers to and the registry's tags.
         options: the operator's policies.
-        references: schemas that it refers to, in their order of dependence.
-        metadata_tags: the registry's path patterns and their tags.
         extract: root fields whose values are wanted as text.
         earlier: earlier versions of the subject; a declaration that one of them had may not be lost.
         later: later versions; what one of them declares is encrypted in this one too.
@@ -58,9 +54,10 @@ def compile_schema(
     Raises:
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
-    root = parse(schema, references)
+    version = SchemaVersion(schema) if isinstance(schema, str) else schema
+    root = parse(version.schema, version.references)
     lineage = Lineage(root, options, earlier, later)
-    return CompiledSchema(root, options, metadata_tags or {}, extract, lineage)
+    return CompiledSchema(root, options, version.metadata_tags, extract, lineage)
 
 
 class CompiledSchema:
@@ -127,7 +124,14 @@ class CompiledSchema:
         """Take bare datums apart into columns of declared values; a bad record is in `errors` and in no column."""
         return self._splitter.split(payloads, keys, most=most)
 
-    def split_batch(self, batch: Batch, keys: Sequence[bytes | None], start: int, most: int | None = None) -> Split:
+    def split_batch(
+        self,
+        batch: Batch,
+        keys: Sequence[bytes | None],
+        start: int,
+        most: int | None = None,
+        every: int | None = None,
+    ) -> Split:
         """
         Take a batch of this schema's records apart.
 
@@ -136,15 +140,19 @@ class CompiledSchema:
             keys: one each, as `$key` binds them.
             start: where in each value the datum begins, behind its frame.
             most: declared values of one record; one that has more fails, before they are taken.
+            every: declared values of all of them.
+
+        Raises:
+            OverflowError: together they have more values than `every`.
         """
         values = cast("Sequence[bytes]", batch.values)
         if self._program is None:
-            return self._splitter.split(values, keys, start, most)
+            return self._splitter.split(values, keys, start, most, every)
 
         def twin(at: Sequence[int]) -> Split:
             return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start, most)
 
-        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start, most)
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start, most, every)
         return SpanSplit(spans, self.plan.fields, self._extract, twin)
 
     def rows(

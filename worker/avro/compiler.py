@@ -203,7 +203,9 @@ class Compiler:
         for identity in (*self._options.required, *self._options.paths):
             record, _, path = identity.partition("/")
             if record in self._names and not self._encrypts(identity):
-                raise DeclarationError(f"{identity} must be encrypted, and this schema does not", path=identity)
+                what = f"{identity} must be encrypted, and this schema does not declare it"
+                remedy = "declare it, or take it out of [schemas] required"
+                raise DeclarationError(f"{what}; {remedy}", path=identity)
             if record in self._lineage.names - self._names and identity in self._options.required:
                 self._refuse_moved(identity, path)
         for name in self._all_fields:

@@ -10,10 +10,14 @@ Avro object container files as blocks of bare datums: read with every length che
 from __future__ import annotations
 
 import json
+import sys
 import zlib
+from bz2 import BZ2Decompressor
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from io import BytesIO
+from lzma import LZMADecompressor
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
@@ -27,6 +31,8 @@ from worker.errors import ConfigError, DecodeError
 
 MAX_BLOCK_BYTES = 2**28
 """Bound of one block, compressed and not."""
+MAX_BLOCK_RECORDS = 2**22
+"""Bound of one block's records, each of which becomes an object."""
 
 _MAX_HEADER_BYTES = 2**24
 _MAX_LONGS = 20
@@ -175,6 +181,8 @@ class DatumSplitter:
         found: list[bytes] = []
         if block.count > len(data) + MAX_WIDTHLESS_ITEMS:
             return found, (data, DecodeError("the block says that it has more records than bytes", code="too_large"))
+        if block.count > MAX_BLOCK_RECORDS:
+            return found, (data, DecodeError(f"the block has more than {MAX_BLOCK_RECORDS} records", code="too_large"))
         state = State([], [], [], [])
         try:
             for _ in range(block.count):
@@ -203,21 +211,45 @@ def _check_codec(codec: str) -> None:
 
 def _decompressed(codec: str, data: bytes, at: int) -> bytes:
     try:
-        if codec == "null":
-            return data
-        if codec == "deflate":
-            inflate = zlib.decompressobj(-15)
-            out = inflate.decompress(data, MAX_BLOCK_BYTES)
-            if not inflate.eof:
-                raise DecodeError(f"the block at byte {at} is torn, or too large unpacked", code="too_large")
-            return out
-        sync = bytes(_SYNC)
-        head = ContainerWriter('"bytes"', codec=codec, sync=sync).header
-        whole = head + b"\x02" + zigzag(len(data)) + data + sync
-        blocks: list[Any] = list(fastavro.block_reader(BytesIO(whole)))
-        return bytes(blocks[0].bytes_.getvalue())
+        whole = _unpacked(codec, data)
     except DecodeError:
         raise
     except Exception as exc:
         # Each codec's library has errors of its own.
         raise DecodeError(f"the block at byte {at} does not unpack: {type(exc).__name__}") from None
+    if whole is None:
+        raise DecodeError(f"the block at byte {at} is torn, or too large unpacked", code="too_large")
+    return whole
+
+
+def _unpacked(codec: str, data: bytes) -> bytes | None:
+    """Return a block unpacked; None where it does not end within the bound, beyond which nothing is unpacked."""
+    if codec == "null":
+        return data
+    if codec == "snappy":
+        return _unsnapped(data)
+    unpacking: Any = _decompressor(codec)
+    out: bytes = unpacking.decompress(data, MAX_BLOCK_BYTES)
+    return out if unpacking.eof else None
+
+
+def _decompressor(codec: str) -> Any:
+    if codec == "zstandard":
+        # Where the library that compresses looks for it, and asks for it by name.
+        return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd").ZstdDecompressor()
+    return {"deflate": lambda: zlib.decompressobj(-15), "bzip2": BZ2Decompressor, "xz": LZMADecompressor}[codec]()
+
+
+def _unsnapped(data: bytes) -> bytes | None:
+    size = 0
+    for i, byte in enumerate(data[:5]):
+        # What it unpacks to is said in front, and the library takes its word for it.
+        size |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            break
+    if size > MAX_BLOCK_BYTES:
+        return None
+    sync = bytes(_SYNC)
+    head = ContainerWriter('"bytes"', codec="snappy", sync=sync).header
+    blocks: list[Any] = list(fastavro.block_reader(BytesIO(head + b"\x02" + zigzag(len(data)) + data + sync)))
+    return bytes(blocks[0].bytes_.getvalue())

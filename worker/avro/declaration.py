@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -86,7 +87,12 @@ def read_property(value: Any, where: str) -> FieldOptions | bool:
 
 def _first(exc: ValidationError) -> str:
     error = exc.errors(include_url=False, include_input=False)[0]
-    return f"option {'.'.join(str(part) for part in error['loc'])!r}: {error['msg']}"
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"option {name!r}: {error['msg']}"
+    near = difflib.get_close_matches(name, FieldOptions.model_fields, n=1)
+    known = f"did you mean {near[0]}?" if near else f"there are {', '.join(FieldOptions.model_fields)}"
+    return f"option {name!r}: there is none of this name; {known}"
 
 
 def read_tags(attributes: Mapping[str, Any], where: str) -> list[str]:

@@ -20,7 +20,39 @@ def program(top: Shape, covered: Sequence[Covered], extract: Sequence[str], *, s
     """Return the walk over a schema's datums; `sealed` says that they hold envelopes."""
     writer = _Writer(top, extract, sealed)
     root = writer.of(top)
-    return extension.Program(writer.nodes, [_slot(c.plan) for c in covered], root, len(extract))
+    return extension.Program(writer.nodes, [slot_of(c.plan) for c in covered], root, len(extract))
+
+
+def reader(node: Node) -> extension.Reader:
+    """Return what reads a type's values as the library does: a wider union's under the branch's number."""
+    shapes: list[_Spec] = []
+    numbers: dict[int, int] = {}
+
+    def of(node: Node) -> int:
+        number = numbers.get(id(node))
+        if number is None:
+            number = numbers[id(node)] = len(shapes)
+            shapes.append(("null",))
+            shapes[number] = spec(node)
+        return number
+
+    def spec(node: Node) -> _Spec:
+        kind = node.kind
+        if kind == "fixed":
+            return ("fixed", node.attributes["size"])
+        if kind == "enum":
+            return ("enum", list(node.attributes["symbols"]))
+        if kind == "union":
+            wide = sum(branch.kind != "null" for branch in node.inner) > 1
+            names = [str(i) if wide and branch.kind != "null" else None for i, branch in enumerate(node.inner)]
+            return ("union", [(of(branch), name) for branch, name in zip(node.inner, names, strict=True)])
+        if kind == "record":
+            return ("record", [(f.name, of(f.node)) for f in node.fields])
+        if kind == "array":
+            return ("array", of(node.inner[0]), is_widthless(node.inner[0]))
+        return ("map", of(node.inner[0])) if kind == "map" else (kind,)
+
+    return extension.Reader(shapes, of(node))
 
 
 class _Writer:
@@ -122,7 +154,8 @@ def _text(node: Node) -> _Spec | None:
     return (plain[kind],) if kind in plain else None
 
 
-def _slot(plan: FieldPlan) -> _Spec:
+def slot_of(plan: FieldPlan) -> tuple[Any, ...]:
+    """Return what the extension has to know of a field."""
     hides = plan.null == "encrypt" and plan.null_branch is not None
     kind: PlaintextKind = plan.kind
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 _WORDS = ("encrypt", "encrypted", "encryption")
 # Two slips: `encripted`, `ecnrypted`, `encryptd`. Three would catch `description` and `entry`.
 _SLIPS = 2
+# Stands for a letter that looks like another one, such as a Cyrillic `е` in a word of ASCII.
+_ANY = "?"
 # What an object under one of these says is data or settled elsewhere, not a property of the schema.
 _OPAQUE = frozenset({"default", "symbols", "doc", "aliases", "fields", "items", "values", "type", "encrypted"})
 
@@ -25,6 +28,9 @@ def near_misses(attributes: Mapping[str, Any], known: Collection[str]) -> Iterat
     for name, value in attributes.items():
         if name not in known and resembles(name):
             yield name
+        elif name == "logicalType" and name not in known and isinstance(value, str) and resembles(value):
+            # Readers ignore a logical type that they don't know, and so would we.
+            yield value
         elif name not in _OPAQUE and name not in known:
             yield from (f"{name}.{inner}" for inner in _within(value, known))
 
@@ -46,12 +52,19 @@ def _within(value: Any, known: Collection[str]) -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def resembles(name: str) -> bool:
-    """Whether a property's name is `encrypted` with affixes, in another case or form, or with up to two slips."""
-    letters = re.sub(r"[^a-z]", "", name.lower())
-    words = [letters, *(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))]
+    """Whether a name is `encrypted` with affixes, in another case, form or look, or with up to two slips."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    letters = re.sub(r"[^a-z]", "", plain.lower())
+    words = [letters, *_lookalikes(plain.lower()), *(w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", plain))]
     if "encrypt" in letters or any(word.startswith("encr") for word in words):
         return True
     return any(_distance(w, word) <= _SLIPS for w in words for word in _WORDS)
+
+
+def _lookalikes(name: str) -> list[str]:
+    """Return the words that mix ASCII with another script, whose letters become `?`: nobody writes such words."""
+    mixed = [word for word in re.split(r"[\W\d_]+", name) if not word.isascii() and re.search("[a-z]", word)]
+    return ["".join(c if c.isascii() else _ANY for c in word) for word in mixed]
 
 
 def _distance(a: str, b: str) -> int:
@@ -62,7 +75,7 @@ def _distance(a: str, b: str) -> int:
     for i, x in enumerate(a, 1):
         before, previous, row = row, before, [i]
         for j, y in enumerate(b, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x not in (y, _ANY)))
             if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
                 cost = min(cost, previous[j - 2] + 1)
             row.append(cost)

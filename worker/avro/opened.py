@@ -8,13 +8,16 @@ from typing import Any, cast
 
 from worker.avro.batch import SplitBatch, Splitter
 from worker.avro.copies import original
-from worker.avro.decode import decode_value
+from worker.avro.decode import decode_value, decode_values
 from worker.avro.descriptors import default_descriptor, spread
+from worker.avro.native import program
 from worker.avro.schema import Field, Node, dump, null_index, parse, to_json
 from worker.avro.sealed import without_declarations
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
-from worker.errors import DeclarationError
-from worker.model import FieldPlan
+from worker.errors import DeclarationError, DecodeError
+from worker.model import FieldPlan, Split
+from worker.native import IS_LOADED, extension
+from worker.native.split import SpanSplit
 
 
 @lru_cache(maxsize=256)
@@ -45,6 +48,8 @@ class OutputSchema:
         self.fields: tuple[FieldPlan, ...] = tuple(c.plan for c in walker.covered)
         self.writer_schema: str = dump(without_declarations(to_json(writer)))
         self._splitter = Splitter(top, walker.covered, (), sealed=True)
+        self._program = program(top, walker.covered, (), sealed=True) if IS_LOADED else None
+        self._binds_keys = any("$key" in plan.bind for plan in self.fields)
 
     def refuse_clear(self, clear: Collection[str] = ()) -> None:
         """Raise `DeclarationError` where no field has `encryption`, unless the schema's names are all in `clear`."""
@@ -56,13 +61,31 @@ class OutputSchema:
                 path=self.names[0],
             )
 
-    def split(self, payloads: Sequence[bytes], keys: Sequence[bytes | None], most: int | None = None) -> SplitBatch:
+    def split(
+        self,
+        payloads: Sequence[bytes],
+        keys: Sequence[bytes | None],
+        most: int | None = None,
+        every: int | None = None,
+    ) -> SplitBatch:
         """
         Take output datums apart into columns of envelopes; joining plaintexts restores the original datums.
 
-        A record of more than `most` envelopes fails before they are taken.
+        A record of more than `most` envelopes fails before they are taken; raises `OverflowError` for more than `every`
+        of all records.
         """
-        return self._splitter.split(payloads, keys, most=most)
+        return self._splitter.split(payloads, keys, most=most, every=every)
+
+    def split_batch(self, values: Sequence[bytes], keys: Sequence[bytes | None], start: int = 0) -> Split:
+        """Take output datums that begin at `start` apart, in native memory where that can be; see `split`."""
+        if self._program is None:
+            return self._splitter.split(values, keys, start)
+
+        def twin(at: Sequence[int]) -> Split:
+            return self._splitter.split([values[i] for i in at], [keys[i] for i in at], start)
+
+        spans = extension.Split(self._program, values, keys if self._binds_keys else None, start)
+        return SpanSplit(spans, self.fields, (), twin)
 
     def value(self, plan: FieldPlan, data: bytes) -> object:
         """A field's Avro binary as a Python value. Raises `DecodeError`."""
@@ -71,6 +94,10 @@ class OutputSchema:
     def record(self, datum: bytes) -> dict[str, object]:
         """A restored datum as Python values. Raises `DecodeError`."""
         return cast("dict[str, object]", decode_value(self.writer_schema, datum))
+
+    def records(self, datums: Sequence[bytes | None]) -> list[dict[str, object] | DecodeError | None]:
+        """Restored datums as Python values, or why one is not of the schema; None for None."""
+        return decode_values(self.writer_schema, datums)
 
 
 def _opened(item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:

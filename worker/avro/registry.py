@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from confluent_kafka.schema_registry import Schema
@@ -51,6 +52,8 @@ class RegistrySchemas(SchemaSource):
         opened = open_registry(conf)
         self._client: Any = opened.client
         self.addresses, self.proxy = opened.addresses, opened.proxy
+        hosts = ", ".join(urlsplit(address).netloc.rpartition("@")[2] for address in opened.addresses)
+        self._name = f"the schema registry at {hosts or 'its address'} ([schemas] registry)"
         self._auto_register = auto_register
         # The in-process registry has no call for the subjects of an id, and judges nothing.
         self._has_history = not str(conf.get("url", "")).startswith("mock://")
@@ -238,20 +241,22 @@ class RegistrySchemas(SchemaSource):
         except SchemaRegistryError as exc:
             status = exc.http_status_code
             if status in (401, 403):
-                raise ConfigError(f"the schema registry refuses these credentials ({status})") from exc
+                raise ConfigError(
+                    f"{self._name} refuses these credentials ({status}); see [schemas] properties and secrets"
+                ) from exc
             if status == 404 and (exc.error_code in _NOT_FOUND or what != _SUBJECTS):
                 if exc.error_code not in _NOT_FOUND:
                     # A proxy's 404 would empty the topic; a registry without that endpoint knows its subjects.
                     self.check()
-                raise RecordError(f"the schema registry does not know {what}", code="unknown_schema") from exc
+                raise RecordError(f"{self._name} does not know {what}", code="unknown_schema") from exc
             if status in (409, 422):
-                raise DeclarationError(f"the schema registry refuses {what} ({status})") from exc
-            raise RegistryUnavailable(f"the schema registry answers {status} for {what}") from exc
+                raise DeclarationError(f"{self._name} refuses {what} ({status})") from exc
+            raise RegistryUnavailable(f"{self._name} answers {status} for {what}") from exc
         except (OSError, TimeoutError) as exc:
-            raise RegistryUnavailable(f"the schema registry does not answer: {type(exc).__name__}") from exc
+            raise RegistryUnavailable(f"{self._name} does not answer: {type(exc).__name__}") from exc
         except Exception as exc:
             # The client lets its HTTP library's own errors through; whatever they are, no answer came.
-            raise RegistryUnavailable(f"the schema registry does not answer: {type(exc).__name__}") from exc
+            raise RegistryUnavailable(f"{self._name} does not answer: {type(exc).__name__}") from exc
 
 
 def _tags(schema: Any) -> dict[str, tuple[str, ...]]:

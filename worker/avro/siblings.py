@@ -47,38 +47,61 @@ def _string(data: bytes, position: int) -> str:
     return data[start:end].decode()
 
 
-def with_siblings(shape: Shape, reads: Sequence[Read], extract: Sequence[str]) -> Read | None:
-    """A record's reader that fills contexts, bound bytes and extracted texts; None where nothing asks for them."""
-    at = {f.name: i for i, f in enumerate(shape.node.fields)}
-    texts = {i: text_reader(f.node) for i, f in enumerate(shape.node.fields)}
-    wanting = {
-        i: c.plan for i, c in enumerate(shape.children) if isinstance(c, Covered) and (c.plan.context or c.plan.bind)
-    }
-    if not wanting and not extract:
-        return None
-    slots = {i: c.slot for i, c in enumerate(shape.children) if isinstance(c, Covered)}
-    steps = tuple(enumerate(reads))
-    names = [f.name for f in shape.node.fields]
+class _Siblings:
+    """What one record's declared fields, and extracted texts, ask of their siblings."""
 
-    def text(data: bytes, spans: list[int], name: str) -> str | None:
-        read = texts[at[name]]
-        return None if read is None else read(data, spans[at[name]])
+    def __init__(self, shape: Shape, extract: Sequence[str]) -> None:
+        self.names = [f.name for f in shape.node.fields]
+        self._at = {name: i for i, name in enumerate(self.names)}
+        self._texts = [text_reader(f.node) for f in shape.node.fields]
+        self._extract = extract
+        covered = {i: c for i, c in enumerate(shape.children) if isinstance(c, Covered)}
+        self.slots = {i: c.slot for i, c in covered.items()}
+        self.wanting = {i: c.plan for i, c in covered.items() if c.plan.context or c.plan.bind}
 
-    def fill(data: bytes, spans: list[int], marks: dict[int, int], state: State) -> None:
+    def fill(self, data: bytes, spans: list[int], marks: dict[int, int], state: State) -> None:
+        """
+        Give contexts and bound bytes to the values that were just taken.
+
+        Args:
+            data: the datum.
+            spans: where each field begins, and the record's end.
+            marks: by field, its value's place in the column.
+            state: what is filled.
+        """
         for i, mark in marks.items():
-            plan, slot = wanting[i], slots[i]
+            plan, slot = self.wanting[i], self.slots[i]
             if plan.context:
-                context = [text(data, spans, name) for name in plan.context]
+                context = [self._text(data, spans, name) for name in plan.context]
                 if None in context:
-                    raise RecordError("a context sibling is null", code="context_null", path=names[i])
+                    raise RecordError("a context sibling is null", code="context_null", path=self.names[i])
                 state.contexts[slot][mark] = tuple(t for t in context if t is not None)
             if plan.bind:
                 if "$key" in plan.bind and state.key is None:
-                    raise RecordError("the record has no key to bind", code="context_null", path=names[i])
+                    raise RecordError("the record has no key to bind", code="context_null", path=self.names[i])
                 state.binds[slot][mark] = tuple(
-                    (state.key or b"") if name == "$key" else data[spans[at[name]] : spans[at[name] + 1]]
-                    for name in plan.bind
+                    (state.key or b"") if name == "$key" else self._bytes(data, spans, name) for name in plan.bind
                 )
+        if self._extract:
+            state.extracted = [self._text(data, spans, n) if n in self._at else None for n in self._extract]
+
+    def _text(self, data: bytes, spans: list[int], name: str) -> str | None:
+        at = self._at[name]
+        read = self._texts[at]
+        return None if read is None else read(data, spans[at])
+
+    def _bytes(self, data: bytes, spans: list[int], name: str) -> bytes:
+        at = self._at[name]
+        return data[spans[at] : spans[at + 1]]
+
+
+def with_siblings(shape: Shape, reads: Sequence[Read], extract: Sequence[str]) -> Read | None:
+    """A record's reader that fills contexts, bound bytes and extracted texts; None where nothing asks for them."""
+    siblings = _Siblings(shape, extract)
+    wanting, slots, names = siblings.wanting, siblings.slots, siblings.names
+    if not wanting and not extract:
+        return None
+    steps = tuple(enumerate(reads))
 
     def read(data: bytes, position: int, state: State) -> int:
         spans: list[int] = []
@@ -94,9 +117,7 @@ def with_siblings(shape: Shape, reads: Sequence[Read], extract: Sequence[str]) -
         except (IndexError, DecodeError) as exc:
             raise located(names[i], exc) from None
         spans.append(position)
-        fill(data, spans, marks, state)
-        if extract:
-            state.extracted = [text(data, spans, name) if name in at else None for name in extract]
+        siblings.fill(data, spans, marks, state)
         return position
 
     return read

@@ -33,6 +33,11 @@ class RegisteredSchema:
     earlier: tuple[SchemaVersion, ...] = ()
     later: tuple[SchemaVersion, ...] = ()
 
+    @property
+    def version(self) -> SchemaVersion:
+        """The schema as it is compiled."""
+        return SchemaVersion(self.schema, self.references, self.metadata_tags)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -125,11 +130,16 @@ class SchemaSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalSchema:
-    """A schema the operator names: its text, the number its output carries, and whether it is one of record keys."""
+    """A schema the operator names: its text, the number its output carries, whether it is one of keys, its file."""
 
     input: str
     output_id: int
     key: bool = False
+    file: str = ""
+
+    def label(self, number: int) -> str:
+        """Return what the schema is called in messages."""
+        return f"schema {number}" + (f" ({self.file})" if self.file else "")
 
 
 class LocalSchemas(SchemaSource):
@@ -177,7 +187,7 @@ class LocalSchemas(SchemaSource):
     def candidates(self, topics: Sequence[str], texts: Sequence[str] = ()) -> Sequence[Candidate]:
         """Every schema of values in the config, or the texts; either may come from any topic."""
         named = [SchemaVersion(text) for text in texts]
-        known = [SchemaVersion(s.input, label=f"schema {n}") for n, s in self._schemas.items() if not s.key]
+        known = [SchemaVersion(s.input, label=s.label(n)) for n, s in self._schemas.items() if not s.key]
         return [
             Candidate(version, tuple(topics), later=self._others(LocalSchema(version.schema, output_id=-1)))
             for version in named or known
@@ -185,7 +195,7 @@ class LocalSchemas(SchemaSource):
 
     def key_schemas(self, topics: Sequence[str]) -> Sequence[SchemaVersion]:
         """Every schema of keys in the config."""
-        return [SchemaVersion(s.input, label=f"schema {n}") for n, s in self._schemas.items() if s.key]
+        return [SchemaVersion(s.input, label=s.label(n)) for n, s in self._schemas.items() if s.key]
 
     def check(self) -> None:
         """Files were read when the config was; nothing can be away."""

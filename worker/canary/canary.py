@@ -18,6 +18,8 @@ from worker.errors import CanaryError, DecryptionError
 
 DESCRIPTOR = "zk-canary"
 """The descriptor of every canary."""
+REFUSED = "key_refused"
+"""The code of a `DecryptionError` where the authority does not give the canary's key."""
 _SONG = b"the keyset gives the keys it gave before"
 
 
@@ -94,7 +96,7 @@ def opens(keyset: UUID, unseal: Callable[[], bytes]) -> None:
     try:
         opened = unseal()
     except DecryptionError as exc:
-        raise CanaryError(wrong(keyset)) from exc
+        raise CanaryError(wrong(keyset) if exc.code == REFUSED else not_ours(keyset)) from exc
     if not hmac.compare_digest(opened, _SONG):
         raise CanaryError(wrong(keyset))
 
@@ -103,5 +105,14 @@ def wrong(keyset: UUID) -> str:
     """Return what is said of an authority that gives other keys than before."""
     return (
         f"the canary of keyset {keyset} does not open: the authority gives other keys than before. Nothing is written. "
-        "Restore the authority from its own backup, or check that CS_ZEROKMS_HOST names the right one"
+        "Check that CS_ZEROKMS_HOST names the right authority; if it does, restore that from its own backup"
+    )
+
+
+def not_ours(keyset: UUID) -> str:
+    """Return what is said where the authority gives the canary's key and it opens nothing with our half."""
+    return (
+        f"the canary of keyset {keyset} does not open with this client's key, and the authority knows the canary: "
+        "CS_CLIENT_KEY is not the key of the client that CS_CLIENT_ID names. Nothing is written. Set the key that was "
+        "written when this client was made; if it is that one, another authority answers under CS_ZEROKMS_HOST"
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from worker.canary.canary import DESCRIPTOR
 from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest
+from worker.native.keys import joined, request_ids, wipe
 
 Vouch = Callable[[str | None, Sequence[DataKey]], None]
 
@@ -48,29 +51,32 @@ class GuardedKeyService:
         self._lock = threading.Lock()
         self._believed: frozenset[str | None] = frozenset()
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`. Raises `CanaryError` besides."""
         self._believe(dict.fromkeys(request.keyset for request in requests))
-        asked, own = self._with_witnesses(requests)
+        order = sorted(range(len(requests)), key=_first_of(requests)) if _is_mixed(requests) else None
+        asked, own = self._with_witnesses(requests if order is None else [requests[i] for i in order])
         try:
             keys = self._service.generate(asked, audit)
             try:
                 self._vouch_for(asked, keys, own)
             except BaseException:
-                for key in keys:
-                    key.wipe()
+                wipe(keys)
                 raise
         except KeyServiceUnavailable:
             self._doubt()
             raise
-        for i in range(len(keys)):
-            if i not in own:
-                keys[i].wipe()
+        for stretch in own:
+            keys[stretch.stop].wipe()
         if self._metrics is not None:
-            self._metrics.inc("worker_keys_total", len(keys) - len(own), event="wasted")
-        return [keys[i] for i in own]
+            self._metrics.inc("worker_keys_total", len(own), event="wasted")
+        given = joined(keys[stretch] for stretch in own)
+        if order is None:
+            return given
+        found = dict(zip(order, given, strict=True))
+        return [found[i] for i in range(len(requests))]
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key or refusal; reading needs no canary, a wrong key opens nothing."""
         try:
             return self._service.retrieve(requests, audit)
@@ -78,27 +84,29 @@ class GuardedKeyService:
             self._doubt()
             raise
 
-    def _with_witnesses(self, requests: Sequence[KeySpec]) -> tuple[list[KeySpec], dict[int, None]]:
-        """Return what to ask for, with a witness in each request of the service, and where the own keys stand in it."""
+    def _with_witnesses(self, requests: Sequence[KeySpec]) -> tuple[list[KeySpec], list[slice]]:
+        """
+        Return what to ask for, and the stretches of it that were asked of us, each with its witness right behind it.
+
+        Args:
+            requests: those of one keyset together.
+        """
         asked: list[KeySpec] = []
-        own: dict[int, None] = {}
-        waiting: dict[str | None, int] = {}
-        for request in requests:
-            own[len(asked)] = None
-            asked.append(request)
-            waiting[request.keyset] = waiting.get(request.keyset, 0) + 1
-            if waiting[request.keyset] == self._room:
-                asked.append(KeySpec(request.keyset, DESCRIPTOR))
-                waiting[request.keyset] = 0
-        asked += [KeySpec(keyset, DESCRIPTOR) for keyset, count in waiting.items() if count]
+        own: list[slice] = []
+        for keyset, same in groupby(requests, attrgetter("keyset")):
+            mine = list(same)
+            for start in range(0, len(mine), self._room):
+                some = mine[start : start + self._room]
+                own.append(slice(len(asked), len(asked) + len(some)))
+                asked += [*some, KeySpec(keyset, DESCRIPTOR)]
         return asked, own
 
-    def _vouch_for(self, asked: Sequence[KeySpec], keys: Sequence[DataKey], own: dict[int, None]) -> None:
-        for keyset in dict.fromkeys(spec.keyset for spec in asked):
-            at = [i for i, spec in enumerate(asked) if spec.keyset == keyset]
-            witnesses = [keys[i] for i in at if i not in own]
+    def _vouch_for(self, asked: Sequence[KeySpec], keys: Sequence[DataKey], own: Sequence[slice]) -> None:
+        for keyset, same in groupby(own, lambda stretch: asked[stretch.start].keyset):
+            stretches = list(same)
+            witnesses = [keys[stretch.stop] for stretch in stretches]
             vouched = {witness.request_id for witness in witnesses}
-            if any(keys[i].request_id not in vouched for i in at):
+            if any(not request_ids(keys[stretch]) <= vouched for stretch in stretches):
                 raise CanaryError("the key service gave keys in an answer without a witness; nothing of it is used")
             for start in range(0, len(witnesses), self._room):
                 self._vouch(keyset, witnesses[start : start + self._room])
@@ -116,3 +124,13 @@ class GuardedKeyService:
     def _doubt(self) -> None:
         with self._lock:
             self._believed = frozenset()
+
+
+def _is_mixed(requests: Sequence[KeySpec]) -> bool:
+    return len({request.keyset for request in requests}) > 1
+
+
+def _first_of(requests: Sequence[KeySpec]) -> Callable[[int], int]:
+    """Return what sorts places by keyset, the first one's first."""
+    ranks = {keyset: n for n, keyset in enumerate(dict.fromkeys(request.keyset for request in requests))}
+    return lambda i: ranks[requests[i].keyset]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID, uuid5
 
-from worker.canary.canary import DESCRIPTOR, CanaryStore, open_or_make, opens, wrong
+from worker.canary.canary import DESCRIPTOR, REFUSED, CanaryStore, open_or_make, opens, wrong
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.ondemand import OnDemandKeys
 from worker.encryption.opaque import opaque_plan
 from worker.errors import CanaryError, DecryptionError
 from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest, ValueColumn
-from worker.zerokms.client import LoadedKeyset
+from worker.zerokms.exchange import LoadedKeyset
 
 
 class Canaries:
@@ -48,14 +49,25 @@ class Canaries:
             def seal(song: bytes) -> bytes:
                 return BatchEncryptor(keys).encrypt([ValueColumn(plan, [song], [0])]).envelopes[0][0]
 
-            def unseal(canary: bytes) -> bytes:
-                opened = BatchDecryptor(keys).decrypt([ValueColumn(plan, [canary], [0])])
-                value = opened.values[0][0]
-                if value is None:
-                    raise DecryptionError("the canary does not open")
-                return value
+            open_or_make(identity, self._store, seal=seal, unseal=partial(self._unseal, identity))
 
-            open_or_make(identity, self._store, seal=seal, unseal=unseal)
+    def check_made(self, keyset: str | None) -> bool:
+        """Open the keyset's canary where there is one, and make none; returns whether there was; raises as `check`."""
+        identity = self._resolve(keyset)
+        canary = self._store.load(identity)
+        if canary is not None:
+            opens(identity, partial(self._unseal, identity, canary))
+        return canary is not None
+
+    def _unseal(self, identity: UUID, canary: bytes) -> bytes:
+        asked = LeasedEnvelope.parse(canary)
+        request = RetrieveRequest(asked.keyset, asked.iv, asked.tag, DESCRIPTOR)
+        (key,) = self._service.retrieve([request], self._audit)
+        try:
+            return self._opened(identity, canary, key)
+        finally:
+            if isinstance(key, DataKey):
+                key.wipe()
 
     def vouch(self, keyset: str | None, witnesses: Sequence[DataKey]) -> None:
         """
@@ -106,6 +118,8 @@ class Canaries:
             raise CanaryError(wrong(keyset.id))
 
     def _opened(self, identity: UUID, canary: bytes, key: DataKey | KeyRefused) -> bytes:
+        if isinstance(key, KeyRefused):
+            raise DecryptionError(f"the authority refuses the canary's key: {key.reason}", code=REFUSED)
         plan = opaque_plan(DESCRIPTOR, str(identity))
         value = BatchDecryptor(_Given(key)).decrypt([ValueColumn(plan, [canary], [0])]).values[0][0]
         if value is None:

@@ -35,7 +35,8 @@ class CanaryTopic:
 
     def load(self, keyset: UUID) -> bytes | None:
         """Return the keyset's earliest canary, None where there is none; raises `SinkUnavailable`."""
-        self._ensure()
+        if not self._topics().exists(self.topic):
+            return None
         try:
             for records in read_whole(self.topic, self._connection, exists=True):
                 for record in records:
@@ -54,6 +55,7 @@ class CanaryTopic:
             if error is not None:
                 failures.append(error)
 
+        self._ensure()
         conf: dict[str, Any] = {**self._connection, "enable.idempotence": True}
         producer = make_producer(conf)
         producer.produce(self.topic, key=keyset.bytes, value=canary, on_delivery=report)
@@ -63,7 +65,10 @@ class CanaryTopic:
             what, needs = f"the canary's topic {self.topic}", {"TOPIC": f"Write on topic {self.topic}"}
             raise write_error(failures[0], what, needs=needs)
 
+    def _topics(self) -> Topics:
+        return Topics(self._connection, name="canary", timeout_s=_TIMEOUT_S)
+
     def _ensure(self) -> None:
-        topics = Topics(self._connection, name="canary", timeout_s=_TIMEOUT_S)
+        topics = self._topics()
         if not topics.exists(self.topic):
             topics.create(self.topic, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})

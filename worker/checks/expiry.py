@@ -11,7 +11,6 @@ from cryptography import x509
 from worker import environment
 from worker.config import Settings
 from worker.metrics import Metrics
-from worker.sink.postgres import PostgresSinkOptions
 
 _KAFKA = {"ssl.ca.location": "kafka_ca", "ssl.certificate.location": "kafka_client"}
 _REGISTRY = {"ssl.ca.location": "registry_ca", "ssl.certificate.location": "registry_client"}
@@ -23,7 +22,7 @@ def certificate_files(settings: Settings, environ: Mapping[str, str]) -> dict[st
     named = [(_KAFKA[name], value) for name, value in settings.kafka.properties.items() if name in _KAFKA]
     named += [(_REGISTRY[name], str(value)) for name, value in settings.schemas.properties.items() if name in _REGISTRY]
     for route in settings.routes:
-        if isinstance(route.sink, PostgresSinkOptions):
+        if route.sink.dsn_env is not None:
             dsn = environment.read(environ, route.sink.dsn_env) or ""
             named += [(_DATABASE[name], value) for name, value in _dsn_options(dsn) if name in _DATABASE]
     found: dict[str, set[Path]] = {}

@@ -57,9 +57,16 @@ def enforce(findings: Sequence[Finding]) -> None:
         return
     lines = "\n".join(f"  {f.name}: {f.sides}{f.remedy}" for f in broken)
     message = f"refusing to start:\n{lines}"
-    kinds = [f.error for f in broken if f.error is not None]
+    waits = f"waiting, since time may mend this:\n{lines}"
+    kind = worst(broken)
+    raise kind(waits if issubclass(kind, TransientError) else message)
+
+
+def worst(findings: Sequence[Finding]) -> type[WorkerError]:
+    """Return the error that a run would end with: what time can't mend comes before what it can."""
+    kinds = [finding.error for finding in findings if finding.error is not None]
     for verdict in (RegionViolation, FatalError, ConfigError, TransientError):
         found = next((kind for kind in kinds if issubclass(kind, verdict)), None)
         if found is not None:
-            raise found(message)
-    raise FatalError(message)
+            return found
+    return FatalError

@@ -32,7 +32,7 @@ def check_identity(graph: Graph) -> list[Finding]:
     client = attempt(findings, "authority hosts", lambda: graph.authority)
     if client is None:
         return findings
-    allowed = settings.authority.allow_hosts
+    allowed = settings.authority.hosts
     findings.append(pins.host("cts host", client.cts, region.cts_url, allowed))
     token = attempt(findings, "service token", client.tokens.token)
     if token is None:

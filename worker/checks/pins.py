@@ -25,14 +25,15 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
     """A service's host is the region's own over https, or one that `allow_hosts` lists."""
     parts = urlsplit(url)
     expected = urlsplit(own).netloc
-    if parts.scheme == "https" and parts.netloc == expected:
+    if expected and parts.scheme == "https" and parts.netloc == expected:
         return Finding(name, "ok", expected, parts.netloc)
     if parts.netloc in allowed or parts.hostname in allowed:
         return Finding(
             name, "unauthenticated" if parts.scheme == "http" else "ok", "listed in allow_hosts", parts.netloc
         )
     remedy = f"use the region's host, or list {parts.netloc!r} under [authority] allow_hosts"
-    return Finding(name, "broken", f"https://{expected}/", f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
+    wanted = f"https://{expected}/" if expected else "listed in allow_hosts"
+    return Finding(name, "broken", wanted, f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
 
 
 def registry(region: Region, schemas: SchemaSource, allowed: tuple[str, ...]) -> list[Finding]:

@@ -12,6 +12,7 @@ from worker.avro import SchemaSource
 from worker.avro.rows import row_type
 from worker.checks.findings import attempt, timed
 from worker.checks.keys import written_key
+from worker.checks.positions import check_positions, check_topics
 from worker.config import RouteSettings
 from worker.finding import Finding, match
 from worker.kafka.properties import is_authenticated
@@ -21,7 +22,9 @@ from worker.sink.base import Tables
 from worker.source.kafka import KafkaSource
 
 
-def check_route(graph: Graph, route: RouteSettings, schemas: SchemaSource | None, *, create: bool) -> list[Finding]:
+def check_route(
+    graph: Graph, route: RouteSettings, schemas: SchemaSource | None, *, create: bool, positions: bool
+) -> list[Finding]:
     """
     Verify one route.
 
@@ -30,6 +33,7 @@ def check_route(graph: Graph, route: RouteSettings, schemas: SchemaSource | None
         route: which.
         schemas: what tables are compared with; None asks for nothing.
         create: create missing topics, tables and the worker's own schema.
+        positions: look where the route would go on, too.
     """
     findings: list[Finding] = []
     source = attempt(findings, f"{route.name}: source", lambda: graph.routes.source(route, RunOptions()))
@@ -43,13 +47,26 @@ def check_route(graph: Graph, route: RouteSettings, schemas: SchemaSource | None
         remedy = "point [kafka] bootstrap at this region's cluster, or correct cluster_id"
         pin = match(f"{route.name}: kafka cluster", pinned, cluster, remedy, authenticated=secure)
         findings.append(pin)
-        return findings if pin.is_broken else findings + _check_sink(graph, route, source, schemas, create=create)
+        if pin.is_broken:
+            return findings
+        told = check_topics(source, route.name, graph.settings.kafka.bootstrap)
+        findings += told
+        # Without its source nobody knows how many partitions a sink must have.
+        if any(finding.is_broken for finding in told):
+            return findings
+        return findings + _check_sink(graph, route, source, schemas, create=create, positions=positions)
     finally:
         source.close()
 
 
 def _check_sink(
-    graph: Graph, route: RouteSettings, source: KafkaSource, schemas: SchemaSource | None, *, create: bool
+    graph: Graph,
+    route: RouteSettings,
+    source: KafkaSource,
+    schemas: SchemaSource | None,
+    *,
+    create: bool,
+    positions: bool,
 ) -> list[Finding]:
     findings: list[Finding] = []
     sink = attempt(findings, f"{route.name}: sink", lambda: graph.routes.sink(route, source, create=create))
@@ -62,6 +79,8 @@ def _check_sink(
             told = attempt(findings, f"{route.name}: sink", sink.findings) or []
             findings += [f.on(route.name) for f in told]
         tables = sink.tables
+        if positions and not state.is_broken:
+            findings += check_positions(source, sink, route.name)
         if schemas is not None and tables is not None:
             findings += _check_tables(graph, route, tables, schemas, create=create)
         return findings

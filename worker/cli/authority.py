@@ -8,11 +8,15 @@ import signal
 import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli import authority_audit, authority_recovery
+
+if TYPE_CHECKING:
+    from worker.authority.recovery.schedule import BackupOptions
+    from worker.authority.server import TlsOptions
 
 app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args_is_help=True)
 
@@ -30,12 +34,14 @@ def group() -> None:
 def dev(
     region: Annotated[str, typer.Option(help="The region to serve, as eu-central-1.")],
     port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
-    env_file: Annotated[Path | None, typer.Option(help="Where to write a client's variables.")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="Where two clients' variables go.")] = None,
+    prefix: Annotated[str, typer.Option(help="Of those variables, as CS_EU_.")] = "CS_",
+    export: Annotated[bool, typer.Option("--export", help="Write them for a shell to source.")] = False,
     data: Annotated[Path | None, typer.Option(help="Directory that keeps its state; else a temporary one.")] = None,
     escrow: Annotated[bool, typer.Option("--escrow", help="Let it make client keys itself (create-client).")] = False,
 ) -> None:
     """Run a throw-away authority on loopback until SIGTERM, and print one line when it is ready."""
-    from worker.authority.dev import DevAuthority, as_shell
+    from worker.authority.dev import DevAuthority, write_env
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,8 +51,7 @@ def dev(
         DevAuthority(region, data or Path(temporary), port, escrow=escrow) as authority,
     ):
         if env_file is not None:
-            with os.fdopen(os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(as_shell(authority.env))
+            write_env(env_file, authority.env, prefix=prefix, export=export)
         typer.echo(f"authority ready: region {region} at {authority.url}")
         stop.wait()
 
@@ -60,6 +65,13 @@ def serve(
     root_key_file: Annotated[Path | None, typer.Option(help="32 bytes in hex; keep it apart from the data.")] = None,
     root_key_env: Annotated[str, typer.Option(help="Variable that holds the root key in hex.")] = "AUTHORITY_ROOT_KEY",
     root_key_command: Annotated[str | None, typer.Option(help="Prints the root key in hex: a KMS's or HSM's.")] = None,
+    former_root_key_file: Annotated[
+        Path | None, typer.Option(help="The root key of before: the store goes over to the new one, once.")
+    ] = None,
+    former_root_key_env: Annotated[
+        str, typer.Option(help="Variable that holds the root key of before.")
+    ] = "AUTHORITY_FORMER_ROOT_KEY",
+    former_root_key_command: Annotated[str | None, typer.Option(help="Prints the root key of before.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM.")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="PEM; callers must show a certificate of it.")] = None,
@@ -76,12 +88,23 @@ def serve(
     audit_anchor: Annotated[
         Path | None, typer.Option(help="File of an append-only place, where signed heads of the audit go.")
     ] = None,
+    audit_retention_days: Annotated[
+        int | None, typer.Option(min=1, help="Closed files of the audit go after so many days; else they stay.")
+    ] = None,
     store_url_env: Annotated[
         str, typer.Option(help="Variable with a postgresql+psycopg:// URL, for a store that replicas share.")
     ] = "AUTHORITY_STORE_URL",
     journal: Annotated[
         Path | None, typer.Option(help="File on another disk or host, where every write goes before it is one.")
     ] = None,
+    backup_directory: Annotated[
+        Path | None, typer.Option(help="Where backups make themselves; a mount of another disk or host.")
+    ] = None,
+    backup_recipient: Annotated[
+        list[str] | None, typer.Option(help="An age public key that opens them, age1...; several may.")
+    ] = None,
+    backup_every_hours: Annotated[int, typer.Option(min=1, help="How often.")] = 24,
+    backup_keep: Annotated[int, typer.Option(min=1, help="How many stay.")] = 7,
     connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
@@ -91,22 +114,21 @@ def serve(
     from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import Authority, TlsOptions, bind, first_workspace, public_base, server
-    from worker.errors import ConfigError
-    from worker.http_client import is_loopback
+    from worker.authority.server import (
+        Authority,
+        AuthorityOptions,
+        bind,
+        first_workspace,
+        public_base,
+        server,
+    )
     from worker.metrics import open_traces
     from worker.region import Region
 
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit() or (tls_certificate is None) != (tls_key is None):
-        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
-    tls = TlsOptions(tls_certificate, tls_key, client_ca) if tls_certificate and tls_key else None
-    if tls is None and client_ca is not None:
-        raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
-    if tls is None and not is_loopback(host.strip("[]")):
-        raise ConfigError("without TLS the authority serves loopback only")
+    host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
     base = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
+    former = former_root_key_file, os.environ.get(former_root_key_env), former_root_key_command
     escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
     limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
     bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
@@ -115,13 +137,18 @@ def serve(
         data,
         root,
         base,
-        limits=limits,
-        connections=bounds,
-        escrow=escrow,
-        audit_sync=audit_sync,
-        anchor=audit_anchor,
-        journal=journal,
-        database=os.environ.get(store_url_env) or None,
+        AuthorityOptions(
+            limits=limits,
+            connections=bounds,
+            escrow=escrow,
+            audit_sync=audit_sync,
+            anchor=audit_anchor,
+            audit_keep_s=None if audit_retention_days is None else audit_retention_days * 86_400.0,
+            journal=journal,
+            database=os.environ.get(store_url_env) or None,
+            backups=_backups(backup_directory, backup_recipient, backup_every_hours, backup_keep),
+            former_root=seal.root_key(*former) if any(former) else None,
+        ),
     )
     try:
         authority.metrics.traces = open_traces(
@@ -130,7 +157,7 @@ def serve(
         made = first_workspace(authority.store, admin_key_file is not None)
         if made is not None and admin_key_file is not None:
             write_env(admin_key_file, made)
-        socket = bind(host.strip("[]"), int(port))
+        socket = bind(host, port)
         serving = server(authority.app, authority.guard, tls)
         # The server raises a signal again once it has stopped; without a handler that would end us before we close.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,3 +167,31 @@ def serve(
     finally:
         authority.close()
         authority.metrics.traces.close()
+
+
+def _backups(directory: Path | None, recipients: list[str] | None, hours: int, keep: int) -> BackupOptions | None:
+    from worker.authority.recovery.schedule import BackupOptions
+    from worker.errors import ConfigError
+
+    if (directory is None) != (not recipients):
+        raise ConfigError("--backup-directory and --backup-recipient belong together")
+    return None if directory is None else BackupOptions(directory, tuple(recipients or ()), hours * 3600.0, keep)
+
+
+def _listening(
+    listen: str, certificate: Path | None, key: Path | None, client_ca: Path | None
+) -> tuple[str, int, TlsOptions | None]:
+    from worker.authority.server import TlsOptions
+    from worker.errors import ConfigError
+    from worker.http_client import is_loopback
+
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or (certificate is None) != (key is None):
+        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
+    tls = TlsOptions(certificate, key, client_ca) if certificate and key else None
+    if tls is None and client_ca is not None:
+        raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
+    host = host.strip("[]")
+    if tls is None and not is_loopback(host):
+        raise ConfigError("without TLS the authority serves loopback only")
+    return host, int(port), tls

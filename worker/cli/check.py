@@ -9,10 +9,12 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.assembly.graph import Graph
+from worker.checks.findings import worst
 from worker.checks.start import verify
-from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
+from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.finding import Finding
 
 
@@ -28,14 +30,16 @@ def check(
     create: Annotated[
         bool, typer.Option("--create", help="Create missing topics, tables and the worker's schema.")
     ] = False,
-    log_level: LogLevel = "warning",
+    log_level: LogLevel = "error",
+    log_format: LogFormat = "auto",
 ) -> None:
     """Verify the region's pins, the credentials, the schemas, the canary, the sources and the sinks; write nothing."""
-    with Graph(load(config, set_, log_level=log_level), os.environ) as graph:
-        findings = verify(graph, create=create)
+    with Graph(load(config, set_, log_level=log_level, log_format=log_format), os.environ) as graph:
+        findings = verify(graph, create=create, positions=True)
     show(findings, json=json)
-    if any(finding.is_broken for finding in findings):
-        raise typer.Exit(max(finding.exit_code for finding in findings))
+    broken = [finding for finding in findings if finding.is_broken]
+    if broken:
+        raise typer.Exit(worst(broken).exit_code)
 
 
 def show(findings: list[Finding], *, json: bool) -> None:
@@ -46,5 +50,7 @@ def show(findings: list[Finding], *, json: bool) -> None:
     table = Table("what", "verdict", "expected", "found", "what to do", box=None, pad_edge=False)
     colours = {"ok": "green", "unauthenticated": "yellow", "warning": "yellow", "broken": "red", "unreachable": "red"}
     for f in findings:
-        table.add_row(f.name, f"[{colours[f.verdict]}]{f.verdict}[/]", f.expected, f.found, f.remedy)
+        words = (f.expected, f.found, f.remedy)
+        # Text, no markup: a remedy that names [kafka] must show it.
+        table.add_row(Text(f.name), Text(f.verdict, colours[f.verdict]), *map(Text, words))
     Console(width=None if Console().is_terminal else 200).print(table)

@@ -30,6 +30,8 @@ OwnAccessKey = Annotated[
     typer.Option(envvar="CS_CLIENT_ACCESS_KEY", help="An access key bound to the existing client, or to the new one."),
 ]
 Role = Annotated[str, typer.Option(help="What the new client's own access key may: member, writer, ...")]
+Prefix = Annotated[str, typer.Option(help="Of the variables in the file, as CS_EU_.")]
+Export = Annotated[bool, typer.Option("--export", help="Write them for a shell to source.")]
 EnvFile = Annotated[Path | None, typer.Option(help="Where the new client's variables go, readable by you alone.")]
 
 
@@ -49,9 +51,15 @@ def create(
     accept_from: Annotated[
         Path | None, typer.Option("--accept", help="Finish an approved proposal with an access key bound to it.")
     ] = None,
+    prefix: Prefix = "CS_",
+    export: Export = False,
     as_json: Json = False,
 ) -> None:
-    """Enrol a client and make its access key: the workspace's first, or one through an existing client (`--via`)."""
+    """
+    Enrol a client and make its access key: the workspace's first, or one through an existing client (`--via`).
+
+    The file has everything that a worker or an SDK of this client needs: workspace, addresses, client, both keys.
+    """
     from worker.authority.dev import write_env
     from worker.authority.enrol import Proposal, accept, propose
     from worker.authority.remote import Remote
@@ -61,7 +69,7 @@ def create(
         proposed = Proposal.from_json(accept_from.read_text(encoding="utf-8"))
         key = accept(Remote(url, own_access_key or access_key), proposed)
         env = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
-        write_env(_needed(env_file), env)
+        write_env(_needed(env_file), _place(call, url, region) | env, prefix=prefix, export=export)
         return _say({"client_id": str(proposed.client_id), "state": "active"}, as_json=as_json)
     source = _existing(url, old_id, old_key, own_access_key) if via else None
     if proposal is None:
@@ -71,7 +79,8 @@ def create(
         _write_secret(proposal, proposed.to_json())
         return _say({"client_id": str(proposed.client_id), "state": "proposed"}, as_json=as_json)
     call("approve-client", {"client_id": str(proposed.client_id)})
-    write_env(_needed(env_file), _finish(call, url, proposed, name, role))
+    env = _place(call, url, region) | _finish(call, url, proposed, name, role)
+    write_env(_needed(env_file), env, prefix=prefix, export=export)
     return _say({"client_id": str(proposed.client_id), "access_key": name, "state": "active"}, as_json=as_json)
 
 
@@ -103,6 +112,28 @@ def list_clients(url: Url, access_key: AccessKey, as_json: Json = False) -> None
 
     for row in Remote(url, access_key)("list-clients", {}):
         _say(row, as_json=as_json)
+
+
+@app.command()
+def limit(
+    client_id: str,
+    url: Url,
+    access_key: AccessKey,
+    generate_per_minute: Annotated[int | None, typer.Option(min=1, help="Keys it may make in a minute.")] = None,
+    retrieve_per_minute: Annotated[int | None, typer.Option(min=1, help="Keys it may retrieve in a minute.")] = None,
+    no_quota: Annotated[bool, typer.Option("--no-quota", help="Back to the authority's own quotas.")] = False,
+    needs_reason: Annotated[
+        bool | None, typer.Option("--needs-reason/--needs-no-reason", help="Refuse to retrieve without a reason.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a client to quotas of its own, or to saying why it retrieves. Effective at the next request."""
+    from worker.authority.remote import Remote
+
+    quotas = {"generate_per_minute": generate_per_minute, "retrieve_per_minute": retrieve_per_minute}
+    said = {**quotas, "needs_reason": needs_reason}
+    body = {k: v for k, v in said.items() if v is not None} | (dict.fromkeys(quotas) if no_quota else {})
+    _say(Remote(url, access_key)("api/clients/limits", {"client_id": client_id, **body}), as_json=as_json)
 
 
 @app.command()
@@ -149,6 +180,8 @@ def rotate(
     old_key: OldKey,
     own_access_key: OwnAccessKey,
     role: Role = "member",
+    prefix: Prefix = "CS_",
+    export: Export = False,
     as_json: Json = False,
 ) -> None:
     """Enrol this client anew with another key and access key, then delete the old ones; data stays readable."""
@@ -166,7 +199,7 @@ def rotate(
     for keyset in before["keyset_id"] if before else ():
         if keyset not in held:
             call("grant-keyset", {"client_id": new_id, "keyset_id": {"Uuid": keyset}})
-    write_env(env_file, env)
+    write_env(env_file, _place(call, url, region) | env, prefix=prefix, export=export)
     call("delete-client", {"client_id": old_id})
     gone = [row["keyName"] for row in call("api/access-keys", None, "GET") if row["client"] == old_id]
     for each in gone:
@@ -194,6 +227,14 @@ def _finish(call: Remote, url: str, proposed: Proposal, name: str, role: str) ->
     key = accept(Remote(url, access_key), proposed)
     variables = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
     return {**variables, "CS_CLIENT_ACCESS_KEY": access_key}
+
+
+def _place(call: Remote, url: str, region: str) -> dict[str, str]:
+    """Return the variables that lead to this authority and its workspace."""
+    from worker.region import Region, WorkspaceCrn
+
+    crn = WorkspaceCrn(Region(region), call.workspace())
+    return {"CS_WORKSPACE_CRN": str(crn), "CS_CTS_HOST": url, "CS_ZEROKMS_HOST": url}
 
 
 def _needed(env_file: Path | None) -> Path:

@@ -1,17 +1,52 @@
-"""`worker config`: a commented template, and the settings' JSON schema for editors and CI."""
+"""`worker config`: a first file, a commented template, and the settings' JSON schema for editors and CI."""
 
 from __future__ import annotations
 
 import importlib.resources
+import os
+from typing import Annotated
 
 import orjson
 import typer
 
 from worker.cli import reference as pages
+from worker.cli.beginnings import Beginning
 from worker.cli.described import describe
 from worker.config import Settings
+from worker.kafka.topics import Topics
+from worker.region import Region
 
-app = typer.Typer(help="A commented template and the JSON schema of the settings.", no_args_is_help=True)
+_ASK_S = 15.0
+
+app = typer.Typer(
+    help="A first file, a commented template, the reference and the JSON schema of the settings.", no_args_is_help=True
+)
+
+
+@app.command()
+def init(
+    region: Annotated[str, typer.Option(help="The region's name, as eu-central-1 or on-prem-oslo.")],
+    bootstrap: Annotated[str, typer.Option(help="The cluster's addresses; it is asked for its id.")],
+    topic: Annotated[str, typer.Option(help="The topic to read; encrypted records go to TOPIC.enc.")],
+    schema_file: Annotated[
+        list[str] | None, typer.Option("--schema", help="A schema's file; its records carry id 1, the next one's 2.")
+    ] = None,
+    registry: Annotated[str, typer.Option(help="The schema registry's URL, instead of files.")] = "",
+    table: Annotated[str, typer.Option(help="Write rows into this table of DATABASE_URL too.")] = "",
+) -> None:
+    """Print a first file for a cluster that needs no credentials; the authority's hosts are those of CS_*_HOST."""
+    cluster_id, _ = Topics({"bootstrap.servers": bootstrap}, name="config init", timeout_s=_ASK_S).describe([])
+    beginning = Beginning(
+        region=Region(region).name,
+        bootstrap=bootstrap,
+        cluster_id=cluster_id,
+        topic=topic,
+        schemas=tuple(schema_file or ()),
+        registry=registry,
+        table=table,
+        environ=os.environ,
+    )
+    typer.echo(beginning.text(), nl=False)
 
 
 @app.command()

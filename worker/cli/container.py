@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from worker.avro.container import Block, ContainerReader, DatumSplitter
-from worker.errors import ConfigError, DeclarationError, DecodeError, RecordError
-from worker.sdk import Encryption
+from worker.errors import ConfigError, DeclarationError, DecodeError, KeyAccessDenied, RecordError, WorkerError
+from worker.sdk import Encryption, Regions
 
 
 def file_lines(
-    paths: Iterable[Path], encryption: Encryption, clear: Collection[str] = ()
+    paths: Iterable[Path], encryption: Encryption | Regions, clear: Collection[str] = (), region: str | None = None
 ) -> Iterator[dict[str, object]]:
     """
     Yield a line for each record: its place, and its value or why it does not open; every envelope must be its field's.
@@ -33,43 +33,49 @@ def file_lines(
             number = 0
             try:
                 for number, block in enumerate(reader.blocks()):
-                    yield from _lines(path, number, block, splitter, encryption, reader.schema, clear)
+                    for index, told in enumerate(_told(block, splitter, encryption, reader.schema, clear, region)):
+                        yield {"file": str(path), "block": number, "index": index, **told}
             except DecodeError as exc:
                 yield {"file": str(path), "block": number, **failure(exc)}
 
 
-def _lines(
-    path: Path,
-    number: int,
+def _told(
     block: Block,
     splitter: DatumSplitter,
-    encryption: Encryption,
+    encryption: Encryption | Regions,
     schema: str,
     clear: Collection[str],
+    region: str | None,
 ) -> Iterator[dict[str, object]]:
     datums, rest = splitter.split(block)
-    for index, value in enumerate(decrypted(encryption, datums, schema, clear=clear)):
-        told = failure(value) if isinstance(value, RecordError) else {"value": value}
-        yield {"file": str(path), "block": number, "index": index, **told}
+    for value in decrypted(encryption, datums, schema, clear=clear, region=region):
+        yield failure(value) if isinstance(value, WorkerError) else {"value": value}
     if rest is not None:
-        yield {"file": str(path), "block": number, "index": len(datums), **failure(rest[1])}
+        yield failure(rest[1])
 
 
 def decrypted(
-    encryption: Encryption,
+    encryption: Encryption | Regions,
     datums: Sequence[bytes],
     schema: str,
     *,
     keys: Sequence[bytes | None] | None = None,
     clear: Collection[str] = (),
-) -> list[dict[str, object] | RecordError]:
+    region: str | None = None,
+) -> Sequence[dict[str, object] | RecordError | KeyAccessDenied]:
     """Return each record's values, or why it did not open; under a schema without `encryption` none did."""
     try:
-        return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear)
+        if isinstance(encryption, Regions):
+            return encryption.decrypt_records(
+                datums, schema=schema, region=region, keys=keys, clear=clear, errors="return"
+            )
+        return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear, errors="return")
     except DeclarationError as exc:
         return [RecordError(str(exc), code="not_encrypted", path=exc.path)] * len(datums)
 
 
-def failure(error: RecordError) -> dict[str, object]:
+def failure(error: WorkerError) -> dict[str, object]:
     """Return why a record did not open, as the line says it."""
-    return {"error": str(error), "code": error.code, "path": error.path}
+    if isinstance(error, RecordError):
+        return {"error": str(error), "code": error.code, "path": error.path}
+    return {"error": str(error), "code": "key_refused", "path": ""}

@@ -22,7 +22,7 @@ from worker.assembly.graph import Graph
 from worker.checks.findings import enforce
 from worker.checks.identity import check_identity
 from worker.checks.start import verify
-from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
+from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.cli.replay import through_route, to_source
 from worker.config import Settings
 from worker.encryption import BatchDecryptor
@@ -56,9 +56,10 @@ def list_(
     set_: Set = None,
     json: Json = False,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "auto",
 ) -> None:
     """List the letters of the configured routes' topics, or of files, by their headers; nothing is decrypted."""
-    settings = load(config, set_, log_level=log_level)
+    settings = load(config, set_, log_level=log_level, log_format=log_format)
     wanted = Wanted(route=route, code=code)
     if file:
         rows = [_row(letter) for letter in _of_files(file, wanted)]
@@ -70,7 +71,7 @@ def list_(
     table = Table("letter", "route", "stage", "code", "field", "error", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(row[name] for name in ("letter", "route", "stage", "code", "path", "error")))
-    Console(width=None if Console().is_terminal else 200).print(table)
+    Console(width=None if Console().is_terminal else 200, markup=False).print(table)
 
 
 @app.command()
@@ -80,9 +81,10 @@ def show(
     file: Files = None,
     set_: Set = None,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "auto",
 ) -> None:
     """Decrypt one letter and print it as JSON, its bytes in base64. What it prints is in the clear."""
-    settings = load(config, set_, log_level=log_level)
+    settings = load(config, set_, log_level=log_level, log_format=log_format)
     with Graph(settings, _environ("dead-show")) as graph:
         enforce(check_identity(graph))
         wanted = Wanted(keys=frozenset({letter}))
@@ -104,11 +106,12 @@ def replay(
     set_: Set = None,
     json: Json = False,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "auto",
 ) -> None:
     """Put letters back. A letter stays in its topic: choose with --code and --key what was not replayed before."""
     if to not in ("sink", "source"):
         raise ConfigError(f"--to {to!r}: sink or source")
-    settings = load(config, set_, log_level=log_level)
+    settings = load(config, set_, log_level=log_level, log_format=log_format)
     chosen = next((r for r in settings.routes if r.name == route), None)
     if chosen is None:
         raise ConfigError(f"there is no route {route!r}; {', '.join(r.name for r in settings.routes)}")

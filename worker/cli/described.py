@@ -10,11 +10,11 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, get_args
 
 from pydantic import BaseModel
+
+from worker.config.known import models
 
 
 def describe(model: type[BaseModel]) -> None:
@@ -26,14 +26,6 @@ def describe(model: type[BaseModel]) -> None:
             if name in model.model_fields:
                 model.model_fields[name].description = text
     model.model_rebuild(force=True)
-
-
-def models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a type names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from models(part)
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from worker.assembly.graph import Graph
 from worker.checks.findings import enforce
 from worker.checks.start import verify
 from worker.cli import summary
-from worker.cli.options import ConfigFile, LogLevel, Set, load
+from worker.cli.options import ConfigFile, LogFormat, LogLevel, Set, load
 from worker.config import RouteSettings, Settings
 from worker.errors import ConfigError
 
@@ -35,6 +35,7 @@ def encrypt_files(
     set_: Set = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "auto",
 ) -> None:
     """
     Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream.
@@ -43,7 +44,7 @@ def encrypt_files(
     processed are sealed beside their file, in <name>.dead, within the limits that the config sets.
     """
     found = _expanded(files)
-    settings = load(config, set_, log_level=log_level)
+    settings = load(config, set_, log_level=log_level, log_format=log_format)
     chosen = _route(settings, route)
     stopped = Stopped()
     signal.signal(signal.SIGTERM, stopped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,16 +18,24 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting: keys.max_age_s=60. Wins over the environment and the file."),
 ]
-LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+Level = Literal["debug", "info", "warning", "error"]
+LogLevel = Annotated[Level, typer.Option("--log-level", help="The least level that is logged.")]
+LogFormat = Annotated[
+    log.LogFormat,
+    typer.Option("--log-format", help="JSON Lines, or colours for people; `auto` looks at standard error."),
+]
 
 
-def load(path: Path, assignments: list[str] | None, *, log_level: str = "info") -> config.Settings:
+def load(
+    path: Path, assignments: list[str] | None, *, log_level: Level = "info", log_format: log.LogFormat = "auto"
+) -> config.Settings:
     """Read the settings with the command line's overrides and set the logs up for their region."""
+    log.configure(level=log_level, form=log_format)
     overrides: dict[str, Any] = {}
     for assignment in assignments or []:
         _assign(overrides, assignment)
     settings = config.load(path, environ=os.environ, overrides=overrides)
-    log.configure(region=settings.region, level=log_level)
+    log.configure(region=settings.region, level=log_level, form=log_format)
     return settings
 
 

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from worker.assembly.schemas import Planned, open_schemas, review
-from worker.avro import Compatibility, DeclarationOptions, compile_schema
+from worker.avro import Compatibility, DeclarationOptions, SchemaVersion, compile_schema
+from worker.avro.clear import clear_fields
 from worker.avro.keys import KeySchema
 from worker.avro.references import in_order
-from worker.avro.review import changes, lint, output_types
+from worker.avro.review import changes, lint
 from worker.checks import pins
 from worker.checks.findings import enforce
+from worker.cli.planned import PlanFormat, Shown, show
 from worker.config import RouteSettings, Settings, load
 from worker.errors import ConfigError, DeclarationError
 from worker.region import Region
 
-CANNOT_DETECT = (
-    "`record` can't detect: a row's ciphertext moved to another row (use `leased` with `bind`), an old value put back, "
-    "a value replaced by null (use `null: encrypt`)."
-)
-KAFKA = (
-    "Kafka keys pass in the clear, and a declaration in a key's schema is refused, unless the route says "
-    'key = "pseudonym" (see --key); headers pass as the sink\'s `headers`.'
-)
 PSEUDONYM = (
     "A pseudonym shows which keys are equal and how often; whoever holds the keyset's index key can try values against "
     "it. A key that declares nothing is replaced whole."
@@ -50,10 +40,17 @@ def plan(
         list[Path] | None,
         typer.Argument(help="Schemas; with --diff the old and the new one; none with --config: the registry's latest."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    form: Annotated[PlanFormat, typer.Option("--format", help="How the plan is printed.")] = "table",
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Compare two schemas; exit 1 if protection is lost.")] = False,
     lint_: Annotated[bool, typer.Option("--lint", help="Exit 1 if a clear field looks like personal data.")] = False,
-    format_: Annotated[str | None, typer.Option("--format", help="Format of fields that name none.")] = None,
+    require: Annotated[
+        bool, typer.Option("--require-encrypted", help="Exit 1 if a schema has nothing that is encrypted.")
+    ] = False,
+    format_: Annotated[
+        Literal["record", "leased"] | None,
+        typer.Option("--default-format", help="Format of encrypted fields that name none."),
+    ] = None,
     required: Annotated[list[str] | None, typer.Option(help="An identity that must be encrypted.")] = None,
     key: Annotated[
         bool, typer.Option("--key", help='The schemas are those of keys: show what key = "pseudonym" makes of them.')
@@ -74,10 +71,12 @@ def plan(
 
     Exit 1 where protection is lost, a field looks forgotten, or the registry finds the output incompatible.
     """
+    form = "json" if json else form
+    json = form == "json"
     settings = load(config, environ=os.environ) if config is not None else None
     chosen = _route(settings, route)
     options = _options(settings, chosen, format_, required or [], strict=strict)
-    if settings is None and not (lint_ or diff or key):
+    if settings is None and not (lint_ or diff or key or require):
         options = options.model_copy(update={"clear": ()})
     if options.clear is not None:
         options = options.model_copy(update={"clear": None if diff else (*options.clear, *(clear or ()))})
@@ -103,8 +102,11 @@ def plan(
         warnings = lint(planned.plan.input_schema, options) if lint_ else []
         for warning in planned.warnings:
             typer.echo(f"warning: {planned.label}: {warning}", err=True)
-        failed = failed or bool(warnings) or planned.compatibility is Compatibility.INCOMPATIBLE
-        _show(planned, warnings, json)
+        empty = require and not planned.plan.fields
+        failed = failed or empty or bool(warnings) or planned.compatibility is Compatibility.INCOMPATIBLE
+        show(Shown(planned, clear_fields(planned.plan.input_schema, options), warnings), form)
+        if empty:
+            typer.echo(f"{planned.plan.name} has nothing that is encrypted (--require-encrypted)", err=True)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -123,8 +125,6 @@ def _route(settings: Settings | None, name: str | None) -> RouteSettings | None:
 def _options(
     settings: Settings | None, route: RouteSettings | None, format_: str | None, required: list[str], *, strict: bool
 ) -> DeclarationOptions:
-    if format_ not in (None, "record", "leased"):
-        raise ConfigError("--format is record or leased")
     base = DeclarationOptions() if settings is None or route is None else settings.declaration(route)
     said = {"format": format_ or base.format, "required": (*base.required, *required), "strict": strict or base.strict}
     return base.model_copy(update=said)
@@ -153,7 +153,7 @@ def _planned(
 
 def _planned_file(file: str, text: str, options: DeclarationOptions, references: Sequence[str]) -> Planned:
     try:
-        compiled = compile_schema(text, options, references=references)
+        compiled = compile_schema(SchemaVersion(text, tuple(references)), options)
     except DeclarationError as exc:
         raise DeclarationError(f"{file}: {exc}", path=exc.path) from exc
     return Planned(compiled.plan, file, warnings=compiled.warnings)
@@ -191,49 +191,3 @@ def _show_key(key: KeySchema, json: bool) -> None:
     keysets = {f.identity: f.keyset or "the client's own keyset" for f in key.fields}
     named = [f"{f.identity}: pseudonym under {keysets[f.identity]}, null {f.null}" for f in key.fields]
     _print(value, [*(named or ["the whole key: pseudonym"]), f"output schema: {written}", PSEUDONYM], json)
-
-
-def _show(planned: Planned, warnings: list[str], json: bool) -> None:
-    plan = planned.plan
-    types = output_types(plan.output_schema)
-    if json:
-        typer.echo(orjson.dumps(_as_json(planned, types, warnings)).decode())
-        return
-    table = Table("field", "keyset", "format", "as", "context", "bind", "null", "output type", title=plan.name)
-    for column in table.columns:
-        column.overflow = "fold"
-    for f in plan.fields:
-        bound = (", ".join(f.context), ", ".join(f.bind))
-        table.add_row(f.identity, f.keyset or "the client's own", f.format, f.kind, *bound, f.null, types[f.identity])
-    # Off a terminal a width that no identity is cut at; on one, cells fold.
-    width = None if sys.stdout.isatty() else 200
-    console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
-    console.print(table)
-    console.print(f"output schema: {plan.output_schema}")
-    if planned.compatibility is not None:
-        console.print(f"compatibility: under {planned.subject}: {planned.compatibility}")
-    for path in warnings:
-        console.print(f"warning: {path} is clear and looks like personal data")
-    console.print(CANNOT_DETECT)
-    console.print(KAFKA)
-
-
-def _as_json(planned: Planned, types: dict[str, str], warnings: list[str]) -> dict[str, object]:
-    plan, verdict = planned.plan, planned.compatibility
-    fields = [
-        {
-            **asdict(f),
-            "fingerprint": f.fingerprint.hex(),
-            "schema": orjson.loads(f.schema),
-            "output": types[f.identity],
-        }
-        for f in plan.fields
-    ]
-    return {
-        "name": plan.name,
-        "fields": fields,
-        "output_schema": orjson.loads(plan.output_schema),
-        "compatibility": None if verdict is None else {"subject": planned.subject, "verdict": verdict.name.lower()},
-        "warnings": warnings,
-        "notes": [CANNOT_DETECT, KAFKA],
-    }

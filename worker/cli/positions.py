@@ -86,10 +86,10 @@ def move(
     reason: Annotated[str, typer.Option("--reason", help="Why; stands in the log.")] = "",
     set_: Set = None,
     json: Json = False,
-    log_level: LogLevel = "warning",
 ) -> None:
     """Move a route's positions, of its group and its table; refused while anybody is in the group."""
-    settings = load(config, set_, log_level=log_level)
+    # Not to be made quieter: what is moved stands in the log.
+    settings = load(config, set_, log_level="warning")
     chosen, target = _route(settings, route), parse_target(to)
     with Graph(settings, _environ()) as graph, route_positions(graph, chosen) as positions:
         partitions = _wanted(positions.group.partitions(), partition or [])

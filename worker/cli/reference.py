@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from worker.cli.described import describe, models
+from worker import errors as worker_errors
+from worker.cli.described import describe
 from worker.config import Settings
+from worker.config.known import models
 from worker.metrics import CATALOGUE, Metric
 from worker.metrics.catalogue import VERIFIER
 from worker.metrics.metric import OWN_WORDS, WORDS
@@ -117,6 +119,27 @@ def _commands(group: TyperGroup, path: str) -> Iterator[tuple[str, str, str]]:
 def _argument(parameter: TyperArgument) -> str:
     name = str(parameter.name).upper() + ("..." if parameter.nargs == -1 else "")
     return name if parameter.required else f"[{name}]"
+
+
+def errors() -> str:
+    """Every error with its exit code and what it means; those without one cost a record, never the run."""
+    rows = []
+    for name, kind in vars(worker_errors).items():
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, worker_errors.WorkerError)
+            and kind is not worker_errors.WorkerError
+        ):
+            code = "" if issubclass(kind, worker_errors.RecordError) else str(kind.exit_code)
+            said = " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+            rows.append((f"`{name}`", _code(kind, code), said))
+    return _table(("error", "exit code", "what it means"), rows)
+
+
+def _code(kind: type[worker_errors.WorkerError], code: str) -> str:
+    if issubclass(kind, worker_errors.ProcessFailed):
+        return "that process's own"
+    return code or "none: a dead letter"
 
 
 def metrics(catalogue: Sequence[Metric] = CATALOGUE + VERIFIER) -> str:

@@ -11,6 +11,7 @@ from worker.config import RouteSettings
 from worker.errors import PositionsChanged, SinkRejected
 from worker.kafka.properties import Property, client_properties
 from worker.model import SourceRecord, batch_of
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
 from worker.sink.base import Sink
@@ -36,7 +37,10 @@ class ThroughRoute:
 
     def put(self, records: Sequence[SourceRecord]) -> list[Failure]:
         """Write what can be written, and return what fails again; raises `TransientError` or `FatalError`."""
-        result = self._processor.process(batch_of(records))
+        try:
+            result = self._processor.process(batch_of(records))
+        except Oversized:
+            return self._in_halves(records)
         if not len(result.output):
             return result.failures
         self._sink.begin()
@@ -62,6 +66,9 @@ class ThroughRoute:
             failures = [Failure(r, SinkRejected(str(error)), "sink") for r in records if r.position in known]
             rest = [r for r in records if r.position not in known]
             return failures + (self.put(rest) if rest else [])
+        return self._in_halves(records)
+
+    def _in_halves(self, records: Sequence[SourceRecord]) -> list[Failure]:
         middle = len(records) // 2
         return self.put(records[:middle]) + self.put(records[middle:])
 

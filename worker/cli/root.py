@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from worker import failpoints, interpreter
+from worker.cli import failures
 from worker.errors import WorkerError
 from worker.version import __version__
 
@@ -20,8 +21,10 @@ _COMMANDS = {
     ),
     "plan": "Show which field gets which key, format and output type; prove it before the first record.",
     "decrypt": (
-        "Print a topic's records decrypted, one JSON object a line, from its start to its present end, "
-        "or those of files."
+        "Print a topic's records decrypted, a table's rows, or those of files: one a line, up to the present end."
+    ),
+    "encrypt": (
+        "Print one envelope a value, as text that `worker decrypt -` and the SDK read; or encrypt a file whole."
     ),
     "encrypt-files": (
         "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."
@@ -35,7 +38,8 @@ _COMMANDS = {
     "verify": "Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.",
     "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
     "doctor": (
-        "Look at each connection by itself, go on after a failure, and say for each what to do; exit 1 for a finding."
+        "Look at versions, clock, names, ports, certificates and token, then at all that `check` does; exit 1 for a "
+        "finding."
     ),
     "demo": ("Encrypt two regions' customers on real Kafka and PostgreSQL, read them back, and show who may not."),
 }
@@ -46,7 +50,8 @@ _GROUPS = {
     "client": "Clients of an authority; their keys are made here and never sent.",
     "keyset": "Keysets of an authority, and who may use them.",
     "access-key": "Access keys of an authority, each bound to one client.",
-    "config": "A commented template and the JSON schema of the settings.",
+    "config": "A first file, a commented template, the reference and the JSON schema of the settings.",
+    "residency": "A database's declaration of its region, made once by its administrator.",
     "authority": "The self-hosted ZeroKMS and CTS of one region.",
 }
 
@@ -59,14 +64,20 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Encrypts the fields that an Avro schema declares, inside one region."""
-    if version:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version),
+    ] = False,
+) -> None:
+    """Encrypts the fields that an Avro schema declares, inside one region."""
 
 
 def mount(named: str | None = None) -> None:
@@ -100,13 +111,22 @@ def main() -> None:
     # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
     named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     if named:
-        importlib.import_module("worker.log").configure()
+        log = importlib.import_module("worker.log")
+        log.configure()
+        log.take_over()
     mount(None if any(name.endswith("_COMPLETE") for name in os.environ) else named)
     interpreter.set_up()
     try:
-        app()
+        try:
+            # Past the library's own call, which would put its exception hook in the place of the log's.
+            typer.main.get_command(app)()
+        except ModuleNotFoundError as exc:
+            missing = failures.missing_extra(exc)
+            if missing is None:
+                raise
+            raise missing from None
     except WorkerError as exc:
-        from rich.console import Console
-
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"{type(exc).__name__}: {exc}")
-        sys.exit(exc.exit_code)
+        # A service's log is read by programs, to its last line.
+        sys.exit(
+            failures.end(exc, as_line=named == "run" and not importlib.import_module("worker.log").is_for_people())
+        )

@@ -14,7 +14,7 @@ from worker.app import Observe, Worker
 from worker.assembly.context import refuse_process_name
 from worker.assembly.run import RunOptions
 from worker.cli import summary
-from worker.cli.options import ConfigFile, LogLevel, Set, load
+from worker.cli.options import ConfigFile, LogFormat, LogLevel, Set, load
 from worker.config import Settings
 from worker.errors import ConfigError
 from worker.pipeline.progress import RouteProgress
@@ -43,6 +43,7 @@ def run(
     ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print a bounded run's summary as JSON.")] = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "auto",
 ) -> None:
     """
     Read, encrypt the declared fields and write, within one region, until SIGTERM. SIGHUP drops all keys held.
@@ -51,7 +52,7 @@ def run(
     """
     if processes > 1 and (dry_run or limit is not None):
         raise ConfigError("--processes goes with neither --dry-run nor --limit")
-    settings = load(config, set_, log_level=log_level)
+    settings = load(config, set_, log_level=log_level, log_format=log_format)
     refuse_process_name(os.environ)
     options = RunOptions(dry_run=dry_run, limit=limit, start=_utc(from_), end=_utc(to), until_end=until_end)
     ends = (options.is_bounded or limit is not None) and not dry_run
@@ -65,7 +66,14 @@ def run(
         if processes == 1:
             _run_alone(settings, options, observe)
         else:
-            supervisor = Supervisor(settings, os.environ, options, processes=processes, log_level=log_level)
+            supervisor = Supervisor(
+                settings,
+                os.environ,
+                options,
+                processes=processes,
+                log_level=log_level,
+                log_format=log_format,
+            )
             _on_signals(supervisor)
             supervisor.run(observe=observe)
     if ends:

@@ -111,7 +111,8 @@ def print_table(parts: Sequence[Mapping[str, object]], columns: Sequence[str], *
         table.add_column(column)
     for part in parts:
         table.add_row(*(str(part[column]) for column in columns))
-    Console(soft_wrap=True).print(table)
+    # Off a terminal a width at which no word is cut.
+    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True, markup=False).print(table)
 
 
 class Stopwatch:

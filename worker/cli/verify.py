@@ -12,7 +12,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
+from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.config import Settings
 from worker.errors import TransientError
 from worker.http import HttpServer, Surface, application
@@ -39,13 +39,14 @@ def verify(
     listen: Annotated[str, typer.Option("--listen", help="With --every: where /metrics is served.")] = "0.0.0.0:9464",
     json: Json = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "auto",
 ) -> None:
     """
     Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.
 
     It needs the rights to read the sinks, and neither keys nor an identity of the key service.
     """
-    settings = load(config, set_, log_level=log_level)
+    settings = load(config, set_, log_level=log_level, log_format=log_format)
     if every is not None:
         _watch(settings, route or [], last, every, listen)
         return

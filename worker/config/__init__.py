@@ -5,9 +5,9 @@ Every stage owns its options; this package nests them and names each wrong value
 settings: a setting holds the *name* of the environment variable that holds the secret (or its `NAME_FILE`).
 """
 
-from worker.config.loading import describe, load
+from worker.config.loading import load
 from worker.config.route import RouteSettings
 from worker.config.sections import KafkaSettings, ProcessSettings, SchemaSettings
 from worker.config.settings import Settings
 
-__all__ = ["KafkaSettings", "ProcessSettings", "RouteSettings", "SchemaSettings", "Settings", "describe", "load"]
+__all__ = ["KafkaSettings", "ProcessSettings", "RouteSettings", "SchemaSettings", "Settings", "load"]

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_settings import SettingsError
 from pydantic_settings.sources import EnvSettingsSource
 
+from worker.config.known import meant, places, variable
 from worker.config.settings import PREFIX, Settings
 from worker.errors import ConfigError
 
@@ -31,7 +33,12 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         def _load_env_vars(self) -> Mapping[str, str | None]:
             return {name.lower(): value for name, value in environ.items()}
 
-    return Source(Settings)()
+    try:
+        return Source(Settings)()
+    except SettingsError as exc:
+        named = re.search(r'field "(\w+)"', str(exc))
+        where = variable([named[1]]) if named else f"{PREFIX}..."
+        raise ConfigError(f"environment variable {where}: a section as one value is JSON, and this is none") from None
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
@@ -40,4 +47,6 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
         if name.startswith(PREFIX) and name not in _NOT_SETTINGS and not _is_service_link(name, environ):
             head = name.removeprefix(PREFIX).split("__")[0].lower()
             if head not in Settings.model_fields:
-                raise ConfigError(f"environment variable {name}: there is no setting {head!r}")
+                near = meant(name, map(variable, places()))
+                asked = f"did you mean {near}?" if near else "unset it, or see `worker config reference`"
+                raise ConfigError(f"environment variable {name}: there is no setting {head!r}; {asked}")

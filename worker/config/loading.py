@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from worker.config.environment import from_environment, refuse_unknown
 from worker.config.settings import Settings
+from worker.config.wrong import Given, describe
 from worker.errors import ConfigError
 
 
@@ -33,21 +34,15 @@ def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: is not TOML: {exc}") from exc
     refuse_unknown(environ)
-    merged = _merge(_merge(values, from_environment(environ)), overrides or {})
+    variables, overrides = from_environment(environ), overrides or {}
+    merged = _merge(_merge(values, variables), overrides)
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as exc:
-        raise ConfigError(f"{path}:\n{describe(exc)}") from None
+        given = Given(path, merged, variables, overrides)
+        raise ConfigError(f"{path}:\n{describe(exc, given)}") from None
     _cross_check(path, settings)
     return settings
-
-
-def describe(error: ValidationError) -> str:
-    """Write one line per wrong value: its place and what was expected, never the value."""
-    return "\n".join(
-        f"  {'.'.join(str(part) for part in item['loc']) or '(whole file)'}: {item['msg']}"
-        for item in error.errors(include_input=False, include_url=False)
-    )
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

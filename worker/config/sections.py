@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from worker.avro import DeclarationOptions
 from worker.kafka.oauth import OauthOptions
 from worker.options import Options
-from worker.zerokms.client import WireOptions
+from worker.zerokms.options import WireOptions
 
 
 class AuthorityClientSettings(WireOptions):
@@ -31,8 +32,18 @@ class AuthoritySettings(Options):
     """The workspace, `crn:<region>.aws:<workspace>`, where `CS_WORKSPACE_CRN` does not name it."""
     allow_hosts: tuple[str, ...] = ()
     """`host:port` (or `host`) that may stand in for the region's own hosts."""
+    cts_host: str | None = None
+    """CTS's URL, where `CS_CTS_HOST` does not name it; counts as listed in `allow_hosts`."""
+    zerokms_host: str | None = None
+    """ZeroKMS's URL, where `CS_ZEROKMS_HOST` does not name it; counts as listed in `allow_hosts`."""
     client: AuthorityClientSettings = AuthorityClientSettings()
     """How the key service is spoken to."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that the file lets stand in for the region's own."""
+        named = (self.cts_host, self.zerokms_host)
+        return (*self.allow_hosts, *(urlsplit(url).netloc for url in named if url))
 
 
 class KafkaSettings(Options):

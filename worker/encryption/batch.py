@@ -46,13 +46,18 @@ class BatchEncryptor:
     def seal(self, splits: Sequence[tuple[Split, bytes]]) -> list[Sealed]:
         """Seal every value of a batch's splits and put their records together; see `Encryptor.seal`."""
         sealings = [self._sealing(split, prefix) for split, prefix in splits]
-        self._fill(sealings)
-        short = [sealing for sealing in sealings if isinstance(sealing, SpanSealing) and sealing.is_short]
-        if short:
+        spans = [sealing for sealing in sealings if isinstance(sealing, SpanSealing)]
+        try:
+            self._fill(sealings)
+            short = [sealing for sealing in spans if sealing.is_short]
             for sealing in short:
                 sealing.again()
-            self._fill(short)
-        return [sealing.sealed() for sealing in sealings]
+            if short:
+                self._fill(short)
+            return [sealing.sealed() for sealing in sealings]
+        finally:
+            for sealing in spans:
+                sealing.release()
 
     def encrypt(self, columns: Sequence[ValueColumn]) -> Encrypted:
         """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +22,8 @@ from worker.model import (
     LeasePortion,
     RetrieveRequest,
 )
+from worker.native.keys import wipe
+from worker.native.requests import NativeAnswers, NativeRequests
 
 _LEASE_VALUES = 1_000_000
 
@@ -42,21 +43,24 @@ class OnDemandKeys:
     def __init__(self, service: KeyService, audit: Audit) -> None:
         self._service = service
         self._audit = audit
-        self._given: list[DataKey] = []
+        self._given: list[Sequence[DataKey] | NativeAnswers] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        for key in self._given:
-            key.wipe()
+        for given in self._given:
+            if isinstance(given, NativeAnswers):
+                given.wipe()
+            else:
+                wipe(given)
         self._given.clear()
 
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask once for what a whole batch needs; see `EncryptionKeys.hold`."""
         return nullcontext(_Held(self._ask, tuple(needs)))
 
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
         return self._ask([spec] * count)
 
@@ -65,24 +69,34 @@ class OnDemandKeys:
         counts = _leases(len(sizes))
         return [LeasePortion(key, count) for key, count in zip(self.take(spec, len(counts)), counts, strict=True)]
 
-    def _ask(self, specs: Sequence[KeySpec]) -> list[DataKey]:
+    def _ask(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         keys = self._service.generate(specs, self._audit)
-        self._given += keys
+        self._given.append(keys)
         return keys
 
-    def keys(self, requests: Sequence[RetrieveRequest]) -> list[DataKey | KeyRefused]:
+    def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[DataKey | KeyRefused]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
+        if isinstance(requests, NativeRequests):
+            given = self._service.retrieve(requests, self._audit)
+            self._keep(given)
+            return given
         distinct = list(dict.fromkeys(requests))
         answers = self._service.retrieve(distinct, self._audit) if distinct else []
-        self._given += [answer for answer in answers if isinstance(answer, DataKey)]
+        self._keep(answers)
         found = dict(zip(distinct, answers, strict=True))
         return [found[request] for request in requests]
+
+    def _keep(self, answers: Sequence[DataKey | KeyRefused]) -> None:
+        if isinstance(answers, NativeAnswers):
+            self._given.append(answers)
+        else:
+            self._given.append([key for key in answers if isinstance(key, DataKey)])
 
 
 class _Held:
     """A `KeyHold` that is filled by one request, as soon as it is iterated."""
 
-    def __init__(self, ask: Callable[[Sequence[KeySpec]], list[DataKey]], needs: Sequence[KeyNeed]) -> None:
+    def __init__(self, ask: Callable[[Sequence[KeySpec]], Sequence[DataKey]], needs: Sequence[KeyNeed]) -> None:
         self._ask, self._needs = ask, needs
         self.refused: dict[tuple[int, int], WorkerError] = {}
 
@@ -97,11 +111,15 @@ class _Held:
             ]
             specs += [need.spec_of(at) for at, n in each for _ in range(1 if need.format == "leased" else n)]
             shares.append(each)
-        keys = iter(self._ask(specs) if specs else [])
+        keys: Sequence[DataKey] = self._ask(specs) if specs else []
+        start = 0
         for i, (need, each) in enumerate(zip(self._needs, shares, strict=True)):
             counts = np.array([count for _, count in each], np.int64)
-            given = list(islice(keys, len(each) if need.format == "leased" else int(counts.sum())))
-            yield Grant(i, np.array([at for at, _ in each], np.int64), counts, given)
+            stop = start + (len(each) if need.format == "leased" else int(counts.sum()))
+            given, start = keys[start:stop], stop
+            # A lease's cipher is kept on its key.
+            kept = list(given) if need.format == "leased" else given
+            yield Grant(i, np.array([at for at, _ in each], np.int64), counts, kept)
 
 
 def _leases(values: int) -> list[int]:

@@ -139,7 +139,12 @@ def open_record(key: DataKey, record: EncryptedRecord) -> bytes:
     try:
         return AESGCMSIV(key.secret).decrypt(record.iv[:12], record.ciphertext, record.descriptor.encode() + record.tag)
     except InvalidTag:
-        raise DecryptionError("the ciphertext does not open with its key: altered, or of another value") from None
+        raise record_does_not_open() from None
+
+
+def record_does_not_open() -> DecryptionError:
+    """The error of a record's envelope that its key refuses."""
+    return DecryptionError("the ciphertext does not open with its key: altered, or of another value")
 
 
 def policy_array(policy: tuple[PolicyCondition, ...]) -> list[list[list[str]]]:

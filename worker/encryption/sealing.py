@@ -7,9 +7,9 @@ from itertools import chain
 
 import numpy as np
 
+from worker.encryption.handles import seal_singles
 from worker.encryption.leased import Sealer
 from worker.encryption.plaintext import to_typed
-from worker.encryption.record import seal_records
 from worker.encryption.tally import Tally
 from worker.errors import ConfigError
 from worker.model import Grant, KeyNeed, KeySpec, Texts, ValueColumn
@@ -86,12 +86,8 @@ class SealedColumn:
 
     def _seal_records(self, grant: Grant, tally: Tally) -> None:
         places = [i for each in map(self._next, grant.at.tolist(), grant.counts.tolist()) for i in each]
-        try:
-            sealed = seal_records(grant.keys, [self._values[i] for i in places])
-            tally.add_all(grant.keys, "record", len(places))
-        finally:
-            for key in grant.keys:
-                key.wipe()
+        tally.add_all(grant.keys, "record", len(places))
+        sealed = seal_singles(grant.keys, [self._values[i] for i in places])
         for i, envelope in zip(places, sealed, strict=True):
             self.envelopes[i] = envelope
 

@@ -6,23 +6,27 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import msgpack
 import numpy as np
 
 from worker.encryption.columns import PlainSealing, refusal_of
-from worker.encryption.record import policy_array
+from worker.encryption.handles import leases_of, single_portions
 from worker.encryption.tally import Tally
-from worker.errors import ConfigError, KeyServiceUnavailable, RecordError, WorkerError
-from worker.model import DataKey, FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
+from worker.errors import ConfigError, RecordError, WorkerError
+from worker.model import FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
 from worker.native import extension
+from worker.native.contexts import SpanContexts
 from worker.native.split import SpanSplit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from worker import _native
 
-_Portions = list[tuple["_native.Lease | _native.KeyBatch", int]]
+    _Keys = _native.Granted | Sequence[tuple[_native.KeyBatch, int, int]]
+    _Supply = tuple[_Keys, NDArray[np.uint32], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,11 @@ class SpanSealed:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One field's contexts that have values: their numbers within the field, and what they need."""
+    """One field's contexts that have values: their numbers in the split, and what they need."""
 
     plan: FieldPlan
     slot: int
-    groups: Sequence[int]
+    numbers: NDArray[np.uint32]
     need: KeyNeed
 
 
@@ -85,27 +89,31 @@ class SpanSealing:
     def _begin(self) -> None:
         self.is_short = False
         self._fields: list[_Field] = []
-        self._supplies: list[list[_Portions]] = []
-        for slot, (plan, groups) in enumerate(zip(self._split.plans, self._split.spans.demands(), strict=True)):
-            self._supplies.append([[] for _ in groups])
-            asked = [(number, texts, count, total) for number, (texts, count, total) in enumerate(groups) if count]
-            if not asked:
+        self._supplies: list[list[_Supply]] = []
+        spans = self._split.spans
+        for slot, (plan, asked) in enumerate(zip(self._split.plans, spans.demands(), strict=True)):
+            self._supplies.append([])
+            numbers, counts = np.frombuffer(asked[0], np.uint32), np.frombuffer(asked[1], np.int64)
+            if not len(numbers):
                 continue
             if plan.format == "record" and plan.bind:
                 raise ConfigError(f"{plan.identity}: bound values need the format `leased`")
-            numbers, texts, counts, totals = zip(*asked, strict=True)
             keyset = self._default_keyset if plan.keyset is None else plan.keyset
             need = KeyNeed(
                 plan.format,
                 KeySpec(keyset, plan.descriptor),
                 plan.context,
-                list(map(tuple, texts)),
-                np.array(counts, np.int64),
-                np.array(totals, np.int64),
+                SpanContexts(spans, slot, numbers) if plan.context else [()],
+                counts,
+                np.frombuffer(asked[2], np.int64),
                 # Of the spans alone: a bound method makes a cycle, which keeps the batch until the next collection.
-                partial(_sizes, self._split.spans, slot, numbers),
+                partial(_sizes, spans, slot, numbers),
+                is_native=True,
             )
             self._fields.append(_Field(plan, slot, numbers, need))
+        # The same lease may serve several needs: then its keys have to be told from one another.
+        specs = {(each.need.spec, each.need.names) for each in self._fields}
+        self._is_shared = self._rest is not None or len(specs) < len(self._fields)
 
     def needs(self) -> list[KeyNeed]:
         """Return which keys it needs; the twin's come last."""
@@ -118,26 +126,15 @@ class SpanSealing:
             self._rest.seal(need - len(self._fields), grant)
             return
         each = self._fields[need]
-        supplies, at, counts = self._supplies[each.slot], grant.at.tolist(), grant.counts.tolist()
-        if each.plan.format == "leased":
-            self._tally.add_all(grant.keys, "leased", sum(counts))
-            held = [key.cipher for key in grant.keys]
-            leases = [
-                cipher if type(cipher) is extension.Lease else _lease(key)
-                for cipher, key in zip(held, grant.keys, strict=True)
-            ]
-            for i, portion in zip(at, zip(leases, counts, strict=True), strict=True):
-                supplies[each.groups[i]].append(portion)
-            return
-        self._tally.add_all(grant.keys, "record", len(grant.keys))
-        start = 0
-        try:
-            for i, count in zip(at, counts, strict=True):
-                supplies[each.groups[i]].append((_single(grant.keys[start : start + count]), count))
-                start += count
-        finally:
-            for key in grant.keys:
-                key.wipe()
+        self._supplies[each.slot].append((self._keys(each, grant), each.numbers[grant.at], grant.counts))
+
+    def _keys(self, each: _Field, grant: Grant) -> _Keys:
+        """Bring keys to native memory where they are not there yet."""
+        if isinstance(grant.native, extension.Granted):
+            self._tally.add_granted(grant.native, int(grant.counts.sum()), is_shared=self._is_shared)
+            return grant.native
+        self._tally.add_all(grant.keys, each.plan.format, int(grant.counts.sum()))
+        return leases_of(grant.keys) if each.plan.format == "leased" else single_portions(grant.keys)
 
     def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
         """Take the records of a context out; what is left has to be sealed anew (`is_short`)."""
@@ -152,8 +149,16 @@ class SpanSealing:
         self._errors.update(dict.fromkeys(mine, refusal_of(each.plan, refusal)))
         self.is_short = True
 
+    def release(self) -> None:
+        """Wipe single-use keys that were given and not used."""
+        for keys, _, _ in chain.from_iterable(self._supplies):
+            if not isinstance(keys, extension.Granted):
+                for holder, start, count in keys:
+                    holder.wipe(start, start + count)
+
     def again(self) -> None:
         """Begin anew without the records that were refused."""
+        self.release()
         self._split.drop(self._errors)
         self._begin()
 
@@ -172,23 +177,5 @@ class SpanSealing:
         return SpanSealed(self._split, output, self._tally.usage(), fields, len(self._prefix), rest, errors)
 
 
-def _sizes(spans: _native.Split, slot: int, groups: Sequence[int], at: int) -> array[int]:
-    return array("I", spans.sizes(slot, groups[at]))
-
-
-def _single(keys: list[DataKey]) -> _native.KeyBatch:
-    """Copy single-use keys to native memory, which wipes its copy after the batch."""
-    return extension.KeyBatch(keys, [msgpack.packb(policy_array(k.policy)) if k.policy else b"" for k in keys])
-
-
-def _lease(key: DataKey) -> _native.Lease:
-    """The lease's cipher, built once and kept on the key, so that it goes when the key goes."""
-    held = key.cipher
-    if isinstance(held, extension.Lease):
-        return held
-    try:
-        built = extension.Lease(key.secret, key.keyset.bytes, key.iv, key.tag, key.descriptor)
-    except RuntimeError:
-        raise KeyServiceUnavailable("a lease was dropped while it was in use; ask again") from None
-    key.cipher = built
-    return built
+def _sizes(spans: _native.Split, slot: int, numbers: NDArray[np.uint32], at: int) -> array[int]:
+    return array("I", spans.sizes(slot, int(numbers[at])))

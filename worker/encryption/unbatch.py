@@ -11,8 +11,9 @@ from worker.encryption import leased, record
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.plaintext import Codec, from_typed
 from worker.encryption.record import EncryptedRecord
-from worker.encryption.refusal import not_an_envelope
-from worker.errors import ConfigError, DecryptionError, RecordError
+from worker.encryption.refusal import key_denied, not_an_envelope
+from worker.encryption.unspans import Opened, open_spans, placed
+from worker.errors import ConfigError, DecryptionError, KeyAccessDenied, RecordError
 from worker.model import (
     ContextElement,
     DataKey,
@@ -20,19 +21,26 @@ from worker.model import (
     FieldPlan,
     KeyRefused,
     RetrieveRequest,
+    Split,
     Value,
     ValueColumn,
 )
+from worker.native.split import SpanSplit
 
 Texts = tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Decrypted:
-    """Values aligned with the columns, None where one did not open; `errors` by the record's index in the batch."""
+    """
+    Values aligned with the columns, None where one did not open.
+
+    `errors` by the record's index in the batch; `denied` are those of them that are the key service's refusal.
+    """
 
     values: list[list[bytes | None]] = field(repr=False)
     errors: dict[int, RecordError]
+    denied: dict[int, KeyAccessDenied] = field(default_factory=dict)
 
 
 class BatchDecryptor:
@@ -49,6 +57,24 @@ class BatchDecryptor:
     def __init__(self, keys: DecryptionKeys) -> None:
         self._keys = keys
 
+    def open(self, split: Split, prefix: bytes = b"") -> Opened:
+        """
+        Open all envelopes of a split and put its records together, each behind `prefix`.
+
+        Raises as `decrypt`.
+        """
+        if isinstance(split, SpanSplit):
+            return open_spans(split, self._keys, prefix, lambda rest: self._open_plain(rest, prefix))
+        return self._open_plain(split, prefix)
+
+    def _open_plain(self, split: Split, prefix: bytes) -> Opened:
+        opened = self.decrypt(split.columns)
+        errors = {**opened.errors, **split.errors}
+        columns = [[b"" if value is None else value for value in column] for column in opened.values]
+        restored = split.join(columns, prefix)
+        data = [None if i in errors else datum for i, datum in enumerate(restored)]
+        return Opened(data, errors, opened.denied)
+
     def decrypt(self, columns: Sequence[ValueColumn]) -> Decrypted:
         """
         Return each value's Avro binary.
@@ -60,9 +86,9 @@ class BatchDecryptor:
         requests: list[RetrieveRequest] = []
         readers = [_ColumnReader(column, requests) for column in columns]
         keys = self._keys.keys(requests) if requests else []
-        errors: dict[int, RecordError] = {}
-        values = [reader.open(keys, errors) for reader in readers]
-        return Decrypted(values, errors)
+        found = Decrypted([], {})
+        found.values += [reader.open(keys, found) for reader in readers]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +149,8 @@ class _ColumnReader:
         self._requests.append(request)
         return len(self._requests) - 1
 
-    def open(self, keys: Sequence[DataKey | KeyRefused], errors: dict[int, RecordError]) -> list[bytes | None]:
-        """Open every value; a failure goes to `errors` under the value's record, the first one of a record stays."""
+    def open(self, keys: Sequence[DataKey | KeyRefused], found: Decrypted) -> list[bytes | None]:
+        """Open every value; a failure is noted under the value's record, the first one of a record stays."""
         column = self._column
         decode = from_typed(column.plan)
         frame = leased.framer(column.plan.bind)
@@ -139,8 +165,10 @@ class _ColumnReader:
                     raise parsed
                 else:
                     value = _open_record(granted(keys[parsed[1]]), parsed[0], decode)
-            except DecryptionError as exc:
-                errors.setdefault(index, _placed(exc, column.plan))
+            except (DecryptionError, KeyAccessDenied) as exc:
+                if isinstance(exc, KeyAccessDenied) and index not in found.errors:
+                    found.denied[index] = type(exc)(f"{column.plan.identity}: {exc}")
+                found.errors.setdefault(index, placed(exc, column.plan))
                 out.append(None)
             else:
                 out.append(value)
@@ -154,9 +182,9 @@ def expect_descriptor(expected: str, found: str) -> None:
 
 
 def granted(key: DataKey | KeyRefused) -> DataKey:
-    """Return the key, or raise `DecryptionError` with the service's reason."""
+    """Return the key, or raise `KeyAccessDenied` with the service's reason, `DecryptionError` for a moved envelope."""
     if isinstance(key, KeyRefused):
-        raise DecryptionError(f"the key service refuses this value's key: {key.reason}")
+        raise key_denied(key)
     return key
 
 
@@ -174,7 +202,3 @@ def _open_record(key: DataKey, envelope: EncryptedRecord, decode: Codec) -> byte
 
 def _elements(plan: FieldPlan, texts: Texts) -> tuple[ContextElement, ...]:
     return tuple(Value(name, text) for name, text in zip(plan.context, texts, strict=True))
-
-
-def _placed(exc: DecryptionError, plan: FieldPlan) -> DecryptionError:
-    return DecryptionError(f"{plan.identity}: {exc}", code=exc.code, path=plan.identity)

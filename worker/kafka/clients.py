@@ -1,20 +1,24 @@
-"""librdkafka's clients, or why there are none; each logs to `librdkafka`."""
+"""librdkafka's clients, or why there are none; each logs as `ClientLog` does."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, libversion
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigError, SinkUnavailable, SourceUnavailable, TransientError, WorkerError
+from worker.kafka.log import ClientLog
 from worker.kafka.verdict import error_of
 
-_LOGGER = logging.getLogger("librdkafka")
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
+
+
+def library_version() -> str:
+    """Return librdkafka's own version."""
+    return str(libversion()[0])
 
 
 def make_consumer(properties: Mapping[str, Any]) -> Consumer:
@@ -40,7 +44,7 @@ def make_admin(properties: Mapping[str, Any], *, unavailable: type[TransientErro
 
 def _made(make: Callable[..., _Client], properties: Mapping[str, Any], unavailable: type[TransientError]) -> _Client:
     try:
-        return make(dict(properties), logger=_LOGGER)
+        return make(dict(properties), logger=ClientLog())
     except KafkaException as exc:
         raise _unmade(exc, unavailable) from None
 

@@ -95,11 +95,6 @@ def connection_properties(
     return connection
 
 
-def operators(connection: Mapping[str, Property]) -> dict[str, Property]:
-    """Return a connection's properties without the address."""
-    return {name: value for name, value in connection.items() if name != "bootstrap.servers"}
-
-
 _SYSTEM_STORES = (
     "/etc/ssl/",
     "/etc/pki/",

@@ -53,7 +53,7 @@ class Topics:
     """
 
     def __init__(self, connection: Mapping[str, Property], *, name: str, timeout_s: float) -> None:
-        self._name = name
+        self._name = f"{name}, brokers at {connection.get('bootstrap.servers', '[kafka] bootstrap')}"
         self._timeout_s = timeout_s
         self._answer_s = min(_ANSWER_S, timeout_s)
         self._created: set[str] = set()

@@ -29,6 +29,7 @@ def read_whole(
     cluster_id: str | None = None,
     exists: bool = False,
     last: int | None = None,
+    since_ms: int | None = None,
 ) -> Generator[list[SourceRecord]]:
     """
     Yield a topic's committed records as they come, in order within a partition, up to the end it has at the first one.
@@ -37,6 +38,7 @@ def read_whole(
         topic: its name.
         connection: the cluster's properties, secrets included.
         cluster_id: the cluster that it must be; None takes any.
+        since_ms: only from the first record of that timestamp on.
         last: only so many offsets before each partition's end; None for all.
         exists: a broker that does not know the topic has not heard of it yet: `SourceUnavailable`.
 
@@ -60,6 +62,8 @@ def read_whole(
     try:
         ends = _ends(consumer, topic, cluster_id=cluster_id, exists=exists)
         starts = {p: OFFSET_BEGINNING if last is None else max(0, end - last) for p, end in ends.items()}
+        if since_ms is not None:
+            starts = _starts(consumer, topic, ends, since_ms)
         consumer.assign([KafkaPartition(topic, partition, start) for partition, start in starts.items()])
         yield from _read(consumer, topic, ends)
     except KafkaException as exc:
@@ -87,6 +91,18 @@ def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: boo
         if marks[0] < marks[1]:
             ends[partition] = marks[1]
     return ends
+
+
+def _starts(consumer: Consumer, topic: str, ends: dict[int, int], since_ms: int) -> dict[int, int]:
+    """Return where to begin; a partition that has nothing so new is taken out of the ends."""
+    asked = [KafkaPartition(topic, partition, since_ms) for partition in ends]
+    starts: dict[int, int] = {}
+    for found in consumer.offsets_for_times(asked, timeout=_REQUEST_S) if asked else []:
+        if 0 <= found.offset < ends[found.partition]:
+            starts[found.partition] = found.offset
+        else:
+            del ends[found.partition]
+    return starts
 
 
 def _read(consumer: Consumer, topic: str, ends: dict[int, int]) -> Generator[list[SourceRecord]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 JVM_FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 
@@ -42,14 +43,20 @@ def security_protocol(*, sasl: bool, tls: bool) -> str:
     return ("SASL_" if sasl else "") + ("SSL" if tls else "PLAINTEXT")
 
 
+class Stores(NamedTuple):
+    """PEM files: the server's key and certificates, and the CA that clients' certificates must be of."""
+
+    keystore: Path
+    truststore: Path
+
+
 def node_properties(
     node: int,
     nodes: Sequence[Listeners],
     data: Path,
     *,
     sasl: bool,
-    keystore: Path | None,
-    truststore: Path | None,
+    tls: Stores | None,
     overrides: Mapping[str, str],
 ) -> str:
     """
@@ -60,19 +67,17 @@ def node_properties(
         nodes: every node's listeners.
         data: the node's log directory.
         sasl: whether clients must authenticate by SCRAM-SHA-512.
-        keystore: PEM with the server's key and certificates, None for no TLS.
-        truststore: PEM of the CA that clients' certificates must be of, None for no TLS.
+        tls: the node's certificates, None for no TLS.
         overrides: properties that win over these.
     """
     own = nodes[node]
-    tls = keystore is not None
-    protocol = security_protocol(sasl=sasl, tls=tls)
+    protocol = security_protocol(sasl=sasl, tls=tls is not None)
     properties = {
         "process.roles": "broker,controller",
         "node.id": str(node + 1),
         "controller.quorum.bootstrap.servers": ",".join(f"127.0.0.1:{each.controller}" for each in nodes),
-        "listeners": own.addresses(tls=tls),
-        "advertised.listeners": own.addresses(tls=tls),
+        "listeners": own.addresses(tls=tls is not None),
+        "advertised.listeners": own.addresses(tls=tls is not None),
         "listener.security.protocol.map": f"CLIENT:{protocol},MUTUAL:SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "INTERNAL",
@@ -85,9 +90,9 @@ def node_properties(
         properties["listener.name.client.scram-sha-512.sasl.jaas.config"] = (
             "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         )
-    if keystore is not None:
-        properties |= {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(keystore)}
-        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(truststore)}
+    if tls is not None:
+        properties |= {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(tls.keystore)}
+        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(tls.truststore)}
         properties["listener.name.mutual.ssl.client.auth"] = "required"
     return "".join(f"{name}={value}\n" for name, value in (properties | dict(overrides)).items())
 

@@ -169,11 +169,11 @@ class LocalKafka:
 
     def _write_properties(self, directory: Path) -> None:
         self.properties = {"security.protocol": broker.security_protocol(sasl=self._sasl, tls=self._tls)}
-        keystore = truststore = None
+        stores = None
         if self._tls:
             self.authority = CertificateAuthority(directory)
-            truststore, keystore = self.authority.path, self.authority.issue("localhost")
-            self.properties["ssl.ca.location"] = str(truststore)
+            stores = broker.Stores(self.authority.issue("localhost"), self.authority.path)
+            self.properties["ssl.ca.location"] = str(stores.truststore)
         if self._sasl:
             self.properties |= {
                 "sasl.mechanisms": "SCRAM-SHA-512",
@@ -187,8 +187,7 @@ class LocalKafka:
                 self._listeners,
                 data,
                 sasl=self._sasl,
-                keystore=keystore,
-                truststore=truststore,
+                tls=stores,
                 overrides=self._overrides,
             )
             (directory / f"node{n}.properties").write_text(text)

@@ -41,6 +41,7 @@ class KeyNeed:
         counts: n numbers of values, none 0.
         totals: n sizes of these values together, in bytes; `leased` alone looks at them.
         sizes_of: place of a context -> the sizes of its values, for one that passes the end of a lease.
+        is_native: the values lie in native memory; leases may be given there too (`Grant.native`).
     """
 
     format: Format
@@ -50,6 +51,7 @@ class KeyNeed:
     counts: Ints
     totals: Ints
     sizes_of: Callable[[int], Sequence[int]] = field(repr=False)
+    is_native: bool = False
 
     def spec_of(self, at: int) -> KeySpec:
         """Return the whole spec of one context."""
@@ -73,12 +75,14 @@ class Grant:
         at: m places within `contexts`; a context whose values span two leases comes twice.
         counts: m numbers of values that the keys serve, counted from where the context's last grant ended.
         keys: `leased`: m keys, one a context; `record`: one for each value, context after context.
+        native: `leased`: copies of the m keys in native memory, of the batch alone; `keys` is empty then.
     """
 
     need: int
     at: Ints
     counts: Ints
-    keys: list[DataKey] = field(repr=False)
+    keys: Sequence[DataKey] = field(repr=False)
+    native: object | None = field(default=None, repr=False)
 
 
 class KeyHold(Protocol):
@@ -116,7 +120,7 @@ class EncryptionKeys(Protocol):
         """
         ...
 
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """
         Return `count` keys that nobody else gets; the caller wipes each after its one value.
 

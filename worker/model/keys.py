@@ -73,9 +73,18 @@ class RetrieveRequest:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """The service's refusal of one key among many; `reason` is its own text, shortened."""
+    """
+    The service's refusal of one key among many.
+
+    Args:
+        reason: its own text, shortened.
+        is_whole: the identity or the keyset is refused, not this key alone.
+        is_moved: it was not asked for at all, since its envelope is not of where it was found.
+    """
 
     reason: str
+    is_whole: bool = False
+    is_moved: bool = False
 
 
 class DataKey:
@@ -97,7 +106,7 @@ class DataKey:
 
     __slots__ = ("_secret", "cipher", "descriptor", "iv", "keyset", "policy", "request_id", "tag")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a key is
         self,
         secret: memoryview,
         *,
@@ -184,7 +193,7 @@ class Audit:
 class KeyService(Protocol):
     """The authority as the worker sees it: two calls, order kept, any number of items a call."""
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """
         Return one fresh data key per request.
 
@@ -195,7 +204,7 @@ class KeyService(Protocol):
         """
         ...
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return the data key of each request, or why that one was refused; raises as `generate` does."""
         ...
 
@@ -203,6 +212,6 @@ class KeyService(Protocol):
 class DecryptionKeys(Protocol):
     """Where decryption gets its keys: deduplicated, fetched in batches, cached for a while."""
 
-    def keys(self, requests: Sequence[RetrieveRequest]) -> list[DataKey | KeyRefused]:
+    def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[DataKey | KeyRefused]:
         """Return one answer per request, in order; the keys stay the cache's own. Raises `KeyServiceUnavailable`."""
         ...

@@ -7,14 +7,17 @@ Everything that it does has a twin in plain Python, which says what it means and
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from worker.errors import ConfigError
 
-__all__ = ["IS_LOADED", "OFF", "REQUIRE", "extension", "require"]
+__all__ = ["IS_LOADED", "OFF", "REQUIRE", "extension", "is_current", "require"]
 
+_FACE = Path(__file__).parent.with_name("_native.pyi")
 OFF, REQUIRE = "WORKER_NATIVE", "WORKER_REQUIRE_NATIVE"
 
 
@@ -25,7 +28,15 @@ def _load() -> ModuleType | None:
         from worker import _native
     except ImportError:
         return None
-    return _native
+    return _native if is_current(_native) else None
+
+
+def is_current(module: ModuleType, face: Path = _FACE) -> bool:
+    """Whether a module was built for the code beside it, told by its face; an old build may lie in a work tree."""
+    try:
+        return getattr(module, "INTERFACE", None) == hashlib.sha256(face.read_bytes()).hexdigest()
+    except OSError:
+        return True
 
 
 if TYPE_CHECKING:
@@ -41,6 +52,6 @@ def require() -> None:
     """Raise `ConfigError` where `WORKER_REQUIRE_NATIVE` asks for the extension module and it is missing."""
     if os.environ.get(REQUIRE, "0") not in ("", "0") and not IS_LOADED:
         raise ConfigError(
-            f"the extension module is missing and {REQUIRE} asks for it; install a wheel that has it, or install "
-            f"from source where Rust's cargo is, and leave {OFF} unset"
+            f"the extension module is missing, or was built for other code, and {REQUIRE} asks for it; install a wheel "
+            f"that has it, or install from source where Rust's cargo is, and leave {OFF} unset"
         )

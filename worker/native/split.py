@@ -29,7 +29,7 @@ class SpanSplit:
     """
 
     def __init__(self, spans: _native.Split, plans: Sequence[FieldPlan], extract: Sequence[str], twin: Twin) -> None:
-        self.spans, self.plans, self._extract = spans, plans, tuple(extract)
+        self.spans, self.plans, self.twin, self._extract = spans, plans, twin, tuple(extract)
         self.refused: list[int] = spans.refused
         self.rest: Split | None = twin(self.refused) if self.refused else None
         errors = self.rest.errors if self.rest is not None else {}

@@ -11,7 +11,7 @@ from worker.avro import SchemaSource
 from worker.errors import DeclarationError, RecordError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Part, Sealed, Split
-from worker.pipeline.amplified import Amplification
+from worker.pipeline.amplified import Amplification, Oversized
 from worker.pipeline.groups import Group, grouped
 from worker.pipeline.job import Processed
 from worker.pipeline.keys import Keys, RecordKeys
@@ -105,6 +105,7 @@ class BatchProcessor:
             TransientError: the authority or the registry is away; call again with the same records.
             ConfigError: a schema can't be kept to (`DeclarationError`), or the registry refuses the credentials.
             FatalError: the authority refuses this identity, or its keys don't hold.
+            Oversized: it would become too much at once; take its halves.
         """
         steps, fates = self._steps, Fates(len(batch))
         keys = steps.keys.process(batch) if steps.keys is not None else Keys()
@@ -117,6 +118,8 @@ class BatchProcessor:
             work.parts.append(Part(tombstones, [None] * len(tombstones)))
         self._schemas.meet(group.ref for group in groups)
         taken = [each for group in groups if (each := self._take_apart(group, work)) is not None]
+        if steps.amplification is not None:
+            steps.amplification.check(batch, ((each.split, each.schema.compiled.plan.fields) for each in taken))
         started = time.monotonic()
         sealed = self._encryptor.seal([(each.split, each.schema.prefix) for each in taken])
         for each, done in zip(taken, sealed, strict=True):
@@ -169,14 +172,17 @@ class BatchProcessor:
         """Take a group apart; returns besides which of its records are refused, and which go to another topic."""
         bound = keys.of(group.batch, group.indexes)
         bounds = self._steps.amplification
-        most = None if bounds is None else bounds.max_values
-        split = schema.compiled.split_batch(group.batch, bound, group.start, most)
-        refused = dict(split.errors)
-        if bounds is not None:
-            refused |= bounds.errors(group.batch, split, schema.compiled.plan.fields)
-        if schema.passed is not None:
-            for i, error in schema.passed.errors(group.batch, group.start, most).items():
-                refused.setdefault(i, error)
+        most, every = (None, None) if bounds is None else (bounds.max_values, bounds.batch_values)
+        try:
+            split = schema.compiled.split_batch(group.batch, bound, group.start, most, every)
+            refused = dict(split.errors)
+            if bounds is not None:
+                refused |= bounds.errors(group.batch, split, schema.compiled.plan.fields)
+            if schema.passed is not None:
+                for i, error in schema.passed.errors(group.batch, group.start, most, every).items():
+                    refused.setdefault(i, error)
+        except OverflowError:
+            raise Oversized from None
         return split, refused, self._judge(group.batch, split, refused)
 
     def _judge(self, batch: Batch, split: Split, refused: dict[int, RecordError]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The steps that make a batch durable: process, write, flush, commit; with retries, on a thread of their own."""
+"""What makes batches durable: attempts with pauses between them, on a thread of their own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import queue
 import random
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections import deque
 
 import structlog
 
-from worker import failpoints
 from worker.errors import (
     FatalError,
     KeyServiceUnavailable,
@@ -25,13 +22,15 @@ from worker.errors import (
     TransientError,
 )
 from worker.metrics import Metrics
-from worker.model import Batch, Fate, Position, halves
+from worker.model import Batch, halves
+from worker.pipeline.amplified import Oversized
+from worker.pipeline.attempt import Attempts
 from worker.pipeline.health import RouteHealth
-from worker.pipeline.job import Cancelled, Claim, Failure, Job, Outcome, Processed, ranges
+from worker.pipeline.job import Cancelled, Claim, Job, Outcome
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.repeats import Repeats
 from worker.pipeline.stages import DeadLetterSealer, Processor
-from worker.sink.base import DeadLetter, Sink
+from worker.sink.base import Sink
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +39,7 @@ class Delivery:
     """
     Delivers one job at a time; while the loop runs, the only caller of the sink.
 
-    Processing comes before the sink's `begin`, so no transaction waits for keys. Each attempt processes anew: keys of
-    an aborted attempt are never used again.
+    What is away is waited for, piece by piece; a batch that the sink refuses without naming records is halved.
 
     Args:
         processor: makes sink records.
@@ -62,14 +60,14 @@ class Delivery:
         health: RouteHealth,
         metrics: Metrics,
     ) -> None:
-        self._processor = processor
         self._sink = sink
-        self._dead_letters = dead_letters
         self._options = options
         self._health = health
         self._metrics = metrics
         self._transactional = options.mode == "exactly-once" and not sink.owns_positions
-        self._outcomes: Counter[str] = Counter()
+        self._attempts = Attempts(
+            processor, sink, dead_letters, transactional=self._transactional, route=health.route, metrics=metrics
+        )
         self._tasks: queue.SimpleQueue[Job | Claim | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
 
@@ -80,7 +78,7 @@ class Delivery:
 
     def outcomes(self) -> dict[str, int]:
         """Return the number of records that are durable, by outcome; safe from any thread."""
-        return dict(self._outcomes)
+        return dict(self._attempts.outcomes)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -100,6 +98,7 @@ class Delivery:
         self._thread.join(1.0)
 
     def _run(self) -> None:
+        structlog.contextvars.bind_contextvars(route=self._health.route)
         while (task := self._tasks.get()) is not None:
             if isinstance(task, Claim):
                 self._ask(task)
@@ -150,6 +149,8 @@ class Delivery:
             piece = pieces.popleft()
             try:
                 self._persist(job, piece)
+            except Oversized:
+                pieces.extendleft(reversed(halves(piece)))
             except SinkRejected as exc:
                 if not exc.positions and len(piece) > 1:
                     pieces.extendleft(reversed(halves(piece)))
@@ -168,7 +169,7 @@ class Delivery:
         delay, repeats = self._options.retry_s, Repeats(self._health.route)
         while True:
             try:
-                self._attempt(job, piece)
+                self._attempts.make(job, piece)
             except PositionsChanged:
                 raise
             except TransientError as exc:
@@ -189,100 +190,6 @@ class Delivery:
         seconds = max(delay * random.uniform(0.5, 1.5), error.retry_after_s or 0.0)  # noqa: S311 - jitter
         if job.cancelled.wait(seconds):
             raise Cancelled
-
-    def _attempt(self, job: Job, piece: Batch) -> None:
-        job.check()
-        result, failures, letters = self._process(job, piece)
-        failpoints.hit("after_process")
-        job.check()
-        try:
-            self._timed("sink", lambda: self._write(job, result, letters))
-            self._timed("commit", lambda: self._commit(job, piece, result))
-        except BaseException:
-            job.end_flush(failed=True)
-            self._abort()
-            raise
-        job.end_flush(failed=False)
-        self._count(piece, result, failures)
-
-    def _process(self, job: Job, piece: Batch) -> tuple[Processed, list[Failure], dict[Position, DeadLetter]]:
-        good, rejected = piece, []
-        if job.rejected:
-            every = [piece.record(i) for i in range(len(piece))]
-            rejected = [Failure(r, job.rejected[r.position], "sink") for r in every if r.position in job.rejected]
-            good = piece.select([i for i, r in enumerate(every) if r.position not in job.rejected])
-        result = self._processor.process(good)
-        self._metrics.traces.brought(request for row in result.ledger for request in row.request_ids)
-        failures = [*result.failures, *rejected]
-        return result, failures, self._sealed(job, failures)
-
-    def _sealed(self, job: Job, failures: Sequence[Failure]) -> dict[Position, DeadLetter]:
-        """Return which letters of the failures are still to be written; each record is sealed once a job."""
-        fresh = [f for f in failures if f.record.position not in job.letters]
-        if fresh:
-            letters = self._dead_letters.seal(fresh)
-            job.letters.update({f.record.position: letter for f, letter in zip(fresh, letters, strict=True)})
-        positions = [f.record.position for f in failures if f.record.position not in job.kept_letters]
-        return {position: job.letters[position] for position in positions}
-
-    def _write(self, job: Job, result: Processed, letters: Mapping[Position, DeadLetter]) -> None:
-        self._sink.begin()
-        self._sink.write(result.output)
-        if letters:
-            self._sink.write_dead(list(letters.values()))
-            if self._sink.keeps_letters:
-                job.kept_letters |= letters.keys()
-        failpoints.hit("after_write")
-        job.begin_flush()
-        self._sink.flush()
-        failpoints.hit("after_flush")
-
-    def _commit(self, job: Job, piece: Batch, result: Processed) -> None:
-        offsets = ranges(piece, job.durable)
-        failpoints.hit("before_commit")
-        job.check()
-        try:
-            self._sink.commit(offsets, result.ledger, job.metadata)
-        except SinkUnavailable as exc:
-            if self._sink.owns_positions:
-                raise PositionsChanged(str(exc)) from exc
-            raise
-        following = {partition: span.next for partition, span in offsets.items()}
-        job.durable.update(following)
-        failpoints.hit("after_sink_commit")
-        if self._transactional:
-            failpoints.hit("after_commit")
-
-    def _abort(self) -> None:
-        try:
-            self._sink.abort()
-        except TransientError as exc:
-            _log.warning("abort_failed", route=self._health.route, error=str(exc))
-
-    def _timed(self, stage: str, act: Callable[[], None]) -> None:
-        started = time.monotonic()
-        act()
-        self._metrics.stage(stage, time.monotonic() - started, route=self._health.route)
-
-    def _count(self, piece: Batch, result: Processed, failures: Sequence[Failure]) -> None:
-        route = self._health.route
-        outcomes: Counter[tuple[str, str]] = Counter()
-        for run in result.batch.runs:
-            for fate, count in result.fates.counts(run.start, run.stop).items():
-                if fate is not Fate.FAILED:
-                    outcomes[run.topic, fate.outcome] += count
-        for run in result.output.runs:
-            size = result.output.content_bytes(run)
-            self._metrics.inc("worker_sink_bytes_total", size, route=route, topic=run.topic)
-        for failure in failures:
-            topic = failure.record.position.topic
-            outcomes[topic, Fate.FAILED.outcome] += 1
-            self._metrics.inc("worker_dead_letters_total", route=route, topic=topic, code=failure.error.code)
-        for (topic, outcome), count in outcomes.items():
-            self._metrics.inc("worker_records_total", count, route=route, topic=topic, outcome=outcome)
-            self._outcomes[outcome] += count
-        now_ms = time.time() * 1000
-        self._metrics.observe_tally("worker_end_to_end_seconds", partial(piece.ages, now_ms), route=route)
 
 
 def away(error: TransientError) -> str:

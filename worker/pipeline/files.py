@@ -19,7 +19,8 @@ from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
 from worker.avro.container import Block, ContainerReader, ContainerWriter, DatumSplitter
 from worker.avro.embedded import EmbeddedSchemas
 from worker.errors import ConfigError, DecodeError, FatalError, TransientError
-from worker.model import EncryptionPlan, Fate, Output, Position, SourceRecord, batch_of
+from worker.model import Batch, EncryptionPlan, Fate, Output, Position, SourceRecord, batch_of, halves
+from worker.pipeline.amplified import Oversized
 from worker.pipeline.job import Failure
 from worker.pipeline.letterfile import LETTERS
 from worker.pipeline.options import DeliveryOptions
@@ -188,16 +189,24 @@ class FileEncryptor:
                 place = Position(way.name, number, len(datums))
                 failures.append(Failure(SourceRecord(place, None, rest[0]), rest[1], "decode"))
                 way.counts["dead"] += max(0, block.count - len(datums))
-        result = self._patiently(lambda: self._processor.process(batch_of(records)))
-        failpoints.hit("after_process")
-        failed = result.failures
-        way.counts["dead"] += len(failed)
-        failures += [_bare(failure, len(way.prefix)) for failure in failed]
-        self._write(way, result.output, failures)
-        way.counts.update({fate.outcome: n for fate, n in result.fates.counts().items() if fate is not Fate.FAILED})
+        self._process(way, batch_of(records), failures)
         way.blocks, way.read = way.blocks + len(batch), batch[-1].end
         if time.monotonic() - way.committed_at >= self._options.max_latency_ms / 1000:
             self._commit(way)
+
+    def _process(self, way: _Way, batch: Batch, failures: list[Failure]) -> None:
+        try:
+            result = self._patiently(lambda: self._processor.process(batch))
+        except Oversized:
+            for i, half in enumerate(halves(batch)):
+                # What does not decode stands behind all that does.
+                self._process(way, half, failures if i else [])
+            return
+        failpoints.hit("after_process")
+        failed = result.failures
+        way.counts["dead"] += len(failed)
+        self._write(way, result.output, [*failures, *(_bare(failure, len(way.prefix)) for failure in failed)])
+        way.counts.update({fate.outcome: n for fate, n in result.fates.counts().items() if fate is not Fate.FAILED})
 
     def _write(self, way: _Way, output: Output, failures: Sequence[Failure]) -> None:
         if failures:

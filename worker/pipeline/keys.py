@@ -72,41 +72,52 @@ class _Group:
         return [(keys[i] or b"")[start:] for i, start in zip(self.indexes, self.starts, strict=True)]
 
 
-class RecordKeys:
+@dataclass(frozen=True, slots=True)
+class KeyRules:
     """
-    A route's policy for keys.
+    What a route does with its records' keys.
 
     Args:
-        route: the route's name.
-        schemas: key schemas by reference, and output ids.
-        declaration: defaults and policies, as for values.
         policy: `clear` writes keys as they are and refuses declarations in their schemas; `pseudonym` replaces every
             declared field, and a key that declares nothing, or has no schema, as a whole.
         form: `avro` keys have a schema id in front or in a header, `plain` ones have none, `auto` tells them apart; a
             key that names a schema nobody knows is refused.
-        pseudonyms: those of a keyset by name or uuid text; needed for `pseudonym`.
         subject: under which output key schemas are registered; None keeps the input's id, as for a table.
         columns: a table's key columns and the key's fields that fill them.
     """
 
+    policy: KeyPolicy = "clear"
+    form: KeyFormat = "auto"
+    subject: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+class RecordKeys:
+    """
+    Reads a route's record keys, and replaces what its rules say.
+
+    Args:
+        rules: the route's.
+        schemas: key schemas by reference, and output ids.
+        declaration: defaults and policies, as for values.
+        pseudonyms: those of a keyset by name or uuid text; needed for `pseudonym`.
+        route: the route's name.
+    """
+
     def __init__(
         self,
-        *,
-        route: str,
+        rules: KeyRules,
         schemas: SchemaSource,
         declaration: DeclarationOptions,
-        policy: KeyPolicy = "clear",
-        form: KeyFormat = "auto",
+        *,
         pseudonyms: Callable[[str | None], Pseudonyms] | None = None,
-        subject: str | None = None,
-        columns: Mapping[str, str] | None = None,
+        route: str,
     ) -> None:
-        if policy == "pseudonym" and pseudonyms is None:
+        if rules.policy == "pseudonym" and pseudonyms is None:
             raise ConfigError(f'route {route}: key = "pseudonym" needs a keyset')
         self._route, self._schemas, self._declaration = route, schemas, declaration
-        self._pseudonyms = pseudonyms if policy == "pseudonym" else None
-        self._form, self._subject = form, subject
-        self._columns = dict(columns or {})
+        self._pseudonyms = pseudonyms if rules.policy == "pseudonym" else None
+        self._form, self._subject, self._columns = rules.form, rules.subject, rules.columns
         self._known: dict[str, _Known] = {}
         self._unknown: MutableMapping[str, bool] = TTLCache(_UNKNOWN_IDS, _UNKNOWN_S)
 

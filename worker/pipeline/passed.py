@@ -38,15 +38,18 @@ class PassedEnvelopes:
         """Whether some of them are bound to their record's key."""
         return any("$key" in plan.bind for plan in self._schema.fields)
 
-    def errors(self, batch: Batch, start: int, most: int | None = None) -> dict[int, RecordError]:
+    def errors(
+        self, batch: Batch, start: int, most: int | None = None, every: int | None = None
+    ) -> dict[int, RecordError]:
         """
         Which records of a batch hold something else in an encrypted field, or over `most`, by their place, and why.
 
         Raises:
             KeyServiceUnavailable: no keys to open them with now.
             KeyAccessDenied: this identity may not decrypt at all.
+            OverflowError: together they hold more than `every`.
         """
-        split = self._schema.split([(value or b"")[start:] for value in batch.values], batch.keys, most)
+        split = self._schema.split([(value or b"")[start:] for value in batch.values], batch.keys, most, every)
         errors = dict(split.errors)
         for column in split.columns:
             for value, at in zip(column.values, column.records, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import structlog
 
@@ -40,7 +40,6 @@ class Placing:
         assignment: whose lanes arrive.
         options: pauses between attempts.
         health: told what is away.
-        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -52,10 +51,9 @@ class Placing:
         *,
         options: DeliveryOptions,
         health: RouteHealth,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source, self._owns, self._delivery, self._assignment = source, sink.owns_positions, delivery, assignment
-        self._options, self._health, self._clock = options, health, clock
+        self._options, self._health = options, health
         self._claim: Claim | None = None
         self._claimed: dict[TopicPartition, Lane] = {}
         # What a killed predecessor left open under this sink's name counts as a commit of unknown fate.
@@ -82,7 +80,7 @@ class Placing:
     def turn(self) -> None:
         """Go one step further with every partition that arrives; waits for nothing."""
         self._harvest()
-        now = self._clock()
+        now = time.monotonic()
         arriving = self._assignment.arriving()
         if not arriving or now < self._at:
             return
@@ -107,7 +105,7 @@ class Placing:
             return
         if self._expired and not self._source.holds():
             # The group has moved on: it will say so, and what it gives then is placed anew.
-            self._at = self._clock() + self._options.retry_s
+            self._at = time.monotonic() + self._options.retry_s
             return
         self._submit({}, {}, settles=True)
 
@@ -215,7 +213,7 @@ class Placing:
 
     def _wait(self, partition: TopicPartition, lane: Lane, error: TransientError) -> None:
         """Try this partition again a moment later; the first time the log says what for."""
-        lane.not_before = self._clock() + max(self._options.retry_s, error.retry_after_s or 0)
+        lane.not_before = time.monotonic() + max(self._options.retry_s, error.retry_after_s or 0)
         if self._waiting.get(partition) != str(error):
             self._waiting[partition] = str(error)
             _log.warning("partition_waits", route=self._health.route, partition=str(partition), error=str(error))
@@ -233,6 +231,6 @@ class Placing:
             self._health.resume("placing")
 
     def _pause(self, error: TransientError) -> None:
-        self._at = self._clock() + max(self._options.retry_s, error.retry_after_s or 0)
+        self._at = time.monotonic() + max(self._options.retry_s, error.retry_after_s or 0)
         if self._health.pause(away(error), str(error)):
             _log.warning("paused", route=self._health.route, reason=away(error), error=str(error))

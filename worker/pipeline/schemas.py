@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -15,9 +16,11 @@ from worker.avro import (
     RegisteredSchema,
     SchemaRef,
     SchemaSource,
+    SchemaVersion,
     compile_schema,
     frame,
 )
+from worker.avro.history import root_names
 from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DeclarationError, RecordError
 from worker.pipeline.keys import RecordKeys
@@ -36,12 +39,15 @@ class SchemaRules:
         subject: full name of a record -> subject under which its output schema is registered.
         accepted: keysets whose envelopes may pass as they are, where the declaration says `pass`.
         opener: opens what passes; None lets it pass unopened, and then it is not counted as encrypted.
+        topics: where the records come from; what the versions of these topics' subjects declare counts for a schema of
+            any other subject whose record has the same name.
     """
 
     declaration: DeclarationOptions
     subject: Callable[[str], str]
     accepted: Callable[[], frozenset[UUID]] = frozenset
     opener: BatchDecryptor | None = None
+    topics: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +101,11 @@ class InputSchemas:
             return known
         rules = self._rules
         compiled = compile_schema(
-            registered.schema,
+            registered.version,
             rules.declaration,
-            references=registered.references,
-            metadata_tags=registered.metadata_tags,
             extract=self._extract,
             earlier=registered.earlier,
-            later=registered.later,
+            later=(*registered.later, *self._of_topics(registered)),
         )
         plan = compiled.plan
         if known is None:
@@ -117,8 +121,24 @@ class InputSchemas:
             raise DeclarationError("an envelope that is bound to its record's key can't pass while the key is replaced")
         return self._keep(ref, InputSchema(registered, compiled, output_id, frame(output_id), passed))
 
+    def _of_topics(self, registered: RegisteredSchema) -> Iterator[SchemaVersion]:
+        """Yield what the topics' own subjects say of a schema that is none of their versions."""
+        said, names = _said(registered.version.schema), root_names(registered.version.schema)
+        for topic in self._rules.topics:
+            history = self._source.history(topic)
+            if all(_said(version.schema) != said for version in history):
+                yield from (version for version in history if not names.isdisjoint(root_names(version.schema)))
+
     def _keep(self, ref: SchemaRef, schema: InputSchema) -> InputSchema:
         self._compiled[str(ref)] = schema
+        return schema
+
+
+def _said(schema: str) -> object:
+    """Return what a schema says, however it is laid out; the text itself where tools have put comments before it."""
+    try:
+        return json.loads(schema)
+    except ValueError:
         return schema
 
 

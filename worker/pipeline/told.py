@@ -30,7 +30,6 @@ class GroupOffsets:
         options: pauses between attempts.
         away: told of what is away.
         route: named in the log.
-        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -42,15 +41,14 @@ class GroupOffsets:
         options: DeliveryOptions,
         away: Callable[[TransientError], None],
         route: str,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source, self._assignment, self._owned = source, assignment, owned
-        self._options, self._away, self._route, self._clock = options, away, route, clock
+        self._options, self._away, self._route = options, away, route
         self._at = 0.0
 
     def store(self) -> None:
         """Begin to store what the group does not have; the answer comes within a later poll."""
-        if self._clock() < self._at:
+        if time.monotonic() < self._at:
             return
         unstored = self._assignment.unstored()
         if not unstored:
@@ -59,7 +57,7 @@ class GroupOffsets:
             self._source.store(unstored)
         except TransientError as exc:
             self._away(exc)
-            self._at = self._clock() + max(self._options.retry_s, exc.retry_after_s or 0)
+            self._at = time.monotonic() + max(self._options.retry_s, exc.retry_after_s or 0)
         else:
             self._assignment.storing(unstored)
 
@@ -70,7 +68,7 @@ class GroupOffsets:
         if taken:
             failpoints.hit("after_commit")
         else:
-            self._at = self._clock() + self._options.retry_s
+            self._at = time.monotonic() + self._options.retry_s
 
     def store_now(self, partitions: Collection[TopicPartition]) -> None:
         """Store what is durable of partitions that go away; giving up only repeats records, or delays a report."""

@@ -29,7 +29,6 @@ class SourceWatch:
         health: told when the source is back.
         metrics: where lag and backlog are told.
         away: told when the source does not answer.
-        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -41,17 +40,16 @@ class SourceWatch:
         health: RouteHealth,
         metrics: Metrics,
         away: Callable[[TransientError], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source, self._assignment, self._options = source, assignment, options
-        self._health, self._metrics, self._away, self._clock = health, metrics, away, clock
+        self._health, self._metrics, self._away = health, metrics, away
         self._at = 0.0
 
     def turn(self) -> None:
         """Look, if it is time; raises what `Source.verify` finds."""
-        if self._clock() < self._at:
+        if time.monotonic() < self._at:
             return
-        self._at = self._clock() + self._options.verify_interval_s
+        self._at = time.monotonic() + self._options.verify_interval_s
         route = self._health.route
         try:
             answered = self._source.verify()

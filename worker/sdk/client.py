@@ -1,126 +1,96 @@
-"""The synchronous SDK."""
+"""The synchronous client of one region."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 from uuid import UUID
 
 from worker import environment
-from worker.avro import is_reserved, open_schema
-from worker.avro.descriptors import default_descriptor
-from worker.encryption import BatchDecryptor, leased
-from worker.encryption.anyform import AnyEnvelope, parse
-from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, RecordError
-from worker.model import Audit, DecryptionKeys, EncryptionKeys, KeyService, KeySpec
+from worker.model import KeyService
 from worker.region import WorkspaceCrn
-from worker.sdk import values as forms
-from worker.sdk.options import (
-    Access,
-    AccessOptions,
-    DecryptManyOptions,
-    DecryptOptions,
-    EncryptOptions,
-    Opening,
-    Sealing,
-)
-from worker.sdk.sealing import seal_each, seal_leased
-from worker.sdk.values import Described
+from worker.sdk.kept import KeptKeys
+from worker.sdk.keyring import Keyring
+from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions
+from worker.sdk.reasons import Reasons
+from worker.sdk.table_calls import TableCalls
+from worker.sdk.terms import Index, query_term
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
+from worker.zerokms.exchange import Keyset, LoadedKeyset
 from worker.zerokms.factory import client_from_environment, local_hosts
+from worker.zerokms.keys.index import IndexKeys
+
+_NEEDED = ("WORKSPACE_CRN", "CLIENT_ID", "CLIENT_KEY")
+_IDENTITIES = ("CLIENT_ACCESS_KEY", "CLIENT_ACCESS_KEY_FILE", "OIDC_TOKEN", "OIDC_TOKEN_FILE")
 
 
-class Encryption:
+class Encryption(TableCalls):
     """
     Encrypts and decrypts under one client of one region's workspace; thread-safe.
 
-    For several regions keep several of these. Close it, or use it as a context manager.
+    For several regions see `Regions`. Close it, or use it as a context manager.
 
     Args:
         workspace_crn: `crn:<region>.aws:<workspace>`.
         client_id: uuid of the client.
         client_key: our half of the key, hex or base64.
-        reason: what the authority's audit is told, in the caller's words.
-        access: `AccessOptions`: an `access_key` or an `oidc_token`, and other addresses than the region's own.
+        options: `AccessOptions`: an `access_key` or an `oidc_token`, the reason, what is kept, other addresses.
 
     Raises:
         ConfigError: a credential is malformed.
         RegionViolation: an address is not this region's.
     """
 
+    region: str = ""
+    """The workspace's region; empty over a key service of one's own."""
+
     def __init__(
-        self,
-        *,
-        workspace_crn: str,
-        client_id: str,
-        client_key: str,
-        reason: str | None = None,
-        **access: Unpack[AccessOptions],
+        self, *, workspace_crn: str, client_id: str, client_key: str, **options: Unpack[AccessOptions]
     ) -> None:
-        given = Access(**access)
-        identity = _identity(given.access_key, given.oidc_token)
-        try:
-            client = UUID(client_id)
-        except ValueError:
-            raise ConfigError("client_id is not a uuid") from None
-        credentials = Credentials(WorkspaceCrn.parse(workspace_crn), client, ClientKey.parse(client_key), identity)
+        given = Access(**options)
+        credentials = credentials_of(workspace_crn, client_id, client_key, given)
         service = ZeroKMSClient(
             credentials, cts=given.cts_host, zerokms=given.zerokms_host, allow_hosts=tuple(given.allow_hosts)
         )
-        self._use(service, reason=reason, close=service.close)
+        self._use(service, given, close=service.close)
 
     @classmethod
-    def from_env(
-        cls,
-        prefix: str = "CS_",
-        *,
-        environ: Mapping[str, str] | None = None,
-        allow_hosts: Sequence[str] = (),
-        reason: str | None = None,
-    ) -> Self:
+    def from_env(cls, prefix: str = "CS_", **options: Unpack[EnvironmentOptions]) -> Self:
         """
         Read the credentials from `<prefix>WORKSPACE_CRN`, `CLIENT_ID`, `CLIENT_KEY`, `CLIENT_ACCESS_KEY` and others.
 
         Hosts of this machine that the variables name need not stand in `allow_hosts`. Raises as the class does.
         """
-        values = environment.with_prefix(os.environ if environ is None else environ, prefix)
-        client = client_from_environment(values, allow_hosts=(*allow_hosts, *local_hosts(values)))
-        return cls.over(client, reason=reason, close=client.close)
+        client, behaviour = client_from_prefix(prefix, options)
+        self = cls.__new__(cls)
+        self._use(client, behaviour, close=client.close)
+        return self
 
     @classmethod
     def over(
-        cls,
-        service: KeyService,
-        *,
-        encryption_keys: EncryptionKeys | None = None,
-        decryption_keys: DecryptionKeys | None = None,
-        reason: str | None = None,
-        close: Callable[[], None] | None = None,
+        cls, service: KeyService, *, close: Callable[[], None] | None = None, **options: Unpack[ClientOptions]
     ) -> Self:
-        """Use a key service of one's own, or caches over it; by default each call asks for exactly its keys."""
+        """Use a key service of one's own."""
         self = cls.__new__(cls)
-        self._use(service, encryption_keys, decryption_keys, reason=reason, close=close)
+        self._use(service, Behaviour(**options), close=close)
         return self
 
-    def _use(
-        self,
-        service: KeyService,
-        encryption_keys: EncryptionKeys | None = None,
-        decryption_keys: DecryptionKeys | None = None,
-        *,
-        reason: str | None,
-        close: Callable[[], None] | None,
-    ) -> None:
-        self._service = service
-        self._encryption_keys, self._decryption_keys = encryption_keys, decryption_keys
-        self._reason = reason
-        self._close = close
+    def _use(self, service: KeyService, given: Behaviour, *, close: Callable[[], None] | None) -> None:
+        kept = None if given.cache is None else KeptKeys(given.cache)
+        keyring = Keyring(service, kept=kept, window_s=given.window_s)
+        super().__init__(keyring, Reasons(given.reason, is_required=given.require_reason))
+        self._service, self._close = service, close
+        age_s = 0.0 if given.cache is None else given.cache.max_age_s
+        self._index_keys = IndexKeys(self._load, max_age_s=age_s)
+        if isinstance(service, ZeroKMSClient):
+            self.region = str(service.credentials.workspace.region)
 
     def __enter__(self) -> Self:
         return self
@@ -129,141 +99,131 @@ class Encryption:
         self.close()
 
     def close(self) -> None:
-        """Release connections; safe to call twice."""
+        """Wipe the keys that are kept and release connections; safe to call twice."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._keyring.close()
         if self._close is not None:
             self._close()
 
-    def encrypt(self, value: object, *, field: str, **options: Unpack[EncryptOptions]) -> bytes:
-        """Return one value's envelope; see `encrypt_many`."""
-        return self.encrypt_many([value], field=field, **options)[0]
-
-    def encrypt_many(self, values: Sequence[object], *, field: str, **options: Unpack[EncryptOptions]) -> list[bytes]:
+    def because(self, reason: str) -> AbstractContextManager[None]:
         """
-        Encrypt values of one field, asking for all their keys at once.
+        Give a reason to every call of this thread, or task, within the block.
 
-        Args:
-            values: n Python values, of the options' `schema` where that is given.
-            field: the descriptor, 1-255 bytes: a field's identity as `acme.crm.Customer/email`.
-            options: `EncryptOptions`.
-
-        Returns:
-            n envelopes: MessagePack or leased.
-
-        Raises:
-            RecordError: a value has no exact form.
-            ConfigError: options that exclude each other.
+        Example:
+            >>> with encryption.because("ticket 4711"):
+            ...     envelope = encryption.encrypt("ann@x", field="acme.crm.Customer/email")
         """
-        field = default_descriptor(field)
-        if not 1 <= len(field.encode()) <= leased.MAX_LABEL_BYTES:
-            raise ConfigError("field takes 1-255 bytes of UTF-8")
-        if is_reserved(field):
-            raise ConfigError(f"the descriptor {field!r} is the worker's own (zk-canary, dead/, key/); name another")
-        given = Sealing(**options)
-        if given.policy and (given.format == "leased" or given.context or given.lock_context is not None):
-            raise ConfigError("a policy is for the format `record`, and excludes a context")
-        if given.bind and given.format == "record":
-            raise ConfigError("bound values need the format `leased`")
-        named = forms.texts(given.context)
-        spec = KeySpec(given.keyset, field, forms.elements(named, given.lock_context), tuple(given.policy))
-        if not values:
-            return []
-        with self._sealing() as source:
-            if given.format == "record":
-                return seal_each(source, spec, values, given.schema)
-            return seal_leased(source, spec, values, given.schema, named, given.bind or {})
+        return self._reasons.because(reason)
 
-    def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:
-        """Return one envelope's value; see `decrypt_many`."""
-        return self.decrypt_many([envelope], field=field, **options)[0]
-
-    def decrypt_described(self, envelope: AnyEnvelope, **options: Unpack[DecryptOptions]) -> Described:
-        """Return a value found without a place, and the descriptor that its envelope carries."""
-        return Described(self.decrypt(envelope, **options), parse(envelope).descriptor)
-
-    def decrypt_many(
+    def query_term(
         self,
-        envelopes: Sequence[AnyEnvelope],
+        field: str,
+        value: object,
         *,
-        field: str | None = None,
-        **options: Unpack[DecryptManyOptions],
-    ) -> list[Any]:
+        index: Index = "unique",
+        schema: str | None = None,
+        keyset: str | None = None,
+    ) -> str | list[int]:
         """
-        Decrypt envelopes of any format and form, asking for all their keys at once.
+        Return the term to look for in a column's search index.
+
+        Equal values of a keyset have equal terms in all of its columns: whoever reads the index, or the query, learns
+        which rows are equal and how often, and for a match which share parts.
 
         Args:
-            envelopes: n of bytes, text, or parsed JSON or EQL.
-            field: the descriptor that they must carry. None takes what each carries: a value moved from another field
-                then goes unnoticed.
-            options: `DecryptManyOptions`.
+            field: what is searched, as `customers/email`; named in errors alone, since a keyset's columns share terms.
+            value: what is looked for.
+            index: `unique` gives the column's `hm`, `match` the bits of its `bf`.
+            schema: the field's Avro type, where it is no text, number, date or datetime.
+            keyset: the field's keyset; None is the client's default.
 
         Raises:
-            DecryptionError: one does not open.
-            KeyAccessDenied: this identity may not decrypt at all.
+            ConfigError: a boolean or an enum, of whose few values a term would say which it is.
+            RecordError: the value has no term.
+            KeyAccessDenied: the client may not use the keyset.
         """
-        given = Opening(**options)
-        named = forms.texts(given.context)
-        elements = forms.elements(named, given.lock_context)
-        descriptor = None if field is None else default_descriptor(field)
-        opened: list[Any] = [forms.attempt(forms.expect, envelope, descriptor) for envelope in envelopes]
-        wanted = [i for i, item in enumerate(opened) if not isinstance(item, RecordError)]
-        with self._opening() as source:
-            keys = source.keys([opened[i].request(elements) for i in wanted])
-            for i, key in zip(wanted, keys, strict=True):
-                opened[i] = forms.attempt(forms.open_value, opened[i], key, given.schema, named, given.bind or {})
-        if given.on_error == "raise":
-            for item in opened:
-                if isinstance(item, RecordError):
-                    raise item
-        return opened
+        self.scope("decrypt", None, None)
+        try:
+            return query_term(lambda: self._index_keys.get(keyset).index_key, value, index=index, schema=schema)
+        except (ConfigError, RecordError) as exc:
+            raise type(exc)(f"{field}: {exc}") from None
 
-    def decrypt_record(self, datum: bytes, *, schema: str, key: bytes | None = None) -> dict[str, object]:
-        """Return one record's values; see `decrypt_records`."""
-        (record_,) = self.decrypt_records([datum], schema=schema, keys=[key])
-        if isinstance(record_, RecordError):
-            raise record_
-        return record_
+    def _load(self, ref: str | None) -> LoadedKeyset:
+        if not isinstance(self._service, ZeroKMSClient):
+            raise ConfigError("this client is over a key service that has no index keys")
+        return self._service.load_keyset(ref, fresh=True)
 
-    def decrypt_records(
-        self,
-        datums: Sequence[bytes],
-        *,
-        schema: str,
-        keys: Sequence[bytes | None] | None = None,
-        clear: Collection[str] = (),
-    ) -> list[dict[str, object] | RecordError]:
+    def keysets(self) -> list[Keyset]:
         """
-        Decrypt whole records as the worker wrote them; every envelope must belong to its field.
-
-        Args:
-            datums: n bare Avro datums, without a schema registry's frame.
-            schema: the output schema, JSON text.
-            keys: the records' keys, needed where a field binds `$key`.
-            clear: names of records that may have nothing encrypted, as the route's `clear`.
-
-        Returns:
-            The values of each record under its original schema, or why it did not open.
+        Return the workspace's keysets, as its authority lists them.
 
         Raises:
-            DeclarationError: no field of the schema has `encryption`: what it reads is no output of a worker.
+            KeyAccessDenied: the identity may not list them.
+            KeyServiceUnavailable: no answer.
         """
-        open_schema(schema).refuse_clear(clear)
-        with self._opening() as source:
-            return forms.restore(datums, schema, [None] * len(datums) if keys is None else keys, BatchDecryptor(source))
-
-    def _sealing(self) -> AbstractContextManager[EncryptionKeys]:
-        if self._encryption_keys is not None:
-            return nullcontext(self._encryption_keys)
-        return OnDemandKeys(self._service, Audit("sdk", purpose="encrypt", reason=self._reason))
-
-    def _opening(self) -> AbstractContextManager[DecryptionKeys]:
-        if self._decryption_keys is not None:
-            return nullcontext(self._decryption_keys)
-        return OnDemandKeys(self._service, Audit("sdk", purpose="decrypt", reason=self._reason))
+        if not isinstance(self._service, ZeroKMSClient):
+            raise ConfigError("this client is over a key service that lists no keysets")
+        return self._service.list_keysets()
 
 
-def _identity(access_key: str | None, oidc_token: Callable[[], str] | None) -> AccessKey | OidcToken:
-    if access_key is not None and oidc_token is None:
-        return AccessKey(access_key)
-    if oidc_token is not None and access_key is None:
-        return OidcToken(oidc_token)
-    raise ConfigError("give an access_key or an oidc_token, and not both")
+def credentials_of(workspace_crn: str, client_id: str, client_key: str, given: Access) -> Credentials:
+    """Return credentials from what was passed; raises `ConfigError`."""
+    identity = _identity(given)
+    try:
+        client = UUID(client_id)
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigError("client_id is not a uuid") from None
+    return Credentials(WorkspaceCrn.parse(workspace_crn), client, ClientKey.parse(client_key), identity)
+
+
+def client_from_prefix(prefix: str, options: EnvironmentOptions) -> tuple[ZeroKMSClient, Behaviour]:
+    """Return the client whose variables begin with a prefix, and how it is to behave; raises `ConfigError`."""
+    environ = options.get("environ")
+    environ = os.environ if environ is None else environ
+    prefix = prefix if prefix.endswith("_") or not prefix else f"{prefix}_"
+    _require_variables(environ, prefix)
+    values = environment.with_prefix(environ, prefix)
+    allow_hosts = (*options.get("allow_hosts", ()), *local_hosts(values))
+    behaviour = Behaviour(**{k: v for k, v in options.items() if k not in ("environ", "allow_hosts")})  # type: ignore[arg-type]
+    return client_from_environment(values, allow_hosts=allow_hosts), behaviour
+
+
+def _require_variables(environ: Mapping[str, str], prefix: str) -> None:
+    given = {name.removeprefix(prefix) for name in environ if name.startswith(prefix)}
+    given |= {name.removesuffix("_FILE") for name in given}
+    by_id = {"WORKSPACE_ID", "REGION"} <= given
+    missing = [f"{prefix}{n}" for n in _NEEDED if n not in given and not (n == "WORKSPACE_CRN" and by_id)]
+    if not given.intersection(_IDENTITIES):
+        missing.append(f"{prefix}CLIENT_ACCESS_KEY (or {prefix}OIDC_TOKEN, {prefix}OIDC_TOKEN_FILE)")
+    if not missing:
+        return
+    others = sorted(p for p in prefixes(environ) if p != prefix)
+    hint = f"; credentials are there under {', '.join(others)}" if others and len(missing) > len(_NEEDED) else ""
+    raise ConfigError(f"{', '.join(missing)} not set{hint}")
+
+
+def prefixes(environ: Mapping[str, str]) -> list[str]:
+    """Return the prefixes under which the environment names a workspace, as `CS_EU_`."""
+    tail = "WORKSPACE_CRN"
+    return [name.removesuffix(tail) for name in environ if name.startswith("CS_") and name.endswith(f"_{tail}")]
+
+
+def _identity(given: Access) -> AccessKey | OidcToken:
+    named = {"access_key": given.access_key, "oidc_token": given.oidc_token, "oidc_token_file": given.oidc_token_file}
+    if sum(value is not None for value in named.values()) != 1:
+        raise ConfigError(f"give one of {', '.join(named)}: as whom are keys asked for?")
+    if given.access_key is not None:
+        return AccessKey(given.access_key)
+    if given.oidc_token is not None:
+        return OidcToken(given.oidc_token)
+    path = Path(str(given.oidc_token_file))
+    return OidcToken(lambda: _token_of(path))
+
+
+def _token_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"oidc_token_file {str(path)!r} can't be read: {type(exc).__name__}") from None

@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypedDict
 
 from worker.model import Format, PolicyCondition
+from worker.sdk.joining import WINDOW_S
+from worker.sdk.kept import CacheOptions
 from worker.sdk.values import Bind, Context, LockContext
 
+DEFAULT_CACHE = CacheOptions()
+"""What is kept unless told otherwise: 10,000 keys, each for 60 s."""
 
-class AccessOptions(TypedDict, total=False):
+
+class ClientOptions(TypedDict, total=False):
     """
-    How the authority is reached, and as whom: exactly one of `access_key` and `oidc_token`.
+    How a client behaves.
+
+    Args:
+        reason: what the authority's audit is told of every call that gives none of its own.
+        require_reason: refuse, before anything is asked, a call without a reason; nothing is kept then.
+        cache: bounds of the keys kept between calls (`CacheOptions`); None keeps none.
+        window_s: how long a single call may wait for others to share its request; 0 joins none.
+    """
+
+    reason: str | None
+    require_reason: bool
+    cache: CacheOptions | None
+    window_s: float
+
+
+class AccessOptions(ClientOptions, total=False):
+    """
+    How the authority is reached, and as whom: exactly one of `access_key`, `oidc_token` and `oidc_token_file`.
 
     Args:
         access_key: `CSAK...`.
         oidc_token: returns the identity provider's current token, asked for at every exchange.
+        oidc_token_file: a file that holds it, read at every exchange.
         cts_host, zerokms_host: other addresses than the region's own; their hosts must be in `allow_hosts`.
         allow_hosts: hosts that may serve this region besides its own.
     """
 
     access_key: str | None
     oidc_token: Callable[[], str] | None
+    oidc_token_file: str | Path | None
     cts_host: str | None
     zerokms_host: str | None
     allow_hosts: Sequence[str]
 
 
-class EnvironmentOptions(TypedDict, total=False):
+class EnvironmentOptions(ClientOptions, total=False):
     """
     How `from_env` reads.
 
     Args:
         environ: the variables; the process's own if not given.
         allow_hosts: hosts that may serve this region besides its own.
-        reason: what the authority's audit is told, in the caller's words.
     """
 
     environ: Mapping[str, str] | None
     allow_hosts: Sequence[str]
-    reason: str | None
 
 
 class EncryptOptions(TypedDict, total=False):
@@ -55,6 +78,7 @@ class EncryptOptions(TypedDict, total=False):
         bind: names and bytes bound to the values; `leased` only.
         lock_context: who may decrypt.
         policy: conditions of which one must hold at decryption; `record` only, without any context.
+        reason: what the audit is told of this call.
     """
 
     schema: str | None
@@ -64,6 +88,7 @@ class EncryptOptions(TypedDict, total=False):
     bind: Bind | None
     lock_context: LockContext | None
     policy: Sequence[PolicyCondition]
+    reason: str | None
 
 
 class DecryptOptions(TypedDict, total=False):
@@ -75,31 +100,62 @@ class DecryptOptions(TypedDict, total=False):
         context: as at encryption; without it the value does not open.
         bind: likewise.
         lock_context: likewise.
+        reason: what the audit is told of this call.
     """
 
     schema: str | None
     context: Context | None
     bind: Bind | None
     lock_context: LockContext | None
+    reason: str | None
 
 
-class DecryptManyOptions(DecryptOptions, total=False):
+Errors = Literal["raise", "return"]
+
+
+class RecordOptions(TypedDict, total=False):
     """
-    What envelopes are opened with.
+    How whole records are read.
 
     Args:
-        on_error: `raise` (the default), or `return` to put the `DecryptionError` in the value's place.
+        framed: whether each begins with a schema registry's five bytes, which are left out.
+        clear: names of records that may have nothing encrypted, as the route's `clear`.
+        reason: what the audit is told of this call.
     """
 
-    on_error: Literal["raise", "return"]
+    framed: bool
+    clear: Collection[str]
+    reason: str | None
+
+
+class RecordsOptions(RecordOptions, total=False):
+    """
+    How whole records are read.
+
+    Args:
+        keys: the records' keys, needed where a field binds `$key`.
+    """
+
+    keys: Sequence[bytes | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Behaviour:
+    """`ClientOptions`, the defaults filled in."""
+
+    reason: str | None = None
+    require_reason: bool = False
+    cache: CacheOptions | None = DEFAULT_CACHE
+    window_s: float = WINDOW_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access(Behaviour):
     """`AccessOptions`, the defaults filled in."""
 
     access_key: str | None = None
     oidc_token: Callable[[], str] | None = None
+    oidc_token_file: str | Path | None = None
     cts_host: str | None = None
     zerokms_host: str | None = None
     allow_hosts: Sequence[str] = ()
@@ -116,14 +172,25 @@ class Sealing:
     bind: Bind | None = None
     lock_context: LockContext | None = None
     policy: Sequence[PolicyCondition] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """`DecryptManyOptions`, the defaults filled in."""
+    """`DecryptOptions`, the defaults filled in."""
 
     schema: str | None = None
     context: Context | None = None
     bind: Bind | None = None
     lock_context: LockContext | None = None
-    on_error: Literal["raise", "return"] = "raise"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """`RecordsOptions`, the defaults filled in."""
+
+    keys: Sequence[bytes | None] | None = None
+    framed: bool = False
+    clear: Collection[str] = ()
+    reason: str | None = None

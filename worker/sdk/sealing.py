@@ -3,53 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from worker.avro import encode_value
 from worker.encryption import leased
+from worker.encryption.handles import seal_singles
 from worker.encryption.plaintext import to_typed
-from worker.encryption.record import seal_records
 from worker.encryption.values import typed_of_value
-from worker.model import EncryptionKeys, KeySpec
-from worker.sdk.values import Bind, plan, schema_of
+from worker.model import DataKey, LeasePortion
+from worker.sdk.options import Sealing
+from worker.sdk.prepared import Seal
+from worker.sdk.values import plan, schema_of
 
 
-def seal_each(source: EncryptionKeys, spec: KeySpec, values: Sequence[object], schema: str | None) -> list[bytes]:
-    """Seal each value under a key of its own, in the `record` format; raises `RecordError` before any key is asked."""
-    if schema is None:
-        typed = [typed_of_value(value) for value in values]
-    else:
-        to_plaintext = to_typed(plan(schema))
-        typed = [to_plaintext(encode_value(schema, value)) for value in values]
-    keys = source.take(spec, len(values))
-    try:
-        return seal_records(keys, typed)
-    finally:
-        for key in keys:
-            key.wipe()
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Plaintexts that wait for their keys, n of them; all that could be refused has been."""
+
+    seal: Seal
+    plain: Sequence[bytes] = field(repr=False)
+    fingerprint: bytes
+
+    def single(self, keys: Sequence[DataKey]) -> list[bytes]:
+        """Seal each under a key of its own, in the `record` format; the keys are used up."""
+        return seal_singles(keys, self.plain)
+
+    def leased(self, portions: Sequence[LeasePortion]) -> list[bytes]:
+        """Seal all under leases, in the `leased` format."""
+        bound, out = tuple(self.seal.bind.values()), list[bytes]()
+        for portion in portions:
+            part = self.plain[len(out) : len(out) + portion.count]
+            out += leased.seal(
+                portion.key,
+                self.fingerprint,
+                part,
+                context=self.seal.named,
+                bind_names=tuple(self.seal.bind),
+                binds=[bound] * len(part) if bound else None,
+            )
+        return out
 
 
-def seal_leased(
-    source: EncryptionKeys,
-    spec: KeySpec,
-    values: Sequence[object],
-    schema: str | None,
-    context: Sequence[tuple[str, str]],
-    bind: Bind,
-) -> list[bytes]:
-    """Seal values under a lease, in the `leased` format; raises `RecordError` before any key is asked."""
-    chosen = schema_of(values) if schema is None else schema
-    fingerprint = plan(chosen).fingerprint
-    plain = [encode_value(chosen, value) for value in values]
-    bound = tuple(bind.values())
-    out: list[bytes] = []
-    for portion in source.lease(spec, [len(value) for value in plain]):
-        part = plain[len(out) : len(out) + portion.count]
-        out += leased.seal(
-            portion.key,
-            fingerprint,
-            part,
-            context=context,
-            bind_names=tuple(bind),
-            binds=[bound] * len(part) if bind else None,
-        )
-    return out
+def ready(seal: Seal, values: Sequence[object], given: Sealing) -> Ready:
+    """Turn values into plaintexts; raises `RecordError` for one that has no exact form."""
+    if given.format == "leased":
+        chosen = schema_of(values) if given.schema is None else given.schema
+        return Ready(seal, [encode_value(chosen, value) for value in values], plan(chosen).fingerprint)
+    if given.schema is None:
+        return Ready(seal, [typed_of_value(value) for value in values], b"")
+    to_plaintext = to_typed(plan(given.schema))
+    return Ready(seal, [to_plaintext(encode_value(given.schema, value)) for value in values], b"")

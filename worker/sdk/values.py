@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from worker.avro import (
@@ -21,9 +21,10 @@ from worker.avro.schema import to_json
 from worker.encryption import BatchDecryptor, EncryptedRecord, LeasedEnvelope, leased, record
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.plaintext import from_typed
+from worker.encryption.refusal import not_an_envelope
 from worker.encryption.unbatch import expect_descriptor, granted
 from worker.encryption.values import text_of_value, value_of_typed
-from worker.errors import DecryptionError, RecordError
+from worker.errors import DecryptionError, KeyAccessDenied, RecordError
 from worker.model import ContextElement, DataKey, FieldPlan, IdentityClaim, KeyRefused, Tag, Value
 
 Context = Mapping[str, object]
@@ -98,15 +99,20 @@ def output(schema: str) -> OutputSchema:
 
 
 @functools.lru_cache(maxsize=1)
-def _known_types() -> dict[bytes, str]:
+def known_types() -> dict[bytes, str]:
     """The types whose fingerprint alone tells how to read a leased value."""
-    types: list[object] = list(_PRIMITIVES)
-    types += [["null", name] for name in _PRIMITIVES] + [[name, "null"] for name in _PRIMITIVES]
+    # A decimal has the fingerprint of its bytes, and these are not its value.
+    names = [name for name in _PRIMITIVES if name != "bytes"]
+    types: list[object] = [*names, *(["null", name] for name in names), *([name, "null"] for name in names)]
     return {schema_fingerprint(text): text for text in map(json.dumps, types)}
 
 
 def expect(envelope: AnyEnvelope, descriptor: str | None) -> Envelope:
     """Read an envelope and, unless it is None, compare its descriptor; raises `DecryptionError`."""
+    if isinstance(envelope, bytearray | memoryview):
+        envelope = bytes(envelope)
+    if not isinstance(envelope, bytes | str | Mapping):
+        raise not_an_envelope(f"a {type(envelope).__name__}; bytes, text or a mapping is")
     parsed = parse(envelope)
     if descriptor is not None:
         expect_descriptor(descriptor, parsed.descriptor)
@@ -131,15 +137,25 @@ def open_value(
 
 
 def restore(
-    datums: Sequence[bytes], schema: str, keys: Sequence[bytes | None], decryptor: BatchDecryptor
-) -> list[dict[str, object] | RecordError]:
-    """Return the values of whole records, or why one did not open."""
+    datums: Sequence[bytes],
+    schema: str,
+    keys: Sequence[bytes | None],
+    decryptor: BatchDecryptor,
+    *,
+    plans: Mapping[str, FieldPlan] | None = None,
+) -> list[dict[str, object] | RecordError | KeyAccessDenied]:
+    """Return the values of whole records, or why one did not open; `plans` by identity count before the schema's."""
     reader = output(schema)
+    if plans is None:
+        opened = decryptor.open(reader.split_batch(datums, keys))
+        errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied}
+        values = reader.records(opened.data)
+        return [errors[i] if value is None else value for i, value in enumerate(values)]
     split = reader.split(datums, keys)
-    opened = decryptor.decrypt(split.columns)
-    errors: dict[int, RecordError] = {**opened.errors, **split.errors}
-    columns = [[b"" if value is None else value for value in column] for column in opened.values]
-    restored = split.join(columns)
+    columns = [replace(c, plan=plans.get(c.plan.identity, c.plan)) for c in split.columns]
+    found = decryptor.decrypt(columns)
+    errors = {**found.errors, **found.denied, **split.errors}
+    restored = split.join([[b"" if value is None else value for value in column] for column in found.values])
     return [
         errors[i] if i in errors or datum is None else attempt(reader.record, datum) for i, datum in enumerate(restored)
     ]
@@ -155,9 +171,9 @@ def attempt(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | Rec
 
 def _leased_type(envelope: LeasedEnvelope, schema: str | None) -> str:
     if schema is None:
-        found = _known_types().get(envelope.fingerprint)
+        found = known_types().get(envelope.fingerprint)
         if found is None:
-            raise DecryptionError("the value is not of a primitive type: give its Avro schema")
+            raise DecryptionError("the value's type does not tell how to read it: give its Avro schema")
         return found
     if schema_fingerprint(schema) != envelope.fingerprint:
         raise DecryptionError("the value was sealed as another Avro type than the one given")

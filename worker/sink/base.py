@@ -47,6 +47,28 @@ class Positions:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkRoute:
+    """
+    The route that a sink serves, and who runs it.
+
+    Args:
+        name: the route's, in messages and metrics.
+        region: the worker's.
+        group: the consumer group whose records are written.
+        instance: the worker's name.
+        cluster_id: the region's Kafka cluster, a pin; empty where none is known.
+        topics: what the route reads.
+    """
+
+    name: str
+    region: str
+    group: str = ""
+    instance: str = ""
+    cluster_id: str = ""
+    topics: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A sealed record on its way to `<source topic>.dead`; nothing in it is in the clear."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -19,6 +21,7 @@ from worker.model import TopicPartition
 # The client also asks a broker that is down, and until this has passed tries in a tight loop to reach it: the next
 # question goes to another one.
 _REQUEST_S = 5.0
+_AGAIN_S = 1.0
 # A refusal arrives within a second; another of the cluster's brokers may still take the same credentials.
 _REFUSED_S = 2.0
 
@@ -38,20 +41,44 @@ class TopicIdentities:
         conf = {**properties, "error_cb": self._refusals}
         self._admin = make_admin(conf, unavailable=SourceUnavailable)
         self._topics = list(topics)
+        self._address = str(properties.get("bootstrap.servers", "the brokers"))
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
         self._at_join: frozenset[TopicPartition] = frozenset()
         self._asked: list[tuple[str, Any]] = []
+        self._described: list[Future[Any]] = []
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `ConfigError` for refused credentials or certificates."""
         try:
-            return str(self._answer(self._admin.describe_cluster(request_timeout=_REQUEST_S), _REQUEST_S).cluster_id)
+            return self._known(self._answer(self._ask_cluster(), _REQUEST_S))
         except (KafkaException, TimeoutError) as exc:
             if self._refusals.reason:
                 raise ConfigError(self._refusals.reason) from exc
             raise self._away(exc, "") from exc
+
+    def missing(self) -> dict[str, str]:
+        """Return the topics that the brokers do not list, or hide from this identity; raises as `verify` does."""
+        self.learn()
+        gone = [topic for topic in self._topics if topic not in self._ids]
+        if not gone:
+            return {}
+        try:
+            listed = list(self._admin.list_topics(timeout=_REQUEST_S).topics)
+        except KafkaException:
+            listed = []
+        return {topic: next(iter(difflib.get_close_matches(topic, listed, n=1)), "") for topic in gone}
+
+    def close(self) -> None:
+        """
+        Let no answer come after the client is gone.
+
+        librdkafka (2.16) takes an answer that comes while a client ends for one without a result, and aborts.
+        """
+        end = time.monotonic() + _REQUEST_S
+        while any(not future.done() for future in self._described) and time.monotonic() < end:
+            self._admin.poll(0.05)
 
     def topic_id(self, topic: str) -> str:
         """The topic's id as first seen."""
@@ -92,9 +119,32 @@ class TopicIdentities:
         return answered
 
     def _ask(self) -> None:
-        self._asked = [("", self._admin.describe_cluster(request_timeout=_REQUEST_S))]
+        self._asked = [("", self._ask_cluster())]
         described = self._admin.describe_topics(TopicCollection(self._topics), request_timeout=_REQUEST_S)
         self._asked += described.items()
+        self._described = [future for future in (*self._described, *described.values()) if not future.done()]
+
+    def _ask_cluster(self) -> Future[Any]:
+        """
+        Ask for the cluster's id, on a thread.
+
+        Not by `describe_cluster`: a broker that has just started names no broker yet, and librdkafka (2.16) aborts the
+        process at such an answer (`rd_kafka_admin_response_parse: Assertion 'rko_result' failed`).
+        """
+        asked: Future[Any] = Future()
+        threading.Thread(target=self._list, args=(asked,), name="cluster-id", daemon=True).start()
+        return asked
+
+    def _list(self, asked: Future[Any]) -> None:
+        try:
+            asked.set_result(self._admin.list_topics(self._topics[0], timeout=_REQUEST_S).cluster_id)
+        except KafkaException as exc:
+            asked.set_exception(exc)
+
+    def _known(self, cluster_id: object) -> str:
+        if not cluster_id:
+            raise SourceUnavailable(f"{self._address} does not know its cluster's id yet", retry_after_s=_AGAIN_S)
+        return str(cluster_id)
 
     def _collect(self, wait_s: float) -> None:
         asked, self._asked = self._asked, []
@@ -111,7 +161,7 @@ class TopicIdentities:
                 self._compare_topic(topic, str(answer.topic_id))
                 self.partitions |= {TopicPartition(topic, n) for n in range(len(answer.partitions))}
             else:
-                self.compare_cluster(str(answer.cluster_id))
+                self.compare_cluster(self._known(answer))
 
     def _answer(self, future: Future[Any], wait_s: float) -> Any:
         """Wait for an answer, but no longer than it takes to learn that the brokers refuse us."""
@@ -126,7 +176,7 @@ class TopicIdentities:
         return answer
 
     def _away(self, exc: KafkaException | TimeoutError, topic: str) -> Exception:
-        doing = "asking for the cluster's identity"
+        doing = f"asking {self._address} ([kafka] bootstrap) for the cluster's identity"
         if self._refusals.reason:
             return SourceUnavailable(f"{doing}: {self._refusals.reason}")
         if isinstance(exc, KafkaException):

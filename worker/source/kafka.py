@@ -22,7 +22,7 @@ from worker.source.identity import TopicIdentities
 from worker.source.membership import Membership
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
-from worker.source.properties import consumer_properties
+from worker.source.properties import GroupMember, consumer_properties
 from worker.source.reports import Reports
 
 if TYPE_CHECKING:
@@ -41,10 +41,8 @@ class KafkaSource:
 
     Args:
         options: the route's `source`.
-        bootstrap: the cluster's addresses.
-        group: the consumer group.
-        instance: the worker's stable name, for static membership and client id.
-        properties: librdkafka properties; those that the worker owns are refused by name.
+        member: of which group, under which name.
+        connection: what `worker.kafka.properties.connection_properties` returned.
         cluster_id: the pin; every connection's cluster must have it. None pins to the first one seen.
         bounded: whether `at_end` is asked.
         statistics: takes librdkafka's statistics, on the thread that polls.
@@ -56,22 +54,20 @@ class KafkaSource:
     def __init__(
         self,
         options: SourceOptions,
+        member: GroupMember,
+        connection: Mapping[str, Property],
         *,
-        bootstrap: str,
-        group: str,
-        instance: str,
-        properties: Mapping[str, Property],
         cluster_id: str | None = None,
         bounded: bool = False,
         statistics: Callable[[str], None] | None = None,
     ) -> None:
         self._options = options
         topics = ", ".join(options.topics)
-        needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read on group {group}"}
+        needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read on group {member.group}"}
         self._membership = Membership(incremental=options.protocol != "eager")
         self._reports = Reports(self._membership, self.confirm, needs, static=options.static_membership)
         self._closed = False
-        conf = consumer_properties(options, bootstrap, group, instance, properties, bounded=bounded)
+        conf = consumer_properties(options, member, connection, bounded=bounded)
         told = {
             "error_cb": self._reports.on_error,
             "stats_cb": statistics or _ignore,
@@ -79,9 +75,7 @@ class KafkaSource:
         }
         self._consumer, self._native = adopted(make_consumer, {**conf, **told})
         self._membership.native = self._native
-        self._identities = TopicIdentities(
-            {"bootstrap.servers": bootstrap, **properties}, options.topics, cluster_id=cluster_id
-        )
+        self._identities = TopicIdentities(connection, options.topics, cluster_id=cluster_id)
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
         self._commits = Commits(self._consumer, self._offsets, needs)
 
@@ -92,6 +86,15 @@ class KafkaSource:
     def topic_id(self, topic: str) -> str:
         """The topic's id as first seen by this source; another topic of the same name has another."""
         return self._identities.topic_id(topic)
+
+    def missing_topics(self) -> dict[str, str]:
+        """Return the topics that are not there, or are hidden from this identity, with the nearest name there is."""
+        return self._identities.missing()
+
+    @property
+    def offsets(self) -> Offsets:
+        """What the group has stored, and what the log has; for who only looks."""
+        return self._offsets
 
     def subscribe(self, listener: AssignmentListener) -> None:
         """Learn the identities of cluster and topics, then join the group."""
@@ -228,6 +231,7 @@ class KafkaSource:
         if self._closed:
             return
         self._closed = True
+        self._identities.close()
         if self._native is not None:
             # What the group still gives while the client closes is only given back.
             self._membership.native = None

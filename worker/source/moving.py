@@ -19,7 +19,7 @@ from worker.source.commits import Commits
 from worker.source.identity import TopicIdentities
 from worker.source.offsets import Offsets, as_kafka, topic_tag
 from worker.source.options import SourceOptions, Start
-from worker.source.properties import consumer_properties
+from worker.source.properties import GroupMember, consumer_properties
 
 _REQUEST_S, _AGAIN_S = 10.0, 0.1
 
@@ -41,32 +41,25 @@ class GroupPositions:
 
     Args:
         options: the route's `source`.
-        bootstrap: the cluster's addresses.
-        group: the consumer group.
-        instance: names the client.
-        properties: librdkafka properties.
+        member: the consumer group, and what the client is called.
+        connection: what `worker.kafka.properties.connection_properties` returned.
         cluster_id: the pin.
     """
 
     def __init__(
         self,
         options: SourceOptions,
+        member: GroupMember,
+        connection: Mapping[str, Property],
         *,
-        bootstrap: str,
-        group: str,
-        instance: str,
-        properties: Mapping[str, Property],
         cluster_id: str,
     ) -> None:
-        self._options, self._group = options, group
+        self._options, self._group = options, member.group
         topics = ", ".join(options.topics)
-        self._needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read and Describe on group {group}"}
-        connection = {"bootstrap.servers": bootstrap, **properties}
+        self._needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read and Describe on group {member.group}"}
         # Of the group's present kind, whichever that is: a stranger's client speaks to its coordinator alone.
         plain = options.model_copy(update={"assignment": None, "static_membership": False})
-        self._consumer = make_consumer(
-            consumer_properties(plain, bootstrap, group, instance, properties, bounded=False)
-        )
+        self._consumer = make_consumer(consumer_properties(plain, member, connection, bounded=False))
         self._admin = make_admin(connection, unavailable=SourceUnavailable)
         self._identities = TopicIdentities(connection, options.topics, cluster_id=cluster_id)
 

@@ -21,6 +21,8 @@ from worker.source.options import SourceOptions
 
 # Brokers answer within milliseconds; what takes longer must not keep the loop from its polls, and is asked again.
 _TOGETHER_S, _ALONE_S, _EDGE_S, _AGAIN_S = 1.0, 0.1, 0.3, 1.0
+# Times that a broker takes for the ends of a log.
+_LATEST, _EARLIEST = -1, -2
 _TAG = "topic-id="
 
 
@@ -52,7 +54,58 @@ class Offsets:
     ) -> dict[TopicPartition, Search]:
         """Begin to look; see `Source.find`."""
         answers = self._stored(partitions) if stored else {}
-        return {p: OffsetSearch(partial(self._find, p, answers.get(p), bounded, until_ms)) for p in partitions}
+        starts = self._together({p: self._start_time(p) for p in partitions if answers.get(p) is None})
+        ends = self._together(dict.fromkeys(partitions, _LATEST if until_ms is None else until_ms) if bounded else {})
+
+        def find(partition: TopicPartition) -> Found:
+            answer = answers.get(partition)
+            try:
+                if isinstance(answer, KafkaError):
+                    raise KafkaException(answer)
+                start = answer
+                if start is None:
+                    start = starts[partition] if partition in starts else self._start(partition)
+                end = None
+                if bounded:
+                    end = ends[partition] if partition in ends else self._end(partition, until_ms)
+            except KafkaException as exc:
+                failure = read_error(exc.args[0], f"asking for the offsets of {partition}", needs=self._needs)
+                if isinstance(failure, SourceUnavailable):
+                    failure.retry_after_s = _AGAIN_S
+                raise failure from exc
+            return Found(start, answer, end)
+
+        return {p: OffsetSearch(partial(find, p)) for p in partitions}
+
+    def stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """
+        Return what the group has stored; nothing for a partition whose offset an open transaction may still move.
+
+        Raises:
+            OffsetLost: an offset belongs to another topic of the same name.
+            ConfigError, SourceUnavailable: as any answer of the brokers.
+        """
+        found: dict[TopicPartition, int] = {}
+        for partition, answer in self._stored(partitions).items():
+            if isinstance(answer, KafkaError) and answer.code() != KafkaError._TIMED_OUT:
+                raise read_error(answer, f"asking for the offsets of {partition}", needs=self._needs)
+            if isinstance(answer, int):
+                found[partition] = answer
+        return found
+
+    def refuse_lost(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Raise `OffsetLost` where a position is not in the log, unless the options say what becomes of it."""
+        if self._options.on_offset_loss != "stop":
+            return
+        lows, highs = (self._together(dict.fromkeys(offsets, end)) for end in (_EARLIEST, _LATEST))
+        for partition, offset in offsets.items():
+            try:
+                low = lows[partition] if partition in lows else self._edge(partition, _EARLIEST)
+                high = highs[partition] if partition in highs else self._edge(partition, _LATEST)
+            except KafkaException as exc:
+                raise read_error(exc.args[0], f"asking for the ends of {partition}", needs=self._needs) from exc
+            if not low <= offset <= high:
+                raise lost(f"{partition} goes on at {offset}, and the log has {low} to {high}")
 
     def tagged(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
@@ -76,29 +129,35 @@ class Offsets:
                 found[partition] = max(0, marks[1] - position)
         return found
 
-    def _find(
-        self, partition: TopicPartition, answer: int | KafkaError | None, bounded: bool, until_ms: int | None
-    ) -> Found:
-        try:
-            if isinstance(answer, KafkaError):
-                raise KafkaException(answer)
-            start = self._start(partition) if answer is None else answer
-            end = None
-            if bounded:
-                end = self._edge(partition, at_start=False) if until_ms is None else self._at_time(partition, until_ms)
-        except KafkaException as exc:
-            failure = read_error(exc.args[0], f"asking for the offsets of {partition}", needs=self._needs)
-            if isinstance(failure, SourceUnavailable):
-                failure.retry_after_s = _AGAIN_S
-            raise failure from exc
-        return Found(start, answer, end)
+    def _together(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """
+        Return the first offsets at or after times, all asked for at once: one round trip a broker.
 
-    def _start(self, partition: TopicPartition) -> int:
+        Those that are not found are asked for one by one; a partition without a leader holds up all others here.
+        """
+        if len(times) < 2:
+            return {}
+        asked = [KafkaPartition(p.topic, p.partition, time_ms) for p, time_ms in times.items()]
+        try:
+            found = self._consumer.offsets_for_times(asked, timeout=_EDGE_S)
+        except KafkaException:
+            return {}
+        answered = (item for item in found if item.error is None and item.offset >= 0)
+        return {TopicPartition(item.topic, item.partition): int(item.offset) for item in answered}
+
+    def _start_time(self, partition: TopicPartition) -> int:
         time_ms = self._options.start_time_ms
         if time_ms is not None:
-            return self._at_time(partition, time_ms)
+            return time_ms
         at_start = self._options.start == "earliest" or self._identities.is_new(partition)
-        return self._edge(partition, at_start=at_start)
+        return _EARLIEST if at_start else _LATEST
+
+    def _start(self, partition: TopicPartition) -> int:
+        time_ms = self._start_time(partition)
+        return self._at_time(partition, time_ms) if time_ms >= 0 else self._edge(partition, time_ms)
+
+    def _end(self, partition: TopicPartition, until_ms: int | None) -> int:
+        return self._edge(partition, _LATEST) if until_ms is None else self._at_time(partition, until_ms)
 
     def _at_time(self, partition: TopicPartition, time_ms: int) -> int:
         """Find the first offset at or after a time; the end where there is none."""
@@ -106,14 +165,14 @@ class Offsets:
         (found,) = self._consumer.offsets_for_times(asked, timeout=_EDGE_S)
         if found.error is not None:
             raise KafkaException(found.error)
-        return int(found.offset) if found.offset >= 0 else self._edge(partition, at_start=False)
+        return int(found.offset) if found.offset >= 0 else self._edge(partition, _LATEST)
 
-    def _edge(self, partition: TopicPartition, *, at_start: bool) -> int:
+    def _edge(self, partition: TopicPartition, end: int) -> int:
         place = KafkaPartition(partition.topic, partition.partition)
         marks = self._consumer.get_watermark_offsets(place, timeout=_EDGE_S)
         if marks is None:
             raise SourceUnavailable(f"asking for the ends of {partition}: no answer in time", retry_after_s=_AGAIN_S)
-        return int(marks[0] if at_start else marks[1])
+        return int(marks[0] if end == _EARLIEST else marks[1])
 
     def _stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | KafkaError | None]:
         """
@@ -155,6 +214,14 @@ class Offsets:
                 f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with "
                 f"{item.metadata}, the topic now has {known}; `worker positions move` goes on in the new one"
             )
+
+
+def lost(where: str) -> OffsetLost:
+    """Return the refusal of a position that is not in the log any more."""
+    return OffsetLost(
+        f"{where}: the position to continue from is not in the log any more (retention, or another topic of "
+        "this name). Nothing was skipped. Move it (worker positions move) or set on_offset_loss, deliberately"
+    )
 
 
 @dataclass(slots=True)

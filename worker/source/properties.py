@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from worker.kafka.properties import Property, client_properties
 from worker.kafka.statistics import INTERVAL_MS
@@ -11,24 +12,25 @@ from worker.source.options import SourceOptions
 _STRATEGY = {"cooperative": "cooperative-sticky", "eager": "range"}
 
 
+class GroupMember(NamedTuple):
+    """A consumer group, and the member's stable name, for static membership and the client's id."""
+
+    group: str
+    instance: str
+
+
 def consumer_properties(
-    options: SourceOptions,
-    bootstrap: str,
-    group: str,
-    instance: str,
-    properties: Mapping[str, Property],
-    *,
-    bounded: bool,
+    options: SourceOptions, member: GroupMember, connection: Mapping[str, Property], *, bounded: bool
 ) -> dict[str, Property]:
     """
     Build a consumer's properties.
 
     Raises:
-        ConfigError: `properties` names one that the worker owns.
+        ConfigError: `connection` names one that the worker owns.
     """
     reset = "error" if options.on_offset_loss == "stop" else options.on_offset_loss
     defaults: dict[str, Property] = {
-        "client.id": f"worker-{instance}",
+        "client.id": f"worker-{member.instance}",
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
         "fetch.wait.max.ms": 100,
@@ -40,8 +42,7 @@ def consumer_properties(
         "statistics.interval.ms": INTERVAL_MS,
     }
     owned: dict[str, Property] = {
-        "bootstrap.servers": bootstrap,
-        "group.id": group,
+        "group.id": member.group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": reset,
@@ -50,10 +51,10 @@ def consumer_properties(
         "enable.partition.eof": bounded,
     }
     if options.static_membership:
-        owned["group.instance.id"] = instance
+        owned["group.instance.id"] = member.instance
     if options.protocol == "consumer":
         owned["group.protocol"] = "consumer"
     else:
         owned["partition.assignment.strategy"] = _STRATEGY[options.protocol]
         owned["session.timeout.ms"] = int(options.session_timeout_s * 1000)
-    return client_properties(properties, defaults=defaults, owned=owned)
+    return client_properties(connection, defaults=defaults, owned=owned)

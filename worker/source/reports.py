@@ -9,11 +9,12 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError
 
-from worker.errors import Fenced, OffsetLost, SourceUnavailable, WorkerError
+from worker.errors import Fenced, SourceUnavailable, WorkerError
 from worker.kafka.refusals import refusal
 from worker.kafka.verdict import read_error
 from worker.model import TopicPartition
 from worker.source.membership import Membership
+from worker.source.offsets import lost
 
 _log = structlog.get_logger(__name__)
 
@@ -86,7 +87,4 @@ class Reports:
         # Another cluster has other offsets, and that is the graver finding.
         with contextlib.suppress(SourceUnavailable):
             self._confirm()
-        raise OffsetLost(
-            f"{partition}: the position to continue from is not in the log any more (retention, or another topic of "
-            "this name). Nothing was skipped. Move it (worker positions move) or set on_offset_loss, deliberately"
-        )
+        raise lost(str(partition))

@@ -72,6 +72,7 @@ class Part:
         options: how far to go.
         metrics_dir: where the processes share their metrics.
         log_level: the least level that is logged.
+        log_format: how.
     """
 
     index: int
@@ -80,13 +81,15 @@ class Part:
     options: RunOptions
     metrics_dir: str
     log_level: str
+    log_format: log.LogFormat
 
 
 def serve(part: Part, pipe: Connection) -> None:
     """Run one share until told to stop, until the parent is gone, or to an error, whose code it exits with."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     interpreter.set_up()
-    log.configure(region=part.settings.region, level=part.log_level, process=part.index)
+    log.take_over()
+    log.configure(region=part.settings.region, level=part.log_level, form=part.log_format, process=part.index)
     # A terminal's Ctrl-C reaches every process; the parent alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Until there is a worker nothing has been begun.

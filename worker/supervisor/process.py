@@ -52,7 +52,7 @@ class Process:
         self.absence = ""
         self.start_at = 0.0
         self._past: list[RouteProgress] = []
-        self._error = ""
+        self._error = self._overrun = ""
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -89,7 +89,8 @@ class Process:
         # Ours alone: with the process's end its pipe ends.
         theirs.close()
         self._process, self._pipe = process, ours
-        self.report, self.heard_at, self.absence, self._error = None, time.monotonic(), "", ""
+        self.report, self.heard_at, self.absence = None, time.monotonic(), ""
+        self._error = self._overrun = ""
 
     def hear(self) -> None:
         """Take everything that it has said."""
@@ -123,7 +124,15 @@ class Process:
         if self.report is not None:
             self._past = merged([*self._past, *self.report.progress])
         self.report = None
-        return Ending(process.exitcode or 0, self._error)
+        return Ending(process.exitcode or 0, "; ".join(filter(None, (self._overrun, self._error))))
+
+    def overrun(self, seconds: float) -> None:
+        """End it, since it did not stop in time; its ending says so, with what it last told of its routes."""
+        if self._process is not None and not self._overrun:
+            self.hear()
+            told = [f"{r.route}: {why}" for r in (self.report.routes if self.report else ()) for why in r.reasons]
+            self._overrun = f"did not stop within {seconds:g} s and was killed ({'; '.join(told) or 'nothing is said'})"
+            self._process.kill()
 
     def kill(self) -> None:
         """End it at once."""

@@ -19,6 +19,7 @@ from worker.assembly.run import RunOptions
 from worker.config import Settings
 from worker.errors import ConfigError, FatalError, Fenced, ProcessFailed
 from worker.http import HttpServer, application
+from worker.log import LogFormat
 from worker.metrics import Metrics
 from worker.pipeline.progress import RouteProgress, merged
 from worker.supervisor.child import CLOSE_S, Action, Order, Part
@@ -45,6 +46,7 @@ class Supervisor:
         options: how far to go.
         processes: n, at least 1.
         log_level: for the processes' logs.
+        log_format: the same.
     """
 
     def __init__(
@@ -55,12 +57,13 @@ class Supervisor:
         *,
         processes: int,
         log_level: str = "info",
+        log_format: LogFormat = "auto",
     ) -> None:
         self._settings, self._environ = settings, environ
         self._options = options
         self._instance = instance_name(environ)
         self._count = processes
-        self._log_level = log_level
+        self._log_level, self._log_format = log_level, log_format
         self._processes: list[Process] = []
         # Flags, no events: a signal handler must not wait for a lock that its own thread holds.
         self._stopping = False
@@ -140,6 +143,7 @@ class Supervisor:
             self._options.holding() if self._options.is_bounded else self._options,
             directory,
             self._log_level,
+            self._log_format,
         )
         return Process(part, Restarts(self._settings.processes))
 
@@ -224,4 +228,4 @@ class Supervisor:
                 process.tell(Order("stop"))
         elif time.monotonic() >= self._deadline:
             for process in self._processes:
-                process.kill()
+                process.overrun(self._settings.delivery.stop_s + CLOSE_S)

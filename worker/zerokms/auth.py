@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import orjson
@@ -36,7 +36,7 @@ class ServiceToken:
     One service token and the claims we use.
 
     `expires_at` is on the local monotonic clock, so a clock that differs from the authority's does no harm.
-    `scopes` are None where the token does not say.
+    `scopes` are None where the token does not say; `needs_reason` where it says that no key is given without one.
     """
 
     text: str = field(repr=False)
@@ -47,10 +47,21 @@ class ServiceToken:
     expires_at: float
     expiry: float
     scopes: frozenset[str] | None = None
+    needs_reason: bool = False
 
     def may(self, scope: str) -> bool:
         """Whether the token grants a scope, as far as it says."""
         return self.scopes is None or scope in self.scopes
+
+
+class Trust(NamedTuple):
+    """Hosts (`host:port`) that may stand in for the region's own, and whether signatures are checked by JWKS."""
+
+    allow_hosts: tuple[str, ...] = ()
+    verify: bool = True
+
+
+_TRUST = Trust()
 
 
 class TokenSource:
@@ -61,8 +72,7 @@ class TokenSource:
         credentials: what is exchanged.
         http: the connection pool to use.
         cts: CTS's base URL.
-        allow_hosts: hosts that may stand in for the region's own, `host:port`.
-        verify: check the token's signature against the issuer's JWKS.
+        trust: what a token may name, and how it is proved.
         metrics: where the expiry is exported.
         clock: monotonic seconds.
     """
@@ -73,13 +83,13 @@ class TokenSource:
         http: httpx.Client,
         cts: str,
         *,
-        allow_hosts: tuple[str, ...] = (),
-        verify: bool = True,
+        trust: Trust = _TRUST,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials, self._http, self._cts = credentials, http, cts
-        self._allow_hosts, self._verify, self._metrics, self._clock = allow_hosts, verify, metrics, clock
+        self._allow_hosts, self._verify = trust
+        self._metrics, self._clock = metrics, clock
         self._token: ServiceToken | None = None
         self._refusal: tuple[float, KeyAccessDenied] | None = None
         self._refreshing = threading.Lock()
@@ -95,10 +105,10 @@ class TokenSource:
             KeyAccessDenied: CTS refuses the credential or the account.
             RegionViolation: the token names a ZeroKMS of another region, or another workspace.
         """
-        token = self._token
-        now = self._clock()
-        if token is not None and now < token.expires_at - REFRESH_BEFORE_S:
-            return token
+        held = self.held()
+        if held is not None:
+            return held
+        token, now = self._token, self._clock()
         if token is not None and now < token.expires_at:
             if self._refreshing.acquire(blocking=False):
                 try:
@@ -111,6 +121,21 @@ class TokenSource:
             if current is not None and current is not token and self._clock() < current.expires_at:
                 return current
             return self._refresh()
+
+    def held(self) -> ServiceToken | None:
+        """Return the token that is at hand and not about to end; None where one has to be exchanged."""
+        token = self._token
+        return token if token is not None and self._clock() < token.expires_at - REFRESH_BEFORE_S else None
+
+    @property
+    def subject(self) -> str:
+        """The subject of the token in use; empty where none has been exchanged yet."""
+        return "" if self._token is None else self._token.subject
+
+    @property
+    def needs_reason(self) -> bool:
+        """Whether the token in use says that its client gets no key without a reason (docs/contracts.md, 10)."""
+        return self._token is not None and self._token.needs_reason
 
     def forget(self, token: ServiceToken) -> None:
         """Drop a token that the key service refused, unless it has been replaced already."""
@@ -145,7 +170,9 @@ class TokenSource:
             reply = self._http.post(f"{self._cts}api/authorise", content=orjson.dumps(body), timeout=30.0)
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"CTS at {self._cts} does not answer: {type(exc).__name__}") from exc
+            raise KeyServiceUnavailable(
+                f"CTS at {self._cts} (CS_CTS_HOST, else the region's) does not answer: {type(exc).__name__}"
+            ) from exc
         finally:
             self._count(outcome, time.perf_counter() - started)
         self._raise_for(reply)
@@ -166,7 +193,10 @@ class TokenSource:
             raise refusal
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             raise KeyServiceUnavailable(f"CTS at {self._cts} answers {status}", retry_after_s=retry_after(reply))
-        raise KeyAccessDenied(f"CTS at {self._cts} refuses the credential ({status}); check CS_CLIENT_ACCESS_KEY")
+        raise KeyAccessDenied(
+            f"CTS at {self._cts} refuses the credential ({status}): CS_CLIENT_ACCESS_KEY is no access key of this "
+            "authority, or was deleted; `worker access-key create` makes one"
+        )
 
     def _accept(self, reply: httpx.Response) -> ServiceToken:
         try:
@@ -186,16 +216,18 @@ class TokenSource:
             self._check_incarnation(claims.get("incarnation"))
         lifetime = expiry - max(issued, 0.0)
         until = self._clock() + lifetime
-        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, _scopes(claims.get("scope")))
+        scopes, needs_reason = _scopes(claims.get("scope")), claims.get("reason_required") is True
+        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, scopes, needs_reason)
 
     def _check_region(self, workspace: str, zerokms: object) -> None:
         own = self._credentials.workspace
         if workspace != own.workspace:
             raise RegionViolation(f"the service token is of workspace {workspace!r}, configured is {own.workspace!r}")
         if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
+            expected = own.region.zerokms_url or "no host of its own"
             raise RegionViolation(
-                f"the service token names the key service {zerokms!r}, "
-                f"region {own.region} has {own.region.zerokms_url!r}; another host is listed in allow_hosts, and https"
+                f"the service token names the key service {zerokms!r}, region {own.region} has {expected!r}; another "
+                "host is listed in allow_hosts, and https"
             )
 
     def _check_incarnation(self, incarnation: object) -> None:

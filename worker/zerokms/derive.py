@@ -133,7 +133,7 @@ class ClientKey:
         try:
             data = bytes.fromhex(text) if len(text) == 2 * _CLIENT_KEY_BYTES else base64.b64decode(text, validate=True)
         except (ValueError, binascii.Error) as exc:
-            raise ConfigError("the client key is neither hex nor base64") from exc
+            raise ConfigError("the client key is neither hex nor base64; was it cut off?") from exc
         return cls.from_cbor(data)
 
     @classmethod

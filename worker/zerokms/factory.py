@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -11,9 +12,12 @@ from worker.errors import ConfigError
 from worker.http_client import is_loopback
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
-from worker.zerokms.client import ClientOptions, ZeroKMSClient
+from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
+from worker.zerokms.options import ClientOptions
+
+_T = TypeVar("_T")
 
 
 def credentials_from_environment(environ: Mapping[str, str], *, crn: str | None = None) -> Credentials:
@@ -32,11 +36,12 @@ def credentials_from_environment(environ: Mapping[str, str], *, crn: str | None 
     """
     workspace = WorkspaceCrn.parse(_crn(environ, crn))
     client_id = environment.require(environ, "CS_CLIENT_ID", "the client's uuid")
-    key = ClientKey.parse(environment.require(environ, "CS_CLIENT_KEY", "our half of the key"))
+    key = _parsed(environ, "CS_CLIENT_KEY", ClientKey.parse, "our half of the key")
     try:
         identity = UUID(client_id)
     except ValueError as exc:
-        raise ConfigError("CS_CLIENT_ID is not a uuid") from exc
+        own = environment.named(environ, "CS_CLIENT_ID")
+        raise ConfigError(f"{own} is not a uuid; `worker client create` wrote it beside the key") from exc
     return Credentials(workspace, identity, key, _identity(environ))
 
 
@@ -79,15 +84,23 @@ def _crn(environ: Mapping[str, str], fallback: str | None) -> str:
         return str(WorkspaceCrn(Region(environ["CS_REGION"]), environ["CS_WORKSPACE_ID"]))
     if fallback:
         return fallback
-    raise ConfigError("CS_WORKSPACE_CRN is not set (or CS_WORKSPACE_ID and CS_REGION, or [authority] workspace_crn)")
+    names = ("CS_WORKSPACE_CRN", "CS_WORKSPACE_ID", "CS_REGION")
+    crn, workspace, region = (environment.named(environ, name) for name in names)
+    raise ConfigError(f"{crn} is not set (or {workspace} and {region}, or [authority] workspace_crn)")
 
 
 def _identity(environ: Mapping[str, str]) -> AccessKey | OidcToken:
-    access_key = environment.read(environ, "CS_CLIENT_ACCESS_KEY")
-    if access_key is not None:
-        return AccessKey(access_key)
-    if environ.get("CS_OIDC_TOKEN_FILE"):
+    if environment.read(environ, "CS_CLIENT_ACCESS_KEY") is not None:
+        return _parsed(environ, "CS_CLIENT_ACCESS_KEY", AccessKey, "an access key")
+    if environ.get("CS_OIDC_TOKEN_FILE") or environ.get("CS_OIDC_TOKEN"):
         return OidcToken(lambda: environment.require(environ, "CS_OIDC_TOKEN", "the identity provider's token"))
-    raise ConfigError(
-        "CS_CLIENT_ACCESS_KEY is not set (or CS_OIDC_TOKEN_FILE, the path of an identity provider's token)"
-    )
+    key, token = (environment.named(environ, f"CS_{n}") for n in ("CLIENT_ACCESS_KEY", "OIDC_TOKEN"))
+    raise ConfigError(f"{key} is not set (or {token}, an identity provider's token, or {token}_FILE)")
+
+
+def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], _T], why: str) -> _T:
+    text = environment.require(environ, name, why)
+    try:
+        return parse(text)
+    except ConfigError as exc:
+        raise ConfigError(f"{environment.named(environ, name)}: {exc}") from None

@@ -19,6 +19,7 @@ from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUn
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
+from worker.zerokms.refused import remedy
 
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6
@@ -43,9 +44,13 @@ class Wire:
         self._http, self._tokens, self._base, self._metrics = http, tokens, base, metrics
         self._slots = threading.BoundedSemaphore(in_flight)
 
-    def post(self, endpoint: str, body: bytes, *, request_id: UUID | None = None) -> Any:
+    def post(self, endpoint: str, body: bytes) -> Any:
+        """Return the parsed reply; raises as `post_raw`."""
+        return parsed(endpoint, self.post_raw(endpoint, body))
+
+    def post_raw(self, endpoint: str, body: bytes, *, request_id: UUID | None = None) -> bytes:
         """
-        Return the parsed reply.
+        Return the reply, which says that it is JSON.
 
         A token that the service refuses is exchanged anew, once. `request_id` is what the body tells the audit.
 
@@ -64,7 +69,7 @@ class Wire:
                     reply = self._send(endpoint, body, self._tokens.token(), trace)
             # Whoever waits for the slot begins now, not after this thread has derived its keys.
             time.sleep(_YIELD_S)
-            return _accept(endpoint, reply)
+            return accept(endpoint, reply)
 
     def _send(self, endpoint: str, body: bytes, token: ServiceToken, trace: Mapping[str, str]) -> httpx.Response:
         base = self._base or token.zerokms
@@ -78,7 +83,9 @@ class Wire:
             reply = self._http.post(url, content=body, headers=headers)
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"the key service at {base} does not answer: {type(exc).__name__}") from exc
+            raise KeyServiceUnavailable(
+                f"the key service at {base} (CS_ZEROKMS_HOST, else the region's) does not answer: {type(exc).__name__}"
+            ) from exc
         finally:
             self._count_in_flight(-1)
             seconds = time.perf_counter() - started
@@ -95,18 +102,27 @@ class Wire:
             self._metrics.observe("worker_authority_request_seconds", seconds, endpoint=endpoint)
 
 
-def _accept(endpoint: str, reply: httpx.Response) -> Any:
+def parsed(endpoint: str, reply: bytes) -> Any:
+    """Return a reply parsed. Raises `KeyServiceUnavailable` where it breaks off: asking again helps."""
+    try:
+        return orjson.loads(reply)
+    except orjson.JSONDecodeError as exc:
+        raise KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON") from exc
+
+
+def accept(endpoint: str, reply: httpx.Response) -> bytes:
+    """Return a reply's body, or raise the verdict on it; see `Wire.post_raw`."""
     status = reply.status_code
     if httpx.codes.is_success(status):
         if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":
             raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?")
-        try:
-            return orjson.loads(reply.content)
-        except orjson.JSONDecodeError as exc:
-            raise KeyServiceUnavailable(f"{endpoint}: the answer ends early or is no JSON") from exc
+        return reply.content
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-        raise KeyServiceUnavailable(f"{endpoint}: the key service answers {status}", retry_after_s=retry_after(reply))
-    message = f"{endpoint}: the key service refuses ({status}): {_reason(reply)}"
+        away = f"{endpoint}: the key service at {reply.url.netloc.decode()} answers {status}"
+        raise KeyServiceUnavailable(away, retry_after_s=retry_after(reply))
+    reason = _reason(reply)
+    hint = remedy(status, reason)
+    message = f"{endpoint}: the key service refuses ({status}): {reason}" + (f"; {hint}" if hint else "")
     if status in (401, 403, 404):
         raise KeyAccessDenied(message)
     if status in (400, 409, 422):

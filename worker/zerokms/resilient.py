@@ -126,11 +126,11 @@ class ResilientKeyService:
         self._options = ResilienceOptions() if options is None else options
         self.breaker = Breaker(self._options.failures, self._options.open_s, metrics=metrics, clock=clock)
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
         return self._ask(lambda: self._service.generate(requests, audit))
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key or refusal; see `KeyService`."""
         return self._ask(lambda: self._service.retrieve(requests, audit))
 

@@ -95,16 +95,10 @@ def retrieve_item(request: RetrieveRequest) -> Json:
     return item
 
 
-def keys_body(client_id: UUID, keyset: str | UUID | None, items: Sequence[Json], unverified: Json) -> bytes:
-    """Write the body that all three data-key calls share."""
-    return orjson.dumps(
-        {
-            "client_id": str(client_id),
-            "keyset_id": keyset_reference(keyset),
-            "keys": items,
-            "unverified_context": unverified,
-        }
-    )
+def keys_body(client_id: UUID, keyset: str | UUID | None, items: bytes, unverified: Json) -> bytes:
+    """Write the body that all three data-key calls share; `items` are JSON with commas between."""
+    head = orjson.dumps({"client_id": str(client_id), "keyset_id": keyset_reference(keyset)})
+    return b'%b,"keys":[%b],"unverified_context":%b}' % (head[:-1], items, orjson.dumps(unverified))
 
 
 def material(value: object) -> bytes:

@@ -3,25 +3,27 @@
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyByteArray, PyBytes, PyList};
 use zeroize::Zeroizing;
 
+use super::open::Requests;
 use crate::authority::{Item, Share};
 use crate::aead::{Cipher, KEY_BYTES};
 use crate::derive::BadMaterial;
 use crate::envelope::{BadLabel, IV_BYTES};
-use crate::keys::Label;
+use crate::keys::{Label, Spent};
+
 use crate::shuffle::{Block, BLOCKS};
 
-fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
+pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(what))
 }
 
 /// Copies a secret out of Python's memory.
-fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
+pub fn secret(py: Python<'_>, buffer: &PyBuffer<u8>) -> PyResult<Zeroizing<[u8; KEY_BYTES]>> {
     if buffer.item_count() != KEY_BYTES {
         return Err(PyValueError::new_err("a data key is 32 bytes"));
     }
@@ -46,17 +48,21 @@ impl Lease {
     ) -> PyResult<Self> {
         let cipher = Cipher::leased(&*secret(py, &data_key)?).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
         let (keyset, iv) = (exactly(keyset, "a keyset is 16 bytes")?, exactly(iv, "an iv is 16 bytes")?);
-        crate::envelope::Lease::new(cipher, &keyset, &iv, tag, descriptor.as_bytes())
-            .map(|lease| Self(Arc::new(lease)))
-            .map_err(|BadLabel| {
-                PyValueError::new_err("a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag")
-            })
+        lease(cipher, &keyset, &iv, tag, descriptor.as_bytes())
     }
 
     fn __repr__(&self) -> &'static str {
         "Lease(...)"
     }
 }
+
+fn lease(cipher: Cipher, keyset: &[u8; 16], iv: &[u8; 16], tag: &[u8], descriptor: &[u8]) -> PyResult<Lease> {
+    crate::envelope::Lease::new(cipher, keyset, iv, tag, descriptor).map(|lease| Lease(Arc::new(lease))).map_err(|BadLabel| {
+        PyValueError::new_err("a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag")
+    })
+}
+
+const WIPED: &str = "this data key has been wiped";
 
 #[pyclass(frozen, module = "worker._native")]
 pub struct KeyBatch(pub Arc<crate::keys::KeyBatch>);
@@ -97,6 +103,31 @@ impl KeyBatch {
         self.0.len()
     }
 
+    /// A key's iv and tag.
+    fn label<'py>(&self, py: Python<'py>, index: usize) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let label = self.0.label(index).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        Ok((PyBytes::new(py, label.iv), PyBytes::new(py, label.tag)))
+    }
+
+    /// A copy of a key, for what Python does with one.
+    fn secret<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyByteArray>> {
+        let secret = self.0.secret(index).map_err(|Spent| PyRuntimeError::new_err(WIPED))?;
+        Ok(PyByteArray::new(py, &*secret))
+    }
+
+    /// A key as a lease's.
+    fn lease(&self, index: usize) -> PyResult<Lease> {
+        let secret = self.0.secret(index).map_err(|Spent| PyRuntimeError::new_err(WIPED))?;
+        let label = self.0.label(index).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        let cipher = Cipher::leased(&*secret).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
+        lease(cipher, label.keyset, label.iv, label.tag, label.descriptor)
+    }
+
+    /// Overwrites some keys.
+    fn wipe(&self, start: usize, stop: usize) {
+        self.0.wipe(start, stop);
+    }
+
     fn __repr__(&self) -> &'static str {
         "KeyBatch(...)"
     }
@@ -109,8 +140,9 @@ fn shared(last: Option<&Arc<[u8]>>, bytes: &[u8]) -> Arc<[u8]> {
 #[pyclass(frozen, module = "worker._native")]
 pub struct ClientKey(crate::derive::ClientKey);
 
-/// Secrets, tags, and policies as lists of claim and value.
-type Made = (Py<PyAny>, Vec<Py<PyBytes>>, Vec<Option<Vec<(String, Option<String>)>>>);
+/// A policy as claims and values.
+type Conditions = Vec<(String, Option<String>)>;
+const MISMATCH: &str = "the keys do not add up";
 
 #[pymethods]
 impl ClientKey {
@@ -124,46 +156,136 @@ impl ClientKey {
     }
 
     /// n keys of 32 bytes from n ivs of 16 and materials of 528; raises `ValueError` with what is wrong.
-    fn derive<'py>(&self, py: Python<'py>, ivs: &[u8], materials: &[u8]) -> PyResult<Bound<'py, pyo3::types::PyByteArray>> {
+    fn derive<'py>(&self, py: Python<'py>, ivs: &[u8], materials: &[u8]) -> PyResult<Bound<'py, PyByteArray>> {
         let keys = py.detach(|| self.0.derive(ivs, materials)).map_err(refusal)?;
-        Ok(pyo3::types::PyByteArray::new(py, &keys))
+        Ok(PyByteArray::new(py, &keys))
     }
 
-    /// Reads the answer to `generate-data-key` and derives its keys.
-    fn generated(&self, py: Python<'_>, ivs: &[u8], body: &[u8]) -> PyResult<Made> {
-        let (keys, reply) = py
+    /// Reads the answer to `generate-data-key` and derives its keys; `descriptors` say for how many keys each stands.
+    fn generate(
+        &self,
+        py: Python<'_>,
+        ivs: &[u8],
+        keyset: &[u8],
+        descriptors: Vec<(String, usize)>,
+        body: &[u8],
+    ) -> PyResult<(KeyBatch, Option<Vec<Option<Conditions>>>)> {
+        let keyset = exactly(keyset, "a keyset is 16 bytes")?;
+        let (keys, policies) = py
             .detach(|| {
                 let mut reply = crate::reply::generated(body, ivs.len() / IV_BYTES)?;
                 let materials = std::mem::take(&mut reply.materials);
-                Ok((self.0.derive(ivs, &materials).map_err(word)?, reply))
+                let secrets = self.0.derive(ivs, &materials).map_err(word)?;
+                let shared = descriptors.iter().map(|(text, count)| (Arc::<[u8]>::from(text.as_bytes()), *count));
+                let each = shared.flat_map(|(text, count)| std::iter::repeat_n(text, count));
+                let policies = &reply.policies;
+                let labels = reply.tags.into_iter().zip(each).zip(policies).map(|((tag, descriptor), policy)| Label {
+                    tag: tag.into(),
+                    descriptor,
+                    keyset,
+                    policy: policy.as_ref().map(crate::reply::Policy::to_msgpack).unwrap_or_default().into(),
+                });
+                let labels: Vec<Label> = labels.collect();
+                let keys = crate::keys::KeyBatch::new(secrets, ivs.to_vec(), labels).ok_or(MISMATCH)?;
+                Ok((keys, reply.policies))
             })
             .map_err(PyValueError::new_err::<&'static str>)?;
-        let tags = reply.tags.iter().map(|tag| PyBytes::new(py, tag).unbind()).collect();
-        let policies = reply
-            .policies
-            .into_iter()
-            .map(|policy| policy.map(|p| p.conditions.into_iter().map(|c| (c.claim, c.value)).collect()))
-            .collect();
-        Ok((pyo3::types::PyByteArray::new(py, &keys).into_any().unbind(), tags, policies))
+        let told = policies.iter().any(Option::is_some).then(|| {
+            let conditions = |policy: crate::reply::Policy| policy.conditions.into_iter().map(|c| (c.claim, c.value)).collect();
+            policies.into_iter().map(|policy| policy.map(conditions)).collect()
+        });
+        Ok((KeyBatch(Arc::new(keys)), told))
     }
 
-    /// Reads the answer to `retrieve-data-key-fallible`: the keys that were granted, and why others were not.
-    fn retrieved(&self, py: Python<'_>, ivs: Vec<PyBackedBytes>, body: &[u8]) -> PyResult<(Py<PyAny>, Vec<Option<String>>)> {
+    /// Reads the answer to `retrieve-data-key-fallible` for some requests: the keys, wiped where refused, and why.
+    fn retrieve(
+        &self,
+        py: Python<'_>,
+        requests: &Requests,
+        start: usize,
+        stop: usize,
+        keyset: &[u8],
+        body: &[u8],
+    ) -> PyResult<(KeyBatch, Vec<(usize, String)>)> {
+        let keyset = exactly(keyset, "a keyset is 16 bytes")?;
+        let asked = requests.asked.requests.get(start..stop).ok_or_else(|| PyIndexError::new_err("no such requests"))?;
         let (keys, refused) = py
             .detach(|| {
-                let mut reply = crate::reply::retrieved(body, ivs.len())?;
+                let mut reply = crate::reply::retrieved(body, asked.len())?;
                 let materials = std::mem::take(&mut reply.materials);
-                let granted = ivs.iter().zip(&reply.refused).filter(|(_, refused)| refused.is_none());
-                let granted: Vec<u8> = granted.flat_map(|(iv, _)| iv.iter().copied()).collect();
-                Ok((self.0.derive(&granted, &materials).map_err(word)?, reply.refused))
+                let granted = asked.iter().zip(&reply.refused).filter(|(_, refused)| refused.is_none());
+                let granted: Vec<u8> = granted.flat_map(|(request, _)| request.iv).collect();
+                let derived = self.0.derive(&granted, &materials).map_err(word)?;
+                let mut each = derived.chunks_exact(KEY_BYTES);
+                let mut secrets = Zeroizing::new(Vec::with_capacity(asked.len() * KEY_BYTES));
+                for refused in &reply.refused {
+                    let secret = if refused.is_none() { each.next() } else { None };
+                    secrets.extend_from_slice(secret.unwrap_or(&[0; KEY_BYTES]));
+                }
+                let ivs = asked.iter().flat_map(|request| request.iv).collect();
+                let mut last: Option<Arc<[u8]>> = None;
+                let labels = asked.iter().map(|request| {
+                    let descriptor = shared(last.as_ref(), request.descriptor.as_bytes());
+                    last = Some(Arc::clone(&descriptor));
+                    Label { tag: request.tag.clone(), descriptor, keyset, policy: Arc::default() }
+                });
+                let labels = labels.collect();
+                let keys = crate::keys::KeyBatch::new(secrets, ivs, labels).ok_or(MISMATCH)?;
+                let refused: Vec<_> =
+                    reply.refused.into_iter().enumerate().filter_map(|(index, why)| why.map(|why| (index, why))).collect();
+                for (index, _) in &refused {
+                    keys.wipe(*index, index + 1);
+                }
+                Ok((keys, refused))
             })
             .map_err(PyValueError::new_err::<&'static str>)?;
-        Ok((pyo3::types::PyByteArray::new(py, &keys).into_any().unbind(), refused))
+        Ok((KeyBatch(Arc::new(keys)), refused))
     }
 
     fn __repr__(&self) -> &'static str {
         "ClientKey(...)"
     }
+}
+
+/// The items of `generate-data-key`; runs of keys share what stands behind the iv, JSON and its closing brace.
+#[pyfunction]
+pub fn generate_items<'py>(py: Python<'py>, ivs: &[u8], runs: Vec<(PyBackedBytes, usize)>) -> PyResult<Bound<'py, PyBytes>> {
+    let runs: Vec<(&[u8], usize)> = runs.iter().map(|(common, count)| (&common[..], *count)).collect();
+    let items = crate::request::generates(ivs, &runs).ok_or_else(|| PyValueError::new_err(MISMATCH))?;
+    Ok(PyBytes::new(py, &items))
+}
+
+/// Seals each typed plaintext under a key of its own, as MessagePack; the keys are used up.
+#[pyfunction]
+pub fn seal_records<'py>(
+    py: Python<'py>,
+    keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
+    typed: Vec<PyBackedBytes>,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let held: Vec<_> = keys.iter().flat_map(|(batch, start, count)| (*start..start + count).map(|n| (Arc::clone(&batch.0), n))).collect();
+    if held.len() != typed.len() {
+        return Err(PyValueError::new_err(MISMATCH));
+    }
+    drop(keys);
+    let sealed = py.detach(|| {
+        let (mut out, mut ends, mut aad) = (Vec::new(), Vec::with_capacity(typed.len()), Vec::new());
+        for ((batch, index), plaintext) in held.iter().zip(&typed) {
+            let (secret, label) = batch.spend(*index).map_err(|Spent| WIPED)?;
+            crate::envelope::push_record(&mut out, &*secret, &label, plaintext, &mut aad).map_err(|_| "the cipher failed")?;
+            ends.push(out.len());
+        }
+        Ok((out, ends))
+    });
+    let (out, ends) = sealed.map_err(PyRuntimeError::new_err::<&'static str>)?;
+    let mut start = 0;
+    Ok(ends
+        .into_iter()
+        .map(|end| {
+            let body = crate::varint::read(&out, start).map_or(end, |(_, body)| body);
+            start = end;
+            PyBytes::new(py, &out[body..end])
+        })
+        .collect())
 }
 
 fn word(bad: BadMaterial) -> &'static str {

@@ -2,21 +2,45 @@
 
 mod kafka;
 mod keys;
+mod leases;
+mod open;
 mod program;
+mod reader;
 mod sequence;
 mod split;
 
+use aws_lc_rs::digest::{digest, SHA256};
 use pyo3::prelude::*;
+
+/// The digest of the face that Python's side was written for, by which it knows one that was built for another.
+fn interface() -> String {
+    let digest = digest(&SHA256, include_bytes!("../../../worker/_native.pyi"));
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add("INTERFACE", interface())?;
     module.add_class::<program::Program>()?;
     module.add_class::<split::Split>()?;
     module.add_class::<split::Output>()?;
+    module.add_class::<leases::Granted>()?;
+    module.add_class::<leases::Vault>()?;
+    module.add_class::<leases::Directory>()?;
+    module.add_function(wrap_pyfunction!(leases::lease_begin, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_end, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_fresh, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_take, module)?)?;
+    module.add_function(wrap_pyfunction!(leases::lease_ahead, module)?)?;
+    module.add_class::<open::Requests>()?;
+    module.add_class::<open::Envelopes>()?;
+    module.add_class::<reader::Reader>()?;
     module.add_class::<keys::Lease>()?;
     module.add_class::<keys::KeyBatch>()?;
     module.add_class::<keys::ClientKey>()?;
     module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
+    module.add_function(wrap_pyfunction!(keys::generate_items, module)?)?;
+    module.add_function(wrap_pyfunction!(keys::seal_records, module)?)?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
     module.add_class::<kafka::Client>()?;

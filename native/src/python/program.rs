@@ -89,6 +89,7 @@ fn wanting(spec: &Bound<'_, PyTuple>) -> PyResult<Wanting> {
         slot: spec.get_item(1)?.extract()?,
         context: context.iter().map(field_text).collect::<PyResult<_>>()?,
         bind: bind.into_iter().map(|field| field.map_or(Bind::Key, Bind::Field)).collect(),
+        repeats: false,
     })
 }
 
@@ -106,7 +107,7 @@ fn text(spec: &Bound<'_, PyTuple>) -> PyResult<Text> {
     })
 }
 
-fn slot(spec: &Bound<'_, PyTuple>) -> PyResult<Slot> {
+pub fn slot(spec: &Bound<'_, PyTuple>) -> PyResult<Slot> {
     let kind: String = spec.get_item(1)?.extract()?;
     let symbols: Vec<String> = spec.get_item(2)?.extract()?;
     let fingerprint = spec.get_item(5)?;

@@ -2,18 +2,25 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use super::keys::{KeyBatch, Lease};
+use super::keys::KeyBatch;
+use super::leases::Granted;
+use super::open::{sources, word, Requests, Sources};
 use super::program::Program;
 use super::sequence::{items, Sequence};
 use super::kafka::Column;
 use crate::aead::Nonces;
 use crate::kafka::batch::{self, Part};
-use crate::seal::{self, Records, Supply, Unsealed};
+use crate::contexts::{Contexts, Directory};
+use crate::feed::{Feed, Leases, Singles, Stretch};
+use crate::open::Opener;
+use crate::seal::{self, Records, Unsealed};
+use crate::unseal;
 use crate::walk::{BoundSpan, Found, Scratch, NONE};
 
 /// Values and keys that Python owns.
@@ -112,23 +119,47 @@ pub struct Split {
     found: Found,
     records: Box<dyn Records + Send>,
     skip: Mutex<Vec<bool>>,
+    /// For each table of contexts, the rows that they had when they were last looked up.
+    rows: Mutex<Vec<Rows>>,
+}
+
+/// The rows of contexts in the directory with this id, good as long as no more contexts have gone from it.
+#[derive(Default)]
+struct Rows {
+    directory: u64,
+    gone: u64,
+    rows: Vec<u32>,
+}
+
+impl Rows {
+    fn look_up(&mut self, id: u64, directory: &Directory, contexts: &Contexts) {
+        if self.rows.len() != contexts.len() || (self.directory, self.gone) != (id, directory.gone()) {
+            self.rows.clear();
+            self.rows.resize(contexts.len(), NONE);
+            (self.directory, self.gone) = (id, directory.gone());
+        }
+        for (number, row) in (0..).zip(&mut self.rows).filter(|(_, row)| **row == NONE) {
+            *row = directory.row(contexts.framed(number), contexts.hash(number));
+        }
+    }
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Leases or batches of keys, with how many values each serves.
-type Portions<'py> = Vec<(Bound<'py, PyAny>, u32)>;
-/// The texts of a context, how many values it has, and their bytes.
-type Asked = (Vec<String>, u32, u64);
+/// Leases or stretches of keys, the context of each (of leases) or of each run (of keys), and how many values those
+/// serve.
+type Supply<'py> = (Bound<'py, PyAny>, PyBuffer<u32>, PyBuffer<i64>);
+/// Numbers of contexts, 32 bits each, and numbers of values and bytes, 64 bits each, in native order.
+type Asked<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
 #[pymethods]
 impl Split {
     /// Walks over values that begin at `start`; `keys` only where a field binds the record's key. A record of more than
-    /// `most` replaced stretches is refused.
+    /// `most` replaced stretches is refused; `OverflowError` where all together have more than `every`.
     #[new]
-    #[pyo3(signature = (program, values, keys, start, most=None))]
+    #[pyo3(signature = (program, values, keys, start, most=None, every=None))]
     fn new(
         py: Python<'_>,
         program: &Program,
@@ -136,24 +167,29 @@ impl Split {
         keys: Option<&Bound<'_, PyAny>>,
         start: usize,
         most: Option<usize>,
+        every: Option<usize>,
     ) -> PyResult<Self> {
         let records = records_of(values, keys, start)?;
         if records.len() >= NONE as usize {
             return Err(PyValueError::new_err("too many values at once"));
         }
         let program = Arc::clone(&program.0);
-        Ok(py.detach(|| {
+        py.detach(|| {
             let mut found = Found::new(&program, records.len());
-            let (mut scratch, most) = (Scratch::default(), most.unwrap_or(usize::MAX));
+            let (mut scratch, most, every) = (Scratch::default(), most.unwrap_or(usize::MAX), every.unwrap_or(usize::MAX));
             for index in 0..records.len() {
                 found.walk(&program, records.datum(index), records.key(index).is_some(), most, &mut scratch);
+                if found.cuts.len() > every {
+                    return Err(PyOverflowError::new_err("too many declared values at once"));
+                }
             }
             let mut skip = vec![false; records.len()];
             for &index in &found.refused {
                 skip[index as usize] = true;
             }
-            Self { program, found, records, skip: Mutex::new(skip) }
-        }))
+            let rows = found.contexts.iter().map(|_| Rows::default()).collect();
+            Ok(Self { program, found, records, skip: Mutex::new(skip), rows: Mutex::new(rows) })
+        })
     }
 
     fn __len__(&self) -> usize {
@@ -175,25 +211,32 @@ impl Split {
         Ok(())
     }
 
-    /// For each declared field, its contexts with their number of values and bytes.
-    fn demands(&self, py: Python<'_>) -> Vec<Vec<Asked>> {
+    /// For each declared field, its contexts that have values.
+    fn demands<'py>(&self, py: Python<'py>) -> Vec<Asked<'py>> {
         let demands = py.detach(|| seal::demands(&self.program, &self.found, &held(&self.skip)));
-        demands
-            .into_iter()
-            .zip(&self.found.groups)
-            .map(|(slot, groups)| {
-                let texts = |n: usize| groups.texts.get(n).cloned().unwrap_or_default();
-                slot.into_iter().enumerate().map(|(n, asked)| (texts(n), asked.count, asked.bytes)).collect()
-            })
-            .collect()
+        let words = |numbers: &[i64]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_ne_bytes()).collect() };
+        let asked = |demand: seal::Demand| {
+            let contexts: Vec<u8> = demand.contexts.iter().flat_map(|n| n.to_ne_bytes()).collect();
+            let (counts, bytes) = (words(&demand.counts), words(&demand.bytes));
+            (PyBytes::new(py, &contexts), PyBytes::new(py, &counts), PyBytes::new(py, &bytes))
+        };
+        demands.into_iter().map(asked).collect()
+    }
+
+    /// The texts of one field's context, without their names.
+    fn texts(&self, slot: usize, context: u32) -> PyResult<Vec<String>> {
+        let contexts = self.table(slot)?;
+        if context as usize >= contexts.len() {
+            return Err(PyIndexError::new_err("no such context"));
+        }
+        Ok(contexts.texts(context))
     }
 
     /// The sizes of one field's values under one context, as 32-bit numbers in native order.
-    fn sizes<'py>(&self, py: Python<'py>, slot: usize, group: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let demands = py.detach(|| seal::demands(&self.program, &self.found, &held(&self.skip)));
-        let asked = demands.get(slot).and_then(|groups| groups.get(group)).ok_or_else(|| PyIndexError::new_err("no such context"))?;
-        let bytes: Vec<u8> = asked.sizes.iter().flat_map(|size| size.to_ne_bytes()).collect();
-        Ok(PyBytes::new(py, &bytes))
+    fn sizes<'py>(&self, py: Python<'py>, slot: u32, context: u32) -> Bound<'py, PyBytes> {
+        let sizes = py.detach(|| seal::sizes(&self.found, &held(&self.skip), slot, context));
+        let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_ne_bytes()).collect();
+        PyBytes::new(py, &bytes)
     }
 
     /// How many values of one field some records have that were not left out.
@@ -230,7 +273,7 @@ impl Split {
                 values.push(PyBytes::new(py, &data[cut.first as usize..cut.last as usize]));
                 records.push(index);
                 if cut.group != NONE {
-                    contexts.push(self.found.groups[slot as usize].texts[cut.group as usize].clone());
+                    contexts.push(self.table(slot as usize)?.texts(cut.group));
                 }
                 if cut.bound != NONE {
                     let spans = &self.found.bound[cut.bound as usize..][..shape.bind.len()];
@@ -251,39 +294,105 @@ impl Split {
     }
 
     /// Seals everything that was not left out, each datum behind `prefix`; `supplies` follow `demands`.
-    fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Portions<'_>>>) -> PyResult<Output> {
-        let mut given = Vec::with_capacity(supplies.len());
-        for (slot, groups) in self.program.slots.iter().zip(supplies) {
-            let supply = |portions: Portions<'_>| if slot.leased { leased(portions) } else { single(portions) };
-            given.push(groups.into_iter().map(supply).collect::<PyResult<Vec<_>>>()?);
+    fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Supply<'_>>>) -> PyResult<Output> {
+        let mut feeds = Vec::with_capacity(supplies.len());
+        for (number, supplies) in supplies.into_iter().enumerate().take(self.program.slots.len()) {
+            let contexts = self.table(number)?.len().max(1);
+            let leased = self.program.slots[number].leased;
+            feeds.push(if leased { leases(py, contexts, supplies)? } else { singles(py, contexts, supplies)? });
         }
         let sealed = py.detach(|| {
             let skip = held(&self.skip);
             let mut nonces = Nonces::new();
-            seal::seal(&self.program, &self.found, &*self.records, &skip, prefix, given, &mut nonces)
+            seal::seal(&self.program, &self.found, &*self.records, &skip, prefix, feeds, &mut nonces)
                 .map(|output| (output, skip.clone()))
         });
         match sealed {
             Ok((output, skip)) => Ok(Output { output: Arc::new(output), skip }),
-            Err(Unsealed::Keys) => Err(PyRuntimeError::new_err("the keys do not add up to the values")),
+            Err(Unsealed::Keys) => Err(PyRuntimeError::new_err(KEYS)),
             Err(Unsealed::Library) => Err(PyRuntimeError::new_err("the cipher failed")),
         }
     }
-}
 
-fn leased(portions: Portions<'_>) -> PyResult<Supply> {
-    let each = portions.into_iter().map(|(lease, count)| Ok((Arc::clone(&lease.cast::<Lease>()?.get().0), count)));
-    Ok(Supply::Leased(each.collect::<PyResult<_>>()?))
-}
-
-/// The second number is how many of a batch's keys are taken, from its first on.
-fn single(batches: Portions<'_>) -> PyResult<Supply> {
-    let mut keys = Vec::new();
-    for (batch, count) in batches {
-        let batch = Arc::clone(&batch.cast::<KeyBatch>()?.get().0);
-        keys.extend((0..count).map(|index| (Arc::clone(&batch), index)));
+    /// The texts of one field's contexts.
+    fn contexts(&self, slot: usize) -> PyResult<Vec<Vec<String>>> {
+        let contexts = self.table(slot)?;
+        Ok((0..contexts.len() as u32).map(|number| contexts.texts(number)).collect())
     }
-    Ok(Supply::Single(keys))
+
+    /// Which keys the envelopes ask for, `descriptors` by field; records that the twin has to read are left out.
+    fn requests(&self, py: Python<'_>, descriptors: Vec<String>) -> (Requests, Vec<usize>) {
+        let (asked, of, refused) = py.detach(|| unseal::ask(&self.program, &self.found, &*self.records, &mut held(&self.skip), &descriptors));
+        (Requests { asked: Arc::new(asked), of: Arc::new(of) }, refused)
+    }
+
+    /// Opens every envelope that was asked for and puts the records together, each behind `prefix`.
+    fn open(&self, py: Python<'_>, requests: &Requests, given: Sources<'_>, prefix: &[u8]) -> PyResult<Restored> {
+        let sources = sources(&given)?;
+        let opened = py.detach(|| {
+            let mut skip = held(&self.skip).clone();
+            let framed = |slot: u32, number: u32| {
+                let contexts = self.table(slot as usize).ok()?;
+                ((number as usize) < contexts.len()).then(|| contexts.framed(number))
+            };
+            let mut opener = Opener::new(&requests.asked, sources.into_iter(), framed)?;
+            let (output, faults) = unseal::open(&self.program, &self.found, &*self.records, &mut skip, &requests.of, &mut opener, prefix)?;
+            Some((Output { output: Arc::new(output), skip }, faults))
+        });
+        let (output, faults) = opened.ok_or_else(|| PyValueError::new_err("a key, or none, for each request"))?;
+        Ok((output, faults.into_iter().map(|f| (f.record, f.slot, word(f.fault), f.request)).collect()))
+    }
+}
+
+/// Records put together, and why others were not: record, field, the reason, the number of the request.
+type Restored = (Output, Vec<(usize, u32, &'static str, u32)>);
+
+const KEYS: &str = "the keys do not add up to the values";
+
+impl Split {
+    fn table(&self, slot: usize) -> PyResult<&Contexts> {
+        let table = self.program.tables.get(slot).ok_or_else(|| PyIndexError::new_err("no such field"))?;
+        Ok(&self.found.contexts[*table])
+    }
+
+    /// Calls `then` with the rows that a field's contexts have in a directory.
+    pub fn with_rows(&self, slot: usize, id: u64, directory: &Directory, then: impl FnOnce(&[u32])) -> PyResult<()> {
+        let contexts = self.table(slot)?;
+        let mut tables = held(&self.rows);
+        let rows = &mut tables[self.program.tables[slot]];
+        rows.look_up(id, directory, contexts);
+        then(&rows.rows);
+        Ok(())
+    }
+}
+
+fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyResult<impl ExactSizeIterator<Item = (u32, u32)>> {
+    let (contexts, counts) = (contexts.to_vec(py)?, counts.to_vec(py)?);
+    let counts = counts.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>()?;
+    if contexts.len() != counts.len() {
+        return Err(PyRuntimeError::new_err(KEYS));
+    }
+    Ok(contexts.into_iter().zip(counts))
+}
+
+fn leases(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
+    let mut feed = Leases::new(contexts);
+    for (keys, contexts, counts) in supplies {
+        let granted = Arc::clone(&keys.cast::<Granted>()?.get().granted);
+        feed.push(granted, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+    }
+    Ok(Feed::Leased(feed))
+}
+
+fn singles(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
+    let mut feed = Singles::new(contexts);
+    for (keys, contexts, counts) in supplies {
+        let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
+        let stretches: Vec<Stretch> =
+            portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect();
+        feed.push(stretches, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+    }
+    Ok(Feed::Single(feed))
 }
 
 /// Framed output datums, a sequence of `bytes`, or of None where a record was left out.

@@ -133,10 +133,10 @@ def test_a_forged_token_is_refused(dev: DevAuthority, forgery: str) -> None:
 
 def test_another_workspaces_token_sees_nothing_of_this_one(own: DevAuthority) -> None:
     """A client of one workspace does not exist for a token of another."""
-    from worker.authority.management import make_access_key, new_workspace
+    from worker.authority.management import Narrowing, make_access_key, new_workspace
 
     other = new_workspace(own.authority.store, "other")
-    key = make_access_key(own.authority.store, other, "admin", "admin", client=own.env["CS_CLIENT_ID"])
+    key = make_access_key(own.authority.store, other, "admin", "admin", Narrowing(client=own.env["CS_CLIENT_ID"]))
     stranger = party(own, access_key=key)
 
     with pytest.raises(KeyAccessDenied, match="404"):

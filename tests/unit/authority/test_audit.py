@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import hashlib
@@ -18,11 +19,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.authority.conftest import access_key, existing, lines, party, with_token
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.chain import ENTRY_BYTES, FIRST
 from worker.authority.dev import DevAuthority
 from worker.authority.enrol import accept, propose
 from worker.authority.refusal import Refusal
+from worker.authority.refusals import PER_WINDOW, WINDOW_S, Refusals
 from worker.authority.remote import Remote
 from worker.errors import KeyAccessDenied
 
@@ -30,7 +32,7 @@ SIGNING = Ed25519PrivateKey.generate()
 
 
 def trail(path: Path, *, sync: bool = True) -> Trail:
-    made = Trail(path, bytes(32), SIGNING, "eu-central-1", sync=sync)
+    made = Trail(path, TrailKeys(bytes(32), SIGNING), "eu-central-1", sync=sync)
     made.begin()
     return made
 
@@ -277,3 +279,55 @@ def test_each_line_names_the_one_before(own: DevAuthority) -> None:
         entry = orjson.loads(line)
         assert (entry["seq"], entry["prev"]) == (number, before)
         before = hashlib.sha256(line).hexdigest()
+
+
+def test_refusals_beyond_a_rate_are_one_line(own: DevAuthority) -> None:
+    """A stolen credential that is refused again and again fills no disk; others' lines are their own."""
+    one, begun = party(own), len(lines(own))
+    refused: dict[str, Any] = {"client_id": own.env["CS_CLIENT_ID_2"], "keyset_id": None, "keys": []}
+    for _ in range(PER_WINDOW + 5):
+        with pytest.raises(KeyAccessDenied):
+            one.call("generate-data-key", refused)
+    one.generate()
+    with pytest.raises(KeyAccessDenied):
+        party(own, "_2").call("generate-data-key", {**refused, "client_id": own.env["CS_CLIENT_ID"]})
+    own.stop()
+
+    told = [line for line in lines(own)[begun:] if line["operation"] == "generate"]
+    by_one = [line for line in told if line["actor"] == told[0]["actor"]]
+    assert [line["outcome"] for line in by_one].count("allowed") == 1
+    assert sum("aggregated" not in line for line in by_one) == PER_WINDOW + 1
+    assert [line["aggregated"] for line in by_one if "aggregated" in line] == [5]
+    assert [line["outcome"] for line in told if line not in by_one] == ["refused"]
+
+
+def test_a_window_that_ends_is_told_and_begins_anew() -> None:
+    """The count is written once, and the next refusals have lines of their own again."""
+    told: list[dict[str, Any]] = []
+    now = [0.0]
+
+    async def refuse() -> list[bool]:
+        refusals = Refusals(told.append, clock=lambda: now[0])
+        entry = {"operation": "generate", "subject": "CS|x", "status": 403, "secret": "not kept"}
+        before = [refusals.has_line(entry) for _ in range(PER_WINDOW + 2)]
+        refusals.flush()
+        assert told == []
+        now[0] += WINDOW_S
+        refusals.flush()
+        return [*before, refusals.has_line(entry)]
+
+    assert asyncio.run(refuse()) == [True] * PER_WINDOW + [False, False, True]
+    assert [(line["aggregated"], line["operation"]) for line in told] == [(2, "generate")]
+    assert "secret" not in told[0]
+
+
+def test_a_provider_s_keys_are_named_in_the_line(own: DevAuthority) -> None:
+    """Whoever names the keys can be every subject: two sets of keys have two names, and one has one."""
+    provider: dict[str, Any] = {"issuer": "https://idp/", "vendor": "okta", "audience": "a"}
+    for key in ({"kty": "oct", "k": "one"}, {"k": "one", "kty": "oct"}, {"kty": "oct", "k": "two"}):
+        made = own.admin("api/oidc/providers", {**provider, "jwks": {"keys": [key]}})
+        own.admin(f"api/oidc/providers/{made['id']}", None, "DELETE")
+
+    said = [line["what"]["jwks"] for line in lines(own) if line["operation"] == "create-provider"]
+    assert said[0] == said[1] != said[2]
+    assert all(name.startswith("sha256:") for name in said)

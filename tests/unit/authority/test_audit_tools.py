@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from tests.unit.authority.conftest import access_key, party
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
-from worker.authority.audit.chain import Place, hash_of
+from worker.authority.audit.chain import Place, SignedHead, hash_of
 from worker.authority.audit.export import ocsf
+from worker.authority.audit.retention import Retention
 from worker.authority.audit.segments import segments
 from worker.authority.audit.verify import read_heads, verify
 from worker.authority.dev import DevAuthority
@@ -34,7 +37,7 @@ REQUIRED = {"class_uid", "activity_id", "type_uid", "time", "severity_id", "meta
 
 
 def trail(directory: Path, **more: Any) -> Trail:
-    made = Trail(directory / "audit.jsonl", bytes(32), SIGNING, "eu-central-1", **more)
+    made = Trail(directory / "audit.jsonl", TrailKeys(bytes(32), SIGNING), "eu-central-1", **more)
     made.begin()
     return made
 
@@ -158,14 +161,61 @@ def test_a_trail_goes_on_after_each_file(tmp_path: Path) -> None:
     assert (verdict.findings, verdict.entries, len(verdict.chains)) == ([], 7, 1)
 
 
+def aged(directory: Path) -> list[SignedHead]:
+    """A trail of several closed files, all but the last two old; the heads that an anchor saw after each line."""
+    heads = []
+    own = trail(directory, sync=False, segment_bytes=600)
+    for number in range(12):
+        own.record({"operation": f"x{number}"})
+        heads.append(own.head)
+    own.close()
+    for path in segments(directory)[:-2]:
+        os.utime(path, (1.0, 1.0))
+    return heads
+
+
+def test_what_is_old_is_let_go_and_the_chain_says_so(tmp_path: Path) -> None:
+    """Old files go, young ones stay; whoever verifies against an anchor is told what was let go, and misses nothing."""
+    heads, before = aged(tmp_path), segments(tmp_path)
+    own = trail(tmp_path, sync=False)
+    retention = Retention(own, 1_000, clock=time.time)
+    retention.close()
+    own.close()
+
+    verdict = verify(tmp_path, [head.place for head in heads])
+    assert segments(tmp_path) == before[-2:]
+    assert verdict.findings == []
+    assert verdict.expired > 0
+    assert verdict.expired + verdict.anchored == len(heads)
+
+
+@pytest.mark.parametrize("kind", ["more is gone", "said and another is gone", "not said"])
+def test_more_than_was_let_go_is_cut_off(tmp_path: Path, kind: str) -> None:
+    """A file that goes by another hand is found, whatever the chain says of earlier ones."""
+    heads = aged(tmp_path)
+    own = trail(tmp_path, sync=False)
+    if kind == "not said":
+        segments(tmp_path)[0].unlink()
+    else:
+        Retention(own, 1_000, clock=time.time).close()
+        left = segments(tmp_path)
+        if kind == "more is gone":
+            left[0].unlink()
+        else:
+            left[0].write_bytes(left[0].read_bytes().replace(b'"prev":"', b'"prev":"0', 1))
+    own.close()
+
+    assert verify(tmp_path, [head.place for head in heads]).findings
+
+
 _WRITER = """
 import sys, threading
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from worker import failpoints
-from worker.authority.audit import Trail
+from worker.authority.audit import Trail, TrailKeys
 failpoints.arm(sys.argv[2])
-own = Trail(Path(sys.argv[1]), bytes(32), Ed25519PrivateKey.generate(), "eu-central-1", segment_bytes=20_000)
+own = Trail(Path(sys.argv[1]), TrailKeys(bytes(32), Ed25519PrivateKey.generate()), "eu-central-1", segment_bytes=20_000)
 own.begin()
 lock = threading.Lock()
 def write(name):
@@ -222,6 +272,19 @@ def test_entries_are_found_by_who_what_and_when(own: DevAuthority) -> None:
     assert run(own, "tail", "-n", "1")[0]["operation"] == "read-audit"
     with pytest.raises(KeyAccessDenied, match="audit:read"):
         run(own, "query", key=own.env["CS_CLIENT_ACCESS_KEY"])
+
+
+def test_an_auditor_of_some_keysets_reads_no_others(own: DevAuthority) -> None:
+    """A key narrowed to one keyset reads what happened with that one, whatever it asks for."""
+    second = own.create_keyset("eu/second")["id"]
+    own.grant(own.env["CS_CLIENT_ID"], "eu/second")
+    party(own).generate("a/b")
+    party(own).generate("a/b", keyset={"Name": "eu/second"})
+    narrowed = access_key(own, None, "auditor", keysets=[second])
+
+    for asked in ([], ["--field", "a/b"], ["--client", own.env["CS_CLIENT_ID"]], ["--keyset", "default"]):
+        assert {e["keyset"] for e in run(own, "query", *asked, key=narrowed)} <= {second}
+    assert len(run(own, "query", "--operation", "generate", key=narrowed)) == 1
 
 
 def test_an_export_is_whole_in_every_form(own: DevAuthority, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.authority.conftest import party
+from tests.unit.authority.conftest import Party, party
 from worker.authority.connections import ConnectionLimits, Guesses
 from worker.authority.dev import DevAuthority
 from worker.authority.jwks import RETRY_S, ProviderKeys
 from worker.authority.refusal import Refusal
+from worker.authority.server import AuthorityOptions
+from worker.errors import KeyServiceUnavailable
 
 ROOM = 20
 
@@ -27,7 +31,7 @@ ROOM = 20
 def narrow(tmp_path: Path) -> Iterator[DevAuthority]:
     """An authority with room for few."""
     limits = ConnectionLimits(header_s=30, per_address=ROOM, total=ROOM + 5)
-    with DevAuthority("eu-central-1", tmp_path / "narrow", connections=limits) as running:
+    with DevAuthority("eu-central-1", tmp_path / "narrow", options=AuthorityOptions(connections=limits)) as running:
         yield running
 
 
@@ -62,13 +66,94 @@ def read_to_the_end(connection: socket.socket) -> None:
             pass
 
 
+def unread(own: DevAuthority, one: Party) -> socket.socket:
+    """A connection over which a client with its rightful token asks for much and reads nothing."""
+    key = {"iv": base64.b64encode(bytes(16)).decode(), "descriptor": "a/b"}
+    body = json.dumps({"client_id": one.client_id, "keyset_id": None, "keys": [key] * 1000}).encode()
+    head = f"POST /generate-data-key HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {one.call._token}\r\n"
+    asked = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    connection = connected(own, sent=asked)
+    threading.Thread(target=_send, args=(connection, asked * 9), daemon=True).start()
+    return connection
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    with suppress(OSError):
+        connection.sendall(data)
+
+
+def test_who_does_not_read_makes_room(tmp_path: Path) -> None:
+    """One stolen credential, answers of megabytes asked for and never read: others get in all the same."""
+    options = AuthorityOptions(connections=ConnectionLimits(header_s=60, unread_s=60, per_address=3, total=3))
+    with DevAuthority("eu-central-1", tmp_path, options=options) as own, ExitStack() as held:
+        thief = party(own)
+        thief.generate()
+        for _ in range(3):
+            held.enter_context(unread(own, thief))
+
+        # What is worked at is not waited for; it is once nobody reads it.
+        until(lambda: httpx.get(own.url + "healthz", trust_env=False).status_code == 200)
+        until(lambda: party(own, "_2").generate()[1] != b"")
+
+
+def until(act: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 50
+    while True:
+        try:
+            assert act()
+            return
+        except (httpx.HTTPError, KeyServiceUnavailable):
+            assert time.monotonic() < deadline, "nobody gets in"
+            time.sleep(0.05)
+
+
+def test_who_does_not_read_in_time_is_dropped(tmp_path: Path) -> None:
+    """What waits to be read takes memory, and is given up after a while."""
+    options = AuthorityOptions(connections=ConnectionLimits(unread_s=0.2))
+    with DevAuthority("eu-central-1", tmp_path, options=options) as own, ExitStack() as held:
+        thief = party(own)
+        thief.generate()
+        held.enter_context(unread(own, thief))
+
+        def dropped() -> float:
+            return (
+                own.authority.metrics.registry.get_sample_value(
+                    "authority_connections_closed_total", {"region": "eu-central-1", "reason": "unread"}
+                )
+                or 0.0
+            )
+
+        deadline = time.monotonic() + 60
+        while not dropped():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("path", ["api/authorise", "api/unlock"])
+def test_who_has_no_token_sends_little(own: DevAuthority, path: str) -> None:
+    """A long body without a token is not read to its end, nor parsed."""
+    refused = httpx.post(own.url + path, content=b"[" + b"{}," * 50_000 + b"{}]", trust_env=False)
+
+    assert refused.status_code == 413
+
+
+def test_no_connection_becomes_another_kind(own: DevAuthority) -> None:
+    """An upgrade would take a connection out of its bounds."""
+    head = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "eA=="}
+
+    assert httpx.get(own.url + "healthz", headers=head, trust_env=False).status_code == 200
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /healthz HTTP/1.1\r\nhost: x", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /"]
 )
 def test_a_head_must_arrive_in_time(tmp_path: Path, sent: bytes) -> None:
     """A head that is not finished within its time closes the connection, a second one on it too."""
     limits = ConnectionLimits(header_s=0.2)
-    with DevAuthority("eu-central-1", tmp_path, connections=limits) as own, connected(own, sent=sent) as silent:
+    with (
+        DevAuthority("eu-central-1", tmp_path, options=AuthorityOptions(connections=limits)) as own,
+        connected(own, sent=sent) as silent,
+    ):
         read_to_the_end(silent)
 
         party(own).generate()

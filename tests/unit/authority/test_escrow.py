@@ -13,10 +13,10 @@ from tests.unit.authority.conftest import Party, access_key, party
 from worker.authority import datakeys, material
 from worker.authority.dev import DevAuthority
 from worker.authority.enrol import accept, propose
-from worker.authority.management import make_access_key, new_workspace
+from worker.authority.management import Narrowing, make_access_key, new_workspace
 from worker.authority.remote import Remote
 from worker.authority.seal import Sealer, root_from_file
-from worker.authority.server import Authority
+from worker.authority.server import Authority, AuthorityOptions
 from worker.authority.store import Store
 from worker.errors import ConfigError, KeyAccessDenied
 from worker.region import Region
@@ -109,9 +109,9 @@ def test_the_escrow_key_is_a_key_of_its_own(chosen: DevAuthority) -> None:
     root = root_from_file(directory / "root.key")
 
     with pytest.raises(ConfigError, match="apart"):
-        Authority(REGION, directory, root, chosen.url, escrow=root)
+        Authority(REGION, directory, root, chosen.url, AuthorityOptions(escrow=root))
     with pytest.raises(ConfigError, match="escrow"):
-        Authority(REGION, directory, root, chosen.url, escrow=bytes(32))
+        Authority(REGION, directory, root, chosen.url, AuthorityOptions(escrow=bytes(32)))
 
 
 def test_store_root_and_escrow_key_open_everything(chosen: DevAuthority) -> None:
@@ -153,7 +153,9 @@ def test_a_workspace_has_one_first_client(own: DevAuthority) -> None:
     for proposal in proposals:
         call("approve-client", {"client_id": str(proposal.client_id)})
     own_calls = [
-        Remote(own.url, make_access_key(own.authority.store, workspace, name, "member", client=str(p.client_id)))
+        Remote(
+            own.url, make_access_key(own.authority.store, workspace, name, "member", Narrowing(client=str(p.client_id)))
+        )
         for name, p in zip(("one", "two"), proposals, strict=True)
     ]
     accept(own_calls[0], proposals[0])

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from tests.unit.authority.conftest import Party, party
 from worker.authority.dev import DevAuthority
 from worker.authority.seal import root_from_file
+from worker.authority.server import AuthorityOptions
 from worker.cli import authority as command
 from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable, RegionViolation
 from worker.model import Audit, KeySpec
@@ -58,7 +59,9 @@ def lost(tmp_path: Path) -> Lost:
     (tmp_path / "identity").write_text(f"# an age identity\n{identity}\n")
     old = tmp_path / "old"
     kept: list[tuple[Any, ...]] = []
-    with DevAuthority("eu-central-1", old, journal=tmp_path / "journal", anchor=tmp_path / "anchor") as own:
+    with DevAuthority(
+        "eu-central-1", old, options=AuthorityOptions(journal=tmp_path / "journal", anchor=tmp_path / "anchor")
+    ) as own:
         own.create_keyset("eu/off")
         own.grant(own.env["CS_CLIENT_ID"], "eu/off")
         own.admin("api/subjects/block", {"subject": "CS|let in"})
@@ -203,7 +206,9 @@ def test_a_stolen_backup_has_no_secret_in_the_clear(lost: Lost) -> None:
 def test_nothing_changes_without_the_journal(own: DevAuthority, tmp_path: Path) -> None:
     """A keyset that the journal could not take does not exist, so it gives no key that a restore would lose."""
     own.stop()
-    with DevAuthority("eu-central-1", own.audit_path.parent, journal=tmp_path / "journal") as again:
+    with DevAuthority(
+        "eu-central-1", own.audit_path.parent, options=AuthorityOptions(journal=tmp_path / "journal")
+    ) as again:
         full = os.open("/dev/full", os.O_WRONLY)
         assert again.authority.journal is not None
         os.dup2(full, again.authority.journal.descriptor)

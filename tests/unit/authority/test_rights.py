@@ -20,7 +20,7 @@ from worker.authority import wire
 from worker.authority.access import Caller
 from worker.authority.dev import DevAuthority
 from worker.authority.endpoints import ENDPOINTS, OPEN
-from worker.authority.management import Management, make_access_key
+from worker.authority.management import Management, Narrowing, make_access_key
 from worker.authority.people import People, rights_of_subject
 from worker.authority.refusal import Refusal
 from worker.authority.rights import CANARY_SCOPE, ROLES, SCOPES, Rights
@@ -47,6 +47,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/create-client": {"name": "x"},
     "/list-clients": {},
     "/delete-client": CLIENT,
+    "/api/clients/limits": CLIENT,
     "/propose-client": {"name": "x", "region": "eu-west-1"},
     "/approve-client": CLIENT,
     "/mask-client": {**STEP, "relation": RELATION, "p2": list(range(16))},
@@ -144,7 +145,7 @@ def tokens(stand: DevAuthority) -> dict[str, str]:
     made = {}
     for name, rights in identities().items():
         role = name if name in ROLES else "admin"
-        key = make_access_key(store, workspace, os.urandom(8).hex(), role, sorted(rights.scopes))
+        key = make_access_key(store, workspace, os.urandom(8).hex(), role, Narrowing(sorted(rights.scopes)))
         made[name] = stand.authority.tokens.for_access_key(key)["accessToken"]
     return made
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.authority.conftest import access_key, existing, party
-from worker.authority.dev import DevAuthority
+from tests.unit.authority.test_upgrade import OLD, restored
+from worker.authority.dev import DevAuthority, write_env
 from worker.authority.enrol import propose
 from worker.authority.head import TamperedStore
 from worker.authority.seal import Sealer, root_from_file
@@ -87,6 +88,31 @@ def test_an_altered_row_stops_the_authority(filled: Path, tmp_path: Path, act: s
 
     with pytest.raises(TamperedStore, match=r"not those that the authority wrote|head is missing"):
         opened(directory)
+
+
+@pytest.mark.parametrize("gone", ["'key', 'head'", "'key', 'head', 'region'", "'key'"])
+def test_a_store_is_not_begun_anew_over_rows(filled: Path, tmp_path: Path, gone: str) -> None:
+    """With its own key and head taken away and an admin put in, nothing is believed: it is no new store."""
+    directory = shutil.copytree(filled, tmp_path / "copy")
+    altered(directory, f"DELETE FROM meta WHERE name IN ({gone})")
+    altered(directory, ACTS["key added"])
+
+    with pytest.raises(TamperedStore, match="no key of its own"):
+        opened(directory)
+
+
+def test_a_store_from_before_it_had_a_key_does_not_come_back(tmp_path: Path) -> None:
+    """Old rows authenticate nothing: once the store was migrated, a forged copy of the old one is refused."""
+    directory = restored(tmp_path / "old")
+    shutil.copy(directory / "authority.sqlite", tmp_path / "before")
+    write_env(directory / "credentials.env", OLD["env"])
+    with DevAuthority("eu-central-1", directory) as running:
+        running.admin("api/access-key", {"keyName": "unbound"}, "DELETE")
+    shutil.copy(tmp_path / "before", directory / "authority.sqlite")
+    assert altered(directory, "UPDATE access_keys SET role = 'admin', scopes = '[]' WHERE name = 'unbound'") == 1
+
+    with pytest.raises(TamperedStore, match="older store"):
+        DevAuthority("eu-central-1", directory)
 
 
 def test_a_row_put_back_stops_the_authority(own: DevAuthority) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zlib
 
 import fastavro
 import pytest
@@ -76,14 +75,34 @@ def test_a_block_that_lies_is_refused(file: io.BytesIO, word: str) -> None:
         list(ContainerReader(file).blocks())
 
 
-def test_a_block_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small block can't fill the memory."""
-    monkeypatch.setattr("worker.avro.container.MAX_BLOCK_BYTES", 10_000)
-    squeeze = zlib.compressobj(wbits=-15)
-    data = squeeze.compress(bytes(1_000_000)) + squeeze.flush()
+@pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz", "zstandard", "snappy"])
+def test_a_block_that_unpacks_without_end_is_refused(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small block can't fill the memory, whatever packed it."""
+    file = io.BytesIO()
+    try:
+        fastavro.writer(file, "bytes", [bytes(1_000_000)], codec=codec)
+    except ValueError as exc:
+        pytest.skip(str(exc))
+    monkeypatch.setattr("worker.avro.container.MAX_BLOCK_BYTES", 100_000)
+    file.seek(0)
 
     with pytest.raises(DecodeError, match="too large unpacked"):
-        list(ContainerReader(raw(1, len(data), data, codec="deflate")).blocks())
+        list(ContainerReader(file).blocks())
+
+
+def test_a_block_of_too_many_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each becomes an object, and one of a byte or of none is many times smaller than that."""
+    monkeypatch.setattr("worker.avro.container.MAX_BLOCK_RECORDS", 100)
+    file = io.BytesIO()
+    fastavro.writer(file, "boolean", [True] * 101, codec="deflate")
+    file.seek(0)
+    reader = ContainerReader(file)
+
+    found, rest = DatumSplitter(reader.schema).split(next(iter(reader.blocks())))
+
+    assert found == []
+    assert rest is not None
+    assert rest[1].code == "too_large"
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_metadata_tags_and_path_policies_declare() -> None:
     """A registry's tag and a path in the config encrypt as the property does."""
     options = DeclarationOptions(tags={"PII": FieldOptions()}, paths={"n.A/b": FieldOptions(format="leased")})
 
-    plan = compile_schema(schema(field("a"), field("b")), options, metadata_tags={"**.a": ["PII"]}).plan
+    plan = compile_schema(SchemaVersion(schema(field("a"), field("b")), metadata_tags={"**.a": ["PII"]}), options).plan
 
     assert [(f.identity, f.format) for f in plan.fields] == [("n.A/a", "record"), ("n.A/b", "leased")]
 

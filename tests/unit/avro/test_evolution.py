@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -168,10 +169,10 @@ def text(value: Any) -> str:
     return json.dumps(value)
 
 
-def verdict(schema: Any, named: str, **more: Any) -> Verdict:
+def verdict(schema: Any, named: str, references: Sequence[str] = (), **more: Any) -> Verdict:
     """What becomes of a schema beside other versions; a refusal names the one it is for."""
     try:
-        plan = compile_schema(text(schema), NONE, **more).plan
+        plan = compile_schema(SchemaVersion(text(schema), tuple(references)), NONE, **more).plan
     except DeclarationError as exc:
         return "refused" if named in str(exc) else "nothing there"
     return "followed" if plan.fields else "nothing there"

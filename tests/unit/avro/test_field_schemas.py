@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.avro.test_declaration import field, refused, schema
 from tests.unit.encryption.authority import InMemoryAuthority
-from worker.avro import DeclarationOptions, compile_schema, encode_value, open_schema
+from worker.avro import DeclarationOptions, SchemaVersion, compile_schema, encode_value, open_schema
 from worker.avro.descriptors import default_descriptor
 from worker.avro.references import in_order
 from worker.encryption import BatchDecryptor, BatchEncryptor
@@ -52,7 +52,7 @@ def test_a_type_without_a_namespace_is_found_from_within_one() -> None:
     """Java refers to it by its bare name; input and output both read."""
     reference = json.dumps({"type": "enum", "name": "Status", "symbols": ["ON", "OFF"]})
     compiled = compile_schema(
-        schema(field("s", "Status"), field("t", {"type": "Status"}), SECRET), NONE, references=[reference]
+        SchemaVersion(schema(field("s", "Status"), field("t", {"type": "Status"}), SECRET), (reference,)), NONE
     )
 
     assert [f.identity for f in open_schema(compiled.plan.output_schema).fields] == ["n.A/email"]

@@ -18,6 +18,7 @@ SLIPS = [
     "encrypred", "ecnrypted", "encyrpted", "encypted", "enrypted", "encrypted_", "x-encrypted", "confluent:encrypted",
     "shouldEncrypt", "encryptField", "encrypted2", "encryption_type", "pii.encrypted", "unencrypted", "encr",
     "Encripted", "field_encripted", "must-encript", "еncrypted",
+    "еnсrурtеd", "ｅｎｃｒｙｐｔｅｄ", "ēncrypted", "encr\u200bypted", "ᴇncrypted",
 ]  # fmt: skip
 
 # Met in the field: 677 public schemas, and what registries, connectors and code generators add to theirs.
@@ -35,7 +36,7 @@ FOREIGN = [
     "private", "enabled", "encounter", "enumerated", "excluded", "exported", "expected", "accepted", "corrupted",
     "interrupted", "created", "updated", "typed", "nullable", "__originalname", "__source_data_type",
     "Searchable", "Relationship", "UrnValidation", "validate", "sortOrder", "x-extension", "owner", "since",
-    "KjKSOYAUB", "VcUiGwMnmuBE",
+    "KjKSOYAUB", "VcUiGwMnmuBE", "описание", "加密字段", "naïveté", "größe", "prénom", "имя_поля", "id_клиента",
 ]  # fmt: skip
 
 
@@ -98,6 +99,13 @@ def test_what_an_earlier_version_meant_counts() -> None:
     old = SchemaVersion(schema(field("a", encryptd=True)), label="version 1")
 
     assert "n.A/a was encrypted in version 1" in refused(schema(field("a")), earlier=[old])
+
+
+@pytest.mark.parametrize("word", ["encrypted", "Encrypted", "encripted", "x-encrypted"])
+def test_a_logical_type_is_no_declaration(word: str) -> None:
+    """Readers ignore one that they don't know: the value would pass as it is."""
+    assert f"`{word}`" in refused(schema(field("a", {"type": "string", "logicalType": word})))
+    compile_schema(schema(field("a", {"type": "string", "logicalType": "prescription"})), NONE)
 
 
 def test_an_arriving_encryption_is_known_where_it_may_pass() -> None:

@@ -171,3 +171,31 @@ def test_the_pre_commit_hook_runs_on_schemas(tmp_path: Path) -> None:
     bad = subprocess.run([*program, forgotten], check=False, capture_output=True)
 
     assert (good.returncode, bad.returncode) == (0, 1), good.stdout
+
+
+@pytest.mark.parametrize("form", ["table", "json", "markdown"])
+def test_the_clear_fields_stand_beside_the_encrypted_ones(tmp_path: Path, form: str) -> None:
+    """A reviewer reads both: every leaf is in the plan once, those within arrays and records by their own identity."""
+    inner = {"type": "record", "name": "Line", "fields": [field("sku"), field("price", "int", encrypted=True)]}
+    text = schema(field("a", encrypted=True), field("b", "int"), field("lines", {"type": "array", "items": inner}))
+
+    result = CliRunner().invoke(app, ["--format", form, saved(tmp_path, "s", text)])
+
+    assert result.exit_code == 0, result.output
+    if form == "json":
+        value = json.loads(result.output)
+        assert [f["identity"] for f in value["fields"]] == ["n.A/a", "n.A/lines[].price"]
+        assert [(f["identity"], f["type"]) for f in value["clear"]] == [("n.A/b", "int"), ("n.A/lines[].sku", "string")]
+    else:
+        assert all(identity in result.output for identity in ("n.A/a", "n.A/b", "n.A/lines[].price", "n.A/lines[].sku"))
+        assert result.output.count("clear") >= 2
+
+
+def test_a_schema_with_nothing_encrypted_is_a_finding_where_that_is_asked(tmp_path: Path) -> None:
+    """--require-encrypted ends with 1 and says so; with --lint alone a clear schema passes."""
+    path = saved(tmp_path, "s", schema(field("a"), name="H"))
+
+    asked, passed = (CliRunner().invoke(app, [*more, "--lint", path]) for more in (["--require-encrypted"], []))
+
+    assert (asked.exit_code, passed.exit_code) == (1, 0)
+    assert "n.H has nothing that is encrypted" in asked.stderr

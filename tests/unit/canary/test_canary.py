@@ -6,23 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from tests.fakes.canaries import CanaryMemory
 from worker.canary.canary import KeptCanaries, open_or_make
 from worker.errors import CanaryError, DecryptionError
 
 KEYSET = UUID(int=5)
-
-
-class Canaries:
-    """Canaries in memory; the first of a keyset stays."""
-
-    def __init__(self) -> None:
-        self.kept: dict[UUID, bytes] = {}
-
-    def load(self, keyset: UUID) -> bytes | None:
-        return self.kept.get(keyset)
-
-    def save(self, keyset: UUID, canary: bytes) -> None:
-        self.kept.setdefault(keyset, canary)
 
 
 def seal(plain: bytes) -> bytes:
@@ -31,7 +19,7 @@ def seal(plain: bytes) -> bytes:
 
 def test_is_made_on_first_use_and_opened_after() -> None:
     """The first worker makes it, the next opens it."""
-    store = Canaries()
+    store = CanaryMemory()
 
     made = [open_or_make(KEYSET, store, seal=seal, unseal=seal) for _ in range(2)]
 
@@ -40,7 +28,7 @@ def test_is_made_on_first_use_and_opened_after() -> None:
 
 def test_stops_where_the_authority_gives_other_keys() -> None:
     """A canary that does not open, or opens to something else, is fatal."""
-    store = Canaries()
+    store = CanaryMemory()
     open_or_make(KEYSET, store, seal=seal, unseal=seal)
 
     def refuse(_: bytes) -> bytes:
@@ -54,7 +42,7 @@ def test_stops_where_the_authority_gives_other_keys() -> None:
 
 def test_a_canary_is_read_once() -> None:
     """What a store gave is remembered: it never changes."""
-    store = Canaries()
+    store = CanaryMemory()
     kept = KeptCanaries(store)
     assert kept.load(KEYSET) is None
     kept.save(KEYSET, b"one")

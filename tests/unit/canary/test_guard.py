@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
+from tests.fakes.canaries import CanaryMemory
 from tests.fakes.keyservice import DEFAULT, FakeKeyService
 from worker.canary.canary import DESCRIPTOR
 from worker.canary.guard import GuardedKeyService
@@ -14,7 +15,7 @@ from worker.canary.keyset import Canaries
 from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
-from worker.zerokms.client import LoadedKeyset
+from worker.zerokms.exchange import LoadedKeyset
 
 AUDIT = Audit("test")
 SPEC = KeySpec("default", "users/email")
@@ -61,20 +62,7 @@ class Behind:
         return self._next().retrieve(requests, audit)
 
 
-class Store:
-    """Canaries in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[UUID, bytes] = {}
-
-    def load(self, keyset: UUID) -> bytes | None:
-        return self.kept.get(keyset)
-
-    def save(self, keyset: UUID, canary: bytes) -> None:
-        self.kept.setdefault(keyset, canary)
-
-
-def guarded(service: Behind, store: Store) -> GuardedKeyService:
+def guarded(service: Behind, store: CanaryMemory) -> GuardedKeyService:
     canaries = Canaries(service, resolve=lambda _name: KEYSET, store=store, instance="test")
     return GuardedKeyService(service, canaries.check, canaries.vouch, keys_per_request=500)
 
@@ -144,7 +132,7 @@ def test_keys_that_nobody_vouches_for_are_wiped() -> None:
 def test_two_authorities_behind_one_address_give_no_key_of_the_wrong_one(turn: int) -> None:
     """Whichever of them is asked for the keys, and whichever vouches: what is handed out the own one gives again."""
     own, wrong = Kept(), Kept()
-    store = Store()
+    store = CanaryMemory()
     guarded(Behind(own), store).generate([SPEC], AUDIT)
     turns = [(own, own), (own, wrong), (wrong, own), (wrong, wrong)][turn]
     guard = guarded(Behind(own, *turns), store)
@@ -162,7 +150,7 @@ def test_two_authorities_behind_one_address_give_no_key_of_the_wrong_one(turn: i
 
 def test_another_index_key_than_the_first_is_refused() -> None:
     """An index key has no answer to stand beside: the first one's check value is kept, and tells nothing of it."""
-    store = Store()
+    store = CanaryMemory()
     canaries = Canaries(Kept(), resolve=lambda _name: KEYSET, store=store, instance="test")
     first, second = (LoadedKeyset(KEYSET, "default", bytes([n]) * 32) for n in (1, 2))
 

@@ -115,7 +115,7 @@ def test_each_finding_is_a_gauge() -> None:
         "",
         "crn:eu-central-1.aws:zvatkw3vhmfg27dy",
         "crn:eu-central-1.gcp:ZVATKW3VHMFG27DY",
-        "crn:mars-1.aws:ZVATKW3VHMFG27DY",
+        "crn:Mars_1.aws:ZVATKW3VHMFG27DY",
         "crn:eu-central-1.aws:ZVATKW3VHMFG27D",
         "x crn:eu-central-1.aws:ZVATKW3VHMFG27DY",
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import configparser
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.components import require_program
 from worker import config
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -35,7 +38,9 @@ def test_each_region_is_complete_and_its_settings_are_valid(region: str) -> None
     short = region.partition("-")[0]
     settings = config.load(DEPLOY / "compose" / f"{region}.toml", environ={})
 
-    assert {f"{part}-{short}" for part in ("kafka", "postgres", "authority", "worker", "load")} <= set(SERVICES)
+    assert {f"{part}-{short}" for part in ("kafka", "postgres", "authority", "worker", "load", "watch")} <= set(
+        SERVICES
+    )
     assert settings.region == region
     assert settings.kafka.cluster_id == SERVICES[f"kafka-{short}"]["environment"]["CLUSTER_ID"]
     assert settings.kafka.bootstrap == f"kafka-{short}:9092"
@@ -55,6 +60,20 @@ def test_our_own_containers_are_confined() -> None:
     for name, service in SERVICES.items():
         if service["image"] == "residency-worker:local":
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+
+
+def test_a_volume_is_writable_where_it_is_written() -> None:
+    """A new volume takes owner and mode of the image's directory; without one it would be root's."""
+    dockerfile = (DEPLOY / "image" / "Dockerfile").read_text(encoding="utf-8")
+    written = {
+        mount.split(":")[1]
+        for service in SERVICES.values()
+        if service["image"] == "residency-worker:local"
+        for mount in service.get("volumes", ())
+        if not mount.startswith(".") and not mount.endswith(":ro")
+    }
+
+    assert written == set(re.findall(r"install -d -o 10001 -g 10001 -m 700 (\S+)", dockerfile))
 
 
 def test_grafana_finds_its_data_and_its_dashboards() -> None:
@@ -81,3 +100,17 @@ def test_the_unit_tells_the_worker_where_each_credential_is() -> None:
     assert told == {f"{name}_FILE=%d/{name}" for name in loaded}
     assert int(parser["Service"]["TimeoutStopSec"]) >= 40
     assert parser["Service"]["DynamicUser"] == "yes"
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """No word of it is unknown or misspelt, and what a service may do besides its work stays small."""
+    program = require_program("systemd-analyze", "apt-get install -y --no-install-recommends systemd")
+    text = (DEPLOY / "systemd" / "residency-worker@.service").read_text(encoding="utf-8")
+    unit = tmp_path / "residency-worker@eu-central-1.service"
+    unit.write_text(text.replace("/opt/worker/bin/worker", "/bin/true"), encoding="utf-8")
+
+    verified = subprocess.run([program, "verify", str(unit)], capture_output=True, text=True, check=False)
+    exposed = [program, "security", "--offline=true", "--threshold=25", str(unit)]
+
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    assert subprocess.run(exposed, capture_output=True, check=False).returncode == 0

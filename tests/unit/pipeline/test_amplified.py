@@ -11,8 +11,8 @@ from tests.unit.pipeline.test_batch import record
 from worker.avro import DeclarationOptions, LocalSchema, LocalSchemas, encode_value
 from worker.encryption import BatchEncryptor
 from worker.metrics import Metrics
-from worker.model import batch_of
-from worker.pipeline.amplified import Amplification
+from worker.model import Batch, batch_of, halves
+from worker.pipeline.amplified import Amplification, Oversized
 from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.schemas import SchemaRules, subject_of
 
@@ -76,3 +76,38 @@ def test_the_estimate_is_from_above() -> None:
             size = len(out.output.values[0] or b"")
             tight = processor(InMemoryAuthority(), kind, Amplification(10**6, size - 1))
             assert tight.process(batch).failures, (kind, count, size)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_batch_that_would_become_too_much_is_taken_in_parts(kind: str) -> None:
+    """Records that are each within their bounds: no key is taken for all of them at once, one alone always passes."""
+    authority, bounds = InMemoryAuthority(), Amplification(1_000, 100_000)
+    whole = batch_of([record(i, order(400)) for i in range(16)])
+
+    with pytest.raises(Oversized):
+        processor(authority, kind, bounds).process(whole)
+
+    assert not authority.generated
+    pieces: list[Batch] = [whole]
+    sizes: list[int] = []
+    while pieces:
+        piece = pieces.pop()
+        try:
+            sizes.append(len(processor(authority, kind, bounds).process(piece).output.values))
+        except Oversized:
+            pieces += halves(piece)
+    assert sum(sizes) == 16
+    assert max(sizes) < 16
+    processor(authority, kind, Amplification(1_000, 70_000)).process(batch_of([record(0, order(400))]))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_batch_of_too_many_values_is_not_even_taken_apart(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nulls take no key and no bytes, and still memory."""
+    monkeypatch.setattr("worker.pipeline.amplified._BATCH_VALUES", 50)
+    authority = InMemoryAuthority()
+
+    with pytest.raises(Oversized):
+        processor(authority, kind, Amplification(40, 10**9)).process(batch_of([record(i, order(20)) for i in range(3)]))
+
+    assert not authority.generated

@@ -24,7 +24,7 @@ from worker.avro.keys import KeySchema
 from worker.encryption.pseudonym import PSEUDONYM_BYTES, Pseudonyms
 from worker.errors import ConfigError, DeclarationError
 from worker.model import Header, Position, SourceRecord, batch_of
-from worker.pipeline.keys import RecordKeys
+from worker.pipeline.keys import KeyRules, RecordKeys
 
 KEYSET = UUID(int=7)
 TENANT: dict[str, Any] = {"name": "tenant", "type": "int"}
@@ -46,17 +46,11 @@ def made(secret: bytes = bytes(32), **options: Any) -> RecordKeys:
     # A record that declares nothing has a name of its own: what one of a name declares, all of that name do.
     local = {1: schema(DECLARED), 2: schema(NULLABLE), 3: schema(CLEAR).replace("acme.Key", "acme.Clear")}
     schemas = {i: LocalSchema(input=text, output_id=1000 + i, key=True) for i, text in local.items()}
-    defaults: dict[str, Any] = {
-        "policy": "pseudonym",
-        "subject": "out-key",
-        "declaration": DeclarationOptions(),
-        "schemas": LocalSchemas({**schemas, 4: LocalSchema(input='"long"', output_id=1004, key=True)}),
-    }
-    return RecordKeys(
-        route="r",
-        pseudonyms=lambda _name: Pseudonyms(KEYSET, secret),
-        **{**defaults, **options},
-    )
+    known = LocalSchemas({**schemas, 4: LocalSchema(input='"long"', output_id=1004, key=True)})
+    source, declaration = options.pop("schemas", known), options.pop("declaration", DeclarationOptions())
+    pseudonyms = options.pop("pseudonyms", lambda _name: Pseudonyms(KEYSET, secret))
+    rules = KeyRules(**{"policy": "pseudonym", "subject": "out-key", **options})
+    return RecordKeys(rules, source, declaration, pseudonyms=pseudonyms, route="r")
 
 
 def key(fields: Sequence[dict[str, Any]], schema_id: int, **values: object) -> bytes:

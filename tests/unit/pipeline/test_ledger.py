@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tests.unit.encryption.plans import plan
 from worker.avro import SplitBatch
+from worker.avro.batch import Seams
 from worker.model import KeyUsage, Position, SourceRecord, ValueColumn, batch_of
 from worker.pipeline.ledger import ledger_rows
 
@@ -19,7 +20,7 @@ def usage(keyset: int, keys: int, values: int, descriptor: str) -> KeyUsage:
 
 def split(*columns: ValueColumn) -> SplitBatch:
     slots = list(range(len(columns)))
-    return SplitBatch(list(columns), {}, {}, payloads=[b""] * 4, start=0, cuts=[[]] * 4, slots=slots, sized=True)
+    return SplitBatch(list(columns), {}, {}, Seams([b""] * 4, start=0, cuts=[[]] * 4, slots=slots, sized=True))
 
 
 def test_two_keysets_of_one_format_have_rows_for_every_partition() -> None:

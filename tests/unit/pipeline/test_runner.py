@@ -354,6 +354,17 @@ def test_finds_a_record_the_sink_does_not_name(bench: Bench) -> None:
     assert bench.sink.offsets() == [o for o in range(30) if o != 4]
 
 
+def test_a_batch_that_would_become_too_much_goes_in_parts(bench: Bench) -> None:
+    """Its halves, or theirs, are written one after the other, each record once and in order."""
+    bench.processor.most = 4
+    bench.source.give(P0)
+    bench.start()
+
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert bench.sink.offsets() == list(range(30))
+
+
 def test_a_fatal_error_ends_the_run_with_nothing_half_done(bench: Bench) -> None:
     """A fatal error aborts the batch, closes source and sink, and is raised."""
     bench.processor.faults = [KeyAccessDenied("refused")]

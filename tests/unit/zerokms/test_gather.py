@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from queue import Queue
 
 import pytest
 
@@ -120,3 +121,32 @@ def test_closing_cancels_what_waits() -> None:
 
     assert len(under_way.result(0)) == 1
     assert service.calls == [("generate", 1)]
+
+
+def test_new_contexts_do_not_keep_known_ones_waiting() -> None:
+    """However many asks for new contexts wait, one thread is left for known ones, and these go first."""
+    entered: Queue[str] = Queue()
+    gates = {name: threading.Event() for name in ("new", "known")}
+
+    def generate(specs: Sequence[KeySpec]) -> list[DataKey]:
+        name = specs[0].descriptor
+        entered.put(name)
+        assert gates[name].wait(20)
+        return FakeKeyService().generate(specs, AUDIT)
+
+    gatherer = Gatherer(generate, threads=3, size=1)
+    new = [gatherer.ask([KeySpec(None, "new")], is_new=True) for _ in range(6)]
+    first = {entered.get(timeout=20), entered.get(timeout=20)}
+    known = [gatherer.ask([KeySpec(None, "known")]) for _ in range(3)]
+    second = entered.get(timeout=20)
+    gates["known"].set()
+    for answer in known:
+        answer.result(20)
+    waiting = [answer.done() for answer in new]
+    gates["new"].set()
+    for answer in new:
+        answer.result(20)
+    gatherer.close()
+
+    assert (first, second) == ({"new"}, "known")
+    assert not any(waiting)

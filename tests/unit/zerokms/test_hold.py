@@ -82,6 +82,27 @@ def test_never_evicts_what_the_batch_needs() -> None:
         assert len(cache._leases) == 100
 
 
+def test_asks_for_known_contexts_first() -> None:
+    """Where a batch lacks keys of contexts that were used before and of new ones, the former fill the first request."""
+    requests: list[list[str]] = []
+
+    class Noting(FakeKeyService):
+        def generate(self, specs: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+            requests.append([element.value for s in specs for element in s.context if isinstance(element, Value)])
+            return super().generate(specs, audit)
+
+    clock = Clock()
+    with make(Noting(), clock, max_age_s=100) as cache:
+        for _ in range(2):
+            batch(cache, need("leased", ["z"]))
+        requests.clear()
+        clock.now += 100
+        batch(cache, need("leased", [*tenants(0, 600), "z"]))
+
+    assert sorted(map(len, requests)) == [101, 500]
+    assert next(len(request) for request in requests if "z" in request) == 500
+
+
 def test_a_scan_leaves_the_frequent_in() -> None:
     """Contexts that are used again and again survive ten times the bound of contexts that never return."""
     service = FakeKeyService()

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from worker.errors import KeyAccessDenied, KeyMaterialError, KeyServiceUnavailable
-from worker.zerokms.client import LoadedKeyset
+from worker.zerokms.exchange import LoadedKeyset
 from worker.zerokms.keys import IndexKeys
 
 KEYSET = LoadedKeyset(UUID(int=1), "default", bytes(32))

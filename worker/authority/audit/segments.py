@@ -37,11 +37,3 @@ def lines(directory: Path, after: int = -1) -> Iterator[tuple[Path, int, bytes]]
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield path, number, line
-
-
-def expire(directory: Path, before: float) -> list[Path]:
-    """Delete closed files whose last write is older than a time; the chain goes on from what is left."""
-    gone = [path for path in segments(directory) if path.name != ACTIVE and path.stat().st_mtime < before]
-    for path in gone:
-        path.unlink()
-    return gone

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,20 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class TrailKeys:
+    """
+    What a trail keeps to itself.
+
+    Args:
+        secret: 32 bytes; hashes contexts.
+        signing: signs heads.
+    """
+
+    secret: bytes = field(repr=False)
+    signing: Ed25519PrivateKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     event: dict[str, Any]
     receipt: Future[Receipt]
@@ -52,8 +66,7 @@ class Trail:
 
     Args:
         path: the file; made if absent, readable by its owner alone.
-        secret: 32 bytes; hashes contexts.
-        signing: signs heads.
+        keys: hash contexts and sign heads.
         region: stands on every line.
         sync: waits until lines are on the disk.
         store: the store's incarnation and version, which stand on every line: one put back behind them is noticed.
@@ -65,15 +78,15 @@ class Trail:
     def __init__(
         self,
         path: Path,
-        secret: bytes,
-        signing: Ed25519PrivateKey,
+        keys: TrailKeys,
         region: str,
         *,
         sync: bool = True,
         store: Callable[[], tuple[int, int]] = lambda: (0, 0),
         segment_bytes: int = 256 * 1024 * 1024,
     ) -> None:
-        self._secret, self._signing, self._region, self._sync, self._store = secret, signing, region, sync, store
+        self._secret, self._signing = keys.secret, keys.signing
+        self._region, self._sync, self._store = region, sync, store
         self._segment_bytes = segment_bytes
         self.path = path
         self.stopped: str | None = None

@@ -30,12 +30,14 @@ class Verdict:
         entries: whole lines read.
         chains: each chain's first and last number.
         anchored: heads and ledger entries that were found as they were seen.
+        expired: those that lie in what the chain itself says was let go by its age.
         findings: what is wrong, the first hundred.
     """
 
     entries: int = 0
     chains: dict[str, tuple[int, int]] = field(default_factory=dict)
     anchored: int = 0
+    expired: int = 0
     findings: list[str] = field(default_factory=list)
 
     def found(self, text: str) -> None:
@@ -53,20 +55,40 @@ def verify(directory: Path, seen: Sequence[Place] = ()) -> Verdict:
         seen: places that an anchor or a ledger has; each must be there, as it was.
     """
     verdict, last = Verdict(), None
+    told: dict[str, _Expired] = {}
     wanted: dict[tuple[str, int], set[str]] = {}
     for place in seen:
         wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
     for path, number, line in lines(directory):
-        last = _check(verdict, f"{path.name}:{number}", line, last, wanted) or last
+        last = _check(verdict, f"{path.name}:{number}", line, last, wanted, told) or last
+    for chain, expired in told.items():
+        if 0 <= expired.through == expired.first[0] and expired.hash != expired.first[1]:
+            verdict.found(f"chain {chain} does not go on from line {expired.through}, up to which it was let go")
     for chain, sequence in wanted:
         first, end = verdict.chains.get(chain, (0, -1))
-        if not first <= sequence <= end:
+        if sequence < first and chain in told and sequence <= told[chain].through:
+            verdict.expired += 1
+        elif not first <= sequence <= end:
             verdict.found(f"line {sequence} of chain {chain} was seen and is not there: the trail was cut off")
     return verdict
 
 
+@dataclass(frozen=True, slots=True)
+class _Expired:
+    """Up to which line a chain was let go, its hash, and what the first line that is left says it follows."""
+
+    through: int
+    hash: str
+    first: tuple[int, str]
+
+
 def _check(
-    verdict: Verdict, where: str, line: bytes, last: Place | None, wanted: dict[tuple[str, int], set[str]]
+    verdict: Verdict,
+    where: str,
+    line: bytes,
+    last: Place | None,
+    wanted: dict[tuple[str, int], set[str]],
+    told: dict[str, _Expired],
 ) -> Place | None:
     if not line.endswith(b"\n"):
         verdict.found(f"{where}: the line ends early")
@@ -83,6 +105,11 @@ def _check(
         verdict.found(f"{where}: line {place.sequence} follows {last.sequence}: dropped, doubled or moved")
     elif last is not None and before != last.hash:
         verdict.found(f"{where}: line {last.sequence} was changed after {place.sequence} was written")
+    if place.chain not in verdict.chains:
+        told[place.chain] = _Expired(-1, "", (place.sequence - 1, before))
+    if entry.get("operation") == "chain" and entry.get("outcome") == "expired":
+        expired = _Expired(int(entry["through"]), str(entry["through_hash"]), told[place.chain].first)
+        told[place.chain] = max(told[place.chain], expired, key=lambda e: e.through)
     first, _ = verdict.chains.get(place.chain, (place.sequence, 0))
     verdict.chains[place.chain] = (first, place.sequence)
     hashes = wanted.get((place.chain, place.sequence))

@@ -50,14 +50,19 @@ def probe(store: Store, keyset: Row) -> str:
 
 def write_backup(store: Store, recipients: list[str]) -> bytes:
     """Return an encrypted backup of the store as it is now; raises `ConfigError` for a recipient that is none."""
+    sealed: bytes = pyrage.encrypt(b"".join(_lines(store)), check_recipients(recipients))
+    return sealed
+
+
+def check_recipients(recipients: list[str]) -> list[Any]:
+    """Return age public keys as the library has them; raises `ConfigError` for one that is none, and for none."""
     try:
         keys = [pyrage.x25519.Recipient.from_str(text) for text in recipients]
     except pyrage.RecipientError as exc:
         raise ConfigError(f"a backup's recipient is an age public key, age1...: {exc}") from None
     if not keys:
         raise ConfigError("a backup needs a recipient: an age public key, age1...")
-    sealed: bytes = pyrage.encrypt(b"".join(_lines(store)), keys)
-    return sealed
+    return keys
 
 
 def read_backup(data: bytes, identity: Path) -> Backup:

@@ -21,7 +21,8 @@ def to_json(table: Table, row: Row) -> dict[str, Any]:
 
 
 def from_json(table: Table, body: dict[str, Any]) -> Row:
-    """Read what `to_json` wrote."""
+    """Read what `to_json` wrote; columns that came later are null in it."""
+    body = {str(c.name): None for c in table.columns if (table.name, c.name) in schema.ADDED} | body
     return {
         str(c.name): _decoded(body[c.name]) if isinstance(c.type, LargeBinary) else body[c.name] for c in table.columns
     }

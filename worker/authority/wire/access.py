@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 from uuid import UUID
 
+import orjson
 from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -64,7 +66,12 @@ class CreateProvider(Body):
     default_role: str | None = None
     default_client: UUID | None = None
 
-    unaudited = frozenset({"jwks"})
+    def audited(self) -> dict[str, Any]:
+        """Return what was asked for; of the keys, which may be long, what tells them from any others."""
+        said = super().audited()
+        if self.jwks is not None:
+            said["jwks"] = "sha256:" + hashlib.sha256(orjson.dumps(self.jwks, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return said
 
 
 class ProviderDefault(Body):

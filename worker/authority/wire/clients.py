@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field
@@ -36,6 +37,19 @@ class DeleteClient(Body):
     client_id: UUID
     cascade: bool = False
     last: str | None = None
+
+
+class ClientLimits(Body):
+    """What one client is held to; what is left out stays, and null is the authority's own."""
+
+    client_id: UUID
+    generate_per_minute: int | None = Field(None, ge=1, le=10**12)
+    retrieve_per_minute: int | None = Field(None, ge=1, le=10**12)
+    needs_reason: bool | None = None
+
+    def audited(self) -> dict[str, Any]:
+        """Return what was asked for, what is taken off included."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Relation(Body):

@@ -43,6 +43,11 @@ class KafkaSinkOptions(Options):
     """After this the broker aborts an open transaction by itself (exactly-once only)."""
 
     @property
+    def dsn_env(self) -> str | None:
+        """Topics have no connection string."""
+        return None
+
+    @property
     def searchable(self) -> tuple[str, ...]:
         """Topics hold no search terms."""
         return ()
@@ -58,9 +63,9 @@ class KafkaSinkOptions(Options):
         return f"{self.topic}-key"
 
     @property
-    def key_columns(self) -> dict[str, str] | None:
+    def key_columns(self) -> dict[str, str]:
         """Topics have no columns."""
-        return None
+        return {}
 
 
 def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:

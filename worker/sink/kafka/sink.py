@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
@@ -14,14 +14,14 @@ from worker.kafka.topics import TopicFacts, Topics
 from worker.metrics import Metrics
 from worker.model import Header, Output, Run, SinkRecord, TopicPartition
 from worker.native.batch import NativeOutput
-from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
+from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions, SinkRoute
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
 from worker.sink.kafka.topics import dead_topic, missing_topic
-from worker.sink.kafka.transactions import TransactionalProducer
+from worker.sink.kafka.transactions import Ownership, TransactionalProducer
 from worker.sink.ledger import Chain
 
 # A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
@@ -36,40 +36,36 @@ class KafkaSink:
 
     Args:
         options: the route's sink.
+        route: whom it serves; its cluster's pin is looked at whenever a producer is opened.
+        connection: what `worker.kafka.properties.connection_properties` returned.
         transactional_id: `worker.<region>.<group>.<instance>.<process>`, None for at-least-once.
-        properties: what `worker.kafka.properties.connection_properties` returned.
         metrics: where the cluster's pin, transactions and librdkafka's statistics are told.
-        region: names the ledger topic.
-        route: names the route in messages.
-        source_topics: the route's, for partition counts, sizes and dead topics.
-        cluster_id: the sink cluster's pin, looked at whenever a producer is opened; None where there is none.
     """
 
     def __init__(
         self,
         options: KafkaSinkOptions,
+        route: SinkRoute,
+        connection: Mapping[str, Property],
         *,
         transactional_id: str | None,
-        properties: Mapping[str, Property],
         metrics: Metrics,
-        region: str,
-        route: str,
-        source_topics: Sequence[str] = (),
-        cluster_id: str | None = None,
     ) -> None:
         self._options = options
-        self._connection = dict(properties)
-        self._name = f"route {route}"
+        self._connection = dict(connection)
+        self._name = f"route {route.name}"
         self._transactional_id = transactional_id
-        self._source_topics = tuple(source_topics)
-        self._pin = ClusterPin(cluster_id, pin="sink_cluster", name=self._name, connection=properties, metrics=metrics)
-        self.ledger_topic = f"worker.ledger.{region}"
+        self._source_topics = tuple(route.topics)
+        self._pin = ClusterPin(
+            route.cluster_id or None, pin="sink_cluster", name=self._name, connection=connection, metrics=metrics
+        )
+        self.ledger_topic = f"worker.ledger.{route.region}"
         self._headers = header_policy(options)
         self._limit = 0
         self._admin: Topics | None = None
         self._chain = Chain()
         self._transactions: TransactionalProducer | None = None
-        statistics = ClientStatistics(metrics, route=route, client="sink")
+        statistics = ClientStatistics(metrics, route=route.name, client="sink")
         if transactional_id is None:
             self._producer = BatchProducer(
                 self._opening, name=self._name, timeout_s=options.timeout_s, statistics=statistics
@@ -77,12 +73,11 @@ class KafkaSink:
         else:
             self._transactions = TransactionalProducer(
                 self._opening,
+                Ownership(transactional_id, options.transaction_timeout_s),
                 name=self._name,
                 timeout_s=options.timeout_s,
-                transactional_id=transactional_id,
-                expires_s=options.transaction_timeout_s,
                 statistics=statistics,
-                ended=lambda outcome: metrics.inc("worker_transactions_total", route=route, outcome=outcome),
+                ended=lambda outcome: metrics.inc("worker_transactions_total", route=route.name, outcome=outcome),
             )
             self._producer = self._transactions
 
@@ -120,6 +115,9 @@ class KafkaSink:
     def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return the given positions: the group's own are the truth."""
         return Positions({place: start for place, start in partitions.items() if start is not None})
+
+    def stored(self, _partitions: Collection[TopicPartition]) -> None:
+        """Return None: the group has the positions."""
 
     def begin(self) -> None:
         """Start a batch, or its transaction; raises `RegionViolation` where another cluster answers by now."""

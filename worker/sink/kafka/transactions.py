@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
@@ -21,6 +23,13 @@ _ABORT_S = 10.0
 _LATE_S = 5.0
 
 
+class Ownership(NamedTuple):
+    """A transactional id, stable over restarts, and a transaction's timeout at the brokers in seconds."""
+
+    transactional_id: str
+    expires_s: float
+
+
 class TransactionalProducer(BatchProducer):
     """
     One transaction a batch.
@@ -30,26 +39,23 @@ class TransactionalProducer(BatchProducer):
     the next one under the same transactional id settles it.
 
     Args:
-        transactional_id: stable over restarts.
-        expires_s: the transaction's timeout at the brokers.
+        ownership: under which name, and for how long.
         ended: told of each transaction's end: committed, aborted, unknown or fenced.
     """
 
     def __init__(
         self,
         properties: Callable[[], Mapping[str, Property]],
+        ownership: Ownership,
         *,
         name: str,
         timeout_s: float,
-        transactional_id: str = "",
-        expires_s: float = 60.0,
         statistics: Callable[[str], None] | None = None,
         ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         super().__init__(properties, name=name, timeout_s=timeout_s, statistics=statistics)
-        self._id = transactional_id
+        self._id, self._expires_s = ownership
         self._ended = ended
-        self._expires_s = expires_s
         self._began_at = 0.0
         self._in_transaction = False
         self._commit_unknown = False
@@ -179,7 +185,8 @@ class TransactionalProducer(BatchProducer):
         When it does, its client is left to it; the next one, under the same transactional id, fences that and aborts.
         """
         answer: Future[object] = Future()
-        threading.Thread(target=_fulfil, args=(answer, call), name="transaction", daemon=True).start()
+        bound = contextvars.copy_context()
+        threading.Thread(target=bound.run, args=(_fulfil, answer, call), name="transaction", daemon=True).start()
         try:
             answer.result(self._timeout_s + _LATE_S)
         except TimeoutError:

@@ -17,7 +17,9 @@ from psycopg.types.json import set_json_dumps
 from worker import jsonform
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
-from worker.sink.postgres.errors import connection_verdict, verdict
+from worker.sink.base import SinkRoute
+from worker.sink.postgres.errors import connection_verdict, place, verdict
+from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.residency import DeclaredRegion
 
 _CONNECT_S = 10
@@ -49,31 +51,28 @@ class Database:
 
     Args:
         dsn: libpq connection string; secret, never shown.
+        options: the route's sink. `timeout_s` bounds every guarded block: after it the socket is cut, whatever the
+            server or a network in between is doing. After `idle_transaction_s` the server ends a transaction in which
+            nothing happens, and a wait for a lock.
+        route: named in messages and, with its instance, in `pg_stat_activity`.
         residency: what the database must declare of itself.
-        route: names the route in messages and, with `instance`, in `pg_stat_activity`.
-        instance: this worker's name.
-        timeout_s: bound of every guarded block; after it the socket is cut, whatever the server or a network in
-            between is doing.
-        idle_transaction_s: after this the server ends a transaction in which nothing happens, and a wait for a lock.
         metrics: where the region's pin is told.
     """
 
     def __init__(
         self,
         dsn: str,
+        options: PostgresSinkOptions,
+        route: SinkRoute,
         *,
         residency: DeclaredRegion,
-        route: str,
-        instance: str,
-        timeout_s: float,
-        idle_transaction_s: float,
         metrics: Metrics,
     ) -> None:
         self._dsn = dsn
         self._residency = residency
-        self._route, self._instance, self._idle_transaction_s = route, instance, idle_transaction_s
-        self._name = f"route {route}, PostgreSQL"
-        self._timeout_s = timeout_s
+        self._route, self._instance, self._idle_transaction_s = route.name, route.instance, options.idle_transaction_s
+        self._name = f"route {route.name}, PostgreSQL ({options.dsn_env})"
+        self._timeout_s = options.timeout_s
         self._metrics = metrics
         self._connection: Connection | None = None
 
@@ -125,7 +124,7 @@ class Database:
         try:
             connection = psycopg.connect(self._dsn, **self._parameters())
         except psycopg.Error as exc:
-            raise connection_verdict(exc, self._name) from None
+            raise connection_verdict(exc, f"{self._name} at {place(self._dsn)}") from None
         set_json_dumps(jsonform.dumps, connection)
         self._connection = connection
         try:

@@ -6,6 +6,7 @@ import re
 from enum import Enum
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from worker.errors import ConfigError, FatalError, SinkRejected, SinkUnavailable, WorkerError
 
@@ -109,8 +110,29 @@ def verdict(exc: psycopg.Error, what: str) -> WorkerError:
 def connection_verdict(exc: psycopg.Error, what: str) -> WorkerError:
     """Return what to raise where no connection came about: `ConfigError` where the server refuses the identity."""
     if _REFUSED_CONNECTION.search(str(exc)):
-        return ConfigError(f"{what}: the server refuses the connection; mend the credentials, rights or database name")
-    return SinkUnavailable(f"{what}: no connection")
+        remedy = "mend the user, password or database name of its connection string"
+        return ConfigError(f"{what}: the server refuses the connection; {remedy}")
+    return SinkUnavailable(f"{what}: no connection; is the server up, and its address right?")
+
+
+def place(dsn: str) -> str:
+    """Return where a connection string leads, without user and password."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return "an address that can't be read"
+    server, database = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}", given.get("dbname")
+    return f"{server}, database {database}" if database else server
+
+
+def address(dsn: str) -> tuple[str, int] | None:
+    """Return the host and port of a connection string; None for a socket in the file system, or where it has none."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return None
+    host, port = str(given.get("host", "localhost")).split(",")[0], str(given.get("port", "5432")).split(",")[0]
+    return None if host.startswith("/") or not port.isdigit() else (host, int(port))
 
 
 def copy_line(exc: psycopg.Error) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from worker.errors import OffsetLost, PositionsChanged, RegionViolation, SinkUnavailable
@@ -74,26 +74,39 @@ class StoredPositions:
             start = partitions[tp]
             if start is not None:
                 connection.execute(_CLAIM, (*place, topic_id, self.cluster_id, start, self.owner))
-            row = connection.execute(_READ, place).fetchone()
-            if row is None:
+            offset = self._stored(connection, tp)
+            if offset is None:
                 holder = connection.execute(_HELD, place).fetchone()
                 if holder is not None:
                     held[tp] = self._holder(connection, tp, str(holder[0]))
                 elif start is not None:
                     raise SinkUnavailable(f"worker.offsets: the row of {tp} was removed just now")
                 continue
-            if row[1] != self.cluster_id:
-                raise RegionViolation(
-                    f"{tp}: the stored position belongs to cluster {row[1]}, the source's is {self.cluster_id}"
-                )
-            if row[0] != topic_id:
-                raise OffsetLost(
-                    f"{tp}: the stored position belongs to topic id {row[0]}, the topic now has {topic_id}; "
-                    "`worker positions move` goes to the new one, deliberately"
-                )
             connection.execute(_OWN, (self.owner, *place))
-            found[tp] = int(row[2])
+            found[tp] = offset
         return Positions(found, held)
+
+    def look(self, connection: Connection, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the stored positions and claim none, those left out that somebody holds now; raises as `claim`."""
+        stored = {tp: self._stored(connection, tp) for tp in partitions}
+        return {tp: offset for tp, offset in stored.items() if offset is not None}
+
+    def _stored(self, connection: Connection, tp: TopicPartition) -> int | None:
+        """Read and lock one position; None where there is none, or somebody else has locked it."""
+        row = connection.execute(_READ, (self.group, tp.topic, tp.partition)).fetchone()
+        if row is None:
+            return None
+        if row[1] != self.cluster_id:
+            raise RegionViolation(
+                f"{tp}: the stored position belongs to cluster {row[1]}, the source's is {self.cluster_id}"
+            )
+        topic_id = self.topic_ids(tp.topic)
+        if row[0] != topic_id:
+            raise OffsetLost(
+                f"{tp}: the stored position belongs to topic id {row[0]}, the topic now has {topic_id}; "
+                "`worker positions move` goes to the new one, deliberately"
+            )
+        return int(row[2])
 
     def _holder(self, connection: Connection, tp: TopicPartition, owner: str) -> SinkUnavailable:
         """Say whom a partition waits for, as far as the server shows it to this role."""

@@ -66,8 +66,8 @@ class DeclaredRegion:
     def _judge(self, connection: psycopg.Connection[Any], declared: dict[str, Any] | None) -> None:
         if declared is None:
             raise ConfigError(
-                "the database declares no region; its administrator says so once, "
-                f"with a row {self.region} in worker.residency"
+                "the database declares no region. Its administrator declares it once: "
+                f"`worker residency declare --region {self.region}`, or the SQL of `worker residency sql`"
             )
         region = declared.get("region")
         if region != self.region:

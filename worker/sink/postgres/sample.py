@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from worker.errors import ConfigError
-from worker.sink.postgres.errors import connection_verdict
+from worker.sink.postgres.errors import connection_verdict, place
 
 
 def sample(dsn: str, table: str, columns: Sequence[str], rows: int, *, timeout_s: float) -> dict[str, list[object]]:
@@ -44,7 +44,7 @@ def sample(dsn: str, table: str, columns: Sequence[str], rows: int, *, timeout_s
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as exc:
         raise ConfigError(f"table {table} is not there or may not be read (SQLSTATE {exc.sqlstate})") from None
     except psycopg.Error as exc:
-        raise connection_verdict(exc, f"looking into {table}") from None
+        raise connection_verdict(exc, f"looking into {table} at {place(dsn)}") from None
     return {column: [row[n] for row in found] for n, column in enumerate(present)}
 
 

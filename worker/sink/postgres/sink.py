@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from worker.errors import ConfigError, PositionsChanged, SinkRejected, SinkUnavailable
@@ -10,7 +10,7 @@ from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
 from worker.model.rows import Row
-from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, Tables
+from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, SinkRoute, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.ledger import write_ledger
 from worker.sink.postgres.options import PostgresSinkOptions
@@ -33,13 +33,10 @@ class PostgresSink:
 
     Args:
         options: the route's sink.
+        route: whom it serves. The database must declare its region, which is read at every connection and in every
+            batch's transaction, and owns its group's positions.
         dsn: libpq connection string; secret.
-        region: what the database must declare, read at every connection and in every batch's transaction.
-        group: the consumer group whose positions the database owns.
-        cluster_id: the source's cluster.
         topic_ids: gives a source topic's id.
-        instance: this worker's name.
-        route: names the route in messages.
         metrics: where the region's pin is told.
         dead_letters: where `write_dead` goes; None refuses dead letters.
     """
@@ -47,32 +44,20 @@ class PostgresSink:
     def __init__(
         self,
         options: PostgresSinkOptions,
+        route: SinkRoute,
         *,
         dsn: str,
-        region: str,
-        group: str,
-        cluster_id: str,
         topic_ids: Callable[[str], str],
-        instance: str,
-        route: str,
         metrics: Metrics,
         dead_letters: DeadLetterWriter | None = None,
     ) -> None:
         self._options = options
-        self._name = f"route {route}"
-        self._residency = DeclaredRegion(region, options.residency_key)
-        self._database = Database(
-            dsn,
-            residency=self._residency,
-            route=route,
-            instance=instance,
-            timeout_s=options.timeout_s,
-            idle_transaction_s=options.idle_transaction_s,
-            metrics=metrics,
-        )
-        self._positions = StoredPositions(group, cluster_id, topic_ids, instance, route)
+        self._name = f"route {route.name}"
+        self._residency = DeclaredRegion(route.region, options.residency_key)
+        self._database = Database(dsn, options, route, residency=self._residency, metrics=metrics)
+        self._positions = StoredPositions(route.group, route.cluster_id, topic_ids, route.instance, route.name)
         self._dead_letters = dead_letters
-        self._targets = TargetTables(options, self._database, route)
+        self._targets = TargetTables(options, self._database, route.name)
         self._outputs: list[Output] = []
 
     @property
@@ -127,6 +112,14 @@ class PostgresSink:
             self._database.discard()
             raise
         return found
+
+    def stored(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the stored positions and claim none; raises as `Positions.claim`."""
+        with self._database.guarded("reading positions") as connection:
+            try:
+                return self._positions.look(connection, partitions)
+            finally:
+                connection.rollback()
 
     def begin(self) -> None:
         """Start a batch."""

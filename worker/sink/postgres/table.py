@@ -159,7 +159,7 @@ def read_table(connection: Connection, name: str) -> Table | None:
     )
 
 
-def _column(
+def _column(  # noqa: PLR0913 - a row of the query
     name: str, oid: int, type_name: str, kind: str, category: str, typmod: int, declared: str, is_domain: bool,
     checked: bool, required: bool, filled: bool, unwritable: str, deterministic: bool, element_oid: int,
     element_type: str, element_kind: str | None, element_category: str | None, labels: list[str],

@@ -12,6 +12,7 @@ import numpy as np
 from worker.errors import WorkerError
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, Format, KeyNeed, KeyService, KeySpec, LeasePortion, Texts, Value
+from worker.native.keys import joined
 from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.hold import Hold
@@ -70,12 +71,12 @@ class KeyCache:
         """Begin to fetch what a whole batch lacks, and give it as it arrives; see `EncryptionKeys.hold`."""
         return Hold(self._stock, tuple(needs), self.options, self._gauge)
 
-    def take(self, spec: KeySpec, count: int) -> list[DataKey]:
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` keys that nobody else gets; see `EncryptionKeys.take`."""
         if count == 0:
             return []
         with self.hold(_needs("record", {spec: count})) as hold:
-            keys = [key for grant in hold for key in grant.keys]
+            keys = joined(grant.keys for grant in hold)
             _raise(hold.refused)
         return keys
 

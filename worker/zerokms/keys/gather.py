@@ -16,14 +16,16 @@ from worker.zerokms.keys.narrow import Answer, Generate, generate_each
 @dataclass(frozen=True, slots=True)
 class _Ask:
     specs: Sequence[KeySpec]
-    answer: Future[list[Answer]]
+    answer: Future[Sequence[Answer]]
 
 
 class Gatherer:
     """
     Asks for keys on other threads; what waits for a free one goes out together, up to a full request; thread-safe.
 
-    Only what is of one keyset is joined. A refusal is narrowed to whom it is meant for.
+    Only what is of one keyset is joined. A refusal is narrowed to whom it is meant for. What is asked for contexts that
+    nobody has seen before comes last and never has every thread: whoever invents contexts does not keep the others from
+    their next keys.
 
     Args:
         generate: asks the key service.
@@ -35,29 +37,51 @@ class Gatherer:
         self._generate, self._size = generate, size
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="keys")
         self._lock = threading.Lock()
-        self._asks: deque[_Ask] = deque()
+        self._known: deque[_Ask] = deque()
+        self._new: deque[_Ask] = deque()
+        self._room = max(1, threads - 1)
 
-    def ask(self, specs: Sequence[KeySpec]) -> Future[list[Answer]]:
-        """Return the future of a key or a refusal per spec, in order; it fails where every spec is refused."""
+    def ask(self, specs: Sequence[KeySpec], *, is_new: bool = False) -> Future[Sequence[Answer]]:
+        """
+        Return the future of a key or a refusal per spec, in order; it fails where every spec is refused.
+
+        Args:
+            specs: of one keyset.
+            is_new: none of these contexts has been seen before.
+        """
         ask = _Ask(specs, Future())
         with self._lock:
-            self._asks.append(ask)
+            (self._new if is_new else self._known).append(ask)
         # One turn an ask: a turn that finds its ask gone with another's request ends at once.
-        self._threads.submit(self._turn)
+        self._threads.submit(self._turns)
         return ask.answer
 
     def close(self) -> None:
         """Let requests under way end, cancel the rest and end the threads; safe to call twice."""
         with self._lock:
-            asks, self._asks = self._asks, deque()
+            asks = [*self._known, *self._new]
+            self._known.clear()
+            self._new.clear()
         for ask in asks:
             ask.answer.cancel()
         self._threads.shutdown(wait=True)
 
-    def _turn(self) -> None:
-        asks = self._next()
-        if not asks:
-            return
+    def _turns(self) -> None:
+        """Answer asks until none is left for this thread."""
+        while True:
+            with self._lock:
+                is_new = not self._known
+                asks = self._next()
+                if not asks:
+                    return
+                self._room -= is_new
+            try:
+                self._answer(asks)
+            finally:
+                with self._lock:
+                    self._room += is_new
+
+    def _answer(self, asks: Sequence[_Ask]) -> None:
         try:
             answers = generate_each(self._generate, [spec for ask in asks for spec in ask.specs])
         except BaseException as exc:
@@ -71,21 +95,21 @@ class Gatherer:
             start = end
 
     def _next(self) -> list[_Ask]:
-        with self._lock:
-            if not self._asks:
-                return []
-            asks = [self._asks.popleft()]
-            keyset, count = asks[0].specs[0].keyset, len(asks[0].specs)
-            while self._asks:
-                specs = self._asks[0].specs
-                if specs[0].keyset != keyset or count + len(specs) > self._size:
-                    break
-                count += len(specs)
-                asks.append(self._asks.popleft())
+        waiting = self._known or (self._new if self._room else None)
+        if not waiting:
+            return []
+        asks = [waiting.popleft()]
+        keyset, count = asks[0].specs[0].keyset, len(asks[0].specs)
+        while waiting:
+            specs = waiting[0].specs
+            if specs[0].keyset != keyset or count + len(specs) > self._size:
+                break
+            count += len(specs)
+            asks.append(waiting.popleft())
         return asks
 
 
-def _settle(ask: _Ask, answers: list[Answer]) -> None:
+def _settle(ask: _Ask, answers: Sequence[Answer]) -> None:
     first = answers[0]
     if isinstance(first, WorkerError) and all(isinstance(answer, WorkerError) for answer in answers):
         ask.answer.set_exception(first)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from worker.errors import KeyAccessDenied, KeyMaterialError
-from worker.zerokms.client import LoadedKeyset
+from worker.zerokms.exchange import LoadedKeyset
 
 Load = Callable[[str | None], LoadedKeyset]
 

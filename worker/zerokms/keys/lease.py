@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.model import DataKey, Grant
+from worker.native import IS_LOADED, extension
+from worker.zerokms.keys import passes
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
@@ -19,10 +22,8 @@ _OFTEN = 1 / 5
 """A context that comes more often than this share of the age will surely use its next lease."""
 _WASTED = 0.05
 """Where more than this share of the leases was never used, only those get one ahead of need."""
-_LEASE_BYTES = 700
+_LEASE_BYTES = 850
 """What a lease is counted as with its context: an estimate, on the high side."""
-_RARELY = 1e9
-"""Seconds between the uses of a context that has been used once."""
 _AT_ONCE = 2_000
 """Leases that are retired before other threads have their turn."""
 
@@ -31,65 +32,64 @@ class Leases(Shelf):
     """The leases of many contexts, one column for each of their properties; not thread-safe."""
 
     def __init__(self, options: KeyOptions, gauge: Gauge, retired: Retired) -> None:
-        super().__init__(_LEASE_BYTES, options.max_leases)
+        super().__init__(_LEASE_BYTES, options.max_leases, passes.WORDS)
         self._options, self._gauge, self._retired = options, gauge, retired
         self._generation = self._lost = self._spent = 0
         self._random = np.random.default_rng()
+        self._vault = extension.Vault() if IS_LOADED else None
         size = len(self.pins)
         self._key = np.empty(size, object)
         self._next = np.empty(size, object)
-        self._born = np.zeros(size)
-        self._next_born = np.zeros(size)
-        self._renew = np.zeros(size)
-        self._values = np.zeros(size, np.int64)
-        self._bytes = np.zeros(size, np.int64)
-        self._held = np.zeros(size, np.bool_)
-        self._followed = np.zeros(size, np.bool_)
-        self._used = np.zeros(size, np.bool_)
-        self._loose = np.zeros(size, np.bool_)
-        self._asked = np.zeros(size, np.bool_)
-        self._not_before = np.zeros(size)
-        self._seen = np.zeros(size)
-        self._gap = np.zeros(size)
+
+    def _bind(self) -> None:
+        super()._bind()
+        table = self.table
+        self._born, self._next_born = passes.time(table, passes.BORN), passes.time(table, passes.NEXT_BORN)
+        self._renew, self._not_before = passes.time(table, passes.RENEW), passes.time(table, passes.NOT_BEFORE)
+        self._seen, self._gap = passes.time(table, passes.SEEN), passes.time(table, passes.GAP)
+        self._values, self._bytes = passes.whole(table, passes.VALUES), passes.whole(table, passes.BYTES)
+        self._number = passes.whole(table, passes.KEY)
+        self._held, self._used = passes.flag(table, passes.HELD), passes.flag(table, passes.USED)
+        self._followed, self._asked = passes.flag(table, passes.FOLLOWED), passes.flag(table, passes.ASKED)
+        self._loose = passes.flag(table, passes.LOOSE)
 
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant what is at hand; what stays open has no lease with room."""
-        slots = part.slots[part.open]
-        fresh = self._fresh(slots, now)
-        if not fresh.all():
-            self._replace(slots[~fresh], now)
-            fresh = self._fresh(slots, now)
-        left, size = part.left[part.open], part.bytes[part.open]
-        whole = fresh & (self._values[slots] >= left) & (self._bytes[slots] >= size)
-        at, grants = part.open[whole], []
-        split = part.open[fresh & ~whole]
+        at, grants = part.open, []
+        slots, left, size = part.slots, part.left, part.bytes
+        if len(at) < len(slots):
+            slots, left, size = slots[at], left[at], size[at]
+        if not part.is_fresh:
+            self._replace(slots[~self._fresh(slots, now)], now)
+        whole, numbers = passes.take(self.table, slots, left, size, now, self._options.max_age_s)
+        part.is_fresh = bool(whole.all())
+        split = at[:0]
+        if not part.is_fresh:
+            rest = ~whole
+            split = at[rest][self._fresh(slots[rest], now)]
+            at, left, slots = at[whole], left[whole], slots[whole]
         if len(at):
-            chosen = slots[whole]
-            self._values[chosen] -= left[whole]
-            self._bytes[chosen] -= size[whole]
-            self._used[chosen] = True
-            grants.append(Grant(part.at, at, left[whole], self._key[chosen].tolist()))
+            grants.append(self._grant(part, at, left.copy(), slots, numbers))
             part.close(at)
         if len(split):
             grants.append(self._split(part, split, now))
         return grants
 
     def begin(self, part: Part, now: float) -> None:
-        """Note that a batch uses these contexts."""
-        slots = part.slots
-        last, known = self._seen[slots], self._gap[slots]
-        gap = now - last
-        self._gap[slots] = np.where(known >= _RARELY, gap, known + 0.3 * (gap - known))
-        self._seen[slots] = now
+        """Pin what a batch needs, and note the use."""
+        part.is_fresh, part.is_near = passes.begin(self.table, part.slots, self._due(now))
 
     def end(self, part: Part) -> None:
-        """Note that a batch is over; a lease without an age was for this one alone."""
+        """Let go of what a batch pinned; a lease without an age was for this one alone."""
+        passes.end(self.table, part.slots)
         if not self._options.max_age_s:
             for slot in part.slots.tolist():
                 self._let_go(slot)
 
     def lacking(self, part: Part, now: float) -> Wanted:
         """Return the slots, and one key for each, that a batch waits for and nobody has asked for."""
+        if part.is_fresh:
+            return part.slots[:0], part.slots[:0]
         slots = part.slots[part.open]
         slots = slots[~self._asked[slots]]
         stale = slots[~self._fresh(slots, now)]
@@ -100,18 +100,16 @@ class Leases(Shelf):
 
     def ahead(self, part: Part, now: float) -> Wanted:
         """Return the slots, and one key for each, whose next lease should be fetched now."""
-        o, slots = self._options, part.slots
-        near = (
-            (now - self._born[slots] > self._renew[slots])
-            | (self._values[slots] < o.max_values * (1 - _RENEW_AT))
-            | (self._bytes[slots] < o.max_bytes * (1 - _RENEW_AT))
-        )
-        if not near.any() or not o.max_age_s:
-            return slots[:0], slots[:0]
+        if not part.is_near or not self._options.max_age_s:
+            return part.slots[:0], part.slots[:0]
+        due = passes.ahead(self.table, part.slots, self._due(now))
+        return due, np.ones(len(due), np.int64)
+
+    def _due(self, now: float) -> passes.Due:
+        o = self._options
         gap = o.max_age_s * (1 if self._lost <= _WASTED * self._spent else _OFTEN)
-        near &= self._fresh(slots, now) & (self._gap[slots] <= gap) & ~self._asked[slots]
-        near &= ~self._followed[slots] & (now >= self._not_before[slots])
-        return slots[near], np.ones(int(near.sum()), np.int64)
+        left = 1 - _RENEW_AT
+        return passes.Due(now, o.max_age_s, gap, o.max_values * left, o.max_bytes * left)
 
     def ask(self, slots: Ints, counts: Ints) -> Ints:
         """Note that leases are under way; their slots stay until these come or fail. Returns the generation."""
@@ -119,7 +117,7 @@ class Leases(Shelf):
         self.pins[slots] += 1
         return np.full(len(slots), self._generation)
 
-    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+    def arrived(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, generations: Ints) -> None:
         """Take leases over; wiped where all were dropped since they were asked for."""
         self.pins[slots] -= 1
         if generations[0] != self._generation:
@@ -129,7 +127,7 @@ class Leases(Shelf):
         self._asked[slots], self._not_before[slots] = False, 0.0
         self.forgive(slots)
         column = np.empty(len(keys), object)
-        column[:] = keys
+        column[:] = list(keys)
         held = self._held[slots]
         self._install(slots[~held], column[~held], np.full(len(slots) - int(held.sum()), born))
         self._next[slots[held]], self._next_born[slots[held]], self._followed[slots[held]] = column[held], born, True
@@ -186,11 +184,13 @@ class Leases(Shelf):
         return [key for column in (self._key, self._next) for key in column if key is not None]
 
     def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
-        # At max_age_s = 0 a lease serves the one batch that asked for it.
-        o = self._options
-        aged = now - self._born[slots] >= o.max_age_s if o.max_age_s else self._used[slots]
-        fresh: NDArray[np.bool_] = ~aged & (self._values[slots] > 0) & (self._bytes[slots] > 0)
-        return fresh
+        return passes.fresh(self.table, slots, now, self._options.max_age_s)
+
+    def _grant(self, part: Part, at: Ints, counts: Ints, slots: Ints, numbers: Ints) -> Grant:
+        """Grant whole contexts, in native memory where they are to be used there."""
+        if self._vault is not None and part.need.is_native:
+            return Grant(part.at, at, counts, [], self._vault.grant(numbers))
+        return Grant(part.at, at, counts, self._key[slots].tolist())
 
     def _replace(self, slots: Ints, now: float) -> None:
         """Retire leases that are spent and let the next ones follow."""
@@ -239,6 +239,8 @@ class Leases(Shelf):
     def _install(self, slots: Ints, keys: NDArray[np.object_], born: NDArray[np.float64]) -> None:
         o = self._options
         self._key[slots], self._born[slots], self._held[slots] = keys, born, True
+        if self._vault is not None and len(slots):
+            self._number[slots] = np.frombuffer(self._vault.put(keys.tolist()), np.int64)
         self._values[slots], self._bytes[slots], self._used[slots] = o.max_values, o.max_bytes, False
         # Drawn once per lease, so that leases fetched together are not renewed together.
         self._renew[slots] = o.max_age_s * (_RENEW_AT - 0.2 * self._random.random(len(slots)))
@@ -248,6 +250,8 @@ class Leases(Shelf):
             return
         key: DataKey = self._key[slot]
         self._key[slot], self._values[slot], self._held[slot] = None, 0, False
+        if self._vault is not None:
+            self._vault.free(int(self._number[slot]))
         self._spent += 1
         self._lost += not self._used[slot]
         self._gauge.keys("used" if self._used[slot] else "wasted", 1)
@@ -272,7 +276,6 @@ class Leases(Shelf):
 
     def _clear(self, slots: Ints) -> None:
         self._values[slots] = 0
-        self._gap[slots], self._seen[slots], self._not_before[slots] = _RARELY, -_RARELY, 0.0
-        for column in (self._asked, self._loose, self._held, self._followed):
-            column[slots] = False
+        self.table[slots] = 0
+        self._gap[slots], self._seen[slots] = passes.RARELY, -passes.RARELY
         self.forgive(slots)

@@ -8,12 +8,12 @@ from itertools import groupby
 from worker.errors import ConfigError, ContextDenied, KeyAccessDenied, WorkerError
 from worker.model import DataKey, KeySpec
 
-Generate = Callable[[Sequence[KeySpec]], list[DataKey]]
+Generate = Callable[[Sequence[KeySpec]], Sequence[DataKey]]
 Answer = DataKey | WorkerError
 _Refusals = (KeyAccessDenied, ConfigError)
 
 
-def generate_each(generate: Generate, specs: Sequence[KeySpec]) -> list[Answer]:
+def generate_each(generate: Generate, specs: Sequence[KeySpec]) -> Sequence[Answer]:
     """
     Return a key for each spec, or why that one is refused.
 
@@ -29,7 +29,7 @@ def generate_each(generate: Generate, specs: Sequence[KeySpec]) -> list[Answer]:
         WorkerError: the identity, the keyset or the descriptor is refused, or the answer is hostile.
     """
     try:
-        return list(generate(specs))
+        return generate(specs)
     except _Refusals as exc:
         runs = [list(same) for _, same in groupby(specs)]
         if not any(_has_context(spec) for spec in specs):

@@ -33,6 +33,10 @@ class Part:
     open: Ints = field(init=False)
     left: Ints = field(init=False)
     bytes: Ints = field(init=False)
+    is_near: bool = False
+    """Whether one of its leases was near its end when it began."""
+    is_fresh: bool = False
+    """Whether all of its leases could be used when they were last looked at."""
 
     def __post_init__(self) -> None:
         self.open = np.arange(len(self.need.counts))
@@ -44,5 +48,8 @@ class Part:
 
     def close(self, at: Ints) -> None:
         """Note that these contexts have all of their keys, or get none."""
+        if len(at) == len(self.slots):
+            self.left[:], self.open = 0, self.open[:0]
+            return
         self.left[at] = 0
         self.open = self.open[self.left[self.open] > 0]

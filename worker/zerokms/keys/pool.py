@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from worker.model import DataKey, Grant, KeySpec
+from worker.native.keys import joined
+from worker.zerokms.keys import passes
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
@@ -34,7 +36,7 @@ class Batch:
     """Keys of one answer; `born` is when they were asked for, on the cache's clock."""
 
     born: float
-    keys: list[DataKey] = field(repr=False)
+    keys: Sequence[DataKey] = field(repr=False)
 
 
 class Pools(Shelf):
@@ -64,8 +66,9 @@ class Pools(Shelf):
         self._last = np.zeros(size)
 
     def begin(self, part: Part, now: float) -> None:
-        """Note what a batch wants; a pool that has too little is too shallow."""
+        """Pin what a batch needs, and note what it wants; a pool that has too little is too shallow."""
         slots, counts, o = part.slots, part.left, self._options
+        passes.pin(self.table, slots)
         again = self._seen[slots] > 0
         rate = np.where(again, counts / np.maximum(now - self._last[slots], _SHORTEST_S), 0.0)
         known = self._rate[slots]
@@ -78,7 +81,8 @@ class Pools(Shelf):
         self._last[slots] = now
 
     def end(self, part: Part) -> None:
-        """Note that a batch is over, perhaps without the keys that it still wanted."""
+        """Let go of what a batch pinned; perhaps it has not got all keys that it wanted."""
+        self.pins[part.slots] -= 1
         self.wanted[part.slots[part.open]] -= part.left[part.open]
         if not self._options.max_age_s:
             for slot in part.slots.tolist():
@@ -100,14 +104,15 @@ class Pools(Shelf):
         if not len(at):
             return []
         slots, counts = part.slots[at], part.left[at]
-        keys: list[DataKey] = []
+        runs: list[Sequence[DataKey]] = []
         for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-            self._pop(slot, count, keys)
+            self._pop(slot, count, runs)
         self.available[slots] -= counts
         self.wanted[slots] -= counts
         self._used[slots] += counts
         self.weigh(slots, self.available[slots] * _KEY_BYTES)
         part.close(at)
+        keys = joined(runs)
         self._gauge.keys("used", len(keys))
         return [Grant(part.at, at, counts, keys)]
 
@@ -136,7 +141,7 @@ class Pools(Shelf):
         self.pins[slots] += 1
         return self._generation[slots]
 
-    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+    def arrived(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, generations: Ints) -> None:
         """Take over the keys of one answer; wiped where the pool was dropped since they were asked for."""
         self.pins[slots] -= 1
         self.pending[slots] -= counts
@@ -204,19 +209,19 @@ class Pools(Shelf):
         """Every key that is held."""
         return [key for slot in self.slots() for batch in self.batches[slot] for key in batch.keys]
 
-    def _pop(self, slot: int, count: int, keys: list[DataKey]) -> None:
+    def _pop(self, slot: int, count: int, runs: list[Sequence[DataKey]]) -> None:
         """Take keys out of a pool that has as many, the oldest answer's first."""
         batches: list[Batch] = self.batches[slot]
         while count:
             first = batches[0].keys
             if len(first) <= count:
-                keys += first
+                runs.append(first)
                 count -= len(first)
                 del batches[0]
                 self.born[slot] = batches[0].born if batches else np.inf
             else:
-                keys += first[-count:]
-                del first[-count:]
+                runs.append(first[-count:])
+                batches[0].keys = first[:-count]
                 return
 
     def _expire(self, slot: int, limit: float) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import ContextDenied, KeyServiceUnavailable, WorkerError
 from worker.model import DataKey, Grant, KeySpec, Texts, spec_of
+from worker.zerokms.keys import passes
+from worker.zerokms.keys.family import Families, Family
 from worker.zerokms.keys.part import Ints, Part
 
 Wanted = tuple[Ints, Ints]
@@ -19,8 +20,6 @@ Wanted = tuple[Ints, Ints]
 
 _SMALL = 0.1
 """Share of the bytes that contexts seen once may have; as in the paper."""
-_OFTEN = 3
-"""Uses are counted up to here; as in the paper."""
 _FIRST = 1_024
 _NONE, _IN_SMALL, _IN_MAIN = 0, 1, 2
 
@@ -44,14 +43,14 @@ class Failure:
         return isinstance(self.error, ContextDenied)
 
 
-class _Family:
+class _Kin:
     """Contexts that differ in their texts alone."""
 
-    __slots__ = ("names", "seed", "slots", "spec")
+    __slots__ = ("family", "names", "seed", "spec")
 
-    def __init__(self, spec: KeySpec, names: tuple[str, ...]) -> None:
-        self.spec, self.names, self.seed = spec, names, hash((spec, names))
-        self.slots: dict[Texts, int] = {}
+    def __init__(self, spec: KeySpec, names: tuple[str, ...], family: Family) -> None:
+        self.spec, self.names, self.family = spec, names, family
+        self.seed = hash((spec, names))
 
 
 class Shelf:
@@ -68,56 +67,60 @@ class Shelf:
     Args:
         slot_bytes: what a context takes by itself.
         limit: the most contexts; None: no bound but the bytes.
+        words: of 64 bits each, what a slot has in the table; the first two are the shelf's own.
     """
 
-    def __init__(self, slot_bytes: int, limit: int | None) -> None:
+    def __init__(self, slot_bytes: int, limit: int | None, words: int = 2) -> None:
         self._slot_bytes, self._limit = slot_bytes, limit
-        self._families: dict[tuple[KeySpec, tuple[str, ...]], _Family] = {}
-        self._family: list[_Family | None] = []
-        self._texts: list[Texts] = []
+        self._families = Families()
+        self._kin: dict[tuple[KeySpec, tuple[str, ...]], _Kin] = {}
+        self._kin_of: list[_Kin | None] = []
         self._free: list[int] = []
         self._small: deque[int] = deque()
         self._main: deque[int] = deque()
         self._small_bytes = self._gone = 0
         self.bytes = 0
         self.failures: dict[int, Failure] = {}
-        self.pins = np.zeros(_FIRST, np.int32)
-        self._uses = np.zeros(_FIRST, np.uint8)
+        self.table = np.zeros((_FIRST, words), np.int64)
+        self._bind()
         self._queue = np.zeros(_FIRST, np.uint8)
         self._weight = np.zeros(_FIRST, np.int64)
         self._left = np.zeros(_FIRST, np.int64)
 
     def __len__(self) -> int:
-        return len(self._family) - len(self._free) - self._gone
+        return len(self._kin_of) - len(self._free) - self._gone
 
     def find(self, spec: KeySpec, names: tuple[str, ...], contexts: Sequence[Texts]) -> Ints:
-        """Return each context's slot, counting the use; a new one where there is none. The caller pins them."""
-        family = self._families.get((spec, names))
-        if family is None:
-            family = self._families[spec, names] = _Family(spec, names)
-        slots = np.fromiter(map(family.slots.get, contexts, repeat(-1)), np.int64, len(contexts))
-        new = np.flatnonzero(slots < 0)
-        found = slots[slots >= 0] if len(new) else slots
-        self._uses[found] = np.minimum(self._uses[found] + 1, _OFTEN)
-        if len(new):
-            slots[new] = self._add(family, [contexts[i] for i in new.tolist()])
+        """Return each context's slot, a new one where there is none; `begin` pins them."""
+        kin = self._kin.get((spec, names))
+        if kin is None:
+            kin = self._kin[spec, names] = _Kin(spec, names, self._families.make(names))
+        slots = kin.family.find(contexts)
+        if len(slots) and slots.min() < 0:
+            slots, new = slots.copy(), np.flatnonzero(slots < 0)
+            slots[new] = self._add(kin, [contexts[i] for i in new.tolist()])
         return slots
 
     def specs(self, slots: Sequence[int]) -> list[KeySpec]:
         """Return the whole specs of contexts."""
         return [
-            spec_of(family.spec, family.names, self._texts[slot])
+            spec_of(kin.spec, kin.names, kin.family.texts(slot))
             for slot in slots
-            if (family := self._family[slot]) is not None
+            if (kin := self._kin_of[slot]) is not None
         ]
 
     def slots(self) -> list[int]:
         """Every slot in use."""
-        return [slot for slot, family in enumerate(self._family) if family is not None]
+        return [slot for slot, kin in enumerate(self._kin_of) if kin is not None]
 
     def holds(self, slot: int) -> bool:
         """Whether a slot is in use."""
-        return slot < len(self._family) and self._family[slot] is not None
+        return slot < len(self._kin_of) and self._kin_of[slot] is not None
+
+    def are_known(self, slots: Ints) -> NDArray[np.bool_]:
+        """Tell which of these contexts have been used before."""
+        known: NDArray[np.bool_] = (self._uses[slots] > 0) | (self._queue[slots] == _IN_MAIN)
+        return known
 
     def forgive(self, slots: Ints) -> None:
         """Forget why these contexts once got no keys."""
@@ -135,13 +138,13 @@ class Shelf:
     def evict(self, target: int) -> bool:
         """Give up contexts that nobody pins until no more than `target` bytes are held; returns whether that is so."""
         # Each look takes a use away or moves an entry on, so this ends; where all is pinned it ends here.
-        for _ in range((_OFTEN + 1) * (len(self._small) + len(self._main))):
+        for _ in range((passes.OFTEN + 1) * (len(self._small) + len(self._main))):
             if self.bytes <= target and not self.is_over:
                 return True
             from_small = bool(self._small) and (self._small_bytes > _SMALL * self.bytes or not self._main)
             queue = self._small if from_small else self._main
             slot = queue.popleft()
-            if self._family[slot] is None:
+            if self._kin_of[slot] is None:
                 self._recycle(slot)
             elif self.pins[slot]:
                 queue.append(slot)
@@ -165,13 +168,14 @@ class Shelf:
 
     def remove(self, slot: int, *, queued: bool = True) -> None:
         """Free a slot that nobody pins; `queued`: it still stands in its queue, and is free when it leaves that."""
-        family = self._family[slot]
-        assert family is not None
+        kin = self._kin_of[slot]
+        assert kin is not None
         self._let_go(slot)
-        del family.slots[self._texts[slot]]
-        if not family.slots:
-            del self._families[family.spec, family.names]
-        self._family[slot], self._texts[slot] = None, ()
+        kin.family.remove(slot)
+        if not len(kin.family):
+            self._families.drop(kin.family)
+            del self._kin[kin.spec, kin.names]
+        self._kin_of[slot] = None
         weight = int(self._weight[slot])
         self.bytes -= weight
         if self._queue[slot] == _IN_SMALL:
@@ -184,11 +188,11 @@ class Shelf:
             self._compact()
 
     def begin(self, part: Part, now: float) -> None:
-        """Note what a batch wants."""
+        """Pin what a batch needs, and note what it wants."""
         raise NotImplementedError
 
     def end(self, part: Part) -> None:
-        """Note that a batch is over."""
+        """Let go of what a batch pinned."""
         raise NotImplementedError
 
     def refuse(self, part: Part, i: int) -> None:
@@ -211,7 +215,7 @@ class Shelf:
         """Note that keys are under way, and pin their slots; returns the generations that they are for."""
         raise NotImplementedError
 
-    def arrived(self, slots: Ints, counts: Ints, keys: list[DataKey], born: float, generations: Ints) -> None:
+    def arrived(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, generations: Ints) -> None:
         """Take over keys that were under way, slot after slot."""
         raise NotImplementedError
 
@@ -231,48 +235,52 @@ class Shelf:
         """Slots begin anew."""
         raise NotImplementedError
 
+    def _bind(self) -> None:
+        """Name the table's columns, which are views on it."""
+        self.pins = passes.whole(self.table, passes.PINS)
+        self._uses = passes.whole(self.table, passes.USES)
+
     def _grow(self, size: int) -> None:
         """Make every column as long as `size`."""
         for name, column in vars(self).items():
-            if isinstance(column, np.ndarray):
-                longer = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
+            if isinstance(column, np.ndarray) and column.base is None:
+                shape = (size, *column.shape[1:])
+                longer = np.empty(shape, object) if column.dtype == object else np.zeros(shape, column.dtype)
                 longer[: len(column)] = column
                 setattr(self, name, longer)
+        self._bind()
 
-    def _add(self, family: _Family, contexts: Sequence[Texts]) -> list[int]:
+    def _add(self, kin: _Kin, contexts: Sequence[Texts]) -> list[int]:
         slots: list[int] = []
-        at, free = family.slots, self._free
-        for texts in contexts:
-            if texts in at:
-                raise ValueError("the contexts of a need are distinct")
-            if free:
-                slot = free.pop()
-                self._family[slot], self._texts[slot] = family, texts
+        for _ in contexts:
+            if self._free:
+                slots.append(self._free.pop())
+                self._kin_of[slots[-1]] = kin
             else:
-                slot = len(self._family)
-                self._family.append(family)
-                self._texts.append(texts)
-            at[texts] = slot
-            slots.append(slot)
-        while len(self._family) > len(self.pins):
+                slots.append(len(self._kin_of))
+                self._kin_of.append(kin)
+        kin.family.add(contexts, slots)
+        while len(self._kin_of) > len(self.pins):
             self._grow(2 * len(self.pins))
-        marks = np.fromiter((hash((family.seed, texts)) for texts in contexts), np.int64, len(contexts))
+        marks = np.fromiter((hash((kin.seed, texts)) for texts in contexts), np.int64, len(contexts))
         self._enter(np.array(slots), self._left[marks % len(self._left)] == marks)
         return slots
 
     def _enter(self, slots: Ints, known: NDArray[np.bool_]) -> None:
         """Put new contexts into their queues: those that have just gone into the main one."""
         self._clear(slots)
-        self.pins[slots] = self._uses[slots] = self._weight[slots] = 0
+        self.pins[slots] = self._weight[slots] = 0
+        # The batch that brings a context is no use of it yet.
+        self._uses[slots] = -1
         self._queue[slots] = np.where(known, _IN_MAIN, _IN_SMALL)
         self.weigh(slots, np.zeros(len(slots), np.int64))
         self._small.extend(slots[~known].tolist())
         self._main.extend(slots[known].tolist())
 
     def _remember(self, slot: int) -> None:
-        family = self._family[slot]
-        assert family is not None
-        mark = hash((family.seed, self._texts[slot]))
+        kin = self._kin_of[slot]
+        assert kin is not None
+        mark = hash((kin.seed, kin.family.texts(slot)))
         self._left[mark % len(self._left)] = mark
 
     def _recycle(self, slot: int) -> None:
@@ -284,7 +292,7 @@ class Shelf:
         for queue in (self._small, self._main):
             for _ in range(len(queue)):
                 slot = queue.popleft()
-                if self._family[slot] is None:
+                if self._kin_of[slot] is None:
                     self._recycle(slot)
                 else:
                     queue.append(slot)

@@ -12,6 +12,7 @@ import numpy as np
 
 from worker.errors import FatalError, WorkerError
 from worker.model import DataKey, Grant, KeyNeed, KeySpec
+from worker.native.keys import KeyRun
 from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.lease import Leases
@@ -35,6 +36,17 @@ class _Piece:
     def cut(self, start: int, stop: int) -> _Piece:
         """Return a stretch of the slots."""
         return _Piece(self.shelf, self.slots[start:stop], self.counts[start:stop], self.generations[start:stop])
+
+    def parted(self) -> list[_Piece]:
+        """Return the slots of contexts that have been used before, and then those of new ones."""
+        known = self.shelf.are_known(self.slots)
+        if known.all() or not known.any():
+            return [self]
+        return [_Piece(self.shelf, self.slots[p], self.counts[p], self.generations[p]) for p in (known, ~known)]
+
+    def is_new(self) -> bool:
+        """Whether none of the contexts has been used before."""
+        return not self.shelf.are_known(self.slots).any()
 
     def specs(self) -> list[KeySpec]:
         """Return what each key is for."""
@@ -77,7 +89,6 @@ class Stock:
         for i, need in enumerate(needs):
             shelf = self._shelf(need)
             slots = shelf.find(need.spec, need.names, need.contexts)
-            shelf.pins[slots] += 1
             parts.append(Part(i, need, slots, self._failed))
             shelf.begin(parts[-1], now)
         return parts
@@ -85,9 +96,7 @@ class Stock:
     def end(self, parts: Sequence[Part]) -> None:
         """Let go of what a batch pinned."""
         for part in parts:
-            shelf = self._shelf(part.need)
-            shelf.pins[part.slots] -= 1
-            shelf.end(part)
+            self._shelf(part.need).end(part)
         self.trim()
 
     def serve(self, parts: Sequence[Part]) -> list[Grant]:
@@ -138,7 +147,8 @@ class Stock:
             for part in parts:
                 shelf = self._shelf(part.need)
                 self._note(part, shelf, shelf.ahead(part, now), wanted)
-        for pieces in wanted.values():
+        for found in wanted.values():
+            pieces = sorted((part for piece in found for part in piece.parted()), key=_Piece.is_new)
             for request in _requests(pieces, self._options.keys_per_request):
                 self._send(request, now)
 
@@ -196,10 +206,11 @@ class Stock:
 
     def _send(self, request: Sequence[_Piece], now: float) -> None:
         self._under_way += 1
-        asked = self.gatherer.ask([spec for piece in request for spec in piece.specs()])
+        specs = [spec for piece in request for spec in piece.specs()]
+        asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
         asked.add_done_callback(partial(self._settle, request, now))
 
-    def _settle(self, request: Sequence[_Piece], born: float, done: Future[list[Answer]]) -> None:
+    def _settle(self, request: Sequence[_Piece], born: float, done: Future[Sequence[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
         with self.changed:
             self._under_way -= 1
@@ -219,7 +230,7 @@ class Stock:
             end = start + int(piece.counts.sum())
             got = answers[start:end]
             start = end
-            keys = [answer for answer in got if isinstance(answer, DataKey)]
+            keys = got if isinstance(got, KeyRun) else [answer for answer in got if isinstance(answer, DataKey)]
             if len(keys) == len(got):
                 piece.shelf.arrived(piece.slots, piece.counts, keys, born, piece.generations)
             elif len(piece.slots) > 1:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from worker.metrics import Metrics
 from worker.model import DataKey
+from worker.native.keys import wipe as wipe
 
 Clock = Callable[[], float]
 # Looking at each key takes the cache's lock: beyond this many they are only counted.
@@ -128,12 +129,6 @@ class Retired:
 
     def __len__(self) -> int:
         return len(self._keys) + len(self._held)
-
-
-def wipe(keys: Iterable[DataKey]) -> None:
-    """Overwrite every key."""
-    for key in keys:
-        key.wipe()
 
 
 class Expiring(Protocol):

@@ -1,0 +1,271 @@
+//! Contexts as numbers: those of one batch, and those that a key cache holds.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::HashTable;
+
+use crate::walk::NONE;
+
+/// The hash of a framed context. It is keyed: producers choose the texts, and shall not choose what collides.
+pub fn hash(framed: &[u8]) -> u64 {
+    static STATE: OnceLock<RandomState> = OnceLock::new();
+    STATE.get_or_init(RandomState::new).hash_one(framed)
+}
+
+/// The distinct contexts of a batch, framed, by the order in which they were met.
+#[derive(Debug, Default)]
+pub struct Contexts {
+    table: HashTable<u32>,
+    hashes: Vec<u64>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Contexts {
+    /// The number of a context, which is new at its first call.
+    pub fn number(&mut self, framed: &[u8]) -> u32 {
+        let hash = hash(framed);
+        let Self { table, hashes, bytes, ends } = self;
+        let same = |&number: &u32| hashes[number as usize] == hash && framed_of(bytes, ends, number) == framed;
+        match table.entry(hash, same, |&number| hashes[number as usize]) {
+            Entry::Occupied(held) => *held.get(),
+            Entry::Vacant(free) => {
+                let number = ends.len() as u32;
+                free.insert(number);
+                hashes.push(hash);
+                bytes.extend_from_slice(framed);
+                ends.push(bytes.len());
+                number
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn framed(&self, number: u32) -> &[u8] {
+        framed_of(&self.bytes, &self.ends, number)
+    }
+
+    pub fn hash(&self, number: u32) -> u64 {
+        self.hashes[number as usize]
+    }
+
+    /// The texts of a context, without their names.
+    pub fn texts(&self, number: u32) -> Vec<String> {
+        texts(self.framed(number))
+    }
+}
+
+fn framed_of<'b>(bytes: &'b [u8], ends: &[usize], number: u32) -> &'b [u8] {
+    let number = number as usize;
+    let start = if number == 0 { 0 } else { ends[number - 1] };
+    &bytes[start..ends[number]]
+}
+
+/// The texts of a framed context: `u32 n, n * (F(name) F(text))`.
+pub fn texts(framed: &[u8]) -> Vec<String> {
+    let mut rest = framed.get(4..).unwrap_or_default();
+    let mut found = Vec::new();
+    let mut next = || {
+        let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+        let text = rest.get(4..4 + length)?;
+        rest = &rest[4 + length..];
+        Some(text)
+    };
+    while next().is_some() {
+        found.push(String::from_utf8_lossy(next().unwrap_or_default()).into_owned());
+    }
+    found
+}
+
+/// The places of contexts in a key cache: for each context a row, for each family (a field, say) a column of places.
+#[derive(Default)]
+pub struct Directory {
+    table: HashTable<u32>,
+    rows: Vec<Row>,
+    /// `rows` times `stride` places; `NONE` where a family does not hold a context.
+    places: Vec<u32>,
+    stride: usize,
+    bytes: Vec<u8>,
+    /// Bytes of contexts that are gone.
+    waste: usize,
+    free: Vec<u32>,
+    /// For each place its row and family.
+    held: Vec<(u32, u32)>,
+    gone: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    hash: u64,
+    start: usize,
+    length: u32,
+    holders: u32,
+}
+
+impl Directory {
+    /// How many contexts have gone: row numbers are good as long as none has.
+    pub fn gone(&self) -> u64 {
+        self.gone
+    }
+
+    /// The row of a context, `NONE` where no family holds it.
+    pub fn row(&self, framed: &[u8], hash: u64) -> u32 {
+        self.table.find(hash, |&row| self.is(row, framed, hash)).copied().unwrap_or(NONE)
+    }
+
+    fn is(&self, row: u32, framed: &[u8], hash: u64) -> bool {
+        let Row { hash: own, start, length, .. } = self.rows[row as usize];
+        own == hash && &self.bytes[start..start + length as usize] == framed
+    }
+
+    /// The place that a family has for a row, `NONE` for none.
+    #[inline]
+    pub fn place(&self, row: u32, family: u32) -> u32 {
+        if row == NONE || family as usize >= self.stride { NONE } else { self.places[row as usize * self.stride + family as usize] }
+    }
+
+    /// Gives a context a place; false where it has one.
+    pub fn put(&mut self, framed: &[u8], hash: u64, family: u32, place: u32) -> bool {
+        self.widen(family as usize + 1);
+        let row = match self.row(framed, hash) {
+            NONE => self.add(framed, hash),
+            row => row,
+        };
+        let at = row as usize * self.stride + family as usize;
+        if self.places[at] != NONE {
+            return false;
+        }
+        self.places[at] = place;
+        self.rows[row as usize].holders += 1;
+        if self.held.len() <= place as usize {
+            self.held.resize(place as usize + 1, (NONE, NONE));
+        }
+        self.held[place as usize] = (row, family);
+        true
+    }
+
+    /// Takes a place away from its context.
+    pub fn remove(&mut self, place: u32) {
+        let Some(held) = self.held.get_mut(place as usize) else { return };
+        let (row, family) = std::mem::replace(held, (NONE, NONE));
+        if row == NONE {
+            return;
+        }
+        self.places[row as usize * self.stride + family as usize] = NONE;
+        let Row { hash, length, holders, .. } = &mut self.rows[row as usize];
+        *holders -= 1;
+        if *holders == 0 {
+            if let Ok(entry) = self.table.find_entry(*hash, |&other| other == row) {
+                entry.remove();
+            }
+            self.waste += *length as usize;
+            self.free.push(row);
+            self.gone += 1;
+            if self.waste > self.bytes.len() / 2 + 4096 {
+                self.compact();
+            }
+        }
+    }
+
+    /// The framed context of a place.
+    pub fn framed(&self, place: u32) -> Option<&[u8]> {
+        let row = self.rows.get(self.held.get(place as usize)?.0 as usize)?;
+        self.bytes.get(row.start..row.start + row.length as usize)
+    }
+
+    fn add(&mut self, framed: &[u8], hash: u64) -> u32 {
+        let row = Row { hash, start: self.bytes.len(), length: framed.len() as u32, holders: 0 };
+        self.bytes.extend_from_slice(framed);
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.rows[number as usize] = row;
+                number
+            }
+            None => {
+                self.rows.push(row);
+                self.places.resize(self.places.len() + self.stride, NONE);
+                self.rows.len() as u32 - 1
+            }
+        };
+        let rows = &self.rows;
+        self.table.insert_unique(hash, number, |&other| rows[other as usize].hash);
+        number
+    }
+
+    fn widen(&mut self, families: usize) {
+        if families <= self.stride {
+            return;
+        }
+        let stride = families.next_power_of_two();
+        let mut places = vec![NONE; self.rows.len() * stride];
+        for (new, old) in places.chunks_exact_mut(stride).zip(self.places.chunks_exact(self.stride.max(1))) {
+            new[..old.len()].copy_from_slice(old);
+        }
+        (self.places, self.stride) = (places, stride);
+    }
+
+    fn compact(&mut self) {
+        let mut bytes = Vec::with_capacity(self.bytes.len() - self.waste);
+        for row in self.rows.iter_mut().filter(|row| row.holders > 0) {
+            let start = bytes.len();
+            bytes.extend_from_slice(&self.bytes[row.start..row.start + row.length as usize]);
+            row.start = start;
+        }
+        (self.bytes, self.waste) = (bytes, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        crate::walk::frame(&mut out, &[b"\0\0\0\x01n".as_slice().into()], [text.as_bytes()].into_iter());
+        out
+    }
+
+    #[test]
+    fn each_context_has_one_number() {
+        let mut contexts = Contexts::default();
+        let met: Vec<u32> = ["a", "b", "a", "", "b"].iter().map(|text| contexts.number(&framed(text))).collect();
+        assert_eq!(met, [0, 1, 0, 2, 1]);
+        assert_eq!(contexts.texts(1), ["b"]);
+        assert_eq!(contexts.texts(2), [""]);
+        assert_eq!(contexts.len(), 3);
+    }
+
+    #[test]
+    fn places_come_and_go() {
+        let mut directory = Directory::default();
+        for round in 0..3u32 {
+            for n in 0..2000u32 {
+                let text = framed(&format!("tenant-{round}-{n}"));
+                assert!(directory.put(&text, hash(&text), n % 5, n));
+                assert!(!directory.put(&text, hash(&text), n % 5, n));
+            }
+            for n in 0..2000u32 {
+                let text = framed(&format!("tenant-{round}-{n}"));
+                let row = directory.row(&text, hash(&text));
+                assert_eq!(directory.place(row, n % 5), n);
+                assert_eq!(directory.place(row, (n + 1) % 5), NONE);
+                assert_eq!(directory.framed(n), Some(text.as_slice()));
+                directory.remove(n);
+                directory.remove(n);
+                assert_eq!(directory.row(&text, hash(&text)), NONE);
+                assert_eq!(directory.framed(n), None);
+            }
+        }
+        assert_eq!(directory.rows.len(), 2000);
+        assert!(directory.bytes.len() < 200_000);
+    }
+}

@@ -1,0 +1,217 @@
+//! The keys of one slot's values, handed out value by value.
+
+use std::sync::Arc;
+
+use crate::aead::{Cipher, TAIL_BYTES};
+use crate::envelope::{FINGERPRINT_BYTES, IV_BYTES};
+use crate::keys::KeyBatch;
+use crate::program::Slot;
+use crate::seal::Unsealed;
+use crate::vault::{Granted, FRONT_BYTES};
+use crate::walk::NONE;
+
+/// Ciphers are kept for leases of which a batch has at least so many values: memory costs more than to set others up anew.
+const KEPT_FROM: u32 = 3;
+
+pub enum Feed {
+    Leased(Leases),
+    Single(Singles),
+}
+
+impl Feed {
+    /// What a value may grow by, at most.
+    pub fn growth(&self) -> usize {
+        match self {
+            Self::Leased(leases) => leases.growth,
+            Self::Single(_) => 256,
+        }
+    }
+}
+
+/// Stretches of keys, context after context, in the order in which they were granted.
+struct Chains<T> {
+    /// For each context its present stretch, and its last one.
+    heads: Vec<u32>,
+    tails: Vec<u32>,
+    links: Vec<Link<T>>,
+}
+
+struct Link<T> {
+    left: u32,
+    next: u32,
+    of: T,
+}
+
+impl<T> Chains<T> {
+    fn new(contexts: usize) -> Self {
+        Self { heads: vec![NONE; contexts], tails: vec![NONE; contexts], links: Vec::new() }
+    }
+
+    fn push(&mut self, context: u32, left: u32, of: T) -> Result<(), Unsealed> {
+        let number = self.links.len() as u32;
+        let tail = self.tails.get_mut(context as usize).ok_or(Unsealed::Keys)?;
+        match std::mem::replace(tail, number) {
+            NONE => self.heads[context as usize] = number,
+            last => self.links[last as usize].next = number,
+        }
+        self.links.push(Link { left, next: NONE, of });
+        Ok(())
+    }
+
+    /// The stretch for a context's next value, and its number.
+    fn next(&mut self, context: usize) -> Option<(u32, &mut Link<T>)> {
+        let head = self.heads.get_mut(context)?;
+        while *head != NONE && self.links[*head as usize].left == 0 {
+            *head = self.links[*head as usize].next;
+        }
+        let number = *head;
+        let link = self.links.get_mut(number as usize)?;
+        link.left -= 1;
+        Some((number, link))
+    }
+}
+
+/// What a value is sealed with.
+pub struct Sealing<'f> {
+    pub cipher: &'f Cipher,
+    /// How much of the associated data is the envelope's header.
+    pub header: usize,
+    /// The associated data up to what is bound.
+    pub aad: &'f mut Vec<u8>,
+}
+
+struct Lease {
+    granted: u32,
+    key: u32,
+    values: u32,
+    cipher: Option<Cipher>,
+}
+
+/// What the associated data at hand was made for.
+struct Present {
+    number: u32,
+    granted: u32,
+    label: u32,
+    tag: usize,
+    header: usize,
+    shared: usize,
+}
+
+pub struct Leases {
+    granted: Vec<Arc<Granted>>,
+    chains: Chains<Lease>,
+    growth: usize,
+    present: Present,
+    aad: Vec<u8>,
+    cipher: Option<Cipher>,
+}
+
+impl Leases {
+    /// Takes how many contexts the slot has.
+    pub fn new(contexts: usize) -> Self {
+        Self {
+            granted: Vec::new(),
+            chains: Chains::new(contexts),
+            growth: 0,
+            present: Present { number: NONE, granted: NONE, label: NONE, tag: 0, header: 0, shared: 0 },
+            aad: Vec::new(),
+            cipher: None,
+        }
+    }
+
+    /// Takes keys over: for each its context and how many values it serves.
+    pub fn push(&mut self, granted: Arc<Granted>, each: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        if each.len() != granted.keys.len() {
+            return Err(Unsealed::Keys);
+        }
+        let number = self.granted.len() as u32;
+        self.chains.links.reserve(each.len());
+        for (key, (context, values)) in each.enumerate() {
+            self.chains.push(context, values, Lease { granted: number, key: key as u32, values, cipher: None })?;
+        }
+        let label = granted.labels.iter().map(|label| label.front.len() + label.back.len()).max().unwrap_or_default();
+        // Around the label: iv, tag behind its length, fingerprint, and the value's own longer length.
+        self.growth = self.growth.max(label + IV_BYTES + 1 + granted.longest_tag() + FINGERPRINT_BYTES + TAIL_BYTES + 4);
+        self.granted.push(granted);
+        Ok(())
+    }
+
+    /// What a context's next value is sealed with.
+    #[inline]
+    pub fn next(&mut self, slot: &Slot, context: usize, framed: &[u8]) -> Result<Sealing<'_>, Unsealed> {
+        let (number, link) = self.chains.next(context).ok_or(Unsealed::Keys)?;
+        let lease = &mut link.of;
+        if self.present.number != number {
+            let granted = &self.granted[lease.granted as usize];
+            let key = &granted.keys[lease.key as usize];
+            let present = &mut self.present;
+            present.number = number;
+            let tag = granted.tag(lease.key);
+            if (present.granted, present.label, present.tag) != (lease.granted, key.label, tag.len()) {
+                (present.granted, present.label, present.tag) = (lease.granted, key.label, tag.len());
+                let label = granted.labels.get(key.label as usize).ok_or(Unsealed::Keys)?;
+                self.aad.clear();
+                self.aad.extend_from_slice(&label.front);
+                self.aad.extend_from_slice(&key.iv);
+                self.aad.push(tag.len() as u8);
+                self.aad.extend_from_slice(tag);
+                self.aad.extend_from_slice(&label.back);
+                self.aad.extend_from_slice(&slot.fingerprint);
+                present.header = self.aad.len();
+            } else {
+                // Leases of a field differ in these two alone.
+                let (iv, rest) = self.aad[FRONT_BYTES..].split_at_mut(IV_BYTES);
+                iv.copy_from_slice(&key.iv);
+                rest[1..=tag.len()].copy_from_slice(tag);
+                self.aad.truncate(present.header);
+            }
+            self.aad.extend_from_slice(framed);
+            if slot.bind.is_empty() {
+                self.aad.extend_from_slice(&[0; 4]);
+            }
+            present.shared = self.aad.len();
+            if lease.values < KEPT_FROM {
+                self.cipher = Some(Cipher::new(&key.cipher)?);
+            } else if lease.cipher.is_none() {
+                lease.cipher = Some(Cipher::new(&key.cipher)?);
+            }
+        }
+        self.aad.truncate(self.present.shared);
+        let cipher = lease.cipher.as_ref().or(self.cipher.as_ref()).ok_or(Unsealed::Keys)?;
+        Ok(Sealing { cipher, header: self.present.header, aad: &mut self.aad })
+    }
+}
+
+/// A stretch of a batch's keys: the first, and how many.
+pub type Stretch = (Arc<KeyBatch>, u32, u32);
+
+/// Keys that each serve one value.
+pub struct Singles(Vec<(Arc<KeyBatch>, u32)>, Chains<usize>);
+
+impl Singles {
+    /// Takes how many contexts the slot has.
+    pub fn new(contexts: usize) -> Self {
+        Self(Vec::new(), Chains::new(contexts))
+    }
+
+    /// Takes keys over: for each context how many of them, one after the other.
+    pub fn push(&mut self, keys: Vec<Stretch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        let mut first = self.0.len();
+        for (batch, start, count) in keys {
+            self.0.extend((0..count).map(|n| (Arc::clone(&batch), start.saturating_add(n))));
+        }
+        for (context, count) in each {
+            self.1.push(context, count, first)?;
+            first += count as usize;
+        }
+        if first == self.0.len() { Ok(()) } else { Err(Unsealed::Keys) }
+    }
+
+    /// The key of a context's next value.
+    pub fn next(&mut self, context: usize) -> Option<(&KeyBatch, usize)> {
+        let (_, link) = self.1.next(context)?;
+        link.of += 1;
+        let (batch, index) = self.0.get(link.of - 1)?;
+        Some((batch, *index as usize))
+    }
+}

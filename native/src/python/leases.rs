@@ -1,0 +1,364 @@
+//! The leases of a key cache: where contexts have their places, passes over a batch's, and the keys themselves.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use pyo3::buffer::{PyBuffer, ReadOnlyCell};
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use super::keys::{exactly, secret, KeyBatch};
+use super::split::Split;
+use crate::aead::{leased, KEY_BYTES};
+use crate::contexts::{hash, texts};
+use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
+use crate::keys::Spent;
+use crate::passes::{Ahead, NoSlot, Table};
+use crate::vault::Key;
+use crate::walk::{frame, NONE};
+
+const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
+
+fn label(_: BadLabel) -> PyErr {
+    PyValueError::new_err(LABEL)
+}
+
+fn no_slot(_: NoSlot) -> PyErr {
+    PyIndexError::new_err("no such slot")
+}
+
+/// Reads a `DataKey` into a vault; where native memory has it, no copy of it is made in Python's.
+fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) -> PyResult<u32> {
+    let py = key.py();
+    if let Some(part) = key.getattr_opt(pyo3::intern!(py, "part"))? {
+        let (batch, at, _): (PyRef<'_, KeyBatch>, usize, usize) = part.extract()?;
+        let data_key = batch.0.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
+        let held = batch.0.label(at).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        return store(vault, &*data_key, (held.keyset, held.descriptor), held.iv, held.tag, request);
+    }
+    let get = |name| key.getattr(name);
+    let data_key = secret(py, &get(pyo3::intern!(py, "secret"))?.extract()?)?;
+    let keyset = get(pyo3::intern!(py, "keyset"))?.getattr(pyo3::intern!(py, "bytes"))?;
+    let keyset = exactly(keyset.extract()?, "a keyset is 16 bytes")?;
+    let descriptor = get(pyo3::intern!(py, "descriptor"))?.extract::<String>()?;
+    let iv = exactly(get(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
+    let tag = get(pyo3::intern!(py, "tag"))?;
+    store(vault, &*data_key, (&keyset, descriptor.as_bytes()), &iv, tag.extract()?, request)
+}
+
+fn store(
+    vault: &mut crate::vault::Vault,
+    data_key: &[u8; KEY_BYTES],
+    (keyset, descriptor): (&[u8; KEYSET_BYTES], &[u8]),
+    iv: &[u8; IV_BYTES],
+    tag: &[u8],
+    request: u32,
+) -> PyResult<u32> {
+    let cipher = leased(data_key).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
+    let number = vault.label(keyset, descriptor).map_err(label)?;
+    vault.put(Key::new(*cipher, *iv, number, request), tag).map_err(label)
+}
+
+/// A batch's own copies of leases; nothing of them can be read but what envelopes show.
+#[pyclass(frozen, module = "worker._native")]
+pub struct Granted {
+    pub granted: Arc<crate::vault::Granted>,
+    requests: Vec<Py<PyAny>>,
+}
+
+#[pymethods]
+impl Granted {
+    /// Copies of `DataKey`s.
+    #[new]
+    fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
+        let mut vault = crate::vault::Vault::default();
+        let numbers = keys.iter().map(|key| put(&mut vault, &key, NONE)).collect::<PyResult<Vec<_>>>()?;
+        let granted = vault.copies(numbers.into_iter()).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        Ok(Self { granted: Arc::new(granted), requests: Vec::new() })
+    }
+
+    fn __len__(&self) -> usize {
+        self.granted.keys.len()
+    }
+
+    /// The ids of the requests that brought the keys.
+    #[getter]
+    fn requests(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.requests.iter().map(|id| id.clone_ref(py)).collect()
+    }
+
+    /// The keyset and the descriptor of the first key, of which the others are too.
+    #[getter]
+    fn label<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, String)> {
+        let label = self.granted.keys.first().and_then(|key| self.granted.labels.get(key.label as usize));
+        let label = label.ok_or_else(|| PyIndexError::new_err("no keys"))?;
+        Ok((PyBytes::new(py, &label.front[2..]), String::from_utf8_lossy(&label.back[1..]).into_owned()))
+    }
+
+    /// The iv of each key.
+    #[getter]
+    fn ivs<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        self.granted.keys.iter().map(|key| PyBytes::new(py, &key.iv)).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Granted({} keys)", self.granted.keys.len())
+    }
+}
+
+struct Request {
+    id: Py<PyAny>,
+    keys: usize,
+    mark: u64,
+}
+
+/// The leases that a cache holds, by numbers; an owner holds its own lock.
+#[pyclass(module = "worker._native")]
+#[derive(Default)]
+pub struct Vault {
+    vault: crate::vault::Vault,
+    requests: Vec<Option<Request>>,
+    free: Vec<u32>,
+    mark: u64,
+}
+
+#[pymethods]
+impl Vault {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes copies of `DataKey`s; returns their numbers.
+    fn put<'py>(&mut self, keys: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = keys.py();
+        let mut numbers = Vec::with_capacity(8 * keys.len());
+        let mut last: Option<(Bound<'py, PyAny>, u32)> = None;
+        for key in keys {
+            let id = key.getattr(pyo3::intern!(py, "request_id"))?;
+            let request = match &last {
+                Some((held, number)) if held.is(&id) => *number,
+                _ if id.is_none() => NONE,
+                _ => self.request(id.clone().unbind()),
+            };
+            last = Some((id, request));
+            let number = put(&mut self.vault, &key, request)?;
+            if let Some(Some(request)) = self.requests.get_mut(request as usize) {
+                request.keys += 1;
+            }
+            numbers.extend_from_slice(&i64::from(number).to_ne_bytes());
+        }
+        Ok(PyBytes::new(py, &numbers))
+    }
+
+    /// Overwrites a key.
+    fn free(&mut self, number: u32) -> PyResult<()> {
+        let request = self.vault.free(number).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        if let Some(held) = self.requests.get_mut(request as usize) {
+            if let Some(of) = held {
+                of.keys -= 1;
+                if of.keys == 0 {
+                    *held = None;
+                    self.free.push(request);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch's own copies of keys.
+    fn grant(&mut self, py: Python<'_>, numbers: PyBuffer<i64>) -> PyResult<Granted> {
+        let numbers = ints(&numbers, py)?;
+        let copies = self.vault.copies(numbers.iter().map(|number| number.get() as u32));
+        let granted = copies.ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        self.mark += 1;
+        let mut requests = Vec::new();
+        let mut last = NONE;
+        for key in &granted.keys {
+            if key.request == last {
+                continue;
+            }
+            last = key.request;
+            if let Some(Some(request)) = self.requests.get_mut(last as usize) {
+                if request.mark != self.mark {
+                    request.mark = self.mark;
+                    requests.push(request.id.clone_ref(py));
+                }
+            }
+        }
+        Ok(Granted { granted: Arc::new(granted), requests })
+    }
+}
+
+impl Vault {
+    fn request(&mut self, id: Py<PyAny>) -> u32 {
+        let request = Some(Request { id, keys: 0, mark: 0 });
+        match self.free.pop() {
+            Some(number) => {
+                self.requests[number as usize] = request;
+                number
+            }
+            None => {
+                self.requests.push(request);
+                self.requests.len() as u32 - 1
+            }
+        }
+    }
+}
+
+/// Where contexts have their places, family by family.
+#[pyclass(module = "worker._native")]
+pub struct Directory {
+    directory: crate::contexts::Directory,
+    /// Tells one directory from another that a batch was looked up in.
+    id: u64,
+}
+
+#[pymethods]
+impl Directory {
+    #[new]
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { directory: crate::contexts::Directory::default(), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The places of some contexts of a split, by their numbers there; -1 where a family does not hold one.
+    fn find<'py>(&self, split: &Bound<'py, Split>, slot: usize, contexts: PyBuffer<u32>, family: u32) -> PyResult<Bound<'py, PyBytes>> {
+        let py = split.py();
+        let contexts = contexts.as_slice(py).ok_or_else(|| PyValueError::new_err("contexts follow each other in memory"))?;
+        let mut places = Vec::with_capacity(8 * contexts.len());
+        split.get().with_rows(slot, self.id, &self.directory, |rows| {
+            for context in contexts {
+                let row = rows.get(context.get() as usize).copied().unwrap_or(NONE);
+                places.extend_from_slice(&signed(self.directory.place(row, family)).to_ne_bytes());
+            }
+        })?;
+        Ok(PyBytes::new(py, &places))
+    }
+
+    /// The same of contexts as texts under names.
+    fn find_texts<'py>(&self, py: Python<'py>, names: Vec<String>, contexts: Vec<Vec<String>>, family: u32) -> Bound<'py, PyBytes> {
+        let place = |framed: Vec<u8>| signed(self.directory.place(self.directory.row(&framed, hash(&framed)), family));
+        let places: Vec<u8> = framed(&names, &contexts).flat_map(|framed| place(framed).to_ne_bytes()).collect();
+        PyBytes::new(py, &places)
+    }
+
+    /// Gives contexts places; false where one has one already.
+    fn put(&mut self, names: Vec<String>, contexts: Vec<Vec<String>>, family: u32, places: Vec<u32>) -> bool {
+        let mut each = framed(&names, &contexts).zip(places);
+        each.all(|(framed, place)| self.directory.put(&framed, hash(&framed), family, place))
+    }
+
+    fn remove(&mut self, place: u32) {
+        self.directory.remove(place);
+    }
+
+    /// The texts of a place's context, without their names.
+    fn texts(&self, place: u32) -> PyResult<Vec<String>> {
+        self.directory.framed(place).map(texts).ok_or_else(|| PyIndexError::new_err("no such place"))
+    }
+}
+
+fn framed<'t>(names: &[String], contexts: &'t [Vec<String>]) -> impl Iterator<Item = Vec<u8>> + 't {
+    let names: Vec<Box<[u8]>> =
+        names.iter().map(|name| [&(name.len() as u32).to_be_bytes(), name.as_bytes()].concat().into()).collect();
+    contexts.iter().map(move |texts| {
+        let mut out = Vec::new();
+        frame(&mut out, &names, texts.iter().map(String::as_bytes));
+        out
+    })
+}
+
+fn signed(place: u32) -> i64 {
+    if place == NONE { -1 } else { i64::from(place) }
+}
+
+fn ints<'b>(buffer: &'b PyBuffer<i64>, py: Python<'b>) -> PyResult<&'b [ReadOnlyCell<i64>]> {
+    buffer.as_slice(py).ok_or_else(|| PyValueError::new_err("numbers follow each other in memory"))
+}
+
+/// Calls a pass with the table, and the numbers of slots.
+fn with<T>(
+    py: Python<'_>,
+    table: &PyBuffer<i64>,
+    slots: &PyBuffer<i64>,
+    pass: impl FnOnce(Table<'_>, &[ReadOnlyCell<i64>]) -> Result<T, NoSlot>,
+) -> PyResult<T> {
+    let words = table.as_mut_slice(py).ok_or_else(|| PyValueError::new_err("a table is words that can be written"))?;
+    pass(Table(words), ints(slots, py)?).map_err(no_slot)
+}
+
+fn bytes_of<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    PyBytes::new(py, &bytes)
+}
+
+fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + '_ {
+    slots.iter().map(ReadOnlyCell::get)
+}
+
+/// Pins leases for a batch; tells whether all of them can be used, and whether the next of one may be due.
+#[pyfunction]
+pub fn lease_begin(
+    py: Python<'_>,
+    table: PyBuffer<i64>,
+    slots: PyBuffer<i64>,
+    due: (f64, f64, f64, f64, f64),
+) -> PyResult<(bool, bool)> {
+    let due = ahead(due);
+    with(py, &table, &slots, |table, slots| table.begin(of(slots), &due))
+}
+
+fn ahead((now, max_age_s, gap, values, bytes): (f64, f64, f64, f64, f64)) -> Ahead {
+    Ahead { now, max_age_s, gap, values, bytes }
+}
+
+#[pyfunction]
+pub fn lease_end(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> PyResult<()> {
+    with(py, &table, &slots, |table, slots| table.end(of(slots)))
+}
+
+#[pyfunction]
+pub fn lease_fresh<'py>(
+    py: Python<'py>,
+    table: PyBuffer<i64>,
+    slots: PyBuffer<i64>,
+    now: f64,
+    max_age_s: f64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let fresh = with(py, &table, &slots, |table, slots| table.fresh(of(slots), now, max_age_s))?;
+    Ok(PyBytes::new(py, &fresh))
+}
+
+/// Which leases had room for all that is wanted of them, and these ones' keys.
+#[pyfunction]
+pub fn lease_take<'py>(
+    py: Python<'py>,
+    table: PyBuffer<i64>,
+    slots: PyBuffer<i64>,
+    values: PyBuffer<i64>,
+    bytes: PyBuffer<i64>,
+    now: f64,
+    max_age_s: f64,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (values, bytes) = (ints(&values, py)?, ints(&bytes, py)?);
+    let each = || values.iter().zip(bytes).map(|(values, bytes)| (values.get(), bytes.get()));
+    let (whole, keys) = with(py, &table, &slots, |table, slots| {
+        table.take(of(slots).zip(each()).map(|(slot, (values, bytes))| (slot, values, bytes)), now, max_age_s)
+    })?;
+    Ok((PyBytes::new(py, &whole), bytes_of(py, &keys)))
+}
+
+/// Those of the slots whose next lease is due: `(now, max_age_s, gap, values, bytes)` as `crate::passes::Ahead`.
+#[pyfunction]
+pub fn lease_ahead<'py>(
+    py: Python<'py>,
+    table: PyBuffer<i64>,
+    slots: PyBuffer<i64>,
+    due: (f64, f64, f64, f64, f64),
+) -> PyResult<Bound<'py, PyBytes>> {
+    let due = ahead(due);
+    let found = with(py, &table, &slots, |table, slots| table.ahead(of(slots), &due))?;
+    Ok(bytes_of(py, &found))
+}

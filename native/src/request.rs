@@ -1,0 +1,88 @@
+//! What the key service is asked, as JSON. The readable twin is `worker/zerokms/wire.py`.
+
+use base64_simd::STANDARD;
+
+use crate::envelope::IV_BYTES;
+use crate::open::Request;
+
+/// The items of `retrieve-data-key`, with commas between them; `None` where a context is missing.
+pub fn retrieves<'c>(requests: &[Request], context: impl Fn(u32, u32) -> Option<&'c [u8]>) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(requests.len() * 320);
+    for request in requests {
+        begin(&mut out, &request.iv);
+        out.extend_from_slice(b"\",\"descriptor\":");
+        serde_json::to_writer(&mut out, &request.descriptor).ok()?;
+        out.extend_from_slice(b",\"tag\":[");
+        for (number, byte) in request.tag.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            push_byte(&mut out, *byte);
+        }
+        out.extend_from_slice(b"],\"context\":");
+        out.extend_from_slice(context(request.slot, request.group)?);
+        out.extend_from_slice(b",\"tag_version\":0}");
+    }
+    Some(out)
+}
+
+/// The items of `generate-data-key`: what runs of keys have in common is JSON behind the iv, its brace included.
+pub fn generates(ivs: &[u8], runs: &[(&[u8], usize)]) -> Option<Vec<u8>> {
+    let (mut each, mut out) = (ivs.chunks_exact(IV_BYTES), Vec::new());
+    out.reserve(runs.iter().map(|(common, count)| count * (common.len() + 40)).sum());
+    for (common, count) in runs {
+        for _ in 0..*count {
+            begin(&mut out, each.next()?);
+            out.extend_from_slice(b"\",");
+            out.extend_from_slice(common);
+        }
+    }
+    each.next().is_none().then_some(out)
+}
+
+fn begin(out: &mut Vec<u8>, iv: &[u8]) {
+    if !out.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"{\"iv\":\"");
+    STANDARD.encode_append(iv, out);
+}
+
+fn push_byte(out: &mut Vec<u8>, byte: u8) {
+    if byte >= 100 {
+        out.push(b'0' + byte / 100);
+    }
+    if byte >= 10 {
+        out.push(b'0' + byte / 10 % 10);
+    }
+    out.push(b'0' + byte % 10);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_json() {
+        let made = generates(&[0; 48], &[(b"\"a\":1}", 2), (b"\"b\":2}", 1)]).unwrap();
+        let parsed: serde_json::Value = serde_json::from_slice(&[b"[", &made[..], b"]"].concat()).unwrap();
+        assert_eq!(parsed[2]["b"], 2);
+        assert_eq!(parsed[0]["iv"], "AAAAAAAAAAAAAAAAAAAAAA==");
+        assert!(generates(&[0; 48], &[(b"}", 2)]).is_none());
+        assert!(generates(&[0; 16], &[(b"}", 2)]).is_none());
+        let tag: Vec<u8> = (0..=255).collect();
+        let request = Request {
+            slot: 0,
+            group: 0,
+            keyset: None,
+            iv: [1; 16],
+            tag: tag.clone().into(),
+            descriptor: "a\"\u{1f511}\\b".into(),
+            header: Box::default(),
+        };
+        let made = retrieves(&[request.clone(), request], |_, _| Some(b"[]")).unwrap();
+        let parsed: serde_json::Value = serde_json::from_slice(&[b"[", &made[..], b"]"].concat()).unwrap();
+        assert_eq!(parsed[1]["descriptor"], "a\"\u{1f511}\\b");
+        assert_eq!(parsed[0]["tag"], serde_json::json!(tag));
+    }
+}

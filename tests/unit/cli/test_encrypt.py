@@ -1,0 +1,87 @@
+"""`worker encrypt` and what `worker decrypt -` makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker.sdk import Encryption
+
+FIELD = "acme.crm.Customer/email"
+
+
+def run(env: Mapping[str, str], *args: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from worker.cli import main; main()", *args]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_"))}
+    return subprocess.run(
+        program, env={**kept, **env}, input=text, capture_output=True, text=True, timeout=55, check=False
+    )
+
+
+def test_values_go_and_come_back(authority: dict[str, str]) -> None:
+    """Lines of standard input become envelopes, one a line, in text that both the command and the SDK read."""
+    sealed = run(authority, "encrypt", "--field", FIELD, text="ann@x\nbob@x\n")
+    leased = run(authority, "encrypt", "--field", FIELD, "--format", "leased", "cid@x")
+    both = sealed.stdout + leased.stdout
+
+    opened = run(authority, "decrypt", "-", "--field", FIELD, text=both)
+    wrong = run(authority, "decrypt", "-", "--field", "acme.crm.Customer/name", text=sealed.stdout + "what\n")
+
+    assert [json.loads(line)["value"] for line in opened.stdout.splitlines()] == ["ann@x", "bob@x", "cid@x"]
+    assert (opened.returncode, wrong.returncode) == (0, 1)
+    assert [json.loads(line)["code"] for line in wrong.stdout.splitlines()] == [
+        "decryption_failed",
+        "decryption_failed",
+        "not_an_envelope",
+    ]
+    with Encryption.from_env(environ=authority) as encryption:
+        assert encryption.decrypt(sealed.stdout.splitlines()[0], field=FIELD) == "ann@x"
+
+
+def test_values_of_a_type_are_json(authority: dict[str, str], tmp_path: Path) -> None:
+    """With a schema each line is a JSON value of it."""
+    schema = tmp_path / "type.avsc"
+    schema.write_text('{"type": "array", "items": "int"}')
+    options = ("--field", "a/b", "--schema", str(schema))
+
+    sealed = run(authority, "encrypt", *options, text="[1, 2]\n")
+    opened = run(authority, "decrypt", "-", *options, "--format", "table", text=sealed.stdout)
+    broken = run(authority, "encrypt", *options, "what")
+
+    assert "[1,2]" in opened.stdout
+    assert (broken.returncode, "no JSON" in broken.stderr, "what" in broken.stderr) == (2, True, False)
+
+
+def test_a_file_goes_and_comes_back(authority: dict[str, str], tmp_path: Path) -> None:
+    """Whole, as one envelope of its bytes."""
+    plain, sealed, back = (tmp_path / name for name in ("plain", "sealed", "back"))
+    plain.write_bytes(os.urandom(100_000))
+
+    made = run(authority, "encrypt", "--field", "a/file", "--file", str(plain), "--out", str(sealed))
+    opened = run(authority, "decrypt", str(sealed), "--field", "a/file", "--out", str(back))
+    without = run(authority, "decrypt", str(sealed))
+
+    assert (made.returncode, opened.returncode, made.stderr, opened.stderr) == (0, 0, "", "")
+    assert back.read_bytes() == plain.read_bytes()
+    assert plain.read_bytes()[:64] not in sealed.read_bytes()
+    assert (without.returncode, "--field" in without.stderr) == (2, True)
+
+
+def test_says_what_is_missing(authority: dict[str, str]) -> None:
+    """A source, a region's credentials, a database, a field."""
+    for args, word in (
+        (("decrypt",), "--topic"),
+        (("decrypt", "-"), "--field"),
+        (("decrypt", "--table", "t", "--schema", "/nonexistent"), "can't be read"),
+        (("decrypt", "-", "--field", "a/b", "--region", "us-east-1"), "no credentials of us-east-1"),
+        (("decrypt", "--topic", "t", "--from", "soon"), "--from"),
+        (("decrypt", "--topic", "t", "--where-field", "x"), "name=value"),
+        (("encrypt", "--field", "a/b", "--format", "x", "v"), "record or leased"),
+        (("encrypt", "--field", "a/b", "--file", "x"), "--out"),
+    ):
+        told = run(authority, *args)
+        assert (told.returncode, word in told.stderr) == (2, True), told.stderr

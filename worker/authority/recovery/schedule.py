@@ -1,0 +1,111 @@
+"""Backups that make themselves: at an interval, into a directory, of which the newest are kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from worker.authority.audit import Trail
+from worker.authority.files import own_directory, write_whole
+from worker.authority.recovery.backup import check_recipients, write_backup
+from worker.authority.refusal import Refusal
+from worker.authority.store import Store
+from worker.errors import WorkerError
+
+_log = structlog.get_logger(__name__)
+# A failed one is tried again sooner than the next is due.
+_AGAIN_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOptions:
+    """
+    Where backups go, and when.
+
+    Args:
+        directory: on another disk or a mount of another host; made if absent, readable by its owner alone.
+        recipients: age public keys, each of which opens every backup.
+        every_s: the interval.
+        keep: how many stay.
+    """
+
+    directory: Path
+    recipients: tuple[str, ...]
+    every_s: float = 86_400.0
+    keep: int = 7
+
+
+class Backups:
+    """
+    Makes backups until closed; the first at once where the last is older than the interval.
+
+    Args:
+        options: where and when.
+        store: what is backed up, as of one version.
+        trail: where each has a line.
+        made: told of each.
+        last: when the last was made, seconds since 1970.
+        clock: the same seconds.
+
+    Raises:
+        ConfigError: a recipient is none.
+    """
+
+    def __init__(
+        self,
+        options: BackupOptions,
+        store: Store,
+        trail: Trail,
+        made: Callable[[], None],
+        *,
+        last: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        check_recipients(list(options.recipients))
+        own_directory(options.directory)
+        self._options, self._store, self._trail, self._made, self._clock = options, store, trail, made, clock
+        self._due = last + options.every_s
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
+        self._thread.start()
+
+    def make(self) -> Path:
+        """Make one now, and let the oldest go beyond those that are kept; its line is durable before it counts."""
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        path = self._options.directory / f"authority-{self._store.region}-{at:%Y%m%dT%H%M%S.%fZ}.age"
+        version, data = self._store.head.version, write_backup(self._store, list(self._options.recipients))
+        write_whole(path, data)
+        what = {"recipients": list(self._options.recipients), "version": version, "bytes": len(data), "file": path.name}
+        self._trail.record({"operation": "backup", "outcome": "allowed", "what": what})
+        self._made()
+        for old in self.kept[: -self._options.keep]:
+            old.unlink()
+        return path
+
+    @property
+    def kept(self) -> list[Path]:
+        """The backups that there are, oldest first."""
+        return sorted(self._options.directory.glob(f"authority-{self._store.region}-*.age"))
+
+    def close(self) -> None:
+        """Make no more."""
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(max(0.0, min(self._due - self._clock(), 60.0))):
+            if self._clock() < self._due:
+                continue
+            try:
+                self.make()
+                self._due = self._clock() + self._options.every_s
+            except (OSError, Refusal, WorkerError) as exc:
+                # Keys go on; the age of the last backup is what tells the operator.
+                _log.error("backup_failed", cause=getattr(exc, "strerror", None) or type(exc).__name__)
+                self._due = self._clock() + _AGAIN_S

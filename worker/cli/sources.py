@@ -1,0 +1,216 @@
+"""What `worker decrypt` reads, as lines: topics, tables, and envelopes on standard input."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from worker.cli.container import decrypted, failure
+from worker.cli.topic import Topic
+from worker.config import Settings
+from worker.errors import ConfigError, RecordError, WorkerError
+from worker.model import SourceRecord
+from worker.sdk import Encryption, Regions, Table
+from worker.sink.postgres.query import rows_of
+
+Line = dict[str, object]
+Reader = Encryption | Regions
+Lines = Callable[[Reader], Iterator[Line]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """
+    Which records are shown.
+
+    Args:
+        since_ms, until_ms: their timestamps, milliseconds; the second is not included.
+        key: their key as text.
+        where: names of fields, dots between nested ones, and what they are in the clear.
+    """
+
+    since_ms: int | None
+    until_ms: int | None
+    key: str | None
+    where: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, *, from_: str | None, to: str | None, key: str | None, where: Sequence[str]) -> Selection:
+        """Read the command's options; raises `ConfigError`."""
+        pairs = []
+        for each in where:
+            name, found, value = each.partition("=")
+            if not found or not name:
+                raise ConfigError(f"--where-field {each!r} is not name=value")
+            pairs.append((name, value))
+        return cls(_milliseconds("--from", from_), _milliseconds("--to", to), key, tuple(pairs))
+
+    def wants(self, record: SourceRecord) -> bool:
+        """Whether a record is shown, as far as that can be told without opening it."""
+        if self.key is not None and record.key != self.key.encode():
+            return False
+        at = record.timestamp_ms
+        return (self.since_ms is None or at >= self.since_ms) and (self.until_ms is None or at < self.until_ms)
+
+    def chosen(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Yield the lines whose values are wanted; an error is always shown."""
+        for line in lines:
+            if "error" in line or all(_text_at(line.get("value"), name) == value for name, value in self.where):
+                yield line
+
+
+def topic_lines(
+    name: str,
+    settings: Settings | None,
+    bootstrap: str | None,
+    properties: Sequence[str],
+    schema: Path | None,
+    registry: str | None,
+    selection: Selection,
+    clear: Collection[str],
+    region: str | None,
+) -> Lines:
+    """Return what yields a topic's records, from its start or `--from` to its present end."""
+    topic = Topic.of(name, settings, bootstrap, properties)
+    schemas = topic.schemas(settings, None if schema is None else schema_text(schema), registry)
+
+    def lines(encryption: Reader) -> Iterator[Line]:
+        for batch in topic.batches(since_ms=selection.since_ms):
+            records = [record for record in batch if selection.wants(record)]
+            yield from selection.chosen(_records(records, encryption, schemas, clear, region))
+
+    return lines
+
+
+def _records(
+    records: Sequence[SourceRecord],
+    encryption: Reader,
+    schemas: Callable[[SourceRecord], tuple[str, int]],
+    clear: Collection[str],
+    region: str | None,
+) -> list[Line]:
+    lines = [_coordinates(record) for record in records]
+    by_schema: dict[str, list[tuple[int, bytes]]] = {}
+    for i, record in enumerate(records):
+        if record.value is None:
+            lines[i]["value"] = None
+            continue
+        try:
+            schema, start = schemas(record)
+            by_schema.setdefault(schema, []).append((i, record.value[start:]))
+        except RecordError as exc:
+            lines[i] |= failure(exc)
+    for schema, found in by_schema.items():
+        keys = [records[i].key for i, _ in found]
+        datums = [datum for _, datum in found]
+        opened = decrypted(encryption, datums, schema, keys=keys, clear=clear, region=region)
+        for (i, _), value in zip(found, opened, strict=True):
+            lines[i] |= failure(value) if isinstance(value, WorkerError) else {"value": value}
+    return lines
+
+
+def _coordinates(record: SourceRecord) -> Line:
+    at = record.position
+    line: Line = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
+    line["timestamp_ms"] = record.timestamp_ms
+    if record.key is None:
+        line["key"] = None
+        return line
+    try:
+        line["key"] = record.key.decode()
+    except UnicodeDecodeError:
+        line["key_base64"] = base64.b64encode(record.key).decode()
+    return line
+
+
+def table_lines(
+    table: str | None, query: str | None, dsn: str | None, schema: str, selection: Selection, region: str | None
+) -> Lines:
+    """Return what yields a table's rows, or those of a query."""
+    if dsn is None:
+        raise ConfigError("give --dsn, or DATABASE_URL: which database is the table in?")
+    known = Table(schema, region)
+    connection = dsn
+
+    def lines(encryption: Reader) -> Iterator[Line]:
+        number = 0
+        for batch in rows_of(connection, table=table, query=query):
+            found: list[Line] = []
+            for value in encryption.decrypt_rows(batch, table=known, errors="return"):
+                found.append(
+                    {"row": number, **(failure(value) if isinstance(value, WorkerError) else {"value": value})}
+                )
+                number += 1
+            yield from selection.chosen(found)
+
+    return lines
+
+
+def envelope_lines(field: str | None, schema: str | None, region: str | None) -> Lines:
+    """Return what yields the values of envelopes on standard input, one a line: base85, JSON, EQL, base64 or hex."""
+    if field is None:
+        raise ConfigError("give --field: without it a value moved from another field would open as if it belonged")
+
+    def lines(encryption: Reader) -> Iterator[Line]:
+        for number, text in enumerate(sys.stdin):
+            if text.strip():
+                yield {"line": number, **_opened(encryption, text.strip(), field, schema, region)}
+
+    return lines
+
+
+def _opened(encryption: Reader, text: str, field: str, schema: str | None, region: str | None) -> Line:
+    envelope = _envelope(text)
+    try:
+        if isinstance(encryption, Regions):
+            value = encryption.decrypt(envelope, field=field, region=region, schema=schema)
+        else:
+            value = encryption.decrypt(envelope, field=field, schema=schema)
+    except (ConfigError, WorkerError) as exc:
+        if isinstance(exc, RecordError) or exc.exit_code == 3:
+            return failure(exc)
+        raise
+    return {"value": value}
+
+
+def _envelope(text: str) -> bytes | str:
+    """Base64 and hex of a binary envelope are told by how these begin; all else is text that the SDK reads."""
+    for begins, read in ((("01", "95", "96", "a5", "a6"), bytes.fromhex), (("AQ", "l", "pQ", "pg"), base64.b64decode)):
+        if text.startswith(begins):
+            try:
+                return read(text)
+            except ValueError:
+                continue
+    return text
+
+
+def schema_text(path: Path | None) -> str:
+    """Return a schema file's text; raises `ConfigError`."""
+    if path is None:
+        raise ConfigError("give --schema with the output schema's file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"--schema {str(path)!r} can't be read: {type(exc).__name__}") from None
+
+
+def _milliseconds(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r} is no time as 2026-11-26T04:30:00Z") from None
+    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _text_at(value: object, path: str) -> str | None:
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)

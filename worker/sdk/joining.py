@@ -1,0 +1,136 @@
+"""Single calls made at the same time share a request."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+from worker.errors import KeyServiceUnavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+FULL = 500
+"""Items of a full request."""
+JOINED = 100
+"""A call for more than this goes by itself: it fills a request."""
+WINDOW_S = 0.005
+"""How long a call waits at most, while an earlier request is under way, for others to join it."""
+
+
+class Joined(Generic[T, R]):
+    """What goes out in one request: the items of several calls, and what came of them."""
+
+    def __init__(self) -> None:
+        self.items: list[T] = []
+        self._answers: list[R] = []
+        self._error: BaseException | None = None
+
+    def add(self, items: Sequence[T]) -> range:
+        """Take items in; returns their places."""
+        start = len(self.items)
+        self.items += items
+        return range(start, len(self.items))
+
+    def settle(self, answers: list[R] | None, error: BaseException | None) -> None:
+        """Note how the request ended, once; an interrupt is its own caller's, the others may ask again."""
+        if error is not None and not isinstance(error, Exception):
+            error = KeyServiceUnavailable("the call that asked for this key was interrupted; ask again")
+        self._answers, self._error = answers or [], error
+
+    def result(self, places: range) -> list[R]:
+        """Return one call's answers, or raise a copy of what ended the request."""
+        if self._error is not None:
+            raise copy.copy(self._error).with_traceback(None) from None
+        return self._answers[places.start : places.stop]
+
+
+class _Group(Joined[T, R]):
+    """A request that threads wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = threading.Event()
+        self.is_closed = False
+
+    def settle(self, answers: list[R] | None, error: BaseException | None) -> None:
+        super().settle(answers, error)
+        self.done.set()
+
+
+class Joiner(Generic[T, R]):
+    """
+    Joins calls of one place into requests; thread-safe.
+
+    A call that finds none of its place under way goes out at once. One that does waits for it to end, `window_s` at
+    most, and takes along whoever comes meanwhile. The first caller of a group sends it; nobody else does its work.
+
+    Args:
+        window_s: the bound of that wait.
+        full: items with which a group goes out without waiting further.
+    """
+
+    def __init__(self, *, window_s: float = WINDOW_S, full: int = FULL) -> None:
+        self._window_s, self._full = window_s, full
+        self._changed = threading.Condition()
+        self._open: dict[Hashable, _Group[T, R]] = {}
+        self._under_way: dict[Hashable, int] = {}
+
+    def ask(self, place: Hashable, items: Sequence[T], send: Callable[[list[T]], list[R]]) -> list[R]:
+        """
+        Return the answers to some items, in order.
+
+        Args:
+            place: calls of equal places may share a request.
+            items: what is asked for.
+            send: makes the request of a whole group; raises what every caller of it then gets.
+        """
+        with self._changed:
+            group = self._open.get(place)
+            if group is not None and len(group.items) + len(items) > self._full:
+                group.is_closed = True
+                self._changed.notify_all()
+                group = None
+            is_first = group is None
+            if group is None:
+                group = self._open[place] = _Group()
+            mine = group.add(items)
+            if len(group.items) >= self._full:
+                self._changed.notify_all()
+        if is_first:
+            self._lead(place, group, send)
+        else:
+            group.done.wait()
+        return group.result(mine)
+
+    def _lead(self, place: Hashable, group: _Group[T, R], send: Callable[[list[T]], list[R]]) -> None:
+        try:
+            self._gather(place, group)
+            group.settle(send(group.items), None)
+        except BaseException as exc:
+            group.settle(None, exc)
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            with self._changed:
+                self._under_way[place] -= 1
+                if not self._under_way[place]:
+                    del self._under_way[place]
+                self._changed.notify_all()
+
+    def _gather(self, place: Hashable, group: _Group[T, R]) -> None:
+        """Wait for others to join; then nobody does any more."""
+        until = time.monotonic() + self._window_s
+        with self._changed:
+            try:
+                while self._under_way.get(place) and not group.is_closed and len(group.items) < self._full:
+                    left = until - time.monotonic()
+                    if left <= 0 or not self._changed.wait(left):
+                        break
+            finally:
+                if self._open.get(place) is group:
+                    del self._open[place]
+                self._under_way[place] = self._under_way.get(place, 0) + 1

@@ -1,0 +1,243 @@
+"""Where the SDK's calls get their keys: kept ones first, the rest from the key service, small calls joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from worker.errors import WorkerError
+from worker.model import (
+    DataKey,
+    Grant,
+    KeyHold,
+    KeyNeed,
+    KeyRefused,
+    KeyService,
+    KeySpec,
+    LeasePortion,
+    RetrieveRequest,
+)
+from worker.native.keys import wipe
+from worker.native.requests import NativeAnswers, NativeRequests
+from worker.sdk.joining import JOINED, WINDOW_S, Joiner
+from worker.sdk.kept import KeptKeys
+from worker.sdk.scope import Identity, Scope, identity_of
+
+Answer = DataKey | KeyRefused
+_LEASE_VALUES = 1_000_000
+
+
+class Keyring:
+    """
+    Hands the keys of one key service to calls; thread-safe.
+
+    Args:
+        service: where keys come from.
+        kept: keys of earlier calls; None keeps none.
+        window_s: how long a single call may wait for others while a request is under way; 0 joins none.
+    """
+
+    def __init__(self, service: KeyService, *, kept: KeptKeys | None, window_s: float = WINDOW_S) -> None:
+        self._service, self.kept = service, kept
+        self._identity = identity_of(service)
+        self._joins = window_s > 0
+        self._fresh: Joiner[KeySpec, DataKey] = Joiner(window_s=window_s)
+        self._again: Joiner[RetrieveRequest, Answer] = Joiner(window_s=window_s)
+
+    @property
+    def identity(self) -> Identity:
+        """Whom the key service takes us for."""
+        return self._identity()
+
+    def call(self, scope: Scope) -> KeyCall:
+        """Return the keys of one call."""
+        return KeyCall(self, scope.of(self.identity.subject))
+
+    def close(self) -> None:
+        """Wipe what is kept; the service is closed by whoever made it."""
+        if self.kept is not None:
+            self.kept.close()
+
+    def fresh(self, scope: Scope, specs: list[KeySpec]) -> Sequence[DataKey]:
+        """Return a fresh key for each spec."""
+        first = specs[0]
+        together = all(spec.keyset == first.keyset and spec.policy == first.policy for spec in specs)
+        if len(specs) > JOINED or not together or not self._joins:
+            return self._service.generate(specs, scope.audit)
+        place = (scope, first.keyset, first.policy)
+        return self._fresh.ask(place, specs, lambda joined: list(self._service.generate(joined, scope.audit)))
+
+    def again(self, scope: Scope, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
+        """Return each request's key or its refusal, past what is kept."""
+        if len(requests) > JOINED or not self._joins:
+            return self._service.retrieve(requests, scope.audit)
+        return self._again.ask(scope, requests, lambda joined: list(self._service.retrieve(joined, scope.audit)))
+
+
+class Ownership:
+    """
+    Whose each key of a call is: the cache's where it is kept, else the call's, which wipes it at its end.
+
+    Args:
+        kept: keys of earlier calls.
+        identity: whom the key service takes us for now.
+        scope: of the call.
+    """
+
+    def __init__(self, kept: KeptKeys | None, identity: Identity, scope: Scope) -> None:
+        self._kept, self._identity, self._scope = kept, identity, scope
+        self._given: list[Sequence[DataKey] | NativeAnswers] = []
+
+    def wipe(self) -> None:
+        """Wipe what is the call's own."""
+        for given in self._given:
+            if isinstance(given, NativeAnswers):
+                given.wipe()
+            else:
+                wipe(given)
+        self._given.clear()
+
+    def now(self) -> float:
+        """When a request begins, by the clock by which keys age."""
+        return 0.0 if self._kept is None else self._kept.now()
+
+    def found(self, requests: Sequence[RetrieveRequest]) -> tuple[dict[RetrieveRequest, Answer], list[RetrieveRequest]]:
+        """Return what is kept, and the distinct requests for the rest."""
+        distinct = dict.fromkeys(requests)
+        found: dict[RetrieveRequest, Answer] = {}
+        if self._kept is not None:
+            found.update(self._kept.find(self._scope, distinct))
+        return found, [request for request in distinct if request not in found]
+
+    def answered(
+        self, requests: Sequence[RetrieveRequest], answers: Sequence[Answer], born: float
+    ) -> dict[RetrieveRequest, Answer]:
+        """Note what came for requests that were not kept."""
+        got, settled = dict(zip(requests, answers, strict=True)), self._settled()
+        taken = set[DataKey]() if self._kept is None or settled is None else self._kept.keep(settled, got, born)
+        self._given.append([key for key in answers if isinstance(key, DataKey) and key not in taken])
+        return got
+
+    def answered_native(self, answers: Sequence[Answer]) -> Sequence[Answer]:
+        """Note what came where nothing is kept."""
+        if isinstance(answers, NativeAnswers):
+            self._given.append(answers)
+        else:
+            self._given.append([key for key in answers if isinstance(key, DataKey)])
+        return answers
+
+    def taken(self, keys: Sequence[DataKey]) -> Sequence[DataKey]:
+        """Note single-use keys."""
+        self._given.append(keys)
+        return keys
+
+    def kept_lease(self, spec: KeySpec, count: int) -> tuple[list[LeasePortion], list[int]]:
+        """Return what a kept lease serves of `count` values, and the counts of the new ones that the rest needs."""
+        held = None if self._kept is None else self._kept.lease(self._scope, spec, count)
+        count -= 0 if held is None else held.count
+        most = _LEASE_VALUES if self._kept is None else self._kept.options.max_values
+        return [] if held is None else [held], [min(most, count - start) for start in range(0, count, most)]
+
+    def leased(
+        self, specs: Sequence[KeySpec], keys: Sequence[DataKey], counts: Sequence[int], born: float
+    ) -> list[LeasePortion]:
+        """Note new leases, each for so many values."""
+        settled = self._settled()
+        for spec, key, count in zip(specs, keys, counts, strict=True):
+            if self._kept is None or settled is None or not self._kept.keep_lease(settled, spec, key, count, born):
+                self._given.append([key])
+        return [LeasePortion(key, count) for key, count in zip(keys, counts, strict=True)]
+
+    def _settled(self) -> Scope | None:
+        """The scope once the request is over; None where the token's subject changed meanwhile."""
+        subject = self._identity.subject
+        return self._scope.of(subject) if self._scope.subject in ("", subject) else None
+
+
+class KeyCall(Ownership):
+    """
+    The keys of one call; `EncryptionKeys` and `DecryptionKeys`.
+
+    Args:
+        keyring: where they come from.
+        scope: whose they are, and what for.
+    """
+
+    def __init__(self, keyring: Keyring, scope: Scope) -> None:
+        super().__init__(keyring.kept, keyring.identity, scope)
+        self._keyring = keyring
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.wipe()
+
+    def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
+        """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
+        if isinstance(requests, NativeRequests) and self._kept is None and len(requests) > JOINED:
+            return self.answered_native(self._keyring.again(self._scope, requests))
+        found, missing = self.found(requests)
+        if missing:
+            born = self.now()
+            found |= self.answered(missing, self._keyring.again(self._scope, missing), born)
+        return [found[request] for request in requests]
+
+    def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
+        """Return `count` fresh keys; see `EncryptionKeys.take`."""
+        return self.take_each([spec] * count)
+
+    def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
+        """Return one fresh key for each spec."""
+        return self.taken(self._keyring.fresh(self._scope, list(specs))) if specs else []
+
+    def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
+        """Return leases for as many values, a kept one first; see `EncryptionKeys.lease`."""
+        kept, counts = self.kept_lease(spec, len(sizes))
+        return kept + self.new_leases([spec] * len(counts), counts)
+
+    def new_leases(self, specs: Sequence[KeySpec], counts: Sequence[int]) -> list[LeasePortion]:
+        """Return a new lease of each spec, for that many values."""
+        born = self.now()
+        return self.leased(specs, self._keyring.fresh(self._scope, list(specs)), counts, born) if specs else []
+
+    def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
+        """Ask for what a whole batch needs; see `EncryptionKeys.hold`."""
+        return nullcontext(_Hold(self, tuple(needs)))
+
+
+class _Hold:
+    """A `KeyHold` that is filled by what is kept and one request, as soon as it is iterated."""
+
+    def __init__(self, call: KeyCall, needs: Sequence[KeyNeed]) -> None:
+        self._call, self._needs = call, needs
+        self.refused: dict[tuple[int, int], WorkerError] = {}
+
+    def __iter__(self) -> Iterator[Grant]:
+        missing: list[tuple[int, int, KeySpec, int]] = []
+        singles: list[tuple[int, int, KeySpec, int]] = []
+        for n, need in enumerate(self._needs):
+            for at, count in enumerate(need.counts.tolist()):
+                spec = need.spec_of(at)
+                if need.format == "record":
+                    singles.append((n, at, spec, count))
+                    continue
+                kept, counts = self._call.kept_lease(spec, count)
+                missing += [(n, at, spec, count) for count in counts]
+                for portion in kept:
+                    yield _grant(n, at, portion.count, [portion.key])
+        leases = self._call.new_leases([spec for _, _, spec, _ in missing], [count for *_, count in missing])
+        for (n, at, _, count), portion in zip(missing, leases, strict=True):
+            yield _grant(n, at, count, [portion.key])
+        keys, start = self._call.take_each([spec for _, _, spec, count in singles for _ in range(count)]), 0
+        for n, at, _, count in singles:
+            yield _grant(n, at, count, keys[start : start + count])
+            start += count
+
+
+def _grant(need: int, at: int, count: int, keys: Sequence[DataKey]) -> Grant:
+    return Grant(need, np.array([at], np.int64), np.array([count], np.int64), keys)

@@ -1,0 +1,86 @@
+"""Envelopes that the extension opens: the bytes of either format, without a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from worker.avro import decode_values, schema_fingerprint, slot_of
+from worker.encryption import leased
+from worker.encryption.unspans import fault_of, sources_of
+from worker.encryption.values import value_of_typed
+from worker.model import ContextElement, DataKey, KeyRefused
+from worker.native import IS_LOADED, extension
+from worker.native.requests import NativeRequests
+from worker.sdk import values as forms
+from worker.sdk.values import Bind
+
+if TYPE_CHECKING:
+    from worker import _native
+
+
+@dataclass(frozen=True, slots=True)
+class NativeOpening:
+    """
+    Envelopes in native memory.
+
+    Args:
+        held: the envelopes, those among them that are taken having a number.
+        requests: which keys these ask for.
+        types: by fingerprint, how a leased value may be read.
+        schema: the values' Avro type, where it is given.
+    """
+
+    held: _native.Envelopes
+    requests: NativeRequests
+    types: dict[bytes, str]
+    schema: str | None
+
+    @property
+    def left(self) -> list[int]:
+        """Places of the envelopes that the twin has to read."""
+        return [i for i, number in enumerate(self.held.numbers) if number is None]
+
+    def finish(
+        self, answers: Sequence[DataKey | KeyRefused], named: Sequence[tuple[str, str]], bind: Bind, found: list[Any]
+    ) -> None:
+        """Put each value, or what is wrong with it, into its place."""
+        native, numbers = self.requests.native, self.held.numbers
+        bound = leased.framer(tuple(bind))(tuple(bind.values()))
+        field = None if self.schema is None else slot_of(forms.plan(self.schema))
+        values, faults = self.held.open(sources_of(self.requests, answers), leased.framed_context(named), bound, field)
+        prints = [native.fingerprint(i) for i in range(len(self.requests))]
+        schemas = [self.schema if print_ is None else self.types[print_] for print_ in prints]
+        _read(values, [None if n is None else schemas[n] for n in numbers], found)
+        for i, word, number in faults:
+            found[i] = fault_of(word, "record" if prints[number] is None else "leased", answers, number)
+
+
+def native_opening(
+    envelopes: Sequence[object],
+    descriptor: str | None,
+    schema: str | None,
+    elements: tuple[ContextElement, ...],
+    bind: Bind,
+) -> NativeOpening | None:
+    """Return what the extension takes of some envelopes; None where that is nothing."""
+    if not IS_LOADED:
+        return None
+    types = forms.known_types() if schema is None else {schema_fingerprint(schema): schema}
+    held = extension.Envelopes(envelopes, descriptor, list(types), bool(bind))
+    requests = NativeRequests(held.requests, [[elements]])
+    return NativeOpening(held, requests, types, schema) if len(requests) else None
+
+
+def _read(values: Sequence[bytes | None], schemas: Sequence[str | None], found: list[Any]) -> None:
+    """Read plaintexts: Avro where the schema is known, else the typed form."""
+    by_schema: dict[str, list[int]] = {}
+    for i, (value, schema) in enumerate(zip(values, schemas, strict=True)):
+        if value is not None and schema is None:
+            found[i] = forms.attempt(value_of_typed, value)
+        elif value is not None and schema is not None:
+            by_schema.setdefault(schema, []).append(i)
+    for schema, places in by_schema.items():
+        for i, read in zip(places, decode_values(schema, [values[i] for i in places]), strict=True):
+            found[i] = read

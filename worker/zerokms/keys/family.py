@@ -1,0 +1,84 @@
+"""Contexts that differ in their texts alone, and the slot that each has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Protocol
+
+import numpy as np
+
+from worker.model import Texts
+from worker.native import IS_LOADED
+from worker.native.contexts import NativeDirectory, NativeFamily
+from worker.zerokms.keys.part import Ints
+
+
+class Family(Protocol):
+    """Finds the slots of contexts."""
+
+    def __len__(self) -> int:
+        """How many contexts there are."""
+        ...
+
+    def find(self, contexts: Sequence[Texts]) -> Ints:
+        """Return each context's slot, -1 for one that has none."""
+        ...
+
+    def add(self, contexts: Sequence[Texts], slots: Sequence[int], /) -> None:
+        """Give new contexts slots; raises `ValueError` where one comes twice."""
+        ...
+
+    def remove(self, slot: int, /) -> None:
+        """Take a slot away from its context."""
+        ...
+
+    def texts(self, slot: int, /) -> Texts:
+        """Return the context of a slot."""
+        ...
+
+
+class PlainFamily:
+    """A `Family` in dictionaries."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Texts, int] = {}
+        self._texts: dict[int, Texts] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def find(self, contexts: Sequence[Texts]) -> Ints:
+        """Return each context's slot, -1 for one that has none."""
+        return np.fromiter(map(self._slots.get, contexts, repeat(-1)), np.int64, len(contexts))
+
+    def add(self, contexts: Sequence[Texts], slots: Sequence[int]) -> None:
+        """Give new contexts slots; raises `ValueError` where one comes twice."""
+        for texts, slot in zip(contexts, slots, strict=True):
+            if self._slots.setdefault(texts, slot) != slot:
+                raise ValueError("the contexts of a need are distinct")
+            self._texts[slot] = texts
+
+    def remove(self, slot: int) -> None:
+        """Take a slot away from its context."""
+        del self._slots[self._texts.pop(slot)]
+
+    def texts(self, slot: int) -> Texts:
+        """Return the context of a slot."""
+        return self._texts[slot]
+
+
+class Families:
+    """Makes families: in native memory where it is there, but for those of one context."""
+
+    def __init__(self) -> None:
+        self._directory = NativeDirectory() if IS_LOADED else None
+
+    def make(self, names: Sequence[str]) -> Family:
+        """Return a new family of contexts with these names."""
+        return PlainFamily() if self._directory is None or not names else self._directory.family(names)
+
+    def drop(self, family: Family) -> None:
+        """Forget a family that holds nothing."""
+        if self._directory is not None and isinstance(family, NativeFamily):
+            self._directory.drop(family)

@@ -1,0 +1,29 @@
+"""How the key service is spoken to."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from worker.options import Options
+
+
+class WireOptions(Options):
+    """How the key service is spoken to."""
+
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Bound of one request."""
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    """Bound of connecting."""
+    verify_token: bool = True
+    """Verify the service token's signature against the authority's keys."""
+    proxy: str | None = None
+    """URL of a proxy to go through; the environment's are not looked at."""
+
+
+class ClientOptions(WireOptions):
+    """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
+
+    keys_per_request: int = Field(default=500, ge=1, le=500)
+    """Keys in a full request."""
+    requests_in_flight: int = Field(default=5, ge=1, le=64)
+    """Requests under way at once."""
