@@ -56,7 +56,7 @@ def run(
     package: Path,
     authority: DevAuthority,
     *steps: tuple[str, int | None, dict[str, Any]],
-    eql_version: int = 2,
+    eql_version: str = "2",
     **more: str,
 ) -> Any:
     """Run steps in one process of the published client; returns their results in order."""
@@ -65,7 +65,7 @@ def run(
     hosts = {"CS_CTS_HOST": authority.url, "CS_ZEROKMS_HOST": authority.url}
     done = subprocess.run(
         ["node", str(Path(__file__).with_name("protect.mjs")), str(package)],
-        input=json.dumps({"credentials": clients, "steps": listed, "eqlVersion": eql_version}),
+        input=json.dumps({"credentials": clients, "steps": listed, "eqlVersion": int(eql_version)}),
         env={"PATH": os.environ["PATH"], "HOME": str(package), **hosts},
         capture_output=True,
         text=True,

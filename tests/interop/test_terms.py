@@ -120,7 +120,7 @@ def test_the_published_client_reads_and_queries_what_the_worker_wrote(
     stored = rows(site, kind, "true")
     payloads = [payload for row in stored for payload in row[1:] if payload is not None]
 
-    opened = run(package, own, *[("decrypt", 1, {"ciphertext": p}) for p in payloads], eql_version=version)
+    opened = run(package, own, *[("decrypt", 1, {"ciphertext": p}) for p in payloads], eql_version=str(version))
     values = [str(value) for person in PEOPLE for value in person[1:] if value is not None]
     assert [one.get("ok") for one in opened] == values
     assert {payload["v"] for payload in payloads} == {version}
@@ -133,7 +133,7 @@ def test_the_published_client_reads_and_queries_what_the_worker_wrote(
         query("unique", 41, "age"),
         query("match", "ferns", "note"),
         query("match", "moss", "note"),
-        eql_version=version,
+        eql_version=str(version),
     )
 
     def found(where: str, answer: Mapping[str, Any], term: str) -> list[int]:
