@@ -95,6 +95,13 @@ def test_the_sdk_reads_what_it_encrypted(package: Path, own: DevAuthority, sdk: 
     assert read == ours
 
 
+def test_terms_agree(package: Path, own: DevAuthority, sdk: Encryption) -> None:
+    """The equality term that the SDK looks for is the one that the published client writes."""
+    (sealed,) = run(package, own, ("encrypt", 0, {"plaintext": "ann@x", "table": "users", "column": "email"}))
+
+    assert sealed["ok"]["hm"] == sdk.query_term("users/email", "ann@x")
+
+
 def test_locks_agree(package: Path, own: DevAuthority, sdk: Encryption) -> None:
     """A value locked to a subject by either client opens in the other for that subject alone."""
     lock = LockContext(identity=("sub",))

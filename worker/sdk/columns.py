@@ -7,21 +7,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from worker.avro import encode_value, open_schema
+from worker.avro import decode_value, encode_value, open_schema
 from worker.avro.descriptors import default_descriptor
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.refusal import not_an_envelope
 from worker.encryption.values import text_of_value
-from worker.errors import ConfigError, RecordError
+from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import FieldPlan, Format, ValueColumn
 from worker.sdk import records as whole
 from worker.sdk.keyring import KeyCall
+from worker.sdk.options import Opening
+from worker.sdk.prepared import opening
 from worker.sdk.values import plan as plan_of
 
 try:
     import pyarrow as pa
 
-    from worker.avro.arrow import arrow_values
+    from worker.avro.arrow import arrow_array
 except ImportError as exc:
     raise ConfigError("tables need pyarrow: pip install 'residency-worker[tables]'") from exc
 
@@ -113,23 +115,61 @@ def _names(table: Any) -> list[str]:
 def decrypted(table: Frame, plans: Plans, call: KeyCall, errors: str) -> Frame:
     """Return a table with its encrypted columns in the clear."""
     arrow, back = _arrow(table)
-    inputs: list[ValueColumn] = []
+    envelopes = {name: _envelopes(arrow.column(name), name) for name in plans}
+    bound = {name: plan for name, plan in plans.items() if plan.context or plan.bind}
+    found = _opened_bound(arrow, bound, envelopes, call)
+    found |= _opened({n: p for n, p in plans.items() if n not in bound}, envelopes, call)
     for name, plan in plans.items():
-        inputs += _split_by_format(_column(arrow, name, plan, _envelopes(arrow.column(name), name)))
-    opened = BatchDecryptor(call).decrypt(inputs)
-    if errors == "raise":
-        for i in sorted(opened.errors):
-            raise opened.denied.get(i, opened.errors[i])
-    filled: dict[str, list[bytes | None]] = {name: [None] * arrow.num_rows for name in plans}
-    for column, values in zip(inputs, opened.values, strict=True):
-        place = filled[next(name for name, plan in plans.items() if plan.identity == column.plan.identity)]
-        for i, value in zip(column.records, values, strict=True):
-            place[i] = value
-    for name, plan in plans.items():
-        at = arrow.column_names.index(name)
-        arrow = arrow.set_column(at, name, arrow_values(plan.schema, filled[name]))
+        values = found[name]
+        wrong = [i for i, value in enumerate(values) if isinstance(value, WorkerError)]
+        if wrong and errors == "raise":
+            raise values[wrong[0]]
+        for i in wrong:
+            values[i] = None
+        arrow = arrow.set_column(arrow.column_names.index(name), name, arrow_array(plan.schema, values))
     made: Frame = back(arrow)
     return made
+
+
+def _opened(plans: Plans, envelopes: Mapping[str, list[bytes | None]], call: KeyCall) -> dict[str, list[Any]]:
+    """Open columns that nothing is bound to, all with one request; what does not open is its error."""
+    at = {name: [i for i, value in enumerate(envelopes[name]) if value is not None] for name in plans}
+    opened = [
+        opening([v for v in envelopes[name] if v is not None], plan.descriptor, Opening(schema=plan.schema))
+        for name, plan in plans.items()
+    ]
+    requests = opened[0].requests if len(opened) == 1 else [r for each in opened for r in each.requests]
+    keys, start = call.keys(requests) if requests else [], 0
+    found: dict[str, list[Any]] = {}
+    for (name, plan), each in zip(plans.items(), opened, strict=True):
+        values = each.finish(keys if len(opened) == 1 else keys[start : start + len(each.requests)])
+        start += len(each.requests)
+        found[name] = [None] * len(envelopes[name])
+        for i, value in zip(at[name], values, strict=True):
+            found[name][i] = _placed(value, plan) if isinstance(value, WorkerError) else value
+    return found
+
+
+def _opened_bound(
+    arrow: Any, plans: Plans, envelopes: Mapping[str, list[bytes | None]], call: KeyCall
+) -> dict[str, list[Any]]:
+    """Open columns that others are bound to, all with one request; what does not open is its error."""
+    inputs: list[tuple[str, ValueColumn]] = []
+    for name, plan in plans.items():
+        inputs += [(name, column) for column in _split_by_format(_column(arrow, name, plan, envelopes[name]))]
+    opened = BatchDecryptor(call).decrypt([column for _, column in inputs])
+    found: dict[str, list[Any]] = {name: [None] * arrow.num_rows for name in plans}
+    for (name, column), values in zip(inputs, opened.values, strict=True):
+        for i, value in zip(column.records, values, strict=True):
+            if value is None:
+                found[name][i] = opened.denied.get(i, opened.errors[i])
+            else:
+                found[name][i] = decode_value(column.plan.schema, value)
+    return found
+
+
+def _placed(error: WorkerError, plan: FieldPlan) -> WorkerError:
+    return type(error)(f"{plan.identity}: {error}")
 
 
 def encrypted(table: Frame, plans: Plans, call: KeyCall) -> Frame:

@@ -113,7 +113,9 @@ class TableCalls(Calls):
         reason: str | None = None,
     ) -> Frame:
         """
-        Decrypt the columns of a pyarrow table or record batch, or of a pandas frame, with one request.
+        Decrypt the columns of a pyarrow table or record batch, or of a pandas frame.
+
+        All keys are asked for together: in one call for columns that others are bound to, in one for the rest.
 
         Args:
             table: what holds the envelopes.
