@@ -273,7 +273,6 @@ def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
 def aliases(attributes: Mapping[str, Any], where: str) -> list[str]:
     """The aliases of a named type or a field. Raises `DeclarationError` where they are no list of names."""
     found = attributes.get("aliases") or []
-    found = [found] if isinstance(found, str) else found
     if not isinstance(found, list) or not all(isinstance(a, str) and a for a in found):
         raise DeclarationError(f"{where}: aliases are a list of names", path=where)
     return found
