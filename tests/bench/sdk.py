@@ -24,15 +24,23 @@ from typing import Any
 import pyarrow as pa
 
 from tests.bench.keys import authority
-from worker import AsyncEncryption, Encryption
+from worker import AsyncEncryption, Encryption, output_schema
+from worker.avro import open_schema
 from worker.encryption import BatchDecryptor
-from worker.model import Format, ValueColumn
+from worker.model import Format
 from worker.sdk.columns import Column
 from worker.sdk.keyring import Keyring
 from worker.sdk.scope import Scope
 
 FIELD = "users/email"
 _OWN = "the worker's own"
+_SCHEMA = json.dumps(
+    {
+        "type": "record",
+        "name": "users",
+        "fields": [{"name": "email", "type": "string", "encrypted": {"format": "leased"}}],
+    }
+)
 PACKAGE = "@cipherstash/protect-ffi@0.32.0"
 _SCRIPT = """
 import { createRequire } from "node:module";
@@ -164,10 +172,11 @@ def table(env: Mapping[str, str], count: int) -> dict[str, float]:
         opened: list[Any] = []
         sdk = rate(count, lambda: opened.append(encryption.decrypt_table(sealed, columns=columns)))
         assert opened[0].equals(plain)
-        column = ValueColumn(columns["email"].plan, sealed.column("email").to_pylist(), list(range(count)))
+        datums = encryption.encrypt_records([{"email": value} for value in plain.column(0).to_pylist()], schema=_SCHEMA)
+        reader = open_schema(output_schema(_SCHEMA))
         keyring: Keyring = encryption._keyring
         with keyring.call(Scope("decrypt")) as call:
-            own = rate(count, lambda: BatchDecryptor(call).decrypt([column]))
+            own = rate(count, lambda: BatchDecryptor(call).open(reader.split_batch(datums, [None] * count)))
     return {"decrypt_table": sdk, _OWN: own}
 
 

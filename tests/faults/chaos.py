@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+
 from tests.faults.fleet import Fleet
-from tests.faults.records import Input
-from tests.faults.stand import Stand, kill_database
+from tests.faults.records import PARTITIONS, Input
+from tests.faults.stand import Place, Stand, kill_database
 from tests.faults.watch import Watch
 
 _RECOVERY_S = 180.0
@@ -36,11 +38,13 @@ class Chaos:
 
     Args:
         stand: what can be broken besides members.
+        place: the run's topics.
         fleet, watch, given: the run.
         seed: draws the order, the targets and the delays.
     """
 
-    def __init__(self, stand: Stand, fleet: Fleet, watch: Watch, given: Input, *, seed: int) -> None:
+    def __init__(self, stand: Stand, place: Place, fleet: Fleet, watch: Watch, given: Input, *, seed: int) -> None:
+        self._place = place
         self._stand, self._fleet, self._watch, self._given = stand, fleet, watch, given
         self._random = random.Random(f"{seed}/{given.topic}/chaos")
         self._began = time.monotonic()
@@ -50,7 +54,14 @@ class Chaos:
 
     def plan(self, names: Sequence[str]) -> list[str]:
         """Return the faults that this stand can suffer, in a drawn order."""
-        able = {"broker": self._stand.brokers, "database": self._stand.server, "authority": self._stand.keys}
+        stand = self._stand
+        able: dict[str, object] = {
+            "broker": stand.brokers,
+            "leaderless": stand.brokers,
+            "clock": stand.clock,
+            "database": stand.server,
+            "authority": stand.keys,
+        }
         possible = [name for name in names if able.get(name, True) is not None]
         return self._random.sample(possible, len(possible))
 
@@ -64,6 +75,9 @@ class Chaos:
             "add": self._add,
             "remove": self._remove,
             "broker": self._broker,
+            "leaderless": self._leaderless,
+            "grow": self._grow,
+            "clock": self._clock,
             "database": self._database,
             "authority": self._authority,
         }
@@ -131,6 +145,32 @@ class Chaos:
         self._pause(3, 8)
         brokers.restart(node)
         self._calm_again()
+
+    def _leaderless(self) -> None:
+        """Two of three brokers: no partition has a leader that may take a record, and no controller makes one."""
+        brokers = self._stand.brokers
+        assert brokers is not None
+        away = self._random.sample(range(3), 2)
+        self._stand.disturbed.set()
+        for node in away:
+            brokers.kill(node)
+        self._pause(3, 8)
+        for node in away:
+            brokers.restart(node)
+        self._calm_again()
+
+    def _grow(self) -> None:
+        """Give the topics their last partition."""
+        admin = AdminClient({**self._stand.kafka.client, "log_level": 4})
+        topics = [self._place.target] if self._place.topology.sink == "kafka" else []
+        for topic in (*topics, self._place.source):
+            admin.create_partitions([NewPartitions(topic, PARTITIONS)])[topic].result(30)
+        self._given.partitions = PARTITIONS
+
+    def _clock(self) -> None:
+        """Let every member's wall clock leap by hours, ahead or back."""
+        assert self._stand.clock is not None
+        self._stand.clock.leap(self._random.choice((-1, 1)) * self._random.randint(2, 30))
 
     def _calm_again(self) -> None:
         timer = threading.Timer(20, self._stand.disturbed.clear)

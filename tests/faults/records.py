@@ -44,13 +44,23 @@ class Input:
 
     Args:
         client: a producer's connection properties.
-        topic: with `PARTITIONS` partitions.
+        topic: in the end with `PARTITIONS` partitions.
         seed: draws the lanes.
         lanes: how many record keys there are; a lane lies in one partition.
         tombstones: whether some records have no value.
+        partitions: how many there are at first.
     """
 
-    def __init__(self, client: dict[str, Any], topic: str, *, seed: int, lanes: int, tombstones: bool = False) -> None:
+    def __init__(
+        self,
+        client: dict[str, Any],
+        topic: str,
+        *,
+        seed: int,
+        lanes: int,
+        tombstones: bool = False,
+        partitions: int = PARTITIONS,
+    ) -> None:
         self.topic, self.mark = topic, f"klartext-{seed:08x}"
         self._random = random.Random(f"{seed}/{topic}/lanes")
         self._lanes, self._tombstones = lanes, tombstones
@@ -61,6 +71,8 @@ class Input:
         self.lost = 0
         self._stop = threading.Event()
         self.allowed = 0
+        self.partitions = partitions
+        """How many there are now; the lanes of others wait."""
 
     @property
     def produced(self) -> int:
@@ -148,6 +160,8 @@ class Input:
 
     def _send(self, producer: Producer) -> None:
         i, lane = len(self.lane), self._random.randrange(self._lanes)
+        while lane % PARTITIONS >= self.partitions:
+            lane = self._random.randrange(self._lanes)
         self.lane.append(lane)
         partition = lane % PARTITIONS
         while True:

@@ -25,7 +25,7 @@ from typing import Any
 
 from tests.faults.chaos import Chaos
 from tests.faults.fleet import PLACES, TICK_S, Fleet
-from tests.faults.records import Input
+from tests.faults.records import PARTITIONS, Input
 from tests.faults.stand import TOPOLOGIES, Stand, Topology, prepare, three_brokers
 from tests.faults.verdict import Judge, Verdict
 from tests.faults.watch import TableWatch, TopicWatch
@@ -34,7 +34,8 @@ FAULTS = (
     ("kill",) * 3
     + ("add",) * 3
     + ("remove",) * 3
-    + ("kill all", "stall", "long stall")
+    + ("kill all", "stall", "long stall", "leaderless", "grow")
+    + ("clock",) * 2
     + ("broker",) * 2
     + ("authority",) * 2
 )
@@ -76,9 +77,16 @@ class Outcome:
 def put_through(stand: Stand, topology: Topology, plan: Plan) -> Outcome:
     """Run one topology to its end."""
     began = time.monotonic()
-    place = prepare(stand, topology, f"{topology.name}-{plan.seed:x}")
-    upsert = topology.sink == "upsert"
-    given = Input(stand.kafka.client, place.source, seed=plan.seed, lanes=topology.lanes, tombstones=upsert)
+    first = PARTITIONS - 1 if "grow" in plan.faults else PARTITIONS
+    place = prepare(stand, topology, f"{topology.name}-{plan.seed:x}", partitions=first)
+    given = Input(
+        stand.kafka.client,
+        place.source,
+        seed=plan.seed,
+        lanes=topology.lanes,
+        tombstones=topology.sink == "upsert",
+        partitions=first,
+    )
     watch = (TopicWatch if topology.sink == "kafka" else TableWatch)(stand, place, given)
     fleet = Fleet(stand, place, seed=plan.seed, on_death=watch.look_now, hits=plan.hits)
     producing = threading.Thread(target=given.run, args=(plan.rate,), name="input")
@@ -92,7 +100,7 @@ def put_through(stand: Stand, topology: Topology, plan: Plan) -> Outcome:
         fleet.start("w0", "w1")
         if topology.start == "latest":
             watch.await_start()
-        chaos = Chaos(stand, fleet, watch, given, seed=plan.seed)
+        chaos = Chaos(stand, place, fleet, watch, given, seed=plan.seed)
         chaos.run(chaos.plan(plan.faults), plan.records)
         chaos.settle()
         fleet.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,35 @@ class AuthorityProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """A wall clock that processes are given in place of the true one; their monotonic clock is left alone."""
+
+    library: Path
+    file: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables of a process that is to have it."""
+        return {"LD_PRELOAD": str(self.library), "LEAP_FILE": str(self.file)}
+
+    def leap(self, hours: int) -> None:
+        """Put it ahead of the true one, or behind."""
+        self.file.write_text(str(hours * 3600), encoding="utf-8")
+
+
+def make_clock(directory: Path) -> Clock | None:
+    """Return a clock that leaps, None where no C compiler is."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    made = Clock(directory / "leap.so", directory / "leap")
+    source = Path(__file__).with_name("leap.c")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", made.library, source, "-ldl"], check=True)
+    made.leap(0)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
 class Stand:
     """The running components; those that are None can't be broken in this run."""
 
@@ -142,6 +172,7 @@ class Stand:
     brokers: LocalKafka | None = None
     server: LocalPostgres | None = None
     keys: AuthorityProcess | None = None
+    clock: Clock | None = None
     disturbed: threading.Event = field(default_factory=threading.Event)
     """Set while a broker is away or has just come back."""
 
@@ -152,7 +183,8 @@ class Stand:
     @property
     def environ(self) -> dict[str, str]:
         own = {name: self.authority[name] for name in _VARIABLES}
-        return {**own, "DATABASE_URL": self.dsn, "PATH": os.environ["PATH"]}
+        clock = {} if self.clock is None else self.clock.environ
+        return {**own, **clock, "DATABASE_URL": self.dsn, "PATH": os.environ["PATH"]}
 
 
 @contextmanager
@@ -165,7 +197,7 @@ def three_brokers(directory: Path) -> Iterator[Stand]:
         stack.callback(keys.stop)
         kafka = Kafka(brokers.bootstrap, brokers.cluster_id, dict(brokers.properties))
         dsn = server.create_database(region=REGION)
-        yield Stand(kafka, dsn, keys.env, directory, brokers, server, keys)
+        yield Stand(kafka, dsn, keys.env, directory, brokers, server, keys, make_clock(directory))
 
 
 def kill_database(server: LocalPostgres) -> None:
@@ -189,7 +221,7 @@ class Place:
         return f"{self.source}.dead"
 
 
-def prepare(stand: Stand, topology: Topology, name: str) -> Place:
+def prepare(stand: Stand, topology: Topology, name: str, *, partitions: int = PARTITIONS) -> Place:
     """Create the source topic, write the settings, and let `worker check --create` make the rest."""
     kafka, source = stand.kafka, f"in-{name}"
     schema, settings = stand.directory / "numbered.avsc", stand.directory / f"{name}.toml"
@@ -201,7 +233,7 @@ def prepare(stand: Stand, topology: Topology, name: str) -> Place:
         "upsert": f'kind = "postgres", table = "{table}", timeout_s = 30, mode = "upsert", key = ["lane"]',
     }
     place = Place(topology, source, f"group-{name}", f"out-{name}" if topology.sink == "kafka" else table, settings)
-    kafka.create_topic(source, partitions=PARTITIONS)
+    kafka.create_topic(source, partitions=partitions)
     text = _SETTINGS.format(
         region=REGION,
         hosts=sorted({urlsplit(stand.authority[each]).netloc for each in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}),

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from psycopg import sql
 
 from tests.faults.checker import ahead, behind, findings, latest
-from tests.faults.records import PARTITIONS, Input, front
+from tests.faults.records import Input, front
 from tests.faults.stand import Place, Stand
 
 _EVERY_S = 0.5
@@ -68,7 +68,7 @@ class Watch(ABC):
 
     def await_start(self) -> None:
         """Wait until the group has a position of every partition: what is produced from now on must all be read."""
-        asked = [TopicPartition(self._place.source, p) for p in range(PARTITIONS)]
+        asked = [TopicPartition(self._place.source, p) for p in range(self._given.partitions)]
         end = time.monotonic() + _PATIENCE_S
         while any(each.offset < 0 for each in self._group.committed(asked, timeout=_ASK_S)):
             if time.monotonic() > end:
@@ -96,7 +96,7 @@ class Watch(ABC):
                 self._wake.clear()
 
     def _committed(self) -> dict[int, int]:
-        asked = [TopicPartition(self._place.source, p) for p in range(PARTITIONS)]
+        asked = [TopicPartition(self._place.source, p) for p in range(self._given.partitions)]
         try:
             answered = self._group.committed(asked, timeout=_ASK_S)
         except KafkaException as exc:

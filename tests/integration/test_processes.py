@@ -119,7 +119,7 @@ def test_processes_share_a_topic_and_one_that_is_killed_costs_nothing(site: Depl
         worker.until(lambda: worker.pid(1) != killed, "a successor is started")
         _, third = site.write_customers(3, 3_000)
         ids = first | second | third
-        worker.until(lambda: worker.metric("worker_records_total") >= 2 * len(ids), "both routes count every record")
+        worker.until(lambda: len(site.rows()) == len(ids) == len(keys(site)), "both routes deliver every record")
         worker.until(lambda: worker.get("/readyz").status_code == 200, "the whole is ready")
         assigned = worker.metric("worker_assigned_partitions")
         restarts, counted = worker.metric("worker_process_restarts_total"), worker.metric("worker_records_total")
@@ -129,7 +129,9 @@ def test_processes_share_a_topic_and_one_that_is_killed_costs_nothing(site: Depl
         code = worker.process.wait(60)
 
     assert (code, restarts) == (0, 1), worker.text()[-3000:]
-    assert (counted, assigned) == (2 * len(ids), 2 * PARTITIONS)
+    # What was committed just before the kill is not read again, nor counted by whoever comes after.
+    assert 0 <= 2 * len(ids) - counted <= 2 * 100
+    assert assigned == 2 * PARTITIONS
     assert sorted(keys(site)) == sorted(str(row[0]) for row in site.rows()) == sorted(ids)
 
 

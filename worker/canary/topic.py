@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from worker.errors import SinkUnavailable, SourceUnavailable
 from worker.kafka.clients import make_producer
 from worker.kafka.properties import Property
-from worker.kafka.topics import Topics
+from worker.kafka.topics import BROKERS_TIME, Topics
 from worker.kafka.verdict import write_error
 from worker.kafka.whole import read_whole
 
@@ -71,4 +71,5 @@ class CanaryTopic:
     def _ensure(self) -> None:
         topics = self._topics()
         if not topics.exists(self.topic):
-            topics.create(self.topic, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
+            kept = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+            topics.create(self.topic, 1, {**kept, **BROKERS_TIME})

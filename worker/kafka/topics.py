@@ -16,6 +16,8 @@ from worker.kafka.clients import make_admin
 from worker.kafka.properties import Property
 from worker.kafka.verdict import error_of, write_error
 
+BROKERS_TIME: Mapping[str, str] = {"message.timestamp.type": "LogAppendTime"}
+"""Of a topic whose records are the worker's own: brokers refuse the time of a clock that is far ahead of theirs."""
 _AGAIN_S = 0.1
 # One broker that is down takes this long from the whole; a live one answers within milliseconds.
 _ANSWER_S = 5.0

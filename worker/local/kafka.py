@@ -135,6 +135,10 @@ class LocalKafka:
         """Send a signal to one node: SIGSTOP and SIGCONT make a broker that is there but does not answer."""
         self._nodes[node].send(number)
 
+    def is_running(self, node: int = 0) -> bool:
+        """Whether a node's process is there."""
+        return self._nodes[node].is_running
+
     def restart(self, node: int = 0) -> None:
         """Start a killed node again on its old port with its old data; returns when clients can connect."""
         if self._nodes[node].is_running:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from worker.errors import ConfigError
-from worker.kafka.topics import TopicFacts, Topics
+from worker.kafka.topics import BROKERS_TIME, TopicFacts, Topics
 from worker.sink.kafka.options import KafkaSinkOptions
 from worker.sink.kafka.topics import ensure_dead_topics, like_source, missing_topic
 
@@ -25,7 +25,7 @@ def create_missing(
     sources = [facts[name] for name in source_topics if name in facts]
     added = False
     if options.ledger and ledger_topic not in facts:
-        topics.create(ledger_topic, 1, {"cleanup.policy": "delete", "retention.ms": "-1"})
+        topics.create(ledger_topic, 1, {"cleanup.policy": "delete", "retention.ms": "-1", **BROKERS_TIME})
         added = True
     if options.create and options.topic not in facts:
         largest = max(sources, key=lambda s: s.max_message_bytes, default=None)

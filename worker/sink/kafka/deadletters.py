@@ -9,7 +9,7 @@ from worker.kafka.topics import Topics
 from worker.sink.base import DeadLetter
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
-from worker.sink.kafka.topics import ensure_dead_topics
+from worker.sink.kafka.topics import dead_topic, ensure_dead_topics
 
 PRODUCER_DEFAULTS: Mapping[str, Property] = {"compression.type": "lz4", "linger.ms": 5}
 """Envelopes hold much that repeats (keyset, tag, descriptor); lz4 is the cheapest that finds it."""
@@ -49,7 +49,6 @@ class KafkaDeadLetters:
         self._source_topics = tuple(source_topics)
         self._create = create
         self._timeout_s = timeout_s
-        self._largest = 0
         self._producer = BatchProducer(self._properties, name=f"route {route}, dead letters", timeout_s=timeout_s)
 
     def check(self) -> None:
@@ -57,8 +56,7 @@ class KafkaDeadLetters:
         topics = Topics(self._connection, name=f"route {self._route}", timeout_s=self._timeout_s)
         if self._pin is not None:
             self._pin.compare(topics.describe([])[0])
-        facts = ensure_dead_topics(topics, self._source_topics, create=self._create)
-        self._largest = max((f.max_message_bytes for f in facts.values()), default=0)
+        ensure_dead_topics(topics, self._source_topics, create=self._create)
 
     def write(self, letters: Sequence[DeadLetter]) -> None:
         """Hand letters over; raises `RegionViolation` where another cluster answers by now."""
@@ -81,7 +79,11 @@ class KafkaDeadLetters:
         self._producer.discard()
 
     def _properties(self) -> dict[str, Property]:
-        room: dict[str, Property] = {"message.max.bytes": self._largest} if self._largest else {}
+        """Return a new producer's properties, sized after the dead topics as they are now."""
+        topics = Topics(self._connection, name=f"route {self._route}", timeout_s=self._timeout_s)
+        _, facts = topics.describe([dead_topic(name) for name in self._source_topics])
+        largest = max((f.max_message_bytes for f in facts.values()), default=0)
+        room: dict[str, Property] = {"message.max.bytes": largest} if largest else {}
         return client_properties(
             self._connection,
             defaults={**PRODUCER_DEFAULTS, **room},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.errors import ConfigError
-from worker.kafka.topics import TopicFacts, Topics
+from worker.kafka.topics import BROKERS_TIME, TopicFacts, Topics
 
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
@@ -48,7 +48,8 @@ def ensure_dead_topics(topics: Topics, source_topics: Sequence[str], *, create: 
             raise missing_topic(dead_topic(name))
         source = facts.get(name)
         room = (source.max_message_bytes if source else 1048588) + DEAD_OVERHEAD_BYTES
-        topics.create(dead_topic(name), source.partitions if source else 1, {"max.message.bytes": str(room)})
+        wanted = {"max.message.bytes": str(room), **BROKERS_TIME}
+        topics.create(dead_topic(name), source.partitions if source else 1, wanted)
     if missing:
         _, facts = topics.describe([*source_topics, *dead])
     for name in source_topics:
