@@ -36,11 +36,6 @@ class Finding:
         values = asdict(self)
         return {**values, "error": self.error.__name__ if self.error is not None else ""}
 
-    @property
-    def exit_code(self) -> int:
-        """The code with which the worker would end."""
-        return self.error.exit_code if self.error is not None else 0
-
     def on(self, route: str) -> Finding:
         """Return the finding as one of a route."""
         return replace(self, name=f"{route}: {self.name}")

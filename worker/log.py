@@ -12,6 +12,7 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Literal, TextIO
 
+import stamina
 import structlog
 
 LogFormat = Literal["json", "console", "auto"]
@@ -154,6 +155,8 @@ class _Forward(logging.Handler):
 
 def take_over() -> None:
     """Let nothing else write to standard error: libraries' logs, warnings, and what ends a thread or the process."""
+    # Of what is retried `paused` tells, with its route; each try counts in a metric.
+    stamina.instrumentation.set_on_retry_hooks(())
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     sys.excepthook = _crashed

@@ -46,9 +46,9 @@ def test_adding_a_field(tmp_path: Path) -> None:
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_the_tutorial_and_what_follows_it(new_database: DatabaseFactory, tmp_path: Path) -> None:
-    """From an empty directory to the end of the tutorial; then recover, rotate and revoke, in the same region."""
+    """From an empty directory to the end of the tutorial; then recover, revoke and rotate, in the same region."""
     require_psql()
-    pages = [HOW_TO / name for name in ("recover.md", "rotate.md", "revoke.md")]
+    pages = [HOW_TO / name for name in ("recover.md", "revoke.md", "rotate.md")]
     files, lines = together(ROOT / "docs" / "tutorial.md", *pages)
 
     with LocalKafka() as kafka:

@@ -24,7 +24,7 @@ class FreshBroker:
 
     def __init__(self, cluster_id: str, *, every: int) -> None:
         self.cluster_id, self._every = cluster_id, every
-        self.asked = 0
+        self.asked, self.may_create = 0, False
         broker = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -66,6 +66,8 @@ class FreshBroker:
             offered = b"".join(struct.pack(">hhh", *each) for each in _OFFERED)
             return head + struct.pack(">hi", 0 if version == 0 else _UNSUPPORTED_VERSION, len(_OFFERED)) + offered
         self.asked += 1
+        # The last byte of a request of version 4 says whether topics that are missing may be made.
+        self.may_create |= bool(_asked_topics(request)) and request[-1] == 1
         topics = _asked_topics(request)
         return head + (self._known(topics) if self.asked % self._every == 0 else _unknown(topics))
 

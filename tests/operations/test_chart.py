@@ -243,6 +243,7 @@ def test_keda_does_not_wake_for_a_transactions_markers() -> None:
         (("--set", "worker.autoscaling.hpa.enabled=true,worker.autoscaling.keda.enabled=true"), "keep one"),
         (("--set", "worker.replica=3"), "replica"),
         (("--set", "worker.partitions=none"), "partitions"),
+        (("-f", str(FULL), "--set", "networkPolicy.egress.traces.cidrs=null"), "networkPolicy.egress.traces.cidrs"),
     ],
 )
 def test_wrong_values_are_refused_by_name(arguments: tuple[str, ...], message: str) -> None:

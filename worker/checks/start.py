@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from worker.assembly.graph import Graph
 from worker.checks.canary import check_canaries
 from worker.checks.findings import attempt, export
@@ -41,7 +43,8 @@ def verify(
     # Schemas that may not be used, as those of another region's registry, are asked for nothing more.
     usable = None if any(finding.is_broken for finding in told) else schemas
     for route in graph.settings.routes if routes is None else routes:
-        findings += check_route(graph, route, usable, create=create, positions=positions)
+        with structlog.contextvars.bound_contextvars(route=route.name):
+            findings += check_route(graph, route, usable, create=create, positions=positions)
     if not any(f.is_broken for f in (*identity, *findings) if f in identity or f.name.endswith("kafka cluster")):
         findings += check_canaries(graph)
     export(findings, graph.context.metrics)

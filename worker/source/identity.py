@@ -38,7 +38,8 @@ class TopicIdentities:
 
     def __init__(self, properties: Mapping[str, Property], topics: Sequence[str], *, cluster_id: str | None) -> None:
         self._refusals = Refusals()
-        conf = {**properties, "error_cb": self._refusals}
+        # A question about a misspelt topic must not make it.
+        conf = {**properties, "error_cb": self._refusals, "allow.auto.create.topics": False}
         self._admin = make_admin(conf, unavailable=SourceUnavailable)
         self._topics = list(topics)
         self._address = str(properties.get("bootstrap.servers", "the brokers"))

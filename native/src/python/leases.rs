@@ -35,7 +35,7 @@ fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) ->
         let (batch, at, _): (PyRef<'_, KeyBatch>, usize, usize) = part.extract()?;
         let data_key = batch.0.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
         let held = batch.0.label(at).ok_or_else(|| PyIndexError::new_err("no such key"))?;
-        return store(vault, &*data_key, (held.keyset, held.descriptor), held.iv, held.tag, request);
+        return store(vault, &data_key, (held.keyset, held.descriptor), held.iv, held.tag, request);
     }
     let get = |name| key.getattr(name);
     let data_key = secret(py, &get(pyo3::intern!(py, "secret"))?.extract()?)?;
@@ -44,7 +44,7 @@ fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) ->
     let descriptor = get(pyo3::intern!(py, "descriptor"))?.extract::<String>()?;
     let iv = exactly(get(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
     let tag = get(pyo3::intern!(py, "tag"))?;
-    store(vault, &*data_key, (&keyset, descriptor.as_bytes()), &iv, tag.extract()?, request)
+    store(vault, &data_key, (&keyset, descriptor.as_bytes()), &iv, tag.extract()?, request)
 }
 
 fn store(

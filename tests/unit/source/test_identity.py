@@ -49,7 +49,7 @@ def test_answers_without_a_broker_abort_nothing() -> None:
 
 
 def test_the_cluster_is_known_once_its_broker_knows_it() -> None:
-    """Until then it is an outage, and never another cluster."""
+    """Until then it is an outage, and never another cluster; and no topic is made by asking for it."""
     with FreshBroker("c", every=4) as broker:
         identities = TopicIdentities({"bootstrap.servers": f"127.0.0.1:{broker.port}"}, ["customers"], cluster_id="c")
 
@@ -61,3 +61,5 @@ def test_the_cluster_is_known_once_its_broker_knows_it() -> None:
 
         until(known, "the cluster tells its id")
         identities.close()
+
+        assert not broker.may_create

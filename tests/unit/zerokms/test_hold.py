@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
+from concurrent.futures import Future, wait
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.fakes.keyservice import Clock, FakeKeyService
 from worker.errors import ContextDenied, KeyAccessDenied, KeyServiceUnavailable
 from worker.model import Audit, DataKey, Format, Grant, KeyNeed, KeySpec, Value
 from worker.zerokms.keys import KeyCache, KeyOptions
+from worker.zerokms.keys.narrow import Answer
 
 AUDIT = Audit("test")
 
@@ -265,3 +267,21 @@ def test_a_steady_stream_does_not_wait() -> None:
             clock.now += 0.2
 
     assert late == 0
+
+
+def test_an_answer_that_comes_at_once_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a request has ended before anybody waits for it, nobody notifies the batch: it looks again by itself."""
+    with make(FakeKeyService(), max_values=10) as cache:
+        original = cache._stock.gatherer.ask
+
+        def ask(specs: Sequence[KeySpec], *, is_new: bool = False) -> Future[Sequence[Answer]]:
+            answer = original(specs, is_new=is_new)
+            wait([answer], 20)
+            return answer
+
+        monkeypatch.setattr(cache._stock.gatherer, "ask", ask)
+        began = cache._stock.settled
+        grants = batch(cache, need("leased", ["a"], each=35))
+
+    assert sum(int(grant.counts.sum()) for grant in grants) == 35
+    assert cache._stock.settled - began == 4

@@ -99,7 +99,11 @@ class Hold:
                 self._judge()
                 if grants or not self._is_open():
                     return grants
+                settled = self._stock.settled
                 self._stock.ask(self._parts)
+                if self._stock.settled != settled:
+                    # An answer that came before anybody could wait for it settled within `ask`; it notifies nobody.
+                    continue
                 left = deadline - time.perf_counter()
                 if left <= 0 or not self._stock.changed.wait(left):
                     raise KeyServiceUnavailable(f"no data key arrived within {self._options.wait_s:g} s")

@@ -75,6 +75,8 @@ class Stock:
         self.pools = Pools(options, gauge)
         self.gatherer = Gatherer(generate, threads=options.fetches, size=options.keys_per_request)
         self._failed = self._under_way = 0
+        self.settled = 0
+        """How many requests have ended."""
 
     @property
     def bytes(self) -> int:
@@ -214,6 +216,7 @@ class Stock:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
         with self.changed:
             self._under_way -= 1
+            self.settled += 1
             if error is None:
                 self._deliver(request, born, done.result())
             else:
