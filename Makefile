@@ -111,7 +111,7 @@ registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven f
 	$(PYTEST) -m heavy --timeout 600 tests/registry
 
 alone: $(BIN)/.dev ## Each module of the worker imports without another having been imported before
-	$(PYTEST) -m heavy tests/test_architecture.py
+	$(PYTEST) -m heavy --timeout 600 tests/test_architecture.py tests/unit/sdk/test_alone.py
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties
