@@ -157,11 +157,14 @@ class SinkUnavailable(TransientError):
         message: what is away and how that showed.
         retry_after_s: the other side's own wish, where it named one.
         is_doubtful: whether it may be no outage at all; the same again and again then ends the route.
+        is_answer: whether the sink itself said so, and so is there; the same for very long then ends the route.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, is_doubtful: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, is_doubtful: bool = False, is_answer: bool = False
+    ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
-        self.is_doubtful = is_doubtful
+        self.is_doubtful, self.is_answer = is_doubtful, is_answer
 
 
 class PositionsChanged(TransientError):

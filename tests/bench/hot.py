@@ -1,17 +1,17 @@
 """
-`make bench`: the worker beside a loop by hand in C, in Python, and a copy loop, in one interleaved run.
+`make bench`: the worker beside loops by hand in C and in Python and a copy loop, in one interleaved run.
 
-All read one topic and write one each on the same broker. The C encryptor (`encryptor.c`) is linked to the very
-librdkafka that confluent-kafka brings, writes values of a lease's size with the worker's producer settings, and is left
-out where no C compiler is. Medians of ROUNDS rounds; what counts are the ratios of one run. Afterwards every record
-that the worker wrote is decrypted and compared with its source.
+All read one topic. Into Kafka, the C encryptor (`encryptor.c`) is linked to the very librdkafka that confluent-kafka
+brings, writes values of a lease's size with the worker's producer settings, and is left out where no C compiler is.
+Into PostgreSQL, a loop copies rows that were made before. Medians of ROUNDS rounds; what counts are the ratios of one
+run. Afterwards every record that the worker wrote in the first round is opened and compared with its source.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -20,33 +20,34 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit
 
 import confluent_kafka
-import fastavro
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from tests.bench.loop import (
-    PARTITIONS,
-    SCHEMA,
-    SOURCE,
-    VARIANTS,
-    Result,
-    Variant,
-    fill,
-    in_process,
-    plain_encryptor,
-    worker,
-)
-from tests.components import Kafka, running_kafka
+from tests.bench.hot_compare import Comparison, bytes_each, table_bytes_each
+from tests.bench.hot_table import copied
+from tests.bench.hot_worker import Figures, Stand, Way, descendants, run
+from tests.bench.loop import PARTITIONS, SOURCE, fill, in_process, plain_encryptor
+from tests.components import Kafka, running_postgres
 from worker.authority.dev import DevAuthority
-from worker.avro import DeclarationOptions, compile_schema
-from worker.sdk import Encryption
+from worker.local import LocalKafka
+from worker.local.postgres import create_database
 
 HEADER_BYTES = 96
 """A lease's header here: 34 bytes, a tag of 32 and a descriptor of 20, their lengths, and 8 of the type."""
 EVERY = 10_000
-Contestant = Callable[[str], Result]
+ALO, EO = "at-least-once", "exactly-once"
+WAYS = (
+    Way("worker, nothing declared", ALO, encrypts=False),
+    Way("worker, leased", ALO),
+    Way("worker, leased, exactly once", EO),
+    Way("worker, leased, 2 processes", ALO, processes=2),
+    Way("worker, record", ALO, "record"),
+    Way("worker, record, exactly once", EO, "record"),
+    Way("worker, leased, append", EO, table="append"),
+    Way("worker, leased, upsert", EO, table="upsert"),
+    Way("worker, record, append", EO, "record", table="append"),
+)
+Contestant = Callable[[int], Figures]
 
 
 def compiled(work: Path) -> Path | None:
@@ -62,109 +63,119 @@ def compiled(work: Path) -> Path | None:
     return program if built.returncode == 0 else None
 
 
-def by_hand(program: Path, kafka: Kafka, mode: str, count: int, name: str) -> Contestant:
-    """Return a run of the C encryptor."""
+def by_hand(stand: Stand, program: Path, mode: str, count: int, turn: int) -> Figures:
+    """Run the C encryptor."""
+    target = stand.kafka.create_topic(f"{mode}-{turn}", partitions=PARTITIONS)
+    fixed = [stand.kafka.bootstrap, SOURCE, target, str(count), mode, str(HEADER_BYTES), str(EVERY), "lz4"]
+    told = json.loads(subprocess.run([str(program), *fixed], capture_output=True, text=True, check=True).stdout)
+    assert told["records"] == count
+    return Figures(told["seconds"], told["cpu_s"])
 
-    def run(target: str) -> Result:
-        fixed = [kafka.bootstrap, SOURCE, target, str(count), mode, str(HEADER_BYTES), str(EVERY), "lz4"]
-        told = json.loads(subprocess.run([str(program), *fixed], capture_output=True, text=True, check=True).stdout)
-        return Result(name, told["records"], told["seconds"], told["cpu_s"])
 
-    return run
+def in_python(stand: Stand, name: str, change: Callable[[list[bytes]], list[bytes]], turn: int) -> Figures:
+    """Run a loop over confluent-kafka in this process."""
+    target = stand.kafka.create_topic(f"{name.replace(' ', '-')}-{turn}", partitions=PARTITIONS)
+    result = in_process(name, stand.kafka, SOURCE, target, change)
+    return Figures(result.seconds, result.cpu_s)
+
+
+def into_table(stand: Stand, upsert: bool, turn: int) -> Figures:
+    """Run the loop that copies ready-made rows."""
+    return copied(stand, create_database(stand.postgres), upsert=upsert)
+
+
+def by_worker(stand: Stand, way: Way, places: dict[Way, str], turn: int) -> Figures:
+    """Run the worker, and note where the first round's output is."""
+    figures, place = run(stand, way, WAYS.index(way), turn)
+    places.setdefault(way, place)
+    return figures
 
 
 def contestants(
-    kafka: Kafka, env: dict[str, str], program: Path | None, count: int, work: Path
-) -> Iterator[tuple[str, Callable[[int], Result]]]:
+    stand: Stand, program: Path | None, count: int, places: dict[Way, str]
+) -> Iterator[tuple[str, Contestant]]:
     """Yield every contestant and what runs its next round."""
-    plain: dict[str, Contestant] = {
-        "copy loop": lambda target: in_process("copy loop", kafka, SOURCE, target, lambda values: values),
-        "plain Python": lambda target: in_process("plain Python", kafka, SOURCE, target, plain_encryptor()),
-    }
+    yield "copy loop", partial(in_python, stand, "copy loop", lambda values: values)
+    yield "plain Python", partial(in_python, stand, "plain Python", plain_encryptor())
     if program is not None:
-        plain["C"] = by_hand(program, kafka, "seal", count, "C")
-        plain["C, transactions"] = by_hand(program, kafka, "seal-txn", count, "C, transactions")
-    for number, (name, run) in enumerate(plain.items()):
-        yield name, partial(_anew, kafka, run, number)
-    for variant in VARIANTS:
-        if variant.max_records == Variant("", "").max_records:
-            yield variant.name, partial(worker, kafka, env, variant, count, work)
+        for name, mode in (("C, copy", "copy"), ("C", "seal"), ("C, transactions", "seal-txn")):
+            yield name, partial(by_hand, stand, program, mode, count)
+    yield "COPY of ready rows", partial(into_table, stand, False)
+    yield "upsert of ready rows", partial(into_table, stand, True)
+    for way in WAYS:
+        yield way.name, partial(by_worker, stand, way, places)
 
 
-def _anew(kafka: Kafka, run: Contestant, number: int, turn: int) -> Result:
-    return run(kafka.create_topic(f"plain-{number}-{turn}", partitions=PARTITIONS))
+def report(results: dict[str, Figures], count: int) -> None:
+    """Print the figures, and their ratios to who does the same by hand."""
+    head = ("contestant", "records/s", "CPU s/M", "authority", "broker", "peak MB", "rate", "CPU", "of")
+    print("{:<32}{:>11}{:>9}{:>11}{:>9}{:>9}{:>7}{:>7}  {}".format(*head))
+    for name, each in results.items():
+        base = _base(name, results)
+        other, per = results[base], 1e6 / count
+        print(
+            f"{name:<32}{count / each.seconds:>11,.0f}{each.cpu_s * per:>9.2f}{each.authority_s * per:>11.2f}"
+            f"{each.broker_s * per:>9.2f}{each.peak_mb:>9.0f}{other.seconds / each.seconds:>7.2f}"
+            f"{each.cpu_s / other.cpu_s:>7.2f}  {base}"
+        )
 
 
-def values_of(kafka: Kafka, topic: str) -> dict[bytes, bytes]:
-    """Every record's value without its frame, by its key."""
-    consumer = Consumer({**kafka.client, "group.id": "compare", "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
-    found: dict[bytes, bytes] = {}
-    ended = 0
-    while ended < PARTITIONS:
-        for message in consumer.consume(10_000, 1.0):
-            if (error := message.error()) is None:
-                found[message.key() or b""] = (message.value() or b"")[5:]
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ended += 1
-    consumer.close()
-    return found
-
-
-def compare(kafka: Kafka, env: dict[str, str], count: int) -> None:
-    """Decrypt what the worker wrote in the first round; raises `AssertionError` where a record is not its source's."""
-    hosts = tuple({urlsplit(env[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
-    declared = json.loads(SCHEMA.read_text())
-    source = values_of(kafka, SOURCE)
-    assert len(source) == count
-    parsed = fastavro.parse_schema(declared)
-    with Encryption.from_env(environ=env, allow_hosts=hosts) as encryption:
-        for number, variant in enumerate(VARIANTS):
-            if not variant.encrypts or variant.max_records != Variant("", "").max_records:
-                continue
-            output = compile_schema(json.dumps(declared), DeclarationOptions(format=variant.format)).plan.output_schema
-            written = values_of(kafka, f"worker-{number}-0")
-            assert written.keys() == source.keys(), variant.name
-            keys = list(written)
-            opened = encryption.decrypt_records([written[k] for k in keys], schema=output, keys=keys)
-            for key, record in zip(keys, opened, strict=True):
-                assert record == fastavro.schemaless_reader(io.BytesIO(source[key]), parsed, None), variant.name
-            print(f"{variant.name}: {len(keys)} records decrypted, each as its source has it")
-
-
-def report(results: list[Result], base: Result) -> None:
-    """Print the figures, and their ratios to the C encryptor's, or to the copy loop's without one."""
-    print(f"{'contestant':<34}{'records/s':>12}{'CPU s/million':>15}{f'rate, of {base.name}':>18}{'CPU':>8}")
-    for each in results:
-        rate, cpu = each.rate / base.rate, each.cpu_per_million / base.cpu_per_million
-        print(f"{each.name:<34}{each.rate:>12,.0f}{each.cpu_per_million:>15.2f}{rate:>18.2f}{cpu:>8.2f}")
+def _base(name: str, results: dict[str, Figures]) -> str:
+    if "upsert" in name:
+        return "upsert of ready rows"
+    if "append" in name or "COPY" in name:
+        return "COPY of ready rows"
+    if "nothing" in name or name == "copy loop":
+        return "copy loop"
+    by_hand = "C, transactions" if "exactly once" in name or "transactions" in name else "C"
+    return by_hand if by_hand in results else "copy loop"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="run the contestants whose names hold this text alone")
     parser.add_argument("--json", type=Path, help="where to write every round's figures")
     asked = parser.parse_args()
+    places: dict[Way, str] = {}
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        kafka = stack.enter_context(running_kafka())
+        local = stack.enter_context(LocalKafka())
+        kafka = Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
+        brokers = tuple(descendants(os.getpid()))
+        postgres = stack.enter_context(running_postgres())
         authority = stack.enter_context(DevAuthority("eu-central-1", work / "authority"))
+        stand = Stand(kafka, dict(authority.env), work, postgres, brokers)
         kafka.create_topic(SOURCE, partitions=PARTITIONS)
         kafka.create_topic("source.dead", config={"max.message.bytes": str((1 << 20) + 12 + 4096)})
         fill(kafka, SOURCE, asked.records)
-        env = dict(authority.env)
-        runs = dict(contestants(kafka, env, compiled(work), asked.records, work))
-        rounds = [{name: run(turn) for name, run in runs.items()} for turn in range(asked.rounds)]
-        compare(kafka, env, asked.records)
-    results = [
-        Result(name, asked.records, median(r[name].seconds for r in rounds), median(r[name].cpu_s for r in rounds))
-        for name in runs
-    ]
-    report(results, next((r for r in results if r.name == "C"), results[0]))
+        runs = {n: r for n, r in contestants(stand, compiled(work), asked.records, places) if asked.only in n}
+        rounds = [{name: go(turn) for name, go in runs.items()} for turn in range(asked.rounds)]
+        comparison = Comparison(stand, asked.records)
+        sizes: dict[str, dict[str, float]] = {}
+        for way, place in places.items():
+            comparison.check(way, place)
+            if way.table:
+                sizes[way.name] = {"table": table_bytes_each(place, asked.records)}
+            elif way.mode == ALO and way.processes == 1:
+                sizes[way.name] = bytes_each(stand, place, asked.records, local.data())
+    results = {name: _median([each[name] for each in rounds]) for name in runs}
+    report(results, asked.records)
+    for name, each in sizes.items():
+        print(f"{name}, bytes a record: " + ", ".join(f"{where} {size:.0f}" for where, size in each.items()))
     if asked.json is not None:
-        told = [{n: {"seconds": r.seconds, "cpu_s": r.cpu_s} for n, r in each.items()} for each in rounds]
-        asked.json.write_text(json.dumps({"records": asked.records, "rounds": told}, indent=1))
+        told = [{name: vars_of(figures) for name, figures in each.items()} for each in rounds]
+        asked.json.write_text(json.dumps({"records": asked.records, "rounds": told, "bytes": sizes}, indent=1))
+
+
+def vars_of(figures: Figures) -> dict[str, float]:
+    """Return figures by their names."""
+    return {name: getattr(figures, name) for name in Figures.__slots__}
+
+
+def _median(rounds: list[Figures]) -> Figures:
+    return Figures(*(median(getattr(each, name) for each in rounds) for name in Figures.__slots__))
 
 
 if __name__ == "__main__":

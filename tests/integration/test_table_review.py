@@ -11,7 +11,7 @@ from tests.conftest import DatabaseFactory
 from tests.fakes.records import output_of
 from tests.integration.table_shapes import SETUP
 from tests.integration.test_sink_postgres import Sinks
-from worker.errors import ConfigError
+from worker.errors import ConfigError, SinkRejected
 from worker.model import Position, SinkRecord
 from worker.model.rows import ColumnType, Row, RowType
 from worker.sink.postgres import PostgresSink
@@ -153,3 +153,84 @@ def deliver(sink: PostgresSink, written: Sequence[tuple[str, int | None]]) -> No
     )  # fmt: skip
     sink.flush()
     sink.commit({}, (), None)
+
+
+EXACT = [
+    ("varbit(3)", "101", True),
+    ("varbit(3)", "1011", False),
+    ("interval", "1.123456 s", True),
+    ("interval", "1.1234567 s", False),
+    ("timetz", "12:00:00.1234567+00", False),
+    ("tsrange", "[2026-01-02 03:04:05.1234567,)", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "fits"), EXACT)
+def test_a_text_that_the_server_reads_is_neither_cut_nor_rounded(
+    sinks: Sinks, kind: str, text: str, fits: bool
+) -> None:
+    """What PostgreSQL's own cast would make shorter is a refused record."""
+    sink = opened(sinks, f"CREATE TABLE t (k text PRIMARY KEY, n {kind})", upsert=True)
+    row_type = RowType((KEY, ColumnType("n", "string")))
+    sink.check()
+    (remark,) = sink.tables.check_schema(row_type, topic="customers", key_type=KEYS)
+    assert remark.startswith("n: text that is no ")
+    sink.begin()
+    row = Row(row_type, ("a", text))
+    sink.write(output_of([SinkRecord(Position("customers", 0, 0), b"k", b"v", (), 0, -1, row, Row(KEYS, ("a",)))]))
+
+    if fits:
+        sink.flush()
+        sink.commit({}, (), None)
+        assert sinks.query("SELECT count(*) FROM t") == [(1,)]
+    else:
+        with pytest.raises(SinkRejected):
+            sink.flush()
+        sink.abort()
+
+
+@pytest.mark.parametrize("kind", ["interval(0)", "timetz(0)", "point", "circle", "oid", "regclass", "bit(3)"])
+def test_a_column_that_would_round_or_replace_text_is_refused(sinks: Sinks, kind: str) -> None:
+    """Floats in shapes, numbers that wrap, names that are looked up."""
+    sink = opened(sinks, f"CREATE TABLE t (k {kind}, n int, {COORDINATES})", upsert=False)
+
+    with pytest.raises(ConfigError, match="k is "):
+        told(sink, upsert=False)
+
+
+NAMES = (
+    "100%",
+    'a"b',
+    "'quoted'",
+    "{x}",
+    "%s",
+    "select",
+    "Id",
+    "id",
+    "größe",
+    "\U0001f98e",
+    "a.b",
+    "$1",
+    "tab\t",
+    "n" * 70,
+)
+
+
+def test_columns_of_any_name_are_made_and_filled(sinks: Sinks) -> None:
+    """Whatever SQL, a driver's placeholders or a template would make of a name."""
+    kinds = tuple(ColumnType(name, "string" if i % 2 else "int") for i, name in enumerate(NAMES))
+    row_type, table = RowType((KEY, *kinds)), 'odd%."t{0}"'
+    values = tuple(str(i) if i % 2 else i for i in range(len(NAMES)))
+    for options in ({}, UPSERT):
+        sink = sinks(table=f"{table}{len(options)}", ledger=False, **options)  # type: ignore[arg-type]
+        assert sink.tables.create_table(row_type, topic="customers", key_type=KEYS if options else None) == []
+        sink.begin()
+        record = SinkRecord(
+            Position("customers", 0, 0), b"k", b"v", (), 0, -1, Row(row_type, ("key", *values)), Row(KEYS, ("key",))
+        )
+        sink.write(output_of([record]))
+        sink.flush()
+        sink.commit({}, (), None)
+        name = f"{table}{len(options)}".partition(".")[2].replace('"', '""')
+        (found,) = sinks.query(f'SELECT * FROM "odd%"."{name}"')
+        assert {"key", *values} <= set(found)

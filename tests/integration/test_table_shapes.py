@@ -168,7 +168,7 @@ def deliver(sink: PostgresSink, records: Sequence[SinkRecord], *, together: bool
     return refused
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shape=shapes())
 def test_any_table_that_passes_takes_a_batch_as_its_records(bench: Bench, shape: Shape) -> None:
     """Keys that the database calls equal, partitions, triggers, generated columns, rights."""

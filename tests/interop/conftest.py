@@ -52,14 +52,20 @@ def credentials(authority: DevAuthority) -> list[dict[str, str]]:
     ]
 
 
-def run(package: Path, authority: DevAuthority, *steps: tuple[str, int | None, dict[str, Any]], **more: str) -> Any:
+def run(
+    package: Path,
+    authority: DevAuthority,
+    *steps: tuple[str, int | None, dict[str, Any]],
+    eql_version: str = "2",
+    **more: str,
+) -> Any:
     """Run steps in one process of the published client; returns their results in order."""
     listed = [{"call": c, "opts": o, **({} if n is None else {"client": n})} for c, n, o in steps]
     clients = [{**c, **more} for c in credentials(authority)]
     hosts = {"CS_CTS_HOST": authority.url, "CS_ZEROKMS_HOST": authority.url}
     done = subprocess.run(
         ["node", str(Path(__file__).with_name("protect.mjs")), str(package)],
-        input=json.dumps({"credentials": clients, "steps": listed}),
+        input=json.dumps({"credentials": clients, "steps": listed, "eqlVersion": int(eql_version)}),
         env={"PATH": os.environ["PATH"], "HOME": str(package), **hosts},
         capture_output=True,
         text=True,

@@ -65,6 +65,7 @@ class Planned:
         topics: where its records come from.
         subject: where the output schema goes; empty where no route was named.
         compatibility: what the registry says of it there; None where no registry was asked.
+        warnings: what other tools would refuse in it.
     """
 
     plan: EncryptionPlan
@@ -72,6 +73,7 @@ class Planned:
     topics: tuple[str, ...] = ()
     subject: str = ""
     compatibility: Compatibility | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def review(
@@ -94,12 +96,13 @@ def review(
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
         try:
-            plan = compile_schema(version, options, earlier=found.earlier, later=found.later).plan
+            compiled = compile_schema(version, options, earlier=found.earlier, later=found.later)
         except DeclarationError as exc:
             raise DeclarationError(f"{version.label}: {exc}", path=exc.path) from exc
+        plan = compiled.plan
         subject = subject_of_name(plan.name)
         judged = schemas.compatibility(subject, plan.output_schema)
-        yield Planned(plan, version.label, found.topics, subject, judged)
+        yield Planned(plan, version.label, found.topics, subject, judged, compiled.warnings)
 
 
 def output_schemas(settings: Settings, environ: Mapping[str, str]) -> dict[int, str]:

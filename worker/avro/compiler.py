@@ -165,6 +165,11 @@ class Compiler:
         kind, null, symbols = kind_of(node, said.null == "encrypt")
         if said.index and kind is PlaintextKind.AVRO:
             raise DeclarationError(f"{identity}: a value of this type can't be indexed", path=identity)
+        if "match" in said.index and kind not in (PlaintextKind.STRING, PlaintextKind.ENUM):
+            raise DeclarationError(
+                f"{identity}: the index `match` finds parts of a text, and this is none; declare `unique` alone",
+                path=identity,
+            )
         return FieldPlan(
             identity, descriptor, said.descriptor is not None, said.keyset or options.keyset, chosen, said.context,
             said.bind, said.null, said.index, kind, null, symbols, field_fingerprint(node), type_text(node),

@@ -97,7 +97,7 @@ def _first(exc: ValidationError) -> str:
 
 def read_tags(attributes: Mapping[str, Any], where: str) -> list[str]:
     """The `confluent:tags` of a field or type. Raises `DeclarationError` where they are no list of words."""
-    tags = attributes.get("confluent:tags", [])
+    tags = attributes.get("confluent:tags") or []
     tags = [tags] if isinstance(tags, str) else tags
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise DeclarationError(f"{where}: `confluent:tags` is a list of words", path=where)

@@ -18,7 +18,7 @@ from uuid import UUID
 from worker.avro.reader import bytes_span, read_long, zigzag
 from worker.avro.schema import Node
 from worker.errors import DecodeError
-from worker.model.values import base_value
+from worker.model.values import BaseValue, base_value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL_EPOCH = datetime(1970, 1, 1)
@@ -143,7 +143,10 @@ def _timestamp(word: str, unit_us: int) -> Logical:
         if not isinstance(value, datetime) or (value.utcoffset() is None) is not is_local:
             zone = "without a zone" if is_local else "with a zone: without one it names no instant"
             raise Unfit(f"a {word} is a datetime.datetime {zone}")
-        return _whole((value - epoch) // _MICROSECOND, unit_us, word)
+        count = _whole((value - epoch) // _MICROSECOND, unit_us, word)
+        if isinstance(read(count), BaseValue):
+            raise Unfit(f"a {word} lies in the years 1-9999 of UTC")
+        return count
 
     return Logical(read, write)
 

@@ -20,8 +20,13 @@ def odd_names(root: Node) -> list[str]:
             for item in node.fields
             if NAME.match(item.name) is None
         ]
+        found += [
+            f"{node.name}: the logicalType of {item.name!r} stands on the field, where Avro does not read it"
+            for item in node.fields
+            if "logicalType" in item.attributes
+        ]
         symbols = node.attributes.get("symbols", [])
-        if node.kind == "enum" and node.attributes.get("default", symbols[0]) not in symbols:
+        if node.kind == "enum" and "default" in node.attributes and node.attributes["default"] not in symbols:
             found.append(f"{node.name}: the enum's default is no symbol, and counts as none")
     return found
 

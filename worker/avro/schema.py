@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 AMBIGUOUS = re.compile(r"[./\[\]{}<>\s]")
 """What can't stand in a name that stands in a path."""
 
-_BEFORE = re.compile(r"\A\ufeff?(?:\s+|/\*.*?\*/|//[^\n]*(?:\n|\Z))*", re.DOTALL)
+_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _STRUCTURE = {
     "record": {"type", "name", "namespace", "fields"},
     "enum": {"type", "name", "namespace"},
@@ -95,11 +97,31 @@ def parse(schema: str, references: Sequence[str] = ()) -> Node:
         raise DeclarationError(f"the schema is not JSON: {exc}") from exc
     except RecursionError as exc:
         raise DeclarationError("the schema nests too deep") from exc
+    except ValueError as exc:
+        raise DeclarationError("the schema holds a number of thousands of digits") from exc
 
 
 def _json(text: str) -> Any:
-    """A schema's JSON; a byte-order mark and comments before it, which Java's parser skips, are skipped."""
-    return json.loads(_BEFORE.sub("", text, count=1), object_pairs_hook=_unique)
+    """A schema's JSON; a byte-order mark and comments, which Java's parser skips, are skipped."""
+    text = text.removeprefix("\ufeff")
+    try:
+        return _loads(text)
+    except json.JSONDecodeError:
+        return _loads(_COMMENT.sub(_blank, text))
+
+
+def _loads(text: str) -> Any:
+    # NaN and the infinities are no JSON, and as text a default's value all the same.
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=str, parse_float=_finite)
+
+
+def _finite(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else "-Infinity" if value < 0 else "Infinity"
+
+
+def _blank(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else re.sub(r"[^\n]", " ", found[0])
 
 
 class _Parser:
@@ -177,8 +199,10 @@ class _Parser:
             namespace, _, name = name.rpartition(".")
         else:
             namespace = json_type.get("namespace", namespace) or ""
+            if not isinstance(namespace, str):
+                raise DeclarationError(f"{path or 'the schema'}: a namespace is a text", path=path)
         parts = [name, *(namespace.split(".") if namespace else [])]
-        if any(not part or AMBIGUOUS.search(part) for part in parts) or name in PRIMITIVES:
+        if any(not p or AMBIGUOUS.search(p) or _SURROGATE.search(p) for p in parts) or name in PRIMITIVES:
             raise DeclarationError(f"{path or 'the schema'}: {name!r} is no name of a type", path=path)
         node.name = f"{namespace}.{name}" if namespace else name
         if node.name in self._named:
@@ -191,7 +215,12 @@ class _Parser:
             raise DeclarationError(f"{node.name}: a record has a list of fields", path=path)
         for item in fields:
             name = item.get("name") if isinstance(item, dict) else None
-            if not isinstance(name, str) or not name or any(f.name == name for f in node.fields):
+            if (
+                not isinstance(name, str)
+                or not name
+                or _SURROGATE.search(name)
+                or any(f.name == name for f in node.fields)
+            ):
                 place = f", and {name!r} is not one" if isinstance(name, str) else ""
                 raise DeclarationError(f"{node.name}: each field has a name of its own{place}", path=path)
             inner = self.node(item.get("type"), namespace, f"{path}.{name}" if path else name, depth + 1)
@@ -243,15 +272,16 @@ def _named_json(node: Node, seen: set[str], enclosing: str) -> Any:
 
 def aliases(attributes: Mapping[str, Any], where: str) -> list[str]:
     """The aliases of a named type or a field. Raises `DeclarationError` where they are no list of names."""
-    found = attributes.get("aliases", [])
+    found = attributes.get("aliases") or []
     if not isinstance(found, list) or not all(isinstance(a, str) and a for a in found):
         raise DeclarationError(f"{where}: aliases are a list of names", path=where)
     return found
 
 
 def dump(value: Any) -> str:
-    """JSON text, compact and in the order given."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """JSON text, compact and in the order given; half a character, which UTF-8 can't carry, is escaped."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def null_index(node: Node) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from worker.assembly.graph import Graph
@@ -16,6 +16,7 @@ from worker.checks.positions import check_positions, check_topics
 from worker.config import RouteSettings
 from worker.finding import Finding, match
 from worker.kafka.properties import is_authenticated
+from worker.model import FieldPlan
 from worker.model.rows import RowType
 from worker.sink.base import Tables
 from worker.source.kafka import KafkaSource
@@ -103,9 +104,25 @@ def _check_tables(
             if told is not None:
                 refused = f"takes the records; refused one by one: {'; '.join(told)}" if told else "takes every record"
                 findings.append(Finding(name, "ok", found=refused))
+        findings += _idle_indexes(route, found.plan.fields)
         values = partial(graph.routes.record_keys(route).check_values, found.plan.fields)
         findings.append(timed(f"{route.name}: key columns", values))
     return findings
+
+
+def _idle_indexes(route: RouteSettings, fields: Sequence[FieldPlan]) -> list[Finding]:
+    """Return a warning for each field whose search terms are written nowhere."""
+    stored = set(route.sink.searchable)
+    paths = [plan.identity.partition("/")[2] for plan in fields if plan.index]
+    return [
+        Finding(
+            f"{route.name}: index of {path}",
+            "warning",
+            found=f'no search terms are written; columns = {{ {path} = "eql" }} stores them with the value',
+        )
+        for path in paths
+        if path not in stored
+    ]
 
 
 def _compared(provide: Callable[..., list[str]], output_schema: str, topic: str, key_type: RowType | None) -> list[str]:

@@ -26,7 +26,9 @@ def check_schemas(graph: Graph, schemas: SchemaSource) -> list[Finding]:
                 detail = f"{found.plan.name}: {len(found.plan.fields)} fields encrypted"
                 if found.compatibility is not None:
                     detail += f"; {found.compatibility}"
-                findings.append(Finding(f"{found.label} on {route.name}", "ok", found=detail))
+                name = f"{found.label} on {route.name}"
+                findings.append(Finding(name, "ok", found=detail))
+                findings += [Finding(name, "warning", found=warning) for warning in found.warnings]
     except WorkerError as exc:
         findings.append(Finding.of("schemas", exc))
     return findings

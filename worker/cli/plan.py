@@ -100,6 +100,8 @@ def plan(
     files = [str(path) for path in schemas or []]
     for planned in _planned(texts, options, settings, chosen, files, references):
         warnings = lint(planned.plan.input_schema, options) if lint_ else []
+        for warning in planned.warnings:
+            typer.echo(f"warning: {planned.label}: {warning}", err=True)
         empty = require and not planned.plan.fields
         failed = failed or empty or bool(warnings) or planned.compatibility is Compatibility.INCOMPATIBLE
         show(Shown(planned, clear_fields(planned.plan.input_schema, options), warnings), form)
@@ -154,16 +156,16 @@ def _planned_file(file: str, text: str, options: DeclarationOptions, references:
         compiled = compile_schema(SchemaVersion(text, tuple(references)), options)
     except DeclarationError as exc:
         raise DeclarationError(f"{file}: {exc}", path=exc.path) from exc
-    for warning in compiled.warnings:
-        typer.echo(f"warning: {file}: {warning}", err=True)
-    return Planned(compiled.plan)
+    return Planned(compiled.plan, file, warnings=compiled.warnings)
 
 
 def _references(given: Sequence[str]) -> dict[str, str]:
     """Return the texts of `--reference`, by file."""
     paths: list[Path] = []
     for item in given:
-        path = Path(item.partition("=")[2] or item)
+        path = Path(item)
+        if not path.exists():
+            path = Path(item.partition("=")[2] or item)
         paths += sorted(path.glob("*.avsc")) if path.is_dir() else [path]
     return {str(path): _read(path) for path in paths}
 

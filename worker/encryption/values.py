@@ -15,6 +15,9 @@ from worker.model.values import base_value
 
 PlainValue = bool | int | float | str | date | datetime | dict[str, object] | list[object]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS, _LAST_MS = (
+    (m.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1) for m in (datetime.min, datetime.max)
+)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -99,6 +102,8 @@ def _of_datetime(value: datetime) -> bytes:
     count, rest = divmod(value - _EPOCH, _MILLISECOND)
     if rest:
         raise RecordError("a datetime finer than a millisecond would lose its end; round it, or give its Avro schema")
+    if not _FIRST_MS <= count <= _LAST_MS:
+        raise RecordError("a datetime outside of the years 1-9999 of UTC has no form")
     return struct.pack(">BBq", 1, typed_form.TIMESTAMP, count)
 
 

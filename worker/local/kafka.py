@@ -127,6 +127,12 @@ class LocalKafka:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
+    def data(self, node: int = 0) -> Path:
+        """A node's log directory; raises `RuntimeError` where it does not run."""
+        if self._directory is None:
+            raise RuntimeError("Kafka does not run")
+        return self._directory / f"data{node}"
+
     def kill(self, node: int = 0) -> None:
         """End one node at once, as a crash would; `node` counts from 0."""
         self._nodes[node].kill()
@@ -185,11 +191,10 @@ class LocalKafka:
                 "sasl.password": secrets.token_hex(16),
             }
         for n in range(self._size):
-            data = directory / f"data{n}"
             text = broker.node_properties(
                 n,
                 self._listeners,
-                data,
+                self.data(n),
                 sasl=self._sasl,
                 tls=stores,
                 overrides=self._overrides,

@@ -90,6 +90,7 @@ OWN_WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("worker_records_total", "outcome"): ("encrypted", "passed", "tombstone", "forwarded", "dead"),
     ("worker_output_checks_total", "outcome"): ("ok", "failed"),
     ("worker_verify_values_total", "outcome"): ("envelope", "null", "plaintext", "unreadable"),
+    ("worker_twin_records_total", "stage"): ("decode", "output"),
     ("worker_batches_total", "outcome"): ("committed", "aborted", "uncertain", "failed"),
     ("worker_authority_requests_total", "outcome"): _ANSWERS,
     ("worker_authority_retries_total", "reason"): ("throttled", "unavailable"),

@@ -22,6 +22,12 @@ ROUTES: tuple[Metric, ...] = (
         ("route", "outcome"),
     ),
     Metric("worker_batches_total", "counter", "Batches, by what became of them.", ("route", "outcome")),
+    Metric(
+        "worker_twin_records_total",
+        "counter",
+        "Records that plain Python took over from the extension: to read them, or to put an output together.",
+        ("route", "stage"),
+    ),
     Metric("worker_stage_seconds", "histogram", "Time of one batch in one stage.", ("route", "stage")),
     Metric(
         "worker_end_to_end_seconds",

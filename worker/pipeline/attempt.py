@@ -81,7 +81,7 @@ class Attempts:
             every = [piece.record(i) for i in range(len(piece))]
             rejected = [Failure(r, job.rejected[r.position], "sink") for r in every if r.position in job.rejected]
             good = piece.select([i for i, r in enumerate(every) if r.position not in job.rejected])
-        result = self._processor.process(good)
+        result = job.processed(good, self._processor.process)
         self._metrics.traces.brought(request for row in result.ledger for request in row.request_ids)
         failures = [*result.failures, *rejected]
         return result, failures, self._sealed(job, failures)

@@ -11,6 +11,8 @@ from worker.avro import SchemaSource
 from worker.errors import DeclarationError, RecordError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Part, Sealed, Split
+from worker.native.batch import NativeBatch, NativeOutput
+from worker.native.split import SpanSplit
 from worker.pipeline.amplified import Amplification, Oversized
 from worker.pipeline.groups import Group, grouped
 from worker.pipeline.job import Processed
@@ -129,6 +131,11 @@ class BatchProcessor:
         self._timed("encrypt", started)
         fates.close()
         output = batch.output(work.parts, fates.written, keys=keys.data, key_rows=keys.rows)
+        left = sum(len(each.split.refused) for each in taken if isinstance(each.split, SpanSplit))
+        whole = len(output) if isinstance(batch, NativeBatch) and not isinstance(output, NativeOutput) else 0
+        for stage, count in (("decode", left), ("output", whole)):
+            if count:
+                self._metrics.inc("worker_twin_records_total", count, route=self._route, stage=stage)
         return Processed(batch, output, fates, work.ledger)
 
     def _take_apart(self, group: Group, work: _Work) -> _Taken | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -69,6 +70,7 @@ class Job:
         lanes: the batch's partitions, as they are assigned now.
         metadata: the group's as it was when the batch was handed over; an older generation's commit is refused.
         collected_at: when the first of its records came, by `time.monotonic`; None: now.
+        ahead: what the batch becomes, where that was begun before its turn; for the first attempt alone.
     """
 
     def __init__(
@@ -78,8 +80,11 @@ class Job:
         metadata: object | None = None,
         *,
         collected_at: float | None = None,
+        ahead: Future[Processed] | None = None,
     ) -> None:
         self.batch = batch
+        self._ahead = ahead
+        self.is_processed = threading.Event()
         self.lanes = lanes
         self.metadata = metadata
         self.collected_at = time.monotonic() if collected_at is None else collected_at
@@ -102,6 +107,13 @@ class Job:
         offsets = self.batch.offsets
         for run in self.batch.runs:
             yield f"{run.place}@{offsets[run.start]}..{offsets[run.stop - 1]}"
+
+    def processed(self, batch: Batch, process: Callable[[Batch], Processed]) -> Processed:
+        """Return what a batch becomes: what was begun before its turn, once and for the whole batch, else anew."""
+        ahead, self._ahead = self._ahead, None
+        result = ahead.result() if ahead is not None and batch is self.batch else process(batch)
+        self.is_processed.set()
+        return result
 
     def touches(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether the batch has records of any of these."""
@@ -151,6 +163,7 @@ class Job:
         """Hand the batch back to the loop."""
         self.outcome = outcome
         self.error = error
+        self.is_processed.set()
         self.done.set()
 
     def _raise_if_cancelled(self) -> None:

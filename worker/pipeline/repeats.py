@@ -17,6 +17,9 @@ LOUD_AFTER = 10
 DOUBT_ENDS_AFTER = 20
 """Equal errors in a row after which what may be no outage counts as none."""
 
+ANSWER_ENDS_AFTER_S = 3600.0
+"""How long a sink that is there may give the same answer to the same batch before it counts as no outage."""
+
 
 class Repeats:
     """
@@ -36,18 +39,22 @@ class Repeats:
         Take an error.
 
         Raises:
-            FatalError: it may be no outage, and has come `DOUBT_ENDS_AFTER` times in a row.
+            FatalError: it may be no outage, and has come `DOUBT_ENDS_AFTER` times in a row; or the sink is there and
+                has answered so for `ANSWER_ENDS_AFTER_S`.
         """
         text = str(error)
         if text != self._last:
             self._last, self._count, self._loud_at, self._since = text, 0, LOUD_AFTER, self._clock()
         self._count += 1
-        if isinstance(error, SinkUnavailable) and error.is_doubtful and self._count >= DOUBT_ENDS_AFTER:
+        seconds = self._clock() - self._since
+        if isinstance(error, SinkUnavailable) and (
+            (error.is_doubtful and self._count >= DOUBT_ENDS_AFTER)
+            or (error.is_answer and seconds >= ANSWER_ENDS_AFTER_S)
+        ):
             raise FatalError(
-                f"{text}: the same error {self._count} times in a row is no outage; see the server's log, and mend "
-                "what it names"
+                f"{text}: the same error {self._count} times in a row, over {seconds:.0f} s, is no outage; see the "
+                "server's log, and mend what it names"
             ) from error
         if self._count >= self._loud_at:
             self._loud_at *= 2
-            seconds = round(self._clock() - self._since)
-            _log.error("still_paused", route=self._route, error=text, times=self._count, seconds=seconds)
+            _log.error("still_paused", route=self._route, error=text, times=self._count, seconds=round(seconds))

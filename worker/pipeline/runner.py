@@ -8,9 +8,9 @@ The only loop: poll, process, write, flush, commit.
        │                       └───revoked─────┴──▶ aborted    │          └─ fate unknown ─▶ positions read again
        └── lane: arriving ─(placed)─▶ active   └─ revoked: waits for it, lost: aborts
 
-Two threads: this one owns the consumer and polls always, with its partitions paused while a batch takes long, so the
-group never takes them away because a sink or the authority is slow; `Delivery` has the batch. While one batch is
-delivered the next one is collected: at most two are held.
+This thread owns the consumer and polls always, with its partitions paused while a batch takes long, so the group never
+takes them away because a sink or the authority is slow; `Delivery` has the batch. While one is delivered the next one
+is collected and, once it is full, processed on a thread of its own: at most two are held.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from worker import failpoints
 from worker.errors import FatalError, TransientError
 from worker.metrics import Metrics
 from worker.model import TopicPartition
+from worker.pipeline.ahead import Ahead, OneByOne
 from worker.pipeline.assignment import Assignment
 from worker.pipeline.collect import Collector
 from worker.pipeline.delivery import Delivery, away
@@ -79,9 +80,9 @@ class RouteRunner:
         lanes = Assignment(source, bounded=bounds is not None, until_ms=until_ms)
         self._assignment = lanes
         self._collector = Collector(options, lanes, limit=limit)
-        self._delivery = Delivery(
-            stages.processor, sink, stages.dead_letters, options=options, health=health, metrics=metrics
-        )
+        processor = OneByOne(stages.processor)
+        self._ahead = Ahead(processor, self._collector, health.route)
+        self._delivery = Delivery(processor, sink, stages.dead_letters, options=options, health=health, metrics=metrics)
         self._under_way = UnderWay(self._delivery, lanes, health.route)
         self._placing = Placing(source, sink, self._delivery, lanes, options=options, health=health)
         self._told = GroupOffsets(
@@ -137,6 +138,7 @@ class RouteRunner:
     def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
         """The group takes partitions: finish or abandon what is under way, then forget them."""
         failpoints.hit("on_revoke")
+        self._ahead.give_back()
         self._collector.drop(partitions)
         self._under_way.release(partitions, lost=lost, patience_s=self._options.rebalance_s)
         if not lost:
@@ -173,10 +175,13 @@ class RouteRunner:
         self._told.store()
         if not self._intake.is_paused:
             self._placing.turn()
-        if self._under_way.job is None and self._collector.due() and not self._placing.is_unsettled:
+        is_due = self._ahead.is_there or self._collector.due()
+        if self._under_way.job is None and is_due and not self._placing.is_unsettled:
             self._submit()
         job = self._under_way.job
-        if self._collector.full() and job is not None:
+        if job is not None and self._collector.full() and not self._ahead.is_there:
+            self._ahead.begin(job)
+        if job is not None and (self._ahead.is_there or self._collector.full()):
             self._await(job)
         else:
             self._poll(self._collector.room(), self._patience_s())
@@ -209,6 +214,8 @@ class RouteRunner:
             return
         if job.outcome is Outcome.FAILED and job.error is not None:
             raise job.error
+        if job.outcome is not Outcome.COMMITTED:
+            self._ahead.give_back()
         if job.outcome is Outcome.CANCELLED:
             self._collector.put_back(job.remaining())
         elif job.outcome is Outcome.UNCERTAIN:
@@ -226,12 +233,12 @@ class RouteRunner:
         except TransientError as exc:
             self._pause(exc)
             return
-        batch = self._collector.take()
-        if batch is not None:
-            self._under_way.submit(batch, metadata, self._collector.first_at)
+        begun = self._ahead.take()
+        if begun is not None:
+            self._under_way.submit(begun, metadata)
 
     def _finished(self) -> bool:
-        if self._under_way.job is not None or not self._collector.is_empty():
+        if self._under_way.job is not None or not self._ahead.is_idle:
             return False
         at_end = self._assignment.ended() and self._assignment.is_final(self._options.rebalance_s)
         return self._collector.exhausted() or (at_end and not self._holds)
@@ -242,10 +249,10 @@ class RouteRunner:
         while time.monotonic() < deadline:
             self._settle()
             self._told.store()
-            if self._under_way.job is None and not self._collector.is_empty():
+            if self._under_way.job is None and not self._ahead.is_idle:
                 self._submit()
             if self._under_way.job is None:
-                if not self._collector.is_empty() or self._assignment.is_told():
+                if not self._ahead.is_idle or self._assignment.is_told():
                     return
                 deadline = min(deadline, time.monotonic() + _TOLD_S)
             self._health.beat()
@@ -262,6 +269,7 @@ class RouteRunner:
         is_free = self._under_way.end(min(10.0, self._options.stop_s))
         self._health.end(why)
         self._source.close()
+        self._ahead.close()
         self._delivery.close()
         if is_free:
             self._sink.close()

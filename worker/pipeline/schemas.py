@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+import structlog
+
 from worker.avro import (
     CompiledSchema,
     DeclarationOptions,
@@ -23,6 +25,8 @@ from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DeclarationError, RecordError
 from worker.pipeline.keys import RecordKeys
 from worker.pipeline.passed import PassedEnvelopes, passed_envelopes
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,9 @@ class InputSchemas:
             later=(*registered.later, *self._of_topics(registered)),
         )
         plan = compiled.plan
+        if known is None:
+            for warning in compiled.warnings:
+                _log.warning("schema_warning", schema=str(ref), warning=warning)
         if self._keys is not None:
             self._keys.check_values(plan.fields)
         if known is not None and known.compiled.plan == plan:

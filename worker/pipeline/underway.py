@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 import structlog
 
-from worker.model import Batch, TopicPartition
+from worker.model import TopicPartition
+from worker.pipeline.ahead import Begun
 from worker.pipeline.assignment import Assignment
 from worker.pipeline.delivery import Delivery
 from worker.pipeline.job import Job
@@ -28,9 +29,10 @@ class UnderWay:
         self._delivery, self._assignment, self._route = delivery, assignment, route
         self.job: Job | None = None
 
-    def submit(self, batch: Batch, metadata: object | None, collected_at: float) -> None:
-        """Hand a batch over, with the group's metadata as it is now, and when its first record came."""
-        self.job = Job(batch, self._assignment.of(batch), metadata, collected_at=collected_at)
+    def submit(self, begun: Begun, metadata: object | None) -> None:
+        """Hand a batch over, with the group's metadata as it is now."""
+        batch, at = begun.batch, begun.collected_at
+        self.job = Job(batch, self._assignment.of(batch), metadata, collected_at=at, ahead=begun.result)
         self._delivery.submit(self.job)
 
     def settled(self) -> Job | None:

@@ -16,6 +16,8 @@ from worker.avro import (
     open_schema,
     schema_fingerprint,
 )
+from worker.avro.schema import parse as parse_schema
+from worker.avro.schema import to_json
 from worker.encryption import BatchDecryptor, EncryptedRecord, LeasedEnvelope, leased, record
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.plaintext import from_typed
@@ -85,7 +87,7 @@ def schema_of(values: Sequence[object]) -> str:
 @functools.lru_cache(maxsize=256)
 def plan(schema: str) -> FieldPlan:
     """Return how a field of this Avro type is carried; raises `DeclarationError`."""
-    declared = {"name": "value", "type": json.loads(schema), "encrypted": {"format": "record"}}
+    declared = {"name": "value", "type": to_json(parse_schema(schema)), "encrypted": {"format": "record"}}
     root = {"type": "record", "name": "WorkerSdkValue", "fields": [declared]}
     return compile_schema(json.dumps(root), DeclarationOptions()).plan.fields[0]
 

@@ -128,11 +128,13 @@ class KafkaSource:
 
     def _receive(self, native: _native.Client, max_records: int, timeout_s: float) -> Batch | None:
         """Take records in native memory; rebalances and the group's errors still come by the consumer's own queue."""
+        # The extension waits at the queue of partitions that are read; without one there is nothing to wait at.
+        reads = bool(self._membership.placed)
         try:
-            strays = self._judged(list(self._consumer.consume(1, 0)))
+            strays = self._judged(list(self._consumer.consume(1, 0 if reads else timeout_s)))
         except KafkaException as exc:
             raise self._reports.error(exc.args[0], "reading") from exc
-        if strays is not None:
+        if strays is not None or not reads:
             return strays
         batch, events = native.receive(max_records, int(timeout_s * 1000))
         for event in events:

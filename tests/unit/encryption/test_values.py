@@ -15,9 +15,10 @@ from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
 from worker.encryption import EncryptedRecord, LeasedEnvelope, leased, record, terms, values
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.encryption.ondemand import OnDemandKeys
-from worker.errors import ConfigError, DecryptionError, RecordError
+from worker.errors import ConfigError, DeclarationError, DecryptionError, RecordError
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, PolicyCondition, RetrieveRequest
 from worker.model.values import BaseInt
+from worker.sdk import Encryption
 
 KEY = terms.IndexKey(b"\x07" * 32)
 JSON = st.recursive(
@@ -238,3 +239,23 @@ def test_keys_on_demand_are_wiped_when_the_call_ends() -> None:
 def test_dates_have_their_day_of_the_common_era() -> None:
     """0001-01-01 is day 1."""
     assert values.typed_of_value(date(1, 1, 1)) == b"\x01\x09\x00\x00\x00\x01"
+
+
+def test_an_instant_before_the_year_1_of_utc_is_refused() -> None:
+    """It would come back as its base value, which is another one."""
+    far = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    encryption = Encryption.over(InMemoryAuthority())
+
+    for schema in (None, '{"type": "long", "logicalType": "timestamp-micros"}'):
+        with pytest.raises(RecordError, match="years 1-9999"):
+            encryption.encrypt(far, field="acme.R/at", schema=schema)
+
+
+@pytest.mark.parametrize("schema", ['\ufeff"int"', '// a number\n"int"'])
+def test_a_values_schema_is_read_as_any_other(schema: str) -> None:
+    """A byte-order mark and comments are skipped; what is no JSON is a wrong declaration."""
+    encryption = Encryption.over(InMemoryAuthority())
+
+    assert encryption.decrypt(encryption.encrypt(7, field="acme.R/n", schema=schema), field="acme.R/n") == 7
+    with pytest.raises(DeclarationError, match="not JSON"):
+        encryption.encrypt(7, field="acme.R/n", schema="int")

@@ -15,6 +15,9 @@ _REFUSED_CONNECTION = re.compile(
     r"authentication failed|no pg_hba\.conf entry|does not exist|permission denied for database|no password supplied"
 )
 
+# Classes in which a server says that it is not there for anybody; in others it is, and refuses this batch.
+_AWAY = ("08", "57")
+
 
 class Verdict(Enum):
     """What a SQLSTATE means for a batch."""
@@ -100,7 +103,8 @@ def verdict(exc: psycopg.Error, what: str) -> WorkerError:
         return FatalError(f"{what}: the database reports corrupted data, SQLSTATE {state}")
     if state == "25006":
         return SinkUnavailable(f"{what}: the server is read-only now; waiting for the primary")
-    return SinkUnavailable(f"{what}: SQLSTATE {state}", is_doubtful=found is Verdict.DOUBT)
+    is_answer = found is Verdict.OUTAGE and state[:2] not in _AWAY
+    return SinkUnavailable(f"{what}: SQLSTATE {state}", is_doubtful=found is Verdict.DOUBT, is_answer=is_answer)
 
 
 def connection_verdict(exc: psycopg.Error, what: str) -> WorkerError:

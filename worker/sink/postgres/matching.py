@@ -15,7 +15,19 @@ from worker.sink.postgres.textual import json_fit, text_fit
 from worker.sink.postgres.typed import MAKERS, enum_fit
 
 # Text of these would be rounded, or read by rules that are not the text's own.
-_NO_TEXT = ("boolean", "real", "double precision", "bytea", "money", "time without time zone", '"char"', "name", "bit")
+_NO_TEXT = (
+    *("boolean", "real", "double precision", "bytea", "money", "time without time zone", '"char"', "name", "bit"),
+    *("point", "line", "lseg", "box", "path", "polygon", "circle", "oid", "xid", "cid"),
+)
+# These keep microseconds, and say nothing where a text has more.
+_ROUNDED = ("interval", "time with time zone", "tsrange", "tstzrange")
+
+
+def _reads_text(column: Column) -> bool:
+    """Whether the server takes a text for what it says, and neither rounds nor replaces it."""
+    if column.type in _ROUNDED and column.typmod != -1:
+        raise Misfit(f"{column.declared} rounds fractions of a second; {column.type} keeps microseconds")
+    return column.type not in _NO_TEXT and not column.type.startswith("reg")
 
 
 def fit(kind: ColumnType, column: Column, storage: str = "") -> Fit:
@@ -54,6 +66,7 @@ def fit(kind: ColumnType, column: Column, storage: str = "") -> Fit:
     found = make(kind, column) if make is not None else None
     if found is not None:
         return found
-    if kind.kind == "string" and not kind.logical and column.kind in ("b", "r") and column.type not in _NO_TEXT:
-        return Fit(wire.text, cast=True, remark=f"text that is no {column.type}")
+    if kind.kind == "string" and not kind.logical and column.kind in ("b", "r") and _reads_text(column):
+        put = wire.fine_text if column.type in _ROUNDED else wire.text
+        return Fit(put, cast=True, remark=f"text that is no {column.type}")
     raise Misfit(f"the field is {describe(kind)}, which needs {sql_type(kind)}")

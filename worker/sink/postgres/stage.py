@@ -24,9 +24,9 @@ class Staged:
         """The expression that reads a column."""
         if column not in self.casts:
             return sql.Identifier(column)
-        # The type's name is the server's own.
-        declared = sql.SQL(self.table.columns[column].declared)  # type: ignore[arg-type,unused-ignore]
-        return sql.SQL("{}::{}").format(sql.Identifier(column), declared)
+        # The type's name is the server's own. Without its length: a cast to that would cut what the column refuses.
+        kind = sql.SQL(self.table.columns[column].type)  # type: ignore[arg-type,unused-ignore]
+        return sql.SQL("{}::{}").format(sql.Identifier(column), kind)
 
 
 def stage(

@@ -130,7 +130,10 @@ def column_name(field_name: str) -> str:
     The name of a field's column: its own, or where that has more than 63 bytes a shorter one that stays the same.
 
     The short one is the name's first 54 bytes, cut between characters, `_`, and the first 8 hex digits of its SHA-256.
+    A value that is no record has no name, and the column `value`.
     """
+    if not field_name:
+        return "value"
     data = field_name.encode()
     if len(data) <= MAX_NAME_BYTES:
         return field_name

@@ -62,6 +62,13 @@ def text(value: str) -> bytes:
     return value.encode()
 
 
+def fine_text(value: str) -> bytes:
+    """Text for a type that keeps microseconds and rounds what is finer."""
+    if _TOO_FINE.search(value):
+        raise ValueError("a fraction finer than a microsecond")
+    return value.encode()
+
+
 def limited_text(limit: int) -> Callable[[str], bytes]:
     """Text of at most `limit` characters: PostgreSQL itself would cut blanks at the end."""
 

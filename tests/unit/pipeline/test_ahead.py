@@ -1,0 +1,103 @@
+"""The next batch is processed while the one before it is written, and never written out of turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.pipeline import CopyProcessor
+from tests.unit.pipeline.test_runner import P0, P1, Bench
+from worker.errors import KeyServiceUnavailable, PositionsChanged
+from worker.model import Batch
+from worker.pipeline.job import Processed
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    for gate in made.sink.gates.values():
+        gate.set()
+    made.stop()
+
+
+class SecondFails(CopyProcessor):
+    """Has no keys for the second batch at first."""
+
+    failed = False
+
+    def process(self, batch: Batch) -> Processed:
+        if batch.offsets[0] == 10 and not self.failed:
+            self.failed, self.faults = True, [KeyServiceUnavailable("away")]
+        return super().process(batch)
+
+
+def stuck(bench: Bench) -> threading.Event:
+    """Let the first batch reach its flush and stay there; returns what lets it go on."""
+    gate = bench.sink.gates["flush"] = threading.Event()
+    reached = bench.sink.reached["flush"] = threading.Event()
+    bench.start()
+    assert reached.wait(20)
+    return gate
+
+
+def test_the_next_batch_is_processed_before_its_turn_and_once(bench: Bench) -> None:
+    """While the first batch is in its flush the second one's keys are had; it is written as it was processed."""
+    bench.source.give(P0)
+    gate = stuck(bench)
+    bench.until(lambda: bench.processor.calls == 2)
+    written = list(bench.sink.committed)
+
+    gate.set()
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert written == []
+    assert bench.sink.offsets() == list(range(30))
+    assert bench.processor.calls == 3
+
+
+def test_what_fails_before_its_turn_is_processed_again(bench: Bench) -> None:
+    """An outage of the keys costs the batch before it nothing, and the batch itself another attempt."""
+    bench.processor = SecondFails()
+    bench.source.give(P0)
+    gate = stuck(bench)
+    bench.until(lambda: bench.processor.calls == 2)
+
+    gate.set()
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert bench.sink.offsets() == list(range(30))
+    assert bench.processor.calls == 4
+
+
+def test_a_batch_whose_forerunner_is_uncertain_is_collected_anew(bench: Bench) -> None:
+    """Nothing that was made of records from before new positions is written."""
+    bench.source.give(P0)
+    gate = stuck(bench)
+    bench.until(lambda: bench.processor.calls == 2)
+    bench.sink.faults["commit"] = [PositionsChanged("moved")]
+
+    gate.set()
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert bench.sink.offsets() == list(range(30))
+
+
+def test_a_partition_that_goes_takes_its_share_of_the_next_batch_along(bench: Bench) -> None:
+    """Records of a revoked partition that were processed ahead are left to its next owner; the others come once."""
+    bench.source.give(P0, P1)
+    gate = stuck(bench)
+    bench.until(lambda: bench.processor.calls == 2)
+    bench.source.take(P1)
+    bench.until(lambda: not bench.source._events)
+
+    gate.set()
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+    bench.until(lambda: P1 not in bench.source.owned)
+
+    mine = [record.position.offset for record in bench.sink.committed if record.position.partition == 0]
+    theirs = [record.position.offset for record in bench.sink.committed if record.position.partition == 1]
+    assert mine == list(range(30))
+    assert theirs == list(range(bench.sink.stored.get(P1, 0)))

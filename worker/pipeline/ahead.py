@@ -1,0 +1,90 @@
+"""The next batch, processed while the one before it is written."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from worker.model import Batch
+from worker.pipeline.collect import Collector
+from worker.pipeline.job import Job, Processed
+from worker.pipeline.stages import Processor
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A batch on its way, when its first record came, and what it becomes where that was begun."""
+
+    batch: Batch = field(repr=False)
+    collected_at: float
+    result: Future[Processed] | None = field(default=None, repr=False)
+
+
+class OneByOne:
+    """A processor of which two threads make use."""
+
+    def __init__(self, processor: Processor) -> None:
+        self._processor, self._lock = processor, threading.Lock()
+
+    def process(self, batch: Batch) -> Processed:
+        """Process a batch, after any other; see `Processor.process`."""
+        with self._lock:
+            return self._processor.process(batch)
+
+
+class Ahead:
+    """
+    Holds at most one batch, whose processing needs neither the sink nor the batch before it.
+
+    Where it turns out that the batch is to be another one it is given back; what was made of it is never used.
+
+    Args:
+        processor: called on a thread of this object's own.
+        collector: where batches come from, and go back to.
+        route: the route's name.
+    """
+
+    def __init__(self, processor: Processor, collector: Collector, route: str) -> None:
+        self._processor, self._collector = processor, collector
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"process-{route}")
+        self._begun: Begun | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a batch is held."""
+        return self._begun is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held and nothing collected."""
+        return self._begun is None and self._collector.is_empty()
+
+    def begin(self, job: Job) -> None:
+        """Take what was collected, and process it as soon as the batch before it has been."""
+        begun = self.take()
+        if begun is not None:
+            result = self._thread.submit(self._after, job, begun.batch)
+            self._begun = Begun(begun.batch, begun.collected_at, result)
+
+    def _after(self, job: Job, batch: Batch) -> Processed:
+        job.is_processed.wait()
+        return self._processor.process(batch)
+
+    def take(self) -> Begun | None:
+        """Return the batch whose turn it is: the one that is held, else what was collected."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
+        batch = self._collector.take()
+        return None if batch is None else Begun(batch, self._collector.first_at)
+
+    def give_back(self) -> None:
+        """Let the batch be collected anew: it may not be what it was, or not be its turn."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            self._collector.put_back(begun.batch)
+
+    def close(self) -> None:
+        """Begin nothing more; does not wait for what is under way."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
