@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker import jsonform
 from worker.model.values import base_value
@@ -33,6 +36,12 @@ def test_types_that_json_has_not_become_their_text() -> None:
         "u": "00000000-0000-0000-0000-000000000001",
         "t": "2026-01-02T00:00:00+00:00",
     }
+
+
+@given(st.times() | st.datetimes() | st.datetimes(timezones=st.just(UTC)) | st.dates())
+def test_times_keep_every_digit_of_their_fraction(value: date | time) -> None:
+    """22 milliseconds are not 220."""
+    assert read([time(0, 0, 0, 22_000), value]) == ["00:00:00.022000", value.isoformat()]
 
 
 def test_marks_name_each_base_value() -> None:
