@@ -244,7 +244,7 @@ def test_a_database_without_a_region_is_refused(database: str) -> None:
     """No declaration is no permission."""
     other = Sinks(database)
 
-    with pytest.raises(ConfigError, match=r"worker\.residency"):
+    with pytest.raises(ConfigError, match=r"declares no region.*worker residency declare"):
         other().check()
 
     other.close()
