@@ -107,12 +107,38 @@ impl Work<'_> {
             out.extend_from_slice(cut.prefix.as_slice());
             position = cut.end as usize;
             if cut.slot != NONE {
-                let done = self.value(data, records.key(record), cut, of[number], opener, out);
-                done.map_err(|fault| (cut.slot, fault, of[number]))?;
+                if let Err(fault) = self.value(data, records.key(record), cut, of[number], opener, out) {
+                    let found = (cut.slot, fault, of[number]);
+                    return Err(self.first(records, record, number + 1, found, of, opener));
+                }
             }
         }
         out.extend_from_slice(&data[position..]);
         Ok(())
+    }
+
+    /// Of a record's faults the one of the first slot, as the twin tells it, which reads column by column.
+    fn first(
+        &mut self,
+        records: &dyn Records,
+        record: usize,
+        from: usize,
+        mut fault: (u32, Fault, u32),
+        of: &[u32],
+        opener: &mut Opener<'_>,
+    ) -> (u32, Fault, u32) {
+        let mut opened = zeroize::Zeroizing::new(Vec::new());
+        for number in self.found.cuts_at(record).filter(|&number| number >= from) {
+            let cut = &self.found.cuts[number];
+            if cut.slot < fault.0 {
+                opened.clear();
+                let done = self.value(records.datum(record), records.key(record), cut, of[number], opener, &mut opened);
+                if let Err(other) = done {
+                    fault = (cut.slot, other, of[number]);
+                }
+            }
+        }
+        fault
     }
 
     fn value(
