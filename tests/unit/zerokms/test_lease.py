@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.fakes.keyservice import Clock, FakeKeyService
+from tests.running import until
 from worker.errors import KeyServiceUnavailable
 from worker.model import Audit, DataKey, KeyNeed, KeySpec
 from worker.zerokms.keys import KeyCache, KeyOptions
@@ -166,7 +167,7 @@ def test_after_rotate_no_batch_meets_an_old_key() -> None:
         leased = cache.lease(SPEC, [1])[0].key.iv
         for _ in range(5):
             cache.take(SPEC, 10)
-        cache._gatherer._threads.submit(lambda: None).result(5)
+        until(lambda: any(batch.keys for batch in cache._pools[SPEC]._batches), "keys were fetched ahead")
         held = [key for batch in cache._pools[SPEC]._batches for key in batch.keys]
         ivs = {key.iv for key in held}
 
