@@ -141,7 +141,9 @@ def check_table(site: Deployment, trip: Trip) -> None:
         for number, (case, at) in enumerate(zip(trip.cases, trip.places, strict=True)):
             if number in trip.dead:
                 nul = isinstance(base_of(case), str) and "\0" in base_of(case)
-                assert f"c{at}:" in trip.told or nul, case
+                # A decimal of no bytes is no number, wherever it lies.
+                empty = base_of(case) == b"" and case.schema.get("logicalType") == "decimal"
+                assert f"c{at}:" in trip.told or nul or empty, case
                 continue
             column = f"c{at}"
             asked, wanted = expected(case, trip.types_of[column])
@@ -165,7 +167,10 @@ def expected(case: Case, sql: str) -> tuple[str, Any]:
         return "(extract(epoch FROM {}) * 1000000)::bigint", us
     if "timestamp" in word and unit != "nanos":
         zone = "" if word.startswith("local-") else " AT TIME ZONE 'UTC'"
-        return f"(extract(epoch FROM {{}}{zone}) * 1000000)::numeric(40,0)::text", str(us)
+        # By seconds and the rest: `extract` divides the last instants of a long with sixteen digits.
+        at = f"{{0}}{zone}"
+        seconds = f"extract(epoch FROM date_trunc('second', {at})) * 1000000"
+        return f"({seconds} + mod(extract(microseconds FROM {at})::bigint, 1000000))::numeric(40,0)::text", str(us)
     if word == "decimal":
         return "{}", number_of(base, case.schema.get("scale", 0))
     if word == "big-decimal":
