@@ -48,7 +48,8 @@ class LedgerTopic:
             ConfigError: there is no such topic, or a right is missing.
             SourceUnavailable: the brokers do not answer.
         """
-        for follower in self._follow({}).values():
+        kept, _ = self._survey()
+        for follower in self._follow(kept).values():
             yield follower.report()
 
     def trim(self, before: datetime, keyset: UUID) -> Iterator[ChainReport]:
@@ -63,18 +64,16 @@ class LedgerTopic:
             FatalError, ConfigError, SourceUnavailable: as `verify`; nothing is removed then.
             SinkUnavailable: the brokers do not answer.
         """
-        cuts = self._cuts(int(before.timestamp() * 1000))
+        kept, cuts = self._survey(int(before.timestamp() * 1000))
         # All of it first: what does not verify is not cut short.
-        self._follow({})
-        followers = self._follow(cuts)
+        self._follow(kept)
+        followers = self._follow(kept, cuts)
         self._write([f.checkpoint(keyset, self.key_of) for f in followers.values()])
         self._remove(cuts)
-        for follower in self._follow({}).values():
-            yield follower.report()
+        yield from self.verify()
 
-    def _follow(self, cuts: Mapping[int, int]) -> dict[str, Follower]:
-        """Follow the chains that begin before the cuts, up to them; without cuts all of all."""
-        kept = self._checkpoints()
+    def _follow(self, kept: Mapping[str, Checkpoint], cuts: Mapping[int, int] | None = None) -> dict[str, Follower]:
+        """Follow the chains that begin before the cuts, up to them; None follows all to their ends."""
         followers: dict[str, Follower] = {}
         for record in self._records(cuts):
             document = record.value or b""
@@ -86,34 +85,31 @@ class LedgerTopic:
             followers.setdefault(chain, Follower(chain, kept.get(chain))).take([link])
         return followers
 
-    def _checkpoints(self) -> dict[str, Checkpoint]:
+    def _survey(self, before_ms: int = 0) -> tuple[dict[str, Checkpoint], dict[int, int]]:
+        """Return each chain's newest checkpoint, and before which offset each partition's old messages end."""
         kept: dict[str, Checkpoint] = {}
-        for record in self._records({}):
-            found = parse_checkpoint(record.value or b"")
-            if found is not None and (
-                found.chain not in kept or found.head.sequence >= kept[found.chain].head.sequence
-            ):
-                found.check(self.key_of)
-                kept[found.chain] = found
-        return kept
-
-    def _records(self, cuts: Mapping[int, int]) -> Iterator[SourceRecord]:
-        for batch in read_whole(self.topic, self.connection, cluster_id=self.cluster_id):
-            for record in batch:
-                at = record.position
-                if not cuts or at.offset < cuts.get(at.partition, 0):
-                    yield record
-
-    def _cuts(self, before_ms: int) -> dict[int, int]:
         cuts: dict[int, int] = {}
         closed: set[int] = set()
-        for record in self._records({}):
+        for record in self._records():
             at = record.position
             if record.timestamp_ms >= before_ms:
                 closed.add(at.partition)
             if at.partition not in closed:
                 cuts[at.partition] = at.offset + 1
-        return cuts
+            found = parse_checkpoint(record.value or b"")
+            if found is None:
+                continue
+            if found.chain not in kept or found.head.sequence >= kept[found.chain].head.sequence:
+                found.check(self.key_of)
+                kept[found.chain] = found
+        return kept, cuts
+
+    def _records(self, cuts: Mapping[int, int] | None = None) -> Iterator[SourceRecord]:
+        for batch in read_whole(self.topic, self.connection, cluster_id=self.cluster_id):
+            for record in batch:
+                at = record.position
+                if cuts is None or at.offset < cuts.get(at.partition, 0):
+                    yield record
 
     def _write(self, checkpoints: list[Checkpoint]) -> None:
         owned: dict[str, Property] = {"enable.idempotence": True, "acks": "all"}
