@@ -250,9 +250,12 @@ class Report:
         if not holds:
             self.broken.append(name)
 
-    def print(self) -> None:
-        """Print the table."""
+    def end(self) -> int:
+        """Print the table and which promises are broken; return 1 where one is."""
         console.print(self._table)
+        if self.broken:
+            console.print("[red]broken: " + "; ".join(self.broken))
+        return 1 if self.broken else 0
 
 
 def plain(report: Report, env: dict[str, str]) -> None:
@@ -342,10 +345,7 @@ def main() -> int:
         plain(report, env)
         for latency_s, url in far.items():
             delayed(report, env, latency_s, url)
-    report.print()
-    if report.broken:
-        console.print("[red]broken: " + "; ".join(report.broken))
-    return 1 if report.broken else 0
+    return report.end()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.bench.keys import Report, authority, console
+from tests.bench.keys import Report, authority
 from tests.bench.loop import CONFIG, PARTITIONS, SCHEMA, datum
 from tests.components import Kafka, running_kafka
 
@@ -181,10 +181,7 @@ def main() -> int:
             report.check(f"{rate:,} records/s: leased / bare cycle, p50", leased.p50 / bare.p50, 2, at_least=False)
             report.check(f"{rate:,} records/s: leased / bare cycle, p99", leased.p99 / bare.p99, 3, at_least=False)
             report.check(f"{rate:,} records/s: record / leased, p99", record.p99 / leased.p99, 1.5, at_least=False)
-    report.print()
-    if report.broken:
-        console.print("[red]broken: " + "; ".join(report.broken))
-    return 1 if report.broken else 0
+    return report.end()
 
 
 if __name__ == "__main__":

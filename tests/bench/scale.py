@@ -27,7 +27,7 @@ from typing import IO, Literal
 
 import numpy as np
 
-from tests.bench.keys import Report, client_for, console, rss_bytes
+from tests.bench.keys import Report, client_for, rss_bytes
 from worker import interpreter, native
 from worker.avro import DeclarationOptions, compile_schema
 from worker.encryption import BatchEncryptor
@@ -267,10 +267,7 @@ def main() -> int:
                 warm_and_cold(report, far, service, kind, shape, keys_per_s)
         if "leased" in FORMATS:
             bounded(report, service)
-    report.print()
-    if report.broken:
-        console.print("[red]broken: " + "; ".join(report.broken))
-    return 1 if report.broken else 0
+    return report.end()
 
 
 if __name__ == "__main__":

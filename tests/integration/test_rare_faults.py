@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment, headers
 from tests.faults.stand import make_clock
 from tests.integration.test_processes import running
-from tests.running import each_once, until
+from tests.program import worker
+from tests.running import arrived, each_once, until
 from worker.demo.customers import SCHEMA, Population, customers
 from worker.local import LocalKafka
 
@@ -42,18 +42,6 @@ def dsn(new_database: DatabaseFactory) -> str:
     return new_database(region="eu-central-1")
 
 
-def delivered(site: Deployment, count: int) -> bool:
-    """Whether table and topic hold so many records."""
-    return len(site.rows()) >= count and len(site.read(site.sink)) >= count
-
-
-def ended(site: Deployment, settings: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run the worker until it ends by itself."""
-    command = [sys.executable, "-c", "from worker.cli import main; main()", "run", "--config", str(settings)]
-    environ = {**site.environ, "PATH": os.environ["PATH"]}
-    return subprocess.run(command, env=environ, capture_output=True, timeout=120, check=False)
-
-
 def test_a_wall_clock_that_leaps_by_hours_stops_nothing(
     kafka: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path
 ) -> None:
@@ -65,11 +53,11 @@ def test_a_wall_clock_that_leaps_by_hours_stops_nothing(
     schema_id, _ = site.write_customers(1, 200)
 
     with running(site, site.settings(schema_id)) as worker:
-        worker.until(lambda: delivered(site, 200), "before")
+        worker.until(lambda: arrived(site, 200), "before")
         for seed, leap in enumerate((5, -5, 0), start=2):
             clock.leap(leap)
             site.write_customers(seed, 200)
-            worker.until(lambda seed=seed: delivered(site, 200 * seed), f"{leap:+} h")  # type: ignore[misc]
+            worker.until(lambda seed=seed: arrived(site, 200 * seed), f"{leap:+} h")  # type: ignore[misc]
         worker.process.terminate()
         code = worker.process.wait(60)
 
@@ -93,7 +81,7 @@ def test_a_topic_made_again_stops_a_running_worker(
     schema_id, _ = site.write_customers(1, 100)
 
     with running(site, site.settings(schema_id, changes="[delivery]\nverify_interval_s = 1\n")) as worker:
-        worker.until(lambda: delivered(site, 100), "before")
+        worker.until(lambda: arrived(site, 100), "before")
         remade(site)
         code = worker.process.wait(90)
 
@@ -109,14 +97,14 @@ def test_a_topic_made_again_meanwhile_is_not_read(
     site = site_on(kafka, dsn, authority, tmp_path)
     schema_id, _ = site.write_customers(1, 100)
     settings = site.settings(schema_id)
-    with running(site, settings) as worker:
-        worker.until(lambda: delivered(site, 100), "before")
-        worker.process.terminate()
-        assert worker.process.wait(60) == 0
+    with running(site, settings) as before:
+        before.until(lambda: arrived(site, 100), "before")
+        before.process.terminate()
+        assert before.process.wait(60) == 0
     remade(site)
     site.write_customers(2, 100)
 
-    again = ended(site, settings)
+    again = worker(site.environ, "run", "--config", str(settings), timeout_s=120)
 
     assert again.returncode == 3, again.stderr[-3000:]
     assert b"OffsetLost" in again.stderr
@@ -142,7 +130,7 @@ def test_a_record_beyond_the_bound_becomes_a_letter(
     site.write_customers(2, 50)
 
     with running(site, site.settings(schema_id)) as worker:
-        worker.until(lambda: delivered(site, 100), "all but one")
+        worker.until(lambda: arrived(site, 100), "all but one")
         worker.until(lambda: len(site.messages(site.dead)) >= 2, "a letter a route")
 
     codes = {value for message in site.messages(site.dead) for name, value in headers(message) if "code" in name}
@@ -151,42 +139,43 @@ def test_a_record_beyond_the_bound_becomes_a_letter(
 
 
 @pytest.fixture
-def three() -> Iterator[Kafka]:
+def three() -> Iterator[LocalKafka]:
     with LocalKafka(3) as local:
-        made = Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
-        _NODES[made.cluster_id] = local
-        yield made
+        yield local
 
 
-_NODES: dict[str, LocalKafka] = {}
+def cluster(local: LocalKafka) -> Kafka:
+    return Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
 
 
-def coordinators(admin: AdminClient) -> dict[TopicPartition, int]:
+def coordinators(admin: AdminClient) -> dict[tuple[str, int], int]:
     """Who leads the partitions of the coordinators' topics."""
     topics = admin.list_topics(timeout=20).topics
     return {
-        TopicPartition(name, number): partition.leader
+        (name, number): partition.leader
         for name in ("__consumer_offsets", "__transaction_state")
         for number, partition in topics[name].partitions.items()
     }
 
 
-def test_coordinators_that_move_cost_nothing(three: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path) -> None:
+def test_coordinators_that_move_cost_nothing(
+    three: LocalKafka, dsn: str, authority: dict[str, str], tmp_path: Path
+) -> None:
     """The group's and the transactions' coordinators go with a broker, and come back by an election, under load."""
-    local, site = _NODES[three.cluster_id], site_on(three, dsn, authority, tmp_path)
+    site = site_on(cluster(three), dsn, authority, tmp_path)
     schema_id, _ = site.write_customers(1, 200)
-    admin = AdminClient(three.client)
+    admin = AdminClient(site.kafka.client)
 
     with running(site, site.settings(schema_id)) as worker:
-        worker.until(lambda: delivered(site, 200), "before")
+        worker.until(lambda: arrived(site, 200), "before")
         before = coordinators(admin)
-        local.kill(0)
+        three.kill(0)
         site.write_customers(2, 200)
-        worker.until(lambda: delivered(site, 400), "one broker less")
-        local.restart(0)
+        worker.until(lambda: arrived(site, 400), "one broker less")
+        three.restart(0)
         until(lambda: _elected(admin, before), "the coordinators are back where they were")
         site.write_customers(3, 200)
-        worker.until(lambda: delivered(site, 600), "moved back")
+        worker.until(lambda: arrived(site, 600), "moved back")
         worker.process.terminate()
         code = worker.process.wait(60)
 
@@ -194,11 +183,9 @@ def test_coordinators_that_move_cost_nothing(three: Kafka, dsn: str, authority: 
     each_once(site, 600)
 
 
-def _elected(admin: AdminClient, wanted: dict[TopicPartition, int]) -> bool:
-    admin.elect_leaders(ElectionType.PREFERRED, list(wanted)).result(30)
-    return {(p.topic, p.partition): leader for p, leader in coordinators(admin).items()} == {
-        (p.topic, p.partition): leader for p, leader in wanted.items()
-    }
+def _elected(admin: AdminClient, wanted: dict[tuple[str, int], int]) -> bool:
+    admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition(*place) for place in wanted]).result(30)
+    return coordinators(admin) == wanted
 
 
 @contextlib.contextmanager
@@ -231,11 +218,10 @@ def test_a_full_disk_of_the_broker_is_waited_out(
         monkeypatch.setattr("tempfile.tempdir", str(disk))
         with LocalKafka() as local:
             monkeypatch.undo()
-            kafka = Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
-            site = site_on(kafka, dsn, authority, tmp_path)
+            site = site_on(cluster(local), dsn, authority, tmp_path)
             schema_id, _ = site.write_customers(1, 200)
             with running(site, site.settings(schema_id)) as worker:
-                worker.until(lambda: delivered(site, 200), "before")
+                worker.until(lambda: arrived(site, 200), "before")
                 worker.process.send_signal(signal.SIGSTOP)
                 site.write_customers(2, 2_000)
                 _fill(disk)
@@ -244,11 +230,11 @@ def test_a_full_disk_of_the_broker_is_waited_out(
                 assert worker.process.poll() is None
                 (disk / "ballast").unlink()
                 local.restart()
-                until(lambda: delivered(site, 2_200) or worker.process.poll() == 5, "there is room again")
+                until(lambda: arrived(site, 2_200) or worker.process.poll() == 5, "there is room again")
                 worker.process.terminate()
                 assert worker.process.wait(60) in (0, 5), worker.text()[-3000:]
             with running(site, site.settings(schema_id)) as worker:
-                worker.until(lambda: delivered(site, 2_200), "started again")
+                worker.until(lambda: arrived(site, 2_200), "started again")
             each_once(site, 2_200)
 
 

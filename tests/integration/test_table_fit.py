@@ -78,18 +78,19 @@ KINDS: dict[str, tuple[ColumnType, st.SearchStrategy[Any]]] = {
     "json": (ColumnType("", "json"), st.dictionaries(st.text("ab"), DOUBLES, max_size=2)),
     "sealed": (ColumnType("", "bytes", encrypted="record"), st.just(b"\x95" + bytes(60))),
 }
+NUMBER_TYPES = (
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "numeric(6,2)",
+    "numeric(4,-1)",
+)
 TYPES = (
-    *(
-        "boolean",
-        "smallint",
-        "integer",
-        "bigint",
-        "real",
-        "double precision",
-        "numeric",
-        "numeric(6,2)",
-        "numeric(4,-1)",
-    ),
+    "boolean",
+    *NUMBER_TYPES,
     *(
         "text",
         "varchar(4)",
@@ -232,17 +233,7 @@ def expected(kind: ColumnType, sql: str, value: Any) -> tuple[str, Any] | None:
     word = kind.logical
     if value is None:
         return "{} IS NULL", True
-    numbers = (
-        "smallint",
-        "integer",
-        "bigint",
-        "real",
-        "double precision",
-        "numeric",
-        "numeric(6,2)",
-        "numeric(4,-1)",
-        "even",
-    )
+    numbers = (*NUMBER_TYPES, "even")
     if sql in numbers and kind.kind in ("int", "long") and (not word or word.endswith("nanos")):
         return "trunc({}::numeric)", Decimal(value)
     if sql.startswith("numeric") and word == "decimal":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
 import fastavro
 
+from worker.avro.graph import each_once, inner
 from worker.avro.logical import logical_values
 from worker.avro.native import reader
 from worker.avro.reader import Read, State, located
@@ -143,11 +144,11 @@ class _Converters:
     """What is still to be done with values of the twin, by type; None where nothing is."""
 
     def __init__(self, root: Node) -> None:
-        nodes = list(_reachable(root))
+        nodes = list(each_once(root, inner))
         self._changed = {id(n) for n in nodes if is_wide(n) or logical_values(n) is not None}
         grown = True
         while grown:
-            more = {id(n) for n in nodes if any(id(i) in self._changed for i in _inner(n))} - self._changed
+            more = {id(n) for n in nodes if any(id(i) in self._changed for i in inner(n))} - self._changed
             self._changed |= more
             grown = bool(more)
         self._made: dict[int, Convert] = {}
@@ -205,18 +206,3 @@ def _of_items(item: Convert) -> Convert:
 
 def _of_values(inner: Convert) -> Convert:
     return lambda value: {k: inner(v) for k, v in value.items()}
-
-
-def _inner(node: Node) -> list[Node]:
-    return [*node.inner, *(f.node for f in node.fields)]
-
-
-def _reachable(root: Node) -> Iterator[Node]:
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if id(node) not in seen:
-            seen.add(id(node))
-            yield node
-            stack += _inner(node)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from worker.avro.graph import each_once, inner
 from worker.avro.schema import AMBIGUOUS, NAME, Node
 from worker.avro.shape import Covered, Shape, occurrences
 from worker.errors import DeclarationError
@@ -12,7 +11,7 @@ from worker.errors import DeclarationError
 def odd_names(root: Node) -> list[str]:
     """A sentence for each name that breaks Avro's rule, and for each enum's default that is no symbol."""
     found: list[str] = []
-    for node in _reachable(root):
+    for node in each_once(root, inner):
         if any(NAME.match(part) is None for part in node.name.split(".") if node.name):
             found.append(f"{node.name}: the name breaks Avro's rule; some tools refuse it")
         found += [
@@ -41,14 +40,3 @@ def refuse_ambiguous(top: Shape) -> None:
                     "stand in a path; rename it",
                     path=item.name,
                 )
-
-
-def _reachable(root: Node) -> Iterator[Node]:
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if id(node) not in seen:
-            seen.add(id(node))
-            yield node
-            stack += [*node.inner, *(f.node for f in node.fields)]

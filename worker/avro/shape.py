@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.avro.canonical import canonical_fingerprint
+from worker.avro.graph import each_once
 from worker.avro.logical import logical
 from worker.avro.schema import (
     MAX_NESTING,
@@ -154,14 +155,7 @@ def _mark(top: Shape) -> None:
 
 def occurrences(top: Shape) -> Iterator[Shape]:
     """Every shape reachable from `top`, each once."""
-    seen: set[int] = set()
-    stack = [top]
-    while stack:
-        shape = stack.pop()
-        if id(shape) not in seen:
-            seen.add(id(shape))
-            yield shape
-            stack.extend(child for child in shape.children if isinstance(child, Shape))
+    return each_once(top, lambda shape: (child for child in shape.children if isinstance(child, Shape)))
 
 
 def exchanged(

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from worker.encryption.given import GivenKeys
 from worker.errors import WorkerError
 from worker.model import (
     Audit,
@@ -22,8 +23,7 @@ from worker.model import (
     LeasePortion,
     RetrieveRequest,
 )
-from worker.native.keys import wipe
-from worker.native.requests import NativeAnswers, NativeRequests
+from worker.native.requests import NativeRequests
 
 _LEASE_VALUES = 1_000_000
 
@@ -43,18 +43,13 @@ class OnDemandKeys:
     def __init__(self, service: KeyService, audit: Audit) -> None:
         self._service = service
         self._audit = audit
-        self._given: list[Sequence[DataKey] | NativeAnswers] = []
+        self._given = GivenKeys()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        for given in self._given:
-            if isinstance(given, NativeAnswers):
-                given.wipe()
-            else:
-                wipe(given)
-        self._given.clear()
+        self._given.wipe()
 
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask once for what a whole batch needs; see `EncryptionKeys.hold`."""
@@ -71,26 +66,20 @@ class OnDemandKeys:
 
     def _ask(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         keys = self._service.generate(specs, self._audit)
-        self._given.append(keys)
+        self._given.keep(keys)
         return keys
 
     def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[DataKey | KeyRefused]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
         if isinstance(requests, NativeRequests):
             given = self._service.retrieve(requests, self._audit)
-            self._keep(given)
+            self._given.keep_answers(given)
             return given
         distinct = list(dict.fromkeys(requests))
         answers = self._service.retrieve(distinct, self._audit) if distinct else []
-        self._keep(answers)
+        self._given.keep_answers(answers)
         found = dict(zip(distinct, answers, strict=True))
         return [found[request] for request in requests]
-
-    def _keep(self, answers: Sequence[DataKey | KeyRefused]) -> None:
-        if isinstance(answers, NativeAnswers):
-            self._given.append(answers)
-        else:
-            self._given.append([key for key in answers if isinstance(key, DataKey)])
 
 
 class _Held:

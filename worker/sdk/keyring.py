@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from worker.encryption.given import GivenKeys
 from worker.errors import WorkerError
 from worker.model import (
     DataKey,
@@ -21,8 +22,7 @@ from worker.model import (
     LeasePortion,
     RetrieveRequest,
 )
-from worker.native.keys import wipe
-from worker.native.requests import NativeAnswers, NativeRequests
+from worker.native.requests import NativeRequests
 from worker.sdk.joining import JOINED, WINDOW_S, Joiner
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
@@ -90,16 +90,11 @@ class Ownership:
 
     def __init__(self, kept: KeptKeys | None, identity: Identity, scope: Scope) -> None:
         self._kept, self._identity, self._scope = kept, identity, scope
-        self._given: list[Sequence[DataKey] | NativeAnswers] = []
+        self._given = GivenKeys()
 
     def wipe(self) -> None:
         """Wipe what is the call's own."""
-        for given in self._given:
-            if isinstance(given, NativeAnswers):
-                given.wipe()
-            else:
-                wipe(given)
-        self._given.clear()
+        self._given.wipe()
 
     def now(self) -> float:
         """When a request begins, by the clock by which keys age."""
@@ -119,20 +114,17 @@ class Ownership:
         """Note what came for requests that were not kept."""
         got, settled = dict(zip(requests, answers, strict=True)), self._settled()
         taken = set[DataKey]() if self._kept is None or settled is None else self._kept.keep(settled, got, born)
-        self._given.append([key for key in answers if isinstance(key, DataKey) and key not in taken])
+        self._given.keep([key for key in answers if isinstance(key, DataKey) and key not in taken])
         return got
 
     def answered_native(self, answers: Sequence[Answer]) -> Sequence[Answer]:
         """Note what came where nothing is kept."""
-        if isinstance(answers, NativeAnswers):
-            self._given.append(answers)
-        else:
-            self._given.append([key for key in answers if isinstance(key, DataKey)])
+        self._given.keep_answers(answers)
         return answers
 
     def taken(self, keys: Sequence[DataKey]) -> Sequence[DataKey]:
         """Note single-use keys."""
-        self._given.append(keys)
+        self._given.keep(keys)
         return keys
 
     def kept_lease(self, spec: KeySpec, count: int) -> tuple[list[LeasePortion], list[int]]:
@@ -149,7 +141,7 @@ class Ownership:
         settled = self._settled()
         for spec, key, count in zip(specs, keys, counts, strict=True):
             if self._kept is None or settled is None or not self._kept.keep_lease(settled, spec, key, count, born):
-                self._given.append([key])
+                self._given.keep([key])
         return [LeasePortion(key, count) for key, count in zip(keys, counts, strict=True)]
 
     def _settled(self) -> Scope | None:

@@ -51,16 +51,6 @@ TABLE = pa.table(
 )
 
 
-@pytest.fixture
-def service() -> Recording:
-    return Recording()
-
-
-@pytest.fixture
-def encryption(service: Recording) -> Encryption:
-    return Encryption.over(service)
-
-
 def test_a_table_comes_back_in_its_types(encryption: Encryption, service: Recording) -> None:
     """By schema: every type is Arrow's own, nulls stay; one request for what is bound to a column, one for the rest."""
     sealed = encryption.encrypt_table(TABLE, schema=SCHEMA)

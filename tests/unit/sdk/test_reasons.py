@@ -15,11 +15,6 @@ from worker.errors import ConfigError, KeyServiceUnavailable
 FIELD = "acme.crm.Customer/email"
 
 
-@pytest.fixture
-def service() -> Recording:
-    return Recording()
-
-
 def test_a_call_says_why(service: Recording) -> None:
     """A call's own reason counts before that of the block, and that before the client's."""
     with Encryption.over(service, reason="nightly", cache=None) as encryption:

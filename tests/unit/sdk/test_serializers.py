@@ -47,16 +47,6 @@ def registry() -> Any:
     return SchemaRegistryClient.new_client({"url": f"mock://{id(object())}"})
 
 
-@pytest.fixture
-def service() -> Recording:
-    return Recording()
-
-
-@pytest.fixture
-def encryption(service: Recording) -> Encryption:
-    return Encryption.over(service)
-
-
 def test_a_record_comes_back(registry: Any, encryption: Encryption, service: Recording) -> None:
     """Framed, encrypted, its output schema registered; many records share a lease and an opened key."""
     write = EncryptedAvroSerializer(registry, encryption, SCHEMA)
