@@ -27,15 +27,24 @@ def with_defaults(environ: Mapping[str, str], defaults: Mapping[str, str | None]
     return Prefixed(merged, environ.prefix) if isinstance(environ, Prefixed) else merged
 
 
+def why(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file can't be read, in the system's words."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
+
+
 def read(environ: Mapping[str, str], name: str) -> str | None:
     """
     Return the secret `name`, or None where neither `NAME` nor `NAME_FILE` is set.
 
     Raises:
-        ConfigError: both are set, or the file can't be read; the message never holds the content.
+        ConfigError: both are set, the file can't be read, or a credential stands in quotes; the message never holds the
+            content.
     """
     path = environ.get(f"{name}_FILE")
-    value = environ.get(name)
+    # A line's end is of the file that the variable came from, never of a secret.
+    value = (environ.get(name) or "").strip("\r\n")
+    if name.startswith("CS_") and value[:1] in ("'", '"') and value[:1] == value[-1:]:
+        raise ConfigError(f"{named(environ, name)} stands in quotes; take them away: `--env-file` of Docker keeps them")
     if path is None:
         return value or None
     if value:
@@ -44,7 +53,7 @@ def read(environ: Mapping[str, str], name: str) -> str | None:
         return Path(path).read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as exc:
         own = named(environ, name)
-        raise ConfigError(f"{own}_FILE = {path!r} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"{own}_FILE = {path!r} can't be read: {why(exc)}") from None
 
 
 def require(environ: Mapping[str, str], name: str, why: str) -> str:

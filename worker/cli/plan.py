@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import orjson
 import typer
 
+from worker import environment
 from worker.assembly.schemas import Planned, open_schemas, review
 from worker.avro import Compatibility, DeclarationOptions, SchemaVersion, compile_schema
 from worker.avro.clear import clear_fields
@@ -174,7 +175,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read as text: {type(exc).__name__}") from exc
+        raise ConfigError(f"{path} can't be read as text: {environment.why(exc)}") from exc
 
 
 def _print(value: object, lines: list[str], json: bool) -> None:

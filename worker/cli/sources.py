@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from worker import environment
 from worker.cli.container import decrypted, failure
 from worker.cli.topic import Topic
 from worker.config import Settings
@@ -195,7 +196,7 @@ def schema_text(path: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"--schema {str(path)!r} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"--schema {str(path)!r} can't be read: {environment.why(exc)}") from None
 
 
 def _milliseconds(option: str, text: str | None) -> int | None:

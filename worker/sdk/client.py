@@ -226,4 +226,4 @@ def _token_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"oidc_token_file {str(path)!r} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"oidc_token_file {str(path)!r} can't be read: {environment.why(exc)}") from None
