@@ -17,6 +17,7 @@ from worker.kafka.verdict import error_of
 _PLAIN = re.compile(
     r"bootstrap\.servers|security\.protocol|sasl\.mechanisms?|(group|client|transactional)\.id|.*\.location"
 )
+_SECRET = re.compile(r"password|secret|username|token|oauth|\.pem$|\.config$")
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 
 
@@ -66,7 +67,6 @@ def _unmade(exc: KafkaException, unavailable: type[TransientError], properties: 
 
 
 def _told(properties: Mapping[str, Any]) -> list[str]:
-    """Return the values that the library's text must not hold: any of them may be a secret but those of `_PLAIN`."""
-    return [
-        value for name, value in properties.items() if isinstance(value, str) and value and not _PLAIN.fullmatch(name)
-    ]
+    """Return the values that the library's text must not hold: what may be a secret."""
+    texts = {name: value for name, value in properties.items() if isinstance(value, str) and value}
+    return [v for name, v in texts.items() if _SECRET.search(name) or (len(v) > 5 and not _PLAIN.fullmatch(name))]
