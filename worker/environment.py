@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, why
 
 
 class Prefixed(dict[str, str]):
@@ -25,11 +25,6 @@ def with_defaults(environ: Mapping[str, str], defaults: Mapping[str, str | None]
     """Return the variables, and defaults for those that are not set or empty."""
     merged = {**environ, **{n: text for n, text in defaults.items() if text and not environ.get(n)}}
     return Prefixed(merged, environ.prefix) if isinstance(environ, Prefixed) else merged
-
-
-def why(error: OSError | UnicodeDecodeError) -> str:
-    """Return why a file can't be read, in the system's words."""
-    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
 
 
 def read(environ: Mapping[str, str], name: str) -> str | None:

@@ -210,6 +210,16 @@ MISTAKES = [
         says=(r"kafka\.bootstrap: '' is no broker's address", "host:port"),
     ),
     Mistake(
+        name="the worker listens nowhere",
+        change=("[schemas]", '[http]\nlisten = "127.0.0.1:94640"\n[schemas]'),
+        says=(r"http\.listen: '127\.0\.0\.1:94640' is not host:port, with a port up to 65535",),
+    ),
+    Mistake(
+        name="the authority's port is none",
+        arguments=("authority", "dev", "--region", "oslo", "--port", "80000"),
+        says=("--port", "less than or equal to 65535"),
+    ),
+    Mistake(
         name="a login is half said",
         change=(
             "[schemas]",

@@ -11,13 +11,12 @@ from typing import Annotated
 import orjson
 import typer
 
-from worker import environment
 from worker.cli import reference as pages
 from worker.cli.beginnings import Beginning
 from worker.cli.described import describe
 from worker.config import Settings
 from worker.config.sections import broker_addresses
-from worker.errors import ConfigError
+from worker.errors import ConfigError, why
 from worker.kafka.topics import Topics
 from worker.region import Region
 
@@ -67,7 +66,7 @@ def _require_files(paths: Iterable[str]) -> None:
         try:
             Path(path).open("rb").close()
         except OSError as exc:
-            raise ConfigError(f"--schema {path!r} can't be read: {environment.why(exc)}") from None
+            raise ConfigError(f"--schema {path!r} can't be read: {why(exc)}") from None
 
 
 @app.command()

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 import orjson
 import typer
 
-from worker import environment
 from worker.assembly.schemas import Planned, open_schemas, review
 from worker.avro import Compatibility, DeclarationOptions, SchemaVersion, compile_schema
 from worker.avro.clear import clear_fields
@@ -22,7 +21,7 @@ from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.cli.planned import PlanFormat, Shown, show
 from worker.config import RouteSettings, Settings, load
-from worker.errors import ConfigError, DeclarationError
+from worker.errors import ConfigError, DeclarationError, why
 from worker.region import Region
 
 PSEUDONYM = (
@@ -175,7 +174,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read as text: {environment.why(exc)}") from exc
+        raise ConfigError(f"{path} can't be read as text: {why(exc)}") from exc
 
 
 def _print(value: object, lines: list[str], json: bool) -> None:

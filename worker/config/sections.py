@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from worker.avro import DeclarationOptions
 from worker.kafka.oauth import OauthOptions
-from worker.options import Options
+from worker.options import Options, host_and_port
 from worker.zerokms.options import WireOptions
 
 # librdkafka also takes a protocol before the host, in capitals.
@@ -138,6 +138,12 @@ class HttpSettings(Options):
     """Address and port."""
     token_env: str | None = None
     """Variable with the bearer token that opens `/status` and the control to other machines; else loopback alone."""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_host_and_port(cls, text: str) -> str:
+        host_and_port(text)
+        return text
 
 
 class ProcessSettings(Options):
