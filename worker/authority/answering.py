@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from worker import log
-from worker.authority import decoding
+from worker.authority import asked
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
 from worker.authority.connections import Guesses
@@ -34,7 +34,6 @@ from worker.errors import KeyAccessDenied
 from worker.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
-_INLINE_KEYS = 8
 _MALFORMED = (400, 408, 413)
 Action = Callable[[Caller, Any], Any]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -176,7 +175,7 @@ class Answering:
         caller.require(*endpoint.scopes)
         body = None if model is None else await self.read(request, model)
         if endpoint.kind == "derive":
-            if len(getattr(body, "keys", ())) <= _INLINE_KEYS:
+            if asked.is_brief(body):
                 return action(caller, body)
             # One thread: more would only take the interpreter from each other.
             return await asyncio.get_running_loop().run_in_executor(self.deriving, action, caller, body)
@@ -197,7 +196,7 @@ class Answering:
         except TimeoutError:
             raise Refusal(408, "the body took too long to arrive") from None
         try:
-            return model.model_validate(decoding.parse(bytes(received)))
+            return asked.read(model, bytes(received))
         except ValidationError as exc:
             raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
 
@@ -256,6 +255,8 @@ def refused(refusal: Refusal) -> Response:
 
 def as_json(value: Any, status: int = 200) -> Response:
     """Return a value as an answer; bytes are a file."""
+    if isinstance(value, asked.Ready):
+        return Response(value.json, status_code=status, media_type="application/json")
     if isinstance(value, bytes):
         return Response(value, media_type="application/octet-stream")
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")
