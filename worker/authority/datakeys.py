@@ -61,6 +61,7 @@ class DataKeys:
         groups = [_resolve(caller, key) for key in body.keys]
         items = [item for item, _, _ in groups]
         tags = material.make_tags(grant.secrets, [(item, version) for item, version, _ in groups])
+        caller.decided()
         made = _encode(material.materials(grant.secrets, grant.share, items, tags), len(items))
         keys = []
         for text, tag, (_, _, policy) in zip(made, tags, groups, strict=True):
@@ -83,6 +84,7 @@ class DataKeys:
         """Return the keyset and its index material for this client."""
         caller.note.update(client=str(body.client_id), count=1)
         grant = self.grant(caller, body.client_id, body.keyset_id)
+        caller.decided()
         text = base64.b64encode(material.index_material(grant.secrets, grant.share)).decode()
         return {"partial_index_key": {"key_material": text}, "dataset": public_keyset(grant.keyset)}
 
@@ -141,6 +143,7 @@ class DataKeys:
         if errors:
             caller.note["refused"] = len(errors)
             self._metrics.inc("authority_refusals_total", len(errors), operation="retrieve")
+        caller.decided()
         texts = iter(_encode(material.materials(grant.secrets, grant.share, items, [i.tag for i in items]), len(items)))
         self._metrics.inc("authority_keys_total", len(items), operation="retrieve")
         if not fallible:
