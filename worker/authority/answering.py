@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -142,6 +142,11 @@ class Answering:
             return _event(endpoint, caller, request)
 
         change = _Change(self.trail, event) if endpoint.kind == "change" else None
+        begun: list[Future[Receipt]] = []
+        if endpoint.kind == "derive":
+            # The line goes to the disk while the keys are computed; the answer waits for both.
+            decided = lambda: begun.append(self.trail.append({**event(), "outcome": "allowed"}))  # noqa: E731
+            caller = replace(caller, decided=decided)
         token = _change.set(change)
         try:
             response = as_json(await self._act(request, endpoint, model, action, caller))
@@ -155,13 +160,14 @@ class Answering:
                 self.metrics.inc("authority_refusals_total", operation=endpoint.name)
         finally:
             _change.reset(token)
-        receipt = change.receipt if change is not None and outcome["outcome"] == "allowed" else None
+        is_allowed = outcome["outcome"] == "allowed"
+        receipt = change.receipt if change is not None and is_allowed else None
         if receipt is None and (endpoint.kind != "read" or response.status_code != 200):
             entry = {**event(), **outcome}
             if outcome["outcome"] in ("refused", "malformed") and not self.refusals.has_line(entry):
                 return response
             try:
-                receipt = await asyncio.wrap_future(self.trail.append(entry))
+                receipt = await _landed(begun[0] if begun and is_allowed else self.trail.append(entry))
             except Refusal as refusal:
                 return refused(refusal)
         if receipt is not None:
@@ -199,6 +205,10 @@ class Answering:
             return asked.read(model, bytes(received))
         except ValidationError as exc:
             raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
+
+
+async def _landed(receipt: Future[Receipt]) -> Receipt:
+    return receipt.result() if receipt.done() else await asyncio.wrap_future(receipt)
 
 
 def address(request: Request) -> str:

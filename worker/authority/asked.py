@@ -38,19 +38,25 @@ class Ready(NamedTuple):
 
 
 class Asked(Protocol):
-    """
-    What is asked for.
-
-    `head` is the body, whose keys need not be there; `contexts` are the distinct ones that are not empty, as texts.
-    """
+    """What is asked for."""
 
     @property
-    def head(self) -> wire.Generate | wire.Retrieve: ...
+    def head(self) -> wire.Generate | wire.Retrieve:
+        """The body, whose keys need not be there."""
+        ...
+
     @property
-    def descriptors(self) -> Mapping[str, int]: ...
+    def descriptors(self) -> Mapping[str, int]:
+        """How many keys of each descriptor."""
+        ...
+
     @property
-    def contexts(self) -> set[str]: ...
+    def contexts(self) -> set[str]:
+        """The distinct contexts that are not empty."""
+        ...
+
     def __len__(self) -> int: ...
+
     def generate(self, caller: Caller, secrets: KeysetSecrets, share: Permutations) -> Answer:
         """Return what makes one fresh key each; raises a 400 or 403."""
         ...

@@ -56,6 +56,7 @@ class DataKeys:
         grant = self.grant(caller, wanted.head.client_id, wanted.head.keyset_id)
         self._spend("generate", self._generate_quota, grant.client, len(wanted))
         answer = wanted.generate(caller, grant.secrets, grant.share)
+        caller.decided()
         made = answer()
         self._metrics.inc("authority_keys_total", len(wanted), operation="generate")
         return made
@@ -72,6 +73,7 @@ class DataKeys:
         """Return the keyset and its index material for this client."""
         caller.note.update(client=str(body.client_id), count=1)
         grant = self.grant(caller, body.client_id, body.keyset_id)
+        caller.decided()
         text = base64.b64encode(material.index_material(grant.secrets, grant.share)).decode()
         return {"partial_index_key": {"key_material": text}, "dataset": public_keyset(grant.keyset)}
 
@@ -123,6 +125,7 @@ class DataKeys:
         if refused:
             caller.note["refused"] = refused
             self._metrics.inc("authority_refusals_total", refused, operation="retrieve")
+        caller.decided()
         made = answer()
         self._metrics.inc("authority_keys_total", len(wanted) - refused, operation="retrieve")
         return made

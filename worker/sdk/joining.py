@@ -121,6 +121,7 @@ class Joiner(Generic[T, R]):
         else:
             held.acquire()
         return group.result(mine)
+
     def _lead(self, place: Hashable, group: _Group[T, R], send: Callable[[list[T]], list[R]]) -> None:
         try:
             self._gather(place, group)
