@@ -24,7 +24,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from worker.authority.audit import Receipt
 from worker.authority.dev import DevAuthority
-authority = DevAuthority("eu-central-1", Path(sys.argv[1]), audit_sync=sys.argv[2] == "durable")
+DevAuthority.audit_sync = sys.argv[2] == "durable"
+authority = DevAuthority("eu-central-1", Path(sys.argv[1]))
 if sys.argv[2] == "none":
     head = authority.authority.trail.head
     done = Future()

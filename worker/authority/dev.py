@@ -37,9 +37,12 @@ class DevAuthority:
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
         options: as an operator would choose them, but for `escrow` and `audit_sync`.
-        audit_sync: answers wait until their audit lines are on the disk.
         public_url: as `serve --public-url`; by default where it listens.
+
+    `audit_sync` says whether answers wait until their audit lines are on the disk.
     """
+
+    audit_sync = False
 
     def __init__(
         self,
@@ -49,7 +52,6 @@ class DevAuthority:
         *,
         escrow: bool = False,
         options: AuthorityOptions | None = None,
-        audit_sync: bool = False,
         public_url: str | None = None,
     ) -> None:
         directory = Path(data_dir)
@@ -66,7 +68,7 @@ class DevAuthority:
                 directory,
                 root,
                 public_url or self.url,
-                replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=audit_sync),
+                replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=self.audit_sync),
             )
         except BaseException:
             self._socket.close()

@@ -273,7 +273,8 @@ def test_keys_are_computed_while_their_line_is_flushed(tmp_path: Path, monkeypat
         computed.set()
         return made
 
-    with DevAuthority("eu-central-1", tmp_path, audit_sync=True) as own:
+    monkeypatch.setattr(DevAuthority, "audit_sync", True)
+    with DevAuthority("eu-central-1", tmp_path) as own:
         asking = party(own)
         asking.generate()
         monkeypatch.setattr(os, "fdatasync", slow)
