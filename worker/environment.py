@@ -27,6 +27,23 @@ def with_defaults(environ: Mapping[str, str], defaults: Mapping[str, str | None]
     return Prefixed(merged, environ.prefix) if isinstance(environ, Prefixed) else merged
 
 
+def text(environ: Mapping[str, str], name: str) -> str:
+    """
+    Return a variable without what the file that it came from put around it, empty where it is not set.
+
+    Raises:
+        ConfigError: a credential stands in quotes, which the shell takes away and others keep.
+    """
+    value = environ.get(name, "")
+    if not name.startswith("CS_"):
+        # A password may begin or end with a blank, and never with a line's end.
+        return value.strip("\r\n")
+    value = value.strip()
+    if value[:1] in ("'", '"') and value[:1] == value[-1:]:
+        raise ConfigError(f"{named(environ, name)} stands in quotes; take them away: `--env-file` of Docker keeps them")
+    return value
+
+
 def read(environ: Mapping[str, str], name: str) -> str | None:
     """
     Return the secret `name`, or None where neither `NAME` nor `NAME_FILE` is set.
@@ -36,10 +53,7 @@ def read(environ: Mapping[str, str], name: str) -> str | None:
             content.
     """
     path = environ.get(f"{name}_FILE")
-    # A line's end is of the file that the variable came from, never of a secret.
-    value = (environ.get(name) or "").strip("\r\n")
-    if name.startswith("CS_") and value[:1] in ("'", '"') and value[:1] == value[-1:]:
-        raise ConfigError(f"{named(environ, name)} stands in quotes; take them away: `--env-file` of Docker keeps them")
+    value = text(environ, name)
     if path is None:
         return value or None
     if value:
