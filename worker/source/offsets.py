@@ -137,6 +137,17 @@ class Offsets:
                 found[partition] = max(0, marks[1] - position)
         return found
 
+    def wake(self, partitions: Collection[TopicPartition]) -> None:
+        """
+        Have the client look at once what it may fetch: left alone it notices a resumed partition up to a second later.
+
+        A question to each leader does that; nobody waits for the answer.
+        """
+        if partitions:
+            asked = [KafkaPartition(p.topic, p.partition, _LATEST) for p in partitions]
+            with contextlib.suppress(KafkaException):
+                self._consumer.offsets_for_times(asked, timeout=0)
+
     def _together(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """
         Return the first offsets at or after times, all asked for at once: one round trip a broker.

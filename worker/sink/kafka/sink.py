@@ -73,7 +73,7 @@ class KafkaSink:
         else:
             self._transactions = TransactionalProducer(
                 self._opening,
-                Ownership(transactional_id, options.transaction_timeout_s),
+                Ownership(transactional_id, options.transaction_timeout_s, options.topic),
                 name=self._name,
                 timeout_s=options.timeout_s,
                 statistics=statistics,
