@@ -131,12 +131,14 @@ def _lost_declaration(stand: Stand) -> None:
 
 
 def _no_dead_topic(stand: Stand) -> None:
-    AdminClient(stand.site.kafka.client).delete_topics([stand.site.dead])[stand.site.dead].result(30)
+    admin = AdminClient(stand.site.kafka.client)
+    admin.delete_topics([stand.site.dead])[stand.site.dead].result(30)
 
 
 def _more_partitions(stand: Stand) -> None:
     sink = stand.site.sink
-    AdminClient(stand.site.kafka.client).create_partitions([NewPartitions(sink, 5)])[sink].result(30)
+    admin = AdminClient(stand.site.kafka.client)
+    admin.create_partitions([NewPartitions(sink, 5)])[sink].result(30)
 
 
 def _registry(stand: Stand, url: str, allowed: str) -> None:
