@@ -14,7 +14,8 @@ from worker.sdk.rows import Cursor, Row, Table
 if TYPE_CHECKING:
     from worker.sdk.columns import Column, Frame
 
-_ROWS = 1_000
+ROWS = 1_000
+"""Rows of a cursor that are read at once."""
 
 
 class TableCalls(Calls):
@@ -85,7 +86,7 @@ class TableCalls(Calls):
         cursor: Cursor,
         *,
         table: Table | str,
-        size: int = _ROWS,
+        size: int = ROWS,
         errors: Errors = "raise",
         reason: str | None = None,
     ) -> Iterator[Any]:
