@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from worker.avro import decode_values, schema_fingerprint, slot_of
 from worker.encryption import leased
 from worker.encryption.unspans import fault_of, sources_of
-from worker.encryption.values import value_of_typed
+from worker.encryption.values import values_of_typed
 from worker.model import ContextElement, DataKey, KeyRefused
 from worker.native import IS_LOADED, extension
 from worker.native.requests import NativeRequests
@@ -79,12 +79,13 @@ def native_opening(
 
 def _read(values: Sequence[bytes | None], schemas: Sequence[str | None], found: list[Any]) -> None:
     """Read plaintexts: Avro where the schema is known, else the typed form."""
-    by_schema: dict[str, list[int]] = {}
+    by_schema: dict[str | None, list[int]] = {}
     for i, (value, schema) in enumerate(zip(values, schemas, strict=True)):
-        if value is not None and schema is None:
-            found[i] = forms.attempt(value_of_typed, value)
-        elif value is not None and schema is not None:
+        if value is not None:
             by_schema.setdefault(schema, []).append(i)
     for schema, places in by_schema.items():
-        for i, read in zip(places, decode_values(schema, [values[i] for i in places]), strict=True):
+        plain: list[Any] = [values[i] for i in places]
+        for i, read in zip(
+            places, values_of_typed(plain) if schema is None else decode_values(schema, plain), strict=True
+        ):
             found[i] = read

@@ -16,7 +16,7 @@ from uuid import UUID
 from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
 from worker.metrics import Metrics
-from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model import Alike, Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.region import PUBLIC_REGIONS
@@ -88,6 +88,8 @@ class ZeroKMSClient:
 
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
+        if isinstance(requests, Alike):
+            return self._generate_alike(requests, audit)
         keysets = [request.keyset for request in requests]
         return self._in_groups(requests, keysets, lambda ref, part: self._generate(ref, part, audit))
 
@@ -133,6 +135,13 @@ class ZeroKMSClient:
 
     def _load(self, ref: str | UUID | None) -> LoadedKeyset:
         return drive(self._exchanges.load(ref), self._wire.post_raw)
+
+    def _generate_alike(self, requests: Alike, audit: Audit) -> Sequence[DataKey]:
+        ref, size = requests.spec.keyset, self.options.keys_per_request
+        parts = [requests[start : start + size] for start in range(0, len(requests), size)]
+        if len(parts) == 1:
+            return self._generate(ref, requests, audit)
+        return joined(list(self._threads.map(lambda part: self._generate(ref, part, audit), parts)))
 
     def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         return drive(self._exchanges.generate(self.resolve_keyset(ref), specs, audit), self._wire.post_raw)
