@@ -84,12 +84,15 @@ def value_of_typed(typed: bytes) -> object:
         raise unexpected_plaintext() from None
 
 
-def values_of_typed(typed: Iterable[bytes]) -> list[object | DecryptionError]:
+def values_of_typed(typed: Iterable[bytes | None]) -> list[object | DecryptionError]:
     """Return the Python value of each typed plaintext, or what is wrong with it; see `value_of_typed`."""
     out: list[object | DecryptionError] = []
     for each in typed:
         try:
-            out.append(each[2:].decode() if each[:2] == _TEXT else value_of_typed(each))
+            if each is None:
+                out.append(None)
+            else:
+                out.append(each[2:].decode() if each[:2] == _TEXT else value_of_typed(each))
         except UnicodeDecodeError:
             out.append(unexpected_plaintext())
         except DecryptionError as exc:
