@@ -13,6 +13,7 @@ from uuid import UUID
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, WorkerError
+from worker.interpreter import on_fork
 from worker.sdk import values as forms
 from worker.sdk.calls import Source
 from worker.sdk.client import Encryption, prefixes
@@ -67,6 +68,11 @@ class Regions:
             self._clients[client.region] = client
         if not self._clients:
             raise ConfigError("Regions takes at least one client")
+        self.after_fork()
+        on_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin with threads of the child's own, and ask the lists anew."""
         self._owners = Owners(self._clients, lambda region: (k.id for k in self._clients[region].keysets()))
         self._threads = ThreadPoolExecutor(len(self._clients), thread_name_prefix="regions")
 
