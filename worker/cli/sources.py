@@ -52,7 +52,7 @@ class Selection:
 
     def refuse(self, source: str, *, fields: bool = True) -> None:
         """Raise `ConfigError` where a source can't be chosen from as was asked: what would be ignored is refused."""
-        given = {"--from": self.since_ms, "--to": self.until_ms, "--key": self.key}
+        given: dict[str, object] = {"--from": self.since_ms, "--to": self.until_ms, "--key": self.key}
         if not fields:
             given["--where-field"] = self.where or None
         ignored = [name for name, value in given.items() if value is not None]

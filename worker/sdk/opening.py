@@ -32,6 +32,7 @@ class NativeOpening:
     Args:
         held: the envelopes.
         numbers: of each the number of its request; None for one that the twin has to read.
+        left: places of those.
         requests: which keys these ask for.
         types: by fingerprint, how a leased value may be read.
         schema: the values' Avro type, where it is given.
@@ -39,14 +40,10 @@ class NativeOpening:
 
     held: _native.Envelopes
     numbers: Sequence[int | None]
+    left: Sequence[int]
     requests: NativeRequests
     types: dict[bytes, str]
     schema: str | None
-
-    @property
-    def left(self) -> list[int]:
-        """Places of the envelopes that the twin has to read."""
-        return [i for i, number in enumerate(self.numbers) if number is None] if None in self.numbers else []
 
     def finish(
         self, answers: Sequence[DataKey | KeyRefused], named: Sequence[tuple[str, str]], bind: Bind, found: list[Any]
@@ -79,7 +76,11 @@ def native_opening(
     types = forms.known_types() if schema is None else {schema_fingerprint(schema): schema}
     held = extension.Envelopes(envelopes, descriptor, list(types), bool(bind))
     requests = NativeRequests(held.requests, [[elements]])
-    return NativeOpening(held, held.numbers, requests, types, schema) if len(requests) else None
+    if not len(requests):
+        return None
+    numbers = held.numbers
+    left = [i for i, number in enumerate(numbers) if number is None] if None in numbers else []
+    return NativeOpening(held, numbers, left, requests, types, schema)
 
 
 def _read(schema: str | None, values: Sequence[bytes | None]) -> list[Any]:

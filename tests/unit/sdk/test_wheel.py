@@ -68,7 +68,7 @@ def test_a_wheel_alone_imports_and_works(authority: Mapping[str, str], tmp_path:
     told = subprocess.run(
         [python, str(program)], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100, check=False
     )
-    command = [place / "bin" / "worker", "encrypt", "--field", "acme.crm.Customer/email"]
+    command = [str(place / "bin" / "worker"), "encrypt", "--field", "acme.crm.Customer/email"]
     sealed = subprocess.run(command, input="ann\n", env=environ, capture_output=True, text=True, timeout=60, check=True)
     command[1:2] = ["decrypt", "-"]
     opened = subprocess.run(
