@@ -14,6 +14,7 @@ from worker import environment
 from worker.errors import ConfigError
 from worker.model import KeyService
 from worker.region import WorkspaceCrn
+from worker.sdk import checked
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Keyring
 from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions
@@ -158,6 +159,7 @@ class Encryption(TableCalls):
 
 def credentials_of(workspace_crn: str, client_id: str, client_key: str, given: Access) -> Credentials:
     """Return credentials from what was passed; raises `ConfigError`."""
+    checked.names(given.allow_hosts, "allow_hosts")
     identity = _identity(given)
     try:
         client = UUID(client_id)
@@ -173,7 +175,7 @@ def client_from_prefix(prefix: str, options: EnvironmentOptions) -> tuple[ZeroKM
     prefix = prefix if prefix.endswith("_") or not prefix else f"{prefix}_"
     _require_variables(environ, prefix)
     values = environment.with_prefix(environ, prefix)
-    allow_hosts = (*options.get("allow_hosts", ()), *local_hosts(values))
+    allow_hosts = (*checked.names(options.get("allow_hosts", ()), "allow_hosts"), *local_hosts(values))
     behaviour = Behaviour(**{k: v for k, v in options.items() if k not in ("environ", "allow_hosts")})  # type: ignore[arg-type]
     return client_from_environment(values, allow_hosts=allow_hosts), behaviour
 

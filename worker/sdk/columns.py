@@ -14,6 +14,7 @@ from worker.encryption.refusal import not_an_envelope
 from worker.encryption.values import text_of_value
 from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import FieldPlan, Format, ValueColumn
+from worker.sdk import checked
 from worker.sdk import records as whole
 from worker.sdk.keyring import KeyCall
 from worker.sdk.options import Opening
@@ -50,6 +51,9 @@ class Column:
     context: Sequence[str] = ()
     format: Format = "leased"
     keyset: str | None = None
+
+    def __post_init__(self) -> None:
+        checked.names(self.context, "context")
 
     @property
     def plan(self) -> FieldPlan:

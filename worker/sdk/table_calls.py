@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from worker.sdk import checked
 from worker.sdk import rows as tables
 from worker.sdk.calls import Calls, Source
 from worker.sdk.options import Errors
@@ -76,8 +77,8 @@ class TableCalls(Calls):
     ) -> list[Any]:
         """Return rows in the clear, under keys from `source` where it is given (see `Regions`)."""
         known = Table(table) if isinstance(table, str) else table
-        mapped = [tables.mapping_of(row) for row in rows]
-        given = [None] * len(mapped) if keys is None else list(keys)
+        mapped = [tables.mapping_of(row) for row in checked.several(rows, "rows", "decrypt_row")]
+        given = checked.keys_of(keys, len(mapped))
         with self.reading(reason) if source is None else source() as found:
             return raised(tables.opened(mapped, known, given, found), errors)
 
