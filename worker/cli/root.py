@@ -29,6 +29,7 @@ _COMMANDS = {
     "encrypt-files": (
         "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."
     ),
+    "rekey": ("Encrypt a table's rows, a topic's records or files anew, under another keyset, format or descriptor."),
     "status": (
         "Show a running worker: routes, positions, lag, what is paused and why, keys, pins; exit 1 unless all is ready."
     ),
