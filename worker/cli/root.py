@@ -23,6 +23,7 @@ _COMMANDS = {
     "decrypt": (
         "Print a topic's records decrypted, a table's rows, or those of files: one a line, up to the present end."
     ),
+    "export": "Decrypt a topic's records, a table's rows or files into a container file or a table of plain types.",
     "encrypt": (
         "Print one envelope a value, as text that `worker decrypt -` and the SDK read; or encrypt a file whole."
     ),
