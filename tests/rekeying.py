@@ -92,8 +92,8 @@ def sealed(
     terms: SearchTerms | None = None,
 ) -> list[Any]:
     """Return records as rows of a table, sealed."""
-    clear = json.dumps(_clear(json.loads(compiled.plan.input_schema)))
-    datums = [encode_value(clear, record) for record in records]
+    plain = json.dumps(clear(json.loads(compiled.plan.input_schema)))
+    datums = [encode_value(plain, record) for record in records]
     n = len(datums)
     batch = PlainBatch([Run("", 0, 0, n)], range(n), [None] * n, datums, [(0, 0)] * n)
     split = compiled.split_batch(batch, [None] * n, 0)
@@ -123,10 +123,10 @@ def fill(
         writer.copy(connection, found.identifier, (row.values for row in rows), at)
 
 
-def _clear(node: Any) -> Any:
-    """A schema's JSON without declarations, as encoders of plain values take it."""
+def clear(node: Any) -> Any:
+    """Return a schema's JSON without declarations, as encoders of plain values take it."""
     if isinstance(node, list):
-        return [_clear(item) for item in node]
+        return [clear(item) for item in node]
     if not isinstance(node, dict):
         return node
-    return {name: _clear(value) for name, value in node.items() if name != "encrypted"}
+    return {name: clear(value) for name, value in node.items() if name != "encrypted"}

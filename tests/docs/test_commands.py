@@ -48,7 +48,7 @@ def test_adding_a_field(tmp_path: Path) -> None:
 def test_the_tutorial_and_what_follows_it(new_database: DatabaseFactory, tmp_path: Path) -> None:
     """From an empty directory to the end of the tutorial; then recover, revoke and rotate, in the same region."""
     require_psql()
-    pages = [HOW_TO / name for name in ("recover.md", "revoke.md", "rotate.md")]
+    pages = [HOW_TO / name for name in ("recover.md", "revoke.md", "rotate.md", "leave.md", "stolen-key.md")]
     files, lines = together(ROOT / "docs" / "tutorial.md", *pages)
 
     with LocalKafka() as kafka:

@@ -20,6 +20,7 @@ from worker.assembly.connections import authority_client
 from worker.assembly.context import instance_name
 from worker.assembly.graph import Graph
 from worker.assembly.keys import key_stack
+from worker.assembly.schemas import output_schemas
 from worker.cli import summary
 from worker.cli.options import Level, load
 from worker.cli.sources import schema_text
@@ -171,6 +172,18 @@ class Call:
     def stored_schema(self) -> str:
         """Return the output schema that was named; raises `ConfigError`."""
         return schema_text(self.schema)
+
+    def schema_of(self, table: str) -> str:
+        """Return the output schema of a table's rows: the one that was named, else the one that the file leads to."""
+        if self.schema is not None or self.graph is None:
+            return self.stored_schema()
+        if self.graph.settings.schemas.local:
+            known = list(output_schemas(self.graph.settings, self.graph.context.environ).values())
+        else:
+            known = [version.schema for version in self.graph.schemas.history(table)[-1:]]
+        if len(known) != 1:
+            raise ConfigError(f"the file leads to {len(known)} schemas, not to the one of {table}: give --schema")
+        return known[0]
 
     def refused(self, place: Mapping[str, object], error: WorkerError) -> None:
         """Tell what stays as it is: where, and why; never what."""

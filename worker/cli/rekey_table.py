@@ -31,7 +31,7 @@ def run(call: Call, table: str, key: Sequence[str], dsn: str | None, page: int) 
     options = TableOptions(page=page, rate=call.rate, keep=call.keep, most=call.most)
     signed = route.sink.residency_key if route is not None and route.sink.kind == "postgres" else None
     place = TablePlace(dsn=dsn, name=table, key=tuple(key), instance=instance_name(os.environ), residency_key=signed)
-    with RekeyedTable(place, call.stored_schema(), call.wanted, call.way) as own:
+    with RekeyedTable(place, call.schema_of(table), call.wanted, call.way) as own:
         refused = _refused(call, own)
         if call.mode == "verify":
             census = own.census(page)

@@ -76,7 +76,8 @@ def rekey_route(settings: Settings, topic: str, into: str) -> RouteSettings:
         {
             "name": "rekey",
             "group": f"worker-rekey.{topic}.{into}",
-            "source": {"topics": [topic]},
+            # Whoever comes back after a crash is given its partitions at once.
+            "source": {"topics": [topic], "static_membership": True},
             # The requests for keys stand in the authority's audit; the ledger is of what routes encrypt.
             "sink": {"kind": "kafka", "topic": into, "create": True, "ledger": False},
             "subject_strategy": "topic" if writer is None else writer.subject_strategy,
