@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -22,9 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.integration.test_outages import lose
+from tests.program import COMMAND
+from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(180)]
-COMMAND = [sys.executable, "-c", "from worker.cli import main; main()", "run"]
+RUN = (*COMMAND, "run")
 PARTITIONS = 4
 
 
@@ -75,7 +79,7 @@ def running(site: Deployment, settings: Path, *arguments: str) -> Iterator[Runni
     log = site.directory / "log"
     environ = {**site.environ, "PATH": os.environ["PATH"]}
     with log.open("wb") as stream:
-        process = subprocess.Popen([*COMMAND, "--config", str(settings), *arguments], env=environ, stderr=stream)
+        process = subprocess.Popen([*RUN, "--config", str(settings), *arguments], env=environ, stderr=stream)
         try:
             yield Running(process, log)
         finally:
@@ -188,7 +192,7 @@ def test_a_bounded_run_of_processes_ends_at_every_partitions_end(site: Deploymen
     """Whoever is given which partitions and when: together they read all of them, and the summary adds up."""
     schema_id, written = site.write_customers(1, 1_000)
     settings = site.settings(schema_id)
-    command = [*COMMAND, "--config", str(settings), "--processes", "2", "--until-end", "--json"]
+    command = [*RUN, "--config", str(settings), "--processes", "2", "--until-end", "--json"]
 
     ended = subprocess.run(
         command, env={**site.environ, "PATH": os.environ["PATH"]}, capture_output=True, timeout=120, check=False
@@ -258,11 +262,19 @@ def test_no_counter_goes_back_when_a_process_crashes(site: Deployment) -> None:
 
 @pytest.mark.heavy
 def test_a_process_that_does_not_stop_in_time_says_so(site: Deployment) -> None:
-    """A frozen process is killed when its stop is over, and the log and the exit code say so."""
+    """A frozen process is killed when its stop is over; log and exit code say so, with its log's last error."""
     schema_id, _ = site.write_customers(1, 20)
     settings = site.settings(schema_id, changes="[delivery]\nstop_s = 1\n")
-    with running(site, settings, "--processes", "2") as run:
+    place = urlsplit(site.dsn)
+    with ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(place.port or 5432, place.hostname or "127.0.0.1"))
+        through = replace(site, dsn=site.dsn.replace(f"{place.hostname}:{place.port}", proxy.address))
+        run = stack.enter_context(running(through, settings, "--processes", "2"))
         run.until(lambda: len(run.events("verified")) == 2, "both begin")
+        lose(proxy, "refused")
+        site.write_customers(2, 200)
+        run.until(lambda: {e["process"] for e in run.events("paused")} == {0, 1}, "both have an error")
+        run.until(lambda: "process 0: paused, sink away" in run.get("/readyz").text, "the parent has heard of it")
         os.kill(run.pid(0), signal.SIGSTOP)
 
         run.process.send_signal(signal.SIGTERM)
@@ -270,5 +282,6 @@ def test_a_process_that_does_not_stop_in_time_says_so(site: Deployment) -> None:
 
     ended = {event["process"]: event for event in run.events("process_ended")}
     assert "did not stop within 16 s and was killed" in str(ended[0]["error"])
+    assert "its log's last error is paused: route table, PostgreSQL (DATABASE_URL)" in str(ended[0]["error"])
     assert (ended[1]["exit_code"], code) == (0, 137)
     assert "did not stop within" in str(run.events("failed")[0]["error"])
