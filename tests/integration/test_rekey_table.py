@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import psycopg
 import pytest
@@ -13,11 +13,14 @@ from psycopg.rows import dict_row
 from tests.conftest import DatabaseFactory
 from tests.rekeying import NEW, OLD, PERSON, REGION, TABLE, declared, fill, holder, person, way
 from worker.authority.dev import DevAuthority
-from worker.errors import FatalError, RecordError
-from worker.rekey.table import TableOptions
+from worker.errors import FatalError, Fenced, KeyAccessDenied, RecordError, RegionViolation, WorkerError
+from worker.rekey.census import Census
+from worker.rekey.keys import Way
+from worker.rekey.table import TableDone, TableOptions
 from worker.rekey.tables import RekeyedTable, TablePlace
 from worker.rekey.wanted import Wanted
 from worker.sdk import Encryption, Table
+from worker.sink.postgres.rewrite import Key
 
 pytestmark = pytest.mark.integration
 COUNT = 120
@@ -29,13 +32,26 @@ def place(dsn: str) -> TablePlace:
 
 
 @pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An authority whose client may use an old and a new keyset."""
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevAuthority]:
+    """An authority whose first client may use an old and a new keyset."""
     with DevAuthority(REGION, tmp_path_factory.mktemp("authority")) as running:
         for name in (OLD, NEW):
             running.create_keyset(name)
             running.grant(running.env["CS_CLIENT_ID"], name)
-        yield dict(running.env)
+        yield running
+
+
+@pytest.fixture
+def env(keys: DevAuthority) -> dict[str, str]:
+    """The first client's credentials."""
+    return dict(keys.env)
+
+
+@pytest.fixture
+def second(keys: DevAuthority) -> dict[str, str]:
+    """The second client's credentials."""
+    own = {name: keys.env[f"{name}_2"] for name in ("CS_CLIENT_ID", "CS_CLIENT_KEY", "CS_CLIENT_ACCESS_KEY")}
+    return {**keys.env, **own}
 
 
 @pytest.fixture
@@ -60,13 +76,18 @@ def opened(env: Mapping[str, str], dsn: str, schema: str) -> list[dict[str, obje
     return [{name: value for name, value in row.items() if name != "touched"} for row in found]
 
 
-def rekeyed(dsn: str, env: Mapping[str, str], wanted: Wanted, options: TableOptions | None = None):  # type: ignore[no-untyped-def]
+def rekeyed(
+    dsn: str,
+    env: Mapping[str, str],
+    wanted: Wanted,
+    options: TableOptions | None = None,
+    observe: Callable[[], None] = lambda: None,
+) -> tuple[TableDone, Census, list[tuple[Key, WorkerError]]]:
     stored = declared(PERSON, OLD).plan.output_schema
-    refused: list[tuple[tuple[str, ...], Exception]] = []
+    refused: list[tuple[Key, WorkerError]] = []
     with way(env) as own, RekeyedTable(place(dsn), stored, wanted, own) as table:
-        done = table.rekey(
-            options or TableOptions(page=17), threading.Event(), lambda _way, _rows: None, lambda *x: refused.append(x)
-        )
+        chosen = options or TableOptions(page=17)
+        done = table.rekey(chosen, threading.Event(), lambda *_: observe(), lambda *x: refused.append(x))
         return done, table.census(50), refused
 
 
@@ -129,3 +150,83 @@ def test_what_does_not_open_stops_the_run_or_stays(people: str, env: dict[str, s
     with Encryption.from_env(environ=env, reason="a test") as encryption:
         found = encryption.decrypt_rows(good, table=Table(declared(PERSON, NEW).plan.output_schema))
     assert [row["email"] for row in found] == [person(n)["email"] for n in range(COUNT) if n not in bad]
+
+
+def test_a_client_without_one_of_the_keysets_changes_nothing(
+    people: str, keys: DevAuthority, second: dict[str, str]
+) -> None:
+    """Whoever may not seal is refused as a whole; whoever may not open opens nothing, and is asked about it."""
+    before = rows(people)
+
+    with pytest.raises(KeyAccessDenied):
+        rekeyed(people, second, Wanted(keyset=NEW))
+    keys.grant(second["CS_CLIENT_ID"], NEW)
+    with pytest.raises(FatalError, match="id = 0"):
+        rekeyed(people, second, Wanted(keyset=NEW))
+    with pytest.raises(FatalError, match="right credentials"):
+        rekeyed(people, second, Wanted(keyset=NEW), TableOptions(page=17, keep=True, most=10))
+
+    assert rows(people) == before
+
+
+def test_another_region_is_refused(people: str, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A database of another region than the keys' is left alone, and so are two regions' credentials together."""
+    with psycopg.connect(people) as connection:
+        connection.execute("UPDATE worker.residency SET region = 'ap-southeast-2'")
+    with pytest.raises(RegionViolation, match="ap-southeast-2"):
+        rekeyed(people, env, Wanted(keyset=NEW))
+
+    with (
+        DevAuthority("ap-southeast-2", tmp_path_factory.mktemp("ap")) as other,
+        holder(env) as own,
+        holder(other.env) as foreign,
+        pytest.raises(RegionViolation, match="ap-southeast-2"),
+    ):
+        Way(foreign, own)
+
+
+def test_a_row_that_somebody_has_hold_of_is_waited_for_by_nobody(people: str, env: dict[str, str]) -> None:
+    """The others are rewritten meanwhile; once it is let go, changed or not, its turn comes."""
+    with psycopg.connect(people) as connection:
+        connection.execute("UPDATE people SET touched = 1 WHERE id IN (3, 90)")
+
+        def let_go() -> None:
+            with psycopg.connect(people) as other:
+                found = other.execute("SELECT raced, pass_rewritten FROM worker.rekey").fetchone()
+            if found == (2, COUNT - 2):
+                connection.commit()
+
+        done, census, _ = rekeyed(people, env, Wanted(keyset=NEW), observe=let_go)
+
+    assert (done.complete, done.way.rewritten, census.others) == (True, COUNT, 0)
+    assert [row["touched"] for row in rows(people) if row["id"] in (3, 90)] == [1, 1]
+
+
+def test_two_at_once_fence_each_other(people: str, env: dict[str, str]) -> None:
+    """Whoever comes later takes over; the other one stops, and nothing is done twice."""
+    taken: list[TableDone] = []
+
+    def take_over() -> None:
+        if not taken:
+            taken.append(rekeyed(people, env, Wanted(keyset=NEW))[0])
+
+    with pytest.raises(Fenced):
+        rekeyed(people, env, Wanted(keyset=NEW), observe=take_over)
+
+    assert taken[0].way.rewritten == COUNT
+    assert opened(env, people, declared(PERSON, NEW).plan.output_schema) == [person(n) for n in range(COUNT)]
+
+
+def test_a_row_whose_new_value_the_table_refuses_stays(people: str, env: dict[str, str]) -> None:
+    """A condition that one new envelope breaks keeps that row alone from being rewritten, and is told."""
+    with psycopg.connect(people) as connection:
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN IF new.id = 41 THEN RAISE 'no' USING ERRCODE = '23514'; END IF; RETURN new; END $$"
+        )
+        connection.execute("CREATE TRIGGER refuse BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION refuse()")
+
+    done, _, refused = rekeyed(people, env, Wanted(keyset=NEW), TableOptions(page=50, keep=True))
+
+    assert (done.way.rewritten, done.way.kept, done.complete) == (COUNT - 1, 1, True)
+    assert {key for key, _ in refused} == {("41",)}

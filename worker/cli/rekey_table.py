@@ -82,4 +82,9 @@ def _tell(call: Call, table: str, done: TableDone) -> None:
         "seconds": round(seconds, 1),
         "complete": done.complete,
     }
-    call.tell(found, f"{table}: " + ("done" if done.complete else "interrupted; call it again to continue"))
+    said = "interrupted; call it again to continue"
+    if done.complete:
+        said = "done"
+    elif not call.stop.is_set():
+        said = f"no end after {way.number - 1} passes: something still writes under other keys, or has hold of rows"
+    call.tell(found, f"{table}: {said}")

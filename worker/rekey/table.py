@@ -16,6 +16,8 @@ from worker.sink.postgres.connection import Database
 from worker.sink.postgres.rewrite import Found, Key
 from worker.sink.postgres.rewritten import Progress, Way
 
+_LONGEST_REST_S = 10.0
+
 Refused = Callable[[Key, WorkerError], None]
 Observe = Callable[[Way, int], None]
 
@@ -76,6 +78,7 @@ class TableRekey:
         self._pace = Pace(options.rate)
         self._size = self._page = self._pace.most(options.page)
         self._way: Way | None = None
+        self._rest_s = 0.0
 
     def run(self, stop: threading.Event, observe: Observe) -> TableDone:
         """
@@ -86,7 +89,8 @@ class TableRekey:
             Fenced: another run is at it.
             TransientError: something was away for longer than `patience_s`.
         """
-        while not stop.is_set():
+        while not stop.wait(self._rest_s):
+            self._rest_s = 0.0
             pauses = {"wait_initial": 0.2, "wait_max": 10.0}
             for attempt in stamina.retry_context(
                 on=TransientError, attempts=None, timeout=self._options.patience_s, **pauses
@@ -166,6 +170,9 @@ class TableRekey:
     def _turn(self, way: Way) -> bool:
         """End a pass: the whole, where it found nothing to do."""
         ended = not way.found and not way.raced
+        if way.raced and not way.found:
+            # Somebody has hold of the rows that are left; whoever that is will be done.
+            self._rest_s = min(_LONGEST_REST_S, 0.1 * 2**way.number)
         after = way if ended else replace(way, number=way.number + 1, after=None, raced=0, kept=0, found=0)
         with self._database.guarded("ending a pass") as connection:
             self._progress.move(connection, way, after, finished=ended)
