@@ -22,7 +22,7 @@ from worker.cli.topic import Topic
 from worker.errors import ConfigError, RegionViolation, WorkerError
 from worker.model import Audit
 from worker.model.keys import Purpose
-from worker.rekey.export import Batch, ContainerTarget, Export
+from worker.rekey.export import Batch, ContainerTarget, Export, TableTarget
 from worker.rekey.keys import KeyHolder
 from worker.sdk.client import client_from_prefix
 from worker.sdk.scope import checked_reason
@@ -94,7 +94,7 @@ def export(
             batches = export_sources.file_batches(files or [])
         clear = () if settings is None else [name for route in settings.routes for name in route.clear]
         if out is not None:
-            target: ContainerTarget | PlainTable = ContainerTarget(out)
+            target: ContainerTarget | TableTarget = ContainerTarget(out)
         else:
             target = _plain_table(to_dsn, str(to_table), region, leave_region)
         with closing(target):
@@ -114,7 +114,7 @@ def _run(work: Export, batches: Iterator[Batch | tuple[dict[str, object], Worker
             work.refuse(*batch)
 
 
-def _tell(work: Export, target: ContainerTarget | PlainTable, table: str | None, *, json: bool) -> None:
+def _tell(work: Export, target: ContainerTarget | TableTarget, table: str | None, *, json: bool) -> None:
     places = [str(path) for path in target.paths] if isinstance(target, ContainerTarget) else [str(table)]
     found: dict[str, object] = {"exported": work.exported, "left_out": work.left_out, "into": ", ".join(places)}
     if json:
@@ -132,16 +132,16 @@ class _Refused:
     def __call__(self, place: object, error: WorkerError) -> None:
         self._told += 1
         if self._told <= _SHOWN and isinstance(place, dict):
-            _log.warning("left_out", **place, code=getattr(error, "code", "key_refused"), error=str(error))
+            _log.warning("record_left_out", **place, code=getattr(error, "code", "key_refused"), error=str(error))
 
 
-def _plain_table(dsn: str | None, table: str, region: str, leave: str | None) -> PlainTable:
+def _plain_table(dsn: str | None, table: str, region: str, leave: str | None) -> TableTarget:
     if dsn is None:
         raise ConfigError("give --to-dsn, or EXPORT_DATABASE_URL: which database does it go to?")
     if leave is not None and leave != region:
         raise ConfigError(f"--leave-region {leave!r}: the data is of {region!r}; say that, if it is to leave")
     try:
-        return PlainTable(dsn, table, region, may_leave=leave is not None)
+        return TableTarget(PlainTable(dsn, table, region, may_leave=leave is not None))
     except RegionViolation as exc:
         raise RegionViolation(f"{exc}; plaintext of {region} goes there only with --leave-region {region}") from None
 

@@ -190,7 +190,7 @@ class Call:
         self._told += 1
         if self._told <= _SHOWN:
             code = getattr(error, "code", "key_refused")
-            _log.warning("kept", **place, code=code, error=str(error))
+            _log.warning("value_kept", **place, code=code, error=str(error))
 
     def tell(self, found: Mapping[str, object], title: str) -> None:
         """Print a summary."""

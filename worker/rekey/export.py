@@ -13,8 +13,11 @@ import stamina
 
 from worker.avro import open_schema
 from worker.avro.container import ContainerWriter
+from worker.avro.rows import RowReader
+from worker.avro.schema import parse
 from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, FatalError, SinkUnavailable, TransientError, WorkerError
+from worker.sink.postgres.plain import PlainTable
 
 Refused = Callable[[Mapping[str, object], WorkerError], None]
 """Where a record is that does not open, and why."""
@@ -181,6 +184,34 @@ class ContainerTarget:
             file.write(data)
         except OSError as exc:
             raise SinkUnavailable(f"{file.name}: {exc.strerror}") from exc
+
+
+class TableTarget:
+    """
+    A table of plain types.
+
+    Args:
+        table: takes the rows; closed together with this.
+    """
+
+    def __init__(self, table: PlainTable) -> None:
+        self._table = table
+        self._readers: dict[str, RowReader] = {}
+
+    def add(self, schema: str, datums: Sequence[bytes]) -> None:
+        """Copy records; raises as `PlainTable.add`."""
+        reader = self._readers.get(schema)
+        if reader is None:
+            reader = self._readers[schema] = RowReader(parse(schema))
+        self._table.add(reader.type, [reader.row(datum) for datum in datums])
+
+    def finish(self) -> None:
+        """Commit."""
+        self._table.finish()
+
+    def close(self) -> None:
+        """Forget what was not committed."""
+        self._table.close()
 
 
 def _partial(path: Path) -> Path:

@@ -19,7 +19,8 @@ from worker.rekey.marks import Marks
 from worker.rekey.recode import Recoder
 from worker.rekey.wanted import narrowed
 from worker.sdk.rows import envelope_of
-from worker.sink.postgres.rewrite import Change, Condition, Found, Key, Rewrite, column_of, other_than
+from worker.sink.postgres.keyed import Condition, column_of, other_than
+from worker.sink.postgres.rewrite import Change, Found, Key, Rewrite
 from worker.sink.postgres.table import Table, column_name
 
 MakeRecoder = Callable[[str, CompiledSchema, Sequence[str]], Recoder]

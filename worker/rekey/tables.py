@@ -18,9 +18,10 @@ from worker.rekey.table import Observe, Refused, TableDone, TableOptions, TableR
 from worker.rekey.wanted import Wanted, refuse_alike, said
 from worker.sink.base import SinkRoute
 from worker.sink.postgres.connection import Database
+from worker.sink.postgres.keyed import count_rows, every_row, find_table
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.residency import DeclaredRegion
-from worker.sink.postgres.rewrite import Found, Key, count_rows, every_row, find_table
+from worker.sink.postgres.rewrite import Found, Key
 from worker.sink.postgres.rewritten import Progress
 
 # The first look of a pass goes through all that is done already before it finds something.

@@ -8,12 +8,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from worker.avro.rows import RowReader
-from worker.avro.schema import parse
 from worker.errors import ConfigError
 from worker.metrics import Metrics
 from worker.model import Position
-from worker.model.rows import ColumnType
+from worker.model.rows import ColumnType, Row, RowType
 from worker.sink.base import SinkRoute
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import RowWriter
@@ -57,7 +55,7 @@ class PlainTable:
         route = SinkRoute(name="export", region=region)
         self._database = Database(dsn, self._options, route, residency=residency, metrics=Metrics(region))
         self._name = name
-        self._ways: dict[str, tuple[RowReader, RowWriter]] = {}
+        self._writers: dict[RowType, RowWriter] = {}
         try:
             with self._database.guarded(f"looking at table {name}") as connection:
                 if read_table(connection, name) is not None and _has_rows(connection, name):
@@ -66,18 +64,18 @@ class PlainTable:
             self._database.discard()
             raise
 
-    def add(self, schema: str, datums: Sequence[bytes]) -> None:
+    def add(self, row_type: RowType, rows: Sequence[Row]) -> None:
         """
-        Copy records of one schema.
+        Copy rows of one type.
 
         Raises:
             SinkRejected: a value has no room in its column.
             ConfigError: the table has no column for a field, or one that takes no value of it.
         """
         with self._database.guarded(f"writing table {self._name}") as connection:
-            reader, writer = self._way(connection, schema)
-            at = [Position(self._name, 0, i) for i in range(len(datums))]
-            writer.copy(connection, identifier(self._name), (reader.row(datum).values for datum in datums), at)
+            writer = self._writer(connection, row_type)
+            at = [Position(self._name, 0, i) for i in range(len(rows))]
+            writer.copy(connection, identifier(self._name), (row.values for row in rows), at)
 
     def finish(self) -> None:
         """Commit."""
@@ -88,15 +86,14 @@ class PlainTable:
         """Forget what was not committed; safe to call twice."""
         self._database.discard()
 
-    def _way(self, connection: Connection, schema: str) -> tuple[RowReader, RowWriter]:
-        if schema not in self._ways:
-            reader = RowReader(parse(schema))
-            fields = {column_name(kind.name): kind for kind in reader.type.columns}
+    def _writer(self, connection: Connection, row_type: RowType) -> RowWriter:
+        if row_type not in self._writers:
+            fields = {column_name(kind.name): kind for kind in row_type.columns}
             _ensure(connection, self._name, fields)
             table = read_table(connection, self._name)
             assert table is not None
-            self._ways[schema] = reader, RowWriter(table, targets_of(table, fields, self._options))
-        return self._ways[schema]
+            self._writers[row_type] = RowWriter(table, targets_of(table, fields, self._options))
+        return self._writers[row_type]
 
 
 def _ensure(connection: Connection, name: str, fields: dict[str, ColumnType]) -> None:

@@ -9,35 +9,20 @@ from typing import Any
 
 from psycopg import sql
 
-from worker.errors import ConfigError
 from worker.model import Position
 from worker.model.rows import ColumnType
 from worker.sink.postgres import wire
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.copy import RowWriter, Target
 from worker.sink.postgres.fit import BYTEA, TEXT, Fit
+from worker.sink.postgres.keyed import Condition
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.schema import targets_of
-from worker.sink.postgres.table import Column, Table, column_name, read_table
+from worker.sink.postgres.table import Table
 
-# The columns in the index's own order, as paging by it needs them; the primary key first.
-_KEY = """
-SELECT array_agg(a.attname::text ORDER BY k.n)
-  FROM pg_index i
- CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(att, n)
-  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.att
- WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
-   AND k.n <= i.indnkeyatts
- GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(a.attnotnull)
- ORDER BY i.indisprimary DESC, count(*) LIMIT 1
-"""
 _TEXT = Fit(wire.text, TEXT)
 _BYTES = Fit(bytes, BYTEA)
 
-_COUNTED = 1_000_000
-
-Condition = sql.Composable
-"""Which rows are wanted, of the alias `t`."""
 Key = tuple[str, ...]
 """A row's key, each column as the server writes it as text."""
 
@@ -219,70 +204,6 @@ class Rewrite:
         return sql.SQL("{}::{}::text").format(value, sql.SQL(column.type))  # type: ignore[arg-type,unused-ignore]
 
 
-def find_table(connection: Connection, name: str, key: Sequence[str] = ()) -> tuple[Table, tuple[str, ...]]:
-    """
-    Return a table, and the columns of its key.
-
-    Args:
-        connection: within a block that is guarded.
-        name: `schema.table` or `table`.
-        key: the columns to page by; none looks for the primary key, or another unique index without nulls.
-
-    Raises:
-        ConfigError: there is no such table, no such key, or none that tells every row from the others.
-    """
-    table = read_table(connection, name)
-    if table is None:
-        raise ConfigError(f"table {name} does not exist, or this role may not see it")
-    if not key:
-        found = connection.execute(_KEY, [table.oid]).fetchone()
-        if found is None:
-            raise ConfigError(
-                f"table {name} has no primary key and no unique index of columns that are NOT NULL, by which its rows "
-                "could be told apart; make one (CREATE UNIQUE INDEX CONCURRENTLY)"
-            )
-        return table, tuple(found[0])
-    unknown = [column for column in key if column not in table.columns]
-    if unknown:
-        raise ConfigError(f"--key: table {name} has no column {', '.join(unknown)}")
-    if tuple(sorted(key)) not in {unique.columns for unique in table.unique}:
-        raise ConfigError(f"--key: no unique index of table {name} is of exactly ({', '.join(key)})")
-    if nullable := [column for column in key if not table.columns[column].required]:
-        raise ConfigError(f"--key: {', '.join(nullable)} may be null in table {name}; a row without key is not found")
-    return table, tuple(key)
-
-
-def column_of(table: Table, name: str) -> Column:
-    """Return the column of a field; raises `ConfigError` where the table has none."""
-    found = table.columns.get(column_name(name))
-    if found is None:
-        raise ConfigError(f"table {table.name} has no column {column_name(name)}, and the schema encrypts its field")
-    return found
-
-
-def other_than(table: Table, heads: Mapping[str, tuple[bytes, int]]) -> Condition:
-    """
-    Return the condition that some cell of a row does not look as it should; a first look, the server's own.
-
-    Args:
-        table: of the alias `t`.
-        heads: by column, bytes and where they stand: counted from 1, from the end where negative. No bytes: any.
-    """
-    found: list[sql.Composable] = []
-    for name, (head, at) in heads.items():
-        value = sql.SQL("t.{}").format(sql.Identifier(name))
-        if not head or table.columns[name].type != "bytea":
-            found.append(sql.SQL("{} IS NOT NULL").format(value))
-            continue
-        start = sql.SQL("octet_length({}) - {}").format(value, sql.Literal(-at - 1)) if at < 0 else sql.Literal(at)
-        found.append(
-            sql.SQL("substring({} FROM {} FOR {}) <> {}").format(
-                value, start, sql.Literal(len(head)), sql.Literal(head)
-            )
-        )
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(found))
-
-
 def _options(table: Table, kinds: Mapping[str, ColumnType]) -> PostgresSinkOptions:
     eql = {n: "eql" for n, kind in kinds.items() if kind.encrypted is not None and table.columns[n].type != "bytea"}
     return PostgresSinkOptions.model_validate({"table": table.name, "columns": eql})
@@ -296,21 +217,3 @@ def _row(columns: Sequence[sql.Composable]) -> sql.Composed:
 def _at(letter: str, number: int, alias: str = "") -> sql.Composable:
     name = sql.Identifier(f"{letter}{number}")
     return sql.SQL("{}.{}").format(sql.Identifier(alias), name) if alias else name
-
-
-def every_row() -> Condition:
-    """Return the condition that every row meets."""
-    return sql.SQL("true")
-
-
-def count_rows(connection: Connection, table: Table) -> int:
-    """Return how many rows a table has: by the server's statistics where they are many, else counted."""
-    known = connection.execute(
-        "SELECT coalesce(sum(c.reltuples), 0)::int8 FROM pg_class c WHERE c.relkind = 'r' "
-        "AND (c.oid = %(t)s OR c.oid IN (SELECT relid FROM pg_partition_tree(%(t)s::oid::regclass)))",
-        {"t": table.oid},
-    ).fetchone()
-    if known is not None and known[0] > _COUNTED:
-        return int(known[0])
-    counted = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.identifier)).fetchone()
-    return 0 if counted is None else int(counted[0])
