@@ -144,8 +144,16 @@ def materials(
     ivs: Sequence[bytes],
     descriptors: Sequence[bytes],
     tags: Sequence[bytes],
+    secrets: Sequence[bytes] | None = None,
 ) -> bytes:
-    """The authority's key material, 528 bytes a key; `prefix` is what every message of the keyset begins with."""
+    """
+    The authority's key material, 528 bytes a key.
+
+    `prefix` is what every message of the keyset begins with, `secrets` what each ends with where the keyset is erasable.
+    """
+
+def leaf(node: bytes, position: int, depth: int) -> bytes:
+    """The leaf at a position of an erasable keyset's tree, from a node of 32 bytes at `depth` above it."""
 
 @final
 class Split:
