@@ -149,7 +149,7 @@ def materials(
     """
     The authority's key material, 528 bytes a key.
 
-    `prefix` is what every message of the keyset begins with, `secrets` what each ends with where the keyset is erasable.
+    `prefix` is what every message of the keyset begins with, `secrets` what each ends with in an erasable one.
     """
 
 def leaf(node: bytes, position: int, depth: int) -> bytes:

@@ -1,4 +1,4 @@
-//! Leaves of an erasable keyset's tree. The readable twin is `worker/authority/erasure/tree.py`.
+//! The leaves of an erasable keyset's tree. The readable twin is `worker/authority/erasure/tree.py`.
 
 use aws_lc_rs::digest::{digest, SHA256};
 use zeroize::{Zeroize, Zeroizing};

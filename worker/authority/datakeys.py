@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,8 @@ import pybase64
 
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
+from worker.authority.bound import checked, resolve, values_of
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
 from worker.authority.refusal import Refusal
@@ -20,8 +22,6 @@ from worker.authority.rights import CANARY_DESCRIPTOR
 from worker.authority.store import Row, Store
 from worker.metrics import Metrics
 from worker.zerokms.derive import Permutations
-
-_LOCK = "Context did not satisfy lock requirements"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,19 @@ class DataKeys:
         hashed: a keyed hash, for contexts in the audit.
         metrics: where keys are counted.
         limits: what one request and one client may ask.
+        subjects: finds what contexts add to the keys of erasable keysets.
     """
 
-    def __init__(self, store: Store, hashed: Callable[[bytes], str], metrics: Metrics, limits: LimitOptions) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hashed: Callable[[bytes], str],
+        metrics: Metrics,
+        limits: LimitOptions,
+        subjects: Subjects,
+    ) -> None:
         self._store = store
+        self._subjects = subjects
         self._hashed = hashed
         self._metrics = metrics
         self._limits = limits
@@ -58,8 +67,10 @@ class DataKeys:
         self._note(caller, body)
         grant = self.grant(caller, body.client_id, body.keyset_id)
         self._spend("generate", self._generate_quota, grant.client, len(body.keys))
-        groups = [_resolve(caller, key) for key in body.keys]
+        groups = [resolve(caller, key) for key in body.keys]
         items = [item for item, _, _ in groups]
+        if grant.secrets.k_pos:
+            items = self._subjects.all(grant.secrets, items, [values_of(key) for key in body.keys])
         tags = material.make_tags(grant.secrets, [(item, version) for item, version, _ in groups])
         made = _encode(material.materials(grant.secrets, grant.share, items, tags), len(items))
         keys = []
@@ -133,11 +144,13 @@ class DataKeys:
         items: list[Item] = []
         for at, key in enumerate(body.keys):
             try:
-                items.append(_checked(caller, grant.secrets, key))
+                items.append(checked(caller, grant.secrets, key))
             except Refusal as exc:
                 if not fallible:
                     raise
                 errors[at] = str(exc)
+        if grant.secrets.k_pos:
+            items = self._alive(grant.secrets, items, body.keys, errors, fallible=fallible)
         if errors:
             caller.note["refused"] = len(errors)
             self._metrics.inc("authority_refusals_total", len(errors), operation="retrieve")
@@ -150,6 +163,24 @@ class DataKeys:
             for at in range(len(body.keys))
         ]
         return {"keys": answers}
+
+    def _alive(
+        self,
+        secrets: KeysetSecrets,
+        items: Sequence[Item],
+        keys: Sequence[wire.RetrieveItem],
+        errors: dict[int, str],
+        *,
+        fallible: bool,
+    ) -> list[Item]:
+        """Return the items of an erasable keyset with what their contexts add; those that are erased go to `errors`."""
+        places = [at for at in range(len(keys)) if at not in errors]
+        values = [values_of(keys[at]) for at in places]
+        if not fallible:
+            return self._subjects.all(secrets, items, values)
+        answers = self._subjects.each(secrets, items, values)
+        errors.update({at: str(a) for at, a in zip(places, answers, strict=True) if isinstance(a, Refusal)})
+        return [answer for answer in answers if isinstance(answer, Item)]
 
     def _spend(self, operation: str, quota: Quota, client: str, count: int) -> None:
         if count > self._limits.keys_per_request:
@@ -216,54 +247,14 @@ def open_grant(store: Store, client: str, keyset: Row) -> Grant:
 
 def open_secrets(store: Store, keyset: Row) -> KeysetSecrets:
     """Open a keyset's own secrets."""
-    both = store.sealer.open(keyset["secrets"], what=f"keyset/{keyset['id']}")
-    return KeysetSecrets(UUID(keyset["id"]), both[:32], both[32:])
+    opened = store.sealer.open(keyset["secrets"], what=f"keyset/{keyset['id']}")
+    return KeysetSecrets(UUID(keyset["id"]), opened[:32], opened[32:64], opened[64:])
 
 
 def public_keyset(row: Row) -> dict[str, Any]:
-    """Return a keyset as the wire has it."""
-    return {name: row[name] for name in ("id", "name", "description", "is_disabled", "is_default")}
-
-
-def _resolve(caller: Caller, key: wire.GenerateItem, tag: bytes = b"") -> tuple[Item, int, dict[str, Any] | None]:
-    iv, descriptor = decoding.decode_iv(key.iv), key.descriptor.encode()
-    if key.decryption_policy is None:
-        bound = b"".join(_bound(caller, element) for element in key.context) if key.context else b""
-        return Item(iv, descriptor, bound, tag), 0, None
-    if key.context:
-        raise Refusal(400, "a key has a context or a decryption policy, not both")
-    conditions = []
-    for condition in key.decryption_policy.conditions:
-        value = condition.value if condition.value is not None else caller.claims.get(condition.claim)
-        if value is None:
-            raise Refusal(403, _LOCK)
-        conditions.append({"claim": condition.claim, "value": value})
-    bound = b"".join(material.framed(c["claim"].encode(), c["value"].encode()) for c in conditions)
-    return Item(iv, descriptor, bound, tag), 1, {"conditions": conditions}
-
-
-def _bound(caller: Caller, element: wire.Element) -> bytes:
-    given = [v for v in (element.Tag, element.Value, element.IdentityClaim) if v is not None]
-    if len(given) != 1:
-        raise Refusal(400, "a context element is exactly one of Tag, Value and IdentityClaim")
-    if element.Tag is not None:
-        return material.framed(b"tag", element.Tag.encode())
-    if element.Value is not None:
-        return material.framed(b"value", element.Value[0].encode(), element.Value[1].encode())
-    claim = str(element.IdentityClaim)
-    if claim not in caller.claims:
-        raise Refusal(403, _LOCK)
-    return material.framed(b"claim", claim.encode(), caller.claims[claim].encode())
-
-
-def _checked(caller: Caller, secrets: KeysetSecrets, key: wire.RetrieveItem) -> Item:
-    item, version, policy = _resolve(caller, key, bytes(key.tag))
-    if version != key.tag_version:
-        raise Refusal(400, "tag_version is 1 with a decryption policy and 0 without")
-    material.check_tag(secrets, version, item)
-    if policy and not any(caller.claims.get(c["claim"]) == c["value"] for c in policy["conditions"]):
-        raise Refusal(403, _LOCK)
-    return item
+    """Return a keyset as the wire has it; that one is erasable stands in those alone that are."""
+    told = {name: row[name] for name in ("id", "name", "description", "is_disabled", "is_default")}
+    return {**told, "erasable": True} if row["erasable"] else told
 
 
 def _encode(materials: bytes, count: int) -> list[str]:

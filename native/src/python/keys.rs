@@ -301,7 +301,7 @@ fn refusal(bad: BadMaterial) -> PyErr {
 }
 
 /// The authority's key material: n times 528 bytes. `prefix` is what every message of the keyset begins with, `secrets`
-/// what each ends with where the keyset is erasable.
+/// what each ends with in an erasable one.
 #[pyfunction]
 #[pyo3(signature = (share, prefix, ivs, descriptors, tags, secrets=None))]
 pub fn materials<'py>(
