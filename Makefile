@@ -14,7 +14,7 @@ SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 RECORDS ?= 100000
-JOBS ?= 2
+JOBS ?= 3
 # The extension module is built where cargo is; a second build takes seconds, from native/target.
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
@@ -44,7 +44,7 @@ types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
 	$(BIN)/mypy
 
 pytest: $(BIN)/.dev fetch
-	$(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile
+	$(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 docs: $(BIN)/.dev ## Write the generated parts of the docs anew
 	$(BIN)/python -m tests.reference

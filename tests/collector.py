@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import gzip
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.listening import Answer, Listening
 
-@dataclass(slots=True)
-class Collector:
-    """What has arrived."""
 
-    endpoint: str
-    bodies: list[bytes] = field(default_factory=list)
+class Collector(Listening):
+    """A context manager; `bodies` holds what has arrived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[bytes] = []
+
+    def answer(self, method: str, path: str, headers: Message, body: bytes) -> Answer:
+        """Keep an export."""
+        if headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        assert (path, headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
+        self.bodies.append(body)
+        return Answer(200)
 
     def spans(self, service: str | None = None) -> list[Span]:
         """Return the spans, of one service or all."""
@@ -35,32 +41,3 @@ class Collector:
         requests = map(ExportTraceServiceRequest.FromString, list(self.bodies))
         each = [resource.resource.attributes for request in requests for resource in request.resource_spans]
         return [{a.key: a.value.string_value for a in attributes} for attributes in each]
-
-
-@contextmanager
-def collecting() -> Iterator[Collector]:
-    """Serve a collector for the length of a block."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-            collector.bodies.append(body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector = Collector(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield collector
-        finally:
-            server.shutdown()
-            thread.join()

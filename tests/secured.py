@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
@@ -29,6 +28,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from tests.components import Kafka
+from tests.listening import Answer, Listening
 from worker.local import LocalKafka
 
 DELIVERY = Path(__file__).resolve().parent.parent / "docs" / "delivery.md"
@@ -188,34 +188,18 @@ def running_secured(directory: Path, *, reauthenticate_s: float = 0) -> Iterator
         yield SecuredKafka(local, key)
 
 
-class TokenEndpoint:
+class TokenEndpoint(Listening):
     """An identity provider's token endpoint: gives a client that names its secret an access token."""
 
     def __init__(self, broker: SecuredKafka, subject: str) -> None:
-        endpoint = self
+        super().__init__()
+        self.url += "/token"
         self.asked = 0
+        self._broker, self._subject = broker, subject
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                endpoint.asked += 1
-                body = json.dumps({"access_token": broker.token(subject), "token_type": "Bearer", "expires_in": 600})
-                self.send_response(200 if self.headers.get("authorization", "").startswith("Basic ") else 401)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Be silent."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/token"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(self, method: str, path: str, headers: Message, body: bytes) -> Answer:
+        """Give a token."""
+        self.asked += 1
+        given = {"access_token": self._broker.token(self._subject), "token_type": "Bearer", "expires_in": 600}
+        known = headers.get("authorization", "").startswith("Basic ")
+        return Answer(200 if known else 401, json.dumps(given).encode())

@@ -37,19 +37,24 @@ impl Share {
     /// n materials of 528 bytes, concatenated.
     pub fn materials<'a>(&self, items: impl ExactSizeIterator<Item = Item<'a>>) -> Vec<u8> {
         let mut out = vec![0; items.len() * MATERIAL];
-        let mut masked = [0u8; MATERIAL];
         for (item, place) in items.zip(out.chunks_exact_mut(MATERIAL)) {
             let Ok(place) = place.try_into() else { continue };
-            self.message(&item, &mut masked[..MESSAGE]);
-            mask(item.iv, &mut masked[..MESSAGE]);
-            let sum = digest(&SHA256, &masked[..MESSAGE]);
-            for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {
-                *byte = iv ^ sum;
-            }
-            self.chain.run(item.iv, &masked, place);
+            self.material(&item, place);
         }
-        masked.zeroize();
         out
+    }
+
+    /// One key's material.
+    pub fn material(&self, item: &Item<'_>, out: &mut [u8; MATERIAL]) {
+        let mut masked = [0u8; MATERIAL];
+        self.message(item, &mut masked[..MESSAGE]);
+        mask(item.iv, &mut masked[..MESSAGE]);
+        let sum = digest(&SHA256, &masked[..MESSAGE]);
+        for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {
+            *byte = iv ^ sum;
+        }
+        self.chain.run(item.iv, &masked, out);
+        masked.zeroize();
     }
 
     fn message(&self, item: &Item<'_>, out: &mut [u8]) {

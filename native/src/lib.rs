@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod aead;
+pub mod asked;
 pub mod authority;
 pub mod contexts;
 pub mod derive;

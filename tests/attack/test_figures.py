@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.bench.authority import Load, loads, one
+from tests.bench.authority_load import Load, loads, one
 from worker.authority.dev import read_env
 from worker.authority.remote import Remote
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tests.bench.loop import CONFIG, PARTITIONS, SCHEMA, SOURCE
 from tests.components import Kafka
+from tests.program import COMMAND
 from worker.local.postgres import create_database
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -133,7 +133,7 @@ def run(stand: Stand, way: Way, number: int, turn: int) -> tuple[Figures, str]:
     else:
         stand.kafka.create_topic(place, partitions=PARTITIONS)
     settings.write_text(text)
-    worker = [sys.executable, "-c", "from worker.cli import main; main()"]
+    worker = list(COMMAND)
     if way.table:
         stand.measured([*worker, "check", "--create", "--config", str(settings)])
     command = [*worker, "run", "--config", str(settings), "--until-end", "--log-level", "error"]

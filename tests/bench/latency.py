@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.bench.keys import Report, authority
 from tests.bench.loop import CONFIG, PARTITIONS, SCHEMA, datum
 from tests.components import Kafka, running_kafka
+from tests.program import COMMAND
 
 RATES = [int(n) for n in os.environ.get("RATES", "100,5000").split(",")]
 SECONDS = float(os.environ.get("SECONDS", "15"))
@@ -155,7 +156,7 @@ def settings(kafka: Kafka, work: Path, source: str, target: str, kind: str) -> l
     values |= {"protocol": kafka.properties.get("security.protocol", "PLAINTEXT"), "mode": "exactly-once"}
     text = CONFIG.format(**values, hosts='["127.0.0.1"]', max_records=10_000, source=source, target=target)
     path.write_text(text)
-    program = [sys.executable, "-c", "from worker.cli import main; main()", "run", "--config", str(path)]
+    program = [*COMMAND, "run", "--config", str(path)]
     return [*program, "--log-level", "error"]
 
 

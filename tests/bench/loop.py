@@ -15,7 +15,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.components import Kafka, running_kafka
+from tests.program import COMMAND
 from worker.authority.dev import DevAuthority
 
 PARTITIONS = 3
@@ -213,7 +213,7 @@ def worker(kafka: Kafka, env: dict[str, str], variant: Variant, count: int, work
     settings.write_text(
         CONFIG.format(**values, source=SOURCE, target=target, format=variant.format, max_records=variant.max_records)
     )
-    command = [sys.executable, "-c", "from worker.cli import main; main()", "run", "--config", str(settings)]
+    command = [*COMMAND, "run", "--config", str(settings)]
     command += ["--until-end", "--log-level", "warning"]
     seconds, cpu = _timed(command, {**os.environ, **env})
     idle_s, idle_cpu = _timed(command, {**os.environ, **env})

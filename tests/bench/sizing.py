@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from tests.bench.loop import CONFIG, PARTITIONS, SCHEMA, SOURCE, fill
 from tests.components import Kafka, running_kafka, running_postgres
+from tests.program import COMMAND
 from worker import native
 from worker.authority.dev import DevAuthority
 from worker.local.postgres import create_database
@@ -87,7 +87,7 @@ def measured(command: list[str], environ: dict[str, str]) -> tuple[float, float,
 
 def cost(path: Path, env: dict[str, str], count: int) -> Cost:
     """Measure one kind."""
-    command = [sys.executable, "-c", "from worker.cli import main; main()"]
+    command = list(COMMAND)
     environ = {**os.environ, **env}
     check = [*command, "check", "--create", "--config", str(path)]
     subprocess.run(check, env=environ, check=True, stdout=subprocess.DEVNULL)

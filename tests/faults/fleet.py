@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.stand import WORKER, Place, Stand
+from tests.faults.stand import Place, Stand
+from tests.program import COMMAND
 from worker.local.process import Program, free_ports
 
 PLACES = (
@@ -165,7 +166,7 @@ class Fleet:
         if place:
             hit = hit or self._random.randint(*((1, 2) if place.startswith("on_") else self._hits))
             environment["FAILPOINTS"] = f"seed={self._seed};{place}=kill@{hit}"
-        command = [*WORKER, "run", "--config", str(self._place.settings), "--set", f"http.listen=127.0.0.1:{port}"]
+        command = [*COMMAND, "run", "--config", str(self._place.settings), "--set", f"http.listen=127.0.0.1:{port}"]
         log = self._stand.directory / f"{self._place.source}-{self.figures.starts}-{instance}.log"
         return log, Program(command, log, environment=environment)
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,12 +17,12 @@ from urllib.parse import urlsplit
 
 from tests.components import Kafka
 from tests.faults.records import OUTPUT_ID, PARTITIONS, SCHEMA, SCHEMA_ID
+from tests.program import COMMAND
 from worker.authority.dev import read_env
 from worker.local import LocalKafka, LocalPostgres
 from worker.local.process import Program, free_ports
 
 REGION = "eu-central-1"
-WORKER = (sys.executable, "-c", "from worker.cli import main; main()")
 # KIP-848's session is the broker's to set, and its default of 45 s would make a killed member's partitions wait.
 _BROKER = {
     "group.consumer.session.timeout.ms": "6000",
@@ -124,7 +123,7 @@ class AuthorityProcess:
         ready.unlink(missing_ok=True)
         arguments = ["authority", "dev", "--region", REGION, "--port", str(self._port)]
         arguments += ["--data", str(self._directory), "--env-file", str(env_file)]
-        self._program = Program([*WORKER, *arguments], ready)
+        self._program = Program([*COMMAND, *arguments], ready)
         end = time.monotonic() + 60
         while "authority ready" not in self._program.output():
             if not self._program.is_running or time.monotonic() > end:
@@ -252,7 +251,7 @@ def prepare(stand: Stand, topology: Topology, name: str, *, partitions: int = PA
         sink=sinks[topology.sink],
     )
     settings.write_text(text, encoding="utf-8")
-    command = [*WORKER, "check", "--create", "--config", str(settings)]
+    command = [*COMMAND, "check", "--create", "--config", str(settings)]
     made = subprocess.run(command, env=stand.environ, capture_output=True, text=True, timeout=120, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
     return place

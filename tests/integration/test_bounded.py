@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory, TopicFactory
 from tests.deployment import Deployment
 from tests.integration.test_delivery_kafka import Member, produce, read_all
+from tests.program import COMMAND
 from worker.pipeline.options import Bounds
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -174,14 +174,6 @@ def test_the_command_ends_before_a_time_and_says_what_it_did(
 
 
 def run(site: Deployment, settings: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-c",
-        "from worker.cli import main; main()",
-        "run",
-        "--config",
-        str(settings),
-        *arguments,
-    ]
+    command = [*COMMAND, "run", "--config", str(settings), *arguments]
     env = {**site.environ, "PATH": os.environ["PATH"], **environ}
-    return subprocess.run([*command, *arguments], env=env, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from psycopg.rows import dict_row
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.program import COMMAND
 from worker import Encryption, Regions, Table, output_schema
 from worker.authority.dev import DevAuthority
 from worker.demo.customers import SCHEMA
@@ -47,7 +47,7 @@ def site(
 
 
 def run(environ: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from worker.cli import main; main()", *args]
+    program = [*COMMAND, *args]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_", "DATABASE_"))}
     return subprocess.run(program, env={**kept, **environ}, capture_output=True, text=True, timeout=55, check=False)
 

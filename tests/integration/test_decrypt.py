@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from confluent_kafka import Producer
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
+from tests.program import COMMAND
 from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
 from worker.encryption import BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
@@ -44,7 +44,7 @@ def sealed(env: Mapping[str, str], count: int) -> tuple[str, list[bytes]]:
 
 
 def run(env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from worker.cli import main; main()", "decrypt", *args]
+    program = [*COMMAND, "decrypt", *args]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_"))}
     return subprocess.run(program, env={**kept, **env}, capture_output=True, text=True, timeout=55, check=False)
 

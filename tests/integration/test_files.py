@@ -7,7 +7,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
 from tests.leaks import scan
+from tests.program import COMMAND
 from worker.avro import compile_schema, open_schema
 from worker.avro.container import ContainerReader, DatumSplitter
 from worker.avro.declaration import DeclarationOptions
@@ -33,7 +33,6 @@ from worker.model import Audit
 from worker.zerokms.factory import client_from_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-PROGRAM = [sys.executable, "-c", "from worker.cli import main; main()"]
 KILLED = -9
 OFTEN = "[delivery]\nmax_records = 100\nmax_latency_ms = 0\n"
 
@@ -60,7 +59,7 @@ def run(
     site: Deployment, *arguments: str, failpoints: str = "", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     environ = {**site.environ, **(env or {}), "PATH": os.environ["PATH"], "FAILPOINTS": failpoints}
-    return subprocess.run([*PROGRAM, *arguments], env=environ, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run([*COMMAND, *arguments], env=environ, capture_output=True, text=True, timeout=100, check=False)
 
 
 def command_of(site: Deployment, *files: Path | str, changes: str = "") -> list[str]:
@@ -191,7 +190,7 @@ def test_sigterm_ends_at_a_batch_and_the_next_run_goes_on(site: Deployment) -> N
     source = write(site.directory / "in.avro", records)
     command = command_of(site, source, changes=OFTEN)
     environ = {**site.environ, "PATH": os.environ["PATH"], "FAILPOINTS": "after_commit=sleep:300"}
-    process = subprocess.Popen([*PROGRAM, *command], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([*COMMAND, *command], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 90
     while not (site.directory / "out" / "in.avro.progress").exists():
         assert process.poll() is None
@@ -218,7 +217,7 @@ def test_memory_does_not_grow_with_the_file(site: Deployment) -> None:
         source = write(site.directory / f"{count}.avro", (some[i % 5_000] for i in range(count)))
         command = command_of(site, source, changes="[delivery]\nmax_records = 2000\n")
         environ = {**site.environ, "PATH": os.environ["PATH"]}
-        process = subprocess.Popen([*PROGRAM, *command], env=environ, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*COMMAND, *command], env=environ, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0

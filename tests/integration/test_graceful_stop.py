@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +16,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.program import COMMAND
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
-COMMAND = [sys.executable, "-c", "from worker.cli import main; main()", "run"]
+RUN = (*COMMAND, "run")
 PARTITIONS = 2
 
 
@@ -92,7 +92,7 @@ def test_stops_under_load_double_nothing_at_least_once(
     codes = []
     with (tmp_path / "log").open("wb") as log, ends(kafka, site.sink) as sink, Load(site) as load:
         settings = site.settings(load.schema_id, changes='[delivery]\nmode = "at-least-once"\nmax_records = 200\n')
-        command, environ = [*COMMAND, "--config", str(settings)], {**site.environ, "PATH": os.environ["PATH"]}
+        command, environ = [*RUN, "--config", str(settings)], {**site.environ, "PATH": os.environ["PATH"]}
         for _ in range(stops):
             before, deadline = held(sink, site.sink), time.monotonic() + 90
             process = subprocess.Popen(command, env=environ, stderr=log)

@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from confluent_kafka import Producer
 
 from tests.conftest import DatabaseFactory, running_authority
 from tests.deployment import Deployment
+from tests.program import COMMAND
 from tests.secured import Right, SecuredKafka, TokenEndpoint, least_rights, running_secured
 from worker.app import Worker
 from worker.assembly.run import RunOptions
@@ -64,7 +64,7 @@ def produce(site: Deployment, count: int = RECORDS) -> int:
 
 def command(site: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command to its end."""
-    program = [sys.executable, "-c", "from worker.cli import main; main()", *arguments]
+    program = [*COMMAND, *arguments]
     environ = {**site.environ, "PATH": os.environ["PATH"]}
     return subprocess.run(program, env=environ, capture_output=True, text=True, timeout=100, check=False)
 

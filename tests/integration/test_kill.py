@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
 from tests.leaks import scan
+from tests.program import COMMAND
 from worker.demo.customers import ENCRYPTED, Population, customers, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(240)]
@@ -25,7 +25,7 @@ SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(2**31))
 
 def run(site: Deployment, settings: Path, failpoints: str) -> subprocess.CompletedProcess[bytes]:
     """Run the real command to the present end of the topic, or to its death."""
-    command = [sys.executable, "-c", "from worker.cli import main; main()", "run", "--config", str(settings)]
+    command = [*COMMAND, "run", "--config", str(settings)]
     environ = {**site.environ, "PATH": os.environ["PATH"], "FAILPOINTS": failpoints}
     return subprocess.run([*command, "--until-end"], env=environ, capture_output=True, timeout=100, check=False)
 

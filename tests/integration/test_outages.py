@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.program import COMMAND
 from tests.proxy import Proxy
 from tests.running import Running, arrived, each_once, produce, until
 from worker.app import Worker
@@ -181,7 +181,7 @@ def test_a_lost_broker(new_database: DatabaseFactory, authority: dict[str, str],
 def authority_of_its_own(directory: Path) -> Iterator[dict[str, str]]:
     """Run an authority in a process of its own, with a clock of its own; yields its variables."""
     env_file = directory / "authority.env"
-    command = [sys.executable, "-c", "from worker.cli import main; main()", "authority", "dev", "--region", REGION]
+    command = [*COMMAND, "authority", "dev", "--region", REGION]
     program = Program([*command, "--env-file", str(env_file)], directory / "authority.log")
     try:
         until(lambda: env_file.exists() or not program.is_running, "the authority starts")

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.program import COMMAND
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(180)]
-COMMAND = [sys.executable, "-c", "from worker.cli import main; main()", "run"]
+RUN = (*COMMAND, "run")
 PARTITIONS = 4
 
 
@@ -75,7 +75,7 @@ def running(site: Deployment, settings: Path, *arguments: str) -> Iterator[Runni
     log = site.directory / "log"
     environ = {**site.environ, "PATH": os.environ["PATH"]}
     with log.open("wb") as stream:
-        process = subprocess.Popen([*COMMAND, "--config", str(settings), *arguments], env=environ, stderr=stream)
+        process = subprocess.Popen([*RUN, "--config", str(settings), *arguments], env=environ, stderr=stream)
         try:
             yield Running(process, log)
         finally:
@@ -188,7 +188,7 @@ def test_a_bounded_run_of_processes_ends_at_every_partitions_end(site: Deploymen
     """Whoever is given which partitions and when: together they read all of them, and the summary adds up."""
     schema_id, written = site.write_customers(1, 1_000)
     settings = site.settings(schema_id)
-    command = [*COMMAND, "--config", str(settings), "--processes", "2", "--until-end", "--json"]
+    command = [*RUN, "--config", str(settings), "--processes", "2", "--until-end", "--json"]
 
     ended = subprocess.run(
         command, env={**site.environ, "PATH": os.environ["PATH"]}, capture_output=True, timeout=120, check=False

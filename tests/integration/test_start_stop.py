@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from worker.cli import main; main()", "run", "--config", "none.toml"]
+from tests.program import COMMAND
+
+RUN = (*COMMAND, "run", "--config", "none.toml")
 TERM = 1 << (signal.SIGTERM - 1)
 
 
@@ -24,7 +25,7 @@ def catches_term(pid: int) -> bool:
 @pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one", "several"])
 def test_a_start_that_is_stopped_ends_with_code_0(options: list[str]) -> None:
     """The handler is there before the imports, so that a container's first process never loses the signal."""
-    process = subprocess.Popen([*COMMAND, *options])
+    process = subprocess.Popen([*RUN, *options])
     while process.poll() is None and not catches_term(process.pid):
         pass
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.collector import Collector, collecting
+from tests.collector import Collector
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
@@ -37,7 +37,7 @@ def traced(site: Deployment, collector: Collector, directory: Path) -> None:
         own.prepare()
         schema_id, _ = own.write_customers(1, RECORDS)
         settings = own.settings(schema_id)
-        environ = {**own.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
+        environ = {**own.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         traces = open_traces(environ, service="residency-authority", region="eu-central-1", instance="authority")
         authority.authority.metrics.traces = traces
         done = worker(environ, "run", "--config", str(settings), "--until-end", timeout_s=150)
@@ -53,8 +53,8 @@ def test_a_batch_is_one_trace_and_its_keys_lead_to_the_authority(
 ) -> None:
     """Every stage is a span of the batch's; what brought its keys is linked, here and at the authority; no content."""
     site = Deployment(kafka=kafka, dsn=new_database(region="eu-central-1"), authority={}, directory=tmp_path)
-    with collecting() as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         traced(site, collector, tmp_path / "authority")
         deadline = time.monotonic() + 30
         while not collector.spans("residency-authority") and time.monotonic() < deadline:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.listening import Answer, Listening
 from worker.authority.remote import Remote
 from worker.avro import RegistrySchemas, registry_conf
 from worker.cli.authority import app as authority
@@ -30,46 +30,24 @@ OIDC = {
 }
 
 
-class Listener:
-    """An HTTP server that writes down what it was sent, and answers with what a test says."""
+class Listener(Listening):
+    """Writes down what it was sent, and answers with what a test says."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.heard: list[str] = []
-        self.status, self.headers = 500, dict[str, str]()
-        listener = self
+        self.reply = Answer(500, headers={})
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                sent = self.rfile.read(int(self.headers.get("content-length", 0)))
-                listener.heard.append(f"{self.requestline} {self.headers} {sent!r}")
-                self.send_response(listener.status)
-                for name, value in listener.headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            do_POST = do_CONNECT = do_GET
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    def answer(self, method: str, path: str, headers: Message, body: bytes) -> Answer:
+        """Write a request down."""
+        self.heard.append(f"{method} {path} {headers} {body!r}")
+        return self.reply
 
 
 @pytest.fixture
 def listeners() -> Iterator[Callable[[], Listener]]:
-    made: list[Listener] = []
-
-    def make() -> Listener:
-        made.append(Listener())
-        return made[-1]
-
-    yield make
-    for listener in made:
-        listener.server.shutdown()
-        listener.server.server_close()
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(Listener())
 
 
 def key_service(url: str, env: dict[str, str]) -> object:
@@ -117,7 +95,7 @@ def test_no_credential_follows_a_redirect(
 ) -> None:
     """A service that points elsewhere is answered with an error, and elsewhere hears nothing."""
     elsewhere, service = listeners(), listeners()
-    service.status, service.headers = 307, {"location": elsewhere.url}
+    service.reply = Answer(307, headers={"location": elsewhere.url})
 
     with contextlib.suppress(WorkerError):
         CALLERS[caller](service.url, authority)
@@ -140,7 +118,7 @@ def test_a_proxy_that_is_named_is_used(listeners: Callable[[], Listener]) -> Non
 def test_an_admin_is_told_of_a_redirect(listeners: Callable[[], Listener]) -> None:
     """The message says what happened and what to name instead."""
     service = listeners()
-    service.status, service.headers = 301, {"location": "http://127.0.0.1:1/"}
+    service.reply = Answer(301, headers={"location": "http://127.0.0.1:1/"})
 
     with pytest.raises(ConfigError, match=r"redirect \(301\)"):
         Remote(service.url, "CSAKx.secret")("list-clients")

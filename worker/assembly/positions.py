@@ -44,7 +44,7 @@ def route_positions(graph: Graph, route: RouteSettings) -> Iterator[RoutePositio
         )
         closing.callback(group.close)
         table = None
-        if isinstance(route.sink, PostgresSinkOptions):
+        if route.sink.kind == "postgres":
             table = _table(graph, route, route.sink, group)
             closing.callback(table.close)
         yield RoutePositions(group, table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class Caller:
         access_key: the id of the access key behind the token, None for an OIDC user.
         claims: what an identity claim may be read from.
         note: what the audit's line of this request says besides; filled by whoever answers it.
+        decided: called once nothing can refuse the request any more and the note is whole: its line is written while
+            the answer is computed.
     """
 
     workspace: str
@@ -32,6 +35,7 @@ class Caller:
     access_key: str | None
     claims: dict[str, str] = field(repr=False)
     note: dict[str, Any] = field(default_factory=dict, repr=False)
+    decided: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     def require(self, *scopes: str) -> None:
         """Raise a 403 where one of `scopes` is missing."""

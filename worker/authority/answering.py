@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from worker import log
-from worker.authority import decoding
+from worker.authority import asked
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
 from worker.authority.connections import Guesses
@@ -34,7 +34,6 @@ from worker.errors import KeyAccessDenied
 from worker.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
-_INLINE_KEYS = 8
 _MALFORMED = (400, 408, 413)
 Action = Callable[[Caller, Any], Any]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -143,6 +142,11 @@ class Answering:
             return _event(endpoint, caller, request)
 
         change = _Change(self.trail, event) if endpoint.kind == "change" else None
+        begun: list[Future[Receipt]] = []
+        if endpoint.kind == "derive":
+            # The line goes to the disk while the keys are computed; the answer waits for both.
+            decided = lambda: begun.append(self.trail.append({**event(), "outcome": "allowed"}))  # noqa: E731
+            caller = replace(caller, decided=decided)
         token = _change.set(change)
         try:
             response = as_json(await self._act(request, endpoint, model, action, caller))
@@ -156,13 +160,14 @@ class Answering:
                 self.metrics.inc("authority_refusals_total", operation=endpoint.name)
         finally:
             _change.reset(token)
-        receipt = change.receipt if change is not None and outcome["outcome"] == "allowed" else None
+        is_allowed = outcome["outcome"] == "allowed"
+        receipt = change.receipt if change is not None and is_allowed else None
         if receipt is None and (endpoint.kind != "read" or response.status_code != 200):
             entry = {**event(), **outcome}
             if outcome["outcome"] in ("refused", "malformed") and not self.refusals.has_line(entry):
                 return response
             try:
-                receipt = await asyncio.wrap_future(self.trail.append(entry))
+                receipt = await _landed(begun[0] if begun and is_allowed else self.trail.append(entry))
             except Refusal as refusal:
                 return refused(refusal)
         if receipt is not None:
@@ -176,7 +181,7 @@ class Answering:
         caller.require(*endpoint.scopes)
         body = None if model is None else await self.read(request, model)
         if endpoint.kind == "derive":
-            if len(getattr(body, "keys", ())) <= _INLINE_KEYS:
+            if asked.is_brief(body):
                 return action(caller, body)
             # One thread: more would only take the interpreter from each other.
             return await asyncio.get_running_loop().run_in_executor(self.deriving, action, caller, body)
@@ -197,9 +202,13 @@ class Answering:
         except TimeoutError:
             raise Refusal(408, "the body took too long to arrive") from None
         try:
-            return model.model_validate(decoding.parse(bytes(received)))
+            return asked.read(model, bytes(received))
         except ValidationError as exc:
             raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
+
+
+async def _landed(receipt: Future[Receipt]) -> Receipt:
+    return receipt.result() if receipt.done() else await asyncio.wrap_future(receipt)
 
 
 def address(request: Request) -> str:
@@ -256,6 +265,8 @@ def refused(refusal: Refusal) -> Response:
 
 def as_json(value: Any, status: int = 200) -> Response:
     """Return a value as an answer; bytes are a file."""
+    if isinstance(value, asked.Ready):
+        return Response(value.json, status_code=status, media_type="application/json")
     if isinstance(value, bytes):
         return Response(value, media_type="application/octet-stream")
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")

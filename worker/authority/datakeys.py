@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import pybase64
-
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
-from worker.authority.bound import checked, resolve, values_of
+from worker.authority.asked import Asked, Maker, asked
 from worker.authority.erasure.subjects import Subjects
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
@@ -62,31 +59,23 @@ class DataKeys:
         self._generate_quota = Quota(limits.generate_per_minute)
         self._retrieve_quota = Quota(limits.retrieve_per_minute)
 
-    def generate(self, caller: Caller, body: wire.Generate) -> dict[str, Any]:
+    def generate(self, caller: Caller, body: wire.Generate | Asked) -> Any:
         """Make one fresh key per item."""
-        self._note(caller, body)
-        grant = self.grant(caller, body.client_id, body.keyset_id)
-        self._spend("generate", self._generate_quota, grant.client, len(body.keys))
-        groups = [resolve(caller, key) for key in body.keys]
-        items = [item for item, _, _ in groups]
-        if grant.secrets.k_pos:
-            items = self._subjects.all(grant.secrets, items, [values_of(key) for key in body.keys])
-        tags = material.make_tags(grant.secrets, [(item, version) for item, version, _ in groups])
-        made = _encode(material.materials(grant.secrets, grant.share, items, tags), len(items))
-        keys = []
-        for text, tag, (_, _, policy) in zip(made, tags, groups, strict=True):
-            key: dict[str, Any] = {"key_material": text, "tag": base64.b64encode(tag).decode()}
-            if policy is not None:
-                key["decryption_policy"] = policy
-            keys.append(key)
-        self._metrics.inc("authority_keys_total", len(keys), operation="generate")
-        return {"keys": keys}
+        wanted = asked(body)
+        self._note(caller, wanted)
+        grant = self.grant(caller, wanted.head.client_id, wanted.head.keyset_id)
+        self._spend("generate", self._generate_quota, grant.client, len(wanted))
+        answer = wanted.generate(caller, self._maker(grant))
+        caller.decided()
+        made = answer()
+        self._metrics.inc("authority_keys_total", len(wanted), operation="generate")
+        return made
 
-    def retrieve(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
+    def retrieve(self, caller: Caller, body: wire.Retrieve | Asked) -> Any:
         """Make keys again; the first that is refused refuses the request."""
         return self._retrieve(caller, body, fallible=False)
 
-    def retrieve_fallible(self, caller: Caller, body: wire.Retrieve) -> dict[str, Any]:
+    def retrieve_fallible(self, caller: Caller, body: wire.Retrieve | Asked) -> Any:
         """Make keys again; each is answered for itself."""
         return self._retrieve(caller, body, fallible=True)
 
@@ -94,6 +83,7 @@ class DataKeys:
         """Return the keyset and its index material for this client."""
         caller.note.update(client=str(body.client_id), count=1)
         grant = self.grant(caller, body.client_id, body.keyset_id)
+        caller.decided()
         text = base64.b64encode(material.index_material(grant.secrets, grant.share)).decode()
         return {"partial_index_key": {"key_material": text}, "dataset": public_keyset(grant.keyset)}
 
@@ -131,56 +121,27 @@ class DataKeys:
             raise Refusal(403, f"Keyset disabled: {keyset['id']}")
         return open_grant(self._store, client, keyset)
 
-    def _retrieve(self, caller: Caller, body: wire.Retrieve, *, fallible: bool) -> dict[str, Any]:
-        self._note(caller, body)
-        is_canary = all(k.descriptor == CANARY_DESCRIPTOR for k in body.keys)
+    def _retrieve(self, caller: Caller, body: wire.Retrieve | Asked, *, fallible: bool) -> Any:
+        wanted = asked(body)
+        self._note(caller, wanted)
+        is_canary = all(descriptor == CANARY_DESCRIPTOR for descriptor in wanted.descriptors)
         if not is_canary:
             caller.require("data_key:retrieve")
-        grant = self.grant(caller, body.client_id, body.keyset_id)
+        grant = self.grant(caller, wanted.head.client_id, wanted.head.keyset_id)
         if not is_canary and self._store.state.clients[grant.client]["needs_reason"]:
-            _require_reason(body.unverified_context)
-        self._spend("retrieve", self._retrieve_quota, grant.client, len(body.keys))
-        errors: dict[int, str] = {}
-        items: list[Item] = []
-        for at, key in enumerate(body.keys):
-            try:
-                items.append(checked(caller, grant.secrets, key))
-            except Refusal as exc:
-                if not fallible:
-                    raise
-                errors[at] = str(exc)
-        if grant.secrets.k_pos:
-            items = self._alive(grant.secrets, items, body.keys, errors, fallible=fallible)
-        if errors:
-            caller.note["refused"] = len(errors)
-            self._metrics.inc("authority_refusals_total", len(errors), operation="retrieve")
-        texts = iter(_encode(material.materials(grant.secrets, grant.share, items, [i.tag for i in items]), len(items)))
-        self._metrics.inc("authority_keys_total", len(items), operation="retrieve")
-        if not fallible:
-            return {"keys": [{"key_material": text} for text in texts]}
-        answers: list[dict[str, Any]] = [
-            {"Err": errors[at]} if at in errors else {"Ok": {"key_material": next(texts)}}
-            for at in range(len(body.keys))
-        ]
-        return {"keys": answers}
+            _require_reason(wanted.head.unverified_context)
+        self._spend("retrieve", self._retrieve_quota, grant.client, len(wanted))
+        refused, answer = wanted.retrieve(caller, self._maker(grant), fallible=fallible)
+        if refused:
+            caller.note["refused"] = refused
+            self._metrics.inc("authority_refusals_total", refused, operation="retrieve")
+        caller.decided()
+        made = answer()
+        self._metrics.inc("authority_keys_total", len(wanted) - refused, operation="retrieve")
+        return made
 
-    def _alive(
-        self,
-        secrets: KeysetSecrets,
-        items: Sequence[Item],
-        keys: Sequence[wire.RetrieveItem],
-        errors: dict[int, str],
-        *,
-        fallible: bool,
-    ) -> list[Item]:
-        """Return the items of an erasable keyset with what their contexts add; those that are erased go to `errors`."""
-        places = [at for at in range(len(keys)) if at not in errors]
-        values = [values_of(keys[at]) for at in places]
-        if not fallible:
-            return self._subjects.all(secrets, items, values)
-        answers = self._subjects.each(secrets, items, values)
-        errors.update({at: str(a) for at, a in zip(places, answers, strict=True) if isinstance(a, Refusal)})
-        return [answer for answer in answers if isinstance(answer, Item)]
+    def _maker(self, grant: Grant) -> Maker:
+        return Maker(grant.secrets, grant.share, self._subjects.finder(grant.secrets))
 
     def _spend(self, operation: str, quota: Quota, client: str, count: int) -> None:
         if count > self._limits.keys_per_request:
@@ -191,16 +152,15 @@ class DataKeys:
             self._metrics.inc("authority_quota_refusals_total", operation=operation)
             raise
 
-    def _note(self, caller: Caller, body: wire.Generate | wire.Retrieve) -> None:
-        contexts = {str(key.context).encode() for key in body.keys if key.context}
+    def _note(self, caller: Caller, wanted: Asked) -> None:
         caller.note.update(
-            client=str(body.client_id),
-            count=len(body.keys),
-            descriptors=Counter(key.descriptor for key in body.keys),
-            contexts=sorted(self._hashed(context) for context in contexts),
+            client=str(wanted.head.client_id),
+            count=len(wanted),
+            descriptors=wanted.descriptors,
+            contexts=sorted(self._hashed(context.encode()) for context in wanted.contexts),
         )
-        decoding.check_free(body.unverified_context)
-        caller.note["unverified_context"] = body.unverified_context
+        decoding.check_free(wanted.head.unverified_context)
+        caller.note["unverified_context"] = wanted.head.unverified_context
 
 
 def _require_reason(context: Any) -> None:
@@ -255,10 +215,3 @@ def public_keyset(row: Row) -> dict[str, Any]:
     """Return a keyset as the wire has it; that one is erasable stands in those alone that are."""
     told = {name: row[name] for name in ("id", "name", "description", "is_disabled", "is_default")}
     return {**told, "erasable": True} if row["erasable"] else told
-
-
-def _encode(materials: bytes, count: int) -> list[str]:
-    # 528 is a multiple of 3, so the encoding of all is the encodings of each, without padding.
-    text = pybase64.b64encode_as_string(materials)
-    width = len(text) // max(1, count)
-    return [text[i * width : (i + 1) * width] for i in range(count)]

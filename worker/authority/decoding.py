@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from typing import Any
 
+import orjson
 from pydantic import JsonValue
 
 from worker.authority.refusal import Refusal
@@ -19,6 +21,11 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 def parse(data: bytes) -> Any:
     """Read JSON; raises a 400 for anything malformed, repeated names, half characters and deep nesting included."""
+    with contextlib.suppress(orjson.JSONDecodeError, TypeError):
+        # What is written again as it was read lost nothing: it has no repeated name, nor a number that was rounded.
+        value = orjson.loads(data)
+        if orjson.dumps(value) == data:
+            return value
     try:
         value = json.loads(data, object_pairs_hook=_unique, parse_constant=_constant)
         if _SURROGATE.search(data):

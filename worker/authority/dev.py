@@ -36,9 +36,13 @@ class DevAuthority:
         data_dir: holds the store, its root key, the audit trail and the clients' credentials.
         port: on 127.0.0.1; 0 takes a free one.
         escrow: lets the authority make client keys itself (`create-client`), the first client's among them.
-        options: as an operator would choose them, but for `escrow`, and for `audit_sync`, which is off.
+        options: as an operator would choose them, but for `escrow` and `audit_sync`.
         public_url: as `serve --public-url`; by default where it listens.
+
+    `audit_sync` says whether answers wait until their audit lines are on the disk.
     """
+
+    audit_sync = False
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class DevAuthority:
                 directory,
                 root,
                 public_url or self.url,
-                replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=False),
+                replace(options or AuthorityOptions(), escrow=self._escrow, audit_sync=self.audit_sync),
             )
         except BaseException:
             self._socket.close()

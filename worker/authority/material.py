@@ -18,7 +18,7 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -29,6 +29,9 @@ from numpy.typing import NDArray
 from worker.authority.refusal import Refusal
 from worker.native import IS_LOADED, extension
 from worker.zerokms.derive import IV_BYTES, MATERIAL_BYTES, Permutations, seal_messages
+
+if TYPE_CHECKING:
+    from worker import _native
 
 NONCE_BYTES = 16
 TAG_BYTES = 32
@@ -92,12 +95,11 @@ def _mac(secrets: KeysetSecrets, version: int, item: Item, nonce: bytes) -> byte
 
 def materials(secrets: KeysetSecrets, share: Permutations, items: Sequence[Item], tags: Sequence[bytes]) -> bytes:
     """Return n × 528 bytes of key material for one client's share."""
-    prefix = framed(b"zk-msg-v3" if secrets.k_pos else b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
+    prefix = _prefix(secrets)
     if IS_LOADED:
-        parts = (share.p1.tobytes(), share.p2.tobytes(), share.p3.tobytes())
         ivs, labels = [item.iv for item in items], [item.descriptor for item in items]
         leaves = [item.leaves for item in items] if secrets.k_pos else None
-        return extension.materials(parts, prefix, ivs, labels, list(tags), leaves)
+        return extension.materials(_parts(share), prefix, ivs, labels, list(tags), leaves)
     shake = hashlib.shake_256
     # framed(iv, descriptor, tag) and the framed leaves, written out: this runs once per key.
     messages = b"".join(
@@ -109,6 +111,20 @@ def materials(secrets: KeysetSecrets, share: Permutations, items: Sequence[Item]
         ]
     )
     return _seal(share, b"".join(item.iv for item in items), messages)
+
+
+def native_share(secrets: KeysetSecrets, share: Permutations) -> _native.Share:
+    """Return a client's share as the extension uses it, with what tags and messages of its keyset are made with."""
+    return extension.Share(_parts(share), _prefix(secrets), secrets.k_tag, secrets.keyset.bytes)
+
+
+def _prefix(secrets: KeysetSecrets) -> bytes:
+    """What every message of a keyset begins with."""
+    return framed(b"zk-msg-v3" if secrets.k_pos else b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
+
+
+def _parts(share: Permutations) -> tuple[bytes, bytes, bytes]:
+    return share.p1.tobytes(), share.p2.tobytes(), share.p3.tobytes()
 
 
 def index_material(secrets: KeysetSecrets, share: Permutations) -> bytes:

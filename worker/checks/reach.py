@@ -21,7 +21,6 @@ from worker.errors import WorkerError
 from worker.finding import Finding
 from worker.http_client import open_client
 from worker.kafka.clients import library_version
-from worker.sink.postgres import PostgresSinkOptions
 from worker.sink.postgres.errors import address
 from worker.version import __version__
 
@@ -56,7 +55,7 @@ def addresses(graph: Graph) -> Iterator[Address]:
     yield from _of_url("cts", cts, "CS_CTS_HOST, [authority] cts_host, or the region")
     yield from _of_url("zerokms", zerokms, "CS_ZEROKMS_HOST, [authority] zerokms_host, or the region")
     for route in settings.routes:
-        if isinstance(route.sink, PostgresSinkOptions):
+        if route.sink.dsn_env is not None:
             dsn = environment.read(environ, route.sink.dsn_env)
             place_of = address(dsn) if dsn else None
             if place_of is not None:

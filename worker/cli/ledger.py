@@ -17,9 +17,7 @@ from worker.assembly.graph import Graph
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.errors import ConfigError
 from worker.sink.checkpoint import ChainReport
-from worker.sink.kafka import KafkaSinkOptions
 from worker.sink.kafka.retention import LedgerTopic
-from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.retention import trim_table, verify_table
 
 app = typer.Typer(help="Follow the ledger's chains, and remove what is old.", no_args_is_help=True)
@@ -58,12 +56,12 @@ class _Ledgers:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        sinks = [route.sink for route in graph.settings.routes]
-        self._has_topic = any(isinstance(s, KafkaSinkOptions) and s.ledger for s in sinks)
-        named = [(s.dsn_env, s.timeout_s) for s in sinks if isinstance(s, PostgresSinkOptions) and s.ledger]
+        sinks = [route.sink for route in graph.settings.routes if route.sink.ledger]
+        self._has_topic = any(sink.dsn_env is None for sink in sinks)
         self._tables = {
-            environment.require(os.environ, variable, "the ledger's database"): timeout_s
-            for variable, timeout_s in named
+            environment.require(os.environ, sink.dsn_env, "the ledger's database"): sink.timeout_s
+            for sink in sinks
+            if sink.dsn_env is not None
         }
         if not self._has_topic and not self._tables:
             raise ConfigError("no route of this configuration keeps a ledger")

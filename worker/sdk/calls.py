@@ -244,5 +244,6 @@ class Calls:
         """Return what a call shares keys and requests within; raises `ConfigError` where it may not be made."""
         if self.is_closed:
             raise ConfigError("this client is closed; make another, or use it within its `with` block")
-        chosen, is_required = self._reasons.choose(reason, self._keyring.identity)
-        return Scope(purpose, chosen, () if work is None else work.lock, is_kept=not is_required)
+        identity = self._keyring.identity
+        chosen, is_required = self._reasons.choose(reason, identity)
+        return Scope(purpose, chosen, () if work is None else work.lock, identity.subject, not is_required)

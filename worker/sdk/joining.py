@@ -17,6 +17,7 @@ FULL = 500
 """Items of a full request."""
 JOINED = 100
 """A call for more than this goes by itself: it fills a request."""
+_PLACES = 256
 WINDOW_S = 0.005
 """How long a call waits at most, while an earlier request is under way, for others to join it."""
 
@@ -49,24 +50,35 @@ class Joined(Generic[T, R]):
 
 
 class _Group(Joined[T, R]):
-    """A request that threads wait for."""
+    """A request that threads wait for, each at a lock of its own: at one they would wake one by one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.done = threading.Event()
         self.is_closed = False
+        self.calls, self.expected = 0, 1
+        self._waiting: list[threading.Lock] = []
+
+    def join(self) -> threading.Lock:
+        """Return what a call waits at; held until the group is settled."""
+        held = threading.Lock()
+        held.acquire()
+        self._waiting.append(held)
+        return held
 
     def settle(self, answers: list[R] | None, error: BaseException | None) -> None:
         super().settle(answers, error)
-        self.done.set()
+        for held in self._waiting:
+            held.release()
 
 
 class Joiner(Generic[T, R]):
     """
     Joins calls of one place into requests; thread-safe.
 
-    A call that finds none of its place under way goes out at once. One that does waits for it to end, `window_s` at
-    most, and takes along whoever comes meanwhile. The first caller of a group sends it; nobody else does its work.
+    A call that comes alone goes out at once. One that finds a request of its place under way waits for that to end,
+    and one that follows a joined request for as many calls as that had: they come again together. Neither waits longer
+    than `window_s`, and both take along whoever comes meanwhile. The first caller of a group sends it; nobody else does
+    its work.
 
     Args:
         window_s: the bound of that wait.
@@ -78,6 +90,7 @@ class Joiner(Generic[T, R]):
         self._changed = threading.Condition()
         self._open: dict[Hashable, _Group[T, R]] = {}
         self._under_way: dict[Hashable, int] = {}
+        self._before: dict[Hashable, tuple[int, float]] = {}
 
     def ask(self, place: Hashable, items: Sequence[T], send: Callable[[list[T]], list[R]]) -> list[R]:
         """
@@ -88,22 +101,25 @@ class Joiner(Generic[T, R]):
             items: what is asked for.
             send: makes the request of a whole group; raises what every caller of it then gets.
         """
+        held = None
         with self._changed:
             group = self._open.get(place)
             if group is not None and len(group.items) + len(items) > self._full:
                 group.is_closed = True
                 self._changed.notify_all()
                 group = None
-            is_first = group is None
             if group is None:
                 group = self._open[place] = _Group()
+            else:
+                held = group.join()
             mine = group.add(items)
-            if len(group.items) >= self._full:
+            group.calls += 1
+            if group.calls >= group.expected or len(group.items) >= self._full:
                 self._changed.notify_all()
-        if is_first:
+        if held is None:
             self._lead(place, group, send)
         else:
-            group.done.wait()
+            held.acquire()
         return group.result(mine)
 
     def _lead(self, place: Hashable, group: _Group[T, R], send: Callable[[list[T]], list[R]]) -> None:
@@ -119,14 +135,18 @@ class Joiner(Generic[T, R]):
                 self._under_way[place] -= 1
                 if not self._under_way[place]:
                     del self._under_way[place]
+                self._note(place, group.calls)
                 self._changed.notify_all()
 
     def _gather(self, place: Hashable, group: _Group[T, R]) -> None:
         """Wait for others to join; then nobody does any more."""
-        until = time.monotonic() + self._window_s
+        now = time.monotonic()
+        until = now + self._window_s
         with self._changed:
             try:
-                while self._under_way.get(place) and not group.is_closed and len(group.items) < self._full:
+                calls, ended = self._before.get(place, (1, now))
+                group.expected = calls if now - ended <= self._window_s else 1
+                while self._is_awaited(place, group):
                     left = until - time.monotonic()
                     if left <= 0 or not self._changed.wait(left):
                         break
@@ -134,3 +154,15 @@ class Joiner(Generic[T, R]):
                 if self._open.get(place) is group:
                     del self._open[place]
                 self._under_way[place] = self._under_way.get(place, 0) + 1
+
+    def _is_awaited(self, place: Hashable, group: _Group[T, R]) -> bool:
+        is_full = group.is_closed or len(group.items) >= self._full
+        return not is_full and (group.calls < group.expected or place in self._under_way)
+
+    def _note(self, place: Hashable, calls: int) -> None:
+        if calls > 1:
+            if len(self._before) >= _PLACES:
+                self._before.clear()
+            self._before[place] = calls, time.monotonic()
+        else:
+            self._before.pop(place, None)

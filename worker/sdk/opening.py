@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from worker import _native
 
 
+_FEW = 8
+"""Fewer envelopes than these are opened sooner without the way into native memory and back."""
+
+
 @dataclass(frozen=True, slots=True)
 class NativeOpening:
     """
@@ -65,7 +69,7 @@ def native_opening(
     bind: Bind,
 ) -> NativeOpening | None:
     """Return what the extension takes of some envelopes; None where that is nothing."""
-    if not IS_LOADED:
+    if not IS_LOADED or len(envelopes) < _FEW:
         return None
     types = forms.known_types() if schema is None else {schema_fingerprint(schema): schema}
     held = extension.Envelopes(envelopes, descriptor, list(types), bool(bind))

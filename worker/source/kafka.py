@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,9 @@ class KafkaSource:
             # What the group still gives while the client closes is only given back.
             self._membership.native = None
             self._native.end()
+        with contextlib.suppress(KafkaException):
+            # What the group gave is taken while it still answers: a client that meets it in its close waits for ever.
+            self._consumer.consume(1, 0)
         try:
             self._consumer.close()
         except KafkaException as exc:

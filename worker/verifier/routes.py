@@ -11,8 +11,6 @@ from worker.avro import SchemaSource
 from worker.config import RouteSettings, Settings
 from worker.errors import ConfigError
 from worker.model import EncryptionPlan
-from worker.sink.kafka import KafkaSinkOptions
-from worker.sink.postgres import PostgresSinkOptions
 from worker.sink.postgres.sample import sample
 from worker.verifier.findings import Seen, judged
 from worker.verifier.topic import TopicVerifier
@@ -50,14 +48,15 @@ def _look(
 ) -> Seen:
     seen = Seen(route.name)
     plans = [found.plan for found in review(schemas, route, settings.declaration(route))]
-    if isinstance(route.sink, KafkaSinkOptions):
+    forwarded = () if route.residency is None else route.residency.topics.values()
+    if topics := (*route.sink.all_topics, *forwarded):
         verifier = TopicVerifier(schemas, _local(settings, plans), plans)
         connection = kafka_connection(settings.kafka, environ)
-        forwarded = () if route.residency is None else route.residency.topics.values()
-        for topic in (route.sink.topic, *forwarded):
+        for topic in topics:
             verifier.look(topic, connection, seen, cluster_id=settings.kafka.cluster_id, last=last)
-    else:
-        _look_into_tables(environ, route, route.sink, plans, seen, last)
+    if route.sink.dsn_env is not None:
+        dsn = environment.require(environ, route.sink.dsn_env, f"route {route.name}: the database")
+        _look_into_tables(dsn, route, plans, seen, last)
     return seen
 
 
@@ -67,19 +66,11 @@ def _local(settings: Settings, plans: Sequence[EncryptionPlan]) -> dict[int, str
     return {item.output_id: plan.output_schema for item, plan in zip(files, plans, strict=False)}
 
 
-def _look_into_tables(
-    environ: Mapping[str, str],
-    route: RouteSettings,
-    sink: PostgresSinkOptions,
-    plans: Sequence[EncryptionPlan],
-    seen: Seen,
-    last: int,
-) -> None:
-    dsn = environment.require(environ, sink.dsn_env, f"route {route.name}: the database")
+def _look_into_tables(dsn: str, route: RouteSettings, plans: Sequence[EncryptionPlan], seen: Seen, last: int) -> None:
     # A nested field lies in its root's column, which is JSON there: only the root's own fields are columns.
     paths = {f.identity.partition("/")[2] for plan in plans for f in plan.fields}
     columns = sorted(path for path in paths if path.isidentifier())
-    for table in sink.all_tables:
-        for column, values in sample(dsn, table, columns, last, timeout_s=sink.timeout_s).items():
+    for table in route.sink.all_tables:
+        for column, values in sample(dsn, table, columns, last, timeout_s=route.sink.timeout_s).items():
             for value in values:
                 seen.add(judged(value), f"{table}.{column}")

@@ -1,5 +1,6 @@
 //! Python's face of the modules: conversions and classes, no logic of their own.
 
+mod authority;
 mod kafka;
 mod keys;
 mod leases;
@@ -42,6 +43,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keys::leaf, module)?)?;
     module.add_function(wrap_pyfunction!(keys::generate_items, module)?)?;
     module.add_function(wrap_pyfunction!(keys::seal_records, module)?)?;
+    module.add_class::<authority::Share>()?;
+    module.add_class::<authority::Asked>()?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
     module.add_class::<kafka::Client>()?;

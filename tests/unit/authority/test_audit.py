@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.authority.conftest import access_key, existing, lines, party, with_token
+from worker.authority import material
 from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.chain import ENTRY_BYTES, FIRST
 from worker.authority.dev import DevAuthority
@@ -26,7 +27,7 @@ from worker.authority.enrol import accept, propose
 from worker.authority.refusal import Refusal
 from worker.authority.refusals import PER_WINDOW, WINDOW_S, Refusals
 from worker.authority.remote import Remote
-from worker.errors import KeyAccessDenied
+from worker.errors import KeyAccessDenied, KeyServiceUnavailable
 
 SIGNING = Ed25519PrivateKey.generate()
 
@@ -252,6 +253,52 @@ def test_many_lines_wait_for_one_flush(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert places == list(range(1, 52))
     assert len(flushes) == 2
+
+
+def test_keys_are_computed_while_their_line_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flush waits here until the keys are there, and the answer has not left before the flush has ended."""
+    flush, compute = os.fdatasync, material.materials
+    flushing, computed, answered = threading.Event(), threading.Event(), threading.Event()
+    early: list[bool] = []
+
+    def slow(fd: int) -> None:
+        flushing.set()
+        assert computed.wait(30)
+        early.append(answered.is_set())
+        flush(fd)
+
+    def told(*arguments: Any) -> bytes:
+        made = compute(*arguments)
+        assert flushing.wait(30)
+        computed.set()
+        return made
+
+    monkeypatch.setattr(DevAuthority, "audit_sync", True)
+    with DevAuthority("eu-central-1", tmp_path) as own:
+        asking = party(own)
+        asking.generate()
+        monkeypatch.setattr(os, "fdatasync", slow)
+        monkeypatch.setattr(material, "materials", told)
+        asking.generate()
+        answered.set()
+
+    assert early[0] is False
+
+
+def test_keys_that_fail_after_their_line_have_a_second_one(own: DevAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first says what was let through, the second that nothing left."""
+
+    def failing(*_: Any) -> bytes:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(material, "materials", failing)
+    with pytest.raises(KeyServiceUnavailable, match="500"):
+        party(own).generate()
+
+    assert [(line["operation"], line["outcome"]) for line in lines(own)[-2:]] == [
+        ("generate", "allowed"),
+        ("generate", "failed"),
+    ]
 
 
 def test_a_line_is_bounded(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from tests.program import COMMAND
 from tests.unit.authority.conftest import Party, access_key, party
 from worker.authority.dev import DevAuthority, read_env
 from worker.authority.remote import Remote
@@ -34,7 +34,7 @@ def test_serve_takes_quotas_an_escrow_key_and_a_synced_audit(tmp_path: Path) -> 
     options += ["--listen", url.removeprefix("http://"), "--root-key-file", str(tmp_path / "root")]
     options += ["--escrow-key-file", str(tmp_path / "escrow"), "--generate-per-minute", "3"]
     options += ["--admin-key-file", str(tmp_path / "admin.env")]
-    command = [sys.executable, "-c", "from worker.cli import main; main()", "authority", "serve", *options]
+    command = [*COMMAND, "authority", "serve", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

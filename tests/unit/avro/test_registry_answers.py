@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from email.message import Message
 
 import pytest
 
+from tests.listening import Answer, Listening
 from worker.avro import RegistrySchemas, SchemaRef
 from worker.errors import ConfigError, RecordError, RegistryUnavailable
+
+
+class Registry(Listening):
+    """Answers everything alike; `asked` holds the paths that were asked for."""
+
+    def __init__(
+        self, status: int, code: int = 0, subjects: int = 0, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self._status, self._code, self._subjects, self._headers = status, code, subjects or status, headers or {}
+
+    def answer(self, method: str, path: str, headers: Message, body: bytes) -> Answer:
+        """Answer with the status of the subjects, or of everything else."""
+        self.asked.append(path)
+        status = self._subjects if path.startswith("/subjects") else self._status
+        said = b"[]" if status == 200 else b'{"error_code": %d, "message": "m"}' % (self._code or status)
+        return Answer(status, said, self._headers)
 
 
 @contextmanager
 def answering(
     status: int, code: int = 0, subjects: int = 0, *, headers: Mapping[str, str] | None = None
 ) -> Iterator[RegistrySchemas]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = (subjects or status) if self.path.startswith("/subjects") else status
-            body = b"[]" if asked == 200 else b'{"error_code": %d, "message": "m"}' % (code or asked)
-            self.send_response(asked)
-            for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            with closing(
-                RegistrySchemas({"url": f"http://127.0.0.1:{server.server_port}"}, auto_register=True)
-            ) as made:
-                yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with (
+        Registry(status, code, subjects, headers=headers) as registry,
+        closing(RegistrySchemas({"url": registry.url}, auto_register=True)) as made,
+    ):
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -60,24 +59,14 @@ def test_an_answer_becomes_its_error(status: int, error: type[Exception]) -> Non
 
 def test_a_redirect_to_another_host_is_not_followed() -> None:
     """A registry that sends elsewhere is an answer of its own host, and the other host is never asked."""
-    asked: list[str] = []
+    with (
+        Registry(500) as other,
+        answering(307, headers={"Location": f"{other.url}/subjects"}) as schemas,
+        pytest.raises(RegistryUnavailable),
+    ):
+        schemas.check()
 
-    class Elsewhere(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(500)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Elsewhere) as other:
-        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
-        headers = {"Location": f"http://127.0.0.1:{other.server_port}/subjects"}
-        with answering(307, headers=headers) as schemas, pytest.raises(RegistryUnavailable):
-            schemas.check()
-        other.shutdown()
-
-    assert asked == []
+    assert other.asked == []
 
 
 @pytest.mark.parametrize(

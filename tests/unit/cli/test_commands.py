@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.program import COMMAND
 from worker import config
 from worker.cli.options import load
 from worker.errors import ConfigError
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def worker(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from worker.cli import main; main()", *arguments]
+    command = [*COMMAND, *arguments]
     env = {"PATH": os.environ["PATH"], **environ}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=50, check=False)
 

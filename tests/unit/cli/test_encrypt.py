@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.program import COMMAND
 from worker.sdk import Encryption
 
 FIELD = "acme.crm.Customer/email"
 
 
 def run(env: Mapping[str, str], *args: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from worker.cli import main; main()", *args]
+    program = [*COMMAND, *args]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_"))}
     return subprocess.run(
         program, env={**kept, **env}, input=text, capture_output=True, text=True, timeout=55, check=False

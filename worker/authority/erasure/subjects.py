@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from worker.authority import wire
 from worker.authority.erasure import shards
 from worker.authority.erasure.epochs import Epochs
 from worker.authority.erasure.tree import Tree
-from worker.authority.material import Item, KeysetSecrets, framed
+from worker.authority.material import KeysetSecrets, framed
 from worker.authority.refusal import Refusal
 from worker.authority.state import State
 from worker.authority.store import Store
@@ -37,6 +38,10 @@ def erased(values: Iterable[Value]) -> Refusal:
     """Return the refusal of keys whose context has values that were erased; these are told to who asked for them."""
     told = {"erased": [list(value) for value in values]}
     return Refusal(403, f"{ERASED}: the keys of this context have been erased in this keyset", more=told)
+
+
+def _nothing(_context: Sequence[wire.Element]) -> bytes:
+    return b""
 
 
 class Subjects:
@@ -70,32 +75,26 @@ class Subjects:
         state.opened["erasures", *place] = found
         return found
 
-    def each(
-        self, secrets: KeysetSecrets, items: Sequence[Item], values: Sequence[Sequence[Value]]
-    ) -> list[Item | Refusal]:
-        """Return items with the framed leaves of their contexts' values, or why one has no key."""
-        found: dict[bytes, bytes | Refusal] = {b"": b""}
-        answers: list[Item | Refusal] = []
-        for item, own in zip(items, values, strict=True):
-            bound = item.bound if own else b""
-            leaves = found.get(bound)
+    def finder(self, secrets: KeysetSecrets) -> Callable[[Sequence[wire.Element]], bytes]:
+        """Return what finds the framed leaves of one request's contexts, each context once; see `leaves`."""
+        if not secrets.k_pos:
+            return _nothing
+        found: dict[tuple[Value, ...], bytes | Refusal] = {}
+
+        def find(context: Sequence[wire.Element]) -> bytes:
+            values = tuple(element.Value for element in context if element.Value is not None)
+            leaves = found.get(values)
             if leaves is None:
                 try:
-                    leaves = self.leaves(secrets, own)
+                    leaves = self.leaves(secrets, values)
                 except Refusal as refusal:
                     leaves = refusal
-                found[bound] = leaves
-            answers.append(leaves if isinstance(leaves, Refusal) else item._replace(leaves=leaves))
-        return answers
+                found[values] = leaves
+            if isinstance(leaves, Refusal):
+                raise leaves
+            return leaves
 
-    def all(self, secrets: KeysetSecrets, items: Sequence[Item], values: Sequence[Sequence[Value]]) -> list[Item]:
-        """Return items as `each` does; raises a 403 that names every value that is erased."""
-        answers = self.each(secrets, items, values)
-        refused = [answer for answer in answers if isinstance(answer, Refusal)]
-        if refused:
-            gone = dict.fromkeys(tuple(value) for refusal in refused for value in refusal.more.get("erased", ()))
-            raise erased(gone) if gone else refused[0]
-        return [answer for answer in answers if isinstance(answer, Item)]
+        return find
 
     def leaves(self, secrets: KeysetSecrets, values: Iterable[Value]) -> bytes:
         """Return the framed leaves of a context's values, in order; raises a 403 that names those that are erased."""

@@ -48,6 +48,16 @@ class KafkaSinkOptions(Options):
         return None
 
     @property
+    def all_topics(self) -> tuple[str, ...]:
+        """Every topic once."""
+        return (self.topic,)
+
+    @property
+    def all_tables(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
     def searchable(self) -> tuple[str, ...]:
         """Topics hold no search terms."""
         return ()

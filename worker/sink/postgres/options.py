@@ -88,6 +88,11 @@ class PostgresSinkOptions(Options):
         return {name: name.removeprefix(self.key_prefix) for name in self.key}
 
     @property
+    def all_topics(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
     def all_tables(self) -> tuple[str, ...]:
         """Every table once."""
         named = () if self.table is None else (self.table,)

@@ -1,0 +1,109 @@
+//! The authority's requests and answers as Python hands them on.
+
+use std::collections::HashMap;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use zeroize::Zeroizing;
+
+use super::keys::exactly;
+use crate::asked::Tagger;
+
+const WHAT: &str = "a share has permutations of 16, 16 and 33, and its keyset an id of 16 bytes";
+const MISMATCH: &str = "a nonce for each key, and what each context stands for";
+
+#[pyclass(frozen, module = "worker._native")]
+pub struct Share {
+    share: crate::authority::Share,
+    tagger: Tagger,
+}
+
+#[pymethods]
+impl Share {
+    #[new]
+    fn new(share: (Vec<u8>, Vec<u8>, Vec<u8>), prefix: &[u8], k_tag: &[u8], keyset: &[u8]) -> PyResult<Self> {
+        let parts = Zeroizing::new(share);
+        let (p1, p2, p3) = (exactly(&parts.0, WHAT)?, exactly(&parts.1, WHAT)?, exactly(&parts.2, WHAT)?);
+        let share = crate::authority::Share::new(&p1, &p2, &p3, prefix).ok_or_else(|| PyValueError::new_err(WHAT))?;
+        Ok(Self { share, tagger: Tagger::new(k_tag, exactly(keyset, WHAT)?) })
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "Share(...)"
+    }
+}
+
+#[pyclass(frozen, module = "worker._native")]
+pub struct Asked(crate::asked::Asked);
+
+#[pymethods]
+impl Asked {
+    /// Reads a body; `None` leaves it to the twin.
+    #[staticmethod]
+    fn read(py: Python<'_>, body: &[u8], tagged: bool) -> Option<Self> {
+        py.detach(|| crate::asked::read(body, tagged)).map(Self)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    #[getter]
+    fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.head)
+    }
+
+    #[getter]
+    fn descriptors(&self) -> Vec<(String, usize)> {
+        self.0.descriptors.clone()
+    }
+
+    #[getter]
+    fn contexts<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        self.0.contexts.iter().map(|context| PyBytes::new(py, context)).collect()
+    }
+
+    /// The number of each key's context.
+    fn numbers(&self) -> Vec<usize> {
+        (0..self.0.len()).filter_map(|place| self.0.context(place)).collect()
+    }
+
+    fn generate<'py>(
+        &self,
+        py: Python<'py>,
+        share: &Share,
+        nonces: &[u8],
+        bound: Vec<PyBackedBytes>,
+        leaves: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let bound: Vec<&[u8]> = bound.iter().map(|bytes| &bytes[..]).collect();
+        let leaves: Vec<&[u8]> = leaves.iter().map(|bytes| &bytes[..]).collect();
+        let made = py.detach(|| self.0.generate(&share.share, &share.tagger, nonces, &bound, &leaves));
+        Ok(PyBytes::new(py, &made.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
+    }
+
+    fn altered(&self, py: Python<'_>, share: &Share, bound: Vec<Option<PyBackedBytes>>) -> PyResult<Vec<usize>> {
+        let bound: Vec<Option<&[u8]>> = bound.iter().map(|bytes| bytes.as_ref().map(|bytes| &bytes[..])).collect();
+        let found = py.detach(|| self.0.altered(&share.tagger, &bound));
+        found.ok_or_else(|| PyValueError::new_err(MISMATCH))
+    }
+
+    fn retrieve<'py>(
+        &self,
+        py: Python<'py>,
+        share: &Share,
+        errors: HashMap<usize, String>,
+        fallible: bool,
+        leaves: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let leaves: Vec<&[u8]> = leaves.iter().map(|bytes| &bytes[..]).collect();
+        let made = py.detach(|| self.0.retrieve(&share.share, &errors, fallible, &leaves));
+        Ok(PyBytes::new(py, &made.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Asked({} keys)", self.0.len())
+    }
+}

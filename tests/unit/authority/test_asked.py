@@ -1,0 +1,167 @@
+"""Requests for keys that are read and answered natively: byte for byte what the models say."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+import pytest
+
+from worker.authority import asked, material, wire
+from worker.authority.access import Caller
+from worker.authority.asked import Asked, NativeAsked, PlainAsked, Ready
+from worker.authority.material import KeysetSecrets
+from worker.authority.refusal import Refusal
+from worker.authority.rights import Rights
+from worker.native import IS_LOADED
+from worker.zerokms.derive import Permutations
+
+pytestmark = pytest.mark.skipif(not IS_LOADED, reason="without the extension there is the twin alone")
+
+_DRAWN = np.random.default_rng(7)
+SECRETS = KeysetSecrets(UUID(int=5), bytes(range(32)), bytes(range(32, 64)))
+SHARE = Permutations(*(_DRAWN.permutation(n).astype(np.uint8) for n in (16, 16, 33)))
+CALLER = Caller("W" * 16, "CS|ann", Rights(frozenset()), None, {"sub": "CS|ann"})
+CONTEXTS: list[list[dict[str, Any]]] = [
+    [],
+    [{"Value": ["tenant", "acmé"]}],
+    [{"Tag": "support"}, {"IdentityClaim": "sub"}],
+    [{"identityClaim": "sub"}],
+]
+
+
+def items(count: int = 40) -> list[dict[str, Any]]:
+    """Keys to make, of several fields and contexts."""
+    each = range(count)
+    ivs = [base64.b64encode(_DRAWN.bytes(16)).decode() for _ in each]
+    return [{"iv": ivs[i], "descriptor": f"fïeld/{i % 3}", "context": CONTEXTS[i % len(CONTEXTS)]} for i in each]
+
+
+def body(keys: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A request for keys."""
+    head = {"client_id": str(UUID(int=9)), "keyset_id": {"Name": "k"}, "unverified_context": {"reason": "ticket 1"}}
+    return {**head, **more, "keys": keys}
+
+
+def both(model: type[wire.Generate | wire.Retrieve], data: bytes) -> tuple[Asked, Asked]:
+    """A body as each reads it."""
+    native = asked.read(model, data)
+    assert isinstance(native, NativeAsked)
+    return native, PlainAsked(model.model_validate(json.loads(data)))
+
+
+def told(answer: Callable[[], Any]) -> bytes:
+    """What leaves."""
+    made = answer()
+    return made.json if isinstance(made, Ready) else orjson.dumps(made)
+
+
+def made_of(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same keys, with the tags that they were given."""
+    generated = json.loads(told(PlainAsked(wire.Generate.model_validate(body(keys))).generate(CALLER, SECRETS, SHARE)))
+    tags = [list(base64.b64decode(key["tag"])) for key in generated["keys"]]
+    return [{**key, "tag": tag} for key, tag in zip(keys, tags, strict=True)]
+
+
+def test_fresh_keys_are_the_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same nonces give the same answer, and the audit is told the same."""
+    monkeypatch.setattr("os.urandom", lambda n: bytes(i % 251 for i in range(n)))
+    native, plain = both(wire.Generate, orjson.dumps(body(items())))
+
+    assert told(native.generate(CALLER, SECRETS, SHARE)) == told(plain.generate(CALLER, SECRETS, SHARE))
+    assert native.head.unverified_context == plain.head.unverified_context
+    assert (native.head.client_id, native.head.keyset_id) == (plain.head.client_id, plain.head.keyset_id)
+    assert (len(native), dict(native.descriptors), native.contexts) == (
+        len(plain),
+        dict(plain.descriptors),
+        plain.contexts,
+    )
+
+
+@pytest.mark.parametrize("fallible", [True, False])
+def test_keys_made_again_are_the_twins(fallible: bool) -> None:
+    """Equal answers, whichever part of a request was altered."""
+    kept = made_of(items())
+    native, plain = both(wire.Retrieve, orjson.dumps(body(kept)))
+    answers = [each.retrieve(CALLER, SECRETS, SHARE, fallible=fallible) for each in (native, plain)]
+    assert answers[0][0] == answers[1][0] == 0
+    assert told(answers[0][1]) == told(answers[1][1])
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda key: key | {"descriptor": "other"},
+        lambda key: key | {"iv": base64.b64encode(bytes(16)).decode()},
+        lambda key: key | {"context": [*key["context"], {"Tag": "more"}]},
+        lambda key: key | {"context": [{"IdentityClaim": "email"}]},
+        lambda key: key | {"context": [{"Tag": "a", "Value": ["b", "c"]}]},
+        lambda key: key | {"tag": [key["tag"][0] ^ 1, *key["tag"][1:]]},
+        lambda key: key | {"tag": [*key["tag"][:-1], key["tag"][-1] ^ 1]},
+    ],
+    ids=["descriptor", "iv", "context", "claim", "element", "nonce", "mac"],
+)
+def test_refusals_are_the_twins(alter: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Each altered key is refused for itself, in the same words; without `fallible` the first refuses all."""
+    kept = made_of(items(9))
+    data = orjson.dumps(body([alter(key) if i in (2, 5) else key for i, key in enumerate(kept)]))
+    native, plain = both(wire.Retrieve, data)
+
+    answers = [each.retrieve(CALLER, SECRETS, SHARE, fallible=True) for each in (native, plain)]
+    assert answers[0][0] == answers[1][0] == 2
+    assert told(answers[0][1]) == told(answers[1][1])
+    errors = []
+    for each in (native, plain):
+        with pytest.raises(Refusal) as refused:
+            each.retrieve(CALLER, SECRETS, SHARE, fallible=False)
+        errors.append((refused.value.status, str(refused.value)))
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"decryption_policy": {"conditions": [{"claim": "sub"}]}, "context": []}, None),
+        ({"context": None}, "keys.0.context"),
+        ({"context": [{"Tag": "t"}] * 65}, "keys.0.context"),
+        ({"context": [{"Tog": "t"}]}, "keys.0.context"),
+        ({"descriptor": "d" * 513}, "keys.0.descriptor"),
+        ({"more": 1}, "keys.0.more"),
+        ({"iv": "AAAA"}, None),
+    ],
+    ids=["policy", "no_context", "long_context", "unknown_element", "long_descriptor", "unknown", "short_iv"],
+)
+def test_what_is_odd_is_judged_by_the_models(change: dict[str, Any], place: str | None) -> None:
+    """What the native reader does not know is read as ever: taken, or refused with its place."""
+    data = orjson.dumps(body([items(1)[0] | change]))
+    if place is None:
+        assert isinstance(asked.read(wire.Generate, data), wire.Generate)
+        return
+    with pytest.raises(ValueError, match=place):
+        asked.read(wire.Generate, data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"client_id":"x","client_id":"y","keys":[],"unverified_context":{}}',
+        '{"client_id":"x","keys":[],"unverified_context":{"a":1,"a":2}}',
+        '{"client_id":"x","keys":[],"unverified_context":{"a":"\\ud800"}}',
+        '{"client_id":"x","keys":[],"unverified_context":{"a":NaN}}',
+    ],
+    ids=["twice", "twice_within", "half_a_character", "nan"],
+)
+def test_json_is_as_strict(text: str) -> None:
+    """A repeated name, half a character and what is no number are refused wherever they stand."""
+    with pytest.raises(Refusal, match="not JSON"):
+        asked.read(wire.Generate, text.encode())
+
+
+def test_a_share_says_nothing() -> None:
+    """What is held for a client can't be read."""
+    assert repr(material.native_share(SECRETS, SHARE)) == "Share(...)"
