@@ -246,10 +246,10 @@ def test_the_command_line_says_which_of_the_two_holds(people: People) -> None:
     """erase asks first; erased and end-epoch tell refused from gone."""
     env, value_of = people.own.env, ["--keyset", "people", "--context", "customer_id=42"]
 
-    def run(*arguments: str, **more: str) -> str:
-        return CliRunner().invoke(command.app, list(arguments), env=env, **more).output
+    def run(*arguments: str, said: str = "") -> str:
+        return CliRunner().invoke(command.app, list(arguments), env=env, input=said).output
 
-    assert "Aborted" in run("erase", *value_of, input="n\n")
+    assert "Aborted" in run("erase", *value_of, said="n\n")
     assert "not erased" in run("erased", *value_of)
     assert "not gone before the epoch ends" in run("erase", *value_of, "--yes")
     assert "destroyed: epoch-eu-central-1-1-" in run("end-epoch")
