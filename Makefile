@@ -177,6 +177,8 @@ $(BIN)/.operations: pyproject.toml $(BIN)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[operations]'
 	@touch $@
 
-$(BIN)/.wheel: pyproject.toml $(BIN)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[wheel]'
+# The tools alone: whoever wants the wheel need not wait for everything that developing takes.
+$(BIN)/.wheel: pyproject.toml | $(BIN)/python
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('$<', 'rb'))['project']['optional-dependencies']['wheel'], sep='\n')" \
+	  | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@

@@ -40,6 +40,11 @@ from collections.abc import Sequence
 from worker.position import Position
 
 
+def why(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file can't be read, in the system's words."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
+
+
 class WorkerError(Exception):
     """The root of everything this package raises on purpose."""
 

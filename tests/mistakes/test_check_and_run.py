@@ -333,3 +333,17 @@ def test_where_nothing_is_wrong_both_go_on(stand: Stand, program: Program) -> No
     checked = program(["check", "--config", str(path)], stand.environ)
 
     assert (checked.code, ran(stand, refuses=False)) == (0, 0), checked.said
+
+
+def test_a_first_start_is_told_before(stand: Stand, program: Program) -> None:
+    """While a keyset has no canary, nobody can tell a wrong client key: `check` warns until the first start made it."""
+    path = stand.site.directory / "worker.toml"
+    path.write_text(stand.text)
+
+    before = program(["check", "--config", str(path), "--json"], stand.environ)
+    stand.seal_canary()
+    after = program(["check", "--config", str(path), "--json"], stand.environ)
+
+    (warned,), (opened,) = ([f for f in json.loads(t.said) if "canary" in f["name"]] for t in (before, after))
+    assert (before.code, warned["verdict"], opened["verdict"], opened["found"]) == (0, "warning", "ok", "opens")
+    assert "CS_CLIENT_KEY was written together with CS_CLIENT_ID" in warned["remedy"]

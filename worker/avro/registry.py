@@ -19,6 +19,7 @@ from worker.avro.history import SchemaVersion, around
 from worker.avro.registry_client import open_registry
 from worker.avro.source import Candidate, Compatibility, RegisteredSchema, SchemaSource
 from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
+from worker.http_client import silence
 
 # "Not found" as a registry says it of a subject, a version or a schema.
 _NOT_FOUND = frozenset({40401, 40402, 40403})
@@ -253,10 +254,10 @@ class RegistrySchemas(SchemaSource):
                 raise DeclarationError(f"{self._name} refuses {what} ({status})") from exc
             raise RegistryUnavailable(f"{self._name} answers {status} for {what}") from exc
         except (OSError, TimeoutError) as exc:
-            raise RegistryUnavailable(f"{self._name} does not answer: {type(exc).__name__}") from exc
+            raise RegistryUnavailable(f"{self._name} does not answer: {silence(exc)}") from exc
         except Exception as exc:
             # The client lets its HTTP library's own errors through; whatever they are, no answer came.
-            raise RegistryUnavailable(f"{self._name} does not answer: {type(exc).__name__}") from exc
+            raise RegistryUnavailable(f"{self._name} does not answer: {silence(exc)}") from exc
 
 
 def _tags(schema: Any) -> dict[str, tuple[str, ...]]:

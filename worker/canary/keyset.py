@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID, uuid5
 
+import structlog
+
 from worker.canary.canary import DESCRIPTOR, REFUSED, CanaryStore, open_or_make, opens, wrong
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.leased import LeasedEnvelope
@@ -15,6 +17,8 @@ from worker.encryption.opaque import opaque_plan
 from worker.errors import CanaryError, DecryptionError
 from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest, ValueColumn
 from worker.zerokms.exchange import LoadedKeyset
+
+_log = structlog.get_logger(__name__)
 
 
 class Canaries:
@@ -49,7 +53,8 @@ class Canaries:
             def seal(song: bytes) -> bytes:
                 return BatchEncryptor(keys).encrypt([ValueColumn(plan, [song], [0])]).envelopes[0][0]
 
-            open_or_make(identity, self._store, seal=seal, unseal=partial(self._unseal, identity))
+            if open_or_make(identity, self._store, seal=seal, unseal=partial(self._unseal, identity)):
+                _log.info("canary_made", keyset=str(identity))
 
     def check_made(self, keyset: str | None) -> bool:
         """Open the keyset's canary where there is one, and make none; returns whether there was; raises as `check`."""

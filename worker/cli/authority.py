@@ -34,7 +34,7 @@ def group() -> None:
 @app.command()
 def dev(
     region: Annotated[str, typer.Option(help="The region to serve, as eu-central-1.")],
-    port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 0,
     env_file: Annotated[Path | None, typer.Option(help="Where two clients' variables go.")] = None,
     prefix: Annotated[str, typer.Option(help="Of those variables, as CS_EU_.")] = "CS_",
     export: Annotated[bool, typer.Option("--export", help="Write them for a shell to source.")] = False,
@@ -195,14 +195,17 @@ def _listening(
     from worker.authority.server import TlsOptions
     from worker.errors import ConfigError
     from worker.http_client import is_loopback
+    from worker.options import host_and_port
 
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit() or (certificate is None) != (key is None):
-        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
+    try:
+        host, port = host_and_port(listen)
+    except ValueError as exc:
+        raise ConfigError(f"--listen: {exc}") from None
+    if (certificate is None) != (key is None):
+        raise ConfigError("--tls-certificate and --tls-key belong together")
     tls = TlsOptions(certificate, key, client_ca) if certificate and key else None
     if tls is None and client_ca is not None:
         raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
-    host = host.strip("[]")
     if tls is None and not is_loopback(host):
         raise ConfigError("without TLS the authority serves loopback only")
-    return host, int(port), tls
+    return host, port, tls

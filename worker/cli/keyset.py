@@ -8,6 +8,8 @@ from uuid import UUID
 
 import typer
 
+from worker.errors import ConfigError
+
 app = typer.Typer(help="Keysets of an authority, and who may use them.", no_args_is_help=True)
 
 Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
@@ -40,13 +42,13 @@ def create(
 @app.command()
 def grant(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Let a client use a keyset."""
-    _call(url, access_key, "grant-keyset", {"client_id": client, "keyset_id": ref(keyset)}, as_json)
+    _call(url, access_key, "grant-keyset", {"client_id": _client(client), "keyset_id": ref(keyset)}, as_json)
 
 
 @app.command()
 def revoke(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Take a keyset from a client; effective at the next request."""
-    _call(url, access_key, "revoke-keyset", {"client_id": client, "keyset_id": ref(keyset)}, as_json)
+    _call(url, access_key, "revoke-keyset", {"client_id": _client(client), "keyset_id": ref(keyset)}, as_json)
 
 
 @app.command()
@@ -59,6 +61,13 @@ def enable(keyset: Keyset, url: Url, access_key: AccessKey, as_json: Json = Fals
 def disable(keyset: Keyset, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Refuse every use of a keyset; effective at the next request."""
     _call(url, access_key, "disable-keyset", {"keyset_id": ref(keyset)}, as_json)
+
+
+def _client(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ConfigError(f"CLIENT {text!r} is no client's id; `worker client list` shows them") from None
 
 
 def ref(keyset: str) -> dict[str, str]:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from worker.avro import DeclarationOptions
 from worker.kafka.oauth import OauthOptions
-from worker.options import Options
+from worker.options import Options, host_and_port
 from worker.zerokms.options import WireOptions
+
+# librdkafka also takes a protocol before the host, in capitals.
+_BROKER = re.compile(r"([A-Z_]+://)?([\w.-]+|\[[0-9a-fA-F:.%]+\])(:\d{1,5})?")
+
+
+def broker_addresses(text: str) -> str:
+    """
+    Return a cluster's addresses as they are.
+
+    Raises:
+        ValueError: one is none; librdkafka would leave it out with a line in its log, and then ask nobody.
+    """
+    wrong = [place.strip() for place in text.split(",") if not _BROKER.fullmatch(place.strip())]
+    if wrong:
+        raise ValueError(f"{', '.join(map(repr, wrong))} is no broker's address: host:port, several with commas")
+    return text
 
 
 class AuthorityClientSettings(WireOptions):
@@ -59,6 +76,11 @@ class KafkaSettings(Options):
     """A librdkafka property to the variable that holds it."""
     oauth: OauthOptions | None = None
     """Supplies access tokens for OAUTHBEARER."""
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _is_addresses(cls, text: str) -> str:
+        return broker_addresses(text)
 
 
 class LocalSchemaFile(Options):
@@ -116,6 +138,12 @@ class HttpSettings(Options):
     """Address and port."""
     token_env: str | None = None
     """Variable with the bearer token that opens `/status` and the control to other machines; else loopback alone."""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_host_and_port(cls, text: str) -> str:
+        host_and_port(text)
+        return text
 
 
 class ProcessSettings(Options):

@@ -16,6 +16,7 @@ import httpx
 import orjson
 
 from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable
+from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
@@ -84,7 +85,7 @@ class Wire:
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(
-                f"the key service at {base} (CS_ZEROKMS_HOST, else the region's) does not answer: {type(exc).__name__}"
+                f"the key service at {base} (CS_ZEROKMS_HOST, else the region's) does not answer: {silence(exc)}"
             ) from exc
         finally:
             self._count_in_flight(-1)

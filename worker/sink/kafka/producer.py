@@ -93,6 +93,7 @@ class BatchProducer:
         self._native: _native.Client | None = None
         self._lost_brokers = False
         self._batch = Deliveries()
+        self._confirmed: tuple[_native.Client, int, str] | None = None
 
     def validate(self) -> None:
         """Make a client and throw it away, taking no transactional id; raises `ConfigError` for its properties."""
@@ -119,11 +120,21 @@ class BatchProducer:
         self._batch = Deliveries(self._native)
 
     def cluster_id(self, topic: str, timeout_s: float) -> str:
-        """Return the id of the cluster that this client's own connections lead to now; raises `SinkUnavailable`."""
+        """
+        Return the id of the cluster that this client's own connections lead to now; raises `SinkUnavailable`.
+
+        Asks again only when the client has made a connection since, where it can tell.
+        """
+        producer, native = self.open(), self._native
+        connections = native.connections() if native is not None else 0
+        if self._confirmed is not None and self._confirmed[:2] == (native, connections):
+            return self._confirmed[2]
         try:
-            return str(self.open().list_topics(topic, timeout=timeout_s).cluster_id)
+            found = str(producer.list_topics(topic, timeout=timeout_s).cluster_id)
         except KafkaException as exc:
             raise write_error(error_of(exc), f"{self._name}: asking for the cluster's identity") from exc
+        self._confirmed = None if native is None else (native, connections, found)
+        return found
 
     def send(self, messages: Iterable[Message]) -> None:
         """Hand messages over, waiting while librdkafka's queue is full; raises `SinkUnavailable` after `timeout_s`."""
