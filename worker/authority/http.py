@@ -19,7 +19,7 @@ from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
 from worker.authority.endpoints import ENDPOINTS
 from worker.authority.enrolment import Enrolment
-from worker.authority.erasure.erasing import Erasing
+from worker.authority.erasing import Erasing
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.keysets import Keysets
 from worker.authority.management import Management

@@ -27,8 +27,8 @@ from worker.authority.clients import Clients
 from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
 from worker.authority.datakeys import DataKeys
 from worker.authority.enrolment import Enrolment
+from worker.authority.erasing import Erasing
 from worker.authority.erasure.epochs import EpochClock, Epochs
-from worker.authority.erasure.erasing import Erasing
 from worker.authority.erasure.journaled import journaled
 from worker.authority.erasure.keyholder import KeyHolder
 from worker.authority.erasure.subjects import Subjects
