@@ -31,7 +31,7 @@ def test_erased_keys_are_refused_and_the_others_open(people: People) -> None:
 
     assert [v["state"] for v in answer["values"]] == ["refused"]
     for asking in (lambda: people.client.retrieve(kept, PEOPLE), lambda: people.make(customer_id=42)):
-        with pytest.raises(KeyAccessDenied, match=r'403 .*subject_erased.*"erased":\[\["customer_id","42"\]\]'):
+        with pytest.raises(KeyAccessDenied, match="403 subject_erased"):
             asking()
     assert people.client.retrieve(other, PEOPLE) == others_key != key
     assert people.client.retrieve(bare, PEOPLE) == bare_key
