@@ -46,6 +46,11 @@ def why(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
 
 
+def with_extra(extra: str) -> str:
+    """Return how to install an extra: from the wheel that was built, since no index has the package."""
+    return f"install the wheel with it, as in pip install 'residency_worker-*.whl[{extra}]'"
+
+
 class WorkerError(Exception):
     """The root of everything this package raises on purpose."""
 
