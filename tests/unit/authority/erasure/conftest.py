@@ -106,3 +106,10 @@ def people(options: AuthorityOptions, tmp_path: Path) -> Iterator[People]:
     """An authority with an erasable keyset under epochs."""
     with DevAuthority("eu-central-1", tmp_path / "own", options=options) as own:
         yield with_people(own)
+
+
+@pytest.fixture
+def own_people(tmp_path: Path) -> Iterator[People]:
+    """An authority with an erasable keyset under the store's own key."""
+    with DevAuthority("eu-central-1", tmp_path / "own") as own:
+        yield with_people(own)
