@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
+from worker.authority.bound import LOCK, bound_all, checked, resolve
 from worker.authority.material import NONCE_BYTES, Item, KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.native import IS_LOADED, extension
@@ -21,7 +22,6 @@ from worker.zerokms.derive import Permutations
 if TYPE_CHECKING:
     from worker import _native
 
-LOCK = "Context did not satisfy lock requirements"
 _FEW, _FEW_NATIVE = 8, 64
 _NO_CONTEXT = b"[]"
 _context: TypeAdapter[list[wire.Element]] = TypeAdapter(Annotated[list[wire.Element], Field(max_length=64)])
@@ -122,7 +122,7 @@ class PlainAsked:
 
     def generate(self, caller: Caller, maker: Maker) -> Answer:
         """See `Asked.generate`."""
-        groups = [_resolve(caller, key) for key in self.head.keys]
+        groups = [resolve(caller, key) for key in self.head.keys]
         contexts = [key.context for key in self.head.keys]
         leaves, refused = _leaves_of(maker, contexts)
         _raise_erased(refused)
@@ -150,7 +150,7 @@ class PlainAsked:
         for at, key in enumerate(self.head.keys):
             assert isinstance(key, wire.RetrieveItem)
             try:
-                item = _checked(caller, maker.secrets, key)
+                item = checked(caller, maker.secrets, key)
                 items.append(item._replace(leaves=maker.leaves(key.context)))
             except Refusal as exc:
                 if exc.status >= 500:
@@ -196,7 +196,7 @@ class NativeAsked:
 
     def generate(self, caller: Caller, maker: Maker) -> Answer:
         """See `Asked.generate`."""
-        bound = [_bound_all(caller, context) for context in self.elements]
+        bound = [bound_all(caller, context) for context in self.elements]
         leaves, refused = _leaves_of(maker, self.elements)
         _raise_erased(refused)
         nonces, native = os.urandom(NONCE_BYTES * len(self)), material.native_share(maker.secrets, maker.share)
@@ -208,7 +208,7 @@ class NativeAsked:
         barred: _Errors = {}
         for number, context in enumerate(self.elements):
             try:
-                bound.append(_bound_all(caller, context))
+                bound.append(bound_all(caller, context))
             except Refusal as exc:
                 bound.append(None)
                 barred[number] = exc
@@ -255,50 +255,6 @@ def _raise_first(errors: _Errors, *, fallible: bool) -> None:
 
 def _elements(text: bytes) -> list[wire.Element]:
     return [] if text == _NO_CONTEXT else _context.validate_python(decoding.parse(text))
-
-
-def _resolve(caller: Caller, key: wire.GenerateItem, tag: bytes = b"") -> tuple[Item, int, dict[str, Any] | None]:
-    iv, descriptor = decoding.decode_iv(key.iv), key.descriptor.encode()
-    if key.decryption_policy is None:
-        return Item(iv, descriptor, _bound_all(caller, key.context), tag), 0, None
-    if key.context:
-        raise Refusal(400, "a key has a context or a decryption policy, not both")
-    conditions = []
-    for condition in key.decryption_policy.conditions:
-        value = condition.value if condition.value is not None else caller.claims.get(condition.claim)
-        if value is None:
-            raise Refusal(403, LOCK)
-        conditions.append({"claim": condition.claim, "value": value})
-    bound = b"".join(material.framed(c["claim"].encode(), c["value"].encode()) for c in conditions)
-    return Item(iv, descriptor, bound, tag), 1, {"conditions": conditions}
-
-
-def _bound_all(caller: Caller, context: Sequence[wire.Element]) -> bytes:
-    return b"".join([_bound(caller, element) for element in context]) if context else b""
-
-
-def _bound(caller: Caller, element: wire.Element) -> bytes:
-    given = [v for v in (element.Tag, element.Value, element.IdentityClaim) if v is not None]
-    if len(given) != 1:
-        raise Refusal(400, "a context element is exactly one of Tag, Value and IdentityClaim")
-    if element.Tag is not None:
-        return material.framed(b"tag", element.Tag.encode())
-    if element.Value is not None:
-        return material.framed(b"value", element.Value[0].encode(), element.Value[1].encode())
-    claim = str(element.IdentityClaim)
-    if claim not in caller.claims:
-        raise Refusal(403, LOCK)
-    return material.framed(b"claim", claim.encode(), caller.claims[claim].encode())
-
-
-def _checked(caller: Caller, secrets: KeysetSecrets, key: wire.RetrieveItem) -> Item:
-    item, version, policy = _resolve(caller, key, bytes(key.tag))
-    if version != key.tag_version:
-        raise Refusal(400, "tag_version is 1 with a decryption policy and 0 without")
-    material.check_tag(secrets, version, item)
-    if policy and not any(caller.claims.get(c["claim"]) == c["value"] for c in policy["conditions"]):
-        raise Refusal(403, LOCK)
-    return item
 
 
 def _encode(materials: bytes, count: int) -> list[str]:
