@@ -15,6 +15,7 @@ import pytest
 from worker.authority import asked, material, wire
 from worker.authority.access import Caller
 from worker.authority.asked import Asked, Maker, NativeAsked, PlainAsked, Ready
+from worker.authority.bound import LOCK
 from worker.authority.material import KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.authority.rights import Rights
@@ -164,7 +165,7 @@ def test_what_is_erased_is_refused_by_both() -> None:
         answers.append(told(answer))
     assert answers[0] == answers[1]
     errors = [key.get("Err") for key in json.loads(answers[0])["keys"]]
-    assert errors == [None] * 6 + ["subject_erased"] * 2 + [asked.LOCK]
+    assert errors == [None] * 6 + ["subject_erased"] * 2 + [LOCK]
 
 
 @pytest.mark.parametrize(
