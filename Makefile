@@ -135,7 +135,7 @@ pictures: $(BIN)/.operations fetch prometheus ## Draw each dashboard from the da
 	$(BIN)/python -m tests.operations.pictures docs/images
 
 chart: $(BIN)/.operations helm ## Lint the Helm chart and validate its output for every region
-	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py
+	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py tests/docs/test_engines.py
 
 image: $(BIN)/.operations ## Run every step of the Dockerfile in a prefix of its own, lint it, and run what was installed (needs no engine)
 	$(PYTEST) -m heavy --timeout 900 tests/operations/test_image.py

@@ -131,6 +131,6 @@ def silence(error: BaseException) -> str:
             case OSError() if cause.strerror:
                 return cause.strerror.lower()
             case ValueError():
-                return "what answers is something else: its answer is none of this service's"
+                return "something else answers there, whose answer is not of this service's form"
         cause = cause.__cause__ or cause.__context__
     return _SILENCES.get(type(error), type(error).__name__)

@@ -14,7 +14,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 SHELLS = ("console", "sh")
 # Within a list a block is indented.
 _BLOCK = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_SERVICE = re.compile(r"(?:[A-Z_]+=\S* )*worker (?:run|verify) ")
+_SERVICE = re.compile(r"(?:[A-Z_]+=\S*\s+)*worker (?:run|verify) ")
 _ENDS = ("--until-end", "--last", "--limit", "&")
 
 

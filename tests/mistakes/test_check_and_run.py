@@ -128,6 +128,14 @@ def _lost_declaration(stand: Stand) -> None:
     path.write_text(json.dumps({**schema, "fields": [f for f in schema["fields"] if f["name"] != "email"]}))
 
 
+def _poor(stand: Stand) -> None:
+    role = f"poor_{stand.site.name}"
+    stand.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
+    stand.execute(f"GRANT USAGE ON SCHEMA worker TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA worker TO {role}")
+    url = urlsplit(stand.site.dsn)
+    stand.environ["DATABASE_URL"] = f"postgresql://{role}:poor@{url.hostname}:{url.port}{url.path}"
+
+
 NOWHERE = "http://127.0.0.1:1/"
 BREAKS = [
     Break(
@@ -216,6 +224,12 @@ BREAKS = [
         lambda s: s.change('table = "crm.customers", create = true', 'table = "crm.costumers"'),
         2,
         (r"crm\.costumers", "create"),
+    ),
+    Break(
+        "a role without rights on the table's schema",
+        _poor,
+        2,
+        ("permission denied for schema crm", "rights"),
     ),
     Break(
         "a column that does not take its field",

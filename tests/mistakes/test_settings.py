@@ -220,6 +220,27 @@ MISTAKES = [
         says=("--port", "less than or equal to 65535"),
     ),
     Mistake(
+        name="a registry's URL lacks its protocol",
+        change=(
+            'local = { "1" = { input = "customer.avsc", output_id = 1001 } }',
+            'registry = "hunter22:pw@registry:8081"',
+        ),
+        says=(r"schemas\.registry: 'registry:8081' is no registry's URL", "https://"),
+    ),
+    Mistake(
+        name="tags of another tool are taken for declarations",
+        arguments=("plan", "--lint", "customer.avsc"),
+        schema={
+            **SCHEMA,
+            "fields": [
+                {"name": "email", "type": "string", "encrypted": True},
+                {"name": "nick", "type": "string", "confluent:tags": ["PII"]},
+            ],
+        },
+        says=("acme.crm.Customer/nick", "personal|clear"),
+        code=1,
+    ),
+    Mistake(
         name="a login is half said",
         change=(
             "[schemas]",
@@ -259,7 +280,7 @@ MISTAKES = [
     Mistake(
         name="a first file is asked for of a URL",
         arguments=("config", "init", "--region", "oslo", "--bootstrap", "http://k:9092", "--topic", "t"),
-        says=("--bootstrap: 'http://k:9092' is no broker's address", "host:port"),
+        says=("'http://k:9092' is no broker's address", "host:port"),
     ),
     Mistake(
         name="the region's name is none",

@@ -252,7 +252,8 @@ class RegistrySchemas(SchemaSource):
                 raise RecordError(f"{self._name} does not know {what}", code="unknown_schema") from exc
             if status in (409, 422):
                 raise DeclarationError(f"{self._name} refuses {what} ({status})") from exc
-            raise RegistryUnavailable(f"{self._name} answers {status} for {what}") from exc
+            path = "; is the path of its Confluent-compatible API in the URL?" if status == 404 else ""
+            raise RegistryUnavailable(f"{self._name} answers {status} for {what}{path}") from exc
         except (OSError, TimeoutError) as exc:
             raise RegistryUnavailable(f"{self._name} does not answer: {silence(exc)}") from exc
         except Exception as exc:

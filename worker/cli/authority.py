@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import authority_audit, authority_recovery
+from worker.cli import authority_audit, authority_erasure, authority_recovery
 
 if TYPE_CHECKING:
     from worker.authority.recovery.schedule import BackupOptions
@@ -23,6 +23,7 @@ app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args
 
 app.add_typer(authority_audit.app, name="audit")
 authority_recovery.register(app)
+authority_erasure.register(app)
 
 
 @app.callback()
@@ -105,6 +106,13 @@ def serve(
     ] = None,
     backup_every_hours: Annotated[int, typer.Option(min=1, help="How often.")] = 24,
     backup_keep: Annotated[int, typer.Option(min=1, help="How many stay.")] = 7,
+    epoch_key_command: Annotated[
+        str | None,
+        typer.Option(help="Run with create, get or destroy and a name: keeps the keys of what can be erased for good."),
+    ] = None,
+    epoch_every_hours: Annotated[
+        int, typer.Option(min=1, help="How often the key of what was erased is destroyed; needs such a command.")
+    ] = 24,
     connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
@@ -113,6 +121,7 @@ def serve(
     from worker.authority import seal
     from worker.authority.connections import ConnectionLimits
     from worker.authority.dev import write_env
+    from worker.authority.erasure.keyholder import CommandKeys
     from worker.authority.limits import LimitOptions
     from worker.authority.server import (
         Authority,
@@ -148,6 +157,8 @@ def serve(
             database=os.environ.get(store_url_env) or None,
             backups=_backups(backup_directory, backup_recipient, backup_every_hours, backup_keep),
             former_root=seal.root_key(*former) if any(former) else None,
+            keys=None if epoch_key_command is None else CommandKeys(epoch_key_command),
+            epoch_every_s=epoch_every_hours * 3600.0,
         ),
     )
     try:

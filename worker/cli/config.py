@@ -15,7 +15,7 @@ from worker.cli import reference as pages
 from worker.cli.beginnings import Beginning
 from worker.cli.described import describe
 from worker.config import Settings
-from worker.config.sections import broker_addresses
+from worker.config.sections import broker_addresses, registry_addresses
 from worker.errors import ConfigError, why
 from worker.kafka.topics import Topics
 from worker.region import Region
@@ -41,9 +41,9 @@ def init(
     """Print a first file for a cluster that needs no credentials; the authority's hosts are those of CS_*_HOST."""
     _require_files(schema_file or ())
     try:
-        address = broker_addresses(bootstrap)
+        address, _ = broker_addresses(bootstrap), registry_addresses(registry) if registry else ""
     except ValueError as exc:
-        raise ConfigError(f"--bootstrap: {exc}") from None
+        raise ConfigError(f"--bootstrap or --registry: {exc}") from None
     brokers = Topics({"bootstrap.servers": address}, name="--bootstrap", timeout_s=_ASK_S)
     cluster_id, found = brokers.describe([topic])
     if topic not in found:

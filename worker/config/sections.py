@@ -16,6 +16,9 @@ from worker.zerokms.options import WireOptions
 # librdkafka also takes a protocol before the host, in capitals.
 _BROKER = re.compile(r"([A-Z_]+://)?([\w.-]+|\[[0-9a-fA-F:.%]+\])(:\d{1,5})?")
 
+# mock:// is the client's own, within a process; the pin on hosts refuses it where nobody lists it.
+_REGISTRY = re.compile(r"(https?|mock)://[^/]")
+
 
 def broker_addresses(text: str) -> str:
     """
@@ -27,6 +30,15 @@ def broker_addresses(text: str) -> str:
     wrong = [place.strip() for place in text.split(",") if not _BROKER.fullmatch(place.strip())]
     if wrong:
         raise ValueError(f"{', '.join(map(repr, wrong))} is no broker's address: host:port, several with commas")
+    return text
+
+
+def registry_addresses(text: str) -> str:
+    """Return a registry's URLs as they are; raises `ValueError` where one is none, and quotes no login of it."""
+    wrong = [url for url in map(str.strip, text.split(",")) if not _REGISTRY.match(url)]
+    if wrong:
+        named = ", ".join(repr(url.rpartition("@")[2]) for url in wrong)
+        raise ValueError(f"{named} is no registry's URL: http:// or https://, its host, port and path")
     return text
 
 
@@ -111,6 +123,11 @@ class SchemaSettings(Options):
     """Properties of the registry's client, as `basic.auth.credentials.source`."""
     secrets: dict[str, str] = Field(default_factory=dict)
     """A property of the registry's client to the variable that holds it."""
+
+    @field_validator("registry")
+    @classmethod
+    def _is_urls(cls, text: str | None) -> str | None:
+        return None if text is None else registry_addresses(text)
 
 
 _SET_ELSEWHERE = {
