@@ -27,6 +27,11 @@ from worker.authority.clients import Clients
 from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
 from worker.authority.datakeys import DataKeys
 from worker.authority.enrolment import Enrolment
+from worker.authority.erasing import Erasing
+from worker.authority.erasure.epochs import EpochClock, Epochs
+from worker.authority.erasure.journaled import journaled
+from worker.authority.erasure.keyholder import KeyHolder
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.files import check_secret, own_directory
 from worker.authority.freshness import Freshness
@@ -96,6 +101,8 @@ class AuthorityOptions:
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
         former_root: the root key of before, from which the store goes over to the new one.
+        keys: keeps the keys of epochs and backups outside the store; None: what is erased is refused, and never gone.
+        epoch_every_s: how often an epoch ends in which something was erased.
     """
 
     limits: LimitOptions = field(default_factory=LimitOptions)
@@ -108,6 +115,8 @@ class AuthorityOptions:
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
     former_root: bytes | None = field(default=None, repr=False)
+    keys: KeyHolder | None = None
+    epoch_every_s: float = 86_400.0
 
 
 class Authority:
@@ -141,6 +150,7 @@ class Authority:
         try:
             if options.journal is not None:
                 self.journal = Journal(options.journal, self.store.derived(b"journal"))
+            self.epochs = Epochs(self.store, options.keys)
             server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
             self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
             if self.store.rekeyed:
@@ -151,22 +161,25 @@ class Authority:
         self._anchor = None if options.anchor is None else Anchor(self.trail, options.anchor)
         self._retention = None if options.audit_keep_s is None else Retention(self.trail, options.audit_keep_s)
         self._backups: Backups | None = None
+        is_ending = options.keys is not None
+        self._epoch_clock = EpochClock(self.epochs, options.epoch_every_s, self.trail.record) if is_ending else None
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
         self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
         self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
+        self.subjects = Subjects(self.store, self.epochs)
         self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
         if options.backups is not None:
             made, last = partial(note_backup, directory), last_backup(directory)
-            self._backups = Backups(options.backups, self.store, self.trail, made, last=last)
+            self._backups = Backups(options.backups, self.subjects, self.trail, made, last=last)
 
     def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
         guesses = Guesses(options.connections)
-        data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits)
+        data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits, self.subjects)
         answering = Answering(
             self.tokens,
             self.trail,
@@ -180,30 +193,33 @@ class Authority:
         return Parts(
             answering,
             data_keys,
-            Keysets(self.store, server_made),
+            Keysets(self.store, server_made, self.epochs),
             Clients(self.store),
             Enrolment(self.store, data_keys),
             server_made,
             Management(self.store),
             People(self.store),
             Auditing(directory),
-            Operations(self.store, self.trail, self.ready, partial(note_backup, directory)),
+            Operations(self.store, self.trail, self.ready, partial(note_backup, directory), self.subjects),
+            Erasing(self.store, self.epochs),
             self.ready,
         )
 
     def ready(self) -> dict[str, Any]:
         """Return whether keys can be derived, and why not."""
-        return readiness(self.store, self.trail)
+        return readiness(self.store, self.trail, self.subjects)
 
     def _before_commit(self, head: Head, changes: Sequence[Changed]) -> None:
         if self.journal is not None:
-            self.journal.append(head, changes)
+            self.journal.append(head, journaled(changes))
         before_commit(head, changes)
 
     def close(self) -> None:
         """Close the store and the audit trail."""
         if self._backups is not None:
             self._backups.close()
+        if self._epoch_clock is not None:
+            self._epoch_clock.close()
         self._deriving.shutdown()
         self.tokens.provider_keys.close()
         self.store.close()
