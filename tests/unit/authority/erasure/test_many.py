@@ -44,8 +44,8 @@ class Everybody:
         """Whose key is still to be had, and is the one that it was."""
         found = set()
         for start in range(0, self.count, _AT_ONCE):
-            body = {"client_id": people.client.client_id, "keyset_id": PEOPLE, "unverified_context": {}}
-            body |= {"keys": self.kept[start : start + _AT_ONCE]}
+            keys = self.kept[start : start + _AT_ONCE]
+            body = {"client_id": people.client.client_id, "keyset_id": PEOPLE, "unverified_context": {}, "keys": keys}
             for n, answer in enumerate(people.client.call("retrieve-data-key-fallible", body)["keys"], start):
                 if "Ok" in answer:
                     assert answer["Ok"]["key_material"] == self.keys[n]
