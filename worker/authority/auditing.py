@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,24 +11,31 @@ from typing import Any
 from worker.authority import wire
 from worker.authority.access import Caller
 from worker.authority.audit.query import Query, last
+from worker.authority.audit.segments import chain_of
+from worker.authority.refusal import Refusal
 
 
 class Auditing:
     """
-    Reads the trail of one replica.
+    Reads the trails of one machine's processes.
 
     Args:
-        directory: holds its files.
+        directories: hold their files.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directories: Callable[[], list[Path]]) -> None:
+        self._directories = directories
+
+    def chains(self) -> list[str]:
+        """Return the chains that there are."""
+        return [chain for each in self._directories() if (chain := chain_of(each)) is not None]
 
     def query(self, caller: Caller, body: wire.AuditQuery) -> list[dict[str, Any]]:
         """
         Return entries of the caller's workspace, oldest first.
 
-        A bound caller reads what names its client, a narrowed one what names one of its keysets.
+        A bound caller reads what names its client, a narrowed one what names one of its keysets. Raises a 400 where
+        numbers of several chains are asked for at once.
         """
         client = caller.rights.client or (None if body.client is None else str(body.client))
         query = Query(
@@ -40,8 +49,11 @@ class Auditing:
             body.since,
             body.until,
         )
-        found = query.find(self._directory, after=body.after)
+        where = [each for each in self._directories() if body.chain is None or chain_of(each) == str(body.chain)]
+        if len(where) > 1 and body.after >= 0:
+            raise Refusal(400, "this authority has several chains: name the one that `after` is a number of")
+        each_in_order = (query.find(each, after=body.after) for each in where)
+        found = merge(*each_in_order, key=lambda entry: str(entry["time"]))
         keysets = caller.rights.keysets
-        if keysets is not None:
-            found = (entry for entry in found if entry.get("keyset") in keysets)
-        return last(found, body.limit) if body.newest else list(islice(found, body.limit))
+        seen = (entry for entry in found if keysets is None or entry.get("keyset") in keysets)
+        return last(seen, body.limit) if body.newest else list(islice(seen, body.limit))

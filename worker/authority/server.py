@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +42,7 @@ from worker.authority.recovery.journal import Journal
 from worker.authority.recovery.schedule import BackupOptions, Backups
 from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
+from worker.authority.sibling import Sibling, exported, pids, trail_directories, trail_directory
 from worker.authority.state import Changed
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
@@ -96,6 +96,7 @@ class AuthorityOptions:
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
         former_root: the root key of before, from which the store goes over to the new one.
+        sibling: this process's place among several over one data directory; their store is a database.
     """
 
     limits: LimitOptions = field(default_factory=LimitOptions)
@@ -108,6 +109,7 @@ class AuthorityOptions:
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
     former_root: bytes | None = field(default=None, repr=False)
+    sibling: Sibling | None = None
 
 
 class Authority:
@@ -134,6 +136,8 @@ class Authority:
         if options.escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
+        if options.sibling is not None:
+            options.sibling.join()
         place = options.database or directory / "authority.sqlite"
         former = None if options.former_root is None else Sealer(options.former_root)
         self.store = Store(place, region, Sealer(root), former=former, before_commit=self._before_commit)
@@ -142,7 +146,9 @@ class Authority:
             if options.journal is not None:
                 self.journal = Journal(options.journal, self.store.derived(b"journal"))
             server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
-            self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
+            self.trail = open_trail(
+                self.store, trail_directory(directory, options.sibling) / "audit.jsonl", sync=options.audit_sync
+            )
             if self.store.rekeyed:
                 self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
         except BaseException:
@@ -154,8 +160,9 @@ class Authority:
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
-        self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
-        self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
+        self._exported = exported(self.metrics, options.sibling)
+        self._exported.register(ProcessMetrics(str(region), partial(pids, options.sibling)))
+        self._exported.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
         self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
@@ -165,7 +172,7 @@ class Authority:
             self._backups = Backups(options.backups, self.store, self.trail, made, last=last)
 
     def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
-        guesses = Guesses(options.connections)
+        guesses, auditing = Guesses(options.connections), Auditing(partial(trail_directories, directory))
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits)
         answering = Answering(
             self.tokens,
@@ -186,9 +193,10 @@ class Authority:
             server_made,
             Management(self.store),
             People(self.store),
-            Auditing(directory),
-            Operations(self.store, self.trail, self.ready, partial(note_backup, directory)),
+            auditing,
+            Operations(self.store, self.trail, self.ready, partial(note_backup, directory), auditing.chains),
             self.ready,
+            self._exported,
         )
 
     def ready(self) -> dict[str, Any]:
