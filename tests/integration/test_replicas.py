@@ -162,7 +162,7 @@ def test_replicas_may_start_at_once(new_database: DatabaseFactory, tmp_path: Pat
 def test_a_backup_of_replicas_is_restored_into_an_empty_database(
     stand: Stand, new_database: DatabaseFactory, tmp_path: Path
 ) -> None:
-    """Replicas start over it, and it is unlocked at whichever of them each person comes to; a second restore is none."""
+    """Replicas start over it, each person unlocks it at whichever of them; a second restore is refused."""
     kept, key = stand.client(0, stand.one).generate()
     identity, path = pyrage.x25519.Identity.generate(), tmp_path / "identity"
     path.write_text(str(identity))

@@ -20,7 +20,7 @@ BEFORE = "f73a041^"
 TAKEN_BACK: dict[str, Callable[[Enrolled], object]] = {
     "revoked": lambda e: e.admin("revoke-keyset", {"client_id": e.client_id, "keyset_id": {"Name": "default"}}),
     "disabled": lambda e: e.admin("disable-keyset", {"keyset_id": {"Name": "default"}}),
-    "client deleted": lambda e: e.admin("delete-client", {"client_id": e.client_id}),
+    "client deleted": lambda e: e.admin("delete-client", {"client_id": e.client_id, "last": "first"}),
     "access key deleted": lambda e: e.admin("api/access-key", {"keyName": "first"}, "DELETE"),
 }
 
