@@ -129,7 +129,7 @@ pictures: $(BIN)/.operations fetch prometheus ## Draw each dashboard from the da
 	$(BIN)/python -m tests.operations.pictures docs/images
 
 chart: $(BIN)/.operations helm ## Lint the Helm chart and validate its output for every region
-	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py
+	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py tests/docs/test_engines.py
 
 image: $(BIN)/.operations ## Run every step of the Dockerfile in a prefix of its own, lint it, and run what was installed (needs no engine)
 	$(PYTEST) -m heavy --timeout 900 tests/operations/test_image.py
@@ -177,6 +177,8 @@ $(BIN)/.operations: pyproject.toml $(BIN)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[operations]'
 	@touch $@
 
-$(BIN)/.wheel: pyproject.toml $(BIN)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[wheel]'
+# The tools alone: whoever wants the wheel need not wait for everything that developing takes.
+$(BIN)/.wheel: pyproject.toml | $(BIN)/python
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('$<', 'rb'))['project']['optional-dependencies']['wheel'], sep='\n')" \
+	  | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@

@@ -168,7 +168,12 @@ def test_a_backup_of_replicas_is_restored_into_an_empty_database(
     path.write_text(str(identity))
     store, dsn = stand.two.authority.store, new_database()
     store.refresh()
-    source = Source(write_backup(store, [str(identity.to_public())]), path, None, Anchored(1, store.head.version))
+    source = Source(
+        write_backup(store, [str(identity.to_public())], stand.two.authority.subjects),
+        path,
+        None,
+        Anchored(1, store.head.version),
+    )
     place = (dsn.replace("postgresql://", "postgresql+psycopg://", 1), store.region, Sealer(ROOT), source)
     credentials = restore(*place, ["ann", "bob"]).credentials
     with pytest.raises(ConfigError, match="has a store already"):

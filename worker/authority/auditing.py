@@ -1,4 +1,4 @@
-"""The audit as an auditor reads it: the workspace's own entries."""
+"""The audit of one authority: opened beside its store, and read by an auditor of a workspace."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from worker.authority import wire
 from worker.authority.access import Caller
+from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.query import Query, last
 from worker.authority.audit.segments import chain_of
+from worker.authority.head import TamperedStore
 from worker.authority.refusal import Refusal
+from worker.authority.store import Store
 
 
 class Auditing:
@@ -57,3 +62,18 @@ class Auditing:
         keysets = caller.rights.keysets
         seen = (entry for entry in found if keysets is None or entry.get("keyset") in keysets)
         return last(seen, body.limit) if body.newest else list(islice(seen, body.limit))
+
+
+def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:
+    """Open the audit trail beside a store; raises `TamperedStore` where the store is older than the trail knows it."""
+    signing = Ed25519PrivateKey.from_private_bytes(store.derived(b"audit-heads/%d" % store.head.incarnation))
+    keys = TrailKeys(store.derived(b"audit-contexts"), signing)
+    trail = Trail(path, keys, str(store.region), sync=sync, store=lambda: (store.head.incarnation, store.head.version))
+    if trail.last_store > (store.head.incarnation, store.head.version):
+        trail.close()
+        raise TamperedStore(
+            f"the store is at version {store.head.version}, its trail has seen {trail.last_store[1]}: "
+            "an older store has been put back"
+        )
+    trail.begin()
+    return trail

@@ -20,6 +20,7 @@ from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
 from worker.authority.endpoints import ENDPOINTS
 from worker.authority.enrolment import Enrolment
+from worker.authority.erasing import Erasing
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.keysets import Keysets
 from worker.authority.management import Management
@@ -44,6 +45,7 @@ class Parts:
     people: People
     auditing: Auditing
     operations: Operations
+    erasing: Erasing
     ready: Callable[[], dict[str, Any]]
     exported: CollectorRegistry
 
@@ -107,6 +109,9 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/oidc/providers": (wire.CreateProvider, people.create_provider),
         "api/memberships": (wire.CreateMembership, people.create_membership),
         "api/backup": (wire.MakeBackup, parts.operations.backup),
+        "api/erase": (wire.Erase, parts.erasing.erase),
+        "api/erased": (wire.Erase, parts.erasing.show),
+        "api/backups/expire": (wire.ExpireBackup, parts.erasing.expire),
         "api/audit/query": (wire.AuditQuery, parts.auditing.query),
         "api/subjects/block": (wire.Subject, people.block),
         "api/subjects/unblock": (wire.Subject, people.unblock),
@@ -118,10 +123,12 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/memberships": people.list_memberships,
         "api/subjects/blocked": people.list_blocked,
         "api/status": parts.operations.status,
+        "api/backups": parts.erasing.backups,
     }
     return {
         **{f"POST /{path}": both for path, both in posts.items()},
         **{f"GET /{path}": (None, _bodiless(action)) for path, action in gets.items()},
+        "POST /api/epoch": (None, _bodiless(parts.erasing.end_epoch)),
         "DELETE /api/access-key": (wire.DeleteAccessKey, cts.delete_access_key),
         "PATCH /api/oidc/providers/{row}": (wire.ProviderDefault, _of_row(people.set_default)),
         "DELETE /api/oidc/providers/{row}": (None, _of_row(people.delete_provider)),

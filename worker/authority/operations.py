@@ -9,6 +9,7 @@ from typing import Any
 from worker.authority import wire
 from worker.authority.access import Caller, hash_secret
 from worker.authority.audit import Trail
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.recovery.backup import write_backup
 from worker.authority.refusal import Refusal
 from worker.authority.store import Store
@@ -25,6 +26,7 @@ class Operations:
         ready: says whether keys can be derived.
         backed_up: told of each backup.
         chains: of the audit, on this machine.
+        subjects: opens the trees that go into one.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class Operations:
         ready: Callable[[], dict[str, Any]],
         backed_up: Callable[[], None],
         chains: Callable[[], list[str]],
+        subjects: Subjects,
     ) -> None:
         self._store = store
+        self._subjects = subjects
         self._trail = trail
         self._ready = ready
         self._backed_up = backed_up
@@ -64,7 +68,7 @@ class Operations:
         if caller.rights.keysets is not None or len(self._store.state.workspaces) > 1:
             raise Refusal(403, "Not permitted: a backup has all workspaces; serve --backup-directory makes them")
         try:
-            made = write_backup(self._store, body.recipients)
+            made = write_backup(self._store, body.recipients, self._subjects, "by-hand")
         except ConfigError as exc:
             raise Refusal(400, str(exc)) from None
         caller.note["what"] = {"recipients": body.recipients, "version": self._store.head.version, "bytes": len(made)}

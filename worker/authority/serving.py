@@ -13,9 +13,12 @@ from pathlib import Path
 import uvicorn
 
 from worker.authority.dev import write_env
-from worker.authority.server import Authority, AuthorityOptions, TlsOptions, first_workspace, server
+from worker.authority.management import make_access_key, new_workspace
+from worker.authority.server import Authority, AuthorityOptions, TlsOptions, server
+from worker.authority.store import Store
+from worker.errors import ConfigError
 from worker.metrics import open_traces
-from worker.region import Region
+from worker.region import Region, WorkspaceCrn
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,16 @@ def serve(serving: Serving, listening: socket.socket, stop: threading.Event, rea
 def _stop(running: uvicorn.Server, stop: threading.Event) -> None:
     stop.wait()
     running.should_exit = True
+
+
+def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:
+    """Make the store's first workspace and its admin key where there is none; raises `ConfigError` if not wanted."""
+    if store.state.workspaces:
+        return None
+    if not wanted:
+        raise ConfigError("a new store: --admin-key-file says where its first admin access key goes")
+    workspace = new_workspace(store, "first")
+    return {
+        "CS_WORKSPACE_CRN": str(WorkspaceCrn(store.region, workspace)),
+        "CS_ADMIN_ACCESS_KEY": make_access_key(store, workspace, "admin", "admin"),
+    }

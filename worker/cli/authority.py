@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import authority_audit, authority_recovery
+from worker.cli import authority_audit, authority_erasure, authority_recovery
 
 if TYPE_CHECKING:
     from worker.authority.recovery.schedule import BackupOptions
@@ -25,6 +25,7 @@ app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args
 
 app.add_typer(authority_audit.app, name="audit")
 authority_recovery.register(app)
+authority_erasure.register(app)
 
 
 @app.callback()
@@ -35,7 +36,7 @@ def group() -> None:
 @app.command()
 def dev(
     region: Annotated[str, typer.Option(help="The region to serve, as eu-central-1.")],
-    port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 0,
     env_file: Annotated[Path | None, typer.Option(help="Where two clients' variables go.")] = None,
     prefix: Annotated[str, typer.Option(help="Of those variables, as CS_EU_.")] = "CS_",
     export: Annotated[bool, typer.Option("--export", help="Write them for a shell to source.")] = False,
@@ -108,6 +109,13 @@ def serve(
     backup_every_hours: Annotated[int, typer.Option(min=1, help="How often.")] = 24,
     backup_keep: Annotated[int, typer.Option(min=1, help="How many stay.")] = 7,
     workers: Annotated[int, typer.Option(min=1, help="Processes; several use a machine's cores over a database.")] = 1,
+    epoch_key_command: Annotated[
+        str | None,
+        typer.Option(help="Run with create, get or destroy and a name: keeps the keys of what can be erased for good."),
+    ] = None,
+    epoch_every_hours: Annotated[
+        int, typer.Option(min=1, help="How often the key of what was erased is destroyed; needs such a command.")
+    ] = 24,
     connections_per_address: Annotated[int, typer.Option(min=1, help="More where a proxy is in front.")] = 1000,
     generate_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may make.")] = 60_000_000,
     retrieve_per_minute: Annotated[int, typer.Option(min=1, help="Keys one client may retrieve.")] = 60_000_000,
@@ -115,6 +123,7 @@ def serve(
     """Serve one region's authority until SIGTERM; what is under way is finished first."""
     from worker.authority import seal
     from worker.authority.connections import ConnectionLimits
+    from worker.authority.erasure.keyholder import CommandKeys
     from worker.authority.limits import LimitOptions
     from worker.authority.server import AuthorityOptions, bind, public_base
     from worker.authority.serving import Serving
@@ -138,6 +147,8 @@ def serve(
         database=database,
         backups=_backups(backup_directory, backup_recipient, backup_every_hours, backup_keep),
         former_root=seal.root_key(*former) if any(former) else None,
+        keys=None if epoch_key_command is None else CommandKeys(epoch_key_command),
+        epoch_every_s=epoch_every_hours * 3600.0,
     )
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
     serving = Serving(region, data, root, public_base(public_url), options, tls, admin_key_file)
@@ -164,9 +175,7 @@ def _run(serving: Serving, listening: socket.socket, workers: int, ready: str) -
 def _share(serving: Serving, index: int, metrics: Path) -> Serving:
     from worker.authority.sibling import Sibling
 
-    own = replace(serving.options, sibling=Sibling(index, metrics))
-    # The first makes the store, and its backups.
-    return replace(serving, options=own if index == 0 else replace(own, backups=None))
+    return replace(serving, options=replace(serving.options, sibling=Sibling(index, metrics)))
 
 
 def _backups(directory: Path | None, recipients: list[str] | None, hours: int, keep: int) -> BackupOptions | None:
@@ -184,14 +193,17 @@ def _listening(
     from worker.authority.server import TlsOptions
     from worker.errors import ConfigError
     from worker.http_client import is_loopback
+    from worker.options import host_and_port
 
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit() or (certificate is None) != (key is None):
-        raise ConfigError("--listen is host:port, and --tls-certificate and --tls-key belong together")
+    try:
+        host, port = host_and_port(listen)
+    except ValueError as exc:
+        raise ConfigError(f"--listen: {exc}") from None
+    if (certificate is None) != (key is None):
+        raise ConfigError("--tls-certificate and --tls-key belong together")
     tls = TlsOptions(certificate, key, client_ca) if certificate and key else None
     if tls is None and client_ca is not None:
         raise ConfigError("--client-ca asks callers for certificates, which needs --tls-certificate and --tls-key")
-    host = host.strip("[]")
     if tls is None and not is_loopback(host):
         raise ConfigError("without TLS the authority serves loopback only")
-    return host, int(port), tls
+    return host, port, tls

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from worker.errors import ConfigError, RegionViolation, SourceUnavailable
 from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
-from worker.kafka.refusals import Refusals
+from worker.kafka.refusals import Refusals, named
 from worker.kafka.verdict import read_error
 from worker.model import Position, SourceRecord
 
@@ -82,7 +82,7 @@ def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: boo
     found = metadata.topics[topic]
     if found.error is not None:
         gone = SourceUnavailable if exists else ConfigError
-        raise gone(f"topic {topic!r}: {found.error.name()}")
+        raise gone(f"topic {topic!r}: {named(found.error)}")
     ends = {}
     for partition in found.partitions:
         marks = consumer.get_watermark_offsets(KafkaPartition(topic, partition), timeout=_REQUEST_S)

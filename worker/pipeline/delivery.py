@@ -81,8 +81,11 @@ class Delivery:
         return dict(self._attempts.outcomes)
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Begin to take jobs; a sink without transactions is opened meanwhile, so that the first batch finds it so."""
         self._thread.start()
+        if not self._transactional:
+            # What goes wrong now goes wrong again with the first batch, which is where it counts.
+            self.submit(Claim({}, settles=True))
 
     def submit(self, task: Job | Claim) -> None:
         """Take a task; its `done` is set when it has ended."""

@@ -79,6 +79,7 @@ class KafkaSource:
         self._identities = TopicIdentities(connection, options.topics, cluster_id=cluster_id)
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
         self._commits = Commits(self._consumer, self._offsets, needs)
+        self._confirmed: int | None = None
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -182,8 +183,9 @@ class KafkaSource:
         self._consumer.pause(as_kafka(partitions))
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
-        """Fetch these again."""
+        """Fetch these again, at once."""
         self._consumer.resume(as_kafka(partitions))
+        self._offsets.wake(partitions)
 
     def store(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Begin to store the group's offsets with the topics' ids beside them."""
@@ -217,13 +219,18 @@ class KafkaSource:
         """
         Refuse another cluster behind the same address before any record of it is delivered.
 
-        Asks over this client's own connections, since another client's may still lead to the cluster of before.
+        Asks over this client's own connections, since another client's may still lead to the cluster of before; not
+        again while the client has made none since, where it can tell.
         """
+        connections = self._native.connections() if self._native is not None else None
+        if connections is not None and connections == self._confirmed:
+            return
         try:
             found = self._consumer.list_topics(self._options.topics[0], timeout=_CONFIRM_S).cluster_id
         except KafkaException as exc:
             raise self._reports.error(exc.args[0], "asking for the cluster's identity") from exc
         self._identities.compare_cluster(str(found))
+        self._confirmed = connections
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the end that the last fetch reported."""

@@ -16,6 +16,7 @@ pub struct Tracker {
     acknowledged: AtomicU64,
     failed: AtomicU64,
     first_failure: Mutex<Option<(c_int, String)>>,
+    connections: AtomicU64,
 }
 
 /// Pointers into a client that lives.
@@ -49,6 +50,7 @@ impl Tracker {
             acknowledged: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             first_failure: Mutex::new(None),
+            connections: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +77,15 @@ impl Tracker {
         }
         drop(first);
         self.failed.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many connections the client has made so far; while that stays, it speaks to the brokers that it spoke to.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// How many of the messages that were produced here were acknowledged, and how many given up.

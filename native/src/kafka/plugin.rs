@@ -1,10 +1,10 @@
 //! How a client of confluent-kafka's becomes known here: librdkafka's own plugin interface. A client made with
 //! `plugin.library.paths` naming this extension calls `conf_init`, which hears of its making, its destruction, and of
-//! every message that was acknowledged or given up.
+//! every message that was acknowledged or given up, and of every connection.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_int};
-use std::sync::Arc;
+use std::ffi::{c_char, c_int, CStr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::api::{api, Message, Ptr};
 use super::client::Tracker;
@@ -15,6 +15,9 @@ thread_local! {
     /// The client that was made last on this thread: its making returns to the thread that asks for it.
     static NEWEST: RefCell<Option<Arc<Tracker>>> = const { RefCell::new(None) };
 }
+
+/// The addresses of the clients' trackers that have not been destroyed: a client's connections go down after that.
+static LIVE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 /// The client that this thread made last, given once.
 pub fn newest() -> Option<Arc<Tracker>> {
@@ -34,10 +37,12 @@ unsafe extern "C" fn on_new(rk: Ptr, _conf: Ptr, _opaque: Ptr, _error: *mut c_ch
     let Some(api) = api() else { return 0 };
     let tracker = Arc::new(Tracker::new(rk));
     // The interceptors' own reference, given back by `on_destroy`.
-    let opaque = Arc::into_raw(Arc::clone(&tracker)).cast_mut().cast();
+    let opaque: Ptr = Arc::into_raw(Arc::clone(&tracker)).cast_mut().cast();
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).push(opaque as usize);
     // SAFETY: `rk` is being made, which is when interceptors may be added; `opaque` lives until `on_destroy`.
     unsafe {
         (api.interceptor_add_on_acknowledgement)(rk, NAME, on_acknowledged, opaque);
+        (api.interceptor_add_on_broker_state_change)(rk, NAME, on_broker_state, opaque);
         (api.interceptor_add_on_destroy)(rk, NAME, on_destroy, opaque);
     }
     NEWEST.with_borrow_mut(|newest| *newest = Some(tracker));
@@ -54,8 +59,32 @@ unsafe extern "C" fn on_acknowledged(_rk: Ptr, message: *const Message, opaque: 
     0
 }
 
+/// Called before anything is sent over a connection that has just come up.
+unsafe extern "C" fn on_broker_state(
+    _rk: Ptr,
+    _id: i32,
+    _protocol: *const c_char,
+    _name: *const c_char,
+    _port: c_int,
+    state: *const c_char,
+    opaque: Ptr,
+) -> c_int {
+    // SAFETY: librdkafka gives the state's name, which lives during the call.
+    if unsafe { CStr::from_ptr(state) } != c"UP" {
+        return 0;
+    }
+    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    if live.contains(&(opaque as usize)) {
+        // SAFETY: the tracker is not destroyed while it is among the live ones, and the lock is held.
+        unsafe { &*opaque.cast::<Tracker>() }.connected();
+    }
+    0
+}
+
 unsafe extern "C" fn on_destroy(_rk: Ptr, opaque: Ptr) -> c_int {
-    // SAFETY: this is the reference that `on_new` gave away, and no interceptor is called after this one.
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).retain(|&live| live != opaque as usize);
+    // SAFETY: this is the reference that `on_new` gave away; its messages are purged before a client is destroyed, and
+    // connections look among the live ones first.
     let tracker = unsafe { Arc::from_raw(opaque.cast::<Tracker>()) };
     tracker.end();
     0

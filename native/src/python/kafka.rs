@@ -276,6 +276,11 @@ impl Client {
         self.0.counts()
     }
 
+    /// How many connections the client has made so far.
+    fn connections(&self) -> u64 {
+        self.0.connections()
+    }
+
     /// librdkafka's code and the topic of the first message that was given up.
     fn first_failure(&self) -> Option<(i32, String)> {
         self.0.first_failure()

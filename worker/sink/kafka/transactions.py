@@ -24,10 +24,11 @@ _LATE_S = 5.0
 
 
 class Ownership(NamedTuple):
-    """A transactional id, stable over restarts, and a transaction's timeout at the brokers in seconds."""
+    """A transactional id, stable over restarts, a transaction's timeout at the brokers in seconds, and a topic."""
 
     transactional_id: str
     expires_s: float
+    topic: str
 
 
 class TransactionalProducer(BatchProducer):
@@ -54,7 +55,7 @@ class TransactionalProducer(BatchProducer):
         ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         super().__init__(properties, name=name, timeout_s=timeout_s, statistics=statistics)
-        self._id, self._expires_s = ownership
+        self._id, self._expires_s, self._topic = ownership
         self._ended = ended
         self._began_at = 0.0
         self._in_transaction = False
@@ -64,6 +65,9 @@ class TransactionalProducer(BatchProducer):
         """Return the client with its transactional id taken, which fences every older owner of it."""
         if self._producer is None:
             producer = super().open()
+            # Before any broker is up librdkafka looks for the coordinator twice a second only.
+            with contextlib.suppress(KafkaException):
+                producer.list_topics(self._topic, timeout=self._timeout_s)
             self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
             self._in_transaction = self._commit_unknown = False
         assert self._producer is not None
@@ -78,7 +82,7 @@ class TransactionalProducer(BatchProducer):
         """
         self.abort()
         if self._producer is not None:
-            self._producer.poll(0)
+            self._served(self._producer.poll, 0)
             if self._lost_brokers:
                 self.discard()
         super().begin()
