@@ -19,7 +19,7 @@ JOBS ?= 3
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
+.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop bench-rekey sizing backpressure rekey recovery soak \
   secure alone delivery registry interop attack api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -32,7 +32,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -75,6 +75,12 @@ bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a pla
 
 sizing: $(BIN)/.dev fetch ## Processor and memory of a record, a value and a row, for docs/operations.md (about two minutes)
 	$(BIN)/python -m tests.bench.sizing
+
+rekey: $(BIN)/.dev fetch ## A rekey of a million rows under load, killed twenty times; topics, files and exports (about six minutes)
+	$(PYTEST) -m heavy -s --timeout 1800 tests/integration/test_rekey_kill.py tests/integration/test_rekey_topic.py
+
+bench-rekey: $(BIN)/.dev fetch ## The rate of a rekey beside the worker's own into the same table and topic
+	$(BIN)/python -m tests.bench.rekey
 
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
