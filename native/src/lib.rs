@@ -20,6 +20,7 @@ pub mod request;
 pub mod seal;
 #[allow(unsafe_code)]
 pub mod shuffle;
+pub mod tree;
 pub mod typed;
 pub mod unseal;
 pub mod varint;

@@ -60,6 +60,21 @@ def test_the_tutorial_and_what_follows_it(new_database: DatabaseFactory, tmp_pat
 
 @pytest.mark.integration
 @pytest.mark.heavy
+@pytest.mark.timeout(600)
+def test_getting_away_from_a_stolen_key(new_database: DatabaseFactory, tmp_path: Path) -> None:
+    """What the tutorial made leaves in the clear, and goes over to a keyset that a thief has not."""
+    require_psql()
+    files, lines = WALKS["stolen key"].script()
+
+    with LocalKafka() as kafka:
+        variables = environment(KAFKA=kafka.bootstrap, DATABASE_URL=new_database())
+        done = run(files, lines, tmp_path, variables, 500)
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.integration
+@pytest.mark.heavy
 @pytest.mark.timeout(400)
 def test_the_quick_start(tmp_path: Path) -> None:
     """README's lines, on a topic of one's own that is there already, with a container file to encrypt."""

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tests.docs.pages import PAGES, ROOT, SHELLS, blocks
-from tests.docs.walks import WALKS, all_commands, elsewhere
+from tests.docs.walks import WALKS, Walk, all_commands, elsewhere
 from worker.cli.root import app, mount
 from worker.config import Settings
 from worker.config.known import names_at
@@ -61,7 +61,8 @@ def test_a_block_says_what_it_is(page: Path) -> None:
 
 def test_every_command_runs_in_a_test() -> None:
     """Each block of commands is part of a walk, each walk of a test; what an engine must run is told apart."""
-    walked = [line for walk in WALKS.values() for block in walk.blocks() for line in block.commands]
+    pages = dict.fromkeys(page for walk in WALKS.values() for page in walk.pages)
+    walked = [line for page in pages for block in Walk("", (page,)).blocks() for line in block.commands]
 
     assert sorted(walked) == sorted(line for _, line in all_commands()), "add its page to tests/docs/walks.py"
     for name, walk in WALKS.items():

@@ -43,6 +43,7 @@ WALKS = {
         TESTS,
         ("docs/tutorial.md", "docs/how-to/recover.md", "docs/how-to/revoke.md", "docs/how-to/rotate.md"),
     ),
+    "stolen key": Walk(TESTS, ("docs/tutorial.md", "docs/how-to/leave.md", "docs/how-to/stolen-key.md")),
     "install": Walk("tests/docs/test_install.py", ("README.md#Install",)),
     "quick start": Walk(TESTS, ("README.md#Quick start: your own Kafka",)),
     "deploy a region": Walk(TESTS, ("docs/how-to/deploy.md",)),

@@ -131,7 +131,7 @@ def test_a_large_store_comes_back_in_seconds(tmp_path: Path, capsys: pytest.Capt
     with DevAuthority("eu-central-1", tmp_path / "data", options=options) as own:
         _fill(own.authority.store)
         began = time.perf_counter()
-        data = write_backup(own.authority.store, [str(identity.to_public())])
+        data = write_backup(own.authority.store, [str(identity.to_public())], own.authority.subjects)
         made_s = time.perf_counter() - began
         version = own.authority.store.head.version
     root = Sealer(root_from_file(tmp_path / "data" / "root.key"))

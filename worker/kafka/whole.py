@@ -144,3 +144,22 @@ def _before_end(message: Any, ends: dict[int, int]) -> list[SourceRecord]:
 
 def _error(error: KafkaError, topic: str) -> Exception:
     return read_error(error, f"reading {topic}", needs={"TOPIC": f"Read on topic {topic}"})
+
+
+def ends_of(topic: str, connection: Mapping[str, Property], *, cluster_id: str | None = None) -> dict[int, int]:
+    """
+    Return the last stable offset of each of a topic's partitions that holds anything.
+
+    Raises as `read_whole`.
+    """
+    refusals = Refusals()
+    conf: dict[str, Any] = {**connection, "error_cb": refusals, "group.id": f"worker-reader-{uuid.uuid4()}"}
+    consumer = make_consumer({**conf, "isolation.level": "read_committed"})
+    try:
+        return _ends(consumer, topic, cluster_id=cluster_id, exists=True)
+    except KafkaException as exc:
+        if refusals.reason:
+            raise SourceUnavailable(f"reading {topic}: {refusals.reason}") from exc
+        raise _error(exc.args[0], topic) from exc
+    finally:
+        consumer.close()

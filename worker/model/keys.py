@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, SupportsIndex, overload
 from uuid import UUID
 
 
@@ -59,6 +59,36 @@ class KeySpec:
     policy: tuple[PolicyCondition, ...] = ()
 
 
+class Alike(Sequence[KeySpec]):
+    """
+    The same spec, `count` times: of many keys none becomes an object.
+
+    Args:
+        spec: of every key.
+        count: how many.
+    """
+
+    __slots__ = ("_count", "spec")
+
+    def __init__(self, spec: KeySpec, count: int) -> None:
+        self.spec, self._count = spec, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> KeySpec: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Alike: ...
+    def __getitem__(self, index: SupportsIndex | slice, /) -> KeySpec | Alike:
+        """Return the spec, or as many as the slice has."""
+        places = range(self._count)[index]
+        return self.spec if isinstance(places, int) else Alike(self.spec, len(places))
+
+    def __repr__(self) -> str:
+        return f"Alike({self.spec!r}, {self._count})"
+
+
 @dataclass(frozen=True, slots=True)
 class RetrieveRequest:
     """What is needed to obtain an existing data key again: the envelope's public parts and the caller's context."""
@@ -80,11 +110,13 @@ class KeyRefused:
         reason: its own text, shortened.
         is_whole: the identity or the keyset is refused, not this key alone.
         is_moved: it was not asked for at all, since its envelope is not of where it was found.
+        is_erased: a value of its context was erased in its keyset.
     """
 
     reason: str
     is_whole: bool = False
     is_moved: bool = False
+    is_erased: bool = False
 
 
 class DataKey:
