@@ -7,12 +7,12 @@ and native memory. A record becomes an object only where somebody must look at o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from worker.model.records import Header, SinkRecord, SourceRecord
-from worker.model.rows import Row, RowSource
+from worker.model.rows import Row
 from worker.position import TopicPartition
 
 Stamp = tuple[int, int]
@@ -71,7 +71,7 @@ class Part:
     values: Sequence[bytes | None] = field(repr=False)
     schema_id: str = ""
     topics: Mapping[int, str] = field(default_factory=dict)
-    rows: RowSource | None = None
+    rows: Callable[[Sequence[bytes]], Sequence[Row]] | None = None
 
 
 class Columns(Protocol):

@@ -21,7 +21,7 @@ from worker.model import (
     Stamp,
 )
 from worker.model.columns import position_at
-from worker.model.rows import Row, RowType
+from worker.model.rows import Row, RowSource, RowType
 from worker.native import extension
 
 if TYPE_CHECKING:
@@ -179,16 +179,15 @@ class NativeOutput(NativeColumns):
         return max((output.largest for output in self.outputs), default=0)
 
     @cached_property
-    def _framed(self) -> list[Part]:
-        return [part for part in self._parts if isinstance(part.values, extension.Output)]
+    def _row_source(self) -> RowSource | None:
+        framed = [part.rows for part in self._parts if isinstance(part.values, extension.Output)]
+        return framed[0] if len(framed) == 1 and isinstance(framed[0], RowSource) else None
 
     @property
     def row_type(self) -> RowType | None:
         """The type of every row, where it is one, and nothing stands in a row but what stands in its value."""
-        sources = [part.rows for part in self._framed]
-        if len(sources) != 1 or sources[0] is None or sources[0].terms or self.topics:
-            return None
-        return sources[0].schema.row_type
+        source = self._row_source
+        return None if source is None or source.terms or self.topics else source.schema.row_type
 
     def copied(self, rows: _native.Rows) -> tuple[bytes, Sequence[int]] | None:
         """
@@ -197,9 +196,8 @@ class NativeOutput(NativeColumns):
         Args:
             rows: puts rows of `row_type` together.
         """
-        (part,) = self._framed
-        assert part.rows is not None
-        made = rows.copy(self.native, self.outputs[0], self.rows_of, part.rows.start)
+        source = self._row_source
+        made = rows.copy(self.native, self.outputs[0], self.rows_of, source.start) if source is not None else None
         if made is None:
             return None
         data, kept = made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 
@@ -91,9 +92,7 @@ def upsert(connection: Connection, table: Table, keys: Sequence[Target], records
             groups.setdefault(record.writer, []).append(record)
     for rest, group in groups.items():
         writer = RowWriter(table, [*raw, *rest.targets])
-        rows = [(*record.key, *record.values) for record in group]
-        positions = [record.position for record in group]
-        merge(connection, writer, len(raw), lambda into, w=writer, r=rows, p=positions: w.copy(connection, into, r, p))
+        merge(connection, writer, len(raw), partial(_copy, connection, writer, group))
 
 
 def raw_key(target: Target) -> Target:
@@ -133,6 +132,11 @@ def _delete(connection: Connection, writer: RowWriter, gone: Sequence[Keyed]) ->
             writer.table.identifier, chosen, staged.name, same
         )
     )
+
+
+def _copy(connection: Connection, writer: RowWriter, group: Sequence[Keyed], into: sql.Composable) -> None:
+    rows = ((*record.key, *record.values) for record in group)
+    writer.copy(connection, into, rows, [record.position for record in group])
 
 
 def merge(connection: Connection, writer: RowWriter, key_count: int, copy: Callable[[sql.Composable], None]) -> None:
