@@ -19,8 +19,8 @@ JOBS ?= 3
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-loop sizing backpressure recovery soak \
-  secure alone delivery registry interop attack api-fuzz fuzz properties native \
+.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
+  secure alone delivery registry interop attack erasure api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
 help: ## Say what each target does
@@ -32,7 +32,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -70,11 +70,20 @@ bench-latency: $(BIN)/.dev fetch ## How long a record is under way at a steady r
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority
 
+bench-erasure: $(BIN)/.dev ## What an erasable keyset costs the authority beside another one, and the state of 10,000 erasures
+	$(BIN)/python -m tests.bench.erasure
+
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
 
 sizing: $(BIN)/.dev fetch ## Processor and memory of a record, a value and a row, for docs/operations.md (about two minutes)
 	$(BIN)/python -m tests.bench.sizing
+
+rekey: $(BIN)/.dev fetch ## A rekey of a million rows under load, killed twenty times; topics, files and exports (about six minutes)
+	$(PYTEST) -m heavy -s --timeout 1800 tests/integration/test_rekey_kill.py tests/integration/test_rekey_topic.py
+
+bench-rekey: $(BIN)/.dev fetch ## The rate of a rekey beside the worker's own into the same table and topic
+	$(BIN)/python -m tests.bench.rekey
 
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
@@ -99,6 +108,9 @@ interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (need
 
 attack: $(BIN)/.dev ## The authority under forged tokens, others' ids, silent and slow connections, and guessing; prints p99
 	$(PYTEST) -m heavy --timeout 600 tests/attack
+
+erasure: $(BIN)/.dev ## 100,000 subjects, a hundredth of them erased, before and after a restore (about five minutes)
+	$(PYTEST) -m heavy --timeout 1800 tests/unit/authority/erasure
 
 api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
 	$(PYTEST) -m heavy --timeout 1800 tests/api
@@ -129,7 +141,7 @@ pictures: $(BIN)/.operations fetch prometheus ## Draw each dashboard from the da
 	$(BIN)/python -m tests.operations.pictures docs/images
 
 chart: $(BIN)/.operations helm ## Lint the Helm chart and validate its output for every region
-	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py
+	PATH=$(CURDIR)/.run/bin:$$PATH $(PYTEST) -m heavy --timeout 300 tests/operations/test_chart.py tests/docs/test_engines.py
 
 image: $(BIN)/.operations ## Run every step of the Dockerfile in a prefix of its own, lint it, and run what was installed (needs no engine)
 	$(PYTEST) -m heavy --timeout 900 tests/operations/test_image.py
@@ -177,6 +189,8 @@ $(BIN)/.operations: pyproject.toml $(BIN)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[operations]'
 	@touch $@
 
-$(BIN)/.wheel: pyproject.toml $(BIN)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[wheel]'
+# The tools alone: whoever wants the wheel need not wait for everything that developing takes.
+$(BIN)/.wheel: pyproject.toml | $(BIN)/python
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('$<', 'rb'))['project']['optional-dependencies']['wheel'], sep='\n')" \
+	  | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@

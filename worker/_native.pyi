@@ -144,8 +144,16 @@ def materials(
     ivs: Sequence[bytes],
     descriptors: Sequence[bytes],
     tags: Sequence[bytes],
+    secrets: Sequence[bytes] | None = None,
 ) -> bytes:
-    """The authority's key material, 528 bytes a key; `prefix` is what every message of the keyset begins with."""
+    """
+    The authority's key material, 528 bytes a key.
+
+    `prefix` is what every message of the keyset begins with, `secrets` what each ends with in an erasable one.
+    """
+
+def leaf(node: bytes, position: int, depth: int) -> bytes:
+    """The leaf at a position of an erasable keyset's tree, from a node of 32 bytes at `depth` above it."""
 
 @final
 class Share:
@@ -167,9 +175,9 @@ class Asked:
     @property
     def contexts(self) -> list[bytes]: ...
     def numbers(self) -> list[int]: ...
-    def generate(self, share: Share, nonces: bytes, bound: Sequence[bytes]) -> bytes: ...
+    def generate(self, share: Share, nonces: bytes, bound: Sequence[bytes], leaves: Sequence[bytes]) -> bytes: ...
     def altered(self, share: Share, bound: Sequence[bytes | None]) -> list[int]: ...
-    def retrieve(self, share: Share, errors: dict[int, str], fallible: bool) -> bytes: ...
+    def retrieve(self, share: Share, errors: dict[int, str], fallible: bool, leaves: Sequence[bytes]) -> bytes: ...
 
 @final
 class Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, why
 
 
 class Prefixed(dict[str, str]):
@@ -27,15 +27,33 @@ def with_defaults(environ: Mapping[str, str], defaults: Mapping[str, str | None]
     return Prefixed(merged, environ.prefix) if isinstance(environ, Prefixed) else merged
 
 
+def text(environ: Mapping[str, str], name: str) -> str:
+    """
+    Return a variable without what the file that it came from put around it, empty where it is not set.
+
+    Raises:
+        ConfigError: a credential stands in quotes, which the shell takes away and others keep.
+    """
+    value = environ.get(name, "")
+    if not name.startswith("CS_"):
+        # A password may begin or end with a blank, and never with a line's end.
+        return value.strip("\r\n")
+    value = value.strip()
+    if value[:1] in ("'", '"') and value[:1] == value[-1:]:
+        raise ConfigError(f"{named(environ, name)} stands in quotes; take them away: `--env-file` of Docker keeps them")
+    return value
+
+
 def read(environ: Mapping[str, str], name: str) -> str | None:
     """
     Return the secret `name`, or None where neither `NAME` nor `NAME_FILE` is set.
 
     Raises:
-        ConfigError: both are set, or the file can't be read; the message never holds the content.
+        ConfigError: both are set, the file can't be read, or a credential stands in quotes; the message never holds the
+            content.
     """
     path = environ.get(f"{name}_FILE")
-    value = environ.get(name)
+    value = text(environ, name)
     if path is None:
         return value or None
     if value:
@@ -44,7 +62,7 @@ def read(environ: Mapping[str, str], name: str) -> str | None:
         return Path(path).read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as exc:
         own = named(environ, name)
-        raise ConfigError(f"{own}_FILE = {path!r} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"{own}_FILE = {path!r} can't be read: {why(exc)}") from None
 
 
 def require(environ: Mapping[str, str], name: str, why: str) -> str:

@@ -22,6 +22,7 @@ Every exception of the worker; the class says what its catcher must do.
        ├─ RegionViolation
        ├─ KeyAccessDenied
        │  └─ ContextDenied          its records' fault alone: they are dead-lettered
+       │     └─ SubjectErased       the context's keys were erased: its records are dropped
        ├─ KeyMaterialError
        ├─ CanaryError
        ├─ DeadLetterLimitExceeded
@@ -38,6 +39,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.position import Position
+
+
+def why(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file can't be read, in the system's words."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
+
+
+def with_extra(extra: str) -> str:
+    """Return how to install an extra: from the wheel that was built, since no index has the package."""
+    return f"install the wheel with it, as in pip install 'residency_worker-*.whl[{extra}]'"
 
 
 class WorkerError(Exception):
@@ -193,6 +204,20 @@ class KeyAccessDenied(FatalError):
 
 class ContextDenied(KeyAccessDenied):
     """The key service refuses keys for one context, or for one field's policy, and gives this identity others."""
+
+
+class SubjectErased(ContextDenied):
+    """
+    The keys of one context were erased in its keyset, for good: nobody opens its values, nor writes any again.
+
+    Args:
+        message: what was asked for; without any value.
+        values: names and texts of the context's values that were erased, where the service said which.
+    """
+
+    def __init__(self, message: str, *, values: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.values = frozenset(values)
 
 
 class KeyMaterialError(FatalError):

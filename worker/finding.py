@@ -47,8 +47,12 @@ class Finding:
         return cls(name, verdict, remedy=str(error), error=type(error))
 
 
-def match(name: str, expected: str, found: str, remedy: str, *, authenticated: bool = True) -> Finding:
-    """Compare two sides of a pin."""
+def match(
+    name: str, expected: str, found: str, remedy: str, *, authenticated: bool = True, unproven: str = ""
+) -> Finding:
+    """Compare two sides of a pin; `unproven` says what would prove a side that is only claimed."""
     if expected != found:
         return Finding(name, "broken", expected, found, remedy, RegionViolation)
-    return Finding(name, "ok" if authenticated else "unauthenticated", expected, found)
+    if authenticated:
+        return Finding(name, "ok", expected, found)
+    return Finding(name, "unauthenticated", expected, found, unproven)

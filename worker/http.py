@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from worker.errors import ConfigError
 from worker.http_client import is_loopback
+from worker.options import host_and_port
 
 _FOR_OTHERS = ("origin", "sec-fetch-site", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
@@ -152,13 +153,14 @@ class HttpServer:
     """
 
     def __init__(self, app: Starlette, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit():
-            raise ConfigError(f"[http] listen = {listen!r} is not host:port")
+        try:
+            host, port = host_and_port(listen)
+        except ValueError as exc:
+            raise ConfigError(f"[http] listen: {exc}") from None
         config = uvicorn.Config(
             app,
-            host=host.strip("[]"),
-            port=int(port),
+            host=host,
+            port=port,
             log_config=None,
             access_log=False,
             proxy_headers=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import ssl
 from functools import lru_cache
 from ipaddress import ip_address
@@ -98,3 +99,38 @@ def _trusted(file: str | None, directory: str | None) -> ssl.SSLContext:
     if file or directory:
         return ssl.create_default_context(cafile=file or None, capath=directory or None)
     return httpx.create_ssl_context(trust_env=False)
+
+
+_SILENCES: dict[type[BaseException], str] = {
+    httpx.ConnectTimeout: "no connection in time",
+    httpx.PoolTimeout: "all connections are taken",
+    httpx.ReadTimeout: "no answer in time",
+    httpx.WriteTimeout: "no answer in time",
+    httpx.RemoteProtocolError: "it speaks no HTTP, or broke off: is it https, or another port?",
+}
+
+
+def silence(error: BaseException) -> str:
+    """
+    Return why no answer came, in words that an operator can act on; no text of a request or an answer.
+
+    Args:
+        error: what the HTTP library raised, or what it was raised from.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return f"its certificate is refused ({cause.verify_message}); SSL_CERT_FILE names the CA to trust"
+            case ssl.SSLError():
+                return f"no TLS there ({cause.reason or type(cause).__name__}): is it http, or another port?"
+            case socket.gaierror():
+                return f"its name does not resolve ({cause.strerror})"
+            case ConnectionRefusedError():
+                return "nothing listens there (connection refused)"
+            case OSError() if cause.strerror:
+                return cause.strerror.lower()
+            case ValueError():
+                return "something else answers there, whose answer is not of this service's form"
+        cause = cause.__cause__ or cause.__context__
+    return _SILENCES.get(type(error), type(error).__name__)

@@ -54,6 +54,7 @@ def configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _note_error,
             Repetitions(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _without_values,
@@ -79,6 +80,23 @@ _readers = _Readers()
 def is_for_people() -> bool:
     """Whether lines are, as they were last configured, for a person to read."""
     return _readers.are_people
+
+
+class _Last:
+    """What this process last told of an error."""
+
+    error = ""
+
+
+def last_error() -> str:
+    """Return the last line with an error that this process told, `event: error`; empty where there was none."""
+    return _Last.error
+
+
+def _note_error(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if event.get("error"):
+        _Last.error = f"{event['event']}: {event['error']}"
+    return event
 
 
 class Repetitions:

@@ -165,8 +165,9 @@ impl Asked {
         self.wanted.is_empty()
     }
 
-    /// The answer with one fresh key each: `nonces` are 16 bytes a key, `bound` is what each context stands for.
-    pub fn generate(&self, share: &Share, tagger: &Tagger, nonces: &[u8], bound: &[&[u8]]) -> Option<Vec<u8>> {
+    /// The answer with one fresh key each: `nonces` are 16 bytes a key, `bound` is what each context stands for, `leaves`
+    /// what it adds to its keys, nothing where the keyset is not erasable.
+    pub fn generate(&self, share: &Share, tagger: &Tagger, nonces: &[u8], bound: &[&[u8]], leaves: &[&[u8]]) -> Option<Vec<u8>> {
         if nonces.len() != self.len() * NONCE {
             return None;
         }
@@ -177,7 +178,8 @@ impl Asked {
             tag[..NONCE].copy_from_slice(nonce);
             tag[NONCE..].copy_from_slice(&tagger.mac(&wanted.iv, descriptor, nonce, bound.get(wanted.context as usize)?));
             answer.next(br#"{"key_material":""#);
-            answer.material(share, &Item { iv: &wanted.iv, descriptor, tag: &tag });
+            let secrets = leaves.get(wanted.context as usize)?;
+            answer.material(share, &Item { iv: &wanted.iv, descriptor, tag: &tag, secrets });
             answer.out.extend_from_slice(br#"","tag":""#);
             STANDARD.encode_append(&tag[..], &mut answer.out);
             answer.out.extend_from_slice(br#""}"#);
@@ -204,8 +206,8 @@ impl Asked {
         self.wanted.get(place).map(|wanted| wanted.context as usize)
     }
 
-    /// The answer with keys made again: `errors` are those that get none, by place; `fallible` says how the others are written.
-    pub fn retrieve(&self, share: &Share, errors: &HashMap<usize, String>, fallible: bool) -> Option<Vec<u8>> {
+    /// The answer with keys made again: `errors` are those that get none, by place; `fallible` says how the others are written, `leaves` as for `generate`.
+    pub fn retrieve(&self, share: &Share, errors: &HashMap<usize, String>, fallible: bool, leaves: &[&[u8]]) -> Option<Vec<u8>> {
         let (before, after): (&[u8], &[u8]) =
             if fallible { (br#"{"Ok":{"key_material":""#, br#""}}"#) } else { (br#"{"key_material":""#, br#""}"#) };
         let mut answer = Answer::with_room(self.len());
@@ -217,7 +219,8 @@ impl Asked {
                 continue;
             }
             answer.next(before);
-            answer.material(share, &Item { iv: &wanted.iv, descriptor: self.descriptor(wanted)?, tag: &wanted.tag });
+            let secrets = leaves.get(wanted.context as usize)?;
+            answer.material(share, &Item { iv: &wanted.iv, descriptor: self.descriptor(wanted)?, tag: &wanted.tag, secrets });
             answer.out.extend_from_slice(after);
         }
         Some(answer.end())
@@ -311,7 +314,7 @@ mod tests {
     #[test]
     fn what_was_generated_is_retrieved_under_its_own_context_alone() {
         let (share, tagger) = (share(), Tagger::new(&[7; 32], [1; BLOCK]));
-        let made = read(body(&[PLAIN]).as_bytes(), false).unwrap().generate(&share, &tagger, &[9; NONCE], &[b"x"]).unwrap();
+        let made = read(body(&[PLAIN]).as_bytes(), false).unwrap().generate(&share, &tagger, &[9; NONCE], &[b"x"], &[b"s"]).unwrap();
         let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
         let tag = STANDARD.decode_to_vec(made["keys"][0]["tag"].as_str().unwrap()).unwrap();
         let again = PLAIN.replace('}', &format!(r#","tag":{tag:?},"tag_version":0}}"#));
@@ -319,8 +322,11 @@ mod tests {
         assert_eq!(again.altered(&tagger, &[Some(b"x")]).unwrap(), Vec::<usize>::new());
         assert_eq!(again.altered(&tagger, &[Some(b"y")]).unwrap(), [0, 1]);
         let errors = HashMap::from([(1, "no \"key\"".to_owned())]);
-        let answer: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true).unwrap()).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true, &[b"s"]).unwrap()).unwrap();
         assert_eq!(answer["keys"][0]["Ok"]["key_material"], made["keys"][0]["key_material"]);
         assert_eq!(answer["keys"][1]["Err"], "no \"key\"");
+        let erased: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true, &[b""]).unwrap()).unwrap();
+        assert_ne!(erased["keys"][0]["Ok"]["key_material"], made["keys"][0]["key_material"]);
+        assert!(again.retrieve(&share, &errors, true, &[]).is_none());
     }
 }

@@ -13,10 +13,13 @@ const MESSAGE: usize = MATERIAL - BLOCK;
 const PADS: usize = MESSAGE / BLOCK;
 
 /// What one key is asked for.
+///
+/// `secrets` are those of the context's values, framed; empty where the keyset is not erasable.
 pub struct Item<'a> {
     pub iv: &'a Block,
     pub descriptor: &'a [u8],
     pub tag: &'a [u8],
+    pub secrets: &'a [u8],
 }
 
 /// A client's share of a keyset, and what every message of the keyset begins with.
@@ -62,6 +65,7 @@ impl Share {
             shake.update(&(part.len() as u32).to_be_bytes());
             shake.update(part);
         }
+        shake.update(item.secrets);
         shake.finalize_xof().read(out);
     }
 }
@@ -118,9 +122,11 @@ mod tests {
         let order: [u8; BLOCKS] = std::array::from_fn(|i| i as u8);
         assert!(Share::new(&[0; BLOCK], &identity, &order, b"").is_none());
         let share = Share::new(&identity, &identity, &order, b"p").unwrap();
-        let item = || Item { iv: &[1; BLOCK], descriptor: b"d", tag: b"t" };
+        let item = || Item { iv: &[1; BLOCK], descriptor: b"d", tag: b"t", secrets: b"" };
         let made = share.materials([item(), item()].into_iter());
         assert_eq!(made.len(), 2 * MATERIAL);
         assert_eq!(made[..MATERIAL], made[MATERIAL..]);
+        let erasable = share.materials([Item { secrets: b"s", ..item() }].into_iter());
+        assert_ne!(made[..MATERIAL], erasable[..]);
     }
 }

@@ -21,6 +21,7 @@ pub mod rows;
 pub mod seal;
 #[allow(unsafe_code)]
 pub mod shuffle;
+pub mod tree;
 pub mod typed;
 pub mod unseal;
 pub mod varint;

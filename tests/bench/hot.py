@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="run the contestants whose names this regular expression finds alone")
+    parser.add_argument("--only", default="", help="a regular expression: run the contestants whose names it finds")
     parser.add_argument("--json", type=Path, help="where to write every round's figures")
     asked = parser.parse_args()
     places: dict[Way, str] = {}

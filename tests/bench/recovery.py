@@ -10,25 +10,28 @@ make them.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import signal
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Consumer
 
 from tests.faults.fleet import Fleet
 from tests.faults.records import PARTITIONS, Input
-from tests.faults.stand import TOPOLOGIES, Stand, prepare, three_brokers
+from tests.faults.stand import TOPOLOGIES, Place, Stand, Topology, prepare, three_brokers
 from worker.source.options import Assignment
 
-SESSION_S, TRANSACTION_S = 6, 15
+SESSION_S, TRANSACTION_S, BROKER_SESSION_S, PROCESSES = 6, 15, 3, 3
 _RATE, _PATIENCE_S = 600.0, 120.0
 
 
@@ -94,31 +97,55 @@ def standstill(reader: Reader, act: Callable[[], None]) -> float:
     return reader.seen.still_s
 
 
-def measure(stand: Stand, rounds: int, assignment: Assignment) -> dict[str, list[float]]:
-    """Do everything `rounds` times."""
-    topology = replace(TOPOLOGIES["kafka-exactly-once"], assignment=assignment)
-    place = prepare(stand, topology, f"recovery-{assignment}")
+@contextmanager
+def flowing(stand: Stand, place: Place, *instances: str, processes: int = 1) -> Iterator[tuple[Fleet, Reader]]:
+    """Let members deliver what comes, and read what they deliver."""
     given = Input(stand.kafka.client, place.source, seed=1, lanes=60)
     given.allow(1 << 30)
-    found: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        fleet = Fleet(stand, place, seed=1)
+        fleet = Fleet(stand, place, seed=1, processes=processes)
         producing = threading.Thread(target=given.run, args=(_RATE,))
         stack.callback(producing.join)
         stack.callback(given.stop)
         stack.callback(fleet.close)
         fleet.disarm()
         producing.start()
-        fleet.start("w0", "w1", "w2")
+        fleet.start(*instances)
         reader = Reader(stand, place.target)
         stack.callback(reader.close)
         recovery(reader, lambda: None)
+        yield fleet, reader
+        fleet.stop()
+
+
+def measure(stand: Stand, rounds: int, assignment: Assignment) -> dict[str, list[float]]:
+    """Do everything `rounds` times."""
+    topology = replace(TOPOLOGIES["kafka-exactly-once"], assignment=assignment)
+    found: dict[str, list[float]] = {}
+    with flowing(stand, prepare(stand, topology, f"recovery-{assignment}"), "w0", "w1", "w2") as (fleet, reader):
         for turn in range(rounds):
             for name, judge, act in acts(stand, fleet, turn):
                 found.setdefault(name, []).append(judge(reader, act))
                 recovery(reader, lambda: time.sleep(2))
-        fleet.stop()
     return found
+
+
+def measure_children(stand: Stand, rounds: int, topology: Topology) -> list[float]:
+    """Kill one of several processes of one worker, `rounds` times."""
+    place = prepare(stand, topology, f"recovery-child-{topology.assignment}-{topology.static}".lower())
+    found = []
+    with flowing(stand, place, "w0", processes=PROCESSES) as (fleet, reader):
+        for turn in range(rounds):
+            found.append(recovery(reader, partial(kill_child, fleet, turn % PROCESSES)))
+            recovery(reader, lambda: time.sleep(2))
+    return found
+
+
+def kill_child(fleet: Fleet, index: int) -> None:
+    """SIGKILL a process of the only member, by the pid that its log says."""
+    lines = map(json.loads, filter(lambda line: line.startswith("{"), fleet.members["w0"].log.read_text().splitlines()))
+    begun = [e for e in lines if e["event"] in ("process_started", "process_restarted") and e["process"] == index]
+    os.kill(int(begun[-1]["pid"]), signal.SIGKILL)
 
 
 Act = tuple[str, Callable[[Reader, Callable[[], None]], float], Callable[[], None]]
@@ -154,13 +181,24 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--assignment", choices=["cooperative", "consumer"], action="append")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="recovery-") as directory, three_brokers(Path(directory)) as stand:
+    sessions = f"session {SESSION_S} s, transaction {TRANSACTION_S} s, brokers' session {BROKER_SESSION_S} s"
+    brokers = {"broker.session.timeout.ms": str(BROKER_SESSION_S * 1000)}
+    with tempfile.TemporaryDirectory(prefix="recovery-") as directory, three_brokers(Path(directory), brokers) as stand:
         for assignment in asked.assignment or ["cooperative", "consumer"]:
-            print(f"assignment {assignment}, session {SESSION_S} s, transaction {TRANSACTION_S} s", flush=True)
+            print(f"assignment {assignment}, {sessions}", flush=True)
             for name, seconds in measure(stand, asked.rounds, assignment).items():
-                each = ", ".join(f"{s:.1f}" for s in seconds)
-                print(f"  {name:<45}{statistics.median(seconds):>6.1f} s  ({each})", flush=True)
+                tell(name, seconds)
+        exact = TOPOLOGIES["kafka-exactly-once"]
+        for topology in (exact, replace(exact, assignment="eager", static=True)):
+            static = ", static membership" if topology.static else ""
+            seconds = measure_children(stand, asked.rounds, topology)
+            tell(f"one of {PROCESSES} processes killed, {topology.assignment}{static}", seconds)
     return 0
+
+
+def tell(name: str, seconds: list[float]) -> None:
+    """Print one row: the median, and each round."""
+    print(f"  {name:<60}{statistics.median(seconds):>6.1f} s  ({', '.join(f'{s:.1f}' for s in seconds)})", flush=True)
 
 
 if __name__ == "__main__":

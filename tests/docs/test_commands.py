@@ -1,4 +1,4 @@
-"""The pages' commands run as they are written, from an empty directory, on a real broker and a real database."""
+"""The first pages' commands run as they are written, from an empty directory, on a real broker and a real database."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DatabaseFactory
-from tests.docs.pages import ROOT, run, script
+from tests.docs.pages import run
+from tests.docs.walks import WALKS
 from worker.local import LocalKafka
 from worker.local.tls import CertificateAuthority
 
-HOW_TO = ROOT / "docs" / "how-to"
+PRODUCE = ("cp files/customer.avsc", "cp files/produce.py", "python produce.py")
+EXPORTED = """
+import fastavro, os
+os.mkdir("export")
+with open("export/customers.avro", "wb") as file:
+    fastavro.writer(file, fastavro.schema.load_schema("customer.avsc"), [{"id": 9, "email": "x@y", "country": "NO"}])
+"""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -27,15 +34,9 @@ def require_psql() -> None:
         pytest.skip("`psql` is not on PATH: install PostgreSQL's client")
 
 
-def together(*pages: Path, within: str = "") -> tuple[dict[str, str], list[str]]:
-    """Return the files and commands of pages that follow each other in one directory and one shell."""
-    parts = [script(page, within=within) for page in pages]
-    return {name: text for files, _ in parts for name, text in files.items()}, [x for _, lines in parts for x in lines]
-
-
 def test_adding_a_field(tmp_path: Path) -> None:
     """The how-to of a schema's change needs the program alone."""
-    files, lines = together(HOW_TO / "add-a-field.md")
+    files, lines = WALKS["add a field"].script()
 
     done = run(files, lines, tmp_path, environment(), 50)
 
@@ -48,8 +49,7 @@ def test_adding_a_field(tmp_path: Path) -> None:
 def test_the_tutorial_and_what_follows_it(new_database: DatabaseFactory, tmp_path: Path) -> None:
     """From an empty directory to the end of the tutorial; then recover, revoke and rotate, in the same region."""
     require_psql()
-    pages = [HOW_TO / name for name in ("recover.md", "revoke.md", "rotate.md")]
-    files, lines = together(ROOT / "docs" / "tutorial.md", *pages)
+    files, lines = WALKS["tutorial"].script()
 
     with LocalKafka() as kafka:
         variables = environment(KAFKA=kafka.bootstrap, DATABASE_URL=new_database())
@@ -60,23 +60,36 @@ def test_the_tutorial_and_what_follows_it(new_database: DatabaseFactory, tmp_pat
 
 @pytest.mark.integration
 @pytest.mark.heavy
-@pytest.mark.timeout(300)
-def test_the_quick_start(tmp_path: Path) -> None:
-    """README's ten lines, on a topic of one's own that is there already."""
-    tutorial, produce = script(ROOT / "docs" / "tutorial.md")
-    _, lines = script(ROOT / "README.md", within="## Quick start: your own Kafka")
-    lines = [
-        line
-        for line in lines
-        if not line.startswith(("worker doctor", "worker run --config worker.toml --proc", "worker encrypt-files"))
-    ]
-    before = [line for line in produce if line.startswith("cp files/") or line == "python produce.py"]
+@pytest.mark.timeout(600)
+def test_getting_away_from_a_stolen_key(new_database: DatabaseFactory, tmp_path: Path) -> None:
+    """What the tutorial made leaves in the clear, and goes over to a keyset that a thief has not."""
+    require_psql()
+    files, lines = WALKS["stolen key"].script()
 
     with LocalKafka() as kafka:
-        done = run(tutorial, [*before, *lines], tmp_path, environment(KAFKA=kafka.bootstrap), 250)
+        variables = environment(KAFKA=kafka.bootstrap, DATABASE_URL=new_database())
+        done = run(files, lines, tmp_path, variables, 500)
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.integration
+@pytest.mark.heavy
+@pytest.mark.timeout(400)
+def test_the_quick_start(tmp_path: Path) -> None:
+    """README's lines, on a topic of one's own that is there already, with a container file to encrypt."""
+    tutorial, produce = WALKS["tutorial"].script()
+    _, lines = WALKS["quick start"].script()
+    (tmp_path / "export.py").write_text(EXPORTED)
+    before = [line for line in produce if line.startswith(PRODUCE)]
+
+    with LocalKafka() as kafka:
+        variables = environment(KAFKA=kafka.bootstrap)
+        done = run(tutorial, [*before, "python export.py", *lines], tmp_path, variables, 350)
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "ada@example.org" in done.stdout
+    assert b"x@y" not in (tmp_path / "enc" / "customers.avro").read_bytes()
 
 
 @pytest.mark.integration
@@ -89,7 +102,7 @@ def test_deploying_a_region(new_database: DatabaseFactory, tmp_path: Path) -> No
     server = CertificateAuthority(tmp_path).issue("localhost")
     for name in ("tls.pem", "tls.key"):
         shutil.copy(server, tmp_path / name)
-    files, lines = together(HOW_TO / "deploy.md")
+    files, lines = WALKS["deploy a region"].script()
 
     done = run(files, lines, tmp_path, environment(DATABASE_URL=new_database()), 250)
 

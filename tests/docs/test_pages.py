@@ -5,15 +5,21 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, SHELLS, blocks
+from tests.docs.walks import WALKS, Walk, all_commands, elsewhere
 from worker.cli.root import app, mount
+from worker.config import Settings
+from worker.config.known import names_at
 
 _LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\(([^)\s]+)\)")
 _INLINE = re.compile(r"`(worker (?:[a-z][a-z-]*)[^`]*)`")
@@ -43,11 +49,41 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_block_says_what_it_is(page: Path) -> None:
+    """A block with commands is of a shell, and a console's begin with a dollar: nothing else is found and run."""
+    assert page.read_text().count("```") == 2 * len(list(blocks(page)))
+    for block in blocks(page):
+        assert block.language in {*SHELLS, "", "python", "json", "toml", "sql"}
+        assert block.language or not re.search(r"^(\$ |worker )", block.text, re.MULTILINE), block.text
+        assert block.language != "console" or block.text.startswith("$ ")
+
+
+def test_every_command_runs_in_a_test() -> None:
+    """Each block of commands is part of a walk, each walk of a test; what an engine must run is told apart."""
+    pages = dict.fromkeys(page for walk in WALKS.values() for page in walk.pages)
+    walked = [line for page in pages for block in Walk("", (page,)).blocks() for line in block.commands]
+
+    assert sorted(walked) == sorted(line for _, line in all_commands()), "add its page to tests/docs/walks.py"
+    for name, walk in WALKS.items():
+        assert f'WALKS["{name}"]' in (ROOT / walk.test).read_text(), f"{walk.test} does not run the walk {name!r}"
+
+
+def test_only_operations_names_commands_that_need_an_engine() -> None:
+    """They are few, and none of the first pages'."""
+    pages = {page for page, line in all_commands() if elsewhere(line)}
+
+    assert pages == {"README.md", "docs/operations.md"}
+    assert [line for page, line in all_commands() if elsewhere(line) and page == "README.md"] == [
+        "docker build -f deploy/image/Dockerfile .                 # or the image"
+    ]
+
+
 def said(page: Path) -> Iterator[list[str]]:
-    """Every call of the program that a page shows, in consoles and within sentences, as words."""
-    shown = [command for block in blocks(page) if block.language == "console" for command in block.commands]
+    """Every call of the program that a page shows, in shells and within sentences, as words."""
+    shown = [command for block in blocks(page) for command in block.commands]
     for command in (*shown, *_INLINE.findall(page.read_text())):
-        for call in re.findall(r"(?:^|[\s(!{])(worker [^\n]*)", command):
+        for call in re.findall(r"(?:^|[\s(!{/])(worker [^\n]*)", command):
             words = _ENDS.split(call, maxsplit=1)[0].rstrip(") ")
             try:
                 yield shlex.split(words)
@@ -55,16 +91,28 @@ def said(page: Path) -> Iterator[list[str]]:
                 yield words.split()
 
 
+@cache
+def program() -> TyperGroup:
+    mount()
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    return command
+
+
+def _narrow(command: object) -> TyperGroup | TyperCommand:
+    assert isinstance(command, TyperGroup | TyperCommand)
+    return command
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_and_options_exist(page: Path) -> None:
     """A command that a page names is one, and so is each of its options."""
-    mount()
     unknown = []
     for words in said(page):
-        command = typer.main.get_command(app)
+        command: TyperGroup | TyperCommand = program()
         rest = words[1:]
         while isinstance(command, TyperGroup) and rest and rest[0] in command.commands:
-            command = command.commands[rest.pop(0)]
+            command = _narrow(command.commands[rest.pop(0)])
         if isinstance(command, TyperGroup):
             if rest and re.fullmatch(r"[a-z-]+", rest[0]):
                 unknown.append(" ".join(words))
@@ -74,6 +122,33 @@ def test_commands_and_options_exist(page: Path) -> None:
         unknown += [f"{' '.join(words)}: {option}" for option in options if option not in {*known, "--help", "-h"}]
 
     assert unknown == []
+
+
+_LEAST: dict[str, Any] = {
+    "region": "eu-central-1",
+    "kafka": {"bootstrap": "kafka:9092", "cluster_id": "abc"},
+    "schemas": {"registry": "https://registry"},
+}
+_ROUTE = {
+    "name": "customers",
+    "group": "g",
+    "source": {"topics": ["customers"]},
+    "sink": {"kind": "kafka", "topic": "customers.enc"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_settings_that_a_page_shows_are_settings(page: Path) -> None:
+    """A block of settings is TOML and, in a file that is otherwise whole, taken; so is each name in a sentence."""
+    for block in blocks(page):
+        if block.language == "toml":
+            shown = tomllib.loads(block.text)
+            routes = shown.pop("routes", {})
+            routes = routes if isinstance(routes, list) else [routes]
+            Settings.model_validate({**_LEAST, **shown, "routes": [{**_ROUTE, **route} for route in routes]})
+    named = re.findall(r"`\[([a-z_.]+)\] ([a-z_]+)", page.read_text())
+
+    assert [f"[{s}] {name}" for s, name in named if name not in names_at(s.split("."))] == []
 
 
 def logged() -> set[str]:

@@ -71,6 +71,7 @@ class Fleet:
         seed: draws places, hits and delays.
         on_death: called after a member has died of SIGKILL.
         hits: between which batches an armed member dies.
+        processes: how many each member is made of.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Fleet:
         seed: int,
         on_death: Callable[[], None] = lambda: None,
         hits: tuple[int, int] = (5, 60),
+        processes: int = 1,
     ) -> None:
         self._stand, self._place, self._seed, self._hits = stand, place, seed, hits
+        self._several = ["--processes", str(processes)] if processes > 1 else []
         self._on_death = on_death
         self._random = random.Random(f"{seed}/{place.source}/members")
         self._deck: list[str] = []
@@ -168,7 +171,7 @@ class Fleet:
             environment["FAILPOINTS"] = f"seed={self._seed};{place}=kill@{hit}"
         command = [*COMMAND, "run", "--config", str(self._place.settings), "--set", f"http.listen=127.0.0.1:{port}"]
         log = self._stand.directory / f"{self._place.source}-{self.figures.starts}-{instance}.log"
-        return log, Program(command, log, environment=environment)
+        return log, Program([*command, *self._several], log, environment=environment)
 
     def _end(self, member: Member) -> None:
         self._look(member)

@@ -187,10 +187,10 @@ class Stand:
 
 
 @contextmanager
-def three_brokers(directory: Path) -> Iterator[Stand]:
-    """Start all of it: three brokers, a server, an authority."""
+def three_brokers(directory: Path, settings: Mapping[str, str] | None = None) -> Iterator[Stand]:
+    """Start all of it: three brokers, with settings of their own besides the stand's, a server, an authority."""
     with ExitStack() as stack:
-        brokers = stack.enter_context(LocalKafka(3, overrides=_BROKER))
+        brokers = stack.enter_context(LocalKafka(3, overrides={**_BROKER, **(settings or {})}))
         server = stack.enter_context(LocalPostgres())
         keys = AuthorityProcess(directory / "authority")
         stack.callback(keys.stop)

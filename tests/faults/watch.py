@@ -125,6 +125,7 @@ class TopicWatch(Watch):
         found = [self._reader.list_topics(topic, 30).topics[topic] for topic in (place.target, place.dead)]
         self._assigned = [TopicPartition(each.topic, p, 0) for each in found for p in each.partitions]
         self._reader.assign(self._assigned)
+        self._partitions = given.partitions
         self._seen: set[int] = set()
 
     def close(self) -> None:
@@ -132,6 +133,7 @@ class TopicWatch(Watch):
         self._reader.close()
 
     def _look(self) -> None:
+        self._follow_added()
         committed = self._committed()
         self._await_input(committed)
         claimed = {i for p, at in committed.items() for i in self._given.upto(p, at)[self._checked(p) :]}
@@ -144,6 +146,14 @@ class TopicWatch(Watch):
                 break
         self.findings += ahead(sorted(claimed), self._seen)
         self._advance(committed)
+
+    def _follow_added(self) -> None:
+        now = self._given.partitions
+        added = [TopicPartition(self._place.target, p, 0) for p in range(self._partitions, now)]
+        if added:
+            self._reader.incremental_assign(added)
+            self._assigned += added
+            self._partitions = now
 
     def _checked(self, partition: int) -> int:
         return len(self._given.upto(partition, self.positions.get(partition, 0)))

@@ -126,6 +126,29 @@ def test_a_partition_that_is_added_is_read_from_its_start(kafka: Kafka, topic: T
     assert sorted(i for _, i in found) == list(range(400))
 
 
+@pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])
+def test_a_partition_that_is_added_while_nobody_reads_is_read_from_its_start(
+    kafka: Kafka, topic: TopicFactory, mode: str
+) -> None:
+    """The next worker finds it without a position, and yet must not begin at its end."""
+    source, sink = topic(partitions=3), topic(partitions=4)
+    first = Member(kafka, source, sink, mode=mode, start="latest").start()
+    until(lambda: len(first.runner.progress().spans) == 3)
+    produce(kafka, source, range(300), partitions=3)
+    read_all(kafka, sink, lambda ids: len(ids) >= 300)
+    first.stop()
+    admin = AdminClient(kafka.client)
+    admin.create_partitions([NewPartitions(source, 4)])[source].result(20)
+    produce(kafka, source, range(403, 800, 4))
+
+    second = Member(kafka, source, sink, mode=mode, start="latest", bounded=True).start()
+    second.join()
+
+    assert second.error is None
+    found = sorted(i for _, i in read_all(kafka, sink, lambda ids: len(ids) >= 400))
+    assert found == [*range(300), *range(403, 800, 4)]
+
+
 class StallingSink(KafkaSink):
     """Stalls once within its transaction, until the brokers have ended that."""
 

@@ -36,11 +36,13 @@ class Counted:
 class Known:
     """What the group's topics are; none of their partitions is new."""
 
+    partitions: frozenset[TopicPartition] = frozenset()
+
     def topic_id(self, topic: str) -> str:
         return "id"
 
-    def is_new(self, partition: TopicPartition) -> bool:
-        return False
+    def at_join(self, topic: str) -> int:
+        return 0
 
 
 @pytest.fixture(scope="module")

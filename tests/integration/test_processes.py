@@ -10,9 +10,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -21,7 +23,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
+from tests.integration.test_outages import lose
 from tests.program import COMMAND
+from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(180)]
 RUN = (*COMMAND, "run")
@@ -258,11 +262,19 @@ def test_no_counter_goes_back_when_a_process_crashes(site: Deployment) -> None:
 
 @pytest.mark.heavy
 def test_a_process_that_does_not_stop_in_time_says_so(site: Deployment) -> None:
-    """A frozen process is killed when its stop is over, and the log and the exit code say so."""
+    """A frozen process is killed when its stop is over; log and exit code say so, with its log's last error."""
     schema_id, _ = site.write_customers(1, 20)
     settings = site.settings(schema_id, changes="[delivery]\nstop_s = 1\n")
-    with running(site, settings, "--processes", "2") as run:
+    place = urlsplit(site.dsn)
+    with ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(place.port or 5432, place.hostname or "127.0.0.1"))
+        through = replace(site, dsn=site.dsn.replace(f"{place.hostname}:{place.port}", proxy.address))
+        run = stack.enter_context(running(through, settings, "--processes", "2"))
         run.until(lambda: len(run.events("verified")) == 2, "both begin")
+        lose(proxy, "refused")
+        site.write_customers(2, 200)
+        run.until(lambda: {e["process"] for e in run.events("paused")} == {0, 1}, "both have an error")
+        run.until(lambda: "process 0: paused, sink away" in run.get("/readyz").text, "the parent has heard of it")
         os.kill(run.pid(0), signal.SIGSTOP)
 
         run.process.send_signal(signal.SIGTERM)
@@ -270,5 +282,6 @@ def test_a_process_that_does_not_stop_in_time_says_so(site: Deployment) -> None:
 
     ended = {event["process"]: event for event in run.events("process_ended")}
     assert "did not stop within 16 s and was killed" in str(ended[0]["error"])
+    assert "its log's last error is paused: route table, PostgreSQL (DATABASE_URL)" in str(ended[0]["error"])
     assert (ended[1]["exit_code"], code) == (0, 137)
     assert "did not stop within" in str(run.events("failed")[0]["error"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import uuid
 from collections.abc import Callable, Sequence
@@ -213,6 +214,23 @@ def test_an_older_owner_is_fenced(kafka: Kafka, topic: TopicFactory) -> None:
     older.close()
     newer.close()
     assert len(_read(kafka, target)) == 1
+
+
+def test_an_owner_that_is_fenced_within_a_flush_says_so(kafka: Kafka, topic: TopicFactory) -> None:
+    """The client raises from what serves its callbacks then, and not from what it was asked for."""
+    target, name = topic(), f"x-{uuid.uuid4().hex}"
+    waiting = dataclasses.replace(kafka, properties={**kafka.properties, "linger.ms": "3000"})
+    older, newer = _sink(waiting, target, transactional=name), _sink(kafka, target, transactional=name)
+    older.begin()
+    older.write(output_of(_records(target, 100)))
+
+    newer.begin()
+
+    with pytest.raises(Fenced):
+        older.flush()
+    newer.abort()
+    older.close()
+    newer.close()
 
 
 def test_a_check_fences_nobody(kafka: Kafka, topic: TopicFactory) -> None:

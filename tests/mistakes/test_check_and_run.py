@@ -128,6 +128,14 @@ def _lost_declaration(stand: Stand) -> None:
     path.write_text(json.dumps({**schema, "fields": [f for f in schema["fields"] if f["name"] != "email"]}))
 
 
+def _poor(stand: Stand) -> None:
+    role = f"poor_{stand.site.name}"
+    stand.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
+    stand.execute(f"GRANT USAGE ON SCHEMA worker TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA worker TO {role}")
+    url = urlsplit(stand.site.dsn)
+    stand.environ["DATABASE_URL"] = f"postgresql://{role}:poor@{url.hostname}:{url.port}{url.path}"
+
+
 NOWHERE = "http://127.0.0.1:1/"
 BREAKS = [
     Break(
@@ -216,6 +224,12 @@ BREAKS = [
         lambda s: s.change('table = "crm.customers", create = true', 'table = "crm.costumers"'),
         2,
         (r"crm\.costumers", "create"),
+    ),
+    Break(
+        "a role without rights on the table's schema",
+        _poor,
+        2,
+        ("permission denied for schema crm", "rights"),
     ),
     Break(
         "a column that does not take its field",
@@ -333,3 +347,17 @@ def test_where_nothing_is_wrong_both_go_on(stand: Stand, program: Program) -> No
     checked = program(["check", "--config", str(path)], stand.environ)
 
     assert (checked.code, ran(stand, refuses=False)) == (0, 0), checked.said
+
+
+def test_a_first_start_is_told_before(stand: Stand, program: Program) -> None:
+    """While a keyset has no canary, nobody can tell a wrong client key: `check` warns until the first start made it."""
+    path = stand.site.directory / "worker.toml"
+    path.write_text(stand.text)
+
+    before = program(["check", "--config", str(path), "--json"], stand.environ)
+    stand.seal_canary()
+    after = program(["check", "--config", str(path), "--json"], stand.environ)
+
+    (warned,), (opened,) = ([f for f in json.loads(t.said) if "canary" in f["name"]] for t in (before, after))
+    assert (before.code, warned["verdict"], opened["verdict"], opened["found"]) == (0, "warning", "ok", "opens")
+    assert "CS_CLIENT_KEY was written together with CS_CLIENT_ID" in warned["remedy"]

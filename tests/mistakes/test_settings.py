@@ -200,6 +200,89 @@ MISTAKES = [
     ),
     Mistake(name="--set has no value", arguments=(*RUN, "--set", "keys.max_age_s"), says=("is not name=value",)),
     Mistake(
+        name="brokers are named by a URL",
+        change=('bootstrap = "127.0.0.1:1"', 'bootstrap = "http://127.0.0.1:1"'),
+        says=(r"kafka\.bootstrap: 'http://127\.0\.0\.1:1' is no broker's address", "host:port"),
+    ),
+    Mistake(
+        name="brokers are not named",
+        change=('bootstrap = "127.0.0.1:1"', 'bootstrap = ""'),
+        says=(r"kafka\.bootstrap: '' is no broker's address", "host:port"),
+    ),
+    Mistake(
+        name="the worker listens nowhere",
+        change=("[schemas]", '[http]\nlisten = "127.0.0.1:94640"\n[schemas]'),
+        says=(r"http\.listen: '127\.0\.0\.1:94640' is not host:port, with a port up to 65535",),
+    ),
+    Mistake(
+        name="the authority's port is none",
+        arguments=("authority", "dev", "--region", "oslo", "--port", "80000"),
+        says=("--port", "less than or equal to 65535"),
+    ),
+    Mistake(
+        name="a registry's URL lacks its protocol",
+        change=(
+            'local = { "1" = { input = "customer.avsc", output_id = 1001 } }',
+            'registry = "hunter22:pw@registry:8081"',
+        ),
+        says=(r"schemas\.registry: 'registry:8081' is no registry's URL", "https://"),
+    ),
+    Mistake(
+        name="tags of another tool are taken for declarations",
+        arguments=("plan", "--lint", "customer.avsc"),
+        schema={
+            **SCHEMA,
+            "fields": [
+                {"name": "email", "type": "string", "encrypted": True},
+                {"name": "nick", "type": "string", "confluent:tags": ["PII"]},
+            ],
+        },
+        says=("acme.crm.Customer/nick", "personal|clear"),
+        code=1,
+    ),
+    Mistake(
+        name="a login is half said",
+        change=(
+            "[schemas]",
+            '[kafka.properties]\n"security.protocol" = "SASL_PLAINTEXT"\n"sasl.mechanism" = "PLAIN"\n[schemas]',
+        ),
+        says=("sasl.username and sasl.password must be set", r"\[kafka\] properties and secrets"),
+    ),
+    Mistake(
+        name="a file of certificates is not there",
+        change=(
+            "[schemas]",
+            '[kafka.properties]\n"security.protocol" = "SSL"\n"ssl.ca.location" = "/nowhere/ca.pem"\n[schemas]',
+        ),
+        says=("ssl.ca.location", r"\[kafka\] properties"),
+    ),
+    Mistake(
+        name="a credential kept the quotes of its file",
+        environ={"CS_CLIENT_ID": f'"{CREDENTIALS["CS_CLIENT_ID"]}"'},
+        says=("CS_CLIENT_ID stands in quotes", "take them away"),
+    ),
+    Mistake(
+        name="a first file is asked for with a schema that is not there",
+        arguments=(
+            "config",
+            "init",
+            "--region",
+            "oslo",
+            "--bootstrap",
+            "127.0.0.1:1",
+            "--topic",
+            "t",
+            "--schema",
+            "x.avsc",
+        ),
+        says=("--schema 'x.avsc' can't be read: No such file",),
+    ),
+    Mistake(
+        name="a first file is asked for of a URL",
+        arguments=("config", "init", "--region", "oslo", "--bootstrap", "http://k:9092", "--topic", "t"),
+        says=("'http://k:9092' is no broker's address", "host:port"),
+    ),
+    Mistake(
         name="the region's name is none",
         change=('region = "eu-central-1"', 'region = "EU Central"'),
         says=("region 'EU Central'", "on-prem-oslo"),
@@ -257,7 +340,9 @@ MISTAKES = [
         says=("--processes goes with neither --dry-run nor --limit",),
     ),
     Mistake(
-        name="a plan's file is not there", arguments=("plan", "costumer.avsc"), says=(r"costumer\.avsc can't be read",)
+        name="a plan's file is not there",
+        arguments=("plan", "costumer.avsc"),
+        says=(r"costumer\.avsc can't be read as text: No such file",),
     ),
     Mistake(name="a schema is no JSON", arguments=PLAN, schema="{", says=(r"customer\.avsc", "JSON")),
     Mistake(

@@ -160,3 +160,13 @@ def test_every_part_of_the_revocation_bound_is_exported(tmp_path: Path) -> None:
         }
 
     assert parts == {"batch": 20.5, "request": 10.0}
+
+
+def test_what_a_file_put_around_a_credential_is_taken_away() -> None:
+    """Blanks and line ends of a Secret's or an env file are of no credential; of a password, line ends alone."""
+    environ = {"CS_CLIENT_ID": " 7366f130 \r\n", "KAFKA_PASSWORD": " pass word \n", "CS_CTS_HOST": '"https://cts/"'}
+
+    assert environment.require(environ, "CS_CLIENT_ID", "") == "7366f130"
+    assert environment.require(environ, "KAFKA_PASSWORD", "") == " pass word "
+    with pytest.raises(ConfigError, match="CS_CTS_HOST stands in quotes"):
+        environment.text(environ, "CS_CTS_HOST")

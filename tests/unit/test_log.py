@@ -41,6 +41,17 @@ def test_events_below_the_level_are_not_written() -> None:
     assert stream.getvalue() == ""
 
 
+def test_the_last_error_is_kept() -> None:
+    """What was told of an error last is known, also where the line itself is left out."""
+    log.configure(level="info", form="json", stream=io.StringIO())
+
+    for number in range(20):
+        structlog.get_logger("test").warning("paused", error=f"attempt {number}")
+    structlog.get_logger("test").info("assigned", partitions=3)
+
+    assert log.last_error() == "paused: attempt 19"
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_an_exception_is_told_without_its_message_and_without_locals(form: Literal["json", "console"]) -> None:
     """Only its class and the places that it came through are written, however it was handed over."""

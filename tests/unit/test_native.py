@@ -53,10 +53,15 @@ def test_hostile_or_short_material_gives_no_key(
 
 
 @built
-def test_both_authorities_make_the_same_material(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("erasable", [False, True])
+def test_both_authorities_make_the_same_material(erasable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The authority's material is equal, byte for byte, by the extension and by its twin."""
-    secrets, share = KeysetSecrets(uuid4(), os.urandom(32), os.urandom(32)), Permutations.random()
-    items = [Item(os.urandom(16), b"acme.Customer/email", b"", os.urandom(32)) for _ in range(50)]
+    share = Permutations.random()
+    secrets = KeysetSecrets(uuid4(), os.urandom(32), os.urandom(32), os.urandom(32) if erasable else b"")
+    leaves = os.urandom(72) if erasable else b""
+    items = [
+        Item(os.urandom(16), b"acme.Customer/email", b"", os.urandom(32), leaves[36 * (n % 3) :]) for n in range(50)
+    ]
     tags = [item.tag for item in items]
 
     native = material.materials(secrets, share, items, tags)

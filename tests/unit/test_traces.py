@@ -74,7 +74,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for traces without the extra learns what to install."""
     monkeypatch.setitem(sys.modules, "worker.metrics.spans", None)
 
-    with pytest.raises(ConfigError, match=r"residency-worker\[traces\]"):
+    with pytest.raises(ConfigError, match=r"\[traces\]"):
         open_traces(ENDPOINT, service="s", region="r", instance="i")
 
 

@@ -56,6 +56,7 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         resolve=client.resolve_keyset,
         store=KeptCanaries(CanaryTopic(connection, region=settings.region)),
         instance=context.instance,
+        erasable=lambda keyset: client.load_keyset(keyset).is_erasable,
     )
     guarded = GuardedKeyService(
         client,
@@ -63,6 +64,7 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         canaries.vouch,
         keys_per_request=client.options.keys_per_request,
         metrics=context.metrics,
+        witness=canaries.witness,
     )
     service = resilient(guarded, metrics=context.metrics)
 

@@ -138,6 +138,7 @@ class RouteBuilder:
             verifier=self._verifier(route),
             terms=None if own else self._search_terms(route),
             amplification=Amplification(settings.delivery.max_record_values, settings.delivery.max_record_bytes),
+            seals_erased=route.erased == "dead",
         )
         return BatchProcessor(
             self._schemas if schemas is None else schemas,

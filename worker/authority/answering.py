@@ -260,7 +260,7 @@ def _refusal(exc: Exception) -> Refusal:
 def refused(refusal: Refusal) -> Response:
     """Return a refusal as an answer."""
     _log.debug("request_refused", status=refusal.status, reason=refusal.reason)
-    return as_json({"error": refusal.reason}, refusal.status)
+    return as_json({"error": refusal.reason, **refusal.more}, refusal.status)
 
 
 def as_json(value: Any, status: int = 200) -> Response:

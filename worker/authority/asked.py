@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
+from worker.authority.bound import LOCK, bound_all, checked, resolve
 from worker.authority.material import NONCE_BYTES, Item, KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.native import IS_LOADED, extension
@@ -21,14 +22,23 @@ from worker.zerokms.derive import Permutations
 if TYPE_CHECKING:
     from worker import _native
 
-LOCK = "Context did not satisfy lock requirements"
 _FEW, _FEW_NATIVE = 8, 64
 _NO_CONTEXT = b"[]"
 _context: TypeAdapter[list[wire.Element]] = TypeAdapter(Annotated[list[wire.Element], Field(max_length=64)])
 _Errors: TypeAlias = dict[int, Refusal]
 _Body = TypeVar("_Body", bound=BaseModel)
+Leaves = Callable[[Sequence[wire.Element]], bytes]
+"""Returns what a context adds to the keys of an erasable keyset; raises a 403 where a value of it was erased."""
 Answer = Callable[[], Any]
 """Derives the keys of a request that nothing can refuse any more, and returns what is sent."""
+
+
+class Maker(NamedTuple):
+    """What keys are made with: a keyset's secrets, a client's share of it, and what finds its contexts' leaves."""
+
+    secrets: KeysetSecrets
+    share: Permutations
+    leaves: Leaves
 
 
 class Ready(NamedTuple):
@@ -57,13 +67,11 @@ class Asked(Protocol):
 
     def __len__(self) -> int: ...
 
-    def generate(self, caller: Caller, secrets: KeysetSecrets, share: Permutations) -> Answer:
+    def generate(self, caller: Caller, maker: Maker) -> Answer:
         """Return what makes one fresh key each; raises a 400 or 403."""
         ...
 
-    def retrieve(
-        self, caller: Caller, secrets: KeysetSecrets, share: Permutations, *, fallible: bool
-    ) -> tuple[int, Answer]:
+    def retrieve(self, caller: Caller, maker: Maker, *, fallible: bool) -> tuple[int, Answer]:
         """Return how many keys are refused, and what makes the others again; raises the first unless `fallible`."""
         ...
 
@@ -112,15 +120,20 @@ class PlainAsked:
         """The distinct contexts."""
         return {str(key.context) for key in self.head.keys if key.context}
 
-    def generate(self, caller: Caller, secrets: KeysetSecrets, share: Permutations) -> Answer:
+    def generate(self, caller: Caller, maker: Maker) -> Answer:
         """See `Asked.generate`."""
-        groups = [_resolve(caller, key) for key in self.head.keys]
-        items = [item for item, _, _ in groups]
-        tags = material.make_tags(secrets, [(item, version) for item, version, _ in groups])
+        groups = [resolve(caller, key) for key in self.head.keys]
+        contexts = [key.context for key in self.head.keys]
+        leaves, refused = _leaves_of(maker, contexts)
+        _raise_erased(refused)
+        items = [item._replace(leaves=leaves[at]) for at, (item, _, _) in enumerate(groups)]
+        tags = material.make_tags(
+            maker.secrets, [(item, version) for item, (_, version, _) in zip(items, groups, strict=True)]
+        )
 
         def made() -> Any:
             keys = []
-            texts = _encode(material.materials(secrets, share, items, tags), len(items))
+            texts = _encode(material.materials(maker.secrets, maker.share, items, tags), len(items))
             for text, tag, (_, _, policy) in zip(texts, tags, groups, strict=True):
                 key: dict[str, Any] = {"key_material": text, "tag": pybase64.b64encode_as_string(tag)}
                 if policy is not None:
@@ -130,22 +143,23 @@ class PlainAsked:
 
         return made
 
-    def retrieve(
-        self, caller: Caller, secrets: KeysetSecrets, share: Permutations, *, fallible: bool
-    ) -> tuple[int, Answer]:
+    def retrieve(self, caller: Caller, maker: Maker, *, fallible: bool) -> tuple[int, Answer]:
         """See `Asked.retrieve`."""
         errors: _Errors = {}
         items: list[Item] = []
         for at, key in enumerate(self.head.keys):
             assert isinstance(key, wire.RetrieveItem)
             try:
-                items.append(_checked(caller, secrets, key))
+                item = checked(caller, maker.secrets, key)
+                items.append(item._replace(leaves=maker.leaves(key.context)))
             except Refusal as exc:
+                if exc.status >= 500:
+                    raise
                 errors[at] = exc
         _raise_first(errors, fallible=fallible)
 
         def made() -> Any:
-            texts = _encode(material.materials(secrets, share, items, [i.tag for i in items]), len(items))
+            texts = _encode(material.materials(maker.secrets, maker.share, items, [i.tag for i in items]), len(items))
             if not fallible:
                 return {"keys": [{"key_material": text} for text in texts]}
             each = iter(texts)
@@ -180,31 +194,58 @@ class NativeAsked:
         """The distinct contexts."""
         return {str(context) for context in self.elements if context}
 
-    def generate(self, caller: Caller, secrets: KeysetSecrets, share: Permutations) -> Answer:
+    def generate(self, caller: Caller, maker: Maker) -> Answer:
         """See `Asked.generate`."""
-        bound = [_bound_all(caller, context) for context in self.elements]
-        nonces, native = os.urandom(NONCE_BYTES * len(self)), material.native_share(secrets, share)
-        return lambda: Ready(self.native.generate(native, nonces, bound))
+        bound = [bound_all(caller, context) for context in self.elements]
+        leaves, refused = _leaves_of(maker, self.elements)
+        _raise_erased(refused)
+        nonces, native = os.urandom(NONCE_BYTES * len(self)), material.native_share(maker.secrets, maker.share)
+        return lambda: Ready(self.native.generate(native, nonces, bound, leaves))
 
-    def retrieve(
-        self, caller: Caller, secrets: KeysetSecrets, share: Permutations, *, fallible: bool
-    ) -> tuple[int, Answer]:
+    def retrieve(self, caller: Caller, maker: Maker, *, fallible: bool) -> tuple[int, Answer]:
         """See `Asked.retrieve`."""
         bound: list[bytes | None] = []
         barred: _Errors = {}
         for number, context in enumerate(self.elements):
             try:
-                bound.append(_bound_all(caller, context))
+                bound.append(bound_all(caller, context))
             except Refusal as exc:
                 bound.append(None)
                 barred[number] = exc
-        native = material.native_share(secrets, share)
+        native = material.native_share(maker.secrets, maker.share)
+        leaves, erased = _leaves_of(maker, self.elements)
         errors: _Errors = {at: Refusal(403, LOCK) for at in self.native.altered(native, bound)}
-        if barred:
-            errors |= {at: barred[number] for at, number in enumerate(self.native.numbers()) if number in barred}
+        # A context that can't be read, or a wrong tag, is told before that a value was erased.
+        refused = erased | barred
+        if refused:
+            for at, number in enumerate(self.native.numbers()):
+                if number in refused:
+                    errors.setdefault(at, refused[number])
         _raise_first(errors, fallible=fallible)
         told = {at: str(error) for at, error in errors.items()}
-        return len(errors), lambda: Ready(self.native.retrieve(native, told, fallible))
+        return len(errors), lambda: Ready(self.native.retrieve(native, told, fallible, leaves))
+
+
+def _leaves_of(maker: Maker, contexts: Sequence[Sequence[wire.Element]]) -> tuple[list[bytes], _Errors]:
+    """Return what each context adds, nothing where that is refused, and which are."""
+    leaves: list[bytes] = []
+    refused: _Errors = {}
+    for number, context in enumerate(contexts):
+        try:
+            leaves.append(maker.leaves(context))
+        except Refusal as exc:
+            if exc.status >= 500:
+                raise
+            leaves.append(b"")
+            refused[number] = exc
+    return leaves, refused
+
+
+def _raise_erased(refused: _Errors) -> None:
+    if refused:
+        each = {tuple(value): value for refusal in refused.values() for value in refusal.more.get("erased", ())}
+        first = refused[min(refused)]
+        raise Refusal(first.status, first.reason, more={"erased": list(each.values())} if each else None)
 
 
 def _raise_first(errors: _Errors, *, fallible: bool) -> None:
@@ -214,50 +255,6 @@ def _raise_first(errors: _Errors, *, fallible: bool) -> None:
 
 def _elements(text: bytes) -> list[wire.Element]:
     return [] if text == _NO_CONTEXT else _context.validate_python(decoding.parse(text))
-
-
-def _resolve(caller: Caller, key: wire.GenerateItem, tag: bytes = b"") -> tuple[Item, int, dict[str, Any] | None]:
-    iv, descriptor = decoding.decode_iv(key.iv), key.descriptor.encode()
-    if key.decryption_policy is None:
-        return Item(iv, descriptor, _bound_all(caller, key.context), tag), 0, None
-    if key.context:
-        raise Refusal(400, "a key has a context or a decryption policy, not both")
-    conditions = []
-    for condition in key.decryption_policy.conditions:
-        value = condition.value if condition.value is not None else caller.claims.get(condition.claim)
-        if value is None:
-            raise Refusal(403, LOCK)
-        conditions.append({"claim": condition.claim, "value": value})
-    bound = b"".join(material.framed(c["claim"].encode(), c["value"].encode()) for c in conditions)
-    return Item(iv, descriptor, bound, tag), 1, {"conditions": conditions}
-
-
-def _bound_all(caller: Caller, context: Sequence[wire.Element]) -> bytes:
-    return b"".join([_bound(caller, element) for element in context]) if context else b""
-
-
-def _bound(caller: Caller, element: wire.Element) -> bytes:
-    given = [v for v in (element.Tag, element.Value, element.IdentityClaim) if v is not None]
-    if len(given) != 1:
-        raise Refusal(400, "a context element is exactly one of Tag, Value and IdentityClaim")
-    if element.Tag is not None:
-        return material.framed(b"tag", element.Tag.encode())
-    if element.Value is not None:
-        return material.framed(b"value", element.Value[0].encode(), element.Value[1].encode())
-    claim = str(element.IdentityClaim)
-    if claim not in caller.claims:
-        raise Refusal(403, LOCK)
-    return material.framed(b"claim", claim.encode(), caller.claims[claim].encode())
-
-
-def _checked(caller: Caller, secrets: KeysetSecrets, key: wire.RetrieveItem) -> Item:
-    item, version, policy = _resolve(caller, key, bytes(key.tag))
-    if version != key.tag_version:
-        raise Refusal(400, "tag_version is 1 with a decryption policy and 0 without")
-    material.check_tag(secrets, version, item)
-    if policy and not any(caller.claims.get(c["claim"]) == c["value"] for c in policy["conditions"]):
-        raise Refusal(403, LOCK)
-    return item
 
 
 def _encode(materials: bytes, count: int) -> list[str]:

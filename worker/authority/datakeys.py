@@ -10,7 +10,8 @@ from uuid import UUID
 
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
-from worker.authority.asked import Asked, asked
+from worker.authority.asked import Asked, Maker, asked
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
 from worker.authority.refusal import Refusal
@@ -39,10 +40,19 @@ class DataKeys:
         hashed: a keyed hash, for contexts in the audit.
         metrics: where keys are counted.
         limits: what one request and one client may ask.
+        subjects: finds what contexts add to the keys of erasable keysets.
     """
 
-    def __init__(self, store: Store, hashed: Callable[[bytes], str], metrics: Metrics, limits: LimitOptions) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hashed: Callable[[bytes], str],
+        metrics: Metrics,
+        limits: LimitOptions,
+        subjects: Subjects,
+    ) -> None:
         self._store = store
+        self._subjects = subjects
         self._hashed = hashed
         self._metrics = metrics
         self._limits = limits
@@ -55,7 +65,7 @@ class DataKeys:
         self._note(caller, wanted)
         grant = self.grant(caller, wanted.head.client_id, wanted.head.keyset_id)
         self._spend("generate", self._generate_quota, grant.client, len(wanted))
-        answer = wanted.generate(caller, grant.secrets, grant.share)
+        answer = wanted.generate(caller, self._maker(grant))
         caller.decided()
         made = answer()
         self._metrics.inc("authority_keys_total", len(wanted), operation="generate")
@@ -121,7 +131,7 @@ class DataKeys:
         if not is_canary and self._store.state.clients[grant.client]["needs_reason"]:
             _require_reason(wanted.head.unverified_context)
         self._spend("retrieve", self._retrieve_quota, grant.client, len(wanted))
-        refused, answer = wanted.retrieve(caller, grant.secrets, grant.share, fallible=fallible)
+        refused, answer = wanted.retrieve(caller, self._maker(grant), fallible=fallible)
         if refused:
             caller.note["refused"] = refused
             self._metrics.inc("authority_refusals_total", refused, operation="retrieve")
@@ -129,6 +139,9 @@ class DataKeys:
         made = answer()
         self._metrics.inc("authority_keys_total", len(wanted) - refused, operation="retrieve")
         return made
+
+    def _maker(self, grant: Grant) -> Maker:
+        return Maker(grant.secrets, grant.share, self._subjects.finder(grant.secrets))
 
     def _spend(self, operation: str, quota: Quota, client: str, count: int) -> None:
         if count > self._limits.keys_per_request:
@@ -194,10 +207,11 @@ def open_grant(store: Store, client: str, keyset: Row) -> Grant:
 
 def open_secrets(store: Store, keyset: Row) -> KeysetSecrets:
     """Open a keyset's own secrets."""
-    both = store.sealer.open(keyset["secrets"], what=f"keyset/{keyset['id']}")
-    return KeysetSecrets(UUID(keyset["id"]), both[:32], both[32:])
+    opened = store.sealer.open(keyset["secrets"], what=f"keyset/{keyset['id']}")
+    return KeysetSecrets(UUID(keyset["id"]), opened[:32], opened[32:64], opened[64:])
 
 
 def public_keyset(row: Row) -> dict[str, Any]:
-    """Return a keyset as the wire has it."""
-    return {name: row[name] for name in ("id", "name", "description", "is_disabled", "is_default")}
+    """Return a keyset as the wire has it; that one is erasable stands in those alone that are."""
+    told = {name: row[name] for name in ("id", "name", "description", "is_disabled", "is_default")}
+    return {**told, "erasable": True} if row["erasable"] else told

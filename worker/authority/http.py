@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -19,6 +20,7 @@ from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
 from worker.authority.endpoints import ENDPOINTS
 from worker.authority.enrolment import Enrolment
+from worker.authority.erasing import Erasing
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.keysets import Keysets
 from worker.authority.management import Management
@@ -31,7 +33,7 @@ _METRICS = "/metrics"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the surface is made of; `ready` says whether keys can be derived, and why not."""
+    """What the surface is made of: `ready` says whether keys can be derived, `exported` is what a scrape is told."""
 
     answering: Answering
     data_keys: DataKeys
@@ -43,7 +45,9 @@ class Parts:
     people: People
     auditing: Auditing
     operations: Operations
+    erasing: Erasing
     ready: Callable[[], dict[str, Any]]
+    exported: CollectorRegistry
 
 
 def application(parts: Parts) -> FastAPI:
@@ -105,6 +109,9 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/oidc/providers": (wire.CreateProvider, people.create_provider),
         "api/memberships": (wire.CreateMembership, people.create_membership),
         "api/backup": (wire.MakeBackup, parts.operations.backup),
+        "api/erase": (wire.Erase, parts.erasing.erase),
+        "api/erased": (wire.Erase, parts.erasing.show),
+        "api/backups/expire": (wire.ExpireBackup, parts.erasing.expire),
         "api/audit/query": (wire.AuditQuery, parts.auditing.query),
         "api/subjects/block": (wire.Subject, people.block),
         "api/subjects/unblock": (wire.Subject, people.unblock),
@@ -116,10 +123,12 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
         "api/memberships": people.list_memberships,
         "api/subjects/blocked": people.list_blocked,
         "api/status": parts.operations.status,
+        "api/backups": parts.erasing.backups,
     }
     return {
         **{f"POST /{path}": both for path, both in posts.items()},
         **{f"GET /{path}": (None, _bodiless(action)) for path, action in gets.items()},
+        "POST /api/epoch": (None, _bodiless(parts.erasing.end_epoch)),
         "DELETE /api/access-key": (wire.DeleteAccessKey, cts.delete_access_key),
         "PATCH /api/oidc/providers/{row}": (wire.ProviderDefault, _of_row(people.set_default)),
         "DELETE /api/oidc/providers/{row}": (None, _of_row(people.delete_provider)),
@@ -140,7 +149,7 @@ def _of_row(action: Callable[..., Any]) -> Action:
 
 
 def _open(parts: Parts, app: FastAPI) -> None:
-    public = Public(parts.answering, parts.operations, parts.ready)
+    public = Public(parts.answering, parts.operations, parts.ready, parts.exported)
     for path in ("/api/authorise", "/api/authorize"):
         extra = {"requestBody": _body(wire.Authorise)}
         app.add_api_route(path, public.authorise, methods=["POST"], openapi_extra=extra, responses=_RESPONSES)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from worker.authority import schema, wire
 from worker.authority.access import Caller
 from worker.authority.datakeys import find_keyset, public_keyset
+from worker.authority.erasure.epochs import Epochs
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.refusal import Refusal
 from worker.authority.relation import relation_of, share_of
 from worker.authority.store import Row, Store
+from worker.authority.transaction import Transaction
 from worker.zerokms.derive import Permutations
 
 
 def new_keyset(
-    store: Store, workspace: str, name: str, description: str, *, is_default: bool = False
+    store: Store, workspace: str, name: str, description: str, *, is_default: bool = False, erasable: str | None = None
 ) -> dict[str, Any]:
-    """Return a row of a new keyset with secrets and a share of its own; nobody holds the other half's product."""
+    """
+    Return a row of a new keyset with secrets and a share of its own; nobody holds the other half's product.
+
+    Of an erasable one `erasable` says what may be claimed of what is erased in it: "gone" or only "refused".
+    """
     keyset = str(uuid4())
     seal = store.sealer.seal
     return {
@@ -29,16 +36,18 @@ def new_keyset(
         "description": description,
         "is_disabled": False,
         "is_default": is_default,
-        "secrets": seal(os.urandom(64), what=f"keyset/{keyset}"),
+        "secrets": seal(os.urandom(64 if erasable is None else 96), what=f"keyset/{keyset}"),
         "root_share": seal(Permutations.random().to_cbor(), what=f"root/{keyset}"),
+        "erasable": erasable,
     }
 
 
 class Keysets:
     """The administration of keysets."""
 
-    def __init__(self, store: Store, server_made: ServerMadeClients) -> None:
+    def __init__(self, store: Store, server_made: ServerMadeClients, epochs: Epochs) -> None:
         self._store = store
+        self._epochs = epochs
         self._server_made = server_made
 
     def create(self, caller: Caller, body: wire.CreateKeyset) -> dict[str, Any]:
@@ -48,11 +57,14 @@ class Keysets:
         if body.client is not None:
             self._server_made.require(caller)
         self._check_name(caller, body.name)
-        row = new_keyset(self._store, caller.workspace, body.name, body.description)
+        claim = None if not body.erasable else "refused" if self._epochs.holder is None else "gone"
+        row = new_keyset(self._store, caller.workspace, body.name, body.description, erasable=claim)
         caller.note["made"] = row["id"]
         if body.client is not None:
+            if body.erasable:
+                raise Refusal(400, "an erasable keyset is made by itself: then grant it to a client")
             return {**public_keyset(row), "client": self._server_made.create_with(caller, row, body.client.name)}
-        self._store.write(lambda t: t.insert(schema.keysets, row))
+        self._store.write(partial(self._insert, row))
         return public_keyset(row)
 
     def list(self, caller: Caller, body: wire.ListKeysets) -> list[dict[str, Any]]:
@@ -104,6 +116,11 @@ class Keysets:
             raise Refusal(404, "Keyset not granted to this client")
         self._store.write(lambda t: t.delete(schema.grants, (client, keyset["id"])))
         return {}
+
+    def _insert(self, row: Row, transaction: Transaction) -> None:
+        transaction.insert(schema.keysets, row)
+        if row["erasable"]:
+            self._epochs.plant(transaction, row["id"])
 
     def _find(self, caller: Caller, ref: wire.KeysetRef) -> Row:
         keyset = find_keyset(self._store, caller.workspace, ref)

@@ -3,7 +3,9 @@ Key material and tags: what only the authority can compute.
 
 `tag = nonce 16 | HMAC-SHA256(K_tag, framed(version, keyset, iv, descriptor, nonce, bound))[0..16]` and
 `M = SHAKE256(framed("zk-msg-v2", K_msg, keyset, iv, descriptor, tag))[0..512]`. M is secret and depends on iv and tag,
-so that generating with a victim's iv and descriptor gives another key, and one response reveals no share.
+so that generating with a victim's iv and descriptor gives another key, and one response reveals no share. Of an
+erasable keyset `M = SHAKE256(framed("zk-msg-v3", K_msg, keyset, iv, descriptor, tag, s_1 ... s_n))[0..512]`, one s for
+each value of the context, in order: a leaf of the keyset's tree, without which there is no M.
 
 Source: protocol 5.2, 5.6.
 """
@@ -38,20 +40,26 @@ _MESSAGE_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class KeysetSecrets:
-    """A keyset's own secrets, 32 bytes each; deleting `k_msg` shreds the keyset."""
+    """A keyset's own secrets, 32 bytes each; deleting `k_msg` shreds the keyset. `k_pos` is an erasable keyset's."""
 
     keyset: UUID
     k_msg: bytes = field(repr=False)
     k_tag: bytes = field(repr=False)
+    k_pos: bytes = field(default=b"", repr=False)
 
 
 class Item(NamedTuple):
-    """One key of a request: `bound` is the resolved context or policy in its canonical bytes."""
+    """
+    One key of a request: `bound` is the resolved context or policy in its canonical bytes.
+
+    `leaves` are those of the context's values, framed; in erasable keysets alone.
+    """
 
     iv: bytes
     descriptor: bytes
     bound: bytes
     tag: bytes = b""
+    leaves: bytes = b""
 
 
 _length = struct.Struct(">I").pack
@@ -90,14 +98,15 @@ def materials(secrets: KeysetSecrets, share: Permutations, items: Sequence[Item]
     prefix = _prefix(secrets)
     if IS_LOADED:
         ivs, labels = [item.iv for item in items], [item.descriptor for item in items]
-        return extension.materials(_parts(share), prefix, ivs, labels, list(tags))
+        leaves = [item.leaves for item in items] if secrets.k_pos else None
+        return extension.materials(_parts(share), prefix, ivs, labels, list(tags), leaves)
     shake = hashlib.shake_256
-    # framed(iv, descriptor, tag), written out: this runs once per key.
+    # framed(iv, descriptor, tag) and the framed leaves, written out: this runs once per key.
     messages = b"".join(
         [
-            shake(b"".join((prefix, item.iv, _length(len(item.descriptor)), item.descriptor, _TAG, tag))).digest(
-                _MESSAGE_BYTES
-            )
+            shake(
+                b"".join((prefix, item.iv, _length(len(item.descriptor)), item.descriptor, _TAG, tag, item.leaves))
+            ).digest(_MESSAGE_BYTES)
             for item, tag in zip(items, tags, strict=True)
         ]
     )
@@ -111,7 +120,7 @@ def native_share(secrets: KeysetSecrets, share: Permutations) -> _native.Share:
 
 def _prefix(secrets: KeysetSecrets) -> bytes:
     """What every message of a keyset begins with."""
-    return framed(b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
+    return framed(b"zk-msg-v3" if secrets.k_pos else b"zk-msg-v2", secrets.k_msg, secrets.keyset.bytes) + _BLOCK
 
 
 def _parts(share: Permutations) -> tuple[bytes, bytes, bytes]:

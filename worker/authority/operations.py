@@ -9,6 +9,7 @@ from typing import Any
 from worker.authority import wire
 from worker.authority.access import Caller, hash_secret
 from worker.authority.audit import Trail
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.recovery.backup import write_backup
 from worker.authority.refusal import Refusal
 from worker.authority.store import Store
@@ -24,17 +25,26 @@ class Operations:
         trail: its audit.
         ready: says whether keys can be derived.
         backed_up: told of each backup.
+        chains: of the audit, on this machine.
+        subjects: opens the trees that go into one.
     """
 
     def __init__(
-        self, store: Store, trail: Trail, ready: Callable[[], dict[str, Any]], backed_up: Callable[[], None]
+        self,
+        store: Store,
+        trail: Trail,
+        ready: Callable[[], dict[str, Any]],
+        backed_up: Callable[[], None],
+        chains: Callable[[], list[str]],
+        subjects: Subjects,
     ) -> None:
         self._store = store
+        self._subjects = subjects
         self._trail = trail
         self._ready = ready
         self._backed_up = backed_up
+        self._chains = chains
         self._lock = threading.Lock()
-        self._presented: set[str] = set()
 
     def status(self, caller: Caller) -> dict[str, Any]:
         """Return how the authority is, and how much is in the caller's workspace."""
@@ -48,6 +58,7 @@ class Operations:
             "version": head.version,
             "incarnation": head.incarnation,
             "audit_head": self._trail.head.to_json(),
+            "chains": self._chains(),
             "counts": counted,
         }
 
@@ -57,7 +68,7 @@ class Operations:
         if caller.rights.keysets is not None or len(self._store.state.workspaces) > 1:
             raise Refusal(403, "Not permitted: a backup has all workspaces; serve --backup-directory makes them")
         try:
-            made = write_backup(self._store, body.recipients)
+            made = write_backup(self._store, body.recipients, self._subjects, "by-hand")
         except ConfigError as exc:
             raise Refusal(400, str(exc)) from None
         caller.note["what"] = {"recipients": body.recipients, "version": self._store.head.version, "bytes": len(made)}
@@ -68,13 +79,12 @@ class Operations:
         """Take one credential of a restore; the last of them lets the authority answer again, and all are used up."""
         shown = hash_secret(body.credential).hex()
         with self._lock:
+            self._store.refresh()
             lock = self._store.head.lock
             if shown not in lock:
                 raise Refusal(401, "the authority is not locked, or by another credential")
-            self._presented.add(shown)
-            missing = len(set(lock) - self._presented)
-            if not missing:
-                self._trail.record({"operation": "unlock", "outcome": "allowed", "people": len(lock)})
-                self._store.write(lambda _transaction: None, unlock=True)
-                self._presented.clear()
-        return {"missing": missing}
+            # Kept in the store: the next may be presented to another process, or after a restart.
+            missing = tuple(each for each in lock if each != shown)
+            self._trail.record({"operation": "unlock", "outcome": "allowed", "missing": len(missing)})
+            self._store.write(lambda _transaction: None, lock=missing)
+        return {"missing": len(missing)}

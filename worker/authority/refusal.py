@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class Refusal(Exception):
     """
@@ -11,10 +14,14 @@ class Refusal(Exception):
         status: 400 to 503.
         reason: for the caller to read.
         code: the account code of a 402.
+        more: what else the answer says to who asked, and nobody else is told.
     """
 
-    def __init__(self, status: int, reason: str, *, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, *, code: str | None = None, more: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.code = code
+        self.more = {} if more is None else dict(more)

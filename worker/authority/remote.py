@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
-from worker.http_client import open_client, require_https
+from worker.http_client import open_client, require_https, silence
 
 _TIMEOUT_S = 10
 
@@ -68,7 +68,7 @@ class Remote:
                 reply = client.request(method, self._base + endpoint, content=data, headers=headers)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(
-                f"{endpoint}: the authority at {self._base} does not answer ({type(exc).__name__}); is it running?"
+                f"{endpoint}: the authority at {self._base} does not answer: {silence(exc)}"
             ) from exc
         if reply.status_code == 429 or reply.status_code >= 500:
             raise KeyServiceUnavailable(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
@@ -77,7 +77,7 @@ class Remote:
                 f"{endpoint}: {self._base} answers with a redirect ({reply.status_code}); name the authority itself"
             )
         if not reply.is_success:
-            raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {reply.text[:1000]}")
+            raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {_reason(reply)}")
         self.headers = dict(reply.headers)
         if reply.headers.get("content-type") == "application/octet-stream":
             return reply.content
@@ -85,3 +85,13 @@ class Remote:
             return reply.json()
         except ValueError as exc:
             raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?") from exc
+
+
+def _reason(reply: httpx.Response) -> str:
+    """Return the authority's own words, which tell no secret."""
+    try:
+        said = reply.json()
+    except ValueError:
+        said = None
+    told = said.get("error") if isinstance(said, dict) else None
+    return str(told or reply.text)[:1000]

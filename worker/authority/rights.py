@@ -21,9 +21,10 @@ _PEOPLE = tuple(f"{kind}:{w}" for kind in ("provider", "membership") for w in ("
 _SUBJECT = ("provider:update", "subject:block", "subject:list")
 _WATCH = ("audit:read", "status:read", "metrics:read")
 _KEEP = ("backup:create",)
+_ERASE = ("subject:erase", "subject:read_erased", "epoch:end", "backup:list", "backup:expire")
 
 ROLES: dict[str, frozenset[str]] = {
-    "admin": frozenset((*_KEYSET, *_CLIENT, *_DATA, *_ACCESS, *_PEOPLE, *_SUBJECT, *_WATCH, *_KEEP)),
+    "admin": frozenset((*_KEYSET, *_CLIENT, *_DATA, *_ACCESS, *_PEOPLE, *_SUBJECT, *_WATCH, *_KEEP, *_ERASE)),
     "control": frozenset((*_KEYSET, "client:list")),
     "member": frozenset(("dataset:list", "client:create", *_DATA)),
     "writer": frozenset(("data_key:generate", CANARY_SCOPE)),

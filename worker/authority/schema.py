@@ -107,6 +107,7 @@ keysets = Table(
     Column("is_default", Boolean, nullable=False),
     Column("secrets", LargeBinary, nullable=False),
     Column("root_share", LargeBinary, nullable=False),
+    Column("erasable", String),
     UniqueConstraint("workspace", "name"),
 )
 
@@ -139,6 +140,39 @@ grants = Table(
     Column("share", LargeBinary, nullable=False),
 )
 
+shards = Table(
+    "shards",
+    metadata,
+    Column("keyset", String(36), ForeignKey("keysets.id"), primary_key=True),
+    Column("prefix", String(64), primary_key=True),
+    Column("sealed_in", BigInteger, nullable=False),
+    Column("nodes", LargeBinary, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+)
+"""Parts of an erasable keyset's tree: `nodes` under a key of the part's own, `key` is that one under its epoch's."""
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("keyset", String(36), ForeignKey("keysets.id"), primary_key=True),
+    Column("position", String(16), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""What has been erased: positions, which are keyed hashes of names and values, and in which epoch."""
+
+wrapping_keys = Table(
+    "wrapping_keys",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("destroyed_at", Float),
+)
+"""Keys that are held outside the store: of epochs and of backups."""
+
 AUTHORISING = (
     workspaces,
     signing_keys,
@@ -149,11 +183,17 @@ AUTHORISING = (
     keysets,
     clients,
     grants,
+    shards,
+    erasures,
+    wrapping_keys,
 )
 """The tables whose rows the store's head authenticates, parents before what refers to them."""
 
-ADDED = frozenset({("clients", name) for name in ("generate_per_minute", "retrieve_per_minute", "needs_reason")})
+ADDED = frozenset(
+    {("clients", name) for name in ("generate_per_minute", "retrieve_per_minute", "needs_reason")}
+    | {("keysets", "erasable")}
+)
 """Columns that came later: a row without a value in them is authenticated as it was before there were any."""
 
-INFORMING = frozenset({("access_keys", "last_used_at")})
-"""Columns that decide nothing; they are written without a new version of the store."""
+INFORMING = frozenset({("access_keys", "last_used_at"), ("shards", "epoch"), ("shards", "key")})
+"""Columns that decide nothing by themselves: another value in them opens nothing, and is not authenticated."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,10 @@ class Changed:
     table: Table
     key: Key
     row: Row | None
+
+
+_PARTS = ("shards", "erasures")
+"""Tables of which what is unsealed is known by table and key; it is let go alone."""
 
 
 class State:
@@ -45,6 +49,8 @@ class State:
         self.keysets: dict[str, Row] = tables["keysets"]
         self.clients: dict[str, Row] = tables["clients"]
         self.grants = tables["grants"]
+        self.shards: dict[tuple[str, str], Row] = tables["shards"]
+        self.erasures: dict[tuple[str, str], Row] = tables["erasures"]
         self.opened = {} if opened is None else opened
 
     @classmethod
@@ -52,7 +58,7 @@ class State:
         """Read the whole store."""
         return cls({table.name: read_rows(connection, table) for table in schema.AUTHORISING})
 
-    def after(self, changes: Iterable[Changed]) -> State:
+    def after(self, changes: Sequence[Changed]) -> State:
         """Return the state after a write; what was unsealed stays only where nothing it came from has changed."""
         tables = dict(self.tables)
         touched = {change.table.name for change in changes}
@@ -63,7 +69,16 @@ class State:
                 tables[change.table.name].pop(change.key, None)
             else:
                 tables[change.table.name][change.key] = change.row
-        return State(tables, None if touched & {"keysets", "clients", "grants"} else self.opened)
+        if touched & {"keysets", "clients", "grants"}:
+            return State(tables)
+        gone = [(str(change.table.name), *change.key) for change in changes if change.table.name in _PARTS]
+        if not gone:
+            return State(tables, self.opened)
+        # A copy: whoever answers a request by the state of before puts nothing of it into this one.
+        opened = dict(self.opened)
+        for place in gone:
+            opened.pop(place, None)
+        return State(tables, opened)
 
 
 def read_rows(connection: Connection, table: Table) -> dict[Key, Row]:

@@ -19,6 +19,7 @@ from worker.avro.history import SchemaVersion, around
 from worker.avro.registry_client import open_registry
 from worker.avro.source import Candidate, Compatibility, RegisteredSchema, SchemaSource
 from worker.errors import ConfigError, DeclarationError, RecordError, RegistryUnavailable
+from worker.http_client import silence
 
 # "Not found" as a registry says it of a subject, a version or a schema.
 _NOT_FOUND = frozenset({40401, 40402, 40403})
@@ -251,12 +252,13 @@ class RegistrySchemas(SchemaSource):
                 raise RecordError(f"{self._name} does not know {what}", code="unknown_schema") from exc
             if status in (409, 422):
                 raise DeclarationError(f"{self._name} refuses {what} ({status})") from exc
-            raise RegistryUnavailable(f"{self._name} answers {status} for {what}") from exc
+            path = "; is the path of its Confluent-compatible API in the URL?" if status == 404 else ""
+            raise RegistryUnavailable(f"{self._name} answers {status} for {what}{path}") from exc
         except (OSError, TimeoutError) as exc:
-            raise RegistryUnavailable(f"{self._name} does not answer: {type(exc).__name__}") from exc
+            raise RegistryUnavailable(f"{self._name} does not answer: {silence(exc)}") from exc
         except Exception as exc:
             # The client lets its HTTP library's own errors through; whatever they are, no answer came.
-            raise RegistryUnavailable(f"{self._name} does not answer: {type(exc).__name__}") from exc
+            raise RegistryUnavailable(f"{self._name} does not answer: {silence(exc)}") from exc
 
 
 def _tags(schema: Any) -> dict[str, tuple[str, ...]]:

@@ -22,7 +22,11 @@ _PERSONAL = re.compile(
 
 
 def lint(schema: str, options: DeclarationOptions) -> list[str]:
-    """Identities of clear fields whose names look like personal data; a field declared `false` is meant so."""
+    """
+    Identities of clear fields that look like personal data; a field declared `false` is meant so.
+
+    By their names, or by tags that say so to others: what Confluent's rules encrypt by a tag is not encrypted here.
+    """
     compiled = Compiler(parse(schema), options, {})
     return [
         child.path
@@ -31,7 +35,7 @@ def lint(schema: str, options: DeclarationOptions) -> list[str]:
         if isinstance(child, Shape)
         and not child.declares
         and item.attributes.get("encrypted") is not False
-        and _PERSONAL.search(item.name)
+        and (_PERSONAL.search(item.name) or item.attributes.get("confluent:tags"))
     ]
 
 

@@ -30,6 +30,7 @@ class GuardedKeyService:
         vouch: asks for a keyset's canary and some witnesses again in one request; raises `CanaryError`.
         keys_per_request: at which number the service begins another request.
         metrics: where witnesses count as wasted keys.
+        witness: what a keyset's witness is asked for as.
 
     Raises:
         ConfigError: a request has no room for a key beside its witness.
@@ -43,11 +44,13 @@ class GuardedKeyService:
         *,
         keys_per_request: int,
         metrics: Metrics | None = None,
+        witness: Callable[[str | None], KeySpec] = lambda keyset: KeySpec(keyset, DESCRIPTOR),
     ) -> None:
         if keys_per_request < 2:
             raise ConfigError("keys_per_request must be 2 at least: a canary's witness goes with every request")
         self._service, self._check, self._vouch = service, check, vouch
         self._room, self._metrics = keys_per_request - 1, metrics
+        self._witness = witness
         self._lock = threading.Lock()
         self._believed: frozenset[str | None] = frozenset()
 
@@ -98,7 +101,7 @@ class GuardedKeyService:
             for start in range(0, len(mine), self._room):
                 some = mine[start : start + self._room]
                 own.append(slice(len(asked), len(asked) + len(some)))
-                asked += [*some, KeySpec(keyset, DESCRIPTOR)]
+                asked += [*some, self._witness(keyset)]
         return asked, own
 
     def _vouch_for(self, asked: Sequence[KeySpec], keys: Sequence[DataKey], own: Sequence[slice]) -> None:
@@ -108,8 +111,10 @@ class GuardedKeyService:
             vouched = {witness.request_id for witness in witnesses}
             if any(not request_ids(keys[stretch]) <= vouched for stretch in stretches):
                 raise CanaryError("the key service gave keys in an answer without a witness; nothing of it is used")
-            for start in range(0, len(witnesses), self._room):
-                self._vouch(keyset, witnesses[start : start + self._room])
+            # An erasable keyset has two canaries that go with them.
+            room = max(1, self._room - len(asked[stretches[0].stop].context))
+            for start in range(0, len(witnesses), room):
+                self._vouch(keyset, witnesses[start : start + room])
 
     def _believe(self, keysets: dict[str | None, None]) -> None:
         if self._believed.issuperset(keysets):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID, uuid5
+
+import structlog
 
 from worker.canary.canary import DESCRIPTOR, REFUSED, CanaryStore, open_or_make, opens, wrong
 from worker.encryption import BatchDecryptor, BatchEncryptor
@@ -13,8 +16,12 @@ from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.ondemand import OnDemandKeys
 from worker.encryption.opaque import opaque_plan
 from worker.errors import CanaryError, DecryptionError
-from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest, ValueColumn
+from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest, Value, ValueColumn
 from worker.zerokms.exchange import LoadedKeyset
+
+_log = structlog.get_logger(__name__)
+TREE = (Value("zk-canary", "tree"),)
+"""The context of an erasable keyset's second canary; the authority lets nobody erase it."""
 
 
 class Canaries:
@@ -26,12 +33,21 @@ class Canaries:
         resolve: a keyset's name, uuid text or None -> its uuid.
         store: where canaries are kept.
         instance: named in the audit.
+        erasable: whether a keyset is, by name, uuid text or None. Such a one has a second canary, which depends on the
+            keyset's tree: its context is a value that can't be erased.
     """
 
     def __init__(
-        self, service: KeyService, *, resolve: Callable[[str | None], UUID], store: CanaryStore, instance: str
+        self,
+        service: KeyService,
+        *,
+        resolve: Callable[[str | None], UUID],
+        store: CanaryStore,
+        instance: str,
+        erasable: Callable[[str | None], bool] = lambda _keyset: False,
     ) -> None:
         self._service, self._resolve, self._store = service, resolve, store
+        self._erasable = erasable
         self._audit = Audit(instance, purpose="canary")
 
     def check(self, keyset: str | None) -> None:
@@ -42,29 +58,42 @@ class Canaries:
             CanaryError: the authority gives other keys than before.
             KeyServiceUnavailable, SinkUnavailable: try again.
         """
-        identity = self._resolve(keyset)
-        plan = opaque_plan(DESCRIPTOR, str(identity))
-        with OnDemandKeys(self._service, self._audit) as keys:
+        for kind in self._kinds(keyset):
+            with OnDemandKeys(self._service, self._audit) as keys:
 
-            def seal(song: bytes) -> bytes:
-                return BatchEncryptor(keys).encrypt([ValueColumn(plan, [song], [0])]).envelopes[0][0]
+                def seal(song: bytes, kind: _Kind = kind, keys: OnDemandKeys = keys) -> bytes:
+                    return BatchEncryptor(keys).encrypt([kind.column(song)]).envelopes[0][0]
 
-            open_or_make(identity, self._store, seal=seal, unseal=partial(self._unseal, identity))
+                try:
+                    made = open_or_make(kind.place, self._store, seal=seal, unseal=partial(self._unseal, kind))
+                except CanaryError as exc:
+                    # The first one opened, so it is not our half that is wrong.
+                    raise CanaryError(wrong(kind.keyset)) if kind.context else exc from exc
+            if made and not kind.context:
+                _log.info("canary_made", keyset=str(kind.keyset))
 
     def check_made(self, keyset: str | None) -> bool:
         """Open the keyset's canary where there is one, and make none; returns whether there was; raises as `check`."""
-        identity = self._resolve(keyset)
-        canary = self._store.load(identity)
-        if canary is not None:
-            opens(identity, partial(self._unseal, identity, canary))
-        return canary is not None
+        kinds = self._kinds(keyset)
+        canaries = [self._store.load(kind.place) for kind in kinds]
+        for kind, canary in zip(kinds, canaries, strict=True):
+            if canary is not None:
+                opens(kind.keyset, partial(self._unseal, kind, canary))
+        return canaries[0] is not None
 
-    def _unseal(self, identity: UUID, canary: bytes) -> bytes:
-        asked = LeasedEnvelope.parse(canary)
-        request = RetrieveRequest(asked.keyset, asked.iv, asked.tag, DESCRIPTOR)
-        (key,) = self._service.retrieve([request], self._audit)
+    def witness(self, keyset: str | None) -> KeySpec:
+        """Return what a witness is asked for as: in an erasable keyset its key depends on the tree too."""
+        return KeySpec(keyset, DESCRIPTOR, TREE if self._erasable(keyset) else ())
+
+    def _kinds(self, keyset: str | None) -> list[_Kind]:
+        identity = self._resolve(keyset)
+        plain = _Kind(identity, identity)
+        return [plain, _Kind(identity, uuid5(identity, "tree"), TREE)] if self._erasable(keyset) else [plain]
+
+    def _unseal(self, kind: _Kind, canary: bytes) -> bytes:
+        (key,) = self._service.retrieve([kind.request(canary)], self._audit)
         try:
-            return self._opened(identity, canary, key)
+            return self._opened(kind, canary, key)
         finally:
             if isinstance(key, DataKey):
                 key.wipe()
@@ -81,19 +110,23 @@ class Canaries:
             CanaryError: the authority that answers does not open the canary, or did not give a witness.
             KeyServiceUnavailable, SinkUnavailable: try again.
         """
-        identity = self._resolve(keyset)
-        canary = self._store.load(identity)
-        if canary is None:
-            raise CanaryError(f"the canary of keyset {identity} is not there any more; check the canary's store")
-        envelope = LeasedEnvelope.parse(canary)
+        kinds = self._kinds(keyset)
+        identity, context = kinds[0].keyset, kinds[-1].context
+        canaries: list[bytes] = []
+        for kind in kinds:
+            canary = self._store.load(kind.place)
+            if canary is None:
+                raise CanaryError(f"the canary of keyset {identity} is not there any more; check the canary's store")
+            canaries.append(canary)
         asked = [
-            RetrieveRequest(envelope.keyset, envelope.iv, envelope.tag, DESCRIPTOR),
-            *(RetrieveRequest(w.keyset, w.iv, w.tag, w.descriptor, (), w.policy) for w in witnesses),
+            *(kind.request(canary) for kind, canary in zip(kinds, canaries, strict=True)),
+            *(RetrieveRequest(w.keyset, w.iv, w.tag, w.descriptor, context, w.policy) for w in witnesses),
         ]
         answers = self._service.retrieve(asked, self._audit)
         try:
-            opens(identity, lambda: self._opened(identity, canary, answers[0]))
-            for witness, answer in zip(witnesses, answers[1:], strict=True):
+            for kind, canary, answer in zip(kinds, canaries, answers, strict=False):
+                opens(identity, partial(self._opened, kind, canary, answer))
+            for witness, answer in zip(witnesses, answers[len(kinds) :], strict=True):
                 if isinstance(answer, KeyRefused) or not hmac.compare_digest(answer.secret, witness.secret):
                     raise CanaryError(wrong(identity))
         finally:
@@ -117,14 +150,33 @@ class Canaries:
         if kept is None or not hmac.compare_digest(kept, told):
             raise CanaryError(wrong(keyset.id))
 
-    def _opened(self, identity: UUID, canary: bytes, key: DataKey | KeyRefused) -> bytes:
+    def _opened(self, kind: _Kind, canary: bytes, key: DataKey | KeyRefused) -> bytes:
         if isinstance(key, KeyRefused):
             raise DecryptionError(f"the authority refuses the canary's key: {key.reason}", code=REFUSED)
-        plan = opaque_plan(DESCRIPTOR, str(identity))
-        value = BatchDecryptor(_Given(key)).decrypt([ValueColumn(plan, [canary], [0])]).values[0][0]
+        value = BatchDecryptor(_Given(key)).decrypt([kind.column(canary)]).values[0][0]
         if value is None:
             raise DecryptionError("the canary does not open")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One of a keyset's canaries: where it is kept, and the context of its key."""
+
+    keyset: UUID
+    place: UUID
+    context: tuple[Value, ...] = ()
+
+    def column(self, value: bytes) -> ValueColumn:
+        """Return a column of one value, clear or sealed."""
+        plan = replace(opaque_plan(DESCRIPTOR, str(self.keyset)), context=tuple(each.name for each in self.context))
+        contexts = [tuple(each.value for each in self.context)] if self.context else None
+        return ValueColumn(plan, [value], [0], contexts)
+
+    def request(self, canary: bytes) -> RetrieveRequest:
+        """Return what the canary's key is asked for as."""
+        asked = LeasedEnvelope.parse(canary)
+        return RetrieveRequest(asked.keyset, asked.iv, asked.tag, DESCRIPTOR, self.context)
 
 
 class _Given:

@@ -8,6 +8,11 @@ from worker.assembly.graph import Graph
 from worker.checks.findings import attempt
 from worker.finding import Finding
 
+_FIRST = (
+    "the first start makes it with its client key, and every later one is held to that: nobody can tell a wrong key "
+    "before. See that CS_CLIENT_KEY was written together with CS_CLIENT_ID"
+)
+
 
 def check_canaries(graph: Graph) -> list[Finding]:
     """Open the canary of every keyset that the settings name; none is made."""
@@ -18,6 +23,8 @@ def check_canaries(graph: Graph) -> list[Finding]:
     ):
         name = f"canary of keyset {keyset or '(own default)'}"
         made = attempt(findings, name, partial(graph.keys.has_canary, keyset))
-        if made is not None:
-            findings.append(Finding(name, "ok", found="opens" if made else "made at the keyset's first use"))
+        if made:
+            findings.append(Finding(name, "ok", found="opens"))
+        elif made is not None:
+            findings.append(Finding(name, "warning", found="none yet", remedy=_FIRST))
     return findings

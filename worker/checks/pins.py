@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from worker.avro import SchemaSource
 from worker.errors import RegionViolation
-from worker.finding import Finding, Verdict, match
+from worker.finding import Finding, match
 from worker.region import Region, WorkspaceCrn
 
 
@@ -28,12 +28,16 @@ def host(name: str, url: str, own: str, allowed: tuple[str, ...]) -> Finding:
     if expected and parts.scheme == "https" and parts.netloc == expected:
         return Finding(name, "ok", expected, parts.netloc)
     if parts.netloc in allowed or parts.hostname in allowed:
-        return Finding(
-            name, "unauthenticated" if parts.scheme == "http" else "ok", "listed in allow_hosts", parts.netloc
-        )
+        return _listed(name, parts.scheme, parts.netloc)
     remedy = f"use the region's host, or list {parts.netloc!r} under [authority] allow_hosts"
     wanted = f"https://{expected}/" if expected else "listed in allow_hosts"
     return Finding(name, "broken", wanted, f"{parts.scheme}://{parts.netloc}/", remedy, RegionViolation)
+
+
+def _listed(name: str, scheme: str, found: str) -> Finding:
+    if scheme == "https":
+        return Finding(name, "ok", "listed in allow_hosts", found)
+    return Finding(name, "unauthenticated", "listed in allow_hosts", found, "nothing proves who answers; https would")
 
 
 def registry(region: Region, schemas: SchemaSource, allowed: tuple[str, ...]) -> list[Finding]:
@@ -43,8 +47,7 @@ def registry(region: Region, schemas: SchemaSource, allowed: tuple[str, ...]) ->
     for parts in map(urlsplit, schemas.addresses):
         name, label = "registry host", region.name in (parts.hostname or "").split(".")
         if parts.netloc in allowed or parts.hostname in allowed:
-            verdict: Verdict = "ok" if parts.scheme == "https" else "unauthenticated"
-            findings.append(Finding(name, verdict, "listed in allow_hosts", parts.netloc + through))
+            findings.append(_listed(name, parts.scheme, parts.netloc + through))
         elif parts.scheme == "https" and label:
             findings.append(Finding(name, "ok", f"a host of {region}", parts.netloc + through))
         else:

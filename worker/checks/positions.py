@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import stamina
+
 from worker.checks.findings import attempt, timed
-from worker.errors import ConfigError
+from worker.errors import ConfigError, SourceUnavailable
 from worker.finding import Finding
 from worker.model import TopicPartition
 from worker.sink.kafka import KafkaSink
 from worker.sink.postgres import PostgresSink
 from worker.source.kafka import KafkaSource
+
+_WAIT_S, _AGAIN_S = 15.0, 1.0
 
 
 def check_topics(source: KafkaSource, route: str, bootstrap: str) -> list[Finding]:
@@ -28,6 +35,13 @@ def check_topics(source: KafkaSource, route: str, bootstrap: str) -> list[Findin
     return findings
 
 
+def _patiently(look: Callable[[], None]) -> None:
+    """Ask again for a while: brokers that no group has asked before have no coordinator at first."""
+    for again in stamina.retry_context(on=SourceUnavailable, attempts=None, timeout=_WAIT_S, wait_max=_AGAIN_S):
+        with again:
+            look()
+
+
 def check_positions(source: KafkaSource, sink: KafkaSink | PostgresSink, route: str) -> list[Finding]:
     """Verify that stored positions are of these topics and still in the log, and that the group may be asked."""
     name, partitions = f"{route}: positions", source.partitions()
@@ -39,7 +53,7 @@ def check_positions(source: KafkaSource, sink: KafkaSink | PostgresSink, route: 
         stored.update(of_group if beside_rows is None else beside_rows)
         source.offsets.refuse_lost(stored)
 
-    state = timed(name, look)
+    state = timed(name, partial(_patiently, look))
     if state.is_broken:
         return [state]
     new = len(partitions) - len(stored)

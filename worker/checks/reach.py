@@ -21,6 +21,7 @@ from worker.errors import WorkerError
 from worker.finding import Finding
 from worker.http_client import open_client
 from worker.kafka.clients import library_version
+from worker.kafka.topics import Topics
 from worker.sink.postgres.errors import address
 from worker.version import __version__
 
@@ -42,7 +43,7 @@ class Address:
 def addresses(graph: Graph) -> Iterator[Address]:
     """Yield every address that the settings and the environment name."""
     settings, environ = graph.settings, graph.context.environ
-    secure = "SSL" in str(settings.kafka.properties.get("security.protocol", "")).upper()
+    secure = _is_secure(graph)
     for place in settings.kafka.bootstrap.split(","):
         host, _, port = place.strip().rpartition(":")
         if port.isdigit():
@@ -50,8 +51,8 @@ def addresses(graph: Graph) -> Iterator[Address]:
     for url in filter(None, (settings.schemas.registry or "").split(",")):
         yield from _of_url("registry", url.strip(), "[schemas] registry")
     region, named = graph.region, settings.authority
-    cts = environ.get("CS_CTS_HOST") or named.cts_host or region.cts_url
-    zerokms = environ.get("CS_ZEROKMS_HOST") or named.zerokms_host or region.zerokms_url
+    cts = environment.text(environ, "CS_CTS_HOST") or named.cts_host or region.cts_url
+    zerokms = environment.text(environ, "CS_ZEROKMS_HOST") or named.zerokms_host or region.zerokms_url
     yield from _of_url("cts", cts, "CS_CTS_HOST, [authority] cts_host, or the region")
     yield from _of_url("zerokms", zerokms, "CS_ZEROKMS_HOST, [authority] zerokms_host, or the region")
     for route in settings.routes:
@@ -60,6 +61,10 @@ def addresses(graph: Graph) -> Iterator[Address]:
             place_of = address(dsn) if dsn else None
             if place_of is not None:
                 yield Address("database", *place_of, route.sink.dsn_env)
+
+
+def _is_secure(graph: Graph) -> bool:
+    return "SSL" in str(graph.settings.kafka.properties.get("security.protocol", "")).upper()
 
 
 def _of_url(of: str, url: str, named_by: str) -> Iterator[Address]:
@@ -72,9 +77,25 @@ def _of_url(of: str, url: str, named_by: str) -> Iterator[Address]:
 def reach(graph: Graph) -> list[Finding]:
     """Look at versions, disk, clock, and at each address by itself."""
     findings = [_versions(), _disk(), *_clock(graph)]
-    for place in dict.fromkeys(addresses(graph)):
+    named = dict.fromkeys(addresses(graph))
+    for place in named:
         findings += _reached(place)
+    known = {(place.host, place.port) for place in named}
+    for place in _advertised(graph):
+        # A client that found the cluster goes on to these, which may be names of another network.
+        if (place.host, place.port) not in known:
+            findings += _reached(place)
     return findings
+
+
+def _advertised(graph: Graph) -> list[Address]:
+    """Return where the brokers say that they are; nothing where they say nothing."""
+    secure = _is_secure(graph)
+    try:
+        told = Topics(graph.connection, name="doctor", timeout_s=_WAIT_S).brokers()
+    except WorkerError:
+        return []
+    return [Address("broker", host, port, "the broker's advertised.listeners", secure) for host, port in told]
 
 
 def _versions() -> Finding:

@@ -10,6 +10,10 @@ from worker.errors import WorkerError
 from worker.finding import Finding
 
 
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
 def check_schemas(graph: Graph, schemas: SchemaSource) -> list[Finding]:
     """Verify the registry's hosts, then plan every schema that is known as each route would."""
     settings, options = graph.settings, graph.settings.schemas
@@ -23,7 +27,7 @@ def check_schemas(graph: Graph, schemas: SchemaSource) -> list[Finding]:
             findings += keys.check_keys(schemas, route, declaration)
             for found in review(schemas, route, declaration):
                 schemas.refuse_output(found.subject, found.plan.output_schema)
-                detail = f"{found.plan.name}: {len(found.plan.fields)} fields encrypted"
+                detail = f"{found.plan.name}: {_fields(len(found.plan.fields))} encrypted"
                 if found.compatibility is not None:
                     detail += f"; {found.compatibility}"
                 name = f"{found.label} on {route.name}"

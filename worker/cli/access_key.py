@@ -76,7 +76,7 @@ def _uuid(text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError:
-        raise ConfigError(f"{text!r} is not a uuid") from None
+        raise ConfigError(f"--client {text!r} is no client's id, a uuid; `worker client list` shows them") from None
 
 
 def _say(value: dict[str, Any], *, as_json: bool) -> None:

@@ -24,6 +24,9 @@ AnchorFile = Annotated[
 ]
 RootFile = Annotated[Path | None, typer.Option(help="The lost store's root key.")]
 RootCommand = Annotated[str | None, typer.Option(help="Prints the lost store's root key.")]
+KeyCommand = Annotated[
+    str | None, typer.Option(help="As serve's: has the keys that erasable keysets' trees are under.")
+]
 RegionName = Annotated[str, typer.Option(help="The backup's region.")]
 
 
@@ -57,9 +60,13 @@ def restore(
     anchor: AnchorFile = None,
     root_key_file: RootFile = None,
     root_key_command: RootCommand = None,
+    epoch_key_command: KeyCommand = None,
     person: Annotated[
         list[str] | None, typer.Option(help="Who unlocks it; two are four eyes. Each gets a credential.")
     ] = None,
+    store_url_env: Annotated[
+        str, typer.Option(help="Variable with the postgresql+psycopg:// URL of an empty database, for replicas.")
+    ] = "AUTHORITY_STORE_URL",
 ) -> None:
     """Make a store from a backup and the journal since; it refuses everything until it is unlocked."""
     from worker.authority.recovery.restore import restore as make
@@ -69,7 +76,9 @@ def restore(
     if len(set(people)) != len(people):
         raise ConfigError("--person names somebody twice")
     root = _root(root_key_file, root_key_command)
-    made = make(data / "authority.sqlite", Region(region), root, _source(source, identity, journal, anchor), people)
+    place = os.environ.get(store_url_env) or data / "authority.sqlite"
+    origin = _source(source, identity, journal, anchor, epoch_key_command)
+    made = make(place, Region(region), root, origin, people)
     typer.echo(
         f"restored: {made.rows} rows, version {made.version}, incarnation {made.incarnation}, {made.took_s:.2f} s"
     )
@@ -87,13 +96,14 @@ def drill(
     anchor: AnchorFile = None,
     root_key_file: RootFile = None,
     root_key_command: RootCommand = None,
+    epoch_key_command: KeyCommand = None,
 ) -> None:
     """Restore into a directory that is thrown away, and prove that every keyset gives the keys that it gave."""
     from worker.authority.recovery.restore import drill as rehearse
     from worker.region import Region
 
     root = _root(root_key_file, root_key_command)
-    found = rehearse(Region(region), root, _source(source, identity, journal, anchor))
+    found = rehearse(Region(region), root, _source(source, identity, journal, anchor, epoch_key_command))
     typer.echo(json.dumps(found))
     if found["wrong"]:
         raise typer.Exit(1)
@@ -126,9 +136,10 @@ def _root(file: Path | None, command: str | None) -> Sealer:
     return seal.Sealer(seal.root_key(file, os.environ.get("AUTHORITY_ROOT_KEY"), command))
 
 
-def _source(path: Path, identity: Path, journal: Path | None, anchor: Path | None) -> Source:
+def _source(path: Path, identity: Path, journal: Path | None, anchor: Path | None, command: str | None) -> Source:
     from worker.authority.audit.verify import newest_store
+    from worker.authority.erasure.keyholder import CommandKeys
     from worker.authority.recovery.restore import Anchored, Source
 
     anchored = None if anchor is None else Anchored(*newest_store(anchor))
-    return Source(path.read_bytes(), identity, journal, anchored)
+    return Source(path.read_bytes(), identity, journal, anchored, None if command is None else CommandKeys(command))

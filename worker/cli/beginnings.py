@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from worker import environment
 from worker.errors import ConfigError
 
 
@@ -53,7 +54,7 @@ class Beginning:
         return "\n\n".join(parts) + "\n"
 
     def _hosts(self) -> list[str]:
-        named = (self.environ.get("CS_CTS_HOST", ""), self.environ.get("CS_ZEROKMS_HOST", ""))
+        named = (environment.text(self.environ, name) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST"))
         return sorted({urlsplit(url).netloc for url in named if url})
 
     def _schemas(self) -> str:

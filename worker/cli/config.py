@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -13,6 +15,8 @@ from worker.cli import reference as pages
 from worker.cli.beginnings import Beginning
 from worker.cli.described import describe
 from worker.config import Settings
+from worker.config.sections import broker_addresses, registry_addresses
+from worker.errors import ConfigError, why
 from worker.kafka.topics import Topics
 from worker.region import Region
 
@@ -35,7 +39,15 @@ def init(
     table: Annotated[str, typer.Option(help="Write rows into this table of DATABASE_URL too.")] = "",
 ) -> None:
     """Print a first file for a cluster that needs no credentials; the authority's hosts are those of CS_*_HOST."""
-    cluster_id, _ = Topics({"bootstrap.servers": bootstrap}, name="config init", timeout_s=_ASK_S).describe([])
+    _require_files(schema_file or ())
+    try:
+        address, _ = broker_addresses(bootstrap), registry_addresses(registry) if registry else ""
+    except ValueError as exc:
+        raise ConfigError(f"--bootstrap or --registry: {exc}") from None
+    brokers = Topics({"bootstrap.servers": address}, name="--bootstrap", timeout_s=_ASK_S)
+    cluster_id, found = brokers.describe([topic])
+    if topic not in found:
+        typer.echo(f"topic {topic} does not exist at {address}: create it, or correct --topic", err=True)
     beginning = Beginning(
         region=Region(region).name,
         bootstrap=bootstrap,
@@ -47,6 +59,14 @@ def init(
         environ=os.environ,
     )
     typer.echo(beginning.text(), nl=False)
+
+
+def _require_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        try:
+            Path(path).open("rb").close()
+        except OSError as exc:
+            raise ConfigError(f"--schema {path!r} can't be read: {why(exc)}") from None
 
 
 @app.command()

@@ -6,7 +6,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from worker.avro.container import Block, ContainerReader, DatumSplitter
-from worker.errors import ConfigError, DeclarationError, DecodeError, KeyAccessDenied, RecordError, WorkerError
+from worker.errors import (
+    ConfigError,
+    DeclarationError,
+    DecodeError,
+    KeyAccessDenied,
+    RecordError,
+    SubjectErased,
+    WorkerError,
+)
 from worker.sdk import Encryption, Regions
 
 
@@ -78,4 +86,5 @@ def failure(error: WorkerError) -> dict[str, object]:
     """Return why a record did not open, as the line says it."""
     if isinstance(error, RecordError):
         return {"error": str(error), "code": error.code, "path": error.path}
-    return {"error": str(error), "code": "key_refused", "path": ""}
+    code = "subject_erased" if isinstance(error, SubjectErased) else "key_refused"
+    return {"error": str(error), "code": code, "path": ""}

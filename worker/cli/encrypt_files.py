@@ -43,7 +43,7 @@ def encrypt_files(
     A run that was interrupted is continued by calling it again; files that are done are skipped. Records that can't be
     processed are sealed beside their file, in <name>.dead, within the limits that the config sets.
     """
-    found = _expanded(files)
+    found = expanded(files)
     settings = load(config, set_, log_level=log_level, log_format=log_format)
     chosen = _route(settings, route)
     stopped = Stopped()
@@ -96,7 +96,7 @@ def _route(settings: Settings, name: str | None) -> RouteSettings:
     raise ConfigError(f"--route {name!r} is none of {', '.join(names)}")
 
 
-def _expanded(arguments: Sequence[str]) -> dict[str, Path]:
+def expanded(arguments: Sequence[str]) -> dict[str, Path]:
     """Return each file by the name of its output, in a stable order."""
     found: dict[str, Path] = {}
     for argument in arguments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from worker.errors import ConfigError, WorkerError
+from worker.errors import ConfigError, WorkerError, with_extra
 
 _EXTRAS = {
     "authority": ("sqlalchemy", "alembic", "fastapi", "pyrage"),
@@ -39,7 +39,4 @@ def missing_extra(error: ModuleNotFoundError) -> ConfigError | None:
     if extra is None:
         return None
     command = " ".join(argument for argument in sys.argv[1:3] if not argument.startswith("-"))
-    return ConfigError(
-        f"`worker {command}` needs the extra {extra!r} ({named} is not installed): install the wheel with it, "
-        f"as in pip install 'residency_worker-*.whl[{extra}]'"
-    )
+    return ConfigError(f"`worker {command}` needs the extra {extra!r} ({named} is not installed): {with_extra(extra)}")

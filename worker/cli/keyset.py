@@ -8,6 +8,8 @@ from uuid import UUID
 
 import typer
 
+from worker.errors import ConfigError
+
 app = typer.Typer(help="Keysets of an authority, and who may use them.", no_args_is_help=True)
 
 Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
@@ -21,36 +23,55 @@ Client = Annotated[str, typer.Argument(help="A client's uuid.")]
 
 
 @app.command()
-def create(keyset: Keyset, url: Url, access_key: AccessKey, description: str = "", as_json: Json = False) -> None:
+def create(
+    keyset: Keyset,
+    url: Url,
+    access_key: AccessKey,
+    description: str = "",
+    erasable: Annotated[
+        bool, typer.Option("--erasable", help="Let subjects be erased from it (worker authority erase); for good.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Make a keyset; nobody may use it until it is granted."""
-    _call(url, access_key, "create-keyset", {"name": keyset, "description": description or keyset}, as_json)
+    body: dict[str, Any] = {"name": keyset, "description": description or keyset}
+    # Left out where it is not asked for: an authority of before, and the public service, refuse what they don't know.
+    _call(url, access_key, "create-keyset", body | ({"erasable": True} if erasable else {}), as_json)
 
 
 @app.command()
 def grant(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Let a client use a keyset."""
-    _call(url, access_key, "grant-keyset", {"client_id": client, "keyset_id": _ref(keyset)}, as_json)
+    _call(url, access_key, "grant-keyset", {"client_id": _client(client), "keyset_id": ref(keyset)}, as_json)
 
 
 @app.command()
 def revoke(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Take a keyset from a client; effective at the next request."""
-    _call(url, access_key, "revoke-keyset", {"client_id": client, "keyset_id": _ref(keyset)}, as_json)
+    _call(url, access_key, "revoke-keyset", {"client_id": _client(client), "keyset_id": ref(keyset)}, as_json)
 
 
 @app.command()
 def enable(keyset: Keyset, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Let a disabled keyset be used again."""
-    _call(url, access_key, "enable-keyset", {"keyset_id": _ref(keyset)}, as_json)
+    _call(url, access_key, "enable-keyset", {"keyset_id": ref(keyset)}, as_json)
 
 
 @app.command()
 def disable(keyset: Keyset, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Refuse every use of a keyset; effective at the next request."""
-    _call(url, access_key, "disable-keyset", {"keyset_id": _ref(keyset)}, as_json)
+    _call(url, access_key, "disable-keyset", {"keyset_id": ref(keyset)}, as_json)
 
 
-def _ref(keyset: str) -> dict[str, str]:
+def _client(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ConfigError(f"CLIENT {text!r} is no client's id; `worker client list` shows them") from None
+
+
+def ref(keyset: str) -> dict[str, str]:
+    """Return a keyset's name or uuid as the wire has it."""
     try:
         return {"Uuid": str(UUID(keyset))}
     except ValueError:

@@ -21,7 +21,7 @@ from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.cli.planned import PlanFormat, Shown, show
 from worker.config import RouteSettings, Settings, load
-from worker.errors import ConfigError, DeclarationError
+from worker.errors import ConfigError, DeclarationError, why
 from worker.region import Region
 
 PSEUDONYM = (
@@ -174,7 +174,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read as text: {type(exc).__name__}") from exc
+        raise ConfigError(f"{path} can't be read as text: {why(exc)}") from exc
 
 
 def _print(value: object, lines: list[str], json: bool) -> None:

@@ -23,12 +23,14 @@ _COMMANDS = {
     "decrypt": (
         "Print a topic's records decrypted, a table's rows, or those of files: one a line, up to the present end."
     ),
+    "export": "Decrypt a topic's records, a table's rows or files into a container file or a table of plain types.",
     "encrypt": (
         "Print one envelope a value, as text that `worker decrypt -` and the SDK read; or encrypt a file whole."
     ),
     "encrypt-files": (
         "Encrypt container files' declared fields, with the plan, schema and envelopes of a route's stream."
     ),
+    "rekey": ("Encrypt a table's rows, a topic's records or files anew, under another keyset, format or descriptor."),
     "status": (
         "Show a running worker: routes, positions, lag, what is paused and why, keys, pins; exit 1 unless all is ready."
     ),

@@ -12,7 +12,7 @@ import typer
 
 from worker import config, environment
 from worker.errors import ConfigError, TransientError
-from worker.http_client import open_client, require_https
+from worker.http_client import open_client, require_https, silence
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The running worker's file, for its address.")]
 Url = Annotated[str | None, typer.Option("--url", help="Its address, as http://127.0.0.1:9464.")]
@@ -37,7 +37,7 @@ def ask(method: str, path: str, file: Path | None, url: str | None, token_env: s
             reply = client.request(method, f"{address}/{path}", headers=headers)
         told: dict[str, Any] = reply.json()
     except (httpx.HTTPError, json_.JSONDecodeError, UnicodeDecodeError) as exc:
-        raise TransientError(f"no worker answers at {address} ({type(exc).__name__}); is it running?") from None
+        raise TransientError(f"no worker answers at {address}: {silence(exc)}") from None
     if reply.status_code >= 400:
         choices = told.get("routes") or told.get("actions") or []
         one_of = f"; one of: {', '.join(choices)}" if choices else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from worker.cli.container import decrypted, failure
 from worker.cli.topic import Topic
 from worker.config import Settings
-from worker.errors import ConfigError, RecordError, WorkerError
+from worker.errors import ConfigError, RecordError, WorkerError, why
 from worker.model import SourceRecord
 from worker.sdk import Encryption, Regions, Table
 from worker.sink.postgres.query import rows_of
@@ -195,7 +195,7 @@ def schema_text(path: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"--schema {str(path)!r} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"--schema {str(path)!r} can't be read: {why(exc)}") from None
 
 
 def _milliseconds(option: str, text: str | None) -> int | None:

@@ -99,5 +99,8 @@ class Topic:
 def _local(outputs: Mapping[int, str], record: SourceRecord) -> tuple[str, int]:
     ref, start = parse_frame(record.value or b"", record.headers)
     if ref.id is None or ref.id not in outputs:
-        raise RecordError(f"[schemas.local] has no schema whose output_id is {ref}", code="unknown_schema")
+        raise RecordError(
+            f"[schemas.local] has no schema whose output_id is {ref}; is it a topic that the worker wrote?",
+            code="unknown_schema",
+        )
     return outputs[ref.id], start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
@@ -45,6 +46,7 @@ def whoami(
     if json:
         typer.echo(orjson.dumps(facts))
         return
+    facts["token_expires"] = datetime.fromtimestamp(token.expiry, UTC).isoformat(timespec="seconds")
     console = Console(highlight=False)
     for name, value in facts.items():
         console.print(f"{name:<14}{value}", markup=False)

@@ -36,6 +36,8 @@ class RouteSettings(Options):
     Of `already_encrypted = "pass"`: `open` opens every envelope; `none` looks at form, descriptor and keyset alone, and
     what passes is not counted as encrypted.
     """
+    erased: Literal["drop", "dead"] = "drop"
+    """What becomes of a record whose subject was erased: `drop` counts it and writes it nowhere, `dead` seals it."""
     key: KeyPolicy = "clear"
     """
     `clear` writes keys as they are; `pseudonym` replaces what a key's schema declares, and a key without

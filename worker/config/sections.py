@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from worker.avro import DeclarationOptions
 from worker.kafka.oauth import OauthOptions
-from worker.options import Options
+from worker.options import Options, host_and_port
 from worker.zerokms.options import WireOptions
+
+# librdkafka also takes a protocol before the host, in capitals.
+_BROKER = re.compile(r"([A-Z_]+://)?([\w.-]+|\[[0-9a-fA-F:.%]+\])(:\d{1,5})?")
+
+# mock:// is the client's own, within a process; the pin on hosts refuses it where nobody lists it.
+_REGISTRY = re.compile(r"(https?|mock)://[^/]")
+
+
+def broker_addresses(text: str) -> str:
+    """
+    Return a cluster's addresses as they are.
+
+    Raises:
+        ValueError: one is none; librdkafka would leave it out with a line in its log, and then ask nobody.
+    """
+    wrong = [place.strip() for place in text.split(",") if not _BROKER.fullmatch(place.strip())]
+    if wrong:
+        raise ValueError(f"{', '.join(map(repr, wrong))} is no broker's address: host:port, several with commas")
+    return text
+
+
+def registry_addresses(text: str) -> str:
+    """Return a registry's URLs as they are; raises `ValueError` where one is none, and quotes no login of it."""
+    wrong = [url for url in map(str.strip, text.split(",")) if not _REGISTRY.match(url)]
+    if wrong:
+        named = ", ".join(repr(url.rpartition("@")[2]) for url in wrong)
+        raise ValueError(f"{named} is no registry's URL: http:// or https://, its host, port and path")
+    return text
 
 
 class AuthorityClientSettings(WireOptions):
@@ -60,6 +89,11 @@ class KafkaSettings(Options):
     oauth: OauthOptions | None = None
     """Supplies access tokens for OAUTHBEARER."""
 
+    @field_validator("bootstrap")
+    @classmethod
+    def _is_addresses(cls, text: str) -> str:
+        return broker_addresses(text)
+
 
 class LocalSchemaFile(Options):
     """One schema id that needs no registry."""
@@ -90,6 +124,11 @@ class SchemaSettings(Options):
     secrets: dict[str, str] = Field(default_factory=dict)
     """A property of the registry's client to the variable that holds it."""
 
+    @field_validator("registry")
+    @classmethod
+    def _is_urls(cls, text: str | None) -> str | None:
+        return None if text is None else registry_addresses(text)
+
 
 _SET_ELSEWHERE = {
     "required": "set [schemas] required instead",
@@ -116,6 +155,12 @@ class HttpSettings(Options):
     """Address and port."""
     token_env: str | None = None
     """Variable with the bearer token that opens `/status` and the control to other machines; else loopback alone."""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_host_and_port(cls, text: str) -> str:
+        host_and_port(text)
+        return text
 
 
 class ProcessSettings(Options):

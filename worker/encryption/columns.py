@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from worker.encryption.sealing import SealedColumn
 from worker.encryption.tally import Tally
-from worker.errors import RecordError, WorkerError
+from worker.errors import RecordError, SubjectErased, WorkerError
 from worker.model import FieldPlan, FieldUsage, Grant, KeyNeed, KeyUsage, PlainSealed, Split, ValueColumn
 
 
@@ -81,4 +81,5 @@ class PlainSealing(ColumnSealing):
 
 def refusal_of(plan: FieldPlan, refusal: WorkerError) -> RecordError:
     """Return the verdict on a record of whose context a field gets no keys."""
-    return RecordError(f"{plan.identity}: {refusal}", code="key_refused", path=plan.identity)
+    code = "subject_erased" if isinstance(refusal, SubjectErased) else "key_refused"
+    return RecordError(f"{plan.identity}: {refusal}", code=code, path=plan.identity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.errors import ContextDenied, DecryptionError, KeyAccessDenied
+from worker.errors import ContextDenied, DecryptionError, KeyAccessDenied, SubjectErased
 from worker.model import KeyRefused
 
 
@@ -20,6 +20,8 @@ def key_denied(key: KeyRefused) -> KeyAccessDenied | DecryptionError:
     """The error for a key that the service refuses: to this identity, or for what this key is bound to."""
     if key.is_moved:
         return DecryptionError(key.reason)
+    if key.is_erased:
+        return SubjectErased("the keys of this value's context were erased in its keyset: nobody opens it any more")
     if key.is_whole:
         return KeyAccessDenied(key.reason)
     return ContextDenied(

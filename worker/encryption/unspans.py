@@ -9,7 +9,7 @@ from worker.encryption.handles import batch_of, lease_of
 from worker.encryption.leased import does_not_open
 from worker.encryption.record import record_does_not_open
 from worker.encryption.refusal import key_denied, unexpected_plaintext
-from worker.errors import DecryptionError, KeyAccessDenied, KeyServiceUnavailable, RecordError
+from worker.errors import DecryptionError, KeyAccessDenied, KeyServiceUnavailable, RecordError, SubjectErased
 from worker.model import ContextElement, DataKey, DecryptionKeys, FieldPlan, Format, KeyRefused, Split, Value
 from worker.native.requests import NativeAnswers, NativeRequests, Sources
 from worker.native.split import SpanSplit
@@ -103,7 +103,9 @@ def fault_of(word: str, kind: Format, answers: Answers, number: int) -> Decrypti
 
 def placed(exc: DecryptionError | KeyAccessDenied, plan: FieldPlan) -> DecryptionError:
     """Return the error with the field that it is of."""
-    code = exc.code if isinstance(exc, DecryptionError) else None
+    code = (
+        exc.code if isinstance(exc, DecryptionError) else "subject_erased" if isinstance(exc, SubjectErased) else None
+    )
     return DecryptionError(f"{plan.identity}: {exc}", code=code, path=plan.identity)
 
 

@@ -13,6 +13,11 @@ from worker.errors import ConfigError, SinkUnavailable, SourceUnavailable, Trans
 from worker.kafka.log import ClientLog
 from worker.kafka.verdict import error_of
 
+# Names of things, no secrets: an error of the library may quote them.
+_PLAIN = re.compile(
+    r"bootstrap\.servers|security\.protocol|sasl\.mechanisms?|(group|client|transactional)\.id|.*\.location"
+)
+_SECRET = re.compile(r"password|secret|username|token|oauth|\.pem$|\.config$")
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 
 
@@ -46,13 +51,22 @@ def _made(make: Callable[..., _Client], properties: Mapping[str, Any], unavailab
     try:
         return make(dict(properties), logger=ClientLog())
     except KafkaException as exc:
-        raise _unmade(exc, unavailable) from None
+        raise _unmade(exc, unavailable, properties) from None
 
 
-def _unmade(exc: KafkaException, unavailable: type[TransientError]) -> WorkerError:
+def _unmade(exc: KafkaException, unavailable: type[TransientError], properties: Mapping[str, Any]) -> WorkerError:
     """Return why a client could not be made: no access token, or a property, by its name and never its value."""
     if error_of(exc).code() == KafkaError.SASL_AUTHENTICATION_FAILED:
         return unavailable("no access token for Kafka; the log says why (kafka_token_unusable)")
-    named = re.search(r'property:? "([A-Za-z0-9_.]+)"', str(error_of(exc).str()))
+    text = str(error_of(exc).str())
+    named = re.search(r'property:? "([A-Za-z0-9_.]+)"', text)
+    if named is None and not any(value in text for value in _told(properties)):
+        return ConfigError(f"librdkafka refuses the Kafka properties: {text}; see [kafka] properties and secrets")
     where = f"Kafka property {named[1]}" if named else "a Kafka property"
     return ConfigError(f"{where} is unknown to librdkafka or has a value it refuses; see librdkafka's CONFIGURATION.md")
+
+
+def _told(properties: Mapping[str, Any]) -> list[str]:
+    """Return the values that the library's text must not hold: what may be a secret."""
+    texts = {name: value for name, value in properties.items() if isinstance(value, str) and value}
+    return [v for name, v in texts.items() if _SECRET.search(name) or (len(v) > 5 and not _PLAIN.fullmatch(name))]

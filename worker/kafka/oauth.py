@@ -15,7 +15,7 @@ from typing import Self
 import structlog
 from pydantic import Field, model_validator
 
-from worker.errors import ConfigError, SourceUnavailable, WorkerError
+from worker.errors import ConfigError, SourceUnavailable, WorkerError, why
 from worker.options import Options
 
 _log = structlog.get_logger(__name__)
@@ -116,7 +116,7 @@ def _of_file(where: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{where} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"{where} can't be read: {why(exc)}") from None
 
 
 def _expiry(token: str) -> float | None:

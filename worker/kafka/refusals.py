@@ -15,6 +15,20 @@ _USUAL: Needs = {
     "CLUSTER": "Create on the topic, or IdempotentWrite on brokers before 3.0",
 }
 _CERTIFICATE = ("certificate", "unknown ca", "handshake failure", "wrong version number", "unsupported protocol")
+_PROTOCOL = ("incorrect security.protocol", "plaintext broker listener", "plaintext listener")
+_SILENCES = {
+    "_TRANSPORT": "no broker answers",
+    "_ALL_BROKERS_DOWN": "no broker answers",
+    "_TIMED_OUT": "no answer in time",
+    "_TIMED_OUT_QUEUE": "no answer in time",
+    "UNKNOWN_TOPIC_OR_PART": "it does not exist, or is hidden from this identity",
+    "_UNKNOWN_TOPIC": "it does not exist, or is hidden from this identity",
+    "_RESOLVE": "the brokers' name does not resolve",
+    "LEADER_NOT_AVAILABLE": "a partition has no leader",
+    "NOT_COORDINATOR": "the group's coordinator is being elected",
+    "COORDINATOR_NOT_AVAILABLE": "the group's coordinator is being elected",
+    "COORDINATOR_LOAD_IN_PROGRESS": "the group's coordinator is being elected",
+}
 _TEXT_CHARACTERS = 300
 
 
@@ -45,6 +59,12 @@ def missing_right(error: ClientError, needs: Needs | None = None) -> str | None:
     return f"this identity lacks {needed} ({name}); grant it (docs/delivery.md, least rights)"
 
 
+def named(error: ClientError) -> str:
+    """Return an error's name, with words before it where it says too little."""
+    words = _SILENCES.get(error.name())
+    return error.name() if words is None else f"{words} ({error.name()})"
+
+
 class Refusals:
     """
     Remembers what one client's brokers last said of its identity or its certificates; serves as an `error_cb`.
@@ -66,6 +86,8 @@ def refusal(error: ClientError) -> str:
     if error.name() in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"):
         return f"the broker refuses these credentials: {text}; mend sasl.* under [kafka] properties, secrets or oauth"
     lowered = text.lower()
+    if any(words in lowered for words in _PROTOCOL):
+        return f"another protocol is spoken there: {text}; mend security.protocol under [kafka] properties, or the port"
     if error.name() == "_SSL" or ("ssl" in lowered and any(word in lowered for word in _CERTIFICATE)):
         if "alert" in lowered:
             return f"the broker refuses our certificate: {text}; mend ssl.certificate.* and ssl.key.*"

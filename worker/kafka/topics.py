@@ -91,6 +91,10 @@ class Topics:
         }
         return str(metadata.cluster_id), facts
 
+    def brokers(self) -> list[tuple[str, int]]:
+        """Return where the brokers say that they are: what every client goes on to, whatever it was told at first."""
+        return sorted({(broker.host, broker.port) for broker in self._listed().brokers.values()})
+
     def exists(self, name: str) -> bool:
         """Whether the brokers list the topic; they hide what an identity may not describe."""
         return name in self._listed().topics

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import ConfigError, FatalError, Fenced, SinkUnavailable, SourceUnavailable, WorkerError
-from worker.kafka.refusals import Needs, missing_right, refusal
+from worker.kafka.refusals import Needs, missing_right, named, refusal
 
 NOT_THE_OWNER = frozenset(
     {
@@ -59,7 +59,7 @@ def read_error(error: Any, doing: str, *, needs: Needs | None = None) -> WorkerE
         doing: what was being done.
         needs: the rights that it takes.
     """
-    text = f"{doing}: {error.name()}"
+    text = f"{doing}: {named(error)}"
     if error.code() in _FENCED:
         return Fenced(f"{text}: {_TWICE}")
     right = missing_right(error, needs)
@@ -88,4 +88,4 @@ def write_error(error: KafkaError, what: str, *, needs: Needs | None = None) -> 
     right = missing_right(error, needs)
     if right is not None:
         return ConfigError(f"{what}: {right}")
-    return SinkUnavailable(f"{what}: {refusal(error) or error.name()}")
+    return SinkUnavailable(f"{what}: {refusal(error) or named(error)}")

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from worker.errors import ConfigError, RegionViolation, SourceUnavailable
 from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
-from worker.kafka.refusals import Refusals
+from worker.kafka.refusals import Refusals, named
 from worker.kafka.verdict import read_error
 from worker.model import Position, SourceRecord
 
@@ -82,7 +82,7 @@ def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: boo
     found = metadata.topics[topic]
     if found.error is not None:
         gone = SourceUnavailable if exists else ConfigError
-        raise gone(f"topic {topic!r}: {found.error.name()}")
+        raise gone(f"topic {topic!r}: {named(found.error)}")
     ends = {}
     for partition in found.partitions:
         marks = consumer.get_watermark_offsets(KafkaPartition(topic, partition), timeout=_REQUEST_S)
@@ -144,3 +144,22 @@ def _before_end(message: Any, ends: dict[int, int]) -> list[SourceRecord]:
 
 def _error(error: KafkaError, topic: str) -> Exception:
     return read_error(error, f"reading {topic}", needs={"TOPIC": f"Read on topic {topic}"})
+
+
+def ends_of(topic: str, connection: Mapping[str, Property], *, cluster_id: str | None = None) -> dict[int, int]:
+    """
+    Return the last stable offset of each of a topic's partitions that holds anything.
+
+    Raises as `read_whole`.
+    """
+    refusals = Refusals()
+    conf: dict[str, Any] = {**connection, "error_cb": refusals, "group.id": f"worker-reader-{uuid.uuid4()}"}
+    consumer = make_consumer({**conf, "isolation.level": "read_committed"})
+    try:
+        return _ends(consumer, topic, cluster_id=cluster_id, exists=True)
+    except KafkaException as exc:
+        if refusals.reason:
+            raise SourceUnavailable(f"reading {topic}: {refusals.reason}") from exc
+        raise _error(exc.args[0], topic) from exc
+    finally:
+        consumer.close()

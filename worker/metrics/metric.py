@@ -82,12 +82,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "residency",
         "sink_rejected",
         "key_refused",
+        "subject_erased",
     ),
 }
 """The fixed lists."""
 _ANSWERS = ("200", "400", "401", "403", "404", "409", "422", "429", "500", "502", "503", "504", "unreachable")
 OWN_WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("worker_records_total", "outcome"): ("encrypted", "passed", "tombstone", "forwarded", "dead"),
+    ("worker_records_total", "outcome"): ("encrypted", "passed", "tombstone", "forwarded", "dead", "erased"),
     ("worker_output_checks_total", "outcome"): ("ok", "failed"),
     ("worker_verify_values_total", "outcome"): ("envelope", "null", "plaintext", "unreadable"),
     ("worker_twin_records_total", "stage"): ("decode", "output"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, with_extra
 from worker.metrics.traces import OFF, Traces
 
 _ON = "OTEL_TRACES_EXPORTER"
@@ -34,7 +34,7 @@ def open_traces(environ: Mapping[str, str], *, service: str, region: str, instan
         from worker.metrics.spans import to_collector
     except ImportError:
         raise ConfigError(
-            "the environment asks for traces (OTEL_...), which need: pip install 'residency-worker[traces]'"
+            "the environment asks for traces (OTEL_...), which need the extra 'traces': " + with_extra("traces")
         ) from None
     return to_collector(service=service, region=region, instance=instance)
 

@@ -15,7 +15,8 @@ class Fate(IntEnum):
     What can become of a record; `UNKNOWN` until it is known.
 
     `ENCRYPTED` is written by a schema that declares something or with its key replaced, `PASSED` otherwise, `TOMBSTONE`
-    has no value, `FORWARDED` goes to another region's topic, `FAILED` becomes a dead letter.
+    has no value, `FORWARDED` goes to another region's topic, `FAILED` becomes a dead letter, `ERASED` is dropped: its
+    subject was erased.
     """
 
     UNKNOWN = 0
@@ -24,6 +25,7 @@ class Fate(IntEnum):
     TOMBSTONE = 3
     FORWARDED = 4
     FAILED = 5
+    ERASED = 6
 
     @property
     def outcome(self) -> str:
@@ -104,10 +106,10 @@ class Fates:
 
     @property
     def written(self) -> Indexes:
-        """The records that go to the sink: all but the failures."""
-        if not self._failures:
+        """The records that go to the sink: all but the failures and those that are dropped."""
+        if not self._failures and Fate.ERASED not in self._codes:
             return range(len(self._codes))
-        return [i for i, code in enumerate(self._codes) if code != Fate.FAILED]
+        return [i for i, code in enumerate(self._codes) if code not in (Fate.FAILED, Fate.ERASED)]
 
     def counts(self, start: int = 0, stop: int | None = None) -> dict[Fate, int]:
         """Return how many records of a stretch have each fate."""

@@ -80,11 +80,13 @@ class KeyRefused:
         reason: its own text, shortened.
         is_whole: the identity or the keyset is refused, not this key alone.
         is_moved: it was not asked for at all, since its envelope is not of where it was found.
+        is_erased: a value of its context was erased in its keyset.
     """
 
     reason: str
     is_whole: bool = False
     is_moved: bool = False
+    is_erased: bool = False
 
 
 class DataKey:

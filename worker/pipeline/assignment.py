@@ -30,6 +30,7 @@ class Lane:
         search: asks the brokers for that.
         asked: the sink has been asked for its position, and has none.
         not_before: when it may be tried again, on the loop's clock.
+        metadata: what stands beside its offset where a transaction stores that.
     """
 
     collected: int = 0
@@ -43,6 +44,7 @@ class Lane:
     search: Search | None = None
     asked: bool = False
     not_before: float = 0.0
+    metadata: str = ""
 
     @property
     def unstored(self) -> int | None:

@@ -108,7 +108,7 @@ class Attempts:
         failpoints.hit("after_flush")
 
     def _commit(self, job: Job, piece: Batch, result: Processed) -> None:
-        offsets = ranges(piece, job.durable)
+        offsets = ranges(piece, job)
         failpoints.hit("before_commit")
         job.check()
         try:

@@ -58,6 +58,7 @@ class Steps:
         verifier: decrypts a sample before it is written; None: none.
         terms: makes the search terms of indexed fields; None: the sink stores none.
         amplification: bounds what one record may become; None: nothing does.
+        seals_erased: records of erased subjects become dead letters; else they are dropped.
     """
 
     keys: RecordKeys | None = None
@@ -65,6 +66,7 @@ class Steps:
     verifier: OutputVerifier | None = None
     terms: SearchTerms | None = None
     amplification: Amplification | None = None
+    seals_erased: bool = False
 
 
 class BatchProcessor:
@@ -160,7 +162,7 @@ class BatchProcessor:
         """Give a group's records their fates, and the output its part."""
         group, schema = taken.group, taken.schema
         for i, error in sealed.errors.items():
-            work.fates.fail(group.indexes[i], error, "encrypt")
+            self._fail(work.fates, group.indexes[i], error, "encrypt")
         topics = {i: topic for i, topic in taken.topics.items() if i not in sealed.errors}
         clear: Sequence[int] = ()
         if schema.passed is not None and not schema.passed.are_opened:
@@ -208,12 +210,22 @@ class BatchProcessor:
             return {}
         return terms.of(split.columns, sealed.envelopes)
 
-    @staticmethod
+    def _fail(self, fates: Fates, index: int, error: RecordError, stage: str) -> None:
+        if error.code == "subject_erased" and not self._steps.seals_erased:
+            fates.settle([index], Fate.ERASED)
+        else:
+            fates.fail(index, error, stage)
+
     def _settle(
-        group: Group, refused: Mapping[int, RecordError], topics: Mapping[int, str], fates: Fates, clear: Sequence[int]
+        self,
+        group: Group,
+        refused: Mapping[int, RecordError],
+        topics: Mapping[int, str],
+        fates: Fates,
+        clear: Sequence[int],
     ) -> None:
         for i, error in refused.items():
-            fates.fail(group.indexes[i], error, "decode")
+            self._fail(fates, group.indexes[i], error, "decode")
         if topics:
             fates.settle([group.indexes[i] for i in sorted(topics)], Fate.FORWARDED)
         if clear:

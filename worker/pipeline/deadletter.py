@@ -95,7 +95,9 @@ class DeadLetters:
         # Positions, not attempts: a batch that is tried again does not count twice.
         self._recent = {p: at for p, at in self._recent.items() if now - at < _WINDOW_S}
         for failure in failures:
-            self._recent.setdefault(failure.record.position, now)
+            # A subject that was erased is no fault that anybody could mend: its records stop nothing.
+            if failure.error.code != "subject_erased":
+                self._recent.setdefault(failure.record.position, now)
         by_partition = Counter((p.topic, p.partition) for p in self._recent)
         codes = ", ".join(sorted({f.error.code for f in failures}))
         advice = f"the latest failed with {codes}; mend the cause, or raise the limit under [dead_letters]"

@@ -187,6 +187,9 @@ class Claim:
         self.done = threading.Event()
 
 
-def ranges(batch: Batch, durable: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetRange]:
-    """Return what a batch does to each partition, given the positions before it."""
-    return {place: OffsetRange(durable[place], following) for place, following in next_offsets(batch).items()}
+def ranges(batch: Batch, job: Job) -> dict[TopicPartition, OffsetRange]:
+    """Return what a part of a job does to each partition, given the positions before it."""
+    return {
+        place: OffsetRange(job.durable[place], following, job.lanes[place].metadata)
+        for place, following in next_offsets(batch).items()
+    }

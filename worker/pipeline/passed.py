@@ -75,11 +75,14 @@ class PassedEnvelopes:
 
 def _open(opener: BatchDecryptor, columns: Sequence[ValueColumn], errors: dict[int, RecordError]) -> None:
     kept = [_without(column, errors) for column in columns]
-    for column, values in zip(kept, opener.decrypt(kept).values, strict=True):
+    opened = opener.decrypt(kept)
+    for column, values in zip(kept, opened.values, strict=True):
         for value, at in zip(values, column.records, strict=True):
             if value is None:
-                where = column.plan.identity
-                error = RecordError(f"{where} holds an envelope that does not open", code="not_an_envelope", path=where)
+                where, error = column.plan.identity, opened.errors.get(at)
+                if error is None or error.code != "subject_erased":
+                    message = f"{where} holds an envelope that does not open"
+                    error = RecordError(message, code="not_an_envelope", path=where)
                 errors.setdefault(at, error)
 
 

@@ -144,7 +144,7 @@ class Placing:
             if found is None:
                 continue
             self._go_on(partition)
-            lane.end = found.end
+            lane.end, lane.metadata = found.end, found.metadata
             if not self._owns:
                 lane.start, lane.stored = found.start, found.stored
             elif lane.start is None:

@@ -68,6 +68,10 @@ class OutputVerifier:
         opened = self._decryptor.decrypt(sample)
         for column, values, at in zip(columns, opened.values, picked, strict=True):
             for i, value in zip(at, values, strict=True):
+                error = opened.errors.get(column.records[i])
+                if error is not None and error.code == "subject_erased":
+                    # Between the two questions its subject was erased; nobody opens it, and it harms nobody.
+                    continue
                 if value is None or not hmac.compare_digest(value, column.values[i]):
                     self._metrics.inc("worker_output_checks_total", route=self._route, outcome="failed")
                     raise CanaryError(

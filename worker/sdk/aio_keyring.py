@@ -10,13 +10,14 @@ from typing import Generic, Self, TypeVar
 import anyio
 import anyio.lowlevel
 
-from worker.errors import WorkerError
+from worker.errors import SubjectErased, WorkerError
 from worker.model import DataKey, KeySpec, LeasePortion, RetrieveRequest
 from worker.sdk.joining import FULL, Joined
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Answer, Ownership
 from worker.sdk.scope import Identity, Scope, identity_of
 from worker.zerokms.asynchronous import AsyncKeyService
+from worker.zerokms.keys.narrow import names
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +51,13 @@ class AsyncKeyring:
     async def fresh(self, scope: Scope, specs: list[KeySpec]) -> list[DataKey]:
         """Return a fresh key for each spec of one keyset."""
         place = (scope, specs[0].keyset, specs[0].policy)
-        return await self._fresh.ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
+        try:
+            return await self._fresh.ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
+        except SubjectErased as exc:
+            if any(names(spec, exc) for spec in specs):
+                raise
+            # It was another call of the same request that was meant.
+            return await self._service.generate(specs, scope.audit)
 
     async def again(self, scope: Scope, requests: list[RetrieveRequest]) -> list[Answer]:
         """Return each request's key or its refusal, past what is kept."""

@@ -11,7 +11,7 @@ from typing import Self, Unpack
 from uuid import UUID
 
 from worker import environment
-from worker.errors import ConfigError, RecordError
+from worker.errors import ConfigError, RecordError, why
 from worker.model import KeyService
 from worker.region import WorkspaceCrn
 from worker.sdk.kept import KeptKeys
@@ -226,4 +226,4 @@ def _token_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"oidc_token_file {str(path)!r} can't be read: {type(exc).__name__}") from None
+        raise ConfigError(f"oidc_token_file {str(path)!r} can't be read: {why(exc)}") from None

@@ -12,7 +12,7 @@ from worker.avro.descriptors import default_descriptor
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.encryption.refusal import not_an_envelope
 from worker.encryption.values import text_of_value
-from worker.errors import ConfigError, RecordError, WorkerError
+from worker.errors import ConfigError, RecordError, WorkerError, with_extra
 from worker.model import FieldPlan, Format, ValueColumn
 from worker.sdk import records as whole
 from worker.sdk.keyring import KeyCall
@@ -25,7 +25,7 @@ try:
 
     from worker.avro.arrow import arrow_array
 except ImportError as exc:
-    raise ConfigError("tables need pyarrow: pip install 'residency-worker[tables]'") from exc
+    raise ConfigError(f"tables need the extra 'tables' (pyarrow): {with_extra('tables')}") from exc
 
 Frame = TypeVar("Frame")
 """A `pyarrow.Table`, a `pyarrow.RecordBatch`, or a `pandas.DataFrame`."""

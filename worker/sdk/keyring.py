@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from worker.encryption.given import GivenKeys
-from worker.errors import WorkerError
+from worker.errors import SubjectErased, WorkerError
 from worker.model import (
     DataKey,
     Grant,
@@ -26,6 +26,7 @@ from worker.native.requests import NativeRequests
 from worker.sdk.joining import JOINED, WINDOW_S, Joiner
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
+from worker.zerokms.keys.narrow import names
 
 Answer = DataKey | KeyRefused
 _LEASE_VALUES = 1_000_000
@@ -69,7 +70,13 @@ class Keyring:
         if len(specs) > JOINED or not together or not self._joins:
             return self._service.generate(specs, scope.audit)
         place = (scope, first.keyset, first.policy)
-        return self._fresh.ask(place, specs, lambda joined: list(self._service.generate(joined, scope.audit)))
+        try:
+            return self._fresh.ask(place, specs, lambda joined: list(self._service.generate(joined, scope.audit)))
+        except SubjectErased as exc:
+            if any(names(spec, exc) for spec in specs):
+                raise
+            # It was another call of the same request that was meant.
+            return self._service.generate(specs, scope.audit)
 
     def again(self, scope: Scope, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or its refusal, past what is kept."""

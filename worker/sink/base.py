@@ -25,11 +25,13 @@ class OffsetRange:
     """
     What one batch did to one partition.
 
-    `read` is the position before the batch, `next` the one after it (the last record's offset + 1).
+    `read` is the position before the batch, `next` the one after it (the last record's offset + 1), `metadata` what
+    stands beside it where the group keeps it.
     """
 
     read: int
     next: int
+    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)

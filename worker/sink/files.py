@@ -48,12 +48,13 @@ class FileSink:
     Args:
         target: where the whole file will be.
         identity: see `Checkpoint`.
+        replaces: whether the target is there and makes room; its dead letters stay.
 
     Raises:
         ConfigError: another process has it, or what is there belongs to another input or another way to encrypt it.
     """
 
-    def __init__(self, target: Path, identity: str) -> None:
+    def __init__(self, target: Path, identity: str, *, replaces: bool = False) -> None:
         self._target = target
         self._partial, self._progress = _beside(target, ".partial"), _beside(target, ".progress")
         self._dead, self._dead_partial = dead_path(target), _beside(target, ".dead.partial")
@@ -70,7 +71,7 @@ class FileSink:
         self._letters: BinaryIO | None = None
         try:
             self._refuse_moved()
-            self.checkpoint = self._resume(identity)
+            self.checkpoint = self._resume(identity, replaces=replaces)
         except BaseException:
             self.close()
             raise
@@ -149,10 +150,10 @@ class FileSink:
         except OSError as exc:
             raise SinkUnavailable(f"{file.name}: {exc.strerror}") from exc
 
-    def _resume(self, identity: str) -> Checkpoint:
+    def _resume(self, identity: str, *, replaces: bool) -> Checkpoint:
         known = self._load()
         if known is None:
-            if self._dead.exists():
+            if self._dead.exists() and not replaces:
                 raise ConfigError(f"{self._dead} is there without its file; remove it or choose another --out")
             self._dead_partial.unlink(missing_ok=True)
             self._out.truncate(0)
@@ -162,7 +163,7 @@ class FileSink:
                 f"{self._partial} was begun from another input, schema or settings; remove it and {self._progress}, or "
                 "choose another --out"
             )
-        if self._dead.exists() and not self._dead_partial.exists():
+        if not replaces and self._dead.exists() and not self._dead_partial.exists():
             self._dead.rename(self._dead_partial)
         self._cut(self._out, known.written)
         if known.dead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.model import Batch, TopicPartition
@@ -18,11 +18,13 @@ class Found:
         start: the group's stored offset where there is one, else as the options say.
         stored: the group's stored offset; None where it has none, or was not asked.
         end: where a bounded run ends; None in an endless one.
+        metadata: what is to stand beside the offsets that the group stores of it.
     """
 
     start: int
     stored: int | None = None
     end: int | None = None
+    metadata: str = field(default="", compare=False)
 
 
 class Search(Protocol):

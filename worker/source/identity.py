@@ -96,9 +96,9 @@ class TopicIdentities:
         self._collect(wait_s=_REQUEST_S)
         self._at_join = self.partitions
 
-    def is_new(self, partition: TopicPartition) -> bool:
-        """Whether a partition was made since the group was joined: all of it came after that."""
-        return bool(self._at_join) and partition not in self._at_join
+    def at_join(self, topic: str) -> int:
+        """How many partitions a topic had when the group was joined; 0 before that."""
+        return sum(partition.topic == topic for partition in self._at_join)
 
     def verify(self) -> bool:
         """

@@ -17,9 +17,10 @@ from worker.model import TopicPartition
 from worker.source.base import Found, Search
 from worker.source.commits import Commits
 from worker.source.identity import TopicIdentities
-from worker.source.offsets import Offsets, as_kafka, topic_tag
+from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions, Start
 from worker.source.properties import GroupMember, consumer_properties
+from worker.source.tags import Tag
 
 _REQUEST_S, _AGAIN_S = 10.0, 0.1
 
@@ -98,7 +99,7 @@ class GroupPositions:
         for item in items:
             if item.error is not None:
                 raise self._error(item.error)
-            theirs = item.metadata and item.metadata != topic_tag(self.topic_id(item.topic))
+            theirs = Tag.read(item.metadata).is_of_another(self.topic_id(item.topic))
             found[TopicPartition(item.topic, item.partition)] = None if item.offset < 0 or theirs else int(item.offset)
         return found
 

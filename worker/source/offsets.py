@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,19 +19,20 @@ from worker.model import TopicPartition
 from worker.source.base import Found, Search
 from worker.source.identity import TopicIdentities
 from worker.source.options import SourceOptions
+from worker.source.tags import Tag
 
 # Brokers answer within milliseconds; what takes longer must not keep the loop from its polls, and is asked again.
 _TOGETHER_S, _ALONE_S, _EDGE_S, _AGAIN_S = 1.0, 0.1, 0.3, 1.0
 # Times that a broker takes for the ends of a log.
 _LATEST, _EARLIEST = -1, -2
-_TAG = "topic-id="
 
 
 class Offsets:
     """
     Looks offsets up for one consumer; a partition without a leader, or with an open transaction, holds no other up.
 
-    Stored offsets carry the topic's id in their metadata, so that a topic made anew is not taken for the old one.
+    Stored offsets carry the topic's id in their metadata, so that a topic made anew is not taken for the old one, and
+    the number of its partitions when the group first read it: what is above that was made since, and is read whole.
 
     Args:
         consumer: the group's member.
@@ -48,13 +50,16 @@ class Offsets:
     ) -> None:
         self._consumer = consumer
         self._identities, self._options, self._needs = identities, options, needs
+        self._at_first: dict[str, int] = {}
 
     def find(
         self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
     ) -> dict[TopicPartition, Search]:
         """Begin to look; see `Source.find`."""
         answers = self._stored(partitions) if stored else {}
-        starts = self._together({p: self._start_time(p) for p in partitions if answers.get(p) is None})
+        unplaced = [p for p in partitions if answers.get(p) is None]
+        untold = self._learn_first({p.topic for p in unplaced})
+        starts = self._together({p: self._start_time(p) for p in unplaced if p.topic not in untold})
         ends = self._together(dict.fromkeys(partitions, _LATEST if until_ms is None else until_ms) if bounded else {})
 
         def find(partition: TopicPartition) -> Found:
@@ -63,6 +68,8 @@ class Offsets:
                 if isinstance(answer, KafkaError):
                     raise KafkaException(answer)
                 start = answer
+                if start is None and partition.topic in untold:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
                 if start is None:
                     start = starts[partition] if partition in starts else self._start(partition)
                 end = None
@@ -73,7 +80,7 @@ class Offsets:
                 if isinstance(failure, SourceUnavailable):
                     failure.retry_after_s = _AGAIN_S
                 raise failure from exc
-            return Found(start, answer, end)
+            return Found(start, answer, end, self._tag(partition.topic))
 
         return {p: OffsetSearch(partial(find, p)) for p in partitions}
 
@@ -109,12 +116,13 @@ class Offsets:
 
     def tagged(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
+        return [KafkaPartition(p.topic, p.partition, offset, self._tag(p.topic)) for p, offset in offsets.items()]
+
+    def _tag(self, topic: str) -> str:
         with contextlib.suppress(SourceUnavailable):
-            return [
-                KafkaPartition(p.topic, p.partition, offset, topic_tag(self._identities.topic_id(p.topic)))
-                for p, offset in offsets.items()
-            ]
-        return [KafkaPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
+            first = self._at_first.get(topic) or self._identities.at_join(topic)
+            return str(Tag(self._identities.topic_id(topic), first))
+        return ""
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the ends that the last fetches reported."""
@@ -160,8 +168,32 @@ class Offsets:
         time_ms = self._options.start_time_ms
         if time_ms is not None:
             return time_ms
-        at_start = self._options.start == "earliest" or self._identities.is_new(partition)
-        return _EARLIEST if at_start else _LATEST
+        return _EARLIEST if self._options.start == "earliest" or self._is_new(partition) else _LATEST
+
+    def _is_new(self, partition: TopicPartition) -> bool:
+        first = self._at_first.get(partition.topic) or self._identities.at_join(partition.topic)
+        return 0 < first <= partition.partition
+
+    def _learn_first(self, topics: Collection[str]) -> set[str]:
+        """Learn how many partitions topics had when the group first read them; returns those that can't be told now."""
+        if self._options.start != "latest":
+            return set()
+        untold = set()
+        for topic in topics - self._at_first.keys():
+            known = sorted(p for p in self._identities.partitions if p.topic == topic)
+            end = time.monotonic() + _TOGETHER_S
+            try:
+                self._ask(known, _TOGETHER_S)
+            except KafkaException:
+                # An open transaction holds up the answer for its own partition; any other one tells.
+                for partition in known:
+                    if topic in self._at_first or time.monotonic() > end + _TOGETHER_S:
+                        break
+                    with contextlib.suppress(KafkaException):
+                        self._ask([partition], _ALONE_S)
+                if topic not in self._at_first:
+                    untold.add(topic)
+        return untold
 
     def _start(self, partition: TopicPartition) -> int:
         time_ms = self._start_time(partition)
@@ -213,18 +245,20 @@ class Offsets:
         found: dict[TopicPartition, int | KafkaError | None] = {}
         for item in self._consumer.committed(as_kafka(partitions), timeout=timeout_s) if partitions else []:
             if item.error is None and item.offset >= 0:
-                self._refuse_other_topic(item)
+                self._read_tag(item)
             offset = int(item.offset) if item.offset >= 0 else None
             found[TopicPartition(item.topic, item.partition)] = offset if item.error is None else item.error
         return found
 
-    def _refuse_other_topic(self, item: Any) -> None:
-        known = topic_tag(self._identities.topic_id(item.topic))
-        if item.metadata and item.metadata.startswith(_TAG) and item.metadata != known:
+    def _read_tag(self, item: Any) -> None:
+        tag, known = Tag.read(item.metadata), self._identities.topic_id(item.topic)
+        if tag.is_of_another(known):
             raise OffsetLost(
-                f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with "
-                f"{item.metadata}, the topic now has {known}; `worker positions move` goes on in the new one"
+                f"{item.topic}[{item.partition}]: the stored offset belongs to a topic of this name with the id "
+                f"{tag.topic_id}, the topic now has {known}; `worker positions move` goes on in the new one"
             )
+        if tag.partitions:
+            self._at_first[item.topic] = min(tag.partitions, self._at_first.get(item.topic, tag.partitions))
 
 
 def lost(where: str) -> OffsetLost:
@@ -247,11 +281,6 @@ class OffsetSearch:
         if self._found is None:
             self._found = self._find()
         return self._found
-
-
-def topic_tag(topic_id: str) -> str:
-    """Return what a stored offset's metadata says of its topic."""
-    return _TAG + topic_id
 
 
 def as_kafka(partitions: Collection[TopicPartition]) -> list[Any]:

@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError
 
 from worker.errors import Fenced, SourceUnavailable, WorkerError
-from worker.kafka.refusals import refusal
+from worker.kafka.refusals import named, refusal
 from worker.kafka.verdict import read_error
 from worker.model import TopicPartition
 from worker.source.membership import Membership
@@ -55,7 +55,7 @@ class Reports:
             if TopicPartition(topic, number) in self._membership.placed:
                 self._offset_lost(TopicPartition(topic, number))
         elif code in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-            _log.warning("source_degraded", error=error.name())
+            _log.warning("source_degraded", error=named(error))
         elif code == KafkaError._FATAL and self._static:
             raise Fenced(
                 "the group refuses this member: another process has its instance's name, or a dead one's session "
@@ -64,7 +64,7 @@ class Reports:
         else:
             failure = self.error(error, f"reading {topic or 'as a group'}")
             if isinstance(failure, SourceUnavailable):
-                _log.warning("source_degraded", error=error.name(), topic=topic)
+                _log.warning("source_degraded", error=named(error), topic=topic)
             else:
                 raise failure
 
@@ -75,13 +75,13 @@ class Reports:
     def on_error(self, error: KafkaError) -> None:
         """The client's `error_cb`."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            _log.warning("source_away", error=error.name())
+            _log.warning("source_away", error=named(error))
         elif reason := refusal(error):
             _log.warning("source_refused", error=reason)
         elif error.fatal():
             self._membership.fail(self.error(error, "reading"))
         else:
-            _log.info("source_degraded", error=error.name())
+            _log.info("source_degraded", error=named(error))
 
     def _offset_lost(self, partition: TopicPartition) -> None:
         # Another cluster has other offsets, and that is the graver finding.

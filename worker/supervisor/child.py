@@ -47,10 +47,11 @@ class RouteReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a process says several times a second, and once more at its end."""
+    """What a process says several times a second, and once more at its end; `error` is its log's last one."""
 
     routes: tuple[RouteReport, ...]
     progress: tuple[RouteProgress, ...]
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +168,4 @@ class _Talk:
         now = time.monotonic()
         routes = tuple(RouteReport(h.route, h.alive(now), tuple(h.reasons())) for h in self._worker.health)
         progress: Sequence[RouteProgress] = self._worker.progress()
-        return Report(routes, tuple(progress))
+        return Report(routes, tuple(progress), log.last_error())

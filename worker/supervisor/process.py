@@ -127,10 +127,12 @@ class Process:
         return Ending(process.exitcode or 0, "; ".join(filter(None, (self._overrun, self._error))))
 
     def overrun(self, seconds: float) -> None:
-        """End it, since it did not stop in time; its ending says so, with what it last told of its routes."""
+        """End it, since it did not stop in time; its ending says so, with what it last told."""
         if self._process is not None and not self._overrun:
             self.hear()
             told = [f"{r.route}: {why}" for r in (self.report.routes if self.report else ()) for why in r.reasons]
+            if self.report and self.report.error:
+                told.append(f"its log's last error is {self.report.error}")
             self._overrun = f"did not stop within {seconds:g} s and was killed ({'; '.join(told) or 'nothing is said'})"
             self._process.kill()
 

@@ -11,7 +11,7 @@ import anyio.to_thread
 import httpx
 
 from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable, WorkerError
-from worker.http_client import open_async_client
+from worker.http_client import open_async_client, silence
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.zerokms.auth import ServiceToken
 from worker.zerokms.client import ZeroKMSClient
@@ -146,4 +146,4 @@ class AsyncZeroKMSClient:
         try:
             return await self._http.post(f"{base.rstrip('/')}/{endpoint}", content=body, headers=headers)
         except httpx.HTTPError as exc:
-            raise KeyServiceUnavailable(f"the key service at {base} does not answer: {type(exc).__name__}") from exc
+            raise KeyServiceUnavailable(f"the key service at {base} does not answer: {silence(exc)}") from exc

@@ -21,6 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet as JwkSet
 
 from worker.errors import KeyAccessDenied, KeyServiceUnavailable, RegionViolation
+from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.zerokms.credentials import AccessKey, Credentials, is_allowed
 
@@ -171,7 +172,7 @@ class TokenSource:
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(
-                f"CTS at {self._cts} (CS_CTS_HOST, else the region's) does not answer: {type(exc).__name__}"
+                f"CTS at {self._cts} (CS_CTS_HOST, else the region's) does not answer: {silence(exc)}"
             ) from exc
         finally:
             self._count(outcome, time.perf_counter() - started)
@@ -260,7 +261,7 @@ class TokenSource:
             reply.raise_for_status()
             self._keys = JwkSet.import_key_set(orjson.loads(reply.content))
         except (httpx.HTTPError, orjson.JSONDecodeError, JoseError, KeyError) as exc:
-            raise KeyServiceUnavailable(f"the token keys of {self._cts} can't be read: {type(exc).__name__}") from exc
+            raise KeyServiceUnavailable(f"the token keys of {self._cts} can't be read: {silence(exc)}") from exc
         return self._keys
 
 

@@ -63,7 +63,7 @@ class ZeroKMSClient:
                 continue
             if not is_allowed(url, own, allow_hosts):
                 raise RegionViolation(
-                    f"{what} is {url!r}, region {region} has {own or 'no host of its own'!r}; "
+                    f"{what} is {url!r}, region {region} has {repr(own) if own else 'no host of its own'}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
         in_flight = self.options.requests_in_flight

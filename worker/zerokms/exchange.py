@@ -27,6 +27,7 @@ from worker.zerokms.credentials import Credentials
 from worker.zerokms.derive import IV_BYTES, KEY_BYTES, MATERIAL_BYTES, check_material, index_key
 from worker.zerokms.fresh import FreshKeys, native_key
 from worker.zerokms.http import parsed
+from worker.zerokms.refused import ERASED
 
 _ENCODED_BYTES = MATERIAL_BYTES * 4 // 3
 _REASON_CHARACTERS = 200
@@ -48,12 +49,13 @@ Exchange = Generator[Call, Any, _T]
 
 @dataclass(frozen=True, slots=True)
 class LoadedKeyset:
-    """A keyset as the service names it, with its index key of 32 bytes."""
+    """A keyset as the service names it, with its index key of 32 bytes; whether subjects can be erased from it."""
 
     id: UUID
     name: str
     index_key: bytes = field(repr=False)
     is_disabled: bool = False
+    is_erasable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,11 @@ class Exchanges:
             dataset = reply["dataset"]
             data = wire.material(reply["partial_index_key"]["key_material"])
             identity, name, disabled = UUID(dataset["id"]), str(dataset["name"]), bool(dataset["is_disabled"])
+            erasable = dataset.get("erasable") is True
         except (KeyError, TypeError, ValueError) as exc:
             raise KeyMaterialError("load-keyset: the answer has another shape than the protocol's") from exc
         check_material(self._credentials.client_key, bytes(IV_BYTES), data)
-        return LoadedKeyset(identity, name, index_key(self._credentials.client_key, data), disabled)
+        return LoadedKeyset(identity, name, index_key(self._credentials.client_key, data), disabled, erasable)
 
     def keysets(self) -> Exchange[list[Keyset]]:
         """Ask for the workspace's keysets, disabled ones included."""
@@ -142,9 +145,7 @@ class Exchanges:
         self._count("retrieved", count)
         opened = [(i, _member(item["Ok"], "key_material")) for i, item in enumerate(reply) if "Ok" in item]
         secrets = self._derive(b"".join(requests[i].iv for i, _ in opened), [text for _, text in opened])
-        answers: list[DataKey | KeyRefused] = [
-            KeyRefused(str(item.get("Err", "refused"))[:_REASON_CHARACTERS]) for item in reply
-        ]
+        answers: list[DataKey | KeyRefused] = [_refused(str(item.get("Err", "refused"))) for item in reply]
         for (i, _), secret in zip(opened, secrets, strict=True):
             r = requests[i]
             answers[i] = DataKey(
@@ -176,7 +177,7 @@ class Exchanges:
             raise KeyMaterialError(str(exc)) from None
         self._count("retrieved", count)
         answer = Answer(batch, keyset, request_id, lambda at: (requests[start + at].descriptor, ()))
-        return Part(count, answer, {at: KeyRefused(why[:_REASON_CHARACTERS]) for at, why in refused})
+        return Part(count, answer, {at: _refused(why) for at, why in refused})
 
     def _call(self, endpoint: str, keyset: UUID, items: bytes, count: int, audit: Audit, request_id: UUID) -> Call:
         if self._metrics is not None:
@@ -247,3 +248,7 @@ def _member(item: dict[str, Any], name: str) -> Any:
     if name not in item:
         raise KeyMaterialError(f"the key service sent a key without {name}")
     return item[name]
+
+
+def _refused(why: str) -> KeyRefused:
+    return KeyRefused(why[:_REASON_CHARACTERS], is_erased=why.startswith(ERASED))

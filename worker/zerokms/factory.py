@@ -58,8 +58,8 @@ def client_from_environment(
 
     `CS_CTS_HOST` and `CS_ZEROKMS_HOST` name other hosts than the region's own; these must stand in `allow_hosts`.
     """
-    cts = environ.get("CS_CTS_HOST") or None
-    zerokms = environ.get("CS_ZEROKMS_HOST") or environ.get("CS_VITUR_HOST") or None
+    cts = environment.text(environ, "CS_CTS_HOST") or None
+    zerokms = environment.text(environ, "CS_ZEROKMS_HOST") or environment.text(environ, "CS_VITUR_HOST") or None
     return ZeroKMSClient(
         credentials_from_environment(environ, crn=crn),
         cts=cts,
@@ -72,19 +72,19 @@ def client_from_environment(
 
 def local_hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the hosts of this machine that the variables name: an SDK user's own authority needs no list."""
-    named = [urlsplit(environ.get(name, "")) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")]
+    named = [urlsplit(environment.text(environ, name)) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")]
     return tuple(url.netloc for url in named if is_loopback(url.hostname or ""))
 
 
 def _crn(environ: Mapping[str, str], fallback: str | None) -> str:
-    crn = environ.get("CS_WORKSPACE_CRN")
+    names = ("CS_WORKSPACE_CRN", "CS_WORKSPACE_ID", "CS_REGION")
+    crn, workspace, region = (environment.text(environ, name) for name in names)
     if crn:
         return crn
-    if environ.get("CS_WORKSPACE_ID") and environ.get("CS_REGION"):
-        return str(WorkspaceCrn(Region(environ["CS_REGION"]), environ["CS_WORKSPACE_ID"]))
+    if workspace and region:
+        return str(WorkspaceCrn(Region(region), workspace))
     if fallback:
         return fallback
-    names = ("CS_WORKSPACE_CRN", "CS_WORKSPACE_ID", "CS_REGION")
     crn, workspace, region = (environment.named(environ, name) for name in names)
     raise ConfigError(f"{crn} is not set (or {workspace} and {region}, or [authority] workspace_crn)")
 

@@ -15,11 +15,12 @@ from uuid import UUID
 import httpx
 import orjson
 
-from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable
+from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable, SubjectErased
+from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
 from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
-from worker.zerokms.refused import remedy
+from worker.zerokms.refused import ERASED, remedy
 
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6
@@ -84,7 +85,7 @@ class Wire:
             outcome = str(reply.status_code)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(
-                f"the key service at {base} (CS_ZEROKMS_HOST, else the region's) does not answer: {type(exc).__name__}"
+                f"the key service at {base} (CS_ZEROKMS_HOST, else the region's) does not answer: {silence(exc)}"
             ) from exc
         finally:
             self._count_in_flight(-1)
@@ -120,9 +121,12 @@ def accept(endpoint: str, reply: httpx.Response) -> bytes:
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
         away = f"{endpoint}: the key service at {reply.url.netloc.decode()} answers {status}"
         raise KeyServiceUnavailable(away, retry_after_s=retry_after(reply))
-    reason = _reason(reply)
+    erased = _erased(reply) if status == httpx.codes.FORBIDDEN else None
+    reason = _reason(reply.text if erased is None else erased[0])
     hint = remedy(status, reason)
     message = f"{endpoint}: the key service refuses ({status}): {reason}" + (f"; {hint}" if hint else "")
+    if erased is not None:
+        raise SubjectErased(message, values=erased[1])
     if status in (401, 403, 404):
         raise KeyAccessDenied(message)
     if status in (400, 409, 422):
@@ -130,6 +134,15 @@ def accept(endpoint: str, reply: httpx.Response) -> bytes:
     raise FatalError(message)
 
 
-def _reason(reply: httpx.Response) -> str:
-    text = reply.text[:_REASON_CHARACTERS]
-    return "".join(c if c.isprintable() else " " for c in text)
+def _erased(reply: httpx.Response) -> tuple[str, list[tuple[str, str]]] | None:
+    """Return the words of a refusal of erased contexts, and the values that it names; None for any other."""
+    try:
+        body = orjson.loads(reply.content)
+        reason, values = body["error"], [(str(name), str(text)) for name, text in body["erased"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+    return (reason, values) if isinstance(reason, str) and reason.startswith(ERASED) else None
+
+
+def _reason(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text[:_REASON_CHARACTERS])

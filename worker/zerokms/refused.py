@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+ERASED = "subject_erased"
+"""How a refusal begins where a value of a key's context was erased in its keyset."""
 _REMEDIES = (
+    (ERASED, "that does not come back; a subject that is new needs a new id"),
     (
         "client not found",
         "CS_CLIENT_ID names no client of this workspace: it was deleted, or belongs to another authority. See `worker "

@@ -60,7 +60,7 @@ class Breaker:
     ) -> None:
         self._limit, self._open_s, self._metrics, self._clock = failures, open_s, metrics, clock
         self._lock = threading.Lock()
-        self._failures, self._opened_at = 0, 0.0
+        self._failures, self._opened_at, self._last = 0, 0.0, ""
         self.state = BreakerState.CLOSED
         self._show()
 
@@ -72,21 +72,22 @@ class Breaker:
             left = self._opened_at + self._open_s - self._clock()
             if left > 0:
                 raise KeyServiceUnavailable(
-                    f"the key service has failed {self._failures} times; asking again in {left:.1f} s",
+                    f"{self._last}; that was time {self._failures}, and it is asked again in {left:.1f} s",
                     retry_after_s=left,
                 )
             # The trial has open_s to end; if it never does, the next caller becomes the trial.
             self._opened_at = self._clock()
             self._turn(BreakerState.HALF_OPEN)
 
-    def leave(self, *, failed: bool) -> None:
-        """Note how a call ended."""
+    def leave(self, failed: KeyServiceUnavailable | None = None) -> None:
+        """Note how a call ended: with an outage, or else."""
         with self._lock:
-            if not failed:
+            if failed is None:
                 self._failures = 0
                 self._turn(BreakerState.CLOSED)
                 return
             self._failures += 1
+            self._last = str(failed)
             if self.state is BreakerState.HALF_OPEN or self._failures >= self._limit:
                 self._opened_at = self._clock()
                 self._turn(BreakerState.OPEN)
@@ -164,13 +165,13 @@ class ResilientKeyService:
         self.breaker.enter()
         try:
             result = call()
-        except KeyServiceUnavailable:
-            self.breaker.leave(failed=True)
+        except KeyServiceUnavailable as exc:
+            self.breaker.leave(exc)
             raise
         except BaseException:
-            self.breaker.leave(failed=False)
+            self.breaker.leave()
             raise
-        self.breaker.leave(failed=False)
+        self.breaker.leave()
         return result
 
 

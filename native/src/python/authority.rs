@@ -76,9 +76,11 @@ impl Asked {
         share: &Share,
         nonces: &[u8],
         bound: Vec<PyBackedBytes>,
+        leaves: Vec<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let bound: Vec<&[u8]> = bound.iter().map(|bytes| &bytes[..]).collect();
-        let made = py.detach(|| self.0.generate(&share.share, &share.tagger, nonces, &bound));
+        let leaves: Vec<&[u8]> = leaves.iter().map(|bytes| &bytes[..]).collect();
+        let made = py.detach(|| self.0.generate(&share.share, &share.tagger, nonces, &bound, &leaves));
         Ok(PyBytes::new(py, &made.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
     }
 
@@ -94,8 +96,10 @@ impl Asked {
         share: &Share,
         errors: HashMap<usize, String>,
         fallible: bool,
+        leaves: Vec<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let made = py.detach(|| self.0.retrieve(&share.share, &errors, fallible));
+        let leaves: Vec<&[u8]> = leaves.iter().map(|bytes| &bytes[..]).collect();
+        let made = py.detach(|| self.0.retrieve(&share.share, &errors, fallible, &leaves));
         Ok(PyBytes::new(py, &made.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
     }
 

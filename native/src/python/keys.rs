@@ -17,6 +17,7 @@ use crate::envelope::{BadLabel, IV_BYTES};
 use crate::keys::{Label, Spent};
 
 use crate::shuffle::{Block, BLOCKS};
+use crate::tree;
 
 pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(what))
@@ -299,8 +300,10 @@ fn refusal(bad: BadMaterial) -> PyErr {
     PyValueError::new_err(word(bad))
 }
 
-/// The authority's key material: n times 528 bytes. `prefix` is what every message of the keyset begins with.
+/// The authority's key material: n times 528 bytes. `prefix` is what every message of the keyset begins with, `secrets`
+/// what each ends with in an erasable one.
 #[pyfunction]
+#[pyo3(signature = (share, prefix, ivs, descriptors, tags, secrets=None))]
 pub fn materials<'py>(
     py: Python<'py>,
     share: (Vec<u8>, Vec<u8>, Vec<u8>),
@@ -308,6 +311,7 @@ pub fn materials<'py>(
     ivs: Vec<PyBackedBytes>,
     descriptors: Vec<PyBackedBytes>,
     tags: Vec<PyBackedBytes>,
+    secrets: Option<Vec<PyBackedBytes>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     const WHAT: &str = "a share has permutations of 16, 16 and 33";
     let share = Zeroizing::new(share);
@@ -317,9 +321,25 @@ pub fn materials<'py>(
     if descriptors.len() != blocks.len() || tags.len() != blocks.len() {
         return Err(PyValueError::new_err("a descriptor and a tag for each iv"));
     }
+    if secrets.as_ref().is_some_and(|secrets| secrets.len() != blocks.len()) {
+        return Err(PyValueError::new_err("the secrets of a context for each iv"));
+    }
     let made = py.detach(|| {
-        let each = blocks.iter().zip(descriptors.iter().zip(&tags));
-        opened.materials(each.map(|(iv, (descriptor, tag))| Item { iv, descriptor, tag }))
+        let each = blocks.iter().zip(descriptors.iter().zip(&tags)).enumerate();
+        opened.materials(each.map(|(at, (iv, (descriptor, tag)))| {
+            let secrets = secrets.as_ref().map_or(&[][..], |secrets| &secrets[at][..]);
+            Item { iv, descriptor, tag, secrets }
+        }))
     });
     Ok(PyBytes::new(py, &made))
+}
+
+/// The leaf at a position of an erasable keyset's tree, from a node at `depth` above it.
+#[pyfunction]
+pub fn leaf<'py>(py: Python<'py>, node: &[u8], position: u64, depth: u32) -> PyResult<Bound<'py, PyBytes>> {
+    let node = Zeroizing::new(exactly::<{ tree::NODE }>(node, "a node is 32 bytes")?);
+    if depth > tree::DEPTH {
+        return Err(PyValueError::new_err("a tree is 64 deep"));
+    }
+    Ok(PyBytes::new(py, &*tree::leaf(&node, position, depth)))
 }

@@ -42,6 +42,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<keys::KeyBatch>()?;
     module.add_class::<keys::ClientKey>()?;
     module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
+    module.add_function(wrap_pyfunction!(keys::leaf, module)?)?;
     module.add_function(wrap_pyfunction!(keys::generate_items, module)?)?;
     module.add_function(wrap_pyfunction!(keys::seal_records, module)?)?;
     module.add_class::<authority::Share>()?;

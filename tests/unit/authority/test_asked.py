@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ import pytest
 
 from worker.authority import asked, material, wire
 from worker.authority.access import Caller
-from worker.authority.asked import Asked, NativeAsked, PlainAsked, Ready
+from worker.authority.asked import Asked, Maker, NativeAsked, PlainAsked, Ready
+from worker.authority.bound import LOCK
 from worker.authority.material import KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.authority.rights import Rights
@@ -24,8 +25,30 @@ from worker.zerokms.derive import Permutations
 pytestmark = pytest.mark.skipif(not IS_LOADED, reason="without the extension there is the twin alone")
 
 _DRAWN = np.random.default_rng(7)
-SECRETS = KeysetSecrets(UUID(int=5), bytes(range(32)), bytes(range(32, 64)))
 SHARE = Permutations(*(_DRAWN.permutation(n).astype(np.uint8) for n in (16, 16, 33)))
+
+
+def leaves(context: Sequence[wire.Element]) -> bytes:
+    """What an erasable keyset's contexts add; one of them is erased."""
+    values = [element.Value for element in context if element.Value is not None]
+    if ("tenant", "erased") in values:
+        raise Refusal(403, "subject_erased", more={"erased": [["tenant", "erased"]]})
+    return material.framed(*(b"leaf of " + text.encode() for _, text in values))
+
+
+_PARTS = UUID(int=5), bytes(range(32)), bytes(range(32, 64))
+MAKERS = {
+    "plain": Maker(KeysetSecrets(*_PARTS), SHARE, lambda _context: b""),
+    "erasable": Maker(KeysetSecrets(*_PARTS, bytes(range(64, 96))), SHARE, leaves),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def maker(request: pytest.FixtureRequest) -> Maker:
+    """What keys of either kind of keyset are made with."""
+    return MAKERS[request.param]
+
+
 CALLER = Caller("W" * 16, "CS|ann", Rights(frozenset()), None, {"sub": "CS|ann"})
 CONTEXTS: list[list[dict[str, Any]]] = [
     [],
@@ -61,19 +84,19 @@ def told(answer: Callable[[], Any]) -> bytes:
     return made.json if isinstance(made, Ready) else orjson.dumps(made)
 
 
-def made_of(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def made_of(keys: list[dict[str, Any]], maker: Maker) -> list[dict[str, Any]]:
     """The same keys, with the tags that they were given."""
-    generated = json.loads(told(PlainAsked(wire.Generate.model_validate(body(keys))).generate(CALLER, SECRETS, SHARE)))
+    generated = json.loads(told(PlainAsked(wire.Generate.model_validate(body(keys))).generate(CALLER, maker)))
     tags = [list(base64.b64decode(key["tag"])) for key in generated["keys"]]
     return [{**key, "tag": tag} for key, tag in zip(keys, tags, strict=True)]
 
 
-def test_fresh_keys_are_the_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fresh_keys_are_the_twins(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same nonces give the same answer, and the audit is told the same."""
     monkeypatch.setattr("os.urandom", lambda n: bytes(i % 251 for i in range(n)))
     native, plain = both(wire.Generate, orjson.dumps(body(items())))
 
-    assert told(native.generate(CALLER, SECRETS, SHARE)) == told(plain.generate(CALLER, SECRETS, SHARE))
+    assert told(native.generate(CALLER, maker)) == told(plain.generate(CALLER, maker))
     assert native.head.unverified_context == plain.head.unverified_context
     assert (native.head.client_id, native.head.keyset_id) == (plain.head.client_id, plain.head.keyset_id)
     assert (len(native), dict(native.descriptors), native.contexts) == (
@@ -84,11 +107,11 @@ def test_fresh_keys_are_the_twins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("fallible", [True, False])
-def test_keys_made_again_are_the_twins(fallible: bool) -> None:
+def test_keys_made_again_are_the_twins(maker: Maker, fallible: bool) -> None:
     """Equal answers, whichever part of a request was altered."""
-    kept = made_of(items())
+    kept = made_of(items(), maker)
     native, plain = both(wire.Retrieve, orjson.dumps(body(kept)))
-    answers = [each.retrieve(CALLER, SECRETS, SHARE, fallible=fallible) for each in (native, plain)]
+    answers = [each.retrieve(CALLER, maker, fallible=fallible) for each in (native, plain)]
     assert answers[0][0] == answers[1][0] == 0
     assert told(answers[0][1]) == told(answers[1][1])
 
@@ -106,21 +129,43 @@ def test_keys_made_again_are_the_twins(fallible: bool) -> None:
     ],
     ids=["descriptor", "iv", "context", "claim", "element", "nonce", "mac"],
 )
-def test_refusals_are_the_twins(alter: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def test_refusals_are_the_twins(maker: Maker, alter: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Each altered key is refused for itself, in the same words; without `fallible` the first refuses all."""
-    kept = made_of(items(9))
+    kept = made_of(items(9), maker)
     data = orjson.dumps(body([alter(key) if i in (2, 5) else key for i, key in enumerate(kept)]))
     native, plain = both(wire.Retrieve, data)
 
-    answers = [each.retrieve(CALLER, SECRETS, SHARE, fallible=True) for each in (native, plain)]
+    answers = [each.retrieve(CALLER, maker, fallible=True) for each in (native, plain)]
     assert answers[0][0] == answers[1][0] == 2
     assert told(answers[0][1]) == told(answers[1][1])
     errors = []
     for each in (native, plain):
         with pytest.raises(Refusal) as refused:
-            each.retrieve(CALLER, SECRETS, SHARE, fallible=False)
+            each.retrieve(CALLER, maker, fallible=False)
         errors.append((refused.value.status, str(refused.value)))
     assert errors[0] == errors[1]
+
+
+def test_what_is_erased_is_refused_by_both() -> None:
+    """Whole where keys are made, with the values; of keys made again each for itself, but for an altered one."""
+    maker = MAKERS["erasable"]
+    kept = made_of(items(6), MAKERS["erasable"])
+    gone = [{"Value": ["tenant", "erased"]}]
+    data = orjson.dumps(body([*({"iv": k["iv"], "descriptor": "d", "context": gone} for k in kept), *items(3)]))
+    for each in both(wire.Generate, data):
+        with pytest.raises(Refusal) as refused:
+            each.generate(CALLER, maker)
+        assert refused.value.more == {"erased": [["tenant", "erased"]]}
+    made = made_of([{**key, "context": gone} for key in items(2)], maker._replace(leaves=lambda _context: b""))
+    altered = {**made[0], "tag": [made[0]["tag"][0] ^ 1, *made[0]["tag"][1:]]}
+    answers = []
+    for each in both(wire.Retrieve, orjson.dumps(body([*kept, *made, altered]))):
+        refusals, answer = each.retrieve(CALLER, maker, fallible=True)
+        assert refusals == 3
+        answers.append(told(answer))
+    assert answers[0] == answers[1]
+    errors = [key.get("Err") for key in json.loads(answers[0])["keys"]]
+    assert errors == [None] * 6 + ["subject_erased"] * 2 + [LOCK]
 
 
 @pytest.mark.parametrize(
@@ -164,4 +209,4 @@ def test_json_is_as_strict(text: str) -> None:
 
 def test_a_share_says_nothing() -> None:
     """What is held for a client can't be read."""
-    assert repr(material.native_share(SECRETS, SHARE)) == "Share(...)"
+    assert repr(material.native_share(MAKERS["plain"].secrets, SHARE)) == "Share(...)"

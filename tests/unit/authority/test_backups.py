@@ -51,7 +51,7 @@ def test_the_newest_are_kept(own: DevAuthority, tmp_path: Path) -> None:
     (place / "notes.age").write_text("mine")
     options = BackupOptions(place, (RECIPIENT,), every_s=1e9, keep=2)
     backups = Backups(
-        options, own.authority.store, own.authority.trail, lambda: None, last=now[0], clock=lambda: now[0]
+        options, own.authority.subjects, own.authority.trail, lambda: None, last=now[0], clock=lambda: now[0]
     )
     made = []
     for _ in range(4):
@@ -67,7 +67,7 @@ def test_one_that_fails_is_not_the_last(own: DevAuthority, tmp_path: Path) -> No
     """Only one that lies there whole counts, and has a line."""
     place, told = tmp_path / "backups", list[int]()
     options, authority = BackupOptions(place, (RECIPIENT,)), own.authority
-    backups = Backups(options, authority.store, authority.trail, lambda: told.append(1), last=time.time())
+    backups = Backups(options, authority.subjects, authority.trail, lambda: told.append(1), last=time.time())
     place.rmdir()
     with pytest.raises(OSError):
         backups.make()
@@ -83,4 +83,4 @@ def test_one_that_fails_is_not_the_last(own: DevAuthority, tmp_path: Path) -> No
 def test_a_recipient_that_is_none_is_refused_at_the_start(own: DevAuthority, tmp_path: Path) -> None:
     """Not on the day of the first backup."""
     with pytest.raises(ConfigError, match="age public key"):
-        Backups(BackupOptions(tmp_path / "b", ("age1no",)), own.authority.store, own.authority.trail, lambda: None)
+        Backups(BackupOptions(tmp_path / "b", ("age1no",)), own.authority.subjects, own.authority.trail, lambda: None)

@@ -40,7 +40,7 @@ import worker.cli.decrypt, worker.cli.encrypt
 try:
     from worker.sdk import columns
 except errors.ConfigError as exc:
-    assert "residency-worker[tables]" in str(exc)
+    assert "[tables]" in str(exc)
 else:
     raise AssertionError("pyarrow is there")
 assert output_schema('{"type": "record", "name": "R", "fields": [{"name": "a", "type": "string", "encrypted": true}]}')

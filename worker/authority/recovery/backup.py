@@ -20,6 +20,8 @@ import pyrage
 
 from worker.authority import material, schema
 from worker.authority.datakeys import open_secrets
+from worker.authority.erasure.restored import for_backup
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.material import Item
 from worker.authority.recovery.rows import TABLES, from_json, to_json
 from worker.authority.relation import root_share
@@ -33,24 +35,39 @@ _PROBE = Item(bytes(16), b"zk-probe", b"", bytes(32))
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup holds."""
+    """What a backup holds; `trees` names the key that erasable keysets' trees are under."""
 
     region: str
     made_at: float
     meta: dict[str, str]
     probes: dict[str, str]
     tables: dict[str, dict[Any, Row]]
+    trees: str | None = None
 
 
-def probe(store: Store, keyset: Row) -> str:
+def probe(store: Store, keyset: Row, subjects: Subjects) -> str:
     """Return a hash of what the store computes for a keyset: equal where the store was restored rightly."""
-    made = material.materials(open_secrets(store, keyset), root_share(store, keyset), [_PROBE], [_PROBE.tag])
+    secrets = open_secrets(store, keyset)
+    item = _PROBE._replace(leaves=subjects.canary(secrets))
+    made = material.materials(secrets, root_share(store, keyset), [item], [item.tag])
     return hashlib.sha256(made).hexdigest()
 
 
-def write_backup(store: Store, recipients: list[str]) -> bytes:
-    """Return an encrypted backup of the store as it is now; raises `ConfigError` for a recipient that is none."""
-    sealed: bytes = pyrage.encrypt(b"".join(_lines(store)), check_recipients(recipients))
+def write_backup(store: Store, recipients: list[str], subjects: Subjects, label: str = "") -> bytes:
+    """
+    Return an encrypted backup of the store as it is now.
+
+    Args:
+        store: what is backed up.
+        recipients: age public keys.
+        subjects: opens the trees of erasable keysets, which go under a key of the backup's own.
+        label: stands in that key's name, as `by-hand`.
+
+    Raises:
+        ConfigError: a recipient is none.
+    """
+    keys = check_recipients(recipients)
+    sealed: bytes = pyrage.encrypt(b"".join(_lines(store, subjects, label)), keys)
     return sealed
 
 
@@ -81,17 +98,23 @@ def read_backup(data: bytes, identity: Path) -> Backup:
         name, body = orjson.loads(line)
         row = from_json(TABLES[name], body)
         tables[name][key_of(TABLES[name], row)] = row
-    return Backup(header["region"], header["made_at"], header["meta"], header["probes"], tables)
+    trees = header.get("trees")
+    return Backup(header["region"], header["made_at"], header["meta"], header["probes"], tables, trees)
 
 
-def _lines(store: Store) -> Iterator[bytes]:
+def _lines(store: Store, subjects: Subjects, label: str) -> Iterator[bytes]:
+    trees = subjects.epochs.backup_key(label)
     state, head, key = store.snapshot()
-    probes = {k["id"]: probe(store, k) for k in state.keysets.values()}
+    probes = {k["id"]: probe(store, k, subjects) for k in state.keysets.values()}
     header = {"format": _FORMAT, "region": str(store.region), "made_at": time.time(), "probes": probes}
+    if trees is not None:
+        header["trees"] = trees[0]
     yield orjson.dumps({**header, "meta": {"key": key, "head": head.seal(store.sealer, str(store.region))}}) + b"\n"
     count = 0
     for name, table in TABLES.items():
         for row in state.tables[name].values():
             count += 1
+            if name == "shards" and trees is not None and row["epoch"]:
+                row = for_backup(row, subjects.epochs.key_of(row["epoch"]), trees[1])
             yield orjson.dumps([name, to_json(table, row)]) + b"\n"
     yield orjson.dumps({"rows": count}) + b"\n"

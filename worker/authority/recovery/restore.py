@@ -6,12 +6,17 @@ import secrets as csprng
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from worker.authority import schema
 from worker.authority.access import hash_secret
+from worker.authority.erasure.epochs import Epochs
+from worker.authority.erasure.journaled import replayed
+from worker.authority.erasure.keyholder import KeyHolder
+from worker.authority.erasure.restored import HeldForADrill, Replanting
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.head import Head, TamperedStore, total
 from worker.authority.recovery.backup import Backup, probe, read_backup
 from worker.authority.recovery.journal import read_journal
@@ -52,20 +57,25 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A backup's bytes, the age identity that opens it, the journal, and what an anchor has seen."""
+    """
+    A backup's bytes, the age identity that opens it, the journal, and what an anchor has seen.
+
+    `keys` has the keys of erasable keysets' trees, where they are outside the store.
+    """
 
     data: bytes = field(repr=False)
     identity: Path
     journal: Path | None
     anchored: Anchored | None
+    keys: KeyHolder | None = None
 
 
-def restore(path: Path, region: Region, root: Sealer, source: Source, people: Sequence[str]) -> Restored:
+def restore(place: Path | str, region: Region, root: Sealer, source: Source, people: Sequence[str]) -> Restored:
     """
-    Make a store at `path`, which must not exist.
+    Make a store where none is.
 
     Args:
-        path: of the SQLite file.
+        place: of the SQLite file; or the URL of an empty PostgreSQL database.
         region: the backup's own.
         root: under the lost store's root key.
         source: what it is made of.
@@ -77,15 +87,18 @@ def restore(path: Path, region: Region, root: Sealer, source: Source, people: Se
         TamperedStore: the backup's rows are not those that the authority wrote.
     """
     began = time.perf_counter()
-    if path.exists():
-        raise ConfigError(f"{path} exists: a backup is restored to where no store is")
+    if isinstance(place, Path) and place.exists():
+        raise ConfigError(f"{place} exists: a backup is restored to where no store is")
     backup = read_backup(source.data, source.identity)
     if backup.region != str(region):
         raise RegionViolation(f"the backup is {backup.region}'s, it is restored for {region}")
     secret = root.open(bytes.fromhex(backup.meta["key"]), what="meta/key")
     head = Head.open(backup.meta["head"], Sealer(secret), str(region))
     _check(backup.tables, head, secret)
+    backed_up = dict(backup.tables["shards"])
     version = _replay(backup.tables, head, secret, source)
+    own = Sealer(derived(secret, b"trees"))
+    Replanting(backup.tables, backed_up, own, source.keys, backup.trees, time.time()).plant(str(region))
     # Who holds the lost host's memory could sign tokens: the new one makes keys of its own.
     backup.tables["signing_keys"].clear()
     credentials = {name: csprng.token_urlsafe(32) for name in people}
@@ -94,7 +107,7 @@ def restore(path: Path, region: Region, root: Sealer, source: Source, people: Se
     sums = {str(t.name): total(key, t, list(backup.tables[str(t.name)].values())) for t in schema.AUTHORISING}
     risen = Head(version + 1, head.incarnation + 1, sums, lock)
     Store.write_whole(
-        path, region, {"key": backup.meta["key"], "head": risen.seal(Sealer(secret), str(region))}, backup.tables
+        place, region, {"key": backup.meta["key"], "head": risen.seal(Sealer(secret), str(region))}, backup.tables
     )
     rows = sum(len(table) for table in backup.tables.values())
     return Restored(risen.version, risen.incarnation, credentials, rows, time.perf_counter() - began)
@@ -105,13 +118,16 @@ def drill(region: Region, root: Sealer, source: Source) -> dict[str, Any]:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="drill-") as directory:
         path = Path(directory) / "authority.sqlite"
-        restored = restore(path, region, root, source, ["drill"])
+        keys = None if source.keys is None else HeldForADrill(source.keys)
+        restored = restore(path, region, root, replace(source, keys=keys), ["drill"])
         backup: Backup = read_backup(source.data, source.identity)
         store = Store(path, region, root)
         try:
-            keysets = store.state.keysets
+            keysets, subjects = store.state.keysets, Subjects(store, Epochs(store, keys))
             wrong = [
-                k for k, expected in backup.probes.items() if k in keysets and probe(store, keysets[k]) != expected
+                k
+                for k, expected in backup.probes.items()
+                if k in keysets and probe(store, keysets[k], subjects) != expected
             ]
             found = {"keysets": len(keysets), "clients": len(store.state.clients), "version": restored.version}
         finally:
@@ -131,7 +147,8 @@ def _replay(tables: dict[str, dict[Any, Row]], head: Head, secret: bytes, source
     if source.journal is not None:
         for version, changes in read_journal(source.journal, derived(secret, b"journal"), head.incarnation, reached):
             reached = version
-            for change in changes:
+            replayed(tables["shards"], changes)
+            for change in (change for change in changes if change.table.name != "shards"):
                 if change.row is None:
                     tables[str(change.table.name)].pop(change.key, None)
                 else:

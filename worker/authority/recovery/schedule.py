@@ -12,10 +12,10 @@ from pathlib import Path
 import structlog
 
 from worker.authority.audit import Trail
+from worker.authority.erasure.subjects import Subjects
 from worker.authority.files import own_directory, write_whole
 from worker.authority.recovery.backup import check_recipients, write_backup
 from worker.authority.refusal import Refusal
-from worker.authority.store import Store
 from worker.errors import WorkerError
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Backups:
 
     Args:
         options: where and when.
-        store: what is backed up, as of one version.
+        subjects: has the store that is backed up, as of one version, opens its trees, and destroys backups' keys.
         trail: where each has a line.
         made: told of each.
         last: when the last was made, seconds since 1970.
@@ -60,7 +60,7 @@ class Backups:
     def __init__(
         self,
         options: BackupOptions,
-        store: Store,
+        subjects: Subjects,
         trail: Trail,
         made: Callable[[], None],
         *,
@@ -69,7 +69,8 @@ class Backups:
     ) -> None:
         check_recipients(list(options.recipients))
         own_directory(options.directory)
-        self._options, self._store, self._trail, self._made, self._clock = options, store, trail, made, clock
+        self._options, self._subjects, self._trail, self._made, self._clock = options, subjects, trail, made, clock
+        self._store = subjects.store
         self._due = last + options.every_s
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
@@ -79,12 +80,15 @@ class Backups:
         """Make one now, and let the oldest go beyond those that are kept; its line is durable before it counts."""
         at = datetime.fromtimestamp(self._clock(), UTC)
         path = self._options.directory / f"authority-{self._store.region}-{at:%Y%m%dT%H%M%S.%fZ}.age"
-        version, data = self._store.head.version, write_backup(self._store, list(self._options.recipients))
+        data = write_backup(self._store, list(self._options.recipients), self._subjects, _label(path))
+        version = self._store.head.version
         write_whole(path, data)
         what = {"recipients": list(self._options.recipients), "version": version, "bytes": len(data), "file": path.name}
         self._trail.record({"operation": "backup", "outcome": "allowed", "what": what})
         self._made()
         for old in self.kept[: -self._options.keep]:
+            # Its key first: a backup whose key is still there is not left lying anywhere else.
+            self._subjects.epochs.expire(_label(old))
             old.unlink()
         return path
 
@@ -109,3 +113,8 @@ class Backups:
                 # Keys go on; the age of the last backup is what tells the operator.
                 _log.error("backup_failed", cause=getattr(exc, "strerror", None) or type(exc).__name__)
                 self._due = self._clock() + _AGAIN_S
+
+
+def _label(path: Path) -> str:
+    """Return what the key of a backup's trees is named by: when it was made."""
+    return path.stem.rpartition("-")[2].lower().replace(".", "")

@@ -24,6 +24,7 @@ from worker.authority.wire.clients import (
     ProposeClient,
     Relation,
 )
+from worker.authority.wire.erasure import Erase, ExpireBackup
 from worker.authority.wire.keys import (
     Condition,
     Element,
@@ -58,6 +59,8 @@ __all__ = [
     "DeleteAccessKey",
     "DeleteClient",
     "Element",
+    "Erase",
+    "ExpireBackup",
     "Generate",
     "GenerateItem",
     "KeysetRef",

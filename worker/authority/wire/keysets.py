@@ -20,6 +20,7 @@ class CreateKeyset(Body):
     name: Name
     description: str = Field(min_length=1, max_length=256)
     client: NewClient | None = None
+    erasable: bool = False
 
 
 class ListKeysets(Body):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from worker.errors import SinkUnavailable
+from worker.errors import SinkUnavailable, WorkerError
 from worker.kafka.clients import make_producer
 from worker.kafka.native import adopted
 from worker.kafka.properties import Property
@@ -151,7 +151,7 @@ class BatchProducer:
                         self._make_room(producer)
                 batch.handed += 1
                 if not batch.handed % _POLL_EVERY:
-                    producer.poll(0)
+                    self._served(producer.poll, 0)
         except KafkaException as exc:
             raise write_error(error_of(exc), f"{self._name}: produce") from exc
 
@@ -187,7 +187,7 @@ class BatchProducer:
             SinkUnavailable: one was not; the batch's others may have been written.
         """
         producer, batch = self.open(), self._batch
-        waiting = producer.flush(self._timeout_s + 1.0)
+        waiting = self._served(producer.flush, self._timeout_s + 1.0)
         batch.look()
         if batch.first_error is not None:
             fatal = self._fatal(producer)
@@ -208,9 +208,9 @@ class BatchProducer:
         producer, self._producer = self._producer, None
         native, self._native = self._native, None
         if producer is not None:
-            with contextlib.suppress(KafkaException):
+            with contextlib.suppress(KafkaException, WorkerError):
                 producer.purge()
-                producer.poll(0)
+                self._served(producer.poll, 0)
         if native is not None:
             native.end()
 
@@ -224,7 +224,21 @@ class BatchProducer:
         while self._batch.acknowledged + self._batch.failed == before:
             if time.monotonic() > end:
                 raise SinkUnavailable(f"{self._name}: the queue to the brokers stays full")
-            producer.poll(0.1)
+            self._served(producer.poll, 0.1)
+
+    def _served(self, serve: Callable[[float], int], timeout_s: float) -> int:
+        """
+        Let the client call back, for so long at most.
+
+        One that has failed for good raises from there, beside a report as a `SystemError` (confluent-kafka 2.16).
+        """
+        try:
+            return serve(timeout_s)
+        except (KafkaException, SystemError) as exc:
+            cause = exc if isinstance(exc, KafkaException) else exc.__cause__
+            if isinstance(cause, KafkaException):
+                raise write_error(error_of(cause), f"{self._name}: writing") from exc
+            raise SinkUnavailable(f"{self._name}: the client has failed") from exc
 
     @staticmethod
     def _fatal(producer: Producer) -> KafkaError | None:

@@ -173,7 +173,10 @@ class KafkaSink:
                 self._producer.send((self.ledger_topic, e.as_json(), chain, -1, 0, None) for e in entries)
                 self._producer.flush()
             if self._transactions is not None:
-                moved = [KafkaTopicPartition(tp.topic, tp.partition, done.next) for tp, done in offsets.items()]
+                moved = [
+                    KafkaTopicPartition(tp.topic, tp.partition, done.next, done.metadata)
+                    for tp, done in offsets.items()
+                ]
                 self._transactions.commit(moved, group_metadata)
         except BaseException as exc:
             # Of an aborted transaction nothing is visible; of anything else some or all of it may be.

@@ -82,7 +82,7 @@ class TransactionalProducer(BatchProducer):
         """
         self.abort()
         if self._producer is not None:
-            self._producer.poll(0)
+            self._served(self._producer.poll, 0)
             if self._lost_brokers:
                 self.discard()
         super().begin()

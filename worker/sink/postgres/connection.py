@@ -99,6 +99,19 @@ class Database:
         finally:
             watchdog.cancel()
 
+    @contextlib.contextmanager
+    def looking(self, what: str) -> Iterator[Connection]:
+        """Give the connection for one transaction: committed at the block's end, undone where it fails."""
+        with self.guarded(what) as connection:
+            try:
+                yield connection
+            except BaseException:
+                # What is asked next on this connection has an answer of its own.
+                with contextlib.suppress(psycopg.Error):
+                    connection.rollback()
+                raise
+            connection.commit()
+
     def rollback(self) -> None:
         """Undo what is not committed; a connection that can't is dropped."""
         if self._connection is None:

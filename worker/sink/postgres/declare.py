@@ -38,7 +38,7 @@ def declare_region(dsn: str, region: str) -> str:
     found = str(row[0]) if row is not None else ""
     if found != region:
         raise RegionViolation(
-            f"{where}: the database declares region {found!r} already, not {region!r}; if that is wrong, change the "
-            "row of worker.residency by hand"
+            f"{where}: the database declares region {found!r} already, not {region!r}; is that wrong, delete the row "
+            "of worker.residency and declare again"
         )
     return found

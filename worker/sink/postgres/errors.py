@@ -78,6 +78,10 @@ VERDICTS: dict[str, Verdict] = {
 """By SQLSTATE, else by its class; what is in neither is doubt. docs/sinks.md tells the same."""
 
 
+# The server's own words for a missing right, which name a thing and no value; a trigger's may hold anything.
+_DENIED = re.compile(r"permission denied for (schema|table|sequence|view|function|database|type) [\w.$-]{1,130}")
+
+
 def judge(state: str) -> Verdict:
     """Return what a SQLSTATE means: its own verdict, else its class's, else doubt."""
     return VERDICTS.get(state, VERDICTS.get(state[:2], Verdict.DOUBT))
@@ -98,7 +102,11 @@ def verdict(exc: psycopg.Error, what: str) -> WorkerError:
     if found is Verdict.RECORD:
         return SinkRejected(f"{what}: a record is refused, SQLSTATE {state}{where}")
     if found is Verdict.TABLE:
-        return ConfigError(f"{what}: SQLSTATE {state}{where}; mend the table or the role's rights (worker check)")
+        denied = _DENIED.fullmatch(exc.diag.message_primary or "")
+        lacks = f" ({denied[0]})" if denied else ""
+        return ConfigError(
+            f"{what}: SQLSTATE {state}{where}{lacks}; mend the table or the role's rights (worker check)"
+        )
     if found is Verdict.DAMAGE:
         return FatalError(f"{what}: the database reports corrupted data, SQLSTATE {state}")
     if state == "25006":

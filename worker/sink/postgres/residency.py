@@ -71,7 +71,11 @@ class DeclaredRegion:
             )
         region = declared.get("region")
         if region != self.region:
-            raise RegionViolation(f"the database declares region {region!r}, this worker is of {self.region!r}")
+            raise RegionViolation(
+                f"the database declares region {region!r}, this worker is of {self.region!r}. Name a database of this "
+                "region, or run that region's worker; is the declaration wrong, its administrator removes the row of "
+                f"worker.residency and declares anew: `worker residency declare --region {self.region}`"
+            )
         if self._key is not None:
             self._verify_signature(self._key, connection, str(declared.get("signature") or ""))
         self._accepted = declared

@@ -61,6 +61,8 @@ PLAIN_KEY = ColumnType("", "string")
 
 def ensure_schema(connection: Connection) -> None:
     """Create schema `worker` and its tables where they are missing; the caller commits."""
+    # IF NOT EXISTS does not hold where two workers create the same at once: the second one waits.
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext('worker'))")
     connection.execute(WORKER_SCHEMA)
 
 

@@ -85,7 +85,7 @@ class PostgresSink:
             ConfigError: something is missing or of another shape; the message says what to do.
             RegionViolation: the database declares another region.
         """
-        with self._database.guarded("check") as connection:
+        with self._database.looking("check") as connection:
             missing = [t for t in _OWN_TABLES if read_table(connection, t) is None]
             if missing and self._options.create:
                 ensure_schema(connection)
@@ -93,15 +93,13 @@ class PostgresSink:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
             refuse_own_rights(connection, ledger=self._options.ledger)
             self._targets.check(connection)
-            connection.commit()
         if self._dead_letters is not None:
             self._dead_letters.check()
 
     def ensure_schema(self) -> None:
         """Create the worker's own tables where they are missing; the region is declared by somebody else."""
-        with self._database.guarded("creating schema worker") as connection:
+        with self._database.looking("creating schema worker") as connection:
             ensure_schema(connection)
-            connection.commit()
 
     def positions(self, partitions: Mapping[TopicPartition, int | None]) -> Positions:
         """Return where to continue, and claim the partitions; raises as `Positions.claim`."""

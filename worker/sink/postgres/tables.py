@@ -68,11 +68,10 @@ class TargetTables:
             as `check_schema`.
         """
         name = self.name(topic)
-        with self._database.guarded(f"creating table {name}") as connection:
+        with self._database.looking(f"creating table {name}") as connection:
             table = ensure_table(connection, name, row_type, self._options, key_type)
             review.refuse_table(connection, table, self._options)
             found = review.remarks(connection, table, row_type, self._options, key_type)
-            connection.commit()
         self.forget()
         return found
 
@@ -87,11 +86,9 @@ class TargetTables:
             ConfigError: it can take none of them.
         """
         name = self.name(topic)
-        with self._database.guarded(f"checking table {name}") as connection:
+        with self._database.looking(f"checking table {name}") as connection:
             table = self._table(connection, name)
-            found = review.remarks(connection, table, row_type, self._options, key_type)
-            connection.commit()
-        return found
+            return review.remarks(connection, table, row_type, self._options, key_type)
 
     def write(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
         """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from worker.errors import ConfigError, ContextDenied, KeyAccessDenied, WorkerError
-from worker.model import DataKey, KeySpec
+from worker.errors import ConfigError, ContextDenied, KeyAccessDenied, SubjectErased, WorkerError
+from worker.model import DataKey, KeySpec, Value
 
 Generate = Callable[[Sequence[KeySpec]], Sequence[DataKey]]
 Answer = DataKey | WorkerError
@@ -17,8 +17,9 @@ def generate_each(generate: Generate, specs: Sequence[KeySpec]) -> Sequence[Answ
     """
     Return a key for each spec, or why that one is refused.
 
-    A service refuses a request whole. Then one key without any context tells whether the identity is refused or a
-    context; a context is found by halves.
+    A service refuses a request whole. Where it names values that were erased, the rest is asked for again without
+    them. Else one key without any context tells whether the identity is refused or a context; a context is found by
+    halves.
 
     Args:
         generate: asks the key service.
@@ -31,6 +32,9 @@ def generate_each(generate: Generate, specs: Sequence[KeySpec]) -> Sequence[Answ
     try:
         return generate(specs)
     except _Refusals as exc:
+        erased = [isinstance(exc, SubjectErased) and names(spec, exc) for spec in specs]
+        if isinstance(exc, SubjectErased) and any(erased):
+            return _without(generate, specs, erased, exc)
         runs = [list(same) for _, same in groupby(specs)]
         if not any(_has_context(spec) for spec in specs):
             if len(runs) == 1:
@@ -51,6 +55,23 @@ def generate_each(generate: Generate, specs: Sequence[KeySpec]) -> Sequence[Answ
     return found
 
 
+def _without(
+    generate: Generate, specs: Sequence[KeySpec], erased: Sequence[bool], exc: SubjectErased
+) -> Sequence[Answer]:
+    """Ask again for those that were not erased."""
+    left = [spec for spec, is_erased in zip(specs, erased, strict=True) if not is_erased]
+    others = iter(generate_each(generate, left) if left else ())
+    return [
+        SubjectErased(f"{spec.descriptor}: {exc}", values=tuple(exc.values)) if is_erased else next(others)
+        for spec, is_erased in zip(specs, erased, strict=True)
+    ]
+
+
+def names(spec: KeySpec, exc: SubjectErased) -> bool:
+    """Whether a refusal of erased values names one of a key's."""
+    return any(isinstance(e, Value) and (e.name, e.value) in exc.values for e in spec.context)
+
+
 def _halve(generate: Generate, runs: Sequence[Sequence[KeySpec]], found: list[Answer]) -> None:
     """Ask for the halves of what was refused as a whole."""
     middle = len(runs) // 2
@@ -67,6 +88,8 @@ def _halve(generate: Generate, runs: Sequence[Sequence[KeySpec]], found: list[An
 
 def _refused(specs: Sequence[KeySpec], exc: WorkerError) -> list[Answer]:
     if not _has_context(specs[0]):
+        return [exc] * len(specs)
+    if isinstance(exc, SubjectErased):
         return [exc] * len(specs)
     denied = ContextDenied(f"{specs[0].descriptor}: the key service refuses this value's context or policy: {exc}")
     return [denied] * len(specs)

@@ -23,7 +23,10 @@ from tests.deployment import Deployment
 from tests.integration.test_outages import REGION, lose, proxied_authority
 from tests.program import COMMAND
 from tests.proxy import Proxy
-from tests.running import arrived, produce, until
+from tests.registry.conftest import Registry
+from tests.running import arrived, until
+from worker.avro import encode_value, frame
+from worker.demo.customers import SCHEMA, Population, customers
 from worker.local import LocalKafka
 from worker.local.process import Program
 
@@ -57,20 +60,20 @@ def outage(log: Log, break_: Callable[[], object], mend: Callable[[], object], e
     return told
 
 
-def test_a_run_with_every_outage(new_database: DatabaseFactory, authority: dict[str, str], tmp_path: Path) -> None:
-    """Brokers, database and authority go away for twenty seconds each, and a record can't be read: all is told."""
+def test_a_run_with_every_outage(
+    new_database: DatabaseFactory, authority: dict[str, str], registry: Registry, tmp_path: Path
+) -> None:
+    """Brokers, database, authority, registry go away for twenty seconds each, a record can't be read: all is told."""
     with ExitStack() as stack:
         local = stack.enter_context(LocalKafka())
         kafka = Kafka(local.bootstrap, local.cluster_id, dict(local.properties))
         dsn = new_database(region=REGION)
         site, keys = stack.enter_context(proxied_authority(kafka, dsn, authority, tmp_path))
         database, secrets = _through_a_proxy(stack, dsn)
-        schema_id = produce(site, 1, 50)
-        path = site.settings(schema_id, changes=CHANGES)
-        # A static member that meets a dead broker in its join may be fenced against itself.
-        path.write_text(
-            path.read_text().replace("static_membership = true, session_timeout_s = 6", 'start = "earliest"')
-        )
+        schemas, url = _through(stack, registry.url)
+        producer = Customers(site, registry)
+        producer.write(50)
+        path = _configured(site, url)
         environ = {"PATH": os.environ["PATH"], **site.environ, **secrets}
         program = Program([*COMMAND, "run", "--config", str(path)], tmp_path / "worker.log", environment=environ)
         stack.callback(program.stop, 20)
@@ -78,12 +81,15 @@ def test_a_run_with_every_outage(new_database: DatabaseFactory, authority: dict[
         until(lambda: arrived(site, 50), "the first records arrive")
 
         outages = {"brokers": outage(log, local.kill, local.restart, "source_away")}
-        produce(site, 2, 50)
+        producer.write(50)
         until(lambda: arrived(site, 100), "the next records arrive")
-        for name, proxy in (("database", database), ("authority", keys)):
+        for name, proxy in (("database", database), ("authority", keys), ("registry", schemas)):
             since = len(log.lines())
-            outages[name] = outage(log, partial(_lose_and_write, site, proxy), partial(_mend, proxy), "paused")
+            if name == "registry":
+                producer.evolve()
+            outages[name] = outage(log, partial(_lose_and_write, producer, proxy), partial(_mend, proxy), "paused")
             until(partial(log.says, "resumed", since), "it goes on")
+        until(lambda: arrived(site, producer.count), "what was written meanwhile arrives")
         _poison(site)
         until(lambda: log.says("dead_letters_sealed", 0), "a sealed letter is told")
         program.send(signal.SIGTERM)
@@ -92,22 +98,68 @@ def test_a_run_with_every_outage(new_database: DatabaseFactory, authority: dict[
     lines = log.lines()
     assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
     assert {line["region"] for line in lines if line["event"] != "failed"} == {REGION}
-    whole = {"starting", "verified", "waiting", "library"}
+    whole = {"starting", "verified", "waiting", "library", "canary_made"}
     assert [line for line in lines if "route" not in line and line["event"] not in whole] == []
     assert {name: len(told) for name, told in outages.items() if len(told) > A_HANDFUL} == {}, {
         name: Counter((line["event"], line.get("kind")) for line in told) for name, told in outages.items()
     }
 
 
+class Customers:
+    """Writes customers, each with an id of its own, under a schema that is registered."""
+
+    def __init__(self, site: Deployment, registry: Registry) -> None:
+        self._site, self._registry = site, registry
+        self._schema = json.loads(SCHEMA)
+        self._id = self._registered()
+        self.count = 0
+
+    def evolve(self) -> None:
+        """Write under another version from now on, which the worker has to ask for."""
+        self._schema["fields"].append({"name": "note", "type": ["null", "string"], "default": None})
+        self._id = self._registered()
+
+    def write(self, count: int) -> None:
+        producer = Producer(self._site.kafka.client)
+        for record in customers(Population({"DE": "de_DE"}, seed=self.count), count):
+            renamed = {**record, "id": f"{self.count}-{record['id']}"}
+            renamed |= {"note": None} if len(self._schema["fields"]) > len(renamed) else {}
+            value = frame(self._id) + encode_value(json.dumps(self._schema), renamed)
+            producer.produce(self._site.source, value, key=str(renamed["id"]))
+        assert producer.flush(30) == 0
+        self.count += count
+
+    def _registered(self) -> int:
+        return self._registry.register(f"{self._site.source}-value", self._schema)
+
+
+def _configured(site: Deployment, registry: str) -> Path:
+    path = site.settings(0, changes=CHANGES)
+    text = path.read_text()
+    local = text[text.index("local = ") : text.index("\nrequired")]
+    text = text.replace(local, f'registry = "{registry}"\nallow_hosts = ["127.0.0.1"]')
+    text = text.replace("create = true", "create = true, evolve = true")
+    # A static member that meets a dead broker in its join may be fenced against itself.
+    path.write_text(text.replace("static_membership = true, session_timeout_s = 6", 'start = "earliest"'))
+    return path
+
+
 def _through_a_proxy(stack: ExitStack, dsn: str) -> tuple[Proxy, dict[str, str]]:
-    place = urlsplit(dsn)
-    proxy = stack.enter_context(Proxy(place.port or 5432, place.hostname or "127.0.0.1"))
-    return proxy, {"DATABASE_URL": dsn.replace(f"{place.hostname}:{place.port}", proxy.address)}
+    proxy, through = _through(stack, dsn)
+    return proxy, {"DATABASE_URL": through}
 
 
-def _lose_and_write(site: Deployment, proxy: Proxy) -> None:
+def _through(stack: ExitStack, url: str) -> tuple[Proxy, str]:
+    """Return a proxy before what an address names, and the address through it."""
+    place = urlsplit(url)
+    assert place.port is not None
+    proxy = stack.enter_context(Proxy(place.port, place.hostname or "127.0.0.1"))
+    return proxy, url.replace(f"{place.hostname}:{place.port}", proxy.address)
+
+
+def _lose_and_write(producer: Customers, proxy: Proxy) -> None:
     lose(proxy, "refused")
-    produce(site, int(time.monotonic()), 20)
+    producer.write(20)
 
 
 def _mend(proxy: Proxy) -> None:

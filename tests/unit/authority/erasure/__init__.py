@@ -1,0 +1,1 @@
+"""Erasing one subject's keys."""

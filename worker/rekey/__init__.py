@@ -1,0 +1,1 @@
+"""What is encrypted already, under other keys or in the clear: `worker rekey` and `worker export`."""
