@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 _PREFIX = frame(9)
-_MODES: dict[str, dict[str, object]] = {"append": {}, "upsert": {"mode": "upsert", "key": ["id"]}}
+_MODES: dict[str, dict[str, Any]] = {"append": {}, "upsert": {"mode": "upsert", "key": ["id"]}}
 _TYPES: dict[str, Any] = {
     "id": "long",
     "small": "int",
@@ -120,7 +120,7 @@ class Case:
         """Whether nobody has asked for the records as objects."""
         return "plain" not in vars(self.ready)
 
-    def write(self, sinks: Sinks, table: str, output: Output, **options: object) -> list[tuple[Any, ...]]:
+    def write(self, sinks: Sinks, table: str, output: Output, **options: Any) -> list[tuple[Any, ...]]:
         sink = sinks(table=table, topic_id=table, **options)
         sink.ensure_schema()
         sink.tables.create_table(self.compiled.row_type, topic="customers")
