@@ -122,8 +122,8 @@ fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
 registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven fetches it once, 159 MB, by digest)
 	$(PYTEST) -m heavy --timeout 600 tests/registry
 
-alone: $(BIN)/.dev ## Each module of the worker imports without another having been imported before
-	$(PYTEST) -m heavy --timeout 600 tests/test_architecture.py tests/unit/sdk/test_alone.py
+alone: $(BIN)/.dev ## Each module imports by itself, a wheel without any extra works, a user's program is checked by mypy and pyright
+	$(PYTEST) -m heavy --timeout 600 tests/test_architecture.py tests/unit/sdk/test_alone.py tests/unit/sdk/test_wheel.py
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
 	$(PYTEST) -m "heavy or not heavy" --timeout 1800 tests/properties
