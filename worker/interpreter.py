@@ -1,9 +1,13 @@
-"""How a long-lived program of ours sets its interpreter up: when garbage is collected, how soon a thread gives way."""
+"""The interpreter: how a long-lived program of ours sets it up, and what a child process of it begins with."""
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
+import threading
+import weakref
+from typing import Protocol
 
 _YOUNG = 50_000
 """
@@ -23,3 +27,31 @@ def set_up() -> None:
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 50)
     sys.setswitchinterval(_SWITCH_S)
+
+
+class Forked(Protocol):
+    """Something that holds keys, locks or threads, none of which survive a fork."""
+
+    def after_fork(self) -> None:
+        """Start afresh in the child: no key of the parent is used again."""
+        ...
+
+
+_holders: weakref.WeakSet[Forked] = weakref.WeakSet()
+_registering = threading.Lock()
+
+
+def on_fork(holder: Forked) -> None:
+    """Have `holder.after_fork()` called in every child process; holds no reference."""
+    with _registering:
+        _holders.add(holder)
+
+
+def _after_fork() -> None:
+    global _registering
+    _registering = threading.Lock()
+    for holder in list(_holders):
+        holder.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

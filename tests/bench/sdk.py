@@ -15,25 +15,28 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyarrow as pa
 
 from tests.bench.keys import authority
+from tests.bench.latency import cpu_of
 from worker import AsyncEncryption, Encryption, output_schema
-from worker.avro import open_schema
+from worker.avro import OutputSchema, open_schema
 from worker.encryption import BatchDecryptor
 from worker.model import Format
 from worker.sdk.columns import Column
-from worker.sdk.keyring import Keyring
+from worker.sdk.keyring import KeyCall, Keyring
 from worker.sdk.scope import Scope
 
 FIELD = "users/email"
-_OWN = "the worker's own"
 _SCHEMA = json.dumps(
     {
         "type": "record",
@@ -44,6 +47,7 @@ _SCHEMA = json.dumps(
 PACKAGE = "@cipherstash/protect-ffi@0.32.0"
 _SCRIPT = """
 import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
 const require = createRequire(process.argv[2] + "/");
 const ffi = require("@cipherstash/protect-ffi");
 const count = Number(process.argv[3]);
@@ -53,14 +57,38 @@ const client = await ffi.newClient({ encryptConfig, clientOpts: options });
 const values = [];
 for (let i = 0; i < count; i++) values.push({ plaintext: `customer${i}@example.com`, table: "users", column: "email" });
 await ffi.encryptBulk(client, { plaintexts: values.slice(0, 1000) });
-let start = performance.now();
-const sealed = await ffi.encryptBulk(client, { plaintexts: values });
-const encrypt = count / ((performance.now() - start) / 1000);
-start = performance.now();
-await ffi.decryptBulk(client, { ciphertexts: sealed.map((ciphertext) => ({ ciphertext })) });
-const decrypt = count / ((performance.now() - start) / 1000);
-console.log(JSON.stringify({ encrypt, decrypt }));
+let sealed = [];
+const calls = {
+  encrypt: async () => { sealed = await ffi.encryptBulk(client, { plaintexts: values }); },
+  decrypt: () => ffi.decryptBulk(client, { ciphertexts: sealed.map((ciphertext) => ({ ciphertext })) }),
+};
+console.log("ready");
+for await (const line of createInterface({ input: process.stdin })) {
+  const before = process.cpuUsage();
+  const start = performance.now();
+  await calls[line]();
+  const took = (performance.now() - start) / 1000;
+  const used = process.cpuUsage(before);
+  console.log(JSON.stringify({ rate: count / took, cpu: (used.user + used.system) / 1e6 }));
+}
 """
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One call of many values: values a second, and the caller's and the authority's seconds of CPU."""
+
+    rate: float
+    cpu: float
+    authority: float
+
+
+def cpu_of_authority() -> float:
+    """Seconds of CPU that the authority's process, a child of this one, has used so far."""
+    me = os.getpid()
+    children = Path(f"/proc/self/task/{me}/children").read_text(encoding="ascii").split()
+    return sum(cpu_of(int(pid)) for pid in children if "tests.bench.far" in Path(f"/proc/{pid}/cmdline").read_text())
 
 
 def rate(count: int, call: Callable[[], Any]) -> float:
@@ -70,14 +98,14 @@ def rate(count: int, call: Callable[[], Any]) -> float:
     return count / (time.perf_counter() - start)
 
 
-def published(env: Mapping[str, str], directory: Path, count: int) -> dict[str, float] | None:
-    """What the published client does, None where it can't be installed."""
+@contextmanager
+def published(env: Mapping[str, str], directory: Path, count: int) -> Iterator[Callable[[str], Done] | None]:
+    """Run the published client; yields what makes it encrypt or decrypt, None where it can't be installed."""
     npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        return None
-    install = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory), PACKAGE]
-    if subprocess.run(install, check=False, capture_output=True).returncode:
-        return None
+    install = [npm or "", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory), PACKAGE]
+    if npm is None or node is None or subprocess.run(install, check=False, capture_output=True).returncode:
+        yield None
+        return
     script = directory / "bench.mjs"
     script.write_text(_SCRIPT)
     options = {
@@ -87,33 +115,71 @@ def published(env: Mapping[str, str], directory: Path, count: int) -> dict[str, 
         "clientKey": env["CS_CLIENT_KEY"],
     }
     hosts = {name: env[name] for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}
-    done = subprocess.run(
-        [node, str(script), str(directory), str(count)],
-        env={"PATH": os.environ["PATH"], "HOME": str(directory), "BENCH_CLIENT": json.dumps(options), **hosts},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "BENCH_CLIENT": json.dumps(options), **hosts}
+    command = [node, str(script), str(directory), str(count)]
+    with subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        stdin, stdout = running.stdin, running.stdout
+        assert stdin is not None
+        assert stdout is not None
+        assert stdout.readline() == "ready\n"
+
+        def call(operation: str) -> Done:
+            before = cpu_of_authority()
+            stdin.write(f"{operation}\n")
+            stdin.flush()
+            found = json.loads(stdout.readline())
+            return Done(found["rate"], found["cpu"], cpu_of_authority() - before)
+
+        yield call
+        stdin.close()
 
 
-def bulk(env: Mapping[str, str], count: int) -> dict[str, float]:
+def bulk(encryption: Encryption, count: int) -> Iterator[tuple[str, Done]]:
     """Bulk calls, in both formats."""
     values = [f"customer{i}@example.com" for i in range(count)]
-    found: dict[str, float] = {}
-    with Encryption.from_env(environ=env, cache=None) as encryption:
-        encryption.encrypt_many(values[:1000], field=FIELD)
-        formats: tuple[Format, ...] = ("record", "leased")
-        for chosen in formats:
-            started = time.perf_counter()
-            sealed = encryption.encrypt_many(values, field=FIELD, format=chosen)
-            found[f"encrypt {chosen}"] = count / (time.perf_counter() - started)
-            started = time.perf_counter()
-            opened = encryption.decrypt_many(sealed, field=FIELD)
-            found[f"decrypt {chosen}"] = count / (time.perf_counter() - started)
-            assert opened == values
-    return found
+    made: dict[str, list[Any]] = {}
+
+    def timed(call: Callable[[], list[Any]]) -> Done:
+        cpu, far, started = time.process_time(), cpu_of_authority(), time.perf_counter()
+        made["last"] = call()
+        took = time.perf_counter() - started
+        return Done(count / took, time.process_time() - cpu, cpu_of_authority() - far)
+
+    formats: tuple[Format, ...] = ("record", "leased")
+    for chosen in formats:
+        yield f"encrypt {chosen}", timed(partial(encryption.encrypt_many, values, field=FIELD, format=chosen))
+        sealed = made["last"]
+        yield f"decrypt {chosen}", timed(partial(encryption.decrypt_many, sealed, field=FIELD))
+        assert made["last"] == values
+
+
+def beside(env: Mapping[str, str], directory: Path, count: int) -> None:
+    """Print bulk calls beside the published client's, in turns; each figure is the median of the rounds."""
+    ours: dict[str, list[Done]] = {}
+    theirs: dict[str, list[Done]] = {}
+    with Encryption.from_env(environ=env, cache=None) as encryption, published(env, directory, count) as other:
+        encryption.encrypt_many(["warm"] * 1000, field=FIELD)
+        for _ in range(_ROUNDS):
+            for what, done in bulk(encryption, count):
+                ours.setdefault(what, []).append(done)
+            for what in ("encrypt", "decrypt") if other is not None else ():
+                theirs.setdefault(what, []).append(other(what) if other is not None else done)
+    for what, rounds in ours.items():
+        line = f"{what:<24} {median(d.rate for d in rounds):>12,.0f} values/s  {_cpu(rounds)}"
+        opposite = theirs.get(what.split()[0])
+        if opposite is not None:
+            rates, cpus = zip(rounds, opposite, strict=True), zip(rounds, opposite, strict=True)
+            line += f"  {median(a.rate / b.rate for a, b in rates):5.2f} x the published client's values/s"
+            line += f", {median(b.cpu / a.cpu for a, b in cpus):4.1f} x its values a CPU second"
+        print(line)
+    for what, rounds in theirs.items():
+        print(f"{'published, ' + what:<24} {median(d.rate for d in rounds):>12,.0f} values/s  {_cpu(rounds)}")
+        least = median(d.authority for d in ours[f"{what} record"])
+        print(f"{'':<24} {count / least:>12,.0f} values/s are all that one core of the authority gives ({what})")
+
+
+def _cpu(rounds: Sequence[Done]) -> str:
+    return f"CPU s: {median(d.cpu for d in rounds):.2f} client, {median(d.authority for d in rounds):.2f} authority"
 
 
 def _each(call: Callable[[int], None], count: int) -> None:
@@ -171,21 +237,33 @@ def singles(env: Mapping[str, str], calls: int) -> dict[str, float]:
     return found
 
 
-def table(env: Mapping[str, str], count: int) -> dict[str, float]:
-    """A column of leased values: the SDK's table, and the worker's own decryption of the same."""
+def table(env: Mapping[str, str], count: int) -> tuple[float, float, float]:
+    """
+    A column of leased values: the SDK's table, and the worker's own decryption of the same, in turns.
+
+    Returns:
+        The medians of both rates, and of the rounds' own shares.
+    """
     columns = {"email": Column(field=FIELD)}
     plain = pa.table({"email": [f"customer{i}@example.com" for i in range(count)]})
+    rounds: list[tuple[float, float]] = []
     with Encryption.from_env(environ=env) as encryption:
         sealed = encryption.encrypt_table(plain, columns=columns)
-        opened: list[Any] = []
-        sdk = rate(count, lambda: opened.append(encryption.decrypt_table(sealed, columns=columns)))
-        assert opened[0].equals(plain)
+        assert encryption.decrypt_table(sealed, columns=columns).equals(plain)
         datums = encryption.encrypt_records([{"email": value} for value in plain.column(0).to_pylist()], schema=_SCHEMA)
         reader = open_schema(output_schema(_SCHEMA))
         keyring: Keyring = encryption._keyring
-        with keyring.call(Scope("decrypt")) as call:
-            own = rate(count, lambda: BatchDecryptor(call).open(reader.split_batch(datums, [None] * count)))
-    return {"decrypt_table": sdk, _OWN: own}
+        for _ in range(_ROUNDS):
+            sdk = rate(count, partial(encryption.decrypt_table, sealed, columns=columns))
+            with keyring.call(Scope("decrypt")) as call:
+                own = rate(count, partial(_opened, reader, datums, call))
+            rounds.append((sdk, own))
+    sdks, owns = zip(*rounds, strict=True)
+    return median(sdks), median(owns), median(sdk / own for sdk, own in rounds)
+
+
+def _opened(reader: OutputSchema, datums: Sequence[bytes], keys: KeyCall) -> None:
+    BatchDecryptor(keys).open(reader.split_batch(datums, [None] * len(datums)))
 
 
 def main() -> None:
@@ -196,24 +274,14 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, default=1_000_000)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name, authority([]) as (env, _):
-        ours = bulk(env, given.values)
-        theirs = published(env, Path(name), given.values)
-        for what, values in ours.items():
-            beside = "" if theirs is None else f"  {values / theirs[what.split()[0]]:5.2f} x the published client's"
-            print(f"{what:<24} {values:>12,.0f} values/s{beside}")
-        if theirs is not None:
-            print(
-                f"the published client     encrypt {theirs['encrypt']:,.0f}, decrypt {theirs['decrypt']:,.0f} values/s"
-            )
+        beside(env, Path(name), given.values)
         alone: dict[str, float] = {}
         for what, values in singles(env, given.calls).items():
             operation = what.partition(",")[0]
             alone.setdefault(operation, values)
             print(f"{what:<24} {values:>12,.0f} calls/s   {values / alone[operation]:5.1f} x one caller's")
-        rates = table(env, given.rows)
-        for what, values in rates.items():
-            print(f"{what:<24} {values:>12,.0f} values/s")
-        print(f"{'decrypt_table':<24} {rates['decrypt_table'] / rates[_OWN]:.2f} x")
+        sdk, own, share = table(env, given.rows)
+        print(f"{'decrypt_table':<24} {sdk:>12,.0f} values/s  {share:5.2f} x the worker's own rate, {own:,.0f}")
 
 
 if __name__ == "__main__":

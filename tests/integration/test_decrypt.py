@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "email", "type": ["null", "string"], "default": None, "encrypted": True},
 ]
 SCHEMA = {"type": "record", "name": "acme.crm.Customer", "fields": FIELDS}
+FIRST = datetime(2026, 1, 2, 3, tzinfo=UTC)
 CLEAR = {**SCHEMA, "fields": [{**field, "encrypted": False} for field in FIELDS]}
 
 
@@ -127,8 +129,53 @@ def test_says_what_is_missing(authority: dict[str, str]) -> None:
         assert (result.returncode, word in result.stderr) == (2, True), result.stderr
 
 
-def produce(kafka: Kafka, topic: str, records: list[tuple[bytes | None, bytes | None]]) -> None:
+@pytest.fixture
+def chosen(
+    kafka: Kafka, topic: TopicFactory, authority: dict[str, str], tmp_path: Path
+) -> Callable[..., tuple[int, list[dict[str, Any]]]]:
+    """Six records, one a minute, every other of the key `even`; what `worker decrypt` shows of them by its options."""
+    output, values = sealed(authority, 6)
+    name, file = topic(partitions=2), tmp_path / "output.avsc"
+    file.write_text(output)
+    stamps = [int(FIRST.timestamp() * 1000) + 60_000 * i for i in range(6)]
+    keys = [b"odd" if i % 2 else b"even" for i in range(6)]
+    produce(kafka, name, list(zip(keys, values, strict=True)), stamps=stamps)
+
+    def show(*options: str) -> tuple[int, list[dict[str, Any]]]:
+        result = run(authority, "--topic", name, "--bootstrap", kafka.bootstrap, "--schema", str(file), *options)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        return result.returncode, sorted((line["value"] for line in lines), key=lambda value: int(value["id"]))
+
+    return show
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (("--to", "2026-01-02T03:02:00"), [0, 1]),
+        (("--from", "2026-01-02T04:01:00+01:00", "--to", "2026-01-02T03:04:00Z"), [1, 2, 3]),
+        (("--key", "odd"), [1, 3, 5]),
+        (("--where-field", "email=customer4@example.com"), [4]),
+        (("--key", "even", "--where-field", "id=2", "--from", "2026-01-02T03:00:00Z"), [2]),
+    ],
+)
+def test_shows_the_records_that_were_asked_for(
+    chosen: Callable[..., tuple[int, list[dict[str, Any]]]], options: tuple[str, ...], ids: list[int]
+) -> None:
+    """By time, the end excluded, by key, and by what a field is once in the clear; several at once all hold."""
+    code, values = chosen(*options)
+
+    assert (code, [value["id"] for value in values]) == (0, ids)
+    assert all(value["email"] == f"customer{value['id']}@example.com" for value in values)
+
+
+def produce(
+    kafka: Kafka,
+    topic: str,
+    records: list[tuple[bytes | None, bytes | None]],
+    stamps: list[int] | None = None,
+) -> None:
     producer = Producer(dict(kafka.client))
-    for key, value in records:
-        producer.produce(topic, value, key)
+    for i, (key, value) in enumerate(records):
+        producer.produce(topic, value, key, timestamp=0 if stamps is None else stamps[i])
     assert producer.flush(30) == 0

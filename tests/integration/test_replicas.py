@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyrage
 import pytest
 
 from tests.conftest import DatabaseFactory
 from tests.unit.authority.conftest import Party
 from worker.authority.enrol import Existing, accept, propose
 from worker.authority.management import Narrowing, make_access_key, new_workspace
+from worker.authority.recovery.backup import write_backup
+from worker.authority.recovery.restore import Anchored, Source, restore
 from worker.authority.remote import Remote
+from worker.authority.seal import Sealer
 from worker.authority.server import Authority, AuthorityOptions, bind, server
-from worker.errors import KeyAccessDenied, KeyServiceUnavailable
+from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
 from worker.region import Region
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -150,6 +154,40 @@ def test_replicas_may_start_at_once(new_database: DatabaseFactory, tmp_path: Pat
             call = Remote(issuing.url, key)
             call("list-keysets", {})
             assert with_bearer(other, call._token)("list-keysets", {})
+    finally:
+        one.stop()
+        two.stop()
+
+
+def test_a_backup_of_replicas_is_restored_into_an_empty_database(
+    stand: Stand, new_database: DatabaseFactory, tmp_path: Path
+) -> None:
+    """Replicas start over it, each person unlocks it at whichever of them; a second restore is refused."""
+    kept, key = stand.client(0, stand.one).generate()
+    identity, path = pyrage.x25519.Identity.generate(), tmp_path / "identity"
+    path.write_text(str(identity))
+    store, dsn = stand.two.authority.store, new_database()
+    store.refresh()
+    source = Source(
+        write_backup(store, [str(identity.to_public())], stand.two.authority.subjects),
+        path,
+        None,
+        Anchored(1, store.head.version),
+    )
+    place = (dsn.replace("postgresql://", "postgresql+psycopg://", 1), store.region, Sealer(ROOT), source)
+    credentials = restore(*place, ["ann", "bob"]).credentials
+    with pytest.raises(ConfigError, match="has a store already"):
+        restore(*place, ["ann"])
+
+    one, two = Replica(tmp_path / "new one", dsn), Replica(tmp_path / "new two", dsn)
+    try:
+        for replica, name, missing in ((one, "ann", 1), (two, "bob", 0)):
+            with pytest.raises(KeyServiceUnavailable, match="locked"):
+                stand.client(0, replica).retrieve(kept)
+            shown = {"credential": credentials[name]}
+            assert Remote(replica.url, "").without_token("api/unlock", shown) == {"missing": missing}
+        assert stand.client(0, one).retrieve(kept) == key
+        assert stand.client(1, two).retrieve(kept) == key
     finally:
         one.stop()
         two.stop()

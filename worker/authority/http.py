@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -32,7 +33,7 @@ _METRICS = "/metrics"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the surface is made of; `ready` says whether keys can be derived, and why not."""
+    """What the surface is made of: `ready` says whether keys can be derived, `exported` is what a scrape is told."""
 
     answering: Answering
     data_keys: DataKeys
@@ -46,6 +47,7 @@ class Parts:
     operations: Operations
     erasing: Erasing
     ready: Callable[[], dict[str, Any]]
+    exported: CollectorRegistry
 
 
 def application(parts: Parts) -> FastAPI:
@@ -147,7 +149,7 @@ def _of_row(action: Callable[..., Any]) -> Action:
 
 
 def _open(parts: Parts, app: FastAPI) -> None:
-    public = Public(parts.answering, parts.operations, parts.ready)
+    public = Public(parts.answering, parts.operations, parts.ready, parts.exported)
     for path in ("/api/authorise", "/api/authorize"):
         extra = {"requestBody": _body(wire.Authorise)}
         app.add_api_route(path, public.authorise, methods=["POST"], openapi_extra=extra, responses=_RESPONSES)

@@ -25,6 +25,7 @@ class Operations:
         trail: its audit.
         ready: says whether keys can be derived.
         backed_up: told of each backup.
+        chains: of the audit, on this machine.
         subjects: opens the trees that go into one.
     """
 
@@ -34,6 +35,7 @@ class Operations:
         trail: Trail,
         ready: Callable[[], dict[str, Any]],
         backed_up: Callable[[], None],
+        chains: Callable[[], list[str]],
         subjects: Subjects,
     ) -> None:
         self._store = store
@@ -41,8 +43,8 @@ class Operations:
         self._trail = trail
         self._ready = ready
         self._backed_up = backed_up
+        self._chains = chains
         self._lock = threading.Lock()
-        self._presented: set[str] = set()
 
     def status(self, caller: Caller) -> dict[str, Any]:
         """Return how the authority is, and how much is in the caller's workspace."""
@@ -56,6 +58,7 @@ class Operations:
             "version": head.version,
             "incarnation": head.incarnation,
             "audit_head": self._trail.head.to_json(),
+            "chains": self._chains(),
             "counts": counted,
         }
 
@@ -76,13 +79,12 @@ class Operations:
         """Take one credential of a restore; the last of them lets the authority answer again, and all are used up."""
         shown = hash_secret(body.credential).hex()
         with self._lock:
+            self._store.refresh()
             lock = self._store.head.lock
             if shown not in lock:
                 raise Refusal(401, "the authority is not locked, or by another credential")
-            self._presented.add(shown)
-            missing = len(set(lock) - self._presented)
-            if not missing:
-                self._trail.record({"operation": "unlock", "outcome": "allowed", "people": len(lock)})
-                self._store.write(lambda _transaction: None, unlock=True)
-                self._presented.clear()
-        return {"missing": missing}
+            # Kept in the store: the next may be presented to another process, or after a restart.
+            missing = tuple(each for each in lock if each != shown)
+            self._trail.record({"operation": "unlock", "outcome": "allowed", "missing": len(missing)})
+            self._store.write(lambda _transaction: None, lock=missing)
+        return {"missing": len(missing)}

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from worker.authority import wire
 from worker.authority.answering import Answering, address, as_json
@@ -25,10 +25,18 @@ class Public:
         answering: counts, refuses and reads bodies.
         operations: unlocks.
         ready: whether keys can be derived, and why not.
+        exported: what a scrape is told.
     """
 
-    def __init__(self, answering: Answering, operations: Operations, ready: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        operations: Operations,
+        ready: Callable[[], dict[str, Any]],
+        exported: CollectorRegistry,
+    ) -> None:
         self._answering, self._operations, self._ready = answering, operations, ready
+        self._exported = exported
 
     async def authorise(self, request: Request) -> Response:
         """Exchange an access key, or an identity provider's token, for a service token."""
@@ -94,7 +102,7 @@ class Public:
 
         response = await answering.refusing(request, answer)
         if response.status_code == 200:
-            text = generate_latest(answering.metrics.registry)
+            text = await asyncio.to_thread(generate_latest, self._exported)
             response = Response(text, media_type=CONTENT_TYPE_LATEST)
         answering.count("metrics", response, began)
         return response

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from worker.authority.answering import Answering, before_commit
-from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
 from worker.authority.audit.retention import Retention
-from worker.authority.auditing import Auditing
+from worker.authority.auditing import Auditing, open_trail
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
 from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
@@ -35,12 +32,12 @@ from worker.authority.erasure.subjects import Subjects
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.files import check_secret, own_directory
 from worker.authority.freshness import Freshness
-from worker.authority.head import Head, TamperedStore
+from worker.authority.head import Head
 from worker.authority.health import readiness
 from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
 from worker.authority.limits import LimitOptions
-from worker.authority.management import Management, make_access_key, new_workspace
+from worker.authority.management import Management
 from worker.authority.observed import Observed, last_backup, note_backup
 from worker.authority.operations import Operations
 from worker.authority.people import People
@@ -48,13 +45,14 @@ from worker.authority.recovery.journal import Journal
 from worker.authority.recovery.schedule import BackupOptions, Backups
 from worker.authority.refusals import Refusals
 from worker.authority.seal import Sealer
+from worker.authority.sibling import Sibling, exported, pids, trail_directories, trail_directory
 from worker.authority.state import Changed
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
 from worker.http_client import is_loopback
 from worker.metrics import Metrics, ProcessMetrics
-from worker.region import Region, WorkspaceCrn
+from worker.region import Region
 from worker.version import __version__
 
 
@@ -101,6 +99,7 @@ class AuthorityOptions:
         journal: where every write goes before it is one; on another disk or host than the store.
         database: URL of a PostgreSQL database that replicas share, instead of a file of the directory.
         former_root: the root key of before, from which the store goes over to the new one.
+        sibling: this process's place among several over one data directory; their store is a database.
         keys: keeps the keys of epochs and backups outside the store; None: what is erased is refused, and never gone.
         epoch_every_s: how often an epoch ends in which something was erased.
     """
@@ -115,6 +114,7 @@ class AuthorityOptions:
     journal: Path | None = None
     database: str | None = field(default=None, repr=False)
     former_root: bytes | None = field(default=None, repr=False)
+    sibling: Sibling | None = None
     keys: KeyHolder | None = None
     epoch_every_s: float = 86_400.0
 
@@ -143,6 +143,8 @@ class Authority:
         if options.escrow == root:
             raise ConfigError("the escrow key is the root key; keep them apart")
         own_directory(directory)
+        if options.sibling is not None:
+            options.sibling.join()
         place = options.database or directory / "authority.sqlite"
         former = None if options.former_root is None else Sealer(options.former_root)
         self.store = Store(place, region, Sealer(root), former=former, before_commit=self._before_commit)
@@ -152,7 +154,9 @@ class Authority:
                 self.journal = Journal(options.journal, self.store.derived(b"journal"))
             self.epochs = Epochs(self.store, options.keys)
             server_made = ServerMadeClients(self.store, None if options.escrow is None else Sealer(options.escrow))
-            self.trail = open_trail(self.store, directory / "audit.jsonl", sync=options.audit_sync)
+            self.trail = open_trail(
+                self.store, trail_directory(directory, options.sibling) / "audit.jsonl", sync=options.audit_sync
+            )
             if self.store.rekeyed:
                 self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
         except BaseException:
@@ -161,24 +165,27 @@ class Authority:
         self._anchor = None if options.anchor is None else Anchor(self.trail, options.anchor)
         self._retention = None if options.audit_keep_s is None else Retention(self.trail, options.audit_keep_s)
         self._backups: Backups | None = None
-        is_ending = options.keys is not None
+        # Of several processes of a machine one alone does what is to be done once.
+        is_first = options.sibling is None or options.sibling.index == 0
+        is_ending = options.keys is not None and is_first
         self._epoch_clock = EpochClock(self.epochs, options.epoch_every_s, self.trail.record) if is_ending else None
         self.metrics = Metrics(str(region), catalogue=CATALOGUE)
         self.guard = Guard(options.connections, self.metrics)
         self.metrics.expect({})
-        self.metrics.registry.register(ProcessMetrics(str(region), lambda: {"authority": os.getpid()}))
-        self.metrics.registry.register(Observed(self.store, directory, self.ready, version=__version__))
+        self._exported = exported(self.metrics, options.sibling)
+        self._exported.register(ProcessMetrics(str(region), partial(pids, options.sibling)))
+        self._exported.register(Observed(self.store, directory, self.ready, version=__version__))
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.subjects = Subjects(self.store, self.epochs)
         self._refusals = Refusals(self.trail.append)
         self.tokens = Tokens(self.store, base_url)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
-        if options.backups is not None:
+        if options.backups is not None and is_first:
             made, last = partial(note_backup, directory), last_backup(directory)
             self._backups = Backups(options.backups, self.subjects, self.trail, made, last=last)
 
     def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
-        guesses = Guesses(options.connections)
+        guesses, auditing = Guesses(options.connections), Auditing(partial(trail_directories, directory))
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits, self.subjects)
         answering = Answering(
             self.tokens,
@@ -199,10 +206,13 @@ class Authority:
             server_made,
             Management(self.store),
             People(self.store),
-            Auditing(directory),
-            Operations(self.store, self.trail, self.ready, partial(note_backup, directory), self.subjects),
+            auditing,
+            Operations(
+                self.store, self.trail, self.ready, partial(note_backup, directory), auditing.chains, self.subjects
+            ),
             Erasing(self.store, self.epochs),
             self.ready,
+            self._exported,
         )
 
     def ready(self) -> dict[str, Any]:
@@ -231,21 +241,6 @@ class Authority:
         self.trail.close()
         if self.journal is not None:
             self.journal.close()
-
-
-def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:
-    """Open the audit trail beside a store; raises `TamperedStore` where the store is older than the trail knows it."""
-    signing = Ed25519PrivateKey.from_private_bytes(store.derived(b"audit-heads/%d" % store.head.incarnation))
-    keys = TrailKeys(store.derived(b"audit-contexts"), signing)
-    trail = Trail(path, keys, str(store.region), sync=sync, store=lambda: (store.head.incarnation, store.head.version))
-    if trail.last_store > (store.head.incarnation, store.head.version):
-        trail.close()
-        raise TamperedStore(
-            f"the store is at version {store.head.version}, its trail has seen {trail.last_store[1]}: "
-            "an older store has been put back"
-        )
-    trail.begin()
-    return trail
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -283,16 +278,3 @@ def server(app: ASGIApp, guard: Guard, tls: TlsOptions | None = None) -> uvicorn
         **options,  # type: ignore[arg-type]
     )
     return GuardedServer(config, guard)
-
-
-def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:
-    """Make the store's first workspace and its admin key where there is none; raises `ConfigError` if not wanted."""
-    if store.state.workspaces:
-        return None
-    if not wanted:
-        raise ConfigError("a new store: --admin-key-file says where its first admin access key goes")
-    workspace = new_workspace(store, "first")
-    return {
-        "CS_WORKSPACE_CRN": str(WorkspaceCrn(store.region, workspace)),
-        "CS_ADMIN_ACCESS_KEY": make_access_key(store, workspace, "admin", "admin"),
-    }

@@ -79,8 +79,8 @@ class Store:
             self.close()
             raise
 
-    def write(self, change: Callable[[Transaction], object], *, unlock: bool = False) -> None:
-        """Run `change` in one transaction and let every later request see it; `unlock` ends a restored store's lock."""
+    def write(self, change: Callable[[Transaction], object], *, lock: tuple[str, ...] | None = None) -> None:
+        """Run `change` in one transaction and let every later request see it; `lock` is what it waits for then."""
         with self._lock, self._engine.connect().execution_options(write=True) as connection:
             with connection.begin():
                 self._catch_up(connection, lock=True)
@@ -89,7 +89,7 @@ class Store:
                     change(transaction)
                 except TamperedStore as exc:
                     self._break(str(exc))
-                head = transaction.finish(() if unlock else self.head.lock)
+                head = transaction.finish(self.head.lock if lock is None else lock)
                 sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
                 self.before_commit(head, transaction.changes)
@@ -117,14 +117,18 @@ class Store:
 
     @classmethod
     def write_whole(
-        cls, path: Path, region: Region, meta: dict[str, str], tables: Mapping[str, dict[Any, Row]]
+        cls, place: Path | str, region: Region, meta: dict[str, str], tables: Mapping[str, dict[Any, Row]]
     ) -> None:
-        """Make a store of rows and what authenticates them; for a restore."""
-        _own(path).close()
-        engine = _engine(path)
+        """Make a store of rows and what authenticates them; for a restore. Raises `ConfigError` where there is one."""
+        if isinstance(place, Path):
+            _own(place).close()
+        engine = _engine(place)
         try:
             _migrate(engine)
             with engine.connect().execution_options(write=True) as connection, connection.begin():
+                _alone(connection)
+                if connection.execute(select(schema.meta.c.name)).first() is not None:
+                    raise ConfigError("the database has a store already: a backup is restored to where none is")
                 _keep(connection, "region", str(region))
                 for name, value in meta.items():
                     _keep(connection, name, value)

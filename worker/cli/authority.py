@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
+import socket
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from worker.cli import authority_audit, authority_erasure, authority_recovery
 if TYPE_CHECKING:
     from worker.authority.recovery.schedule import BackupOptions
     from worker.authority.server import TlsOptions
+    from worker.authority.serving import Serving
 
 app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args_is_help=True)
 
@@ -106,6 +108,7 @@ def serve(
     ] = None,
     backup_every_hours: Annotated[int, typer.Option(min=1, help="How often.")] = 24,
     backup_keep: Annotated[int, typer.Option(min=1, help="How many stay.")] = 7,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; several use a machine's cores over a database.")] = 1,
     epoch_key_command: Annotated[
         str | None,
         typer.Option(help="Run with create, get or destroy and a name: keeps the keys of what can be erased for good."),
@@ -120,64 +123,59 @@ def serve(
     """Serve one region's authority until SIGTERM; what is under way is finished first."""
     from worker.authority import seal
     from worker.authority.connections import ConnectionLimits
-    from worker.authority.dev import write_env
     from worker.authority.erasure.keyholder import CommandKeys
     from worker.authority.limits import LimitOptions
-    from worker.authority.server import (
-        Authority,
-        AuthorityOptions,
-        bind,
-        first_workspace,
-        public_base,
-        server,
-    )
-    from worker.metrics import open_traces
-    from worker.region import Region
+    from worker.authority.server import AuthorityOptions, bind, public_base
+    from worker.authority.serving import Serving
+    from worker.errors import ConfigError
 
-    host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
-    base = public_base(public_url)
-    root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
-    former = former_root_key_file, os.environ.get(former_root_key_env), former_root_key_command
-    escrow = None if escrow_key_file is None else seal.root_from_file(escrow_key_file)
-    limits = LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute)
-    bounds = ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address))
-    authority = Authority(
-        Region(region),
-        data,
-        root,
-        base,
-        AuthorityOptions(
-            limits=limits,
-            connections=bounds,
-            escrow=escrow,
-            audit_sync=audit_sync,
-            anchor=audit_anchor,
-            audit_keep_s=None if audit_retention_days is None else audit_retention_days * 86_400.0,
-            journal=journal,
-            database=os.environ.get(store_url_env) or None,
-            backups=_backups(backup_directory, backup_recipient, backup_every_hours, backup_keep),
-            former_root=seal.root_key(*former) if any(former) else None,
-            keys=None if epoch_key_command is None else CommandKeys(epoch_key_command),
-            epoch_every_s=epoch_every_hours * 3600.0,
-        ),
-    )
-    try:
-        authority.metrics.traces = open_traces(
-            os.environ, service="residency-authority", region=region, instance=platform.node()
+    database = os.environ.get(store_url_env) or None
+    if workers > 1 and database is None:
+        raise ConfigError(
+            f"--workers {workers}: a store in a file is one process's alone; put it into PostgreSQL ({store_url_env})"
         )
-        made = first_workspace(authority.store, admin_key_file is not None)
-        if made is not None and admin_key_file is not None:
-            write_env(admin_key_file, made)
-        socket = bind(host, port)
-        serving = server(authority.app, authority.guard, tls)
-        # The server raises a signal again once it has stopped; without a handler that would end us before we close.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(serving, "should_exit", True))
-        typer.echo(f"authority ready: region {region} at {public_url}")
-        serving.run([socket])
-    finally:
-        authority.close()
-        authority.metrics.traces.close()
+    host, port, tls = _listening(listen, tls_certificate, tls_key, client_ca)
+    former = former_root_key_file, os.environ.get(former_root_key_env), former_root_key_command
+    options = AuthorityOptions(
+        limits=LimitOptions(generate_per_minute=generate_per_minute, retrieve_per_minute=retrieve_per_minute),
+        connections=ConnectionLimits(per_address=connections_per_address, total=max(2000, 2 * connections_per_address)),
+        escrow=None if escrow_key_file is None else seal.root_from_file(escrow_key_file),
+        audit_sync=audit_sync,
+        anchor=audit_anchor,
+        audit_keep_s=None if audit_retention_days is None else audit_retention_days * 86_400.0,
+        journal=journal,
+        database=database,
+        backups=_backups(backup_directory, backup_recipient, backup_every_hours, backup_keep),
+        former_root=seal.root_key(*former) if any(former) else None,
+        keys=None if epoch_key_command is None else CommandKeys(epoch_key_command),
+        epoch_every_s=epoch_every_hours * 3600.0,
+    )
+    root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
+    serving = Serving(region, data, root, public_base(public_url), options, tls, admin_key_file)
+    _run(serving, bind(host, port), workers, f"authority ready: region {region} at {public_url}")
+
+
+def _run(serving: Serving, listening: socket.socket, workers: int, ready: str) -> None:
+    from worker.authority.processes import Processes
+    from worker.authority.serving import serve as serve_alone
+
+    stop = threading.Event()
+    # A server raises a signal again once it has stopped; without a handler that would end us before we close.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if workers == 1:
+        serve_alone(serving, listening, stop, lambda: typer.echo(ready))
+        return
+    with tempfile.TemporaryDirectory(prefix="authority-metrics-") as metrics:
+        Processes(workers, lambda index: _share(serving, index, Path(metrics)), listening).run(
+            stop, lambda: typer.echo(f"{ready}, {workers} processes")
+        )
+
+
+def _share(serving: Serving, index: int, metrics: Path) -> Serving:
+    from worker.authority.sibling import Sibling
+
+    return replace(serving, options=replace(serving.options, sibling=Sibling(index, metrics)))
 
 
 def _backups(directory: Path | None, recipients: list[str] | None, hours: int, keep: int) -> BackupOptions | None:

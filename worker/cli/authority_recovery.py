@@ -64,6 +64,9 @@ def restore(
     person: Annotated[
         list[str] | None, typer.Option(help="Who unlocks it; two are four eyes. Each gets a credential.")
     ] = None,
+    store_url_env: Annotated[
+        str, typer.Option(help="Variable with the postgresql+psycopg:// URL of an empty database, for replicas.")
+    ] = "AUTHORITY_STORE_URL",
 ) -> None:
     """Make a store from a backup and the journal since; it refuses everything until it is unlocked."""
     from worker.authority.recovery.restore import restore as make
@@ -73,13 +76,9 @@ def restore(
     if len(set(people)) != len(people):
         raise ConfigError("--person names somebody twice")
     root = _root(root_key_file, root_key_command)
-    made = make(
-        data / "authority.sqlite",
-        Region(region),
-        root,
-        _source(source, identity, journal, anchor, epoch_key_command),
-        people,
-    )
+    place = os.environ.get(store_url_env) or data / "authority.sqlite"
+    origin = _source(source, identity, journal, anchor, epoch_key_command)
+    made = make(place, Region(region), root, origin, people)
     typer.echo(
         f"restored: {made.rows} rows, version {made.version}, incarnation {made.incarnation}, {made.took_s:.2f} s"
     )

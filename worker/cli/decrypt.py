@@ -79,14 +79,18 @@ def decrypt(
     if topic is not None:
         make = topic_lines(topic, settings, bootstrap, property_ or [], schema, registry, selection, clear, where)
     elif table is not None or query is not None:
+        selection.refuse("a table's rows, which --query takes a WHERE for")
         make = table_lines(table, query, dsn, schema_text(schema), selection, where)
     elif files == ["-"]:
+        selection.refuse("single envelopes", fields=False)
         make = envelope_lines(field, None if schema is None else schema_text(schema), where)
     elif whole_files.is_one(files or []):
+        selection.refuse("a file of `worker encrypt`", fields=False)
         with opened() as encryption:
             whole_files.decrypt((files or [])[0], encryption, field, out)
         return
     else:
+        selection.refuse("container files")
 
         def make(encryption: Encryption | Regions) -> Iterator[Line]:
             return selection.chosen(file_lines(map(Path, files or []), encryption, clear, where))

@@ -15,6 +15,7 @@ from rich.table import Table
 from worker.assembly.schemas import Planned
 from worker.avro.clear import ClearField
 from worker.avro.review import output_types
+from worker.model import FieldPlan
 
 PlanFormat = Literal["table", "json", "markdown"]
 CANNOT_DETECT = (
@@ -25,7 +26,11 @@ KAFKA = (
     "Kafka keys pass in the clear, and a declaration in a key's schema is refused, unless the route says "
     'key = "pseudonym" (see --key); headers pass as the sink\'s `headers`.'
 )
-_COLUMNS = ("field", "keyset", "format", "as", "context", "bind", "null", "output type")
+ERASABLE = (
+    "erasable by: any one of these values, where the keyset was made erasable (worker keyset create --erasable). Never "
+    "erased are search terms (`index`), pseudonyms of record keys, dead letters, and fields without a context."
+)
+_COLUMNS = ("field", "keyset", "format", "as", "context", "bind", "null", "output type", "erasable by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,17 @@ class Shown:
                 ", ".join(f.bind),
                 f.null,
                 types[f.identity],
+                _erasable_by(f),
             )
             for f in plan.fields
         ]
-        return found + [(f.identity, "", "clear", "", "", "", "", f.type) for f in self.clear]
+        return found + [(f.identity, "", "clear", "", "", "", "", f.type, "") for f in self.clear]
+
+
+def _erasable_by(field: FieldPlan) -> str:
+    if not field.context:
+        return "nothing: no context"
+    return ", ".join(field.context) + ("; its terms are not" if field.index else "")
 
 
 def show(shown: Shown, form: PlanFormat) -> None:
@@ -93,7 +105,7 @@ def _print_table(shown: Shown) -> None:
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
     console.print(table)
     console.print(f"output schema: {plan.output_schema}")
-    for text in (*shown.findings, CANNOT_DETECT, KAFKA):
+    for text in (*shown.findings, CANNOT_DETECT, KAFKA, ERASABLE):
         console.print(text)
 
 
@@ -103,7 +115,7 @@ def _as_markdown(shown: Shown) -> str:
     lines = [f"### {plan.name}: {encrypted} encrypted, {clear} in the clear", ""]
     for row in (_COLUMNS, ("---",) * len(_COLUMNS), *shown.rows()):
         lines.append("| " + " | ".join(_cell(cell) for cell in row) + " |")
-    lines += ["", *(f"- {text}" for text in (*shown.findings, CANNOT_DETECT, KAFKA))]
+    lines += ["", *(f"- {text}" for text in (*shown.findings, CANNOT_DETECT, KAFKA, ERASABLE))]
     return "\n".join(lines)
 
 
@@ -120,6 +132,7 @@ def _as_json(shown: Shown) -> dict[str, object]:
             "fingerprint": f.fingerprint.hex(),
             "schema": orjson.loads(f.schema),
             "output": types[f.identity],
+            "erasable_by": list(f.context),
         }
         for f in plan.fields
     ]
@@ -131,5 +144,5 @@ def _as_json(shown: Shown) -> dict[str, object]:
         "output_schema": orjson.loads(plan.output_schema),
         "compatibility": None if verdict is None else {"subject": subject, "verdict": verdict.name.lower()},
         "warnings": list(shown.warnings),
-        "notes": [CANNOT_DETECT, KAFKA],
+        "notes": [CANNOT_DETECT, KAFKA, ERASABLE],
     }

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from worker.cli.container import decrypted, failure
+from worker.cli.summary import bars
 from worker.cli.topic import Topic
 from worker.config import Settings
 from worker.errors import ConfigError, RecordError, WorkerError, why
@@ -48,6 +49,15 @@ class Selection:
                 raise ConfigError(f"--where-field {each!r} is not name=value")
             pairs.append((name, value))
         return cls(_milliseconds("--from", from_), _milliseconds("--to", to), key, tuple(pairs))
+
+    def refuse(self, source: str, *, fields: bool = True) -> None:
+        """Raise `ConfigError` where a source can't be chosen from as was asked: what would be ignored is refused."""
+        given: dict[str, object] = {"--from": self.since_ms, "--to": self.until_ms, "--key": self.key}
+        if not fields:
+            given["--where-field"] = self.where or None
+        ignored = [name for name, value in given.items() if value is not None]
+        if ignored:
+            raise ConfigError(f"{', '.join(ignored)} can't choose from {source}; records of a --topic can be chosen so")
 
     def wants(self, record: SourceRecord) -> bool:
         """Whether a record is shown, as far as that can be told without opening it."""
@@ -138,14 +148,16 @@ def table_lines(
 
     def lines(encryption: Reader) -> Iterator[Line]:
         number = 0
-        for batch in rows_of(connection, table=table, query=query):
-            found: list[Line] = []
-            for value in encryption.decrypt_rows(batch, table=known, errors="return"):
-                found.append(
-                    {"row": number, **(failure(value) if isinstance(value, WorkerError) else {"value": value})}
-                )
-                number += 1
-            yield from selection.chosen(found)
+        with bars(shown=True) as move:
+            for batch in rows_of(connection, table=table, query=query):
+                found: list[Line] = []
+                for value in encryption.decrypt_rows(batch, table=known, errors="return"):
+                    found.append(
+                        {"row": number, **(failure(value) if isinstance(value, WorkerError) else {"value": value})}
+                    )
+                    number += 1
+                yield from selection.chosen(found)
+                move({table or "query": (number, 0)})
 
     return lines
 

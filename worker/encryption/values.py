@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import orjson
 
 from worker.encryption import plaintext as typed_form
 from worker.encryption.refusal import unexpected_plaintext
-from worker.errors import RecordError
+from worker.errors import DecryptionError, RecordError
 from worker.model.values import base_value
 
 PlainValue = bool | int | float | str | date | datetime | dict[str, object] | list[object]
@@ -18,6 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS, _LAST_MS = (
     (m.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1) for m in (datetime.min, datetime.max)
 )
+_TEXT = bytes((1, typed_form.TEXT))
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -39,7 +42,7 @@ def typed_of_value(value: object) -> bytes:
     if isinstance(value, float):
         return struct.pack(">BBd", 1, typed_form.FLOAT, value)
     if isinstance(value, str):
-        return b"\x01\x08" + _utf8(value)
+        return _TEXT + _utf8(value)
     if isinstance(value, datetime):
         return _of_datetime(value)
     if isinstance(value, date):
@@ -47,6 +50,15 @@ def typed_of_value(value: object) -> bytes:
     if isinstance(value, dict | list):
         return _of_json(value)
     raise RecordError(f"a value of type {type(value).__name__} has no typed form; give its Avro schema")
+
+
+def typed_of_values(values: Sequence[object]) -> list[bytes]:
+    """Return the typed plaintext of each value; see `typed_of_value`."""
+    if set(map(type, values)) == {str}:
+        texts: Any = values
+        with contextlib.suppress(UnicodeEncodeError):
+            return [_TEXT + text.encode() for text in texts]
+    return [typed_of_value(value) for value in values]
 
 
 def value_of_typed(typed: bytes) -> object:
@@ -70,6 +82,22 @@ def value_of_typed(typed: bytes) -> object:
         return read(data)
     except (struct.error, ValueError, OverflowError):
         raise unexpected_plaintext() from None
+
+
+def values_of_typed(typed: Iterable[bytes | None]) -> list[object | DecryptionError]:
+    """Return the Python value of each typed plaintext, or what is wrong with it; see `value_of_typed`."""
+    out: list[object | DecryptionError] = []
+    for each in typed:
+        try:
+            if each is None:
+                out.append(None)
+            else:
+                out.append(each[2:].decode() if each[:2] == _TEXT else value_of_typed(each))
+        except UnicodeDecodeError:
+            out.append(unexpected_plaintext())
+        except DecryptionError as exc:
+            out.append(exc)
+    return out
 
 
 def text_of_value(value: object) -> str:

@@ -33,6 +33,7 @@ from worker.model.holds import (
     spec_of,
 )
 from worker.model.keys import (
+    Alike,
     Audit,
     ContextElement,
     DataKey,
@@ -64,6 +65,7 @@ from worker.model.split import Encryptor, FieldUsage, KeyUsage, PlainSealed, Sea
 from worker.position import Position, TopicPartition
 
 __all__ = [
+    "Alike",
     "Audit",
     "Batch",
     "Columns",

@@ -6,14 +6,15 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
+import anyio
 import anyio.from_thread
-import anyio.to_thread
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.sdk.aio_keyring import AsyncKeyring
+from worker.sdk.aio_tables import AsyncTableCalls, in_thread
 from worker.sdk.calls import Failure
 from worker.sdk.client import client_from_prefix, credentials_of
 from worker.sdk.kept import KeptKeys
@@ -38,15 +39,15 @@ from worker.sdk.reasons import Reasons
 from worker.sdk.scope import identity_of
 from worker.sdk.sealing import ready
 from worker.sdk.table_calls import TableCalls
+from worker.sdk.terms import Terms
 from worker.sdk.values import Described
 from worker.zerokms.asynchronous import AsyncKeyService, AsyncZeroKMSClient
 from worker.zerokms.client import ZeroKMSClient
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class AsyncEncryption:
+class AsyncEncryption(AsyncTableCalls):
     """
     `Encryption` under asyncio or trio; options, results and errors are the same.
 
@@ -92,6 +93,8 @@ class AsyncEncryption:
         self._kept = None if given.cache is None else KeptKeys(given.cache)
         self._reasons = Reasons(given.reason, is_required=given.require_reason)
         self._keyring = AsyncKeyring(service, kept=self._kept, window_s=given.window_s)
+        client = service.client if isinstance(service, AsyncZeroKMSClient) else None
+        self._terms = Terms(client, max_age_s=0.0 if given.cache is None else given.cache.max_age_s)
         self._calls = TableCalls(Keyring(_Bridge(service), kept=self._kept, window_s=0), self._reasons)
 
     async def __aenter__(self) -> Self:
@@ -130,7 +133,7 @@ class AsyncEncryption:
         self, values: Sequence[object], *, field: str, **options: Unpack[EncryptOptions]
     ) -> list[bytes]:
         """See `Encryption.encrypt_many`."""
-        return await _in_thread(self._calls.encrypt_many, values, field=field, **options)
+        return await in_thread(self._calls.encrypt_many, values, field=field, **options)
 
     async def decrypt(
         self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]
@@ -155,13 +158,13 @@ class AsyncEncryption:
         **options: Unpack[DecryptOptions],
     ) -> list[Any]:
         """See `Encryption.decrypt_many`."""
-        return await _in_thread(self._calls.decrypt_many, envelopes, field=field, errors=errors, **options)
+        return await in_thread(self._calls.decrypt_many, envelopes, field=field, errors=errors, **options)
 
     async def encrypt_record(
         self, record: Mapping[str, object], *, schema: str, key: bytes | None = None, reason: str | None = None
     ) -> bytes:
         """See `Encryption.encrypt_record`."""
-        return await _in_thread(self._calls.encrypt_record, record, schema=schema, key=key, reason=reason)
+        return await in_thread(self._calls.encrypt_record, record, schema=schema, key=key, reason=reason)
 
     async def encrypt_records(
         self,
@@ -172,13 +175,13 @@ class AsyncEncryption:
         reason: str | None = None,
     ) -> list[bytes]:
         """See `Encryption.encrypt_records`."""
-        return await _in_thread(self._calls.encrypt_records, records, schema=schema, keys=keys, reason=reason)
+        return await in_thread(self._calls.encrypt_records, records, schema=schema, keys=keys, reason=reason)
 
     async def decrypt_record(
         self, datum: bytes, *, schema: str, key: bytes | None = None, **options: Unpack[RecordOptions]
     ) -> dict[str, object]:
         """See `Encryption.decrypt_record`."""
-        return await _in_thread(lambda: self._calls.decrypt_record(datum, schema=schema, key=key, **options))
+        return await in_thread(lambda: self._calls.decrypt_record(datum, schema=schema, key=key, **options))
 
     @overload
     async def decrypt_records(
@@ -203,7 +206,7 @@ class AsyncEncryption:
     ) -> Any:
         """See `Encryption.decrypt_records`."""
         given = Reading(**options)
-        return await _in_thread(self._calls.restored, datums, schema, given, errors)
+        return await in_thread(self._calls.restored, datums, schema, given, errors)
 
 
 class _Bridge:
@@ -222,7 +225,3 @@ class _Bridge:
 
 def _on_loop(call: Callable[..., Coroutine[Any, Any, _T]], *args: Any) -> _T:
     return anyio.from_thread.run(partial(call, *args))
-
-
-async def _in_thread(call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
-    return await anyio.to_thread.run_sync(partial(call, *args, **options))

@@ -11,6 +11,7 @@ from worker.encryption import BatchDecryptor
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, KeyAccessDenied, RecordError
 from worker.model import DecryptionKeys
+from worker.sdk import checked
 from worker.sdk import records as whole
 from worker.sdk import values as forms
 from worker.sdk.keyring import KeyCall, Keyring
@@ -74,7 +75,7 @@ class Calls:
             >>> encryption.decrypt_many(envelopes, field="acme.crm.Customer/email")
             ['ann@x', 'bob@x']
         """
-        given = Sealing(**options)
+        given, values = Sealing(**options), checked.several(values, "values", "encrypt")
         seal = sealing(field, given)
         with self._call("encrypt", seal, given.reason) as keys:
             if not values:
@@ -163,8 +164,8 @@ class Calls:
             {'id': 1, 'email': 'ann@x'}
         """
         compiled = whole.declared(schema)
-        datums = [whole.datum(schema, record) for record in records]
-        given = [None] * len(datums) if keys is None else list(keys)
+        datums = [whole.datum(schema, record) for record in checked.several(records, "records", "encrypt_record")]
+        given = checked.keys_of(keys, len(datums))
         with self._call("encrypt", None, reason) as call:
             return whole.sealed(compiled, datums, given, call) if datums else []
 
@@ -217,9 +218,10 @@ class Calls:
         self, datums: Sequence[bytes], schema: str, given: Reading, errors: str, source: Source | None = None
     ) -> list[Any]:
         """Return the values of whole records, under keys from `source` where it is given (see `Regions`)."""
-        open_schema(schema).refuse_clear(given.clear)
-        bare = [whole.bare(datum, framed=given.framed) for datum in datums]
-        keys = [None] * len(bare) if given.keys is None else given.keys
+        open_schema(schema).refuse_clear(checked.names(given.clear, "clear"))
+        several = checked.several(datums, "datums", "decrypt_record")
+        bare = [whole.bare(datum, framed=given.framed) for datum in several]
+        keys = checked.keys_of(given.keys, len(bare))
         with self.reading(given.reason) if source is None else source() as found:
             opened = forms.restore(bare, schema, keys, BatchDecryptor(found))
         if not given.framed:

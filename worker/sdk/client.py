@@ -11,21 +11,21 @@ from typing import Self, Unpack
 from uuid import UUID
 
 from worker import environment
-from worker.errors import ConfigError, RecordError, why
+from worker.errors import ConfigError, why
 from worker.model import KeyService
 from worker.region import WorkspaceCrn
+from worker.sdk import checked
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Keyring
 from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions
 from worker.sdk.reasons import Reasons
 from worker.sdk.table_calls import TableCalls
-from worker.sdk.terms import Index, query_term
+from worker.sdk.terms import Index, Terms
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
-from worker.zerokms.exchange import Keyset, LoadedKeyset
+from worker.zerokms.exchange import Keyset
 from worker.zerokms.factory import client_from_environment, local_hosts
-from worker.zerokms.keys.index import IndexKeys
 
 _NEEDED = ("WORKSPACE_CRN", "CLIENT_ID", "CLIENT_KEY")
 _IDENTITIES = ("CLIENT_ACCESS_KEY", "CLIENT_ACCESS_KEY_FILE", "OIDC_TOKEN", "OIDC_TOKEN_FILE")
@@ -86,9 +86,8 @@ class Encryption(TableCalls):
         kept = None if given.cache is None else KeptKeys(given.cache)
         keyring = Keyring(service, kept=kept, window_s=given.window_s)
         super().__init__(keyring, Reasons(given.reason, is_required=given.require_reason))
-        self._service, self._close = service, close
-        age_s = 0.0 if given.cache is None else given.cache.max_age_s
-        self._index_keys = IndexKeys(self._load, max_age_s=age_s)
+        self._close = close
+        self._terms = Terms(service, max_age_s=0.0 if given.cache is None else given.cache.max_age_s)
         if isinstance(service, ZeroKMSClient):
             self.region = str(service.credentials.workspace.region)
 
@@ -145,15 +144,7 @@ class Encryption(TableCalls):
             KeyAccessDenied: the client may not use the keyset.
         """
         self.scope("decrypt", None, None)
-        try:
-            return query_term(lambda: self._index_keys.get(keyset).index_key, value, index=index, schema=schema)
-        except (ConfigError, RecordError) as exc:
-            raise type(exc)(f"{field}: {exc}") from None
-
-    def _load(self, ref: str | None) -> LoadedKeyset:
-        if not isinstance(self._service, ZeroKMSClient):
-            raise ConfigError("this client is over a key service that has no index keys")
-        return self._service.load_keyset(ref, fresh=True)
+        return self._terms.query(field, value, index=index, schema=schema, keyset=keyset)
 
     def keysets(self) -> list[Keyset]:
         """
@@ -163,13 +154,12 @@ class Encryption(TableCalls):
             KeyAccessDenied: the identity may not list them.
             KeyServiceUnavailable: no answer.
         """
-        if not isinstance(self._service, ZeroKMSClient):
-            raise ConfigError("this client is over a key service that lists no keysets")
-        return self._service.list_keysets()
+        return self._terms.keysets()
 
 
 def credentials_of(workspace_crn: str, client_id: str, client_key: str, given: Access) -> Credentials:
     """Return credentials from what was passed; raises `ConfigError`."""
+    checked.names(given.allow_hosts, "allow_hosts")
     identity = _identity(given)
     try:
         client = UUID(client_id)
@@ -185,7 +175,7 @@ def client_from_prefix(prefix: str, options: EnvironmentOptions) -> tuple[ZeroKM
     prefix = prefix if prefix.endswith("_") or not prefix else f"{prefix}_"
     _require_variables(environ, prefix)
     values = environment.with_prefix(environ, prefix)
-    allow_hosts = (*options.get("allow_hosts", ()), *local_hosts(values))
+    allow_hosts = (*checked.names(options.get("allow_hosts", ()), "allow_hosts"), *local_hosts(values))
     behaviour = Behaviour(**{k: v for k, v in options.items() if k not in ("environ", "allow_hosts")})  # type: ignore[arg-type]
     return client_from_environment(values, allow_hosts=allow_hosts), behaviour
 

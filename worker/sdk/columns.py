@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from worker.encryption.refusal import not_an_envelope
 from worker.encryption.values import text_of_value
 from worker.errors import ConfigError, RecordError, WorkerError, with_extra
 from worker.model import FieldPlan, Format, ValueColumn
+from worker.sdk import checked
 from worker.sdk import records as whole
 from worker.sdk.keyring import KeyCall
 from worker.sdk.options import Opening
@@ -50,6 +51,9 @@ class Column:
     context: Sequence[str] = ()
     format: Format = "leased"
     keyset: str | None = None
+
+    def __post_init__(self) -> None:
+        checked.names(self.context, "context")
 
     @property
     def plan(self) -> FieldPlan:
@@ -116,14 +120,15 @@ def decrypted(table: Frame, plans: Plans, call: KeyCall, errors: str) -> Frame:
     """Return a table with its encrypted columns in the clear."""
     arrow, back = _arrow(table)
     envelopes = {name: _envelopes(arrow.column(name), name) for name in plans}
+    full = {name for name in plans if not arrow.column(name).null_count}
     bound = {name: plan for name, plan in plans.items() if plan.context or plan.bind}
     found = _opened_bound(arrow, bound, envelopes, call)
-    found |= _opened({n: p for n, p in plans.items() if n not in bound}, envelopes, call)
+    found |= _opened({n: p for n, p in plans.items() if n not in bound}, envelopes, full, call)
     for name, plan in plans.items():
         values = found[name]
         wrong = [i for i, value in enumerate(values) if isinstance(value, WorkerError)] if _has_errors(values) else []
         if wrong and errors == "raise":
-            raise values[wrong[0]]
+            raise values[wrong[0]] if name in bound else _placed(values[wrong[0]], plan)
         for i in wrong:
             values[i] = None
         arrow = arrow.set_column(arrow.column_names.index(name), name, arrow_array(plan.schema, values))
@@ -131,18 +136,20 @@ def decrypted(table: Frame, plans: Plans, call: KeyCall, errors: str) -> Frame:
     return made
 
 
-def _opened(plans: Plans, envelopes: Mapping[str, list[bytes | None]], call: KeyCall) -> dict[str, list[Any]]:
+def _opened(
+    plans: Plans, envelopes: Mapping[str, list[bytes | None]], full: Collection[str], call: KeyCall
+) -> dict[str, list[Any]]:
     """Open columns that nothing is bound to, all with one request; what does not open is its error."""
-    given = {name: [value for value in envelopes[name] if value is not None] for name in plans}
+    given: dict[str, Any] = {
+        n: envelopes[n] if n in full else [value for value in envelopes[n] if value is not None] for n in plans
+    }
     opened = [opening(given[name], plan.descriptor, Opening(schema=plan.schema)) for name, plan in plans.items()]
     requests = opened[0].requests if len(opened) == 1 else [r for each in opened for r in each.requests]
     keys, start = call.keys(requests) if requests else [], 0
     found: dict[str, list[Any]] = {}
-    for (name, plan), each in zip(plans.items(), opened, strict=True):
+    for name, each in zip(plans, opened, strict=True):
         values = each.finish(keys if len(opened) == 1 else keys[start : start + len(each.requests)])
         start += len(each.requests)
-        if _has_errors(values):
-            values = [_placed(value, plan) if isinstance(value, WorkerError) else value for value in values]
         if len(values) < len(envelopes[name]):
             rest = iter(values)
             values = [None if envelope is None else next(rest) for envelope in envelopes[name]]

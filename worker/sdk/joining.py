@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from worker.errors import KeyServiceUnavailable
+from worker.interpreter import on_fork
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,6 +88,11 @@ class Joiner(Generic[T, R]):
 
     def __init__(self, *, window_s: float = WINDOW_S, full: int = FULL) -> None:
         self._window_s, self._full = window_s, full
+        self.after_fork()
+        on_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin afresh: whoever led a request is not in this process."""
         self._changed = threading.Condition()
         self._open: dict[Hashable, _Group[T, R]] = {}
         self._under_way: dict[Hashable, int] = {}

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from worker.interpreter import on_fork
 from worker.model import DataKey, KeyRefused, KeySpec, LeasePortion, RetrieveRequest
 from worker.options import Options
 from worker.sdk.scope import Scope, may_keep
-from worker.zerokms.keys.upkeep import Retired, Sweeper, on_fork
+from worker.zerokms.keys.upkeep import Retired, Sweeper
 
 _GRACE_S = 60.0
 """How long a key that is kept no more may still be in a call's hands."""

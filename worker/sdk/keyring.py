@@ -12,6 +12,7 @@ import numpy as np
 from worker.encryption.given import GivenKeys
 from worker.errors import SubjectErased, WorkerError
 from worker.model import (
+    Alike,
     DataKey,
     Grant,
     KeyHold,
@@ -63,11 +64,10 @@ class Keyring:
         if self.kept is not None:
             self.kept.close()
 
-    def fresh(self, scope: Scope, specs: list[KeySpec]) -> Sequence[DataKey]:
+    def fresh(self, scope: Scope, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return a fresh key for each spec."""
         first = specs[0]
-        together = all(spec.keyset == first.keyset and spec.policy == first.policy for spec in specs)
-        if len(specs) > JOINED or not together or not self._joins:
+        if len(specs) > JOINED or not self._joins or not _are_alike(specs):
             return self._service.generate(specs, scope.audit)
         place = (scope, first.keyset, first.policy)
         try:
@@ -83,6 +83,12 @@ class Keyring:
         if len(requests) > JOINED or not self._joins:
             return self._service.retrieve(requests, scope.audit)
         return self._again.ask(scope, requests, lambda joined: list(self._service.retrieve(joined, scope.audit)))
+
+
+def _are_alike(specs: Sequence[KeySpec]) -> bool:
+    """Whether keys may be asked for in one request with those of other calls: of one keyset, under one policy."""
+    first = specs[0]
+    return isinstance(specs, Alike) or all((s.keyset, s.policy) == (first.keyset, first.policy) for s in specs)
 
 
 class Ownership:
@@ -188,11 +194,11 @@ class KeyCall(Ownership):
 
     def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
-        return self.take_each([spec] * count)
+        return self.take_each(Alike(spec, count))
 
     def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return one fresh key for each spec."""
-        return self.taken(self._keyring.fresh(self._scope, list(specs))) if specs else []
+        return self.taken(self._keyring.fresh(self._scope, specs)) if specs else []
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Return leases for as many values, a kept one first; see `EncryptionKeys.lease`."""
@@ -202,7 +208,7 @@ class KeyCall(Ownership):
     def new_leases(self, specs: Sequence[KeySpec], counts: Sequence[int]) -> list[LeasePortion]:
         """Return a new lease of each spec, for that many values."""
         born = self.now()
-        return self.leased(specs, self._keyring.fresh(self._scope, list(specs)), counts, born) if specs else []
+        return self.leased(specs, self._keyring.fresh(self._scope, specs), counts, born) if specs else []
 
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask for what a whole batch needs; see `EncryptionKeys.hold`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from worker.avro import decode_values, schema_fingerprint, slot_of
 from worker.encryption import leased
 from worker.encryption.unspans import fault_of, sources_of
-from worker.encryption.values import value_of_typed
+from worker.encryption.values import values_of_typed
 from worker.model import ContextElement, DataKey, KeyRefused
 from worker.native import IS_LOADED, extension
 from worker.native.requests import NativeRequests
@@ -30,33 +30,35 @@ class NativeOpening:
     Envelopes in native memory.
 
     Args:
-        held: the envelopes, those among them that are taken having a number.
+        held: the envelopes.
+        numbers: of each the number of its request; None for one that the twin has to read.
+        left: places of those.
         requests: which keys these ask for.
         types: by fingerprint, how a leased value may be read.
         schema: the values' Avro type, where it is given.
     """
 
     held: _native.Envelopes
+    numbers: Sequence[int | None]
+    left: Sequence[int]
     requests: NativeRequests
     types: dict[bytes, str]
     schema: str | None
-
-    @property
-    def left(self) -> list[int]:
-        """Places of the envelopes that the twin has to read."""
-        return [i for i, number in enumerate(self.held.numbers) if number is None]
 
     def finish(
         self, answers: Sequence[DataKey | KeyRefused], named: Sequence[tuple[str, str]], bind: Bind, found: list[Any]
     ) -> None:
         """Put each value, or what is wrong with it, into its place."""
-        native, numbers = self.requests.native, self.held.numbers
+        native, numbers = self.requests.native, self.numbers
         bound = leased.framer(tuple(bind))(tuple(bind.values()))
         field = None if self.schema is None else slot_of(forms.plan(self.schema))
         values, faults = self.held.open(sources_of(self.requests, answers), leased.framed_context(named), bound, field)
         prints = [native.fingerprint(i) for i in range(len(self.requests))]
         schemas = [self.schema if print_ is None else self.types[print_] for print_ in prints]
-        _read(values, [None if n is None else schemas[n] for n in numbers], found)
+        if len(set(schemas)) == 1 and not self.left:
+            found[:] = _read(schemas[0], values)
+        else:
+            _read_each(values, [None if n is None else schemas[n] for n in numbers], found)
         for i, word, number in faults:
             found[i] = fault_of(word, "record" if prints[number] is None else "leased", answers, number)
 
@@ -74,17 +76,24 @@ def native_opening(
     types = forms.known_types() if schema is None else {schema_fingerprint(schema): schema}
     held = extension.Envelopes(envelopes, descriptor, list(types), bool(bind))
     requests = NativeRequests(held.requests, [[elements]])
-    return NativeOpening(held, requests, types, schema) if len(requests) else None
+    if not len(requests):
+        return None
+    numbers = held.numbers
+    left = [i for i, number in enumerate(numbers) if number is None] if None in numbers else []
+    return NativeOpening(held, numbers, left, requests, types, schema)
 
 
-def _read(values: Sequence[bytes | None], schemas: Sequence[str | None], found: list[Any]) -> None:
-    """Read plaintexts: Avro where the schema is known, else the typed form."""
-    by_schema: dict[str, list[int]] = {}
+def _read(schema: str | None, values: Sequence[bytes | None]) -> list[Any]:
+    """Read plaintexts, None staying None: Avro where the schema is known, else the typed form."""
+    return values_of_typed(values) if schema is None else decode_values(schema, values)
+
+
+def _read_each(values: Sequence[bytes | None], schemas: Sequence[str | None], found: list[Any]) -> None:
+    """Read plaintexts into their places, each by its own schema."""
+    by_schema: dict[str | None, list[int]] = {}
     for i, (value, schema) in enumerate(zip(values, schemas, strict=True)):
-        if value is not None and schema is None:
-            found[i] = forms.attempt(value_of_typed, value)
-        elif value is not None and schema is not None:
+        if value is not None:
             by_schema.setdefault(schema, []).append(i)
     for schema, places in by_schema.items():
-        for i, read in zip(places, decode_values(schema, [values[i] for i in places]), strict=True):
+        for i, read in zip(places, _read(schema, [values[i] for i in places]), strict=True):
             found[i] = read

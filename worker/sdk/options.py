@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from worker.errors import ConfigError
 from worker.model import Format, PolicyCondition
 from worker.sdk.joining import WINDOW_S
 from worker.sdk.kept import CacheOptions
 from worker.sdk.values import Bind, Context, LockContext
 
+MAX_WINDOW_S = 60.0
 DEFAULT_CACHE = CacheOptions()
 """What is kept unless told otherwise: 10,000 keys, each for 60 s."""
 
@@ -147,6 +149,12 @@ class Behaviour:
     require_reason: bool = False
     cache: CacheOptions | None = DEFAULT_CACHE
     window_s: float = WINDOW_S
+
+    def __post_init__(self) -> None:
+        if self.cache is not None and not isinstance(self.cache, CacheOptions):
+            raise ConfigError(f"cache is CacheOptions(...), or None to keep none, not a {type(self.cache).__name__}")
+        if not 0 <= self.window_s <= MAX_WINDOW_S:
+            raise ConfigError(f"window_s is 0 to {MAX_WINDOW_S} seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

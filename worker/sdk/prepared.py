@@ -12,6 +12,7 @@ from worker.encryption import leased
 from worker.encryption.anyform import AnyEnvelope
 from worker.errors import ConfigError, KeyAccessDenied, RecordError, WorkerError
 from worker.model import ContextElement, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.sdk import checked
 from worker.sdk import values as forms
 from worker.sdk.opening import NativeOpening, native_opening
 from worker.sdk.options import Opening, Sealing
@@ -77,17 +78,21 @@ def sealing(field_: str, given: Sealing) -> Seal:
         raise ConfigError("a policy is for the format `record`, and excludes a context")
     if given.bind and given.format == "record":
         raise ConfigError("bound values need the format `leased`")
+    checked.schema(given.schema)
     named = forms.texts(given.context)
-    spec = KeySpec(given.keyset, descriptor, forms.elements(named, given.lock_context), tuple(given.policy))
+    keyset = None if given.keyset is None else str(given.keyset)
+    policy = checked.conditions(given.policy)
+    spec = KeySpec(keyset, descriptor, forms.elements(named, given.lock_context), policy)
     return Seal(spec, named, _lock(given), _checked_bind(given.bind))
 
 
 def opening(envelopes: Iterable[AnyEnvelope], field_: str | None, given: Opening) -> Open:
     """Check what envelopes are to be opened with, and read them; what is none stands as its error."""
     descriptor = None if field_ is None else default_descriptor(_text(field_, "field"))
+    checked.schema(given.schema)
     named = forms.texts(given.context)
     elements = forms.elements(named, given.lock_context)
-    bind, several = _checked_bind(given.bind), list(envelopes)
+    bind, several = _checked_bind(given.bind), checked.several(envelopes, "envelopes", "decrypt")
     native = native_opening(several, descriptor, given.schema, elements, bind)
     left = range(len(several)) if native is None else native.left
     items: list[Any] = [None] * len(several)
@@ -122,10 +127,11 @@ def _text(value: object, what: str) -> str:
 
 
 def _checked_bind(bind: Bind | None) -> Bind:
-    for name, value in (bind or {}).items():
+    named = {} if bind is None else checked.mapping(bind, "bind", '{"id": b"..."}')
+    for name, value in named.items():
         if not isinstance(value, bytes | bytearray | memoryview):
             raise ConfigError(
                 f"bind[{name!r}] is a {type(value).__name__}; bound values are bytes, the sibling's whole Avro binary "
                 "(`decrypt_row` takes a row's own values)"
             )
-    return {name: bytes(value) for name, value in (bind or {}).items()}
+    return {name: bytes(value) for name, value in named.items()}

@@ -13,6 +13,8 @@ from uuid import UUID
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, WorkerError
+from worker.interpreter import on_fork
+from worker.sdk import checked
 from worker.sdk import values as forms
 from worker.sdk.calls import Source
 from worker.sdk.client import Encryption, prefixes
@@ -57,16 +59,19 @@ class Regions:
 
     def __init__(self, clients: Sequence[Encryption]) -> None:
         self._clients: dict[str, Encryption] = {}
-        for client in clients:
+        for client in checked.several(clients, "clients", "Encryption itself"):
             if not client.region:
-                raise ConfigError(
-                    "a client over a key service of one's own has no region; route its envelopes yourself"
-                )
+                raise ConfigError("a client over a key service of one's own has no region; route yourself")
             if client.region in self._clients:
                 raise ConfigError(f"two clients are of {client.region}; keep one, or route between them yourself")
             self._clients[client.region] = client
         if not self._clients:
             raise ConfigError("Regions takes at least one client")
+        self.after_fork()
+        on_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin with threads of the child's own, and ask the lists anew."""
         self._owners = Owners(self._clients, lambda region: (k.id for k in self._clients[region].keysets()))
         self._threads = ThreadPoolExecutor(len(self._clients), thread_name_prefix="regions")
 

@@ -117,9 +117,12 @@ def envelope_of(value: object) -> bytes:
 
 def batches(cursor: Cursor, size: int) -> Iterator[list[Mapping[str, Any]]]:
     """Yield a cursor's rows by column, some at a time."""
-    names: list[str] | None = None
     while rows := cursor.fetchmany(size):
-        if names is None:
-            description = getattr(cursor, "description", None)
-            names = None if description is None else [column[0] for column in description]
-        yield [mapping_of(row, names) for row in rows]
+        yield named(cursor, rows)
+
+
+def named(cursor: object, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+    """Return rows of a cursor by column."""
+    description = getattr(cursor, "description", None)
+    names = None if description is None else [column[0] for column in description]
+    return [mapping_of(row, names) for row in rows]

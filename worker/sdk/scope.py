@@ -67,9 +67,9 @@ class Anonymous:
 
 def identity_of(service: object) -> Callable[[], Identity]:
     """Return what tells whom a key service takes us for."""
-    tokens = getattr(service, "tokens", None)
-    found = Anonymous() if tokens is None else tokens
-    return lambda: found
+    nobody = Anonymous()
+    # Asked for each time: after a fork the service has others.
+    return lambda: getattr(service, "tokens", nobody)
 
 
 def checked_reason(reason: object) -> str | None:

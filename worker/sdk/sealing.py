@@ -9,7 +9,7 @@ from worker.avro import encode_value
 from worker.encryption import leased
 from worker.encryption.handles import seal_singles
 from worker.encryption.plaintext import to_typed
-from worker.encryption.values import typed_of_value
+from worker.encryption.values import typed_of_values
 from worker.model import DataKey, LeasePortion
 from worker.sdk.options import Sealing
 from worker.sdk.prepared import Seal
@@ -50,6 +50,6 @@ def ready(seal: Seal, values: Sequence[object], given: Sealing) -> Ready:
         chosen = schema_of(values) if given.schema is None else given.schema
         return Ready(seal, [encode_value(chosen, value) for value in values], plan(chosen).fingerprint)
     if given.schema is None:
-        return Ready(seal, [typed_of_value(value) for value in values], b"")
+        return Ready(seal, typed_of_values(values), b"")
     to_plaintext = to_typed(plan(given.schema))
     return Ready(seal, [to_plaintext(encode_value(given.schema, value)) for value in values], b"")

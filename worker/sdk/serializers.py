@@ -14,6 +14,7 @@ from confluent_kafka.serialization import Deserializer, MessageField, Serializat
 from worker.avro import frame, parse_frame
 from worker.avro.frame import KEY_HEADER, VALUE_HEADER, SchemaRef
 from worker.errors import ConfigError, RecordError, RegistryUnavailable
+from worker.sdk import checked
 from worker.sdk.client import Encryption
 from worker.sdk.records import declared
 from worker.sdk.regions import Regions
@@ -152,7 +153,7 @@ class EncryptedAvroDeserializer(Deserializer):
             self._read = encryption.reader(region)
         else:
             self._read = encryption.restored_one
-        self._registry, self._from_dict, self._clear = registry, from_dict, tuple(clear)
+        self._registry, self._from_dict, self._clear = registry, from_dict, checked.names(clear, "clear")
         self._schemas: dict[SchemaRef, str] = {}
         self._asking = threading.Lock()
 

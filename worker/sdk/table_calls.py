@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from worker.sdk import checked
 from worker.sdk import rows as tables
 from worker.sdk.calls import Calls, Source
 from worker.sdk.options import Errors
@@ -14,7 +15,8 @@ from worker.sdk.rows import Cursor, Row, Table
 if TYPE_CHECKING:
     from worker.sdk.columns import Column, Frame
 
-_ROWS = 1_000
+ROWS = 1_000
+"""Rows of a cursor that are read at once."""
 
 
 class TableCalls(Calls):
@@ -75,8 +77,8 @@ class TableCalls(Calls):
     ) -> list[Any]:
         """Return rows in the clear, under keys from `source` where it is given (see `Regions`)."""
         known = Table(table) if isinstance(table, str) else table
-        mapped = [tables.mapping_of(row) for row in rows]
-        given = [None] * len(mapped) if keys is None else list(keys)
+        mapped = [tables.mapping_of(row) for row in checked.several(rows, "rows", "decrypt_row")]
+        given = checked.keys_of(keys, len(mapped))
         with self.reading(reason) if source is None else source() as found:
             return raised(tables.opened(mapped, known, given, found), errors)
 
@@ -85,7 +87,7 @@ class TableCalls(Calls):
         cursor: Cursor,
         *,
         table: Table | str,
-        size: int = _ROWS,
+        size: int = ROWS,
         errors: Errors = "raise",
         reason: str | None = None,
     ) -> Iterator[Any]:

@@ -12,12 +12,50 @@ from worker.encryption.values import typed_of_value
 from worker.errors import ConfigError, RecordError
 from worker.model import PlaintextKind
 from worker.sdk.values import plan
+from worker.zerokms.client import ZeroKMSClient
+from worker.zerokms.exchange import Keyset, LoadedKeyset
+from worker.zerokms.keys.index import IndexKeys
 
 Index = Literal["unique", "match"]
+Term = str | list[int]
 _FEW = (PlaintextKind.BOOLEAN, PlaintextKind.ENUM)
 
 
-def query_term(secret: Callable[[], bytes], value: object, *, index: Index, schema: str | None) -> str | list[int]:
+class Terms:
+    """
+    Query terms of one client's keysets; thread-safe.
+
+    Args:
+        service: the client's key service.
+        max_age_s: how long an index key is used without asking again.
+    """
+
+    def __init__(self, service: object, *, max_age_s: float) -> None:
+        self._service = service
+        self._keys = IndexKeys(self.load, max_age_s=max_age_s)
+
+    def query(self, field: str, value: object, *, index: Index, schema: str | None, keyset: str | None) -> Term:
+        """Return a term; see `Encryption.query_term`."""
+        try:
+            return query_term(lambda: self._keys.get(keyset).index_key, value, index=index, schema=schema)
+        except (ConfigError, RecordError) as exc:
+            raise type(exc)(f"{field}: {exc}") from None
+
+    def load(self, ref: str | None) -> LoadedKeyset:
+        """Ask for a keyset and its index key, past what is held."""
+        return self._client("has no index keys").load_keyset(ref, fresh=True)
+
+    def keysets(self) -> list[Keyset]:
+        """Return the workspace's keysets."""
+        return self._client("lists no keysets").list_keysets()
+
+    def _client(self, lacks: str) -> ZeroKMSClient:
+        if not isinstance(self._service, ZeroKMSClient):
+            raise ConfigError(f"this client is over a key service that {lacks}")
+        return self._service
+
+
+def query_term(secret: Callable[[], bytes], value: object, *, index: Index, schema: str | None) -> Term:
     """
     Return the term to look for: `hm` for equality, the bits `bf` for a match.
 

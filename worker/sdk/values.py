@@ -24,8 +24,9 @@ from worker.encryption.plaintext import from_typed
 from worker.encryption.refusal import not_an_envelope
 from worker.encryption.unbatch import expect_descriptor, granted
 from worker.encryption.values import text_of_value, value_of_typed
-from worker.errors import DecryptionError, KeyAccessDenied, RecordError
+from worker.errors import ConfigError, DecryptionError, KeyAccessDenied, RecordError
 from worker.model import ContextElement, DataKey, FieldPlan, IdentityClaim, KeyRefused, Tag, Value
+from worker.sdk import checked
 
 Context = Mapping[str, object]
 Bind = Mapping[str, bytes]
@@ -58,6 +59,14 @@ class LockContext:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     tags: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        checked.names(self.identity, "identity")
+        checked.names(self.tags, "tags")
+        for value in checked.mapping(self.values, "values", '{"team": "support"}').values():
+            checked.text(value, "each of values")
+        if not (self.identity or self.values or self.tags):
+            raise ConfigError("this lock context locks to nothing: name a claim, a value or a tag, or leave it out")
+
     @property
     def elements(self) -> tuple[ContextElement, ...]:
         """The context as the service takes it: claims, values, tags."""
@@ -67,11 +76,16 @@ class LockContext:
 
 def texts(context: Context | None) -> list[tuple[str, str]]:
     """Return names and texts of sibling values, in the caller's order."""
-    return [(name, text_of_value(value)) for name, value in (context or {}).items()]
+    if context is None:
+        return []
+    named = checked.mapping(context, "context", '{"tenant_id": "acme"}')
+    return [(checked.text(name, "a name in context"), text_of_value(value)) for name, value in named.items()]
 
 
 def elements(named: Sequence[tuple[str, str]], lock_context: LockContext | None) -> tuple[ContextElement, ...]:
     """Return a key's whole context: the siblings first, then the lock context."""
+    if lock_context is not None and not isinstance(lock_context, LockContext):
+        raise ConfigError(f"lock_context is a LockContext, not a {type(lock_context).__name__}")
     siblings = tuple(Value(name, text) for name, text in named)
     return siblings if lock_context is None else siblings + lock_context.elements
 

@@ -15,8 +15,9 @@ from uuid import UUID
 
 from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
+from worker.interpreter import on_fork
 from worker.metrics import Metrics
-from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model import Alike, Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.region import PUBLIC_REGIONS
@@ -66,6 +67,12 @@ class ZeroKMSClient:
                     f"{what} is {url!r}, region {region} has {repr(own) if own else 'no host of its own'}; "
                     f"list {host_of(url)!r} in allow_hosts if it is this region's"
                 )
+        self._trust, self._metrics = Trust(allow_hosts, self.options.verify_token), metrics
+        self._exchanges = Exchanges(credentials, metrics)
+        self._connect()
+        on_fork(self)
+
+    def _connect(self) -> None:
         in_flight = self.options.requests_in_flight
         self._http = open_client(
             connect_timeout_s=self.options.connect_timeout_s,
@@ -73,21 +80,20 @@ class ZeroKMSClient:
             connections=in_flight + 1,
             proxy=self.options.proxy,
         )
-        self.tokens = TokenSource(
-            credentials,
-            self._http,
-            self.cts,
-            trust=Trust(allow_hosts, self.options.verify_token),
-            metrics=metrics,
-        )
-        self._wire = Wire(self._http, self.tokens, self.zerokms, in_flight=in_flight, metrics=metrics)
+        self.tokens = TokenSource(self.credentials, self._http, self.cts, trust=self._trust, metrics=self._metrics)
+        self._wire = Wire(self._http, self.tokens, self.zerokms, in_flight=in_flight, metrics=self._metrics)
         self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="zerokms")
-        self._exchanges = Exchanges(credentials, metrics)
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
 
+    def after_fork(self) -> None:
+        """Begin with connections, threads and a token of the child's own: the parent goes on with its."""
+        self._connect()
+
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
+        if isinstance(requests, Alike):
+            return self._generate_alike(requests, audit)
         keysets = [request.keyset for request in requests]
         return self._in_groups(requests, keysets, lambda ref, part: self._generate(ref, part, audit))
 
@@ -133,6 +139,13 @@ class ZeroKMSClient:
 
     def _load(self, ref: str | UUID | None) -> LoadedKeyset:
         return drive(self._exchanges.load(ref), self._wire.post_raw)
+
+    def _generate_alike(self, requests: Alike, audit: Audit) -> Sequence[DataKey]:
+        ref, size = requests.spec.keyset, self.options.keys_per_request
+        parts = [requests[start : start + size] for start in range(0, len(requests), size)]
+        if len(parts) == 1:
+            return self._generate(ref, requests, audit)
+        return joined(list(self._threads.map(lambda part: self._generate(ref, part, audit), parts)))
 
     def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         return drive(self._exchanges.generate(self.resolve_keyset(ref), specs, audit), self._wire.post_raw)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from worker.model import KeySpec, PolicyCondition
+from worker.model import Alike, KeySpec, PolicyCondition
 from worker.native import IS_LOADED, extension
 from worker.native.keys import Answer, KeyRun, Label
 from worker.zerokms import wire
@@ -51,6 +51,8 @@ class FreshKeys:
 
     @cached_property
     def _runs(self) -> _Runs:
+        if isinstance(self.specs, Alike):
+            return [(self.specs.spec, len(self.specs))]
         return [(spec, sum(1 for _ in same)) for spec, same in groupby(self.specs)]
 
     def items(self) -> bytes:
@@ -64,8 +66,8 @@ class FreshKeys:
     def native_keys(self, client_key: _native.ClientKey, keyset: UUID, request_id: UUID, reply: bytes) -> KeyRun | None:
         """Return the keys that a reply brings; None for one that the twin has to judge."""
         # Without their contexts: the answer lives as long as one of its keys is held.
-        named = groupby(spec.descriptor for spec in self.specs)
-        descriptors = [(descriptor, sum(1 for _ in same)) for descriptor, same in named]
+        named = groupby(self._runs, key=lambda run: run[0].descriptor)
+        descriptors = [(descriptor, sum(count for _, count in same)) for descriptor, same in named]
         try:
             batch, told = client_key.generate(self.ivs, keyset.bytes, descriptors, reply)
         except ValueError:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from tests.unit.authority.conftest import Party, access_key, party
 from worker.authority import seal
 from worker.authority.dev import DevAuthority, read_env
-from worker.authority.server import Authority, first_workspace
+from worker.authority.server import Authority
+from worker.authority.serving import first_workspace
 from worker.cli import access_key as access_keys
 from worker.cli import client, keyset
 from worker.errors import ConfigError, KeyAccessDenied

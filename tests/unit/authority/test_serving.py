@@ -80,10 +80,11 @@ def test_an_access_key_s_last_use_is_shown(own: DevAuthority) -> None:
         (["--client-ca", "ca.pem"], "--client-ca asks callers"),
         (["--listen", "0.0.0.0:0"], "without TLS"),
         (["--root-key-file", "open"], "open to others"),
+        (["--workers", "2"], "put it into PostgreSQL"),
     ],
 )
 def test_serve_refuses_what_would_give_secrets_away(tmp_path: Path, change: list[str], reason: str) -> None:
-    """Plain http to others, certificates that nobody would ask for, and a root key that others can read."""
+    """Plain http to others, certificates that nobody asks for, an open root key, a file's store for two processes."""
     for name, mode in (("root", 0o600), ("open", 0o644)):
         (tmp_path / name).write_text(os.urandom(32).hex())
         (tmp_path / name).chmod(mode)

@@ -136,7 +136,7 @@ def test_a_policy_travels_in_the_envelope(encryption: Encryption) -> None:
     [
         {"policy": [PolicyCondition("sub")], "format": "leased"},
         {"policy": [PolicyCondition("sub")], "context": {"a": "b"}},
-        {"policy": [PolicyCondition("sub")], "lock_context": LockContext()},
+        {"policy": [PolicyCondition("sub")], "lock_context": LockContext(tags=("a",))},
         {"bind": {"id": b""}},
         {"field": ""},
     ],

@@ -29,7 +29,7 @@ def encryption(authority: dict[str, str]) -> Iterator[Encryption]:
 @pytest.mark.integration
 def test_a_where_finds_the_row_by_its_index(encryption: Encryption, new_database: DatabaseFactory) -> None:
     """By equality and by a part of the text, on an index each, which PostgreSQL uses."""
-    key = IndexKey(encryption._load(None).index_key)
+    key = IndexKey(encryption._terms.load(None).index_key)
     people = ["ann@example.com", "bob@example.org", "cid@example.com"]
     with psycopg.connect(new_database(), autocommit=True) as connection:
         connection.execute("CREATE TABLE customers (id int, email jsonb)")

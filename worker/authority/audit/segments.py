@@ -37,3 +37,13 @@ def lines(directory: Path, after: int = -1) -> Iterator[tuple[Path, int, bytes]]
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield path, number, line
+
+
+def chain_of(directory: Path) -> str | None:
+    """Return the chain that a trail's oldest file is of; None where it has no line yet."""
+    for path in segments(directory):
+        with path.open("rb") as file:
+            line = file.readline()
+        if line.endswith(b"\n"):
+            return str(orjson.loads(line).get("chain"))
+    return None

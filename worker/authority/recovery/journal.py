@@ -10,8 +10,10 @@ write that did not happen.
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -29,7 +31,7 @@ _UNWRITABLE = "the journal can't be written: nothing changes in the store withou
 
 class Journal:
     """
-    Appends to a file; used by one writer at a time, the store's.
+    Appends to a file; several processes of one store may share it.
 
     Args:
         path: on another disk or host than the store's.
@@ -41,10 +43,11 @@ class Journal:
         own_file(path, create=True)
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND)
         self._stopped = False
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            # What a full disk left of a line; it ends here and is none.
-            os.write(self._fd, b"\n")
+        with self._alone():
+            size = os.fstat(self._fd).st_size
+            if size and os.pread(self._fd, 1, size - 1) != b"\n":
+                # What a full disk left of a line; it ends here and is none.
+                os.write(self._fd, b"\n")
 
     @property
     def descriptor(self) -> int:
@@ -59,10 +62,11 @@ class Journal:
         sealed = base64.b64encode(self._sealer.seal(orjson.dumps(body), what=what)).decode()
         line = orjson.dumps({"incarnation": head.incarnation, "version": head.version, "sealed": sealed}) + b"\n"
         try:
-            if os.write(self._fd, line) != len(line):
-                os.write(self._fd, b"\n")
-                raise Refusal(503, _UNWRITABLE)
-            os.fsync(self._fd)
+            with self._alone():
+                if os.write(self._fd, line) != len(line):
+                    os.write(self._fd, b"\n")
+                    raise Refusal(503, _UNWRITABLE)
+                os.fsync(self._fd)
         except OSError:
             self._stopped = True
             raise Refusal(503, _UNWRITABLE) from None
@@ -70,6 +74,14 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
 
 def read_journal(path: Path, secret: bytes, incarnation: int, after: int) -> Iterator[tuple[int, list[Changed]]]:

@@ -70,12 +70,12 @@ class Source:
     keys: KeyHolder | None = None
 
 
-def restore(path: Path, region: Region, root: Sealer, source: Source, people: Sequence[str]) -> Restored:
+def restore(place: Path | str, region: Region, root: Sealer, source: Source, people: Sequence[str]) -> Restored:
     """
-    Make a store at `path`, which must not exist.
+    Make a store where none is.
 
     Args:
-        path: of the SQLite file.
+        place: of the SQLite file; or the URL of an empty PostgreSQL database.
         region: the backup's own.
         root: under the lost store's root key.
         source: what it is made of.
@@ -87,8 +87,8 @@ def restore(path: Path, region: Region, root: Sealer, source: Source, people: Se
         TamperedStore: the backup's rows are not those that the authority wrote.
     """
     began = time.perf_counter()
-    if path.exists():
-        raise ConfigError(f"{path} exists: a backup is restored to where no store is")
+    if isinstance(place, Path) and place.exists():
+        raise ConfigError(f"{place} exists: a backup is restored to where no store is")
     backup = read_backup(source.data, source.identity)
     if backup.region != str(region):
         raise RegionViolation(f"the backup is {backup.region}'s, it is restored for {region}")
@@ -107,7 +107,7 @@ def restore(path: Path, region: Region, root: Sealer, source: Source, people: Se
     sums = {str(t.name): total(key, t, list(backup.tables[str(t.name)].values())) for t in schema.AUTHORISING}
     risen = Head(version + 1, head.incarnation + 1, sums, lock)
     Store.write_whole(
-        path, region, {"key": backup.meta["key"], "head": risen.seal(Sealer(secret), str(region))}, backup.tables
+        place, region, {"key": backup.meta["key"], "head": risen.seal(Sealer(secret), str(region))}, backup.tables
     )
     rows = sum(len(table) for table in backup.tables.values())
     return Restored(risen.version, risen.incarnation, credentials, rows, time.perf_counter() - began)

@@ -10,7 +10,7 @@ from worker.authority.wire.body import Body
 
 
 class AuditQuery(Body):
-    """Which entries of the audit to read: at most `limit` after the number `after`, or the newest."""
+    """Which entries of the audit to read: at most `limit` after the number `after` of a chain, or the newest."""
 
     subject: str | None = None
     client: UUID | None = None
@@ -20,6 +20,7 @@ class AuditQuery(Body):
     outcome: str | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
+    chain: UUID | None = None
     after: int = -1
     limit: int = Field(1000, ge=1, le=5000)
     newest: bool = False

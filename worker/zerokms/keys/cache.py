@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from worker.errors import WorkerError
+from worker.interpreter import on_fork
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, Format, KeyNeed, KeyService, KeySpec, LeasePortion, Texts, Value
 from worker.native.keys import joined
@@ -20,7 +21,7 @@ from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.pool import KeyPool, by_spec
 from worker.zerokms.keys.stock import Stock
-from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, on_fork, wipe
+from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, wipe
 
 
 class KeyCache:

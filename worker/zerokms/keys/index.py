@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from worker.errors import KeyAccessDenied, KeyMaterialError
+from worker.interpreter import on_fork
 from worker.zerokms.exchange import LoadedKeyset
 
 Load = Callable[[str | None], LoadedKeyset]
@@ -28,6 +29,11 @@ class IndexKeys:
     def __init__(self, load: Load, *, max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._load, self._max_age_s, self._clock = load, max_age_s, clock
         self._held: dict[str | None, tuple[float, LoadedKeyset]] = {}
+        self.after_fork()
+        on_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds."""
         self._lock = threading.Lock()
 
     def get(self, ref: str | None) -> LoadedKeyset:

@@ -10,10 +10,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from worker.errors import KeyServiceUnavailable
+from worker.interpreter import on_fork
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeyService, RetrieveRequest
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, Sweeper, on_fork
+from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, Sweeper
 
 Answer = DataKey | KeyRefused
 

@@ -1,8 +1,7 @@
-"""What pools, leases and the decryption cache share: wiping, counting, and a fresh start after a fork."""
+"""What pools, leases and the decryption cache share: wiping, counting, and an end in time."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -161,31 +160,3 @@ def _sweep(holder: weakref.ref[Expiring], stop: threading.Event, every_s: float)
             return
         held.expire()
         del held
-
-
-class Forked(Protocol):
-    """Something that holds keys, locks or threads, none of which survive a fork."""
-
-    def after_fork(self) -> None:
-        """Start afresh in the child: no key of the parent is used again."""
-        ...
-
-
-_holders: weakref.WeakSet[Forked] = weakref.WeakSet()
-_registering = threading.Lock()
-
-
-def on_fork(holder: Forked) -> None:
-    """Have `holder.after_fork()` called in every child process; holds no reference."""
-    with _registering:
-        _holders.add(holder)
-
-
-def _after_fork() -> None:
-    global _registering
-    _registering = threading.Lock()
-    for holder in list(_holders):
-        holder.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
