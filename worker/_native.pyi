@@ -272,6 +272,23 @@ class Column(Sequence[bytes | None]):
     def __getitem__(self, index: slice, /) -> Sequence[bytes | None]: ...
 
 @final
+class Rows:
+    """How a schema's output becomes rows of a table: (branches, kind, size, symbols, form) a field, forms beside."""
+
+    def __new__(
+        cls,
+        fields: Sequence[
+            tuple[
+                Sequence[bool] | None, str, int, Sequence[str], tuple[str, tuple[int, int, int, int, int] | None] | None
+            ]
+        ],
+        beside: Sequence[tuple[str, tuple[int, int, int, int, int] | None]],
+    ) -> Self: ...
+    def copy(
+        self, source: Batch, output: Output, rows: Sequence[tuple[int, int, int]] | None, start: int
+    ) -> tuple[bytes, bytes] | None: ...
+
+@final
 class Client:
     """A client of confluent-kafka's; `end` it before that one is closed."""
 

@@ -4,7 +4,8 @@ Keys a second of the authority, by request size and connections, and what its du
 The authority runs in processes of its own; the load comes from this one on raw connections and shares the machine
 with it, so the figures are what both together reach. Of the audit the same request is repeated, in turns, to an
 authority that makes its lines durable before an answer leaves, to one that leaves them to the system, and to one that
-writes none; the shares are medians of the rounds' own.
+writes none; the shares are medians of the rounds' own. Of `serve --workers 2` it is the processor time of a key that is
+set beside one process's, both over PostgreSQL.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from tests.authorities import Enrolled, Served
 from tests.bench.authority_load import Load, Target, running
+from tests.components import running_postgres
+from worker.local.postgres import create_database
 
 _SECONDS = float(os.environ.get("BENCH_S", "2"))
 _ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
@@ -54,8 +58,28 @@ def audit_cost(targets: dict[str, Target], size: int, connections: int) -> None:
         print(f"{name:<10}{size:>6}{connections:>7}  {told}", flush=True)
 
 
+def processes(directory: Path) -> None:
+    """Print what a key costs of two processes, beside one."""
+    with running_postgres() as postgres, ExitStack() as stack:
+        targets = []
+        for count in (1, 2):
+            dsn = create_database(postgres, region=None)
+            served = stack.enter_context(Served(directory / f"workers-{count}", dsn, "--workers", str(count)))
+            client = Enrolled(served)
+            env = {"CS_CLIENT_ACCESS_KEY": client.access_key, "CS_CLIENT_ID": client.client_id}
+            targets.append(Target(served.url, env, [served.process.pid, *served.children()]))
+        loads = [target.loads(500) for target in targets]
+        for number, name in enumerate(("generate", "retrieve")):
+            costs: list[list[float]] = [[], []]
+            for _ in range(_ROUNDS):
+                for each, target in enumerate(targets):
+                    costs[each].append(target.measure(loads[each][number], 8, _SECONDS / 2).cpu)
+            one, two = (median(each) for each in costs)
+            print(f"{name:<10} CPU µs/key: one process {one:.1f}, two {two:.1f} ({two / one:.2f})", flush=True)
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name, ExitStack() as stack:
         targets = {audit: stack.enter_context(running(Path(name) / audit, audit)) for audit in _AUDITS}
         if _ROUNDS:
@@ -66,6 +90,9 @@ def main() -> None:
                     audit_cost(targets, size, connections)
             print()
         table(targets["durable"])
+    with tempfile.TemporaryDirectory() as name:
+        print("\nprocessor time of a key, 8 connections, 500 keys a request, over PostgreSQL")
+        processes(Path(name))
 
 
 if __name__ == "__main__":

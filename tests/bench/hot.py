@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -135,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="run the contestants whose names hold this text alone")
+    parser.add_argument("--only", default="", help="a regular expression: run the contestants whose names it finds")
     parser.add_argument("--json", type=Path, help="where to write every round's figures")
     asked = parser.parse_args()
     places: dict[Way, str] = {}
@@ -150,7 +151,7 @@ def main() -> None:
         kafka.create_topic(SOURCE, partitions=PARTITIONS)
         kafka.create_topic("source.dead", config={"max.message.bytes": str((1 << 20) + 12 + 4096)})
         fill(kafka, SOURCE, asked.records)
-        runs = {n: r for n, r in contestants(stand, compiled(work), asked.records, places) if asked.only in n}
+        runs = {n: r for n, r in contestants(stand, compiled(work), asked.records, places) if re.search(asked.only, n)}
         rounds = [{name: go(turn) for name, go in runs.items()} for turn in range(asked.rounds)]
         comparison = Comparison(stand, asked.records)
         sizes: dict[str, dict[str, float]] = {}

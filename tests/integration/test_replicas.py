@@ -113,6 +113,23 @@ def test_a_revocation_holds_on_the_other_replica_at_its_next_request(stand: Stan
             each.generate()
 
 
+def test_an_erasure_holds_on_the_other_replica_when_it_returns(stand: Stand) -> None:
+    """What the other one had opened a moment ago serves nobody any more; other subjects go on there."""
+    people = {"Name": "people"}
+    stand.admin("create-keyset", {"name": "people", "description": "people", "erasable": True})
+    stand.admin("grant-keyset", {"client_id": stand.clients[0][0], "keyset_id": people})
+    one, two = stand.client(0, stand.one), stand.client(0, stand.two)
+    kept = [one.generate(keyset=people, context=[{"Value": ["id", str(n)]}]) for n in range(2)]
+    assert [two.retrieve(item, people) for item, _ in kept] == [key for _, key in kept]
+
+    stand.admin("api/erase", {"keyset_id": people, "values": [["id", "0"]]})
+
+    for each in (two, one):
+        with pytest.raises(KeyAccessDenied, match="subject_erased"):
+            each.retrieve(kept[0][0], people)
+        assert each.retrieve(kept[1][0], people) == kept[1][1]
+
+
 def test_both_replicas_write_and_agree(stand: Stand) -> None:
     """Writes at both, in turns and at once, are one store's: each sees the other's, and both chains are their own."""
     other = Remote(stand.two.url, stand.admin._access_key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from worker import environment
@@ -26,7 +26,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.keys import KeyRules, RecordKeys
 from worker.pipeline.residency import Residency
 from worker.pipeline.runner import RouteRunner
-from worker.pipeline.schemas import SchemaRules
+from worker.pipeline.schemas import InputSchemas, SchemaRules
 from worker.pipeline.search import SearchTerms
 from worker.pipeline.stages import Stages
 from worker.pipeline.verify import OutputVerifier
@@ -119,6 +119,11 @@ class RouteBuilder:
             instance=self._context.instance,
             region=self._settings.region,
         )
+
+    def reader(self, route: RouteSettings, extract: Sequence[str]) -> InputSchemas:
+        """Build what reads the route's records and extracts some fields of the root."""
+        rules = SchemaRules(self._settings.declaration(route), output_subject(route), topics=route.source.topics)
+        return InputSchemas(self._schemas, rules, keys=None, extract=extract)
 
     def processor(self, route: RouteSettings, schemas: SchemaSource | None = None) -> BatchProcessor:
         """Build what turns the route's records into encrypted ones, by schemas of their own where they have those."""

@@ -71,7 +71,9 @@ def row_type(schema: str) -> RowType:
 def column_type(name: str, node: Node, encryption: Mapping[str, Any] | None) -> ColumnType:
     """A field's type as a table needs to know it."""
     nullable = null_index(node) is not None or node.kind == "null"
+    branches: tuple[bool, ...] = ()
     if node.kind == "union":
+        branches = tuple(branch.kind == "null" for branch in node.inner)
         some = [branch for branch in node.inner if branch.kind != "null"]
         if len(some) != 1:
             return ColumnType(name, "json", nullable=nullable)
@@ -79,7 +81,7 @@ def column_type(name: str, node: Node, encryption: Mapping[str, Any] | None) -> 
     if node.kind == "array":
         items = column_type("", node.inner[0], None)
         if items.kind in _SCALARS:
-            return ColumnType(name, "array", items=items, nullable=nullable)
+            return ColumnType(name, "array", items=items, nullable=nullable, branches=branches)
     if node.kind not in _SCALARS:
         return ColumnType(name, "json", nullable=nullable)
     told = encryption or {}
@@ -96,4 +98,5 @@ def column_type(name: str, node: Node, encryption: Mapping[str, Any] | None) -> 
         encrypted=told.get("format"),
         index=tuple(told.get("index", ())),
         nullable=nullable,
+        branches=branches,
     )

@@ -62,9 +62,9 @@ def list_(
     settings = load(config, set_, log_level=log_level, log_format=log_format)
     wanted = Wanted(route=route, code=code)
     if file:
-        rows = [_row(letter) for letter in _of_files(file, wanted)]
+        rows = [row_of(letter) for letter in _of_files(file, wanted)]
     else:
-        rows = [_row(letter) for letter in _letters(settings, kafka_connection(settings.kafka, os.environ), wanted)]
+        rows = [row_of(letter) for letter in letters_of(settings, kafka_connection(settings.kafka, os.environ), wanted)]
     if json:
         typer.echo(orjson.dumps(rows))
         return
@@ -85,15 +85,15 @@ def show(
 ) -> None:
     """Decrypt one letter and print it as JSON, its bytes in base64. What it prints is in the clear."""
     settings = load(config, set_, log_level=log_level, log_format=log_format)
-    with Graph(settings, _environ("dead-show")) as graph:
+    with Graph(settings, environ_of("dead-show")) as graph:
         enforce(check_identity(graph))
         wanted = Wanted(keys=frozenset({letter}))
-        found = list(_of_files(file, wanted) if file else _letters(settings, graph.connection, wanted))
+        found = list(_of_files(file, wanted) if file else letters_of(settings, graph.connection, wanted))
         if not found:
             place = ", ".join(map(str, file)) if file else "the dead topics of this configuration"
             raise ConfigError(f"there is no letter {letter!r} in {place}")
-        record = _opened(_decryptor(graph), found[-1:])[0]
-    typer.echo(orjson.dumps({**_row(found[-1]), **_content(record)}))
+        record = _opened(decryptor_of(graph), found[-1:])[0]
+    typer.echo(orjson.dumps({**row_of(found[-1]), **_content(record)}))
 
 
 @app.command()
@@ -116,11 +116,11 @@ def replay(
     if chosen is None:
         raise ConfigError(f"there is no route {route!r}; {', '.join(r.name for r in settings.routes)}")
     replayed, failures = 0, list[Failure]()
-    with Graph(settings, _environ("dead-replay")) as graph:
+    with Graph(settings, environ_of("dead-replay")) as graph:
         enforce(verify(graph, routes=[chosen]))
         wanted = Wanted(route, code, frozenset(key) if key else None)
-        letters = list(_letters(settings, graph.connection, wanted))
-        decryptor = _decryptor(graph)
+        letters = list(letters_of(settings, graph.connection, wanted))
+        decryptor = decryptor_of(graph)
         with through_route(graph.routes, chosen) if to == "sink" else nullcontext() as way:
             for start in range(0, len(letters), _BATCH):
                 records = _opened(decryptor, letters[start : start + _BATCH])
@@ -175,23 +175,25 @@ class Wanted:
         return meant and (self.keys is None or row["letter"] in self.keys)
 
 
-def _letters(settings: Settings, connection: Mapping[str, Property], wanted: Wanted) -> Iterator[SourceRecord]:
+def letters_of(settings: Settings, connection: Mapping[str, Property], wanted: Wanted) -> Iterator[SourceRecord]:
+    """Return the letters that are meant, of the configured routes' topics."""
     routes = [r for r in settings.routes if wanted.route in (None, r.name)]
     for topic in dict.fromkeys(topic for r in routes for topic in r.source.topics):
         # A table's route may seal a record more than once: the last letter of a record and route stands for all.
         found: dict[tuple[str, str], SourceRecord] = {}
         for record in chain.from_iterable(read_whole(topic + SUFFIX, connection)):
-            row = _row(record)
+            row = row_of(record)
             if record.value is not None and wanted.takes(row):
                 found[row["letter"], row["route"]] = record
         yield from found.values()
 
 
 def _of_files(paths: Sequence[Path], wanted: Wanted) -> Iterator[SourceRecord]:
-    return (letter for path in paths for letter in read_letters(path) if wanted.takes(_row(letter)))
+    return (letter for path in paths for letter in read_letters(path) if wanted.takes(row_of(letter)))
 
 
-def _row(letter: SourceRecord) -> dict[str, str]:
+def row_of(letter: SourceRecord) -> dict[str, str]:
+    """Return what a letter's key and headers say."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in letter.headers}
     return {
         "letter": (letter.key or b"").decode("utf-8", "replace"),
@@ -203,7 +205,8 @@ def _row(letter: SourceRecord) -> dict[str, str]:
     }
 
 
-def _decryptor(graph: Graph) -> BatchDecryptor:
+def decryptor_of(graph: Graph) -> BatchDecryptor:
+    """Return what opens letters."""
     return BatchDecryptor(graph.keys.decryption("", "dead"))
 
 
@@ -232,6 +235,7 @@ def _base64(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode()
 
 
-def _environ(purpose: Literal["dead-show", "dead-replay"]) -> dict[str, str]:
+def environ_of(purpose: Literal["dead-show", "dead-replay", "erase-report"]) -> dict[str, str]:
+    """Return the environment of a command that opens letters."""
     # A name of its own: the running worker's transactional id must not be taken from it.
     return {**os.environ, "WORKER_INSTANCE": f"{instance_name(os.environ)}.{purpose}"}

@@ -37,6 +37,7 @@ _COMMANDS = {
     "pause": "Let a running worker read nothing more in a route until `resume`, or until it is started again.",
     "resume": "Let a paused route go on.",
     "rotate": "Let a running worker drop every key held and fetch new ones, as SIGHUP does.",
+    "erase-report": "List a subject's records in dead letters, and its terms and pseudonyms in sinks; 1 where any are.",
     "verify": "Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.",
     "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
     "doctor": (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from worker.model.plan import Format
 
@@ -25,6 +25,7 @@ class ColumnType:
         encrypted: the format of the envelope that stands here.
         index: the search terms declared for it.
         nullable: whether a record may have null here.
+        branches: of a union of null and one other: which of its branches are null.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ColumnType:
     encrypted: Format | None = None
     index: tuple[str, ...] = ()
     nullable: bool = False
+    branches: tuple[bool, ...] = ()
 
 
 class Indexed(NamedTuple):
@@ -70,3 +72,38 @@ class Row(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Row of {len(self.values)} columns"
+
+
+class RowSchema(Protocol):
+    """What reads a schema's datums as rows."""
+
+    @property
+    def row_type(self) -> RowType:
+        """The columns; raises `ConfigError` where no table has columns for them."""
+        ...
+
+    def rows(
+        self, outputs: Sequence[bytes], start: int = 0, terms: Mapping[bytes, Mapping[str, object]] | None = None
+    ) -> list[Row]:
+        """Datums behind a frame of `start` bytes as rows, with search terms by envelope."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """
+    Reads one part of an output as a table's rows.
+
+    Args:
+        schema: the part's.
+        start: where in each value the datum begins, behind its frame.
+        terms: search terms by envelope.
+    """
+
+    schema: RowSchema
+    start: int
+    terms: Mapping[bytes, Mapping[str, object]] = field(default_factory=dict, repr=False)
+
+    def __call__(self, values: Sequence[bytes]) -> Sequence[Row]:
+        """Return the rows of some values."""
+        return self.schema.rows(values, self.start, self.terms)

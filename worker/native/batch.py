@@ -21,7 +21,7 @@ from worker.model import (
     Stamp,
 )
 from worker.model.columns import position_at
-from worker.model.rows import Row
+from worker.model.rows import Row, RowSource, RowType
 from worker.native import extension
 
 if TYPE_CHECKING:
@@ -177,6 +177,31 @@ class NativeOutput(NativeColumns):
     def largest(self) -> int:
         """Bytes of the largest value."""
         return max((output.largest for output in self.outputs), default=0)
+
+    @cached_property
+    def _row_source(self) -> RowSource | None:
+        framed = [part.rows for part in self._parts if isinstance(part.values, extension.Output)]
+        return framed[0] if len(framed) == 1 and isinstance(framed[0], RowSource) else None
+
+    @property
+    def row_type(self) -> RowType | None:
+        """The type of every row, where it is one, and nothing stands in a row but what stands in its value."""
+        source = self._row_source
+        return None if source is None or source.terms or self.topics else source.schema.row_type
+
+    def copied(self, rows: _native.Rows) -> tuple[bytes, Sequence[int]] | None:
+        """
+        Return the rows as a table takes them, and which records they are of; None where one is for the twin.
+
+        Args:
+            rows: puts rows of `row_type` together.
+        """
+        source = self._row_source
+        made = rows.copy(self.native, self.outputs[0], self.rows_of, source.start) if source is not None else None
+        if made is None:
+            return None
+        data, kept = made
+        return data, memoryview(kept).cast("I") if kept else range(len(self))
 
     def content_bytes(self, run: Run) -> int:
         """Bytes of the keys and values of one run."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from worker.avro import SchemaSource
 from worker.errors import DeclarationError, RecordError
 from worker.metrics import Metrics
 from worker.model import Batch, Encryptor, Fate, Fates, Part, Sealed, Split
+from worker.model.rows import RowSource
 from worker.native.batch import NativeBatch, NativeOutput
 from worker.native.split import SpanSplit
 from worker.pipeline.amplified import Amplification, Oversized
@@ -170,7 +170,7 @@ class BatchProcessor:
         elif work.keys.data is None:
             clear = schema.compiled.undeclared.places(group.batch.values, group.start)
         self._settle(group, taken.refused, topics, work.fates, clear)
-        rows = partial(schema.compiled.rows, start=len(schema.prefix), terms=self._search(taken.split, sealed, schema))
+        rows = RowSource(schema.compiled, len(schema.prefix), self._search(taken.split, sealed, schema))
         work.parts.append(Part(group.indexes, sealed.data, str(schema.output_id), topics, rows))
         work.ledger += ledger_rows(group.batch, taken.split, sealed.usage, str(schema.output_id))
         self._measure(group.batch.runs[0].topic, sealed)

@@ -7,6 +7,7 @@ mod leases;
 mod open;
 mod program;
 mod reader;
+mod rows;
 mod sequence;
 mod split;
 
@@ -25,6 +26,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<program::Program>()?;
     module.add_class::<split::Split>()?;
     module.add_class::<split::Output>()?;
+    module.add_class::<rows::Rows>()?;
     module.add_class::<leases::Granted>()?;
     module.add_class::<leases::Vault>()?;
     module.add_class::<leases::Directory>()?;

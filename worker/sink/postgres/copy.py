@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -87,6 +87,20 @@ class RowWriter:
         except _UNFIT:
             raise self._unfit(positions[done]) from None
 
+    def copy_ready(
+        self, connection: Connection, into: sql.Composable, data: bytes, position_of: Callable[[int], Position]
+    ) -> None:
+        """Copy rows that are in the binary form already; raises as `copy`."""
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.names))
+        try:
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, columns)) as copy,
+            ):
+                copy.write(data)
+        except psycopg.Error as exc:
+            raise self._refused(exc, position_of) or exc from None
+
     def _encoded(self, row: Sequence[object], position: Position) -> Sequence[object]:
         values = list(row)
         for i, target in self._steps:
@@ -103,14 +117,20 @@ class RowWriter:
     def _refusal(
         self, exc: psycopg.Error, connection: Connection, positions: Sequence[Position], done: int
     ) -> Exception:
-        line = copy_line(exc)
-        if line is not None:
-            cause = verdict(exc, f"table {self.table.name}")
-            if isinstance(cause, SinkRejected):
-                return SinkRejected(str(cause), positions=[positions[line]])
+        refused = self._refused(exc, positions.__getitem__)
+        if refused is not None:
+            return refused
         if exc.sqlstate is not None or connection.broken or not isinstance(exc, psycopg.DataError):
             return exc
         return self._unfit(positions[done])
+
+    def _refused(self, exc: psycopg.Error, position_of: Callable[[int], Position]) -> SinkRejected | None:
+        """The server's refusal of one row, None where it does not say of which, or refuses none."""
+        line = copy_line(exc)
+        if line is None:
+            return None
+        cause = verdict(exc, f"table {self.table.name}")
+        return SinkRejected(str(cause), positions=[position_of(line)]) if isinstance(cause, SinkRejected) else None
 
     def _unfit(self, position: Position) -> SinkRejected:
         """The driver's own refusal: a text with a NUL, a number without room."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.model.rows import ColumnType
 from worker.sink.postgres.wire import Encode
@@ -40,6 +41,15 @@ class Misfit(Exception):
     """A column can't take a type's values; the text says why, and what would."""
 
 
+class Whole(NamedTuple):
+    """A whole number's binary form: of so many bytes, the value times a factor and moved, where that is allowed."""
+
+    width: int
+    factor: int
+    offset: int
+    allowed: range
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """
@@ -50,12 +60,14 @@ class Fit:
         native: the oid under which the driver makes the same form of the value as it is; None where it does not.
         cast: whether `encode` gives text that the server is to read.
         remark: which values are refused, in words that follow "refused:"; empty where none is.
+        whole: what `encode` does, where that is all.
     """
 
     encode: Encode
     native: int | None = None
     cast: bool = False
     remark: str = ""
+    whole: Whole | None = None
 
 
 def describe(kind: ColumnType) -> str:

@@ -48,6 +48,36 @@ def sample(dsn: str, table: str, columns: Sequence[str], rows: int, *, timeout_s
     return {column: [row[n] for row in found] for n, column in enumerate(present)}
 
 
+def count(dsn: str, table: str, column: str, text: str, *, timeout_s: float) -> int:
+    """
+    Return how many rows of a table have a text in a clear column; 0 where there is no such column.
+
+    Args:
+        dsn: the database.
+        table: `schema.table` or `table`.
+        column: its name.
+        text: the value, as text.
+        timeout_s: as for `sample`.
+
+    Raises:
+        ConfigError, SinkUnavailable: as `sample`.
+    """
+    name = sql.Identifier(*table.split("."))
+    options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on"
+    try:
+        with psycopg.connect(dsn, connect_timeout=max(2, int(timeout_s)), options=options) as connection:
+            described = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(name)).description
+            if column not in {c.name for c in described or ()}:
+                return 0
+            query = sql.SQL("SELECT count(*) FROM {} WHERE {}::text = %s").format(name, sql.Identifier(column))
+            found = connection.execute(query, [text]).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as exc:
+        raise ConfigError(f"table {table} is not there or may not be read (SQLSTATE {exc.sqlstate})") from None
+    except psycopg.Error as exc:
+        raise connection_verdict(exc, f"looking into {table} at {place(dsn)}") from None
+    return 0 if found is None else int(str(found[0]))
+
+
 def _share(connection: psycopg.Connection[tuple[object, ...]], table: str, rows: int) -> float:
     found = connection.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [table]).fetchone()
     known = float(str(found[0])) if found is not None else 0.0

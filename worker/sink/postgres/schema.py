@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS ledger_by_request ON worker.ledger USING gin (request
 """Idempotent; the region's row is declared by the database's administrator, never by a worker."""
 
 _SYSTEM = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
-_COORDINATE_TYPES = (
+COORDINATE_TYPES = (
     ColumnType("_topic", "string"),
     ColumnType("_partition", "int"),
     ColumnType("_offset", "long"),
@@ -138,7 +138,7 @@ def row_targets(table: Table, row_type: RowType | None, options: PostgresSinkOpt
     """Return how a row's values, and in append mode its coordinates, get into a table; raises as `targets_of`."""
     fields = fields_of(row_type, options) if row_type is not None else {}
     if options.mode == "append":
-        fields |= {kind.name: kind for kind in _COORDINATE_TYPES}
+        fields |= {kind.name: kind for kind in COORDINATE_TYPES}
     return targets_of(table, fields, options)
 
 

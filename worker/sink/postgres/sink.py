@@ -10,6 +10,7 @@ from worker.finding import Finding, match
 from worker.metrics import Metrics
 from worker.model import Output, Position, Run, SinkRecord, TopicPartition, first_offsets
 from worker.model.rows import Row
+from worker.native.batch import NativeOutput
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, SinkRoute, Tables
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.ledger import write_ledger
@@ -22,6 +23,7 @@ from worker.sink.postgres.schema import ensure_schema
 from worker.sink.postgres.table import read_table
 from worker.sink.postgres.tables import TargetTables
 
+_SPEAK = "SET CONSTRAINTS ALL IMMEDIATE"
 _OWN_TABLES = ("worker.residency", "worker.offsets", "worker.ledger")
 
 
@@ -148,16 +150,26 @@ class PostgresSink:
             PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
         """
-        by_table = self._by_table()
         try:
             with self._database.guarded("writing rows") as connection:
-                for name, records in by_table.items():
-                    self._write_rows(name, connection, records)
+                if not self._write_ready(connection):
+                    for name, records in self._by_table().items():
+                        self._write_rows(name, connection, records)
         except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
-            refused = self._refused(by_table)
+            refused = self._refused(self._by_table())
             raise SinkRejected(str(exc), positions=refused or exc.positions) from None
+
+    def _write_ready(self, connection: Connection) -> bool:
+        """Write what lies in native memory as it is; False where only the twin can, and nothing was written."""
+        if len(self._outputs) != 1 or not isinstance(output := self._outputs[0], NativeOutput):
+            return False
+        names = {self._targets.name(run.topic) for run in output.runs}
+        if len(names) != 1 or not self._targets.write_ready(connection, names.pop(), output):
+            return False
+        connection.execute(_SPEAK)
+        return True
 
     def _by_table(self) -> dict[str, list[SinkRecord]]:
         by_table: dict[str, list[SinkRecord]] = {}
@@ -171,7 +183,7 @@ class PostgresSink:
     def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
         self._targets.write(connection, name, records)
         # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.execute(_SPEAK)
 
     def _refused(self, by_table: Mapping[str, Sequence[SinkRecord]]) -> list[Position]:
         """Find every refused row at once: each round trip through the pipeline would encrypt the batch anew."""

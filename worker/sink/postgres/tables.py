@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
 from worker.errors import ConfigError, SinkRejected
-from worker.model import SinkRecord
+from worker.model import Position, SinkRecord
+from worker.model.columns import position_at
 from worker.model.rows import Row, RowType
+from worker.native.batch import NativeOutput
 from worker.sink.postgres import review
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import RowWriter, Target, append, by_type
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.schema import ensure_table, fields_of, key_targets, row_targets
+from worker.sink.postgres.ready import form, key_form, ready_rows
+from worker.sink.postgres.schema import COORDINATE_TYPES, ensure_table, fields_of, key_targets, row_targets
 from worker.sink.postgres.table import Table, column_name, read_table
-from worker.sink.postgres.upsert import Keyed, encode_key, upsert
+from worker.sink.postgres.upsert import Keyed, encode_key, is_exact, merge, raw_key, upsert
+
+if TYPE_CHECKING:
+    from worker import _native
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +43,7 @@ class TargetTables:
         self._writers: dict[tuple[str, RowType | None], RowWriter] = {}
         self._keys: dict[tuple[str, RowType | None], list[Target]] = {}
         self._others: dict[RowType, list[int]] = {}
+        self._ready: dict[tuple[str, RowType], _native.Rows | None] = {}
 
     def forget(self) -> None:
         """Ask the server again."""
@@ -43,6 +51,7 @@ class TargetTables:
         self._writers.clear()
         self._keys.clear()
         self._others.clear()
+        self._ready.clear()
 
     def check(self, connection: Connection) -> None:
         """Raise `ConfigError` where a table is missing, or can take no row of the route, whatever the schema."""
@@ -94,6 +103,53 @@ class TargetTables:
                 append(connection, self._writer(connection, name, row_type), group)
         else:
             self._upsert(connection, name, records)
+
+    def write_ready(self, connection: Connection, name: str, output: NativeOutput) -> bool:
+        """
+        Write an output from where it lies in native memory.
+
+        Returns:
+            whether the table takes it so; if not, nothing was written.
+
+        Raises:
+            SinkRejected, ConfigError: as `write`.
+        """
+        row_type = output.row_type
+        if row_type is None:
+            return False
+        writer = self._writer(connection, name, row_type)
+        if writer.casts:
+            return False
+        keys = self._key_targets(connection, name, None) if self._options.mode == "upsert" else []
+        if (name, row_type) not in self._ready:
+            self._ready[name, row_type] = self._readying(output, row_type, writer, keys)
+        rows = self._ready[name, row_type]
+        made = output.copied(rows) if rows is not None else None
+        if made is None:
+            return False
+        data, places = made
+
+        def position_of(line: int) -> Position:
+            return position_at(output, places[line])
+
+        if not keys:
+            writer.copy_ready(connection, writer.table.identifier, data, position_of)
+        else:
+            both = RowWriter(writer.table, [*(raw_key(target) for target in keys), *writer.targets])
+            merge(connection, both, len(keys), lambda into: both.copy_ready(connection, into, data, position_of))
+        return True
+
+    def _readying(
+        self, output: NativeOutput, row_type: RowType, writer: RowWriter, keys: Sequence[Target]
+    ) -> _native.Rows | None:
+        columns = writer.table.columns
+        if self._options.mode == "append":
+            own, last = writer.targets[: -len(COORDINATE_TYPES)], writer.targets[-len(COORDINATE_TYPES) :]
+            forms = [form(kind, target.fit) for kind, target in zip(COORDINATE_TYPES, last, strict=True)]
+            return ready_rows(output, row_type, own, forms)
+        if len(keys) != 1 or not is_exact(columns[keys[0].name]):
+            return None
+        return ready_rows(output, row_type, writer.targets, [key_form(columns[keys[0].name].type, keys[0].fit)])
 
     def _upsert(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
         keyed: list[Keyed] = []

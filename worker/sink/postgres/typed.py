@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from worker.model.rows import ColumnType
 from worker.sink.postgres import wire
-from worker.sink.postgres.fit import TEXT, TYPMOD_HEADER, UNIT_NS, Fit, Misfit
+from worker.sink.postgres.fit import TEXT, TYPMOD_HEADER, UNIT_NS, Fit, Misfit, Whole
 from worker.sink.postgres.table import Column
 
 _NATIVE = {"boolean": 16, "smallint": 21, "integer": 23, "bigint": 20, "double precision": 701, "bytea": 17}
@@ -23,7 +23,8 @@ def _integer(kind: ColumnType, column: Column) -> Fit | None:
     beyond = f"numbers beyond {column.type}"
     if kind.kind in ("int", "long") and (not kind.logical or kind.logical.endswith("-nanos")):
         narrow = bits < (32 if kind.kind == "int" else 64)
-        return Fit(put, None if narrow else _NATIVE[column.type], remark=beyond if narrow else "")
+        whole = Whole(bits // 8, 1, 0, range(-(1 << bits - 1), 1 << bits - 1))
+        return Fit(put, None if narrow else _NATIVE[column.type], remark=beyond if narrow else "", whole=whole)
     if kind.kind == "string" and not kind.logical:
         return Fit(lambda value: put(wire.integer(value)), remark=f"text that is no {column.type}")
     if kind.logical == "decimal":
@@ -88,7 +89,8 @@ def _uuid(kind: ColumnType, column: Column) -> Fit | None:
 
 def _date(kind: ColumnType, column: Column) -> Fit | None:
     if kind.logical == "date":
-        return Fit(wire.date_of_days, remark="dates beyond PostgreSQL's")
+        whole = Whole(4, 1, -wire.DAYS_TO_2000, wire.DATES)
+        return Fit(wire.date_of_days, remark="dates beyond PostgreSQL's", whole=whole)
     if kind.kind == "string" and not kind.logical:
         return Fit(wire.date_of_text, remark="text that is no date (ISO 8601)")
     return None
@@ -97,7 +99,9 @@ def _date(kind: ColumnType, column: Column) -> Fit | None:
 def _time(kind: ColumnType, column: Column) -> Fit | None:
     _refuse_rounding(kind, column)
     if kind.logical.startswith("time-"):
-        return Fit(wire.time_of(UNIT_NS[kind.logical[5:]] // 1000), remark="times outside of a day")
+        unit_us = UNIT_NS[kind.logical[5:]] // 1000
+        whole = Whole(8, unit_us, 0, range(wire.DAY_US + 1))
+        return Fit(wire.time_of(unit_us), remark="times outside of a day", whole=whole)
     return None
 
 
@@ -108,7 +112,9 @@ def _instant(kind: ColumnType, column: Column) -> Fit | None:
     # An instant in a column without a zone is its time in UTC; the other way round nobody knows the zone.
     if "timestamp-" in word and not (zoned and word.startswith("local-")):
         fine = ", and those finer than a microsecond" if word.endswith("nanos") else ""
-        return Fit(wire.instant_of(UNIT_NS[word.rpartition("-")[2]]), remark=f"timestamps beyond PostgreSQL's{fine}")
+        unit_ns = UNIT_NS[word.rpartition("-")[2]]
+        whole = None if fine else Whole(8, unit_ns // 1000, -wire.US_TO_2000, wire.INSTANTS)
+        return Fit(wire.instant_of(unit_ns), remark=f"timestamps beyond PostgreSQL's{fine}", whole=whole)
     if kind.kind == "string" and not word:
         offset = "with an offset" if zoned else "without an offset"
         return Fit(wire.instant_of_text(zoned), remark=f"text that is no timestamp {offset} (ISO 8601, microseconds)")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 
@@ -81,7 +82,7 @@ def upsert(connection: Connection, table: Table, keys: Sequence[Target], records
         order = {id(record): i for i, record in enumerate(records)}
         found.sort(key=lambda record: order[id(record)])
         found = _distinct(connection, table, keys, found)
-    raw = [Target(target.name, Fit(bytes, BYTEA, cast=target.fit.cast)) for target in keys]
+    raw = [raw_key(target) for target in keys]
     gone = [record for record in found if record.writer is None]
     if gone:
         _delete(connection, RowWriter(table, raw), gone)
@@ -90,7 +91,13 @@ def upsert(connection: Connection, table: Table, keys: Sequence[Target], records
         if record.writer is not None:
             groups.setdefault(record.writer, []).append(record)
     for rest, group in groups.items():
-        _merge(connection, RowWriter(table, [*raw, *rest.targets]), len(raw), group)
+        writer = RowWriter(table, [*raw, *rest.targets])
+        merge(connection, writer, len(raw), partial(_copy, connection, writer, group))
+
+
+def raw_key(target: Target) -> Target:
+    """A key column that takes its binary form as it is."""
+    return Target(target.name, Fit(bytes, BYTEA, cast=target.fit.cast))
 
 
 def is_exact(column: Column) -> bool:
@@ -101,7 +108,7 @@ def is_exact(column: Column) -> bool:
 def _distinct(connection: Connection, table: Table, keys: Sequence[Target], records: list[Keyed]) -> list[Keyed]:
     """Of records in the batch's order, those that are the last of what the server calls one key."""
     names = [target.name for target in keys]
-    raw = [Target(target.name, Fit(bytes, BYTEA, cast=target.fit.cast)) for target in keys]
+    raw = [raw_key(target) for target in keys]
     writer = RowWriter(table, [*raw, Target(_NUMBER, Fit(int4, 23))])
     staged = stage(connection, table, names, casts=writer.casts, purpose="keys", numbered=_NUMBER)
     rows = ((*record.key, i) for i, record in enumerate(records))
@@ -127,10 +134,23 @@ def _delete(connection: Connection, writer: RowWriter, gone: Sequence[Keyed]) ->
     )
 
 
-def _merge(connection: Connection, writer: RowWriter, key_count: int, group: Sequence[Keyed]) -> None:
-    staged = stage(connection, writer.table, writer.names, casts=writer.casts, purpose="rows")
+def _copy(connection: Connection, writer: RowWriter, group: Sequence[Keyed], into: sql.Composable) -> None:
     rows = ((*record.key, *record.values) for record in group)
-    writer.copy(connection, staged.name, rows, [record.position for record in group])
+    writer.copy(connection, into, rows, [record.position for record in group])
+
+
+def merge(connection: Connection, writer: RowWriter, key_count: int, copy: Callable[[sql.Composable], None]) -> None:
+    """
+    Insert rows of distinct keys, or update those that are there.
+
+    Args:
+        connection: within the batch's transaction.
+        writer: of the rows; the key's columns come first.
+        key_count: how many those are.
+        copy: fills the temporary table that it is given.
+    """
+    staged = stage(connection, writer.table, writer.names, casts=writer.casts, purpose="rows")
+    copy(staged.name)
     keys, others = writer.names[:key_count], writer.names[key_count:]
     changed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others]
     action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(changed)) if changed else sql.SQL("DO NOTHING")

@@ -24,9 +24,9 @@ _MICROSECOND = timedelta(microseconds=1)
 DAYS_TO_2000 = 10_957
 US_TO_2000 = DAYS_TO_2000 * 86_400_000_000
 # 4713-11-24 BC to 5874897-12-31, and to 294276-12-31: what lies beyond would be read as an infinity, or not at all.
-_DATES = range(-2_451_545, 2_145_031_949)
-_INSTANTS = range(-211_813_488_000_000_000, 9_223_371_331_200_000_000)
-_DAY_US = 86_400_000_000
+DATES = range(-2_451_545, 2_145_031_949)
+INSTANTS = range(-211_813_488_000_000_000, 9_223_371_331_200_000_000)
+DAY_US = 86_400_000_000
 # Java's; arithmetic on a number of another one would be rounded.
 _SCALES = range(-(2**31), 2**31)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|NaN|[+-]?Infinity", re.ASCII)
@@ -151,7 +151,7 @@ def numeric(precision: int | None, scale: int) -> Callable[[Decimal | int], byte
 
 def date_of_days(days: int) -> bytes:
     """A date from Avro's days since 1970."""
-    return int4(_within(days - DAYS_TO_2000, _DATES, "a date"))
+    return int4(_within(days - DAYS_TO_2000, DATES, "a date"))
 
 
 def date_of_text(value: str) -> bytes:
@@ -164,7 +164,7 @@ def time_of(unit_us: int) -> Callable[[int], bytes]:
 
     def encode(count: int) -> bytes:
         us = count * unit_us
-        if not 0 <= us <= _DAY_US:
+        if not 0 <= us <= DAY_US:
             raise ValueError("a time outside of a day")
         return int8(us)
 
@@ -178,7 +178,7 @@ def instant_of(unit_ns: int) -> Callable[[int], bytes]:
         us, rest = divmod(count * unit_ns, 1000)
         if rest:
             raise ValueError("a timestamp finer than a microsecond")
-        return int8(_within(us - US_TO_2000, _INSTANTS, "a timestamp"))
+        return int8(_within(us - US_TO_2000, INSTANTS, "a timestamp"))
 
     return encode
 
