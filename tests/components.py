@@ -44,7 +44,15 @@ class Kafka:
         admin = AdminClient({**self.client, "log_level": 4})
         # No replication factor: the cluster's own default, which on three nodes is three.
         admin.create_topics([NewTopic(name, partitions, config=dict(config or {}))])[name].result(30)
+        # A busy broker hears later of it than the controller that answered.
+        while not _has_leaders(admin, name, partitions):
+            pass
         return name
+
+
+def _has_leaders(admin: AdminClient, topic: str, partitions: int) -> bool:
+    found = admin.list_topics(timeout=30).topics.get(topic)
+    return found is not None and [p.leader >= 0 for p in found.partitions.values()] == [True] * partitions
 
 
 def require_program(name: str, remedy: str) -> str:

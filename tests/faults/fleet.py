@@ -30,7 +30,7 @@ PLACES = (
     "on_assign",
     "on_revoke",
 )
-KILLED = -signal.SIGKILL
+KILLED, FENCED = -signal.SIGKILL, 5
 TICK_S = 0.25
 _STOP_S = 40.0
 
@@ -218,6 +218,9 @@ class Fleet:
         if code == KILLED:
             self.figures.died_at[member.place or "random"] += 1
             self._on_death()
+        elif code == FENCED and self._place.topology.static:
+            # Brokers that fall silent during a join fence a static member against its own request (docs/delivery.md).
+            self.figures.died_at["fenced"] += 1
         else:
             self._blame(member, f"it ended by itself with code {code}")
 
