@@ -230,3 +230,35 @@ def test_a_row_whose_new_value_the_table_refuses_stays(people: str, env: dict[st
 
     assert (done.way.rewritten, done.way.kept, done.complete) == (COUNT - 1, 1, True)
     assert {key for key, _ in refused} == {("41",)}
+
+
+def test_eql_own_type_and_its_terms_are_rewritten(people: str, env: dict[str, str]) -> None:
+    """A column of EQL's composite type is read, compared and written by its payload."""
+    with psycopg.connect(people) as connection:
+        connection.execute("CREATE TYPE eql_v2_encrypted AS (data jsonb)")
+        connection.execute(
+            "ALTER TABLE people ALTER phone TYPE eql_v2_encrypted "
+            "USING CASE WHEN phone IS NOT NULL THEN row(phone)::eql_v2_encrypted END"
+        )
+
+    done, census, _ = rekeyed(people, env, Wanted(keyset=NEW))
+
+    assert (done.way.rewritten, census.others) == (COUNT, 0)
+    with psycopg.connect(people) as connection:
+        connection.execute("ALTER TABLE people ALTER phone TYPE jsonb USING (phone).data")
+    assert opened(env, people, declared(PERSON, NEW).plan.output_schema) == [person(n) for n in range(COUNT)]
+
+
+def test_keys_of_several_columns_over_partitions(people: str, env: dict[str, str]) -> None:
+    """Pages go by the key's own order, whatever its types, and a row is found in the partition that it is in."""
+    with psycopg.connect(people) as connection:
+        connection.execute("ALTER TABLE people RENAME TO whole")
+        connection.execute("CREATE TABLE people (LIKE whole) PARTITION BY LIST (tenant)")
+        for n in range(3):
+            connection.execute(f"CREATE TABLE people_{n} PARTITION OF people FOR VALUES IN ('tenant-{n}')")
+        connection.execute("INSERT INTO people SELECT * FROM whole")
+        connection.execute("ALTER TABLE people ADD PRIMARY KEY (tenant, id)")
+
+    done, census, _ = rekeyed(people, env, Wanted(keyset=NEW))
+
+    assert (done.complete, done.way.rewritten, census.others) == (True, COUNT, 0)

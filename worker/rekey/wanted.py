@@ -124,11 +124,13 @@ def refuse_alike(old: str, new: CompiledSchema) -> None:
             raise ConfigError(
                 f"{plan.identity} is in the clear in what is stored: encrypt it by running its route again"
             )
-        same = (was.keyset, was.format, was.descriptor) == (plan.keyset, plan.format, plan.descriptor)
+        # A stored schema need not say under which keyset its settings had it encrypted.
+        known = was.keyset in (None, plan.keyset)
+        same = known and (was.format, was.descriptor) == (plan.format, plan.descriptor)
         if same and (was.context, was.bind, was.null) != (plan.context, plan.bind, plan.null):
             raise ConfigError(
                 f"{plan.identity}: a change of context, bind or null alone can't be told from the envelope; give it "
-                "another keyset or descriptor as well"
+                "another descriptor as well, or another keyset than the one that the stored schema names"
             )
     gone = sorted(set(before) - {plan.identity for plan in new.plan.fields})
     if gone:
