@@ -43,6 +43,6 @@ def test_a_sink_topic_that_changes_or_loses_records_is_warned_of(
         findings = verify(worker.graph, create=True)
 
     assert [f for f in findings if f.is_broken] == []
-    (told,) = [f for f in findings if f.verdict == "warning"]
+    (told,) = [f for f in findings if f.verdict == "warning" and "canary" not in f.name]
     assert told.name == "topic: sink topic"
     assert warning in told.found

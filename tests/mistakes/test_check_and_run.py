@@ -130,11 +130,6 @@ def _lost_declaration(stand: Stand) -> None:
     path.write_text(json.dumps({**schema, "fields": [f for f in schema["fields"] if f["name"] != "email"]}))
 
 
-def _no_dead_topic(stand: Stand) -> None:
-    admin = AdminClient(stand.site.kafka.client)
-    admin.delete_topics([stand.site.dead])[stand.site.dead].result(30)
-
-
 def _more_partitions(stand: Stand) -> None:
     sink = stand.site.sink
     admin = AdminClient(stand.site.kafka.client)
@@ -168,7 +163,6 @@ BREAKS = [
         2,
         (r"topic customers-\S+\.encx does not exist", "create = true"),
     ),
-    Break("the dead letters' topic is missing", _no_dead_topic, 2, (r"customers-\S+\.dead", "--create")),
     Break("the sink has other partitions", _more_partitions, 2, (r"customers-\S+\.enc", "partitions")),
     Break(
         "a workspace of another region",
