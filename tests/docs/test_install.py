@@ -13,7 +13,7 @@ import pytest
 from tests.docs.pages import ROOT, run
 from tests.docs.walks import WALKS
 
-PROOF = 'WORKER_REQUIRE_NATIVE=1 python -c "import worker.native as n; print(n.IS_LOADED, n.__file__)"'
+PROOF = '(cd / && python -c "import worker.native as n; print(n.IS_LOADED, n.__file__)")'
 
 
 @pytest.mark.heavy

@@ -55,6 +55,7 @@ WALKS = {
         tuple(f"docs/operations.md#{part}" for part in ("Traces", "`worker verify`", "Moving positions")),
     ),
     "support elsewhere": Walk("tests/docs/test_support.py", ("docs/how-to/support-elsewhere.md",)),
+    "erasure": Walk("tests/docs/test_erasure.py", ("docs/erasure.md",)),
     "lost region": Walk("tests/operations/test_lost_region.py", ("docs/lost-region.md",)),
 }
 _ELSEWHERE = {

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory, running_authority
@@ -128,6 +130,22 @@ def _lost_declaration(stand: Stand) -> None:
     path.write_text(json.dumps({**schema, "fields": [f for f in schema["fields"] if f["name"] != "email"]}))
 
 
+def _no_dead_topic(stand: Stand) -> None:
+    admin = AdminClient(stand.site.kafka.client)
+    admin.delete_topics([stand.site.dead])[stand.site.dead].result(30)
+
+
+def _more_partitions(stand: Stand) -> None:
+    sink = stand.site.sink
+    admin = AdminClient(stand.site.kafka.client)
+    admin.create_partitions([NewPartitions(sink, 5)])[sink].result(30)
+
+
+def _registry(stand: Stand, url: str, allowed: str) -> None:
+    local = stand.text[stand.text.index("local = ") : stand.text.index("\nrequired")]
+    stand.change(local, f'registry = "{url}"\nallow_hosts = [{allowed!r}]')
+
+
 def _poor(stand: Stand) -> None:
     role = f"poor_{stand.site.name}"
     stand.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
@@ -149,6 +167,26 @@ BREAKS = [
         lambda s: s.change(f'topic = "{s.site.sink}"', f'topic = "{s.site.sink}x"'),
         2,
         (r"topic customers-\S+\.encx does not exist", "create = true"),
+    ),
+    Break("the dead letters' topic is missing", _no_dead_topic, 2, (r"customers-\S+\.dead", "--create")),
+    Break("the sink has other partitions", _more_partitions, 2, (r"customers-\S+\.enc", "partitions")),
+    Break(
+        "a workspace of another region",
+        _cut("CS_WORKSPACE_CRN", "crn:us-east-1.aws:ZVATKW3VHMFG27DY"),
+        3,
+        ("workspace region", "us-east-1", "set CS_WORKSPACE_CRN"),
+    ),
+    Break(
+        "a registry of another region",
+        lambda s: _registry(s, "https://registry.us-east-1.example.org", ""),
+        3,
+        ("registry host", "us-east-1", "allow_hosts"),
+    ),
+    Break(
+        "a property that the client library refuses",
+        lambda s: s.change('properties = { "', 'properties = { "linger.ms" = "soon", "'),
+        2,
+        ("Kafka property (linger|queue)",),
     ),
     Break(
         "another cluster's id",
@@ -270,10 +308,7 @@ BREAKS = [
     ),
     Break(
         "the registry away",
-        lambda s: s.change(
-            s.text[s.text.index("local = ") : s.text.index("\nrequired")],
-            'registry = "http://127.0.0.1:1"\nallow_hosts = ["127.0.0.1:1"]',
-        ),
+        lambda s: _registry(s, "http://127.0.0.1:1", "127.0.0.1:1"),
         WAITS,
         (r"schema registry at 127\.0\.0\.1:1 \(\[schemas\] registry\)", "does not answer"),
     ),

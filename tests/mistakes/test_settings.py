@@ -241,6 +241,26 @@ MISTAKES = [
         code=1,
     ),
     Mistake(
+        name="a list is a word",
+        change=('topics = ["customers"]', 'topics = "customers"'),
+        says=(r"routes\.0\.source\.topics \(route customers\): is a list, as \[",),
+    ),
+    Mistake(
+        name="a setting lacks a letter and stands so elsewhere",
+        change=('topics = ["customers"]', 'topic = "customers"'),
+        says=(r"routes\.0\.source\.topic \(route customers\)", r"did you mean topics\?"),
+    ),
+    Mistake(
+        name="a kind is misspelt",
+        change=('kind = "kafka"', 'kind = "kafak"'),
+        says=(r"routes\.0\.sink \(route customers\): kind is one of 'kafka', 'postgres'", r"did you mean kafka\?"),
+    ),
+    Mistake(
+        name="a setting under a name of one's own is misspelt",
+        change=("input = ", "inptu = "),
+        says=(r"schemas\.local\.1\.inptu", r"did you mean input\?"),
+    ),
+    Mistake(
         name="a login is half said",
         change=(
             "[schemas]",

@@ -30,14 +30,28 @@ def names_at(place: Sequence[str | int], kind: object = None) -> list[str]:
         place: the section's.
         kind: of two sections that may stand there, the `kind` of the one that does.
     """
-    found: list[type[BaseModel]] = [Settings]
-    for part in place:
-        if isinstance(part, int):
-            continue
-        fields = [model.model_fields[part] for model in found if part in model.model_fields]
-        found = [below for field in fields for below in models(field.annotation)]
+    found = _models_at(place)
     chosen = [model for model in found if "kind" in model.model_fields and model.model_fields["kind"].default == kind]
     return list(dict.fromkeys(name for model in chosen or found for name in model.model_fields))
+
+
+def kinds_at(place: Sequence[str | int]) -> list[str]:
+    """Return the kinds that a section may be of."""
+    return [str(model.model_fields["kind"].default) for model in _models_at(place) if "kind" in model.model_fields]
+
+
+def _models_at(place: Sequence[str | int]) -> list[type[BaseModel]]:
+    found: list[type[BaseModel]] = [Settings]
+    names_follow = False
+    for part in place:
+        if isinstance(part, int) or names_follow:
+            # A route's number, or a name of somebody's own.
+            names_follow = False
+            continue
+        fields = [model.model_fields[part] for model in found if part in model.model_fields]
+        names_follow = any(get_origin(field.annotation) is dict for field in fields)
+        found = [below for field in fields for below in models(field.annotation)]
+    return found
 
 
 @cache
@@ -60,9 +74,9 @@ def variable(place: Iterable[str | int]) -> str:
     return PREFIX + "__".join(map(str, place)).upper()
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def meant(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return the known name that is nearest to a misspelt one, empty where none is near."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), "")
 
 
 def elsewhere(name: str) -> str:

@@ -9,7 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from worker.config.known import Place, at, elsewhere, meant, names_at, variable
+from worker.config.known import Place, at, elsewhere, kinds_at, meant, names_at, variable
+
+_CLOSE = 0.8
+_IN_TOML = {
+    "tuple_type": 'is a list, as ["..."]',
+    "list_type": 'is a list, as ["..."]',
+    "dict_type": "is a table, as { ... }",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,8 @@ def describe(error: ValidationError, given: Given) -> str:
 def _line(kind: str, found: Place, message: str, given: Given) -> str:
     place = _as_written(found, given.merged)
     whence = given.whence(place)
-    told = {"extra_forbidden": _unknown, "missing": _missing}.get(kind)
-    what = message.removeprefix("Value error, ") if told is None else told(place, given)
+    told = {"extra_forbidden": _unknown, "missing": _missing, "union_tag_invalid": _of_no_kind}.get(kind)
+    what = _IN_TOML.get(kind, message.removeprefix("Value error, ")) if told is None else told(place, given)
     route = at(given.merged, (*place[:2], "name")) if place[:1] == ("routes",) and len(place) > 2 else None
     of_route = f" (route {route})" if isinstance(route, str) else ""
     return f"  {'.'.join(map(str, place)) or '(whole file)'}{of_route}{f' ({whence})' if whence else ''}: {what}"
@@ -72,11 +79,19 @@ def _unknown(place: Place, given: Given) -> str:
     *section, last = place
     name = str(last)
     known = names_at(section, at(given.merged, (*section, "kind")))
-    if other := elsewhere(name):
+    # A letter too few or too many is nearer than the same name elsewhere.
+    close = meant(name, known, cutoff=_CLOSE)
+    if not close and (other := elsewhere(name)):
         return f"there is no such setting here; it stands under [{other}]"
-    if near := meant(name, known):
+    if near := close or meant(name, known):
         return f"there is no such setting; did you mean {near}?"
     return f"there is no such setting; there are {', '.join(known)}"
+
+
+def _of_no_kind(place: Place, given: Given) -> str:
+    kinds = kinds_at(place)
+    near = meant(str(at(given.merged, (*place, "kind"))), kinds)
+    return f"kind is one of {', '.join(map(repr, kinds))}" + (f"; did you mean {near}?" if near else "")
 
 
 def _missing(place: Place, _given: Given) -> str:
