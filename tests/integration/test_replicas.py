@@ -23,6 +23,7 @@ from worker.authority.remote import Remote
 from worker.authority.seal import Sealer
 from worker.authority.server import Authority, AuthorityOptions, bind, server
 from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
+from worker.http_client import open_client
 from worker.region import Region
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -128,6 +129,20 @@ def test_an_erasure_holds_on_the_other_replica_when_it_returns(stand: Stand) -> 
         with pytest.raises(KeyAccessDenied, match="subject_erased"):
             each.retrieve(kept[0][0], people)
         assert each.retrieve(kept[1][0], people) == kept[1][1]
+
+
+def test_a_scraper_s_access_key_holds_and_ends_on_the_other_replica_too(stand: Stand) -> None:
+    """A scraper asks nothing else, so that its own request must look whether the key is there still."""
+    made = stand.admin("api/access-keys", {"keyName": "scraper", "role": "monitor"})["accessKey"]
+    answers = []
+    with open_client(timeout_s=10) as client:
+        for _ in range(2):
+            headers = {"authorization": f"Bearer {made}"}
+            answers.append(client.get(f"{stand.two.url}metrics", headers=headers).status_code)
+            if len(answers) == 1:
+                stand.admin("api/access-key", {"keyName": "scraper"}, "DELETE")
+
+    assert answers == [200, 401]
 
 
 def test_both_replicas_write_and_agree(stand: Stand) -> None:

@@ -23,14 +23,18 @@ class Freshness:
 
     async def __call__(self) -> None:
         """Return once the store is as new as this call; raises a 503 where it can't be believed or reached."""
-        if self._store.is_shared:
-            if self._next is None:
-                self._next = asyncio.create_task(self._look())
-            await asyncio.shield(self._next)
+        await self.look()
         if self._store.broken is not None:
             raise Refusal(503, f"the authority has stopped: {self._store.broken}")
         if self._store.head.lock:
             raise Refusal(503, "the authority was restored and is locked: worker authority unlock")
+
+    async def look(self) -> None:
+        """Return once the store is as new as this call, whatever is to be said of it."""
+        if self._store.is_shared:
+            if self._next is None:
+                self._next = asyncio.create_task(self._look())
+            await asyncio.shield(self._next)
 
     async def _look(self) -> None:
         async with self._looking:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import wire
 from worker.authority.answering import Answering, address, as_json
+from worker.authority.head import TamperedStore
 from worker.authority.operations import Operations
 from worker.authority.refusal import Refusal
 
@@ -97,6 +100,10 @@ class Public:
         async def answer() -> Any:
             # A scraper sends one fixed bearer: an access key is taken as it is, for this endpoint alone.
             scraping = bearer.startswith("CSAK")
+            if scraping:
+                # A store that is away or can't be believed is what the metrics are to tell.
+                with contextlib.suppress(TamperedStore, SQLAlchemyError):
+                    await answering.fresh.look()
             caller = answering.tokens.for_scraping(bearer) if scraping else await answering.caller(request)
             caller.require("metrics:read")
 

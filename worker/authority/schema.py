@@ -189,6 +189,9 @@ AUTHORISING = (
 )
 """The tables whose rows the store's head authenticates, parents before what refers to them."""
 
+FIRST = frozenset(str(table.name) for table in AUTHORISING[:9])
+"""The tables that every version has had; of a later one the head says nothing while it is empty."""
+
 ADDED = frozenset(
     {("clients", name) for name in ("generate_per_minute", "retrieve_per_minute", "needs_reason")}
     | {("keysets", "erasable")}

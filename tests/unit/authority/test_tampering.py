@@ -12,9 +12,10 @@ import pytest
 
 from tests.unit.authority.conftest import access_key, existing, party
 from tests.unit.authority.test_upgrade import OLD, restored
+from worker.authority import schema
 from worker.authority.dev import DevAuthority, write_env
 from worker.authority.enrol import propose
-from worker.authority.head import TamperedStore
+from worker.authority.head import Head, TamperedStore
 from worker.authority.seal import Sealer, root_from_file
 from worker.authority.store import Store
 from worker.errors import ConfigError, FatalError, KeyServiceUnavailable
@@ -78,6 +79,20 @@ def test_the_store_opens_as_it_was_left(filled: Path, tmp_path: Path) -> None:
     altered(directory, "UPDATE access_keys SET last_used_at = 1.0")
 
     opened(directory).close()
+
+
+def test_a_head_says_nothing_of_a_later_table_that_is_empty(filled: Path, tmp_path: Path) -> None:
+    """So a replica of before goes on beside a newer one; what has rows is said, and is found again."""
+    store = opened(shutil.copytree(filled, tmp_path / "copy"))
+    region, sums = str(store.region), dict(store.head.sums)
+    plain = Head(1, 1, sums | {"erasures": 0}).seal(store.sealer, region)
+    used = Head(1, 1, sums | {"erasures": 7}).seal(store.sealer, region)
+    store.close()
+
+    body = store.sealer.open(bytes.fromhex(plain), what=f"meta/head/{region}")
+    assert set(json.loads(body)["sums"]) == schema.FIRST
+    assert Head.open(plain, store.sealer, region).sums["erasures"] == 0
+    assert Head.open(used, store.sealer, region).sums["erasures"] == 7
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.replace(" ", "_"))
