@@ -63,8 +63,8 @@ def _shown_as_one(served: Served, enrolled: Enrolled) -> None:
     counted = sum(
         s.value for s in samples if s.name == "authority_keys_total" and s.labels.get("operation") == "generate"
     )
-    # What the killed one counted is there; a line may stand for an answer that its end cut off.
-    assert 0 < counted <= lines
+    # What the killed one counted is there; its end cut off four requests at most, counted or written already.
+    assert abs(counted - lines) <= 4
     ready = {s.labels["part"]: s.value for s in samples if s.name == "authority_ready"}
     assert set(ready.values()) == {1.0}
     environ = {"CS_ADMIN_ACCESS_KEY": enrolled.admin._access_key, "CS_ZEROKMS_HOST": served.url}
