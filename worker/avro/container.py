@@ -14,10 +14,12 @@ import sys
 import zlib
 from bz2 import BZ2Decompressor
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from io import BytesIO
 from lzma import LZMADecompressor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
@@ -131,6 +133,21 @@ class ContainerReader:
         if data[size:] != self.sync:
             raise DecodeError(f"the block at byte {at} does not end in the file's sync marker")
         return Block(at, at + position + size + _SYNC, count, _decompressed(self.codec, data[:size], at))
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[tuple[BinaryIO, ContainerReader]]:
+    """Open a container file for the length of a block; raises `ConfigError` where there is none."""
+    try:
+        file = path.open("rb")
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
+    with file:
+        try:
+            reader = ContainerReader(file)
+        except DecodeError as exc:
+            raise ConfigError(f"{path}: {exc}") from exc
+        yield file, reader
 
 
 class ContainerWriter:

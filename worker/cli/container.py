@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from worker.avro.container import Block, ContainerReader, DatumSplitter
+from worker.avro.container import Block, DatumSplitter, open_container
 from worker.errors import (
-    ConfigError,
     DeclarationError,
     DecodeError,
     KeyAccessDenied,
@@ -28,15 +27,7 @@ def file_lines(
         ConfigError: a path is no container file.
     """
     for path in paths:
-        try:
-            file = path.open("rb")
-        except OSError as exc:
-            raise ConfigError(f"{path}: {exc.strerror}") from exc
-        with file:
-            try:
-                reader = ContainerReader(file)
-            except DecodeError as exc:
-                raise ConfigError(f"{path}: {exc}") from exc
+        with open_container(path) as (_, reader):
             splitter = DatumSplitter(reader.schema)
             number = 0
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from worker.avro.container import ContainerReader, DatumSplitter
+from worker.avro.container import DatumSplitter, open_container
 from worker.avro.projection import projection
 from worker.cli.encrypt_files import expanded
 from worker.cli.sources import schema_text
@@ -64,15 +64,7 @@ def table_batches(table: str, dsn: str | None, schema: Path | None) -> Batches:
 def file_batches(arguments: Sequence[str]) -> Batches:
     """Yield container files' records, a block at a time."""
     for path in expanded(arguments).values():
-        try:
-            file = path.open("rb")
-        except OSError as exc:
-            raise ConfigError(f"{path}: {exc.strerror}") from exc
-        with file:
-            try:
-                reader = ContainerReader(file)
-            except DecodeError as exc:
-                raise ConfigError(f"{path}: {exc}") from exc
+        with open_container(path) as (_, reader):
             splitter, number = DatumSplitter(reader.schema), 0
             try:
                 for number, block in enumerate(reader.blocks()):

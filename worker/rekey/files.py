@@ -14,8 +14,8 @@ from typing import BinaryIO
 import stamina
 
 from worker import failpoints
-from worker.avro.container import Block, ContainerReader, ContainerWriter, DatumSplitter
-from worker.errors import ConfigError, DecodeError, FatalError, TransientError, WorkerError
+from worker.avro.container import Block, ContainerReader, ContainerWriter, DatumSplitter, open_container
+from worker.errors import DecodeError, FatalError, TransientError, WorkerError
 from worker.rekey.keys import Way
 from worker.rekey.pace import Pace
 from worker.rekey.recode import Recoder
@@ -70,15 +70,7 @@ class FileRekey:
             FatalError: a record can't be opened, or the file is damaged; it stays as it was.
             TransientError: something was away for too long.
         """
-        try:
-            file = path.open("rb")
-        except OSError as exc:
-            raise ConfigError(f"{path}: {exc.strerror}") from exc
-        with file:
-            try:
-                reader = ContainerReader(file)
-            except DecodeError as exc:
-                raise ConfigError(f"{path}: {exc}") from exc
+        with open_container(path) as (file, reader):
             compiled = self._wanted.compiled(reader.schema)
             mark = said(compiled).encode()
             if reader.metadata.get(_REKEYED) == mark:
