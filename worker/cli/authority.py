@@ -150,8 +150,9 @@ def serve(
         keys=None if epoch_key_command is None else CommandKeys(epoch_key_command),
         epoch_every_s=epoch_every_hours * 3600.0,
     )
+    public = public_base(public_url)
     root = seal.root_key(root_key_file, os.environ.get(root_key_env), root_key_command)
-    serving = Serving(region, data, root, public_base(public_url), options, tls, admin_key_file)
+    serving = Serving(region, data, root, public, options, tls, admin_key_file)
     _run(serving, bind(host, port), workers, f"authority ready: region {region} at {public_url}")
 
 
