@@ -32,7 +32,7 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties registry secure interop attack api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test alone properties registry secure interop attack erasure api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -109,7 +109,7 @@ interop: $(BIN)/.dev ## The published ZeroKMS client against our authority (need
 attack: $(BIN)/.dev ## The authority under forged tokens, others' ids, silent and slow connections, and guessing; prints p99
 	$(PYTEST) -m heavy --timeout 600 tests/attack
 
-erasure: $(BIN)/.dev ## 100,000 subjects, a hundredth of them erased, before and after a restore (about five minutes)
+erasure: $(BIN)/.dev ## 100,000 subjects, a hundredth of them erased, before and after a restore, and the attack on PostgreSQL's raw files (about five minutes)
 	$(PYTEST) -m heavy --timeout 1800 tests/unit/authority/erasure
 
 api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document

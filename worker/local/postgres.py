@@ -71,6 +71,12 @@ class LocalPostgres:
         """The administrator's connection URI, to the database `postgres`."""
         return f"postgresql://admin:{self._password}@127.0.0.1:{self._port}/postgres"
 
+    @property
+    def data(self) -> Path:
+        """The server's data directory, which its account and root can read; there from `start` to `stop`."""
+        assert self._directory is not None
+        return self._directory / "data"
+
     def start(self) -> Self:
         """Make the cluster, start the server and return when it answers a query."""
         self._account = server_account()

@@ -6,22 +6,17 @@ from pathlib import Path
 
 from tests.unit.authority.erasure.conftest import KeyService, People
 from tests.unit.authority.erasure.test_restoring import back_up
-from tests.unit.authority.erasure.thief import Thief
+from tests.unit.authority.erasure.thief import ANN, Copy, Thief
 from worker.authority.erasure import shards
 from worker.authority.recovery.backup import read_backup
-from worker.authority.seal import Sealer, root_from_file
+from worker.authority.seal import Sealer
 from worker.errors import ConfigError
-
-ANN = ("customer_id", 42)
 
 
 def thief_of(people: People, place: Path, service: KeyService) -> Thief:
-    """Everything of the host, the root key, the client's key, and the keys outside that are still there."""
-    files = [*sorted((place / "own").glob("authority.sqlite*")), place / "journal"]
-    root = root_from_file(place / "own" / "root.key")
-    keyset = people.own.admin("list-keysets", {"show_disabled": False})
-    (own,) = [k["id"] for k in keyset if k["name"] == "people"]
-    return Thief.of(files, root, people.client, service.place, own)
+    """Whoever has everything of the host."""
+    files = sorted((place / "own").glob("authority.sqlite*"))
+    return Thief.of(people, place, service, [Copy(path.read_bytes()) for path in files], [ANN])
 
 
 def test_raw_files_open_it_before_the_epochs_key_is_destroyed_and_not_after(
@@ -33,6 +28,7 @@ def test_raw_files_open_it_before_the_epochs_key_is_destroyed_and_not_after(
     people.erase(ANN)
     before = thief_of(people, tmp_path, key_service)
     assert key in before.opens(kept)
+    assert key in before.with_journal_alone.opens(kept)
     assert living_key in before.opens(living)
 
     people.own.admin("api/epoch")
