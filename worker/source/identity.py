@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -46,7 +47,7 @@ class TopicIdentities:
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
-        self._at_join: frozenset[TopicPartition] = frozenset()
+        self._at_join: Counter[str] = Counter()
         self._asked: list[tuple[str, Any]] = []
         self._described: list[Future[Any]] = []
 
@@ -94,11 +95,11 @@ class TopicIdentities:
         """Ask for everything and wait; raises as `verify` does."""
         self._ask()
         self._collect(wait_s=_REQUEST_S)
-        self._at_join = self.partitions
+        self._at_join = Counter(partition.topic for partition in self.partitions)
 
     def at_join(self, topic: str) -> int:
         """How many partitions a topic had when the group was joined; 0 before that."""
-        return sum(partition.topic == topic for partition in self._at_join)
+        return self._at_join[topic]
 
     def verify(self) -> bool:
         """

@@ -116,12 +116,12 @@ class Offsets:
 
     def tagged(self, offsets: Mapping[TopicPartition, int]) -> list[Any]:
         """Return offsets as the client takes them, with the topics' ids beside them where those are known."""
-        return [KafkaPartition(p.topic, p.partition, offset, self._tag(p.topic)) for p, offset in offsets.items()]
+        tags = {topic: self._tag(topic) for topic in {p.topic for p in offsets}}
+        return [KafkaPartition(p.topic, p.partition, offset, tags[p.topic]) for p, offset in offsets.items()]
 
     def _tag(self, topic: str) -> str:
         with contextlib.suppress(SourceUnavailable):
-            first = self._at_first.get(topic) or self._identities.at_join(topic)
-            return str(Tag(self._identities.topic_id(topic), first))
+            return str(Tag(self._identities.topic_id(topic), self._first(topic)))
         return ""
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -170,9 +170,11 @@ class Offsets:
             return time_ms
         return _EARLIEST if self._options.start == "earliest" or self._is_new(partition) else _LATEST
 
+    def _first(self, topic: str) -> int:
+        return self._at_first.get(topic) or self._identities.at_join(topic)
+
     def _is_new(self, partition: TopicPartition) -> bool:
-        first = self._at_first.get(partition.topic) or self._identities.at_join(partition.topic)
-        return 0 < first <= partition.partition
+        return 0 < self._first(partition.topic) <= partition.partition
 
     def _learn_first(self, topics: Collection[str]) -> set[str]:
         """Learn how many partitions topics had when the group first read them; returns those that can't be told now."""
@@ -181,13 +183,13 @@ class Offsets:
         untold = set()
         for topic in topics - self._at_first.keys():
             known = sorted(p for p in self._identities.partitions if p.topic == topic)
-            end = time.monotonic() + _TOGETHER_S
             try:
                 self._ask(known, _TOGETHER_S)
             except KafkaException:
                 # An open transaction holds up the answer for its own partition; any other one tells.
+                end = time.monotonic() + _TOGETHER_S
                 for partition in known:
-                    if topic in self._at_first or time.monotonic() > end + _TOGETHER_S:
+                    if topic in self._at_first or time.monotonic() > end:
                         break
                     with contextlib.suppress(KafkaException):
                         self._ask([partition], _ALONE_S)
