@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from worker.authority.dev import DevAuthority
 from worker.avro import CompiledSchema, DeclarationOptions, compile_schema, encode_value
 from worker.encryption import BatchEncryptor
 from worker.model import Audit, PlainBatch, Position, Run
@@ -22,6 +24,18 @@ from worker.zerokms.factory import client_from_environment
 
 OLD, NEW = "rekey-old", "rekey-new"
 REGION = "eu-central-1"
+
+
+@contextmanager
+def authority_of_keysets(directory: Path) -> Iterator[DevAuthority]:
+    """Run an authority whose first client may use an old and a new keyset."""
+    with DevAuthority(REGION, directory) as running:
+        for name in (OLD, NEW):
+            running.create_keyset(name)
+            running.grant(running.env["CS_CLIENT_ID"], name)
+        yield running
+
+
 _STREET = {
     "type": "record",
     "name": "Street",

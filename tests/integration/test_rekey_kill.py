@@ -18,8 +18,7 @@ from psycopg.rows import dict_row
 
 from tests.conftest import DatabaseFactory
 from tests.program import start, worker
-from tests.rekeying import NEW, OLD, REGION, declared, fill, holder, sealed
-from worker.authority.dev import DevAuthority
+from tests.rekeying import NEW, OLD, REGION, authority_of_keysets, declared, fill, holder, sealed
 from worker.encryption import BatchEncryptor
 from worker.sdk import Encryption, Table
 
@@ -47,10 +46,7 @@ def person(n: int, version: int = 0) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """An authority whose client may use an old and a new keyset."""
-    with DevAuthority(REGION, tmp_path_factory.mktemp("authority")) as running:
-        for name in (OLD, NEW):
-            running.create_keyset(name)
-            running.grant(running.env["CS_CLIENT_ID"], name)
+    with authority_of_keysets(tmp_path_factory.mktemp("authority")) as running:
         yield dict(running.env)
 
 

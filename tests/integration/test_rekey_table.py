@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.conftest import DatabaseFactory
-from tests.rekeying import NEW, OLD, PERSON, REGION, TABLE, declared, fill, holder, person, way
+from tests.rekeying import NEW, OLD, PERSON, REGION, TABLE, authority_of_keysets, declared, fill, holder, person, way
 from worker.authority.dev import DevAuthority
 from worker.errors import FatalError, Fenced, KeyAccessDenied, RecordError, RegionViolation, WorkerError
 from worker.rekey.census import Census
@@ -34,10 +34,7 @@ def place(dsn: str) -> TablePlace:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevAuthority]:
     """An authority whose first client may use an old and a new keyset."""
-    with DevAuthority(REGION, tmp_path_factory.mktemp("authority")) as running:
-        for name in (OLD, NEW):
-            running.create_keyset(name)
-            running.grant(running.env["CS_CLIENT_ID"], name)
+    with authority_of_keysets(tmp_path_factory.mktemp("authority")) as running:
         yield running
 
 

@@ -15,7 +15,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment, headers
 from tests.program import worker
-from tests.rekeying import NEW, OLD, REGION
+from tests.rekeying import NEW, OLD, REGION, authority_of_keysets
 from worker.authority.dev import DevAuthority
 from worker.demo.customers import SCHEMA
 
@@ -26,10 +26,7 @@ COUNT = 300
 @pytest.fixture(scope="module")
 def authority_of_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevAuthority]:
     """An authority whose client may use an old and a new keyset."""
-    with DevAuthority(REGION, tmp_path_factory.mktemp("authority")) as running:
-        for name in (OLD, NEW):
-            running.create_keyset(name)
-            running.grant(running.env["CS_CLIENT_ID"], name)
+    with authority_of_keysets(tmp_path_factory.mktemp("authority")) as running:
         yield running
 
 
