@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -97,7 +98,7 @@ def _follow(connection: Connection, chain: str, end: int, key_of: KeyOf, told: T
     with connection.cursor("ledger", withhold=True) as cursor:
         cursor.execute(_ENTRIES, [chain, end])
         for row in cursor:
-            kept = LedgerRow(row[0], tuple(row[1]), *row[2:11], audited=tuple(row[11]))
+            kept = replace(LedgerRow(row[0], tuple(row[1]), *row[2:11]), audited=tuple(row[11]))
             entry = LedgerEntry(kept, row[12], row[13], bytes(row[14]))
             if entry.sequence < follower.removed:
                 raise FatalError(f"ledger chain {chain}: entry {entry.sequence} was removed and is there again")
