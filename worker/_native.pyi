@@ -117,13 +117,34 @@ class Envelopes:
     def requests(self) -> Requests: ...
     @property
     def numbers(self) -> list[int | None]: ...
+    @property
+    def is_one_each(self) -> bool: ...
     def open(
         self,
         given: Sequence[tuple[KeyBatch | Lease | None, int, int]],
         context: bytes,
         bound: bytes,
         field: tuple[Any, ...] | None,
+        part: tuple[int, int] | None = None,
     ) -> tuple[list[bytes | None], list[tuple[int, str, int]]]: ...
+
+@final
+class EnvelopeArrays:
+    """The chunks of a binary column in Arrow's memory."""
+
+    @staticmethod
+    def read(
+        chunks: Sequence[tuple[Any, Any, Any, int, int, bool]], descriptor: str, fingerprint: bytes
+    ) -> EnvelopeArrays | None: ...
+    @property
+    def requests(self) -> Requests: ...
+    def open(
+        self,
+        given: Sequence[tuple[KeyBatch | Lease | None, int, int]],
+        field: tuple[Any, ...],
+        kind: tuple[str, int | None, int, int],
+    ) -> tuple[list[tuple[bytes, bytes, bytes, int]], list[tuple[int, str, int]]] | None: ...
+    def __len__(self) -> int: ...
 
 @final
 class Reader:

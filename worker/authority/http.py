@@ -14,10 +14,11 @@ from pydantic.json_schema import models_json_schema
 
 from worker.authority import wire
 from worker.authority.access import Caller
-from worker.authority.answering import Action, Answering
+from worker.authority.answering import Action, Answering, Handler
 from worker.authority.auditing import Auditing
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
+from worker.authority.direct import Direct
 from worker.authority.endpoints import ENDPOINTS
 from worker.authority.enrolment import Enrolment
 from worker.authority.erasing import Erasing
@@ -54,7 +55,7 @@ def application(parts: Parts) -> FastAPI:
     """Build the surface from the table of endpoints; what takes no token is open to all."""
     app = FastAPI(title="Authority", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     models: list[type[BaseModel]] = [wire.Authorise, wire.Unlock]
-    actions = _actions(parts)
+    actions, deriving = _actions(parts), dict[str, Handler]()
     for endpoint in ENDPOINTS:
         if endpoint.path == _METRICS:
             continue
@@ -66,9 +67,12 @@ def application(parts: Parts) -> FastAPI:
         if "{row}" in endpoint.path:
             extra["parameters"] = [{"name": "row", "in": "path", "required": True, "schema": {"type": "string"}}]
         handler = parts.answering.handler(endpoint, model, action)
+        if endpoint.kind == "derive":
+            deriving[endpoint.path] = handler
         methods = [endpoint.method]
         app.add_api_route(endpoint.path, handler, methods=methods, openapi_extra=extra, responses=_RESPONSES)
     _open(parts, app)
+    app.add_middleware(Direct, handlers=deriving)
     app.openapi = lambda: _openapi(app, models)  # type: ignore[method-assign]
     return app
 

@@ -95,7 +95,10 @@ class AsyncEncryption(AsyncTableCalls):
         self._keyring = AsyncKeyring(service, kept=self._kept, window_s=given.window_s)
         client = service.client if isinstance(service, AsyncZeroKMSClient) else None
         self._terms = Terms(client, max_age_s=0.0 if given.cache is None else given.cache.max_age_s)
-        self._calls = TableCalls(Keyring(_Bridge(service), kept=self._kept, window_s=0), self._reasons)
+        # Calls of many values work in a thread, which asks by itself where it can.
+        asked = _Bridge(service) if client is None else client
+        keyring = Keyring(asked, kept=self._kept, window_s=0, asks_ahead=client is not None)
+        self._calls = TableCalls(keyring, self._reasons)
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any, Literal, Unpack, overload
 
 from worker.avro import open_schema
@@ -82,7 +83,7 @@ class Calls:
                 return []
             made = ready(seal, values, given)
             if given.format == "record":
-                return made.single(keys.take(seal.spec, len(values)))
+                return [*chain.from_iterable(keys.take_ahead(seal.spec, len(values), made.singles()))]
             return made.leased(keys.lease(seal.spec, [len(plain) for plain in made.plain]))
 
     def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:
@@ -125,7 +126,7 @@ class Calls:
         """
         opened = opening(envelopes, field, Opening(**options))
         with self._call("decrypt", opened, opened.given.reason) as keys:
-            values = opened.finish(keys.keys(opened.requests)) if opened.requests else opened.items
+            values = opened.finished(keys) if opened.requests else opened.items
         return raised(values, errors)
 
     def encrypt_record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from worker.avro import is_reserved
@@ -14,6 +15,7 @@ from worker.errors import ConfigError, KeyAccessDenied, RecordError, WorkerError
 from worker.model import ContextElement, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.sdk import checked
 from worker.sdk import values as forms
+from worker.sdk.keyring import KeyCall
 from worker.sdk.opening import NativeOpening, native_opening
 from worker.sdk.options import Opening, Sealing
 from worker.sdk.values import Bind
@@ -44,6 +46,14 @@ class Open:
     named: Sequence[tuple[str, str]]
     lock: tuple[ContextElement, ...]
     given: Opening
+
+    def finished(self, keys: KeyCall) -> list[Any]:
+        """Return each value, or what is wrong with it, as the keys of large calls arrive."""
+        native = self.native
+        if native is None or self.places or not native.held.is_one_each:
+            return self.finish(keys.keys(self.requests))
+        read = native.in_parts(self.named, self.given.bind or {})
+        return [*chain.from_iterable(keys.keys_ahead(native.requests, read))]
 
     def finish(self, keys: Sequence[DataKey | KeyRefused]) -> list[Any]:
         """Return each value, or what is wrong with it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from worker.avro import encode_value
 from worker.encryption import leased
@@ -27,6 +28,11 @@ class Ready:
     def single(self, keys: Sequence[DataKey]) -> list[bytes]:
         """Seal each under a key of its own, in the `record` format; the keys are used up."""
         return seal_singles(keys, self.plain)
+
+    def singles(self) -> Callable[[Sequence[DataKey]], list[bytes]]:
+        """Return what seals the next ones, portion by portion; see `single`."""
+        rest = iter(self.plain)
+        return lambda keys: seal_singles(keys, list(islice(rest, len(keys))))
 
     def leased(self, portions: Sequence[LeasePortion]) -> list[bytes]:
         """Seal all under leases, in the `leased` format."""

@@ -16,7 +16,7 @@ use crate::derive::BadMaterial;
 use crate::envelope::{BadLabel, IV_BYTES};
 use crate::keys::{Label, Spent};
 
-use crate::shuffle::{Block, BLOCKS};
+use crate::shuffle::{Block, BLOCKS, MATERIAL};
 use crate::tree;
 
 pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
@@ -326,12 +326,17 @@ pub fn materials<'py>(
     }
     let made = py.detach(|| {
         let each = blocks.iter().zip(descriptors.iter().zip(&tags)).enumerate();
-        opened.materials(each.map(|(at, (iv, (descriptor, tag)))| {
-            let secrets = secrets.as_ref().map_or(&[][..], |secrets| &secrets[at][..]);
-            Item { iv, descriptor, tag, secrets }
-        }))
+        let items: Vec<Item<'_>> = each
+            .map(|(at, (iv, (descriptor, tag)))| {
+                let secrets = secrets.as_ref().map_or(&[][..], |secrets| &secrets[at][..]);
+                Item { iv, descriptor, tag, secrets }
+            })
+            .collect();
+        let mut made = vec![[0; MATERIAL]; items.len()];
+        opened.materials(&items, &mut made);
+        made
     });
-    Ok(PyBytes::new(py, &made))
+    Ok(PyBytes::new(py, made.as_flattened()))
 }
 
 /// The leaf at a position of an erasable keyset's tree, from a node at `depth` above it.
