@@ -126,7 +126,7 @@ class Envelopes:
         bound: bytes,
         field: tuple[Any, ...] | None,
         part: tuple[int, int] | None = None,
-    ) -> tuple[list[bytes | None], list[tuple[int, str, int]]]: ...
+    ) -> tuple[list[bytes | str | None], list[tuple[int, str, int]]]: ...
 
 @final
 class EnvelopeArrays:
@@ -155,6 +155,14 @@ class Reader:
 
 def generate_items(ivs: bytes, runs: Sequence[tuple[bytes, int]]) -> bytes:
     """The items of `generate-data-key`, commas between them."""
+
+@final
+class Texts:
+    """Texts that wait for their keys."""
+
+    def __new__(cls, values: Sequence[str]) -> Self: ...
+    def __len__(self) -> int: ...
+    def seal(self, keys: Sequence[tuple[KeyBatch, int, int]], start: int) -> list[bytes]: ...
 
 def seal_records(keys: Sequence[tuple[KeyBatch, int, int]], typed: Sequence[bytes]) -> list[bytes]:
     """Seal each typed plaintext under a key of its own, as MessagePack."""

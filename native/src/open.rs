@@ -29,7 +29,7 @@ pub struct Request {
     pub keyset: Option<[u8; KEYSET_BYTES]>,
     pub iv: [u8; IV_BYTES],
     pub tag: Box<[u8]>,
-    pub descriptor: Box<str>,
+    pub descriptor: Arc<str>,
     /// A lease's header up to the nonce; empty for a key of one value.
     pub header: Box<[u8]>,
 }
@@ -96,9 +96,14 @@ impl Asked {
             keyset: parsed.keyset.copied(),
             iv: *parsed.iv,
             tag: parsed.tag.into(),
-            descriptor: parsed.descriptor.into(),
+            descriptor: self.shared(parsed.descriptor),
             header: Box::default(),
         })
+    }
+
+    fn shared(&self, descriptor: &str) -> Arc<str> {
+        let before = self.requests.last().map(|request| &request.descriptor);
+        before.filter(|before| ***before == *descriptor).cloned().unwrap_or_else(|| descriptor.into())
     }
 
     fn push(&mut self, request: Request) -> Option<u32> {

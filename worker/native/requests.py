@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, SupportsIndex, overload
 from uuid import UUID
 
@@ -25,12 +26,14 @@ class NativeRequests(Sequence[RetrieveRequest]):
     Args:
         native: the requests.
         contexts: what each key was asked for with.
-        span: which of them; None is all.
+        whole: of which these are some, by their places in `span`; None for all.
     """
 
-    def __init__(self, native: _native.Requests, contexts: Contexts, span: range | None = None) -> None:
-        self.native, self.contexts = native, contexts
-        self.span = range(len(native)) if span is None else span
+    def __init__(
+        self, native: _native.Requests, contexts: Contexts, whole: NativeRequests | None = None, span: range = range(0)
+    ) -> None:
+        self.native, self.contexts, self._whole = native, contexts, whole
+        self.span = range(len(native)) if whole is None else span
 
     def __len__(self) -> int:
         return len(self.span)
@@ -50,9 +53,11 @@ class NativeRequests(Sequence[RetrieveRequest]):
     def __repr__(self) -> str:
         return f"NativeRequests({len(self)})"
 
-    @property
+    @cached_property
     def keysets(self) -> list[UUID | None]:
-        """The keyset of all, alone; empty where there are several."""
+        """The keyset of all, alone; empty where there are several. A part has its whole's."""
+        if self._whole is not None:
+            return self._whole.keysets
         only, keyset = self.native.keyset()
         return [None if keyset is None else UUID(bytes=keyset)] if only else []
 
@@ -62,7 +67,7 @@ class NativeRequests(Sequence[RetrieveRequest]):
 
     def part(self, start: int, stop: int) -> NativeRequests:
         """Return some of them, in the same memory."""
-        return NativeRequests(self.native, self.contexts, self.span[start:stop])
+        return NativeRequests(self.native, self.contexts, self._whole or self, self.span[start:stop])
 
     def bodies(self, start: int, stop: int, write: Callable[[Sequence[ContextElement]], bytes]) -> bytes:
         """Return some of the requests as JSON items with commas between; `write` gives a context's JSON."""

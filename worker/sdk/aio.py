@@ -37,7 +37,7 @@ from worker.sdk.options import (
 from worker.sdk.prepared import opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import identity_of
-from worker.sdk.sealing import ready
+from worker.sdk.sealing import ready, ready_singles
 from worker.sdk.table_calls import TableCalls
 from worker.sdk.terms import Terms
 from worker.sdk.values import Described
@@ -126,10 +126,12 @@ class AsyncEncryption(AsyncTableCalls):
         """See `Encryption.encrypt`; calls of many tasks share requests."""
         given = Sealing(**options)
         seal = sealing(field, given)
+        if given.format == "record":
+            single = ready_singles(seal, [value], given).singles()
+            async with self._keyring.call(self._calls.scope("encrypt", seal, given.reason)) as keys:
+                return single(await keys.take(seal.spec, 1))[0]
         made = ready(seal, [value], given)
         async with self._keyring.call(self._calls.scope("encrypt", seal, given.reason)) as keys:
-            if given.format == "record":
-                return made.single(await keys.take(seal.spec, 1))[0]
             return made.leased(await keys.lease(seal.spec, 1))[0]
 
     async def encrypt_many(
@@ -219,10 +221,10 @@ class _Bridge:
         self._service = service
         self.tokens = identity_of(service)()
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         return _on_loop(self._service.generate, requests, audit)
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         return _on_loop(self._service.retrieve, requests, audit)
 
 

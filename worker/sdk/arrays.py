@@ -68,15 +68,16 @@ class Held:
 
     def open(self, answers: Sequence[DataKey | KeyRefused]) -> Opened | None:
         """Open it; None where a value is to be looked at one by one."""
-        type_, *kind = self.layout
-        made = self.native.open(sources_of(self.requests, answers), slot_of(self.plan), (*kind,))
+        type_, word, null_branch, least, most = self.layout
+        sources, kind = sources_of(self.requests, answers), (word, null_branch, least, most)
+        made = self.native.open(sources, slot_of(self.plan), kind)
         if made is None:
             return None
         chunks, told = made
         faults: dict[int, WorkerError] = {}
-        for row, word, number in told:
-            kind_ = "record" if self.requests.fingerprint(number) is None else "leased"
-            faults[row] = fault_of(word, kind_, answers, number)
+        for row, why, number in told:
+            is_single = self.requests.fingerprint(number) is None
+            faults[row] = fault_of(why, "record" if is_single else "leased", answers, number)
         return Opened(faults, lambda: pa.chunked_array(map(partial(_array, type_), self.counts, chunks), type_))
 
 

@@ -29,7 +29,7 @@ from worker.sdk.options import (
 from worker.sdk.prepared import Open, Seal, opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import Scope
-from worker.sdk.sealing import ready
+from worker.sdk.sealing import ready, ready_singles
 from worker.sdk.values import Described
 
 Failure = RecordError | KeyAccessDenied
@@ -81,9 +81,10 @@ class Calls:
         with self._call("encrypt", seal, given.reason) as keys:
             if not values:
                 return []
-            made = ready(seal, values, given)
             if given.format == "record":
-                return [*chain.from_iterable(keys.take_ahead(seal.spec, len(values), made.singles()))]
+                single = ready_singles(seal, values, given).singles()
+                return [*chain.from_iterable(keys.take_ahead(seal.spec, len(values), single))]
+            made = ready(seal, values, given)
             return made.leased(keys.lease(seal.spec, [len(plain) for plain in made.plain]))
 
     def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:

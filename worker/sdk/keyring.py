@@ -77,7 +77,7 @@ class Keyring:
             return self._service.generate(specs, scope.audit)
         place = (scope, first.keyset, first.policy)
         try:
-            return self._fresh.ask(place, specs, lambda joined: list(self._service.generate(joined, scope.audit)))
+            return self._fresh.ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
         except SubjectErased as exc:
             if any(names(spec, exc) for spec in specs):
                 raise
@@ -88,7 +88,7 @@ class Keyring:
         """Return each request's key or its refusal, past what is kept."""
         if len(requests) > JOINED or not self._joins:
             return self._service.retrieve(requests, scope.audit)
-        return self._again.ask(scope, requests, lambda joined: list(self._service.retrieve(joined, scope.audit)))
+        return self._again.ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
 
 
 def _are_alike(specs: Sequence[KeySpec]) -> bool:
@@ -200,7 +200,7 @@ class KeyCall(Ownership):
 
     def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
-        return self.take_each(Alike(spec, count))
+        return self.take_each([spec] if count == 1 else Alike(spec, count))
 
     def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return one fresh key for each spec."""

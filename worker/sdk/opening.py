@@ -79,7 +79,7 @@ class NativeOpening:
 
     def _open(
         self, sources: Sources, named: Sequence[tuple[str, str]], bind: Bind, part: tuple[int, int] | None
-    ) -> tuple[list[bytes | None], list[tuple[int, str, int]]]:
+    ) -> tuple[list[bytes | str | None], list[tuple[int, str, int]]]:
         bound = leased.framer(tuple(bind))(tuple(bind.values()))
         field = None if self.schema is None else slot_of(forms.plan(self.schema))
         return self.held.open(sources, leased.framed_context(named), bound, field, part)
@@ -105,12 +105,17 @@ def native_opening(
     return NativeOpening(held, numbers, left, requests, types, schema)
 
 
-def _read(schema: str | None, values: Sequence[bytes | None]) -> list[Any]:
-    """Read plaintexts, None staying None: Avro where the schema is known, else the typed form."""
-    return values_of_typed(values) if schema is None else decode_values(schema, values)
+def _read(schema: str | None, values: Sequence[Any]) -> list[Any]:
+    """Read plaintexts, None staying None: Avro where the schema is known, else the typed form but for its texts."""
+    if schema is not None:
+        return decode_values(schema, values)
+    if bytes not in set(map(type, values)):
+        return list(values)
+    rest = iter(values_of_typed(value for value in values if isinstance(value, bytes)))
+    return [next(rest) if isinstance(value, bytes) else value for value in values]
 
 
-def _read_each(values: Sequence[bytes | None], schemas: Sequence[str | None], found: list[Any]) -> None:
+def _read_each(values: Sequence[Any], schemas: Sequence[str | None], found: list[Any]) -> None:
     """Read plaintexts into their places, each by its own schema."""
     by_schema: dict[str | None, list[int]] = {}
     for i, (value, schema) in enumerate(zip(values, schemas, strict=True)):

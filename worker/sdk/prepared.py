@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -12,7 +13,7 @@ from worker.avro.descriptors import default_descriptor
 from worker.encryption import leased
 from worker.encryption.anyform import AnyEnvelope
 from worker.errors import ConfigError, KeyAccessDenied, RecordError, WorkerError
-from worker.model import ContextElement, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model import ContextElement, DataKey, Format, KeyRefused, KeySpec, RetrieveRequest
 from worker.sdk import checked
 from worker.sdk import values as forms
 from worker.sdk.keyring import KeyCall
@@ -77,6 +78,20 @@ def attempted(envelope: Any, key: DataKey | KeyRefused, schema: str | None, name
 
 def sealing(field_: str, given: Sealing) -> Seal:
     """Check what values are to be sealed with; raises `ConfigError`."""
+    is_unbound = given.context is None and given.bind is None and given.lock_context is None and given.policy == ()
+    plain = (field_, given.format, given.keyset, given.schema)
+    if is_unbound and all(each is None or type(each) is str for each in plain):
+        return _unbound(*plain)
+    return _sealing(field_, given)
+
+
+@lru_cache(maxsize=256)
+def _unbound(field_: str, kind: Format, keyset: str | None, schema: str | None) -> Seal:
+    """Single calls of one field come again and again."""
+    return _sealing(field_, Sealing(format=kind, keyset=keyset, schema=schema))
+
+
+def _sealing(field_: str, given: Sealing) -> Seal:
     descriptor = default_descriptor(_text(field_, "field"))
     if not 1 <= len(descriptor.encode()) <= leased.MAX_LABEL_BYTES:
         raise ConfigError("field takes 1-255 bytes of UTF-8")

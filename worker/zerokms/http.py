@@ -19,8 +19,9 @@ from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUn
 from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
-from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
+from worker.zerokms.auth import TokenSource, retry_after
 from worker.zerokms.refused import ERASED, remedy
+from worker.zerokms.token import ServiceToken
 
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6

@@ -43,6 +43,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reader::Reader>()?;
     module.add_class::<keys::Lease>()?;
     module.add_class::<keys::KeyBatch>()?;
+    module.add_class::<keys::Texts>()?;
     module.add_class::<keys::ClientKey>()?;
     module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
     module.add_function(wrap_pyfunction!(keys::leaf, module)?)?;

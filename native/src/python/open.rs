@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::keys::{KeyBatch, Lease};
 use super::program::slot;
@@ -98,8 +98,8 @@ pub struct Envelopes {
     of: Arc<Vec<u32>>,
 }
 
-/// Plaintexts, and by envelope why there is none, with the number of its request.
-type Opened<'py> = (Vec<Option<Bound<'py, PyBytes>>>, Vec<(usize, &'static str, u32)>);
+/// Plaintexts, those of typed texts as text, and by envelope why there is none, with the number of its request.
+type Opened<'py> = (Vec<Option<Bound<'py, PyAny>>>, Vec<(usize, &'static str, u32)>);
 
 #[pymethods]
 impl Envelopes {
@@ -182,11 +182,20 @@ impl Envelopes {
             Some((zeroize::Zeroizing::new(data), ends, faults))
         });
         let (data, ends, faults) = opened.ok_or_else(|| PyValueError::new_err("a key, or none, for each request"))?;
+        let plain = |index: usize, start: usize, end: usize| {
+            // A text that is typed says so itself; whatever else is typed the twin reads.
+            let is_typed = field.is_none() && self.asked.requests[numbers[index] as usize].header.is_empty();
+            let text = if is_typed { data[start..end].strip_prefix(&typed::TEXT) } else { None };
+            match text.and_then(|text| std::str::from_utf8(text).ok()) {
+                Some(text) => PyString::new(py, text).into_any(),
+                None => PyBytes::new(py, &data[start..end]).into_any(),
+            }
+        };
         let mut values = Vec::with_capacity(ends.len());
         let (mut start, mut failed) = (0, faults.iter().peekable());
         for (index, (&end, &number)) in ends.iter().zip(numbers).enumerate() {
             let has_value = number != NONE && failed.next_if(|fault| fault.0 == index).is_none();
-            values.push(has_value.then(|| PyBytes::new(py, &data[start..end])));
+            values.push(has_value.then(|| plain(index, start, end)));
             start = end;
         }
         Ok((values, faults))
