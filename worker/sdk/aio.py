@@ -13,6 +13,7 @@ import anyio.from_thread
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model.receipts import as_json
 from worker.sdk.aio_keyring import AsyncKeyring
 from worker.sdk.aio_tables import AsyncTableCalls, in_thread
 from worker.sdk.calls import Failure
@@ -94,6 +95,7 @@ class AsyncEncryption(AsyncTableCalls):
         self._reasons = Reasons(given.reason, is_required=given.require_reason)
         self._keyring = AsyncKeyring(service, kept=self._kept, window_s=given.window_s)
         client = service.client if isinstance(service, AsyncZeroKMSClient) else None
+        self._receipts = None if client is None else client.receipts
         self._terms = Terms(client, max_age_s=0.0 if given.cache is None else given.cache.max_age_s)
         # Calls of many values work in a thread, which asks by itself where it can.
         asked = _Bridge(service) if client is None else client
@@ -121,6 +123,10 @@ class AsyncEncryption(AsyncTableCalls):
     def because(self, reason: str) -> AbstractContextManager[None]:
         """Give a reason to every call of this task within the block; see `Encryption.because`."""
         return self._reasons.because(reason)
+
+    def audit_receipts(self) -> list[dict[str, str | int]]:
+        """See `Encryption.audit_receipts`."""
+        return [] if self._receipts is None else [as_json(receipt) for receipt in self._receipts.take()]
 
     async def encrypt(self, value: object, *, field: str, **options: Unpack[EncryptOptions]) -> bytes:
         """See `Encryption.encrypt`; calls of many tasks share requests."""

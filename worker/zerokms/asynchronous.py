@@ -15,7 +15,7 @@ from worker.http_client import open_async_client, silence
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.exchange import Exchange, Exchanges, LoadedKeyset, ended, parted
-from worker.zerokms.http import accept
+from worker.zerokms.http import AUDIT_ENTRY, accept
 from worker.zerokms.token import ServiceToken
 
 _T = TypeVar("_T")
@@ -118,20 +118,21 @@ class AsyncZeroKMSClient:
         return found
 
     async def _drive(self, exchange: Exchange[_T]) -> _T:
-        endpoint, body, _ = next(exchange)
+        endpoint, body, request_id = next(exchange)
         try:
-            reply: object = await self._post(endpoint, body)
+            reply: object = await self._post(endpoint, body, request_id)
         except KeyAccessDenied as exc:
             return ended(exchange, exc)
         return ended(exchange, reply)
 
-    async def _post(self, endpoint: str, body: bytes) -> bytes:
+    async def _post(self, endpoint: str, body: bytes, request_id: UUID | None) -> bytes:
         async with self._slots:
             token = await self._token()
             reply = await self._send(endpoint, body, token)
             if reply.status_code == httpx.codes.UNAUTHORIZED:
                 self.client.tokens.forget(token)
                 reply = await self._send(endpoint, body, await self._token())
+        self.client.receipts.note(reply.headers.get(AUDIT_ENTRY), request_id)
         return accept(endpoint, reply)
 
     async def _token(self) -> ServiceToken:

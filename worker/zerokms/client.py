@@ -18,6 +18,7 @@ from worker.http_client import open_client
 from worker.interpreter import on_fork
 from worker.metrics import Metrics
 from worker.model import Alike, Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model.receipts import Receipts
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.region import PUBLIC_REGIONS
@@ -38,7 +39,7 @@ class ZeroKMSClient:
     A `KeyService` over the wire, for one client of one workspace; thread-safe.
 
     Every batch is split into requests of at most `keys_per_request`, several under way at once; order is kept, the
-    length of each answer checked, hostile material refused.
+    length of each answer checked, hostile material refused. `receipts` says where the audit has them.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ZeroKMSClient:
                 )
         self._trust, self._metrics = Trust(allow_hosts, self.options.verify_token), metrics
         self._exchanges = Exchanges(credentials, metrics)
+        self.receipts = Receipts()
         self._connect()
         on_fork(self)
 
@@ -83,7 +85,14 @@ class ZeroKMSClient:
             proxy=self.options.proxy,
         )
         self.tokens = TokenSource(self.credentials, self._http, self.cts, trust=self._trust, metrics=self._metrics)
-        self._wire = Wire(self._http, self.tokens, self.zerokms, in_flight=in_flight, metrics=self._metrics)
+        self._wire = Wire(
+            self._http,
+            self.tokens,
+            self.zerokms,
+            in_flight=in_flight,
+            metrics=self._metrics,
+            receipts=self.receipts,
+        )
         self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="zerokms")
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
