@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -94,15 +94,15 @@ def test_the_next_portions_are_under_way_while_one_is_used() -> None:
     """Two are asked for before the first is used, and no more than that."""
     asked, used = threading.Semaphore(0), list[int]()
 
-    def asks() -> Iterator[object]:
-        for number in range(5):
-            yield lambda number=number: (asked.release(), number)[1]
+    def ask(number: int) -> int:
+        asked.release()
+        return number
 
-    def use(number: object) -> None:
+    def use(number: int) -> None:
         if number == 0:
             assert all(asked.acquire(timeout=30) for _ in range(3))
-        used.append(int(str(number)))
+        used.append(number)
 
-    run(asks(), use)  # type: ignore[arg-type]
+    run([partial(ask, number) for number in range(5)], use)
 
     assert used == [0, 1, 2, 3, 4]

@@ -12,11 +12,12 @@ import pytest
 from tests.unit.sdk.services import Recording
 from worker import Encryption
 from worker.errors import DecryptionError
+from worker.native import IS_LOADED
 from worker.sdk import arrays
 from worker.sdk.columns import Column
 
 FIELD = "acme.crm.Customer/value"
-pytestmark = pytest.mark.skipif(not arrays.IS_LOADED, reason="needs the extension module")
+pytestmark = pytest.mark.skipif(not IS_LOADED, reason="needs the extension module")
 
 
 def _logical(base: str, word: str) -> dict[str, str]:
@@ -71,7 +72,7 @@ def test_every_type_is_read_as_the_twin_reads_it(
     schema = json.dumps({"": avro, "first": ["null", avro], "last": [avro, "null"]}[nullable])
     envelopes: list[bytes | None] = []
     for kind in ("leased", "record", "leased"):
-        envelopes += [None, *encryption.encrypt_many(values, field=FIELD, schema=schema, format=kind), None]  # type: ignore[arg-type]
+        envelopes += [None, *encryption.encrypt_many(values, field=FIELD, schema=schema, format=kind), None]
     chunks = [pa.array([b"before", *envelopes], pa.binary()).slice(1), pa.array(envelopes[:3], pa.binary()).slice(0, 2)]
     empty = pa.array([], pa.binary())
 
