@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,6 +86,7 @@ class Answering:
     deriving: ThreadPoolExecutor = field(repr=False)
     guesses: Guesses
     refusals: Refusals
+    _long: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False, repr=False)
 
     def handler(self, endpoint: Endpoint, model: type[BaseModel] | None, action: Action) -> Handler:
         """Return an endpoint's handler."""
@@ -188,7 +190,8 @@ class Answering:
         if endpoint.kind == "change":
             row = request.path_params.get("row")
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
-        return await asyncio.to_thread(action, caller, body)
+        async with self._long if endpoint.is_long else contextlib.nullcontext():
+            return await asyncio.to_thread(action, caller, body)
 
     async def read(self, request: Request, model: type[BaseModel], most: int | None = None) -> Any:
         """Read a body within its bounds, of `most` bytes at most; raises a 400, 408 or 413."""
