@@ -105,7 +105,7 @@ def bodies() -> dict[type[wire.Generate | wire.Retrieve], bytes]:
 
 
 def test_odd_bodies_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeated names, numbers, escapes, half characters, nesting, what follows the end: read by both alike, or refused."""
+    """Repeated names, numbers, escapes, half characters, nesting, tails: read alike, or refused."""
     monkeypatch.setattr("os.urandom", lambda n: bytes(i % 251 for i in range(n)))
     native = 0
     for model, whole in bodies().items():
@@ -122,4 +122,4 @@ def test_odd_bodies_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
                 return PlainAsked(model.model_validate(decoding.parse(data)))
 
             assert outcome(natively) == outcome(plainly), (model.__name__, seed, data)
-    assert native > COUNT // 10
+    assert native > COUNT // 20
