@@ -117,13 +117,34 @@ class Envelopes:
     def requests(self) -> Requests: ...
     @property
     def numbers(self) -> list[int | None]: ...
+    @property
+    def is_one_each(self) -> bool: ...
     def open(
         self,
         given: Sequence[tuple[KeyBatch | Lease | None, int, int]],
         context: bytes,
         bound: bytes,
         field: tuple[Any, ...] | None,
-    ) -> tuple[list[bytes | None], list[tuple[int, str, int]]]: ...
+        part: tuple[int, int] | None = None,
+    ) -> tuple[list[bytes | str | None], list[tuple[int, str, int]]]: ...
+
+@final
+class EnvelopeArrays:
+    """The chunks of a binary column in Arrow's memory."""
+
+    @staticmethod
+    def read(
+        chunks: Sequence[tuple[Any, Any, Any, int, int, bool]], descriptor: str, fingerprint: bytes
+    ) -> EnvelopeArrays | None: ...
+    @property
+    def requests(self) -> Requests: ...
+    def open(
+        self,
+        given: Sequence[tuple[KeyBatch | Lease | None, int, int]],
+        field: tuple[Any, ...],
+        kind: tuple[str, int | None, int, int],
+    ) -> tuple[list[tuple[bytes, bytes, bytes, int]], list[tuple[int, str, int]]] | None: ...
+    def __len__(self) -> int: ...
 
 @final
 class Reader:
@@ -134,6 +155,14 @@ class Reader:
 
 def generate_items(ivs: bytes, runs: Sequence[tuple[bytes, int]]) -> bytes:
     """The items of `generate-data-key`, commas between them."""
+
+@final
+class Texts:
+    """Texts that wait for their keys."""
+
+    def __new__(cls, values: Sequence[str]) -> Self: ...
+    def __len__(self) -> int: ...
+    def seal(self, keys: Sequence[tuple[KeyBatch, int, int]], start: int) -> list[bytes]: ...
 
 def seal_records(keys: Sequence[tuple[KeyBatch, int, int]], typed: Sequence[bytes]) -> list[bytes]:
     """Seal each typed plaintext under a key of its own, as MessagePack."""

@@ -4,6 +4,7 @@
 
 #[allow(unsafe_code)]
 pub mod aead;
+pub mod arrow;
 pub mod asked;
 pub mod authority;
 pub mod contexts;
@@ -20,6 +21,8 @@ pub mod reply;
 pub mod request;
 pub mod rows;
 pub mod seal;
+#[allow(unsafe_code)]
+pub mod shake;
 #[allow(unsafe_code)]
 pub mod shuffle;
 pub mod tree;

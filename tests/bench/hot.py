@@ -153,6 +153,8 @@ def main() -> None:
         fill(kafka, SOURCE, asked.records)
         runs = {n: r for n, r in contestants(stand, compiled(work), asked.records, places) if re.search(asked.only, n)}
         rounds = [{name: go(turn) for name, go in runs.items()} for turn in range(asked.rounds)]
+        results = {name: _median([each[name] for each in rounds]) for name in runs}
+        report(results, asked.records)
         comparison = Comparison(stand, asked.records)
         sizes: dict[str, dict[str, float]] = {}
         for way, place in places.items():
@@ -161,8 +163,6 @@ def main() -> None:
                 sizes[way.name] = {"table": table_bytes_each(place, asked.records)}
             elif way.mode == ALO and way.processes == 1:
                 sizes[way.name] = bytes_each(stand, place, asked.records, local.data())
-    results = {name: _median([each[name] for each in rounds]) for name in runs}
-    report(results, asked.records)
     for name, each in sizes.items():
         print(f"{name}, bytes a record: " + ", ".join(f"{where} {size:.0f}" for where, size in each.items()))
     if asked.json is not None:

@@ -19,6 +19,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property
 from worker.kafka.statistics import ClientStatistics
+from worker.model.receipts import Receipts
 from worker.pipeline.amplified import Amplification
 from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.deadletter import DeadLetters
@@ -90,7 +91,7 @@ class RouteBuilder:
         source = self.source(route, run)
         sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
         return RouteRunner(
-            Stages(source, self.processor(route), sink, self.dead_letters(route)),
+            Stages(source, self.processor(route), sink, self.dead_letters(route), self.receipts(route, run)),
             options=self._settings.delivery,
             health=health,
             metrics=self._context.metrics,
@@ -113,6 +114,10 @@ class RouteBuilder:
             declaration=self._settings.declaration(route),
             options=self._settings.delivery,
         )
+
+    def receipts(self, route: RouteSettings, run: RunOptions) -> Receipts | None:
+        """Return what the authority's audit said, where the route's sink keeps a ledger for it."""
+        return self._keys.receipts if route.sink.ledger and not run.dry_run else None
 
     def dead_letters(self, route: RouteSettings) -> DeadLetters:
         """Build what seals the route's failures."""

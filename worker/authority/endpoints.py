@@ -95,6 +95,7 @@ OPEN = frozenset(
         ("GET", "/.well-known/audit-key.json"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
+        ("GET", "/openapi.json"),
     }
 )
 """What takes no token."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -82,7 +83,7 @@ class RouteRunner:
         self._collector = Collector(options, lanes, limit=limit)
         processor = OneByOne(stages.processor)
         self._ahead = Ahead(processor, self._collector, health.route)
-        self._delivery = Delivery(processor, sink, stages.dead_letters, options=options, health=health, metrics=metrics)
+        self._delivery = Delivery(replace(stages, processor=processor), options=options, health=health, metrics=metrics)
         self._under_way = UnderWay(self._delivery, lanes, health.route)
         self._placing = Placing(source, sink, self._delivery, lanes, options=options, health=health)
         self._told = GroupOffsets(
