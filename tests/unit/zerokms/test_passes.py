@@ -8,8 +8,8 @@ import pytest
 from worker.native import IS_LOADED
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.family import Families, Family, PlainFamily
-from worker.zerokms.keys.passes import Due, Rows
 from worker.zerokms.keys.part import Ints
+from worker.zerokms.keys.passes import Due, Rows
 
 built = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
 NOW = 1_000.0
