@@ -49,6 +49,13 @@ def rows(count: int, kind: np.dtype[Any]) -> Rows:
     return table
 
 
+def grown(table: Rows, count: int) -> Rows:
+    """Return a longer table that begins with this one's rows."""
+    longer = rows(count, table.dtype)
+    longer[: len(table)] = table
+    return longer
+
+
 class Due(NamedTuple):
     """When leases end, and when the next ones should be fetched."""
 

@@ -247,9 +247,7 @@ class Shelf:
                 longer = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
                 longer[: len(column)] = column
                 setattr(self, name, longer)
-        table = passes.rows(size, self.table.dtype)
-        table[: len(self.table)] = self.table
-        self.table = table
+        self.table = passes.grown(self.table, size)
         self._bind()
 
     def _add(self, kin: _Kin, contexts: Sequence[Texts]) -> list[int]:
