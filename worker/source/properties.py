@@ -38,7 +38,8 @@ def consumer_properties(
         "queued.min.messages": 100_000,
         "max.partition.fetch.bytes": options.fetch_bytes,
         "fetch.max.bytes": max(options.fetch_bytes, min(options.queue_bytes, 52_428_800)),
-        "reconnect.backoff.max.ms": 2_000,
+        # A member hears with its next heartbeat that the group moves; librdkafka's 3 s are 3 s without a partition.
+        "heartbeat.interval.ms": 1_000,
         "statistics.interval.ms": INTERVAL_MS,
     }
     owned: dict[str, Property] = {
