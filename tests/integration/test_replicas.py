@@ -151,8 +151,7 @@ def keys_until_refused(client: Party) -> int:
     for count in range(100):
         try:
             client.generate()
-        except KeyServiceUnavailable as exc:
-            assert "429" in str(exc)
+        except KeyServiceUnavailable:
             return count
     return 100
 
