@@ -6,8 +6,9 @@ import gc
 import weakref
 
 from worker.kafka.administration import administration
+from worker.kafka.properties import Property
 
-HERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+HERE: dict[str, Property] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
 
 def test_equal_settings_share_a_client() -> None:

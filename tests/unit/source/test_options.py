@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from worker.kafka.clients import make_consumer
+from worker.kafka.properties import Property
 from worker.source.options import Assignment, SourceOptions
 from worker.source.properties import GroupMember, consumer_properties
 
@@ -32,6 +33,6 @@ def test_refuses_a_session_timeout_that_the_broker_decides() -> None:
 def test_the_client_takes_the_properties_of_each_assignment(assignment: Assignment) -> None:
     """What the classic protocol may be told, a group of KIP-848 refuses; each gets its own."""
     options = SourceOptions(topics=("t",), assignment=assignment)
-    connection = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    connection: dict[str, Property] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
     make_consumer(consumer_properties(options, GroupMember("g", "w"), connection, bounded=False)).close()
