@@ -18,6 +18,7 @@ from worker.authority.answering import Action, Answering, Handler
 from worker.authority.auditing import Auditing
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
+from worker.authority.direct import Direct
 from worker.authority.document import document, operations
 from worker.authority.endpoints import ENDPOINTS
 from worker.authority.enrolment import Enrolment
@@ -60,16 +61,18 @@ def application(parts: Parts) -> FastAPI:
         return Response(described, media_type="application/json")
 
     actions, opened = _actions(parts), {**_open(parts), "GET /openapi.json": (None, served)}
-    described = document(operations(actions, opened))
+    described, deriving = document(operations(actions, opened)), dict[str, Handler]()
     for endpoint in ENDPOINTS:
         if endpoint.path != _METRICS:
             model, action = actions[f"{endpoint.method} {endpoint.path}"]
-            app.add_api_route(
-                endpoint.path, parts.answering.handler(endpoint, model, action), methods=[endpoint.method]
-            )
+            handler = parts.answering.handler(endpoint, model, action)
+            app.add_api_route(endpoint.path, handler, methods=[endpoint.method])
+            if endpoint.kind == "derive":
+                deriving[endpoint.path] = handler
     for name, (_, handler) in opened.items():
         method, _, path = name.partition(" ")
         app.add_api_route(path, handler, methods=[method])
+    app.add_middleware(Direct, handlers=deriving)
     app.openapi = lambda: orjson.loads(described)  # type: ignore[method-assign]
     return app
 

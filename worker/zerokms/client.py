@@ -30,6 +30,10 @@ from worker.zerokms.options import ClientOptions
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_KEYS, _MOST_KEYS = 500, 1000
+"""Keys in a full request of an authority that does not say what it takes, and of any."""
+_DERIVING = 3
+"""Threads that derive the keys of answers while as many requests as may be are under way."""
 
 
 class ZeroKMSClient:
@@ -91,7 +95,7 @@ class ZeroKMSClient:
             metrics=self._metrics,
             receipts=self.receipts,
         )
-        self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="zerokms")
+        self._threads = ThreadPoolExecutor(in_flight + _DERIVING, thread_name_prefix="zerokms")
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
 
@@ -133,6 +137,12 @@ class ZeroKMSClient:
         except ValueError:
             return self.load_keyset(ref).id
 
+    @property
+    def keys_per_request(self) -> int:
+        """Keys in a full request."""
+        own, its = self.options.keys_per_request, self.tokens.keys_per_request
+        return min(_MOST_KEYS, its or _KEYS) if own is None else own
+
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -150,7 +160,9 @@ class ZeroKMSClient:
         return drive(self._exchanges.load(ref), self._wire.post_raw)
 
     def _generate_alike(self, requests: Alike, audit: Audit) -> Sequence[DataKey]:
-        ref, size = requests.spec.keyset, self.options.keys_per_request
+        # Which may bring the token that says how many keys go into a request.
+        ref = str(self.resolve_keyset(requests.spec.keyset))
+        size = self.keys_per_request
         parts = [requests[start : start + size] for start in range(0, len(requests), size)]
         if len(parts) == 1:
             return self._generate(ref, requests, audit)
@@ -166,7 +178,8 @@ class ZeroKMSClient:
         return drive(self._exchanges.retrieve(resolved, requests, audit), self._wire.post_raw)
 
     def _retrieve_native(self, keyset: UUID | None, requests: NativeRequests, audit: Audit) -> NativeAnswers:
-        resolved, size = self.resolve_keyset(None) if keyset is None else keyset, self.options.keys_per_request
+        resolved = self.resolve_keyset(None) if keyset is None else keyset
+        size = self.keys_per_request
 
         def ask(start: int) -> Part:
             stop = min(start + size, len(requests))
@@ -180,7 +193,7 @@ class ZeroKMSClient:
         self, requests: Sequence[_T], keysets: Sequence[Any], ask: Callable[[Any, Sequence[_T]], Sequence[_R]]
     ) -> Sequence[_R]:
         """Ask once per keyset and `keys_per_request`, at once where there are several; keep the order."""
-        jobs = parted(requests, keysets, self.options.keys_per_request)
+        jobs = parted(requests, keysets, self.keys_per_request)
         if len(jobs) == 1:
             return ask(jobs[0][0], jobs[0][2])
         answers = list(self._threads.map(lambda job: ask(job[0], job[2]), jobs))

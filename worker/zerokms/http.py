@@ -20,8 +20,9 @@ from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
 from worker.model.receipts import Receipts
-from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
+from worker.zerokms.auth import TokenSource, retry_after
 from worker.zerokms.refused import ERASED, remedy
+from worker.zerokms.token import ServiceToken
 
 AUDIT_ENTRY = "audit-entry"
 """The header in which an authority says where its audit has the request."""
