@@ -8,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{sign, Key, HMAC_SHA256};
 use base64_simd::{Out, STANDARD};
 use serde::de::IgnoredAny;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::authority::{Item, Share};
@@ -41,9 +41,15 @@ struct Made<'a> {
     descriptor: Cow<'a, str>,
     #[serde(borrow)]
     context: &'a RawValue,
+    #[serde(default, deserialize_with = "not_null")]
     tag: Option<[u8; TAG]>,
+    #[serde(default, deserialize_with = "not_null")]
     tag_version: Option<u8>,
     decryption_policy: Option<IgnoredAny>,
+}
+
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 struct Wanted {
@@ -323,6 +329,9 @@ mod tests {
             (vec![PLAIN.replace("AA==", "AB==")], false),
             (vec![PLAIN.replace('}', r#","decryption_policy":{}}"#)], false),
             (vec![PLAIN.replace('}', r#","tag_version":0}"#)], false),
+            (vec![PLAIN.replace('}', r#","tag_version":null}"#)], false),
+            (vec![PLAIN.replace('}', r#","tag":null}"#)], false),
+            (vec![tagged.replace('}', r#","tag_version":null}"#)], true),
             (vec![PLAIN.replace('}', r#","more":0}"#)], false),
             (vec![PLAIN.replace('}', r#","id":"AAAAAAAAAAAAAAAAAAAAAA=="}"#)], false),
             (vec![PLAIN.replace("\"d\"", &format!("{:?}", "d".repeat(513)))], false),

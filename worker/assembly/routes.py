@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from worker import environment
@@ -34,10 +35,13 @@ from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions, transactional_id
-from worker.sink.postgres import PostgresSink, PostgresSinkOptions
+from worker.sink.postgres import PostgresSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.properties import GroupMember
 from worker.zerokms.keys import KeyCache
+
+if TYPE_CHECKING:
+    from worker.sink.postgres import PostgresSink
 
 
 class RouteBuilder:
@@ -206,6 +210,9 @@ class RouteBuilder:
     def _postgres_sink(self, route: RouteSettings, options: PostgresSinkOptions, source: KafkaSource) -> PostgresSink:
         if route.residency is not None and route.residency.foreign == "forward":
             raise ConfigError(f'route {route.name}: foreign = "forward" needs a Kafka sink')
+        # Here, since its client takes a part of every start, and most workers have none of it.
+        from worker.sink.postgres import PostgresSink
+
         pin = ClusterPin(
             self._settings.kafka.cluster_id,
             pin="dead_letter_cluster",

@@ -101,13 +101,22 @@ def verify(
     seen = [place for path in anchor or () for place in read_heads(path, raw)]
     seen += [place for path in against or () for place in read_ledger(path)]
     verdict = verify(trails(directory), seen)
-    found = {"entries": verdict.entries, "anchored": verdict.anchored, "chains": verdict.chains}
+    found = {
+        "entries": verdict.entries,
+        "anchored": verdict.anchored,
+        "chains": verdict.chains,
+        "expired": verdict.expired,
+    }
     if as_json:
         typer.echo(json.dumps({**found, "findings": verdict.findings}))
     else:
         typer.echo(
             f"{verdict.entries} entries in {len(verdict.chains)} chains; {verdict.anchored} seen elsewhere match"
         )
+        if verdict.expired:
+            typer.echo(
+                f"{verdict.expired} seen elsewhere are not here: the chain says that it let them go by their age"
+            )
         if not seen:
             typer.echo("without --anchor or --against a trail that was rewritten whole is not told from a true one")
         for finding in verdict.findings:

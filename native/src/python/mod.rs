@@ -12,6 +12,7 @@ mod reader;
 mod rows;
 mod sequence;
 mod split;
+mod words;
 
 use aws_lc_rs::digest::{digest, SHA256};
 use pyo3::prelude::*;

@@ -146,6 +146,18 @@ def test_the_command_exits_1_where_it_finds_something(kept: tuple[Path, Path]) -
     assert path.name in found.output
 
 
+def test_a_line_of_what_was_let_go_says_up_to_where(tmp_path: Path) -> None:
+    """One that does not is found, and no reason to stop looking."""
+    own = trail(tmp_path, sync=False)
+    own.record({"operation": "chain", "outcome": "expired"})
+    own.record({"operation": "x"})
+    own.close()
+
+    verdict = verify([tmp_path])
+
+    assert (verdict.entries, len(verdict.findings)) == (3, 1)
+
+
 def test_a_trail_goes_on_after_each_file(tmp_path: Path) -> None:
     """Closed between two files or anywhere else, the chain goes on where it was."""
     for _ in range(5):

@@ -120,8 +120,12 @@ def _check(
     if place.chain not in verdict.chains:
         told[place.chain] = _Expired(-1, "", (place.sequence - 1, before))
     if entry.get("operation") == "chain" and entry.get("outcome") == "expired":
-        expired = _Expired(int(entry["through"]), str(entry["through_hash"]), told[place.chain].first)
-        told[place.chain] = max(told[place.chain], expired, key=lambda e: e.through)
+        try:
+            expired = _Expired(int(entry["through"]), str(entry["through_hash"]), told[place.chain].first)
+        except (KeyError, TypeError, ValueError):
+            verdict.found(f"{where}: it does not say up to where the chain was let go")
+        else:
+            told[place.chain] = max(told[place.chain], expired, key=lambda e: e.through)
     first, _ = verdict.chains.get(place.chain, (place.sequence, 0))
     verdict.chains[place.chain] = (first, place.sequence)
     hashes = wanted.get((place.chain, place.sequence))
