@@ -72,6 +72,11 @@ impl Batch {
         PyBytes::new(py, &bytes)
     }
 
+    fn offset(&self, index: usize) -> PyResult<i64> {
+        self.known(index)?;
+        Ok(self.0.offset(index))
+    }
+
     fn stamp(&self, index: usize) -> PyResult<(u8, i64)> {
         self.known(index)?;
         Ok(self.0.stamp(index))
