@@ -73,7 +73,9 @@ pub fn produce<'a>(
         // the headers are its own from there on unless it returns an error.
         let error = unsafe { (guard.1.produceva)(guard.rk(), arguments.as_ptr(), count) };
         if error.is_null() {
-            headers.map(List::taken);
+            if let Some(list) = headers {
+                list.taken();
+            }
         } else {
             // SAFETY: the error is ours now; it is read and given back.
             let code = unsafe {

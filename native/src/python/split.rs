@@ -125,7 +125,6 @@ pub struct Split {
 }
 
 /// How many values each slot has in a stretch of records; a batch is asked for all of its slots, several times.
-#[derive(Default)]
 struct Counted {
     of: Option<(usize, usize)>,
     values: Vec<usize>,
@@ -196,7 +195,9 @@ impl Split {
                 skip[index as usize] = true;
             }
             let rows = found.contexts.iter().map(|_| Rows::default()).collect();
-            Ok(Self { program, found, records, skip: Mutex::new(skip), counted: Mutex::default(), rows: Mutex::new(rows) })
+            // What was refused has no values.
+            let counted = Counted { of: Some((0, records.len())), values: found.values.clone() };
+            Ok(Self { program, found, records, skip: Mutex::new(skip), counted: Mutex::new(counted), rows: Mutex::new(rows) })
         })
     }
 

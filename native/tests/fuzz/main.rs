@@ -4,6 +4,8 @@
 //! target. `SEED` repeats a run. Inputs begin as `corpus/<target>/*` and as sound examples made here; one that leads to
 //! an outcome of a kind not seen before is mutated further, and with `FUZZ_KEEP=1` becomes part of the corpus.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod datums;
 mod mutate;
 mod texts;
