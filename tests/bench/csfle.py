@@ -12,6 +12,7 @@ import io
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from confluent_kafka.schema_registry.rules.encryption.localkms.local_driver impo
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 
-def serializer(declared: dict[str, Any], subject: str) -> AvroSerializer:
+def serializer(declared: dict[str, Any], subject: str) -> Any:
     """Return the client's serializer for the bench's schema, what it declares as encrypted tagged PII."""
     fields = []
     for field in declared["fields"]:
@@ -32,7 +33,8 @@ def serializer(declared: dict[str, Any], subject: str) -> AvroSerializer:
         fields.append(clear | {"confluent:tags": ["PII"]} if "encrypted" in field else clear)
     tagged = json.dumps({**{k: v for k, v in declared.items() if k != "encrypted"}, "fields": fields})
     LocalKmsDriver.register()
-    FieldEncryptionExecutor.register()
+    register: Callable[[], None] = FieldEncryptionExecutor.register
+    register()
     params = {"encrypt.kek.name": "bench", "encrypt.kms.type": "local-kms", "encrypt.kms.key.id": "bench"}
     rule = Rule(
         "encrypt", "", RuleKind.TRANSFORM, RuleMode.WRITEREAD, "ENCRYPT", ["PII"], RuleParams(params), None, None,
@@ -65,8 +67,9 @@ def main() -> None:
     while ended < int(partitions):
         for message in consumer.consume(10_000, 0.2):
             if (error := message.error()) is None:
-                record = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), parsed, None)
-                producer.produce(target, serialize(record, context), key=message.key(), partition=message.partition())
+                record = fastavro.schemaless_reader(io.BytesIO((message.value() or b"")[5:]), parsed, None)
+                value, place = serialize(record, context), message.partition() or 0
+                producer.produce(target, value, key=message.key(), partition=place)
                 records += 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended += 1
