@@ -1,12 +1,14 @@
 //! AES-256-GCM-SIV and what comes before it: a lease's key by HKDF, and nonces.
 
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_256_GCM_SIV, NONCE_LEN};
+use std::ptr::{null, null_mut};
+
 use aws_lc_rs::hkdf::{KeyType, Salt, HKDF_SHA256};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_sys as lc;
 use zeroize::Zeroizing;
 
 pub const KEY_BYTES: usize = 32;
-pub const NONCE_BYTES: usize = NONCE_LEN;
+pub const NONCE_BYTES: usize = 12;
 pub const TAG_BYTES: usize = 16;
 /// What an envelope has more than its header and its plaintext.
 pub const TAIL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
@@ -17,12 +19,22 @@ const LEASED: &[&[u8]] = &[b"leased-v1"];
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failed;
 
-/// A key set up for many values; AWS-LC cleanses its schedule when it is freed.
-pub struct Cipher(LessSafeKey);
+/// A key that is set up; another one may take its place, in the same memory.
+///
+/// The library's own face takes memory for each key, and most keys of a batch of many contexts seal one value.
+pub struct Cipher(Box<lc::EVP_AEAD_CTX>);
+
+// SAFETY: the context holds no reference to the thread that made it, and AWS-LC may be called with it on many at once
+// as long as none sets it up, which `&mut` sees to.
+unsafe impl Send for Cipher {}
+unsafe impl Sync for Cipher {}
 
 impl Cipher {
     pub fn new(key: &[u8]) -> Result<Self, Failed> {
-        UnboundKey::new(&AES_256_GCM_SIV, key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| Failed)
+        // SAFETY: zeros are what `EVP_AEAD_CTX_zero` makes of a context.
+        let mut cipher = Self(Box::new(unsafe { std::mem::zeroed() }));
+        cipher.set(key)?;
+        Ok(cipher)
     }
 
     /// The cipher of a lease.
@@ -30,29 +42,67 @@ impl Cipher {
         Self::new(&*leased(data_key)?)
     }
 
+    /// Takes another key; after a failure there is none.
+    pub fn set(&mut self, key: &[u8]) -> Result<(), Failed> {
+        // SAFETY: the context is zeros or was set up before, and stays where it is; the key is as long as said.
+        let done = unsafe {
+            lc::EVP_AEAD_CTX_cleanup(&mut *self.0);
+            lc::EVP_AEAD_CTX_init(&mut *self.0, lc::EVP_aead_aes_256_gcm_siv(), key.as_ptr(), key.len(), TAG_BYTES, null_mut())
+        };
+        if done == 1 { Ok(()) } else { Err(Failed) }
+    }
+
+    fn is_set(&self) -> Result<(), Failed> {
+        if self.0.aead.is_null() { Err(Failed) } else { Ok(()) }
+    }
+
     /// Seals what stands in `out` from `from` on, in place, and appends the tag.
     #[inline]
     pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], out: &mut Vec<u8>, from: usize) -> Result<(), Failed> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut out[from..]).map_err(|_| Failed)?;
-        out.extend_from_slice(tag.as_ref());
+        self.is_set()?;
+        let (mut tag, mut length) = ([0; TAG_BYTES], 0);
+        let value = &mut out[from..];
+        let at = value.as_mut_ptr();
+        // SAFETY: every length is that of its memory; the library allows the output to be the input.
+        let done = unsafe {
+            lc::EVP_AEAD_CTX_seal_scatter(
+                &*self.0, at, tag.as_mut_ptr(), &mut length, TAG_BYTES, nonce.as_ptr(), NONCE_BYTES,
+                at, value.len(), null(), 0, aad.as_ptr(), aad.len(),
+            )
+        };
+        if done != 1 || length != TAG_BYTES {
+            return Err(Failed);
+        }
+        out.extend_from_slice(&tag);
         Ok(())
     }
 
     /// Opens `sealed`, tag at its end, onto the end of `out`; nothing is left there where it does not open.
     pub fn open(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Failed> {
-        let from = out.len();
-        out.extend_from_slice(sealed);
-        let opened = self.0.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut out[from..]);
-        match opened.map(|plaintext| plaintext.len()) {
-            Ok(length) => {
-                out.truncate(from + length);
-                Ok(())
-            }
-            Err(_) => {
-                out.truncate(from);
-                Err(Failed)
-            }
+        self.is_set()?;
+        let (from, mut length) = (out.len(), 0);
+        out.resize(from + sealed.len(), 0);
+        let value = &mut out[from..];
+        // SAFETY: every length is that of its memory, and the output lies apart from the input.
+        let done = unsafe {
+            lc::EVP_AEAD_CTX_open(
+                &*self.0, value.as_mut_ptr(), &mut length, value.len(), nonce.as_ptr(), NONCE_BYTES,
+                sealed.as_ptr(), sealed.len(), aad.as_ptr(), aad.len(),
+            )
+        };
+        let opened = done == 1 && length <= sealed.len();
+        out.truncate(if opened { from + length } else { from });
+        if opened { Ok(()) } else { Err(Failed) }
+    }
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        let context: *mut lc::EVP_AEAD_CTX = &mut *self.0;
+        // SAFETY: the context is cleaned up before its memory is overwritten, and nobody uses it afterwards.
+        unsafe {
+            lc::EVP_AEAD_CTX_cleanup(context);
+            lc::OPENSSL_cleanse(context.cast(), size_of::<lc::EVP_AEAD_CTX>());
         }
     }
 }
@@ -102,5 +152,39 @@ impl Nonces {
 impl Default for Nonces {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(cipher: &Cipher) -> Vec<u8> {
+        let mut out = b"value".to_vec();
+        cipher.seal([1; NONCE_BYTES], b"aad", &mut out, 0).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_last_key_counts() {
+        let mut cipher = Cipher::new(&[1; KEY_BYTES]).unwrap();
+        let first = sealed(&cipher);
+        cipher.set(&[2; KEY_BYTES]).unwrap();
+        let second = sealed(&cipher);
+        assert_eq!(second, sealed(&Cipher::new(&[2; KEY_BYTES]).unwrap()));
+        let mut opened = b"before".to_vec();
+        assert_eq!(cipher.open([1; NONCE_BYTES], b"aad", &first, &mut opened), Err(Failed));
+        assert_eq!(opened, b"before");
+        cipher.open([1; NONCE_BYTES], b"aad", &second, &mut opened).unwrap();
+        assert_eq!(opened, b"beforevalue");
+    }
+
+    #[test]
+    fn a_key_of_another_length_leaves_none() {
+        let mut cipher = Cipher::new(&[1; KEY_BYTES]).unwrap();
+        assert_eq!(cipher.set(&[1; 16]), Err(Failed));
+        assert_eq!(cipher.seal([1; NONCE_BYTES], b"", &mut vec![0], 0), Err(Failed));
+        assert_eq!(cipher.open([1; NONCE_BYTES], b"", &[0; 20], &mut Vec::new()), Err(Failed));
+        assert_eq!(Cipher::new(&[]).err(), Some(Failed));
     }
 }

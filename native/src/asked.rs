@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac::{Context, Key, HMAC_SHA256};
+use aws_lc_rs::hmac::{sign, Key, HMAC_SHA256};
 use base64_simd::{Out, STANDARD};
 use serde::de::IgnoredAny;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::authority::{Item, Share};
+use crate::shake::AT_ONCE;
 use crate::shuffle::{Block, BLOCK, MATERIAL};
 
 pub const NONCE: usize = 16;
@@ -40,9 +41,15 @@ struct Made<'a> {
     descriptor: Cow<'a, str>,
     #[serde(borrow)]
     context: &'a RawValue,
+    #[serde(default, deserialize_with = "not_null")]
     tag: Option<[u8; TAG]>,
+    #[serde(default, deserialize_with = "not_null")]
     tag_version: Option<u8>,
     decryption_policy: Option<IgnoredAny>,
+}
+
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 struct Wanted {
@@ -143,13 +150,14 @@ impl Tagger {
         Self { key: Key::new(HMAC_SHA256, k_tag), keyset }
     }
 
-    fn mac(&self, iv: &Block, descriptor: &[u8], nonce: &[u8], bound: &[u8]) -> [u8; TAG - NONCE] {
-        let mut context = Context::with_key(&self.key);
+    /// A tag's second half. `room` is written over.
+    fn mac(&self, iv: &Block, descriptor: &[u8], nonce: &[u8], bound: &[u8], room: &mut Vec<u8>) -> [u8; TAG - NONCE] {
+        room.clear();
         for part in [&[0u8][..], &self.keyset, iv, descriptor, nonce, bound] {
-            context.update(&(part.len() as u32).to_be_bytes());
-            context.update(part);
+            room.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            room.extend_from_slice(part);
         }
-        let sum = context.sign();
+        let sum = sign(&self.key, room);
         let mut mac = [0; TAG - NONCE];
         mac.copy_from_slice(&sum.as_ref()[..TAG - NONCE]);
         mac
@@ -171,29 +179,33 @@ impl Asked {
         if nonces.len() != self.len() * NONCE {
             return None;
         }
-        let mut answer = Answer::with_room(self.len());
-        for (wanted, nonce) in self.wanted.iter().zip(nonces.chunks_exact(NONCE)) {
-            let descriptor = self.descriptor(wanted)?;
-            let mut tag = [0; TAG];
-            tag[..NONCE].copy_from_slice(nonce);
-            tag[NONCE..].copy_from_slice(&tagger.mac(&wanted.iv, descriptor, nonce, bound.get(wanted.context as usize)?));
-            answer.next(br#"{"key_material":""#);
-            let secrets = leaves.get(wanted.context as usize)?;
-            answer.material(share, &Item { iv: &wanted.iv, descriptor, tag: &tag, secrets });
-            answer.out.extend_from_slice(br#"","tag":""#);
-            STANDARD.encode_append(&tag[..], &mut answer.out);
-            answer.out.extend_from_slice(br#""}"#);
+        let (mut answer, mut room) = (Answer::with_room(self.len()), Vec::new());
+        for (wanted, nonces) in self.wanted.chunks(AT_ONCE).zip(nonces.chunks(AT_ONCE * NONCE)) {
+            let mut tags = [[0; TAG]; AT_ONCE];
+            for ((wanted, nonce), tag) in wanted.iter().zip(nonces.chunks_exact(NONCE)).zip(&mut tags) {
+                let bound = bound.get(wanted.context as usize)?;
+                tag[..NONCE].copy_from_slice(nonce);
+                tag[NONCE..].copy_from_slice(&tagger.mac(&wanted.iv, self.descriptor(wanted)?, nonce, bound, &mut room));
+            }
+            let materials = self.materials(share, wanted.iter().zip(&tags), leaves)?;
+            for (material, tag) in materials.iter().zip(&tags).take(wanted.len()) {
+                answer.next(br#"{"key_material":""#);
+                answer.text(material);
+                answer.out.extend_from_slice(br#"","tag":""#);
+                answer.text(tag);
+                answer.out.extend_from_slice(br#""}"#);
+            }
         }
         Some(answer.end())
     }
 
     /// Places of the keys whose tag is of another context, field or keyset; those of a context in `refused` are not looked at.
     pub fn altered(&self, tagger: &Tagger, bound: &[Option<&[u8]>]) -> Option<Vec<usize>> {
-        let mut altered = Vec::new();
+        let (mut altered, mut room) = (Vec::new(), Vec::new());
         for (place, wanted) in self.wanted.iter().enumerate() {
             let Some(bound) = bound.get(wanted.context as usize)? else { continue };
             let (nonce, mac) = wanted.tag.split_at(NONCE);
-            let expected = tagger.mac(&wanted.iv, self.descriptor(wanted)?, nonce, bound);
+            let expected = tagger.mac(&wanted.iv, self.descriptor(wanted)?, nonce, bound, &mut room);
             if verify_slices_are_equal(mac, &expected).is_err() {
                 altered.push(place);
             }
@@ -211,19 +223,41 @@ impl Asked {
         let (before, after): (&[u8], &[u8]) =
             if fallible { (br#"{"Ok":{"key_material":""#, br#""}}"#) } else { (br#"{"key_material":""#, br#""}"#) };
         let mut answer = Answer::with_room(self.len());
-        for (place, wanted) in self.wanted.iter().enumerate() {
-            if let Some(why) = errors.get(&place) {
-                answer.next(br#"{"Err":"#);
-                serde_json::to_writer(&mut answer.out, why).ok()?;
-                answer.out.push(b'}');
-                continue;
+        for (number, wanted) in self.wanted.chunks(AT_ONCE).enumerate() {
+            let error = |at: usize| errors.get(&(number * AT_ONCE + at));
+            let granted = wanted.iter().enumerate().filter(|(at, _)| error(*at).is_none());
+            let materials = self.materials(share, granted.map(|(_, wanted)| (wanted, &wanted.tag)), leaves)?;
+            let mut each = materials.iter();
+            for at in 0..wanted.len() {
+                if let Some(why) = error(at) {
+                    answer.next(br#"{"Err":"#);
+                    serde_json::to_writer(&mut answer.out, why).ok()?;
+                    answer.out.push(b'}');
+                } else {
+                    answer.next(before);
+                    answer.text(each.next()?);
+                    answer.out.extend_from_slice(after);
+                }
             }
-            answer.next(before);
-            let secrets = leaves.get(wanted.context as usize)?;
-            answer.material(share, &Item { iv: &wanted.iv, descriptor: self.descriptor(wanted)?, tag: &wanted.tag, secrets });
-            answer.out.extend_from_slice(after);
         }
         Some(answer.end())
+    }
+
+    /// The materials of at most `AT_ONCE` keys, under the tags beside them.
+    fn materials<'a>(
+        &'a self,
+        share: &Share,
+        keys: impl Iterator<Item = (&'a Wanted, &'a [u8; TAG])>,
+        leaves: &[&'a [u8]],
+    ) -> Option<[[u8; MATERIAL]; AT_ONCE]> {
+        let item = |(wanted, tag): (&'a Wanted, &'a [u8; TAG])| {
+            let secrets = *leaves.get(wanted.context as usize)?;
+            Some(Item { iv: &wanted.iv, descriptor: self.descriptor(wanted)?, tag, secrets })
+        };
+        let items = keys.map(item).collect::<Option<Vec<_>>>()?;
+        let mut made = [[0; MATERIAL]; AT_ONCE];
+        share.materials(&items, &mut made);
+        Some(made)
     }
 
     fn descriptor(&self, wanted: &Wanted) -> Option<&[u8]> {
@@ -249,10 +283,8 @@ impl Answer {
         self.out.extend_from_slice(begin);
     }
 
-    fn material(&mut self, share: &Share, item: &Item<'_>) {
-        let mut material = [0; MATERIAL];
-        share.material(item, &mut material);
-        STANDARD.encode_append(&material[..], &mut self.out);
+    fn text(&mut self, bytes: &[u8]) {
+        STANDARD.encode_append(bytes, &mut self.out);
     }
 
     fn end(mut self) -> Vec<u8> {
@@ -297,6 +329,9 @@ mod tests {
             (vec![PLAIN.replace("AA==", "AB==")], false),
             (vec![PLAIN.replace('}', r#","decryption_policy":{}}"#)], false),
             (vec![PLAIN.replace('}', r#","tag_version":0}"#)], false),
+            (vec![PLAIN.replace('}', r#","tag_version":null}"#)], false),
+            (vec![PLAIN.replace('}', r#","tag":null}"#)], false),
+            (vec![tagged.replace('}', r#","tag_version":null}"#)], true),
             (vec![PLAIN.replace('}', r#","more":0}"#)], false),
             (vec![PLAIN.replace('}', r#","id":"AAAAAAAAAAAAAAAAAAAAAA=="}"#)], false),
             (vec![PLAIN.replace("\"d\"", &format!("{:?}", "d".repeat(513)))], false),

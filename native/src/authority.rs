@@ -3,10 +3,9 @@
 use aes::cipher::{BlockEncrypt, KeyInit};
 use aes::{Aes128, Block as AesBlock};
 use aws_lc_rs::digest::{digest, SHA256};
-use sha3::digest::{ExtendableOutput, Update, XofReader};
-use sha3::Shake256;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::shake::{shake256, AT_ONCE};
 use crate::shuffle::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
 
 const MESSAGE: usize = MATERIAL - BLOCK;
@@ -34,39 +33,43 @@ impl Share {
         Some(Self { chain: Chain::new(*p1, None, *p2, *p3)?, prefix: prefix.to_vec() })
     }
 
-    /// n materials of 528 bytes, concatenated.
-    pub fn materials<'a>(&self, items: impl ExactSizeIterator<Item = Item<'a>>) -> Vec<u8> {
-        let mut out = vec![0; items.len() * MATERIAL];
-        for (item, place) in items.zip(out.chunks_exact_mut(MATERIAL)) {
-            let Ok(place) = place.try_into() else { continue };
-            self.material(&item, place);
+    /// One material of 528 bytes each.
+    pub fn materials(&self, items: &[Item<'_>], out: &mut [[u8; MATERIAL]]) {
+        for (items, out) in items.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
+            self.some(items, out);
         }
-        out
     }
 
-    /// One key's material.
-    pub fn material(&self, item: &Item<'_>, out: &mut [u8; MATERIAL]) {
-        let mut masked = [0u8; MATERIAL];
-        self.message(item, &mut masked[..MESSAGE]);
-        mask(item.iv, &mut masked[..MESSAGE]);
-        let sum = digest(&SHA256, &masked[..MESSAGE]);
-        for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {
-            *byte = iv ^ sum;
+    fn some(&self, items: &[Item<'_>], out: &mut [[u8; MATERIAL]]) {
+        let mut masked = Zeroizing::new([[0; MATERIAL]; AT_ONCE]);
+        let seeds: Vec<Zeroizing<Vec<u8>>> = items.iter().map(|item| self.seed(item)).collect();
+        let inputs: Vec<&[u8]> = seeds.iter().map(|seed| &seed[..]).collect();
+        let mut messages = masked.each_mut().map(|masked| &mut masked[..MESSAGE]);
+        shake256(&inputs, &mut messages[..items.len()]);
+        for ((item, masked), out) in items.iter().zip(&mut *masked).zip(out) {
+            mask(item.iv, &mut masked[..MESSAGE]);
+            let sum = digest(&SHA256, &masked[..MESSAGE]);
+            for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {
+                *byte = iv ^ sum;
+            }
+            self.chain.run(item.iv, masked, out);
         }
-        self.chain.run(item.iv, &masked, out);
-        masked.zeroize();
     }
 
-    fn message(&self, item: &Item<'_>, out: &mut [u8]) {
-        let mut shake = Shake256::default();
-        shake.update(&self.prefix);
-        shake.update(item.iv);
-        for part in [item.descriptor, item.tag] {
-            shake.update(&(part.len() as u32).to_be_bytes());
-            shake.update(part);
+    /// What a key's message is squeezed from.
+    fn seed(&self, item: &Item<'_>) -> Zeroizing<Vec<u8>> {
+        let parts = [item.descriptor, item.tag];
+        let room = self.prefix.len() + BLOCK + parts.iter().map(|part| 4 + part.len()).sum::<usize>() + item.secrets.len();
+        // At once: a buffer that grows would leave copies behind.
+        let mut seed = Zeroizing::new(Vec::with_capacity(room));
+        seed.extend_from_slice(&self.prefix);
+        seed.extend_from_slice(item.iv);
+        for part in parts {
+            seed.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            seed.extend_from_slice(part);
         }
-        shake.update(item.secrets);
-        shake.finalize_xof().read(out);
+        seed.extend_from_slice(item.secrets);
+        seed
     }
 }
 
@@ -88,8 +91,10 @@ fn mask(iv: &Block, message: &mut [u8]) {
         (counter ^ k2).to_be_bytes().into()
     });
     cipher.encrypt_blocks(&mut pads);
-    for (byte, pad) in message.iter_mut().zip(pads.iter().flatten()) {
-        *byte ^= pad;
+    for (block, pad) in message.chunks_exact_mut(BLOCK).zip(&pads) {
+        for (byte, pad) in block.iter_mut().zip(pad) {
+            *byte ^= pad;
+        }
     }
 }
 
@@ -122,11 +127,13 @@ mod tests {
         let order: [u8; BLOCKS] = std::array::from_fn(|i| i as u8);
         assert!(Share::new(&[0; BLOCK], &identity, &order, b"").is_none());
         let share = Share::new(&identity, &identity, &order, b"p").unwrap();
-        let item = || Item { iv: &[1; BLOCK], descriptor: b"d", tag: b"t", secrets: b"" };
-        let made = share.materials([item(), item()].into_iter());
-        assert_eq!(made.len(), 2 * MATERIAL);
-        assert_eq!(made[..MATERIAL], made[MATERIAL..]);
-        let erasable = share.materials([Item { secrets: b"s", ..item() }].into_iter());
-        assert_ne!(made[..MATERIAL], erasable[..]);
+        let item = |tag| Item { iv: &[1; BLOCK], descriptor: b"d", tag, secrets: b"" };
+        let mut made = [[0; MATERIAL]; 6];
+        share.materials(&[b"t", b"t", b"u", b"v", b"t", b"w"].map(|tag| item(tag)), &mut made);
+        assert_eq!([made[1], made[4]], [made[0]; 2]);
+        assert_eq!(made.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        let mut erasable = [[0; MATERIAL]];
+        share.materials(&[Item { secrets: b"s", ..item(b"t") }], &mut erasable);
+        assert_ne!(made[0], erasable[0]);
     }
 }

@@ -86,13 +86,16 @@ pub fn texts(framed: &[u8]) -> Vec<String> {
     found
 }
 
-/// The places of contexts in a key cache: for each context a row, for each family (a field, say) a column of places.
+/// Families whose places lie in a context's row.
+const NEAR: usize = 10;
+
+/// The places of contexts in a key cache: a row for each context, which has a place for each family (a field, say).
 #[derive(Default)]
 pub struct Directory {
     table: HashTable<u32>,
     rows: Vec<Row>,
-    /// `rows` times `stride` places; `NONE` where a family does not hold a context.
-    places: Vec<u32>,
+    /// `rows` times `stride` places of the families beyond those in the row.
+    far: Vec<u32>,
     stride: usize,
     bytes: Vec<u8>,
     /// Bytes of contexts that are gone.
@@ -103,12 +106,15 @@ pub struct Directory {
     gone: u64,
 }
 
+/// A line of the processor's cache. A place is `NONE` where a family does not hold the context.
 #[derive(Clone, Copy)]
+#[repr(C, align(64))]
 struct Row {
     hash: u64,
     start: usize,
     length: u32,
     holders: u32,
+    near: [u32; NEAR],
 }
 
 impl Directory {
@@ -122,6 +128,19 @@ impl Directory {
         self.table.find(hash, |&row| self.is(row, framed, hash)).copied().unwrap_or(NONE)
     }
 
+    /// A row with this hash, `NONE` where there is none; `confirmed` tells whether it is the context's.
+    #[inline]
+    pub fn likely(&self, hash: u64) -> u32 {
+        self.table.find(hash, |&row| self.rows[row as usize].hash == hash).copied().unwrap_or(NONE)
+    }
+
+    /// The row of a context, which is likely to be this one.
+    #[inline]
+    pub fn confirmed(&self, likely: u32, framed: &[u8], hash: u64) -> u32 {
+        if likely == NONE || self.is(likely, framed, hash) { likely } else { self.row(framed, hash) }
+    }
+
+    #[inline]
     fn is(&self, row: u32, framed: &[u8], hash: u64) -> bool {
         let Row { hash: own, start, length, .. } = self.rows[row as usize];
         own == hash && &self.bytes[start..start + length as usize] == framed
@@ -130,21 +149,36 @@ impl Directory {
     /// The place that a family has for a row, `NONE` for none.
     #[inline]
     pub fn place(&self, row: u32, family: u32) -> u32 {
-        if row == NONE || family as usize >= self.stride { NONE } else { self.places[row as usize * self.stride + family as usize] }
+        if row == NONE {
+            return NONE;
+        }
+        let (row, family) = (row as usize, family as usize);
+        match self.rows[row].near.get(family) {
+            Some(place) => *place,
+            None if family - NEAR < self.stride => self.far[row * self.stride + family - NEAR],
+            None => NONE,
+        }
+    }
+
+    fn set(&mut self, row: u32, family: u32, place: u32) {
+        let (row, family) = (row as usize, family as usize);
+        match self.rows[row].near.get_mut(family) {
+            Some(near) => *near = place,
+            None => self.far[row * self.stride + family - NEAR] = place,
+        }
     }
 
     /// Gives a context a place; false where it has one.
     pub fn put(&mut self, framed: &[u8], hash: u64, family: u32, place: u32) -> bool {
-        self.widen(family as usize + 1);
+        self.widen((family as usize + 1).saturating_sub(NEAR));
         let row = match self.row(framed, hash) {
             NONE => self.add(framed, hash),
             row => row,
         };
-        let at = row as usize * self.stride + family as usize;
-        if self.places[at] != NONE {
+        if self.place(row, family) != NONE {
             return false;
         }
-        self.places[at] = place;
+        self.set(row, family, place);
         self.rows[row as usize].holders += 1;
         if self.held.len() <= place as usize {
             self.held.resize(place as usize + 1, (NONE, NONE));
@@ -160,7 +194,7 @@ impl Directory {
         if row == NONE {
             return;
         }
-        self.places[row as usize * self.stride + family as usize] = NONE;
+        self.set(row, family, NONE);
         let Row { hash, length, holders, .. } = &mut self.rows[row as usize];
         *holders -= 1;
         if *holders == 0 {
@@ -183,7 +217,7 @@ impl Directory {
     }
 
     fn add(&mut self, framed: &[u8], hash: u64) -> u32 {
-        let row = Row { hash, start: self.bytes.len(), length: framed.len() as u32, holders: 0 };
+        let row = Row { hash, start: self.bytes.len(), length: framed.len() as u32, holders: 0, near: [NONE; NEAR] };
         self.bytes.extend_from_slice(framed);
         let number = match self.free.pop() {
             Some(number) => {
@@ -192,7 +226,7 @@ impl Directory {
             }
             None => {
                 self.rows.push(row);
-                self.places.resize(self.places.len() + self.stride, NONE);
+                self.far.resize(self.far.len() + self.stride, NONE);
                 self.rows.len() as u32 - 1
             }
         };
@@ -201,16 +235,17 @@ impl Directory {
         number
     }
 
+    /// Makes room for so many families beyond those in the row.
     fn widen(&mut self, families: usize) {
         if families <= self.stride {
             return;
         }
         let stride = families.next_power_of_two();
-        let mut places = vec![NONE; self.rows.len() * stride];
-        for (new, old) in places.chunks_exact_mut(stride).zip(self.places.chunks_exact(self.stride.max(1))) {
+        let mut far = vec![NONE; self.rows.len() * stride];
+        for (new, old) in far.chunks_exact_mut(stride).zip(self.far.chunks_exact(self.stride.max(1))) {
             new[..old.len()].copy_from_slice(old);
         }
-        (self.places, self.stride) = (places, stride);
+        (self.far, self.stride) = (far, stride);
     }
 
     fn compact(&mut self) {
@@ -250,14 +285,16 @@ mod tests {
         for round in 0..3u32 {
             for n in 0..2000u32 {
                 let text = framed(&format!("tenant-{round}-{n}"));
-                assert!(directory.put(&text, hash(&text), n % 5, n));
-                assert!(!directory.put(&text, hash(&text), n % 5, n));
+                assert!(directory.put(&text, hash(&text), n % 15, n));
+                assert!(!directory.put(&text, hash(&text), n % 15, n));
             }
             for n in 0..2000u32 {
                 let text = framed(&format!("tenant-{round}-{n}"));
                 let row = directory.row(&text, hash(&text));
-                assert_eq!(directory.place(row, n % 5), n);
-                assert_eq!(directory.place(row, (n + 1) % 5), NONE);
+                assert_eq!(directory.confirmed(directory.likely(hash(&text)), &text, hash(&text)), row);
+                assert_eq!(directory.confirmed(row, &framed("another"), 0), NONE);
+                assert_eq!(directory.place(row, n % 15), n);
+                assert_eq!(directory.place(row, (n + 1) % 15), NONE);
                 assert_eq!(directory.framed(n), Some(text.as_slice()));
                 directory.remove(n);
                 directory.remove(n);

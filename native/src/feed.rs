@@ -171,7 +171,10 @@ impl Leases {
             }
             present.shared = self.aad.len();
             if lease.values < KEPT_FROM {
-                self.cipher = Some(Cipher::new(&key.cipher)?);
+                match &mut self.cipher {
+                    Some(cipher) => cipher.set(&key.cipher)?,
+                    none => *none = Some(Cipher::new(&key.cipher)?),
+                }
             } else if lease.cipher.is_none() {
                 lease.cipher = Some(Cipher::new(&key.cipher)?);
             }

@@ -1,6 +1,6 @@
 //! Data keys held together, zeroised one by one when they are used up and all when the last holder drops them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -13,7 +13,7 @@ pub type Secret = Zeroizing<[u8; KEY_BYTES]>;
 pub struct KeyBatch {
     held: Mutex<Held>,
     ivs: Vec<u8>,
-    labels: Vec<Label>,
+    labels: Labels,
 }
 
 struct Held {
@@ -21,13 +21,75 @@ struct Held {
     gone: Vec<bool>,
 }
 
-/// The parts that keys often share.
-#[derive(Clone)]
-pub struct Label {
-    pub tag: Box<[u8]>,
-    pub descriptor: Arc<[u8]>,
-    pub keyset: [u8; KEYSET_BYTES],
-    pub policy: Arc<[u8]>,
+/// What envelopes carry of keys; the parts that neighbours share are held once.
+#[derive(Default)]
+pub struct Labels {
+    pub tags: Strings,
+    runs: Vec<Run>,
+}
+
+/// The keys up to a number, from the run before it on.
+struct Run {
+    until: usize,
+    descriptor: Box<[u8]>,
+    keyset: [u8; KEYSET_BYTES],
+    policy: Box<[u8]>,
+}
+
+/// Strings of bytes in one buffer.
+#[derive(Default)]
+pub struct Strings {
+    pub bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Strings {
+    /// Takes what was appended to `bytes` as the next one.
+    pub fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.end();
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let start = index.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.bytes.get(start..*self.ends.get(index)?)
+    }
+}
+
+impl Labels {
+    /// Labels whose tags are known, and which have their other parts from `share`.
+    pub fn tagged(tags: Strings) -> Self {
+        Self { tags, runs: Vec::new() }
+    }
+
+    /// Gives the next `count` keys their parts.
+    pub fn share(&mut self, count: usize, descriptor: &[u8], keyset: &[u8; KEYSET_BYTES], policy: &[u8]) {
+        let until = self.runs.last().map_or(0, |run| run.until) + count;
+        match self.runs.last_mut() {
+            Some(run) if *run.descriptor == *descriptor && run.keyset == *keyset && *run.policy == *policy => run.until = until,
+            _ => self.runs.push(Run { until, descriptor: descriptor.into(), keyset: *keyset, policy: policy.into() }),
+        }
+    }
+
+    fn run(&self, index: usize) -> Option<&Run> {
+        self.runs.get(self.runs.partition_point(|run| run.until <= index))
+    }
+
+    fn are_for(&self, count: usize) -> bool {
+        self.tags.len() == count && self.runs.last().map_or(0, |run| run.until) == count
+    }
 }
 
 /// A key was used before or wiped, or there is none of that number.
@@ -36,20 +98,19 @@ pub struct Spent;
 
 impl KeyBatch {
     /// Takes keys and ivs, concatenated, and one label each.
-    pub fn new(secrets: Zeroizing<Vec<u8>>, ivs: Vec<u8>, labels: Vec<Label>) -> Option<Self> {
-        let count = labels.len();
+    pub fn new(secrets: Zeroizing<Vec<u8>>, ivs: Vec<u8>, labels: Labels) -> Option<Self> {
+        let count = labels.tags.len();
+        let sound = labels.are_for(count) && secrets.len() == count * KEY_BYTES && ivs.len() == count * IV_BYTES;
         let held = Mutex::new(Held { secrets, gone: vec![false; count] });
-        let batch = Self { held, ivs, labels };
-        let sound = batch.held().secrets.len() == count * KEY_BYTES && batch.ivs.len() == count * IV_BYTES;
-        sound.then_some(batch)
+        sound.then_some(Self { held, ivs, labels })
     }
 
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.labels.tags.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
     }
 
     /// A key for its one value; nothing of it stays here.
@@ -82,13 +143,13 @@ impl KeyBatch {
 
     /// What an envelope carries of a key.
     pub fn label(&self, index: usize) -> Option<KeyLabel<'_>> {
-        let label = self.labels.get(index)?;
+        let run = self.labels.run(index)?;
         Some(KeyLabel {
             iv: self.ivs.get(index * IV_BYTES..(index + 1) * IV_BYTES)?.try_into().ok()?,
-            tag: &label.tag,
-            descriptor: &label.descriptor,
-            keyset: &label.keyset,
-            policy: &label.policy,
+            tag: self.labels.tags.get(index)?,
+            descriptor: &run.descriptor,
+            keyset: &run.keyset,
+            policy: &run.policy,
         })
     }
 
@@ -102,8 +163,24 @@ mod tests {
     use super::*;
 
     fn batch(count: usize) -> KeyBatch {
-        let label = Label { tag: Box::new([]), descriptor: Arc::from(&b"a"[..]), keyset: [0; 16], policy: Arc::from(&b""[..]) };
-        KeyBatch::new(Zeroizing::new(vec![1; count * 32]), vec![2; count * 16], vec![label; count]).unwrap()
+        let mut labels = Labels::default();
+        for number in 0..count {
+            labels.tags.push(&vec![7; number]);
+            labels.share(1, if number < 2 { b"a" } else { b"b" }, &[0; 16], b"");
+        }
+        KeyBatch::new(Zeroizing::new(vec![1; count * 32]), vec![2; count * 16], labels).unwrap()
+    }
+
+    #[test]
+    fn each_key_has_its_own_label() {
+        let keys = batch(4);
+        assert_eq!(keys.labels.runs.len(), 2);
+        let found: Vec<_> = (0..4).map(|index| keys.label(index).map(|label| (label.tag.len(), label.descriptor)).unwrap()).collect();
+        assert_eq!(found, [(0, &b"a"[..]), (1, b"a"), (2, b"b"), (3, b"b")]);
+        assert!(keys.label(4).is_none());
+        let mut short = Labels::default();
+        short.tags.push(b"t");
+        assert!(KeyBatch::new(Zeroizing::new(vec![1; 32]), vec![2; 16], short).is_none());
     }
 
     #[test]

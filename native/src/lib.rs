@@ -2,7 +2,9 @@
 
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
 pub mod aead;
+pub mod arrow;
 pub mod asked;
 pub mod authority;
 pub mod contexts;
@@ -20,6 +22,8 @@ pub mod request;
 pub mod room;
 pub mod rows;
 pub mod seal;
+#[allow(unsafe_code)]
+pub mod shake;
 #[allow(unsafe_code)]
 pub mod shuffle;
 pub mod tree;

@@ -29,7 +29,7 @@ pub struct Request {
     pub keyset: Option<[u8; KEYSET_BYTES]>,
     pub iv: [u8; IV_BYTES],
     pub tag: Box<[u8]>,
-    pub descriptor: Box<str>,
+    pub descriptor: Arc<str>,
     /// A lease's header up to the nonce; empty for a key of one value.
     pub header: Box<[u8]>,
 }
@@ -96,9 +96,14 @@ impl Asked {
             keyset: parsed.keyset.copied(),
             iv: *parsed.iv,
             tag: parsed.tag.into(),
-            descriptor: parsed.descriptor.into(),
+            descriptor: self.shared(parsed.descriptor),
             header: Box::default(),
         })
+    }
+
+    fn shared(&self, descriptor: &str) -> Arc<str> {
+        let before = self.requests.last().map(|request| &request.descriptor);
+        before.filter(|before| ***before == *descriptor).cloned().unwrap_or_else(|| descriptor.into())
     }
 
     fn push(&mut self, request: Request) -> Option<u32> {
@@ -134,7 +139,9 @@ enum Ready {
 
 /// The keys of a batch's requests, ready to open with.
 pub struct Opener<'a> {
-    asked: &'a Asked,
+    requests: &'a [Request],
+    /// The number of the first of them.
+    first: u32,
     ready: Vec<Ready>,
 }
 
@@ -145,14 +152,25 @@ impl<'a> Opener<'a> {
         sources: impl Iterator<Item = Option<Source>>,
         context: impl Fn(u32, u32) -> Option<&'c [u8]>,
     ) -> Option<Self> {
-        let ready: Vec<Ready> = asked.requests.iter().zip(sources).map(|(request, source)| ready(request, source, &context)).collect();
-        (ready.len() == asked.requests.len()).then_some(Self { asked, ready })
+        Self::part(&asked.requests, 0, sources, context)
+    }
+
+    /// As `new`, for the requests from the `first` on.
+    pub fn part<'c>(
+        requests: &'a [Request],
+        first: u32,
+        sources: impl Iterator<Item = Option<Source>>,
+        context: impl Fn(u32, u32) -> Option<&'c [u8]>,
+    ) -> Option<Self> {
+        let ready: Vec<Ready> = requests.iter().zip(sources).map(|(request, source)| ready(request, source, &context)).collect();
+        (ready.len() == requests.len()).then_some(Self { requests, first, ready })
     }
 
     /// Appends the plaintext of an envelope: a lease's Avro, or a record's typed plaintext. `bound` is framed.
     pub fn open(&mut self, number: u32, data: &[u8], bound: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let request = &self.asked.requests[number as usize];
-        let (cipher, aad) = match &mut self.ready[number as usize] {
+        let at = number.checked_sub(self.first).ok_or(Fault::NoKey)? as usize;
+        let (Some(request), Some(ready)) = (self.requests.get(at), self.ready.get_mut(at)) else { return Err(Fault::NoKey) };
+        let (cipher, aad) = match ready {
             Ready::Missing => return Err(Fault::NoKey),
             Ready::Single(batch, index) => return single(batch, *index, data, out),
             Ready::Lease { lease, aad } => (&lease.cipher, aad),

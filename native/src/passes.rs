@@ -1,64 +1,96 @@
 //! Passes over the leases of a batch. The readable twin is `worker/zerokms/keys/passes.py`.
 //!
-//! A lease is 16 words of 64 bits in a table that the twin keeps; times are the bits of floats.
+//! A lease is 8 words of 64 bits, one line of the processor's cache, in a table that the twin keeps.
 
 use std::cell::Cell;
 
-pub const WORDS: usize = 16;
+pub const WORDS: usize = 8;
+const SEEN: usize = 1;
+const BORN: usize = 3;
+const VALUES: usize = 4;
+const BYTES: usize = 5;
+const FLAGS: usize = 7;
+/// Numbers of half a word, by their place.
 const PINS: usize = 0;
 const USES: usize = 1;
-const SEEN: usize = 2;
-const GAP: usize = 3;
-const BORN: usize = 4;
+const GAP: usize = 4;
 const RENEW: usize = 5;
-const VALUES: usize = 6;
-const BYTES: usize = 7;
-const NOT_BEFORE: usize = 8;
-const KEY: usize = 9;
-const FLAGS: usize = 10;
+const KEY: usize = 12;
 const USED: usize = 1;
 const FOLLOWED: usize = 2;
 const ASKED: usize = 3;
-const OFTEN: i64 = 3;
+const OFTEN: i32 = 3;
 const RARELY: f64 = 1e9;
 
 /// One lease.
-struct Lease<'t>(&'t [Cell<i64>]);
+struct Lease<'t>(&'t [Cell<i64>; WORDS]);
 
 impl Lease<'_> {
+    #[inline]
     fn int(&self, word: usize) -> i64 {
         self.0[word].get()
     }
 
+    #[inline]
     fn float(&self, word: usize) -> f64 {
         f64::from_bits(self.int(word) as u64)
     }
 
+    #[inline]
+    fn halves(&self, place: usize) -> [[u8; 4]; 2] {
+        let [a, b, c, d, e, f, g, h] = self.int(place / 2).to_ne_bytes();
+        [[a, b, c, d], [e, f, g, h]]
+    }
+
+    #[inline]
+    fn short(&self, place: usize) -> i32 {
+        i32::from_ne_bytes(self.halves(place)[place % 2])
+    }
+
+    #[inline]
+    fn set_half(&self, place: usize, half: [u8; 4]) {
+        let mut halves = self.halves(place);
+        halves[place % 2] = half;
+        let [[a, b, c, d], [e, f, g, h]] = halves;
+        self.set(place / 2, i64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    }
+
+    #[inline]
+    fn set_short(&self, place: usize, value: i32) {
+        self.set_half(place, value.to_ne_bytes());
+    }
+
+    #[inline]
+    fn single(&self, place: usize) -> f64 {
+        f64::from(f32::from_ne_bytes(self.halves(place)[place % 2]))
+    }
+
+    #[inline]
     fn flag(&self, flag: usize) -> bool {
         self.int(FLAGS).to_ne_bytes()[flag] != 0
     }
 
+    #[inline]
     fn set(&self, word: usize, value: i64) {
         self.0[word].set(value);
     }
 
-    fn set_float(&self, word: usize, value: f64) {
-        self.set(word, value.to_bits() as i64);
-    }
-
+    #[inline]
     fn set_used(&self) {
         let mut flags = self.int(FLAGS).to_ne_bytes();
         flags[USED] = 1;
         self.set(FLAGS, i64::from_ne_bytes(flags));
     }
 
+    #[inline]
     fn is_fresh(&self, now: f64, max_age_s: f64) -> bool {
         let aged = if max_age_s > 0.0 { now - self.float(BORN) >= max_age_s } else { self.flag(USED) };
         !aged && self.int(VALUES) > 0 && self.int(BYTES) > 0
     }
 
+    #[inline]
     fn is_near(&self, due: &Ahead) -> bool {
-        due.now - self.float(BORN) > self.float(RENEW)
+        due.now - self.float(BORN) > self.single(RENEW)
             || (self.int(VALUES) as f64) < due.values
             || (self.int(BYTES) as f64) < due.bytes
     }
@@ -83,9 +115,10 @@ pub struct Ahead {
 pub struct NoSlot;
 
 impl<'t> Table<'t> {
+    #[inline]
     fn lease(&self, slot: i64) -> Result<Lease<'t>, NoSlot> {
         let at = usize::try_from(slot).map_err(|_| NoSlot)?.checked_mul(WORDS).ok_or(NoSlot)?;
-        self.0.get(at..at + WORDS).map(Lease).ok_or(NoSlot)
+        self.0.get(at..).and_then(|rest| rest.first_chunk()).map(Lease).ok_or(NoSlot)
     }
 
     /// Pins leases for a batch and notes the use; tells whether all of them can be used, and whether one is near its end.
@@ -93,11 +126,12 @@ impl<'t> Table<'t> {
         let (mut fresh, mut near) = (true, false);
         for slot in slots {
             let lease = self.lease(slot)?;
-            let (gap, known) = (due.now - lease.float(SEEN), lease.float(GAP));
-            lease.set_float(GAP, if known >= RARELY { gap } else { known + 0.3 * (gap - known) });
-            lease.set_float(SEEN, due.now);
-            lease.set(USES, (lease.int(USES) + 1).min(OFTEN));
-            lease.set(PINS, lease.int(PINS) + 1);
+            let (gap, known) = (due.now - lease.float(SEEN), lease.single(GAP));
+            let gap = if known >= RARELY { gap } else { known + 0.3 * (gap - known) };
+            lease.set_half(GAP, (gap as f32).to_ne_bytes());
+            lease.set(SEEN, due.now.to_bits() as i64);
+            lease.set_short(USES, (lease.short(USES) + 1).min(OFTEN));
+            lease.set_short(PINS, lease.short(PINS) + 1);
             fresh &= lease.is_fresh(due.now, due.max_age_s);
             near |= lease.is_near(due);
         }
@@ -108,7 +142,7 @@ impl<'t> Table<'t> {
     pub fn end(&self, slots: impl Iterator<Item = i64>) -> Result<(), NoSlot> {
         for slot in slots {
             let lease = self.lease(slot)?;
-            lease.set(PINS, lease.int(PINS) - 1);
+            lease.set_short(PINS, lease.short(PINS) - 1);
         }
         Ok(())
     }
@@ -122,15 +156,16 @@ impl<'t> Table<'t> {
         Ok(fresh)
     }
 
-    /// Takes values and bytes off those leases that have room for all; returns a byte for each, and the taken's keys.
+    /// Takes values and bytes off those leases that have room for all; tells each one's key, and returns a byte for each:
+    /// whether it had.
     pub fn take(
         &self,
         wanted: impl Iterator<Item = (i64, i64, i64)>,
         now: f64,
         max_age_s: f64,
-    ) -> Result<(Vec<u8>, Vec<i64>), NoSlot> {
-        let count = wanted.size_hint().0;
-        let (mut whole, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        mut told: impl FnMut(i32),
+    ) -> Result<Vec<u8>, NoSlot> {
+        let mut whole = Vec::with_capacity(wanted.size_hint().0);
         for (slot, values, bytes) in wanted {
             let lease = self.lease(slot)?;
             let fits = lease.is_fresh(now, max_age_s) && lease.int(VALUES) >= values && lease.int(BYTES) >= bytes;
@@ -139,10 +174,10 @@ impl<'t> Table<'t> {
                 lease.set(VALUES, lease.int(VALUES) - values);
                 lease.set(BYTES, lease.int(BYTES) - bytes);
                 lease.set_used();
-                keys.push(lease.int(KEY));
+                told(lease.short(KEY));
             }
         }
-        Ok((whole, keys))
+        Ok(whole)
     }
 
     /// Those of the slots whose next lease should be fetched now.
@@ -152,10 +187,9 @@ impl<'t> Table<'t> {
             let lease = self.lease(slot)?;
             if lease.is_near(due)
                 && lease.is_fresh(due.now, due.max_age_s)
-                && lease.float(GAP) <= due.gap
+                && lease.single(GAP) <= due.gap
                 && !lease.flag(ASKED)
                 && !lease.flag(FOLLOWED)
-                && due.now >= lease.float(NOT_BEFORE)
             {
                 found.push(slot);
             }
@@ -174,7 +208,7 @@ mod tests {
         let table = Table(&words);
         let due = Ahead { now: 0.0, max_age_s: 1.0, gap: 1.0, values: 1.0, bytes: 1.0 };
         assert_eq!(table.begin([0, 0].into_iter(), &due), Ok((false, true)));
-        assert_eq!(words[PINS].get(), 2);
+        assert_eq!(Table(&words).lease(0).map(|lease| lease.short(PINS)), Ok(2));
         for slot in [1, -1, i64::MAX] {
             assert_eq!(table.end([slot].into_iter()), Err(NoSlot));
         }

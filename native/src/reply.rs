@@ -7,6 +7,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::envelope::push_str;
+use crate::keys::Strings;
 use crate::shuffle::MATERIAL;
 
 /// 528 bytes are a multiple of 3, so their encoding has no padding.
@@ -100,7 +101,7 @@ fn push_array(out: &mut Vec<u8>, length: usize) {
 /// The answer to `generate-data-key`: materials concatenated, and what envelopes carry of each key.
 pub struct Generated {
     pub materials: Zeroizing<Vec<u8>>,
-    pub tags: Vec<Vec<u8>>,
+    pub tags: Strings,
     pub policies: Vec<Option<Policy>>,
 }
 
@@ -117,10 +118,11 @@ pub fn generated(body: &[u8], count: usize) -> Result<Generated, Malformed> {
         return Err(SHAPE);
     }
     let mut materials = Materials::with_room(count);
-    let (mut tags, mut policies) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut tags, mut policies) = (Strings::default(), Vec::with_capacity(count));
     for key in made.keys {
         materials.push(&key.key_material)?;
-        tags.push(STANDARD.decode_to_vec(key.tag.as_bytes()).map_err(|_| TAG_WRONG)?);
+        STANDARD.decode_append(key.tag.as_bytes(), &mut tags.bytes).map_err(|_| TAG_WRONG)?;
+        tags.end();
         policies.push(key.decryption_policy);
     }
     Ok(Generated { materials: materials.bytes, tags, policies })
@@ -185,7 +187,7 @@ mod tests {
             material(2).replace('/', "\\/"),
         );
         let read = generated(body.as_bytes(), 2).unwrap();
-        assert_eq!(read.tags, [vec![0, 1], vec![]]);
+        assert_eq!([read.tags.get(0), read.tags.get(1), read.tags.get(2)], [Some(&[0, 1][..]), Some(&[]), None]);
         assert_eq!(read.materials[MATERIAL - 1..MATERIAL + 1], [1, 2]);
         assert_eq!(read.policies[1].as_ref().unwrap().conditions[0].value.as_deref(), Some("x"));
     }

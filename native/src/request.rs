@@ -11,13 +11,16 @@ pub fn retrieves<'c>(requests: &[Request], context: impl Fn(u32, u32) -> Option<
     for request in requests {
         begin(&mut out, &request.iv);
         out.extend_from_slice(b"\",\"descriptor\":");
-        serde_json::to_writer(&mut out, &request.descriptor).ok()?;
+        serde_json::to_writer(&mut out, &*request.descriptor).ok()?;
         out.extend_from_slice(b",\"tag\":[");
-        for (number, byte) in request.tag.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            push_byte(&mut out, *byte);
+        for byte in &request.tag {
+            let (text, length) = BYTES[usize::from(*byte)];
+            // All four at once, and back: of a length that is known this is one store.
+            out.extend_from_slice(&text);
+            out.truncate(out.len() - text.len() + length);
+        }
+        if !request.tag.is_empty() {
+            out.pop();
         }
         out.extend_from_slice(b"],\"context\":");
         out.extend_from_slice(context(request.slot, request.group)?);
@@ -48,15 +51,21 @@ fn begin(out: &mut Vec<u8>, iv: &[u8]) {
     STANDARD.encode_append(iv, out);
 }
 
-fn push_byte(out: &mut Vec<u8>, byte: u8) {
-    if byte >= 100 {
-        out.push(b'0' + byte / 100);
+/// Each byte as a number with a comma behind it, and how long that is.
+const BYTES: [([u8; 4], usize); 256] = {
+    let mut all = [([0; 4], 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let digits = [b'0' + (byte / 100) as u8, b'0' + (byte / 10 % 10) as u8, b'0' + (byte % 10) as u8];
+        all[byte] = match byte {
+            0..10 => ([digits[2], b',', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b',', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b','], 4),
+        };
+        byte += 1;
     }
-    if byte >= 10 {
-        out.push(b'0' + byte / 10 % 10);
-    }
-    out.push(b'0' + byte % 10);
-}
+    all
+};
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,9 @@ pub enum Kind {
     Avro,
 }
 
+/// What a text's typed plaintext begins with.
+pub const TEXT: [u8; 2] = [1, 8];
+
 /// The value is not of the type that its field has.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unexpected;

@@ -76,6 +76,7 @@ pub struct Granted {
     pub keys: Vec<Key>,
     pub labels: Vec<Arc<Label>>,
     long: LongTags,
+    longest: u8,
 }
 
 impl Granted {
@@ -84,7 +85,7 @@ impl Granted {
     }
 
     pub fn longest_tag(&self) -> usize {
-        self.keys.iter().map(|key| usize::from(key.length)).max().unwrap_or_default()
+        usize::from(self.longest)
     }
 }
 
@@ -144,18 +145,21 @@ impl Vault {
         Some(key.request)
     }
 
-    /// Copies for a batch; `None` where one of the numbers has no key.
-    pub fn copies(&self, numbers: impl ExactSizeIterator<Item = u32>) -> Option<Granted> {
-        let mut granted =
-            Granted { keys: Vec::with_capacity(numbers.len()), labels: self.labels.clone(), long: LongTags::new() };
-        for number in numbers {
-            let key = self.keys.get(number as usize).filter(|key| key.is_held)?;
-            if usize::from(key.length) > INLINE_TAG {
-                granted.long.insert(granted.keys.len() as u32, tag_of(key, number, &self.long).into());
-            }
-            granted.keys.push(*key);
+    /// A batch's copies, none yet of so many.
+    pub fn granted(&self, count: usize) -> Granted {
+        Granted { keys: Vec::with_capacity(count), labels: self.labels.clone(), long: LongTags::new(), longest: 0 }
+    }
+
+    /// Copies a key for a batch; `None` where there is none of this number.
+    #[inline]
+    pub fn copy(&self, number: u32, granted: &mut Granted) -> Option<()> {
+        let key = self.keys.get(number as usize).filter(|key| key.is_held)?;
+        if usize::from(key.length) > INLINE_TAG {
+            granted.long.insert(granted.keys.len() as u32, tag_of(key, number, &self.long).into());
         }
-        Some(granted)
+        granted.longest = granted.longest.max(key.length);
+        granted.keys.push(*key);
+        Some(())
     }
 
     /// A vector that grows by itself leaves its old memory as it was.
@@ -197,11 +201,12 @@ mod tests {
         let tag = |n: u8| vec![n; usize::from(n) % 41];
         let mut vault = Vault::default();
         let numbers: Vec<u32> = (0..200).map(|n| vault.put(key(n), &tag(n)).unwrap()).collect();
-        let copies = vault.copies(numbers.iter().copied()).unwrap();
+        let mut copies = vault.granted(200);
+        assert!(numbers.iter().all(|number| vault.copy(*number, &mut copies).is_some()));
         assert_eq!(vault.free(7), Some(7));
         assert_eq!(vault.free(7), None);
         assert_eq!(vault.keys[7].cipher, [0; 32]);
-        assert!(vault.copies([7].into_iter()).is_none());
+        assert!(vault.copy(7, &mut vault.granted(1)).is_none());
         assert_eq!(vault.put(key(9), b"").unwrap(), 7);
         assert_eq!(copies.keys[7].cipher, [7; 32]);
         assert!((0..200).all(|n| copies.tag(n) == tag(n as u8)));

@@ -1,7 +1,8 @@
 """
-Attackers in a process of their own: connections that say nothing or little, and callers that guess.
+Attackers in a process of their own: connections that say nothing or little, callers that guess,
+and one stolen credential.
 
-Run as `python -m tests.attack.attackers KIND URL [WORKSPACE]`; it prints `ready` and goes on until it is killed.
+Run as `python -m tests.attack.attackers KIND URL [KNOWN]`; it prints `ready` and goes on until it is killed.
 """
 
 from __future__ import annotations
@@ -79,12 +80,25 @@ def request(path: str, body: dict[str, object], token: str = "") -> bytes:
     return head.encode() + data
 
 
-async def main(kind: str, url: str, workspace: str = "") -> None:
-    """Attack."""
+def contexts(count: int) -> dict[str, object]:
+    """A body near the longest, each key of which has a context of its own."""
+    keys = [{"iv": "AAAAAAAAAAAAAAAAAAAAAA==", "descriptor": "d", "context": [{"Tag": str(n)}]} for n in range(count)]
+    return {"client_id": "00000000-0000-0000-0000-000000000000", "keys": keys, "unverified_context": {}}
+
+
+def stolen(kind: str, token: str) -> list[bytes]:
+    """What one stolen credential asks again and again."""
+    if kind == "auditor":
+        return [request("/api/audit/query", {"operation": "none such", "limit": 1}, token)] * GUESSERS
+    return [request("/generate-data-key", contexts(40_000), token)] * 8
+
+
+async def main(kind: str, url: str, known: str = "") -> None:
+    """Attack; `known` is the workspace's name, or a stolen credential's token."""
     until = int(time.time()) + 3600
     claims: dict[str, object] = {
         "sub": "CS|x",
-        "workspace": workspace,
+        "workspace": known,
         "exp": until,
         "iat": 0,
         "region": "eu-central-1",
@@ -97,14 +111,14 @@ async def main(kind: str, url: str, workspace: str = "") -> None:
     elif kind == "tokens":
         requests = [request("/generate-data-key", {}, garbage(claims)) for _ in range(GUESSERS)]
         attackers = [guessing(url, each) for each in requests]
+    elif kind in ("auditor", "contexts"):
+        attackers = [guessing(url, each) for each in stolen(kind, known)]
     elif kind == "bodies":
         # As long as a body may be without a token, and slow to parse.
         nested: dict[str, object] = {"accessKey": [{}] * 15_000}
         attackers = [guessing(url, request("/api/authorise", nested)) for _ in range(GUESSERS)]
     else:
-        bodies: list[dict[str, object]] = [
-            {"oidcToken": garbage(oidc), "workspaceId": workspace} for _ in range(GUESSERS)
-        ]
+        bodies: list[dict[str, object]] = [{"oidcToken": garbage(oidc), "workspaceId": known} for _ in range(GUESSERS)]
         attackers = [guessing(url, request("/api/authorise", body)) for body in bodies]
     tasks = [asyncio.create_task(each) for each in attackers]
     await asyncio.sleep(1)

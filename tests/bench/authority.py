@@ -6,10 +6,14 @@ with it, so the figures are what both together reach. Of the audit the same requ
 authority that makes its lines durable before an answer leaves, to one that leaves them to the system, and to one that
 writes none; the shares are medians of the rounds' own. Of `serve --workers 2` it is the processor time of a key that is
 set beside one process's, both over PostgreSQL.
+
+`python -m tests.bench.authority --beside TREE` prints instead the rates beside those of another version, whose checkout
+TREE holds the environment `.venv` that it is installed in: both with their audits on, the same requests, in turns.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 from contextlib import ExitStack
@@ -78,8 +82,37 @@ def processes(directory: Path) -> None:
             print(f"{name:<10} CPU µs/key: one process {one:.1f}, two {two:.1f} ({two / one:.2f})", flush=True)
 
 
+def versions(directory: Path, tree: Path) -> None:
+    """Print the rates beside another version's."""
+    print(f"{'operation':<10}{'keys':>6}{'conns':>7}{'keys/s':>10}{'of TREE':>10}{'ratio':>7}")
+    with running(directory / "own", "durable") as own, running(directory / "other", "durable", tree.resolve()) as other:
+        targets = (own, other)
+        loads = [target.loads(_SIZES[0]) for target in targets]
+        for connections in _CONNECTIONS:
+            for number, name in enumerate(("generate", "retrieve")):
+                rates: list[list[float]] = [[], []]
+                for turn in range(_ROUNDS):
+                    for at in (0, 1) if turn % 2 else (1, 0):
+                        rates[at].append(targets[at].measure(loads[at][number], connections, _SECONDS / 2).rate)
+                ratio = median(mine / its for mine, its in zip(*rates, strict=True))
+                one, two = map(median, rates)
+                print(f"{name:<10}{_SIZES[0]:>6}{connections:>7}{one:>10,.0f}{two:>10,.0f}{ratio:>7.1f}", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--beside", type=Path, metavar="TREE")
+    tree: Path | None = arguments.parse_args().beside
+    if tree is None:
+        tables()
+        return
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
+        versions(Path(name), tree)
+
+
+def tables() -> None:
+    """Print what one authority reaches, and what its audit and processes cost."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name, ExitStack() as stack:
         targets = {audit: stack.enter_context(running(Path(name) / audit, audit)) for audit in _AUDITS}
         if _ROUNDS:

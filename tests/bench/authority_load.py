@@ -13,26 +13,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from worker.authority.dev import read_env
 from worker.authority.remote import Remote
 
 _SCRIPT = """
-import sys, threading
+import sys
 from concurrent.futures import Future
 from pathlib import Path
-from worker.authority.audit import Receipt
 from worker.authority.dev import DevAuthority
 DevAuthority.audit_sync = sys.argv[2] == "durable"
 authority = DevAuthority("eu-central-1", Path(sys.argv[1]))
 if sys.argv[2] == "none":
+    from worker.authority.audit import Receipt
     head = authority.authority.trail.head
     done = Future()
     done.set_result(Receipt(head.place, head))
     authority.authority.trail.append = lambda _event: done
 print(authority.url, flush=True)
-threading.Event().wait()
+sys.stdin.read()
 """
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -80,11 +81,20 @@ class Target:
 
 
 @contextmanager
-def running(directory: Path, audit: str) -> Iterator[Target]:
-    """Run an authority whose audit is `durable`, `unsynced` (left to the system) or `none` (no line at all)."""
+def running(directory: Path, audit: str, tree: Path | None = None) -> Iterator[Target]:
+    """
+    Run an authority of its own process.
+
+    Args:
+        directory: its data; made.
+        audit: `durable`, `unsynced` (left to the system) or `none` (no line at all).
+        tree: another version's, with the environment `.venv` that it is installed in; that one's audit is its own.
+    """
     directory.mkdir()
-    script = [sys.executable, "-c", _SCRIPT, str(directory), audit]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
+    python = sys.executable if tree is None else str(tree / ".venv" / "bin" / "python")
+    script = [python, "-c", _SCRIPT, str(directory), audit]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(script, cwd=tree, **pipes) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         try:

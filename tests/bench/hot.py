@@ -166,6 +166,8 @@ def main() -> None:
         runs = {name: (source, go) for name, source, go in every if wanted(name)}
         counts = {name: of[source] for name, (source, _) in runs.items()}
         rounds = [{name: go(turn) for name, (_, go) in runs.items()} for turn in range(asked.rounds)]
+        results = {name: _median([each[name] for each in rounds]) for name in runs}
+        report(results, counts)
         comparison = Comparison(stand, of)
         sizes: dict[str, dict[str, float]] = {}
         for way, place in places.items():
@@ -174,8 +176,6 @@ def main() -> None:
                 sizes[way.name] = {"table": table_bytes_each(place, counts[way.name])}
             elif way.mode == ALO and way.processes == 1:
                 sizes[way.name] = bytes_each(stand, place, counts[way.name], local.data())
-    results = {name: _median([each[name] for each in rounds]) for name in runs}
-    report(results, counts)
     for name, each in sizes.items():
         print(f"{name}, bytes a record: " + ", ".join(f"{where} {size:.0f}" for where, size in each.items()))
     if asked.json is not None:

@@ -102,7 +102,8 @@ def bytes_each(stand: Stand, topic: str, count: int, data: Path | None) -> dict[
     sizes = {"value": sum(map(len, messages.values())) / count}
     if data is not None:
         again = stand.kafka.create_topic(f"{topic}-zstd", partitions=PARTITIONS)
-        producer = Producer({**stand.kafka.client, "compression.type": "zstd", "linger.ms": 20})
+        settings = {"compression.type": "zstd", "linger.ms": 20, "queue.buffering.max.messages": count}
+        producer = Producer({**stand.kafka.client, **settings})
         for number, (key, value) in enumerate(messages.items()):
             producer.produce(again, value, key, number % PARTITIONS)
             producer.poll(0)

@@ -1,10 +1,10 @@
 """
 `make recovery`: seconds from a fault until every partition flows again, as a committed reader sees it.
 
-Three brokers, an authority, three workers of one group, exactly once from topic to topic. A record's timestamp goes
-with it, so a partition has recovered when the sink holds a record of it that was written after the fault. A graceful
-restart is judged by the longest time in which a partition stood still. Medians over the rounds, with the settings that
-make them.
+Three brokers, an authority, three workers of one group, exactly once from topic to topic, and beside them three plain
+loops of confluent-kafka's with the same client settings. A record's timestamp goes with it, so a partition has
+recovered when the sink holds a record of it that was written after the fault. A graceful restart is judged by the
+longest time in which a partition stood still. Medians over the rounds, with the settings that make them.
 """
 
 from __future__ import annotations
@@ -17,93 +17,48 @@ import statistics
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
-from confluent_kafka import Consumer
-
+from tests.bench.bare import Loops
+from tests.bench.flow import SOON, Reader, calm, recovery, standstill
 from tests.faults.fleet import Fleet
 from tests.faults.records import PARTITIONS, Input
 from tests.faults.stand import TOPOLOGIES, Place, Stand, Topology, prepare, three_brokers
+from worker.local import LocalKafka
 from worker.source.options import Assignment
 
-SESSION_S, TRANSACTION_S, BROKER_SESSION_S, PROCESSES = 6, 15, 3, 3
-_RATE, _PATIENCE_S = 600.0, 120.0
+SESSION_S, TRANSACTION_S, PROCESSES = 8, 15, 3
+BROKERS = {
+    "broker.session.timeout.ms": "3000",
+    "group.consumer.session.timeout.ms": f"{SESSION_S * 1000}",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+}
+EXACT = replace(TOPOLOGIES["kafka-exactly-once"], session_s=SESSION_S, transaction_s=TRANSACTION_S)
+_RATE, _MEMBERS = 600.0, ("w0", "w1", "w2")
+Rows = dict[str, list[float]]
+Act = tuple[str, Sequence[Reader], Callable[[Sequence[Reader], Callable[[], None]], list[float]], Callable[[], None]]
 
 
-@dataclass
-class Seen:
-    """When the newest record of each partition was written, and the longest time in which none came."""
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What flows: who delivers it, and who reads what was delivered."""
 
-    written_ms: dict[int, int] = field(default_factory=dict)
-    came_at: dict[int, float] = field(default_factory=dict)
-    still_s: float = 0.0
-
-    def take(self, partition: int, written_ms: int) -> None:
-        now = time.monotonic()
-        self.still_s = max(self.still_s, now - self.came_at.get(partition, now))
-        self.came_at[partition] = now
-        self.written_ms[partition] = max(written_ms, self.written_ms.get(partition, 0))
-
-    def since(self, at_ms: float) -> bool:
-        """Whether each partition has a record that was written after a time."""
-        return sum(written > at_ms for written in self.written_ms.values()) == PARTITIONS
-
-
-class Reader:
-    """A committed reader of the sink, on a thread."""
-
-    def __init__(self, stand: Stand, topic: str) -> None:
-        conf = {"group.id": f"recovery-{topic}", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
-        self._consumer = Consumer({**stand.kafka.client, **conf})
-        self._consumer.subscribe([topic])
-        self._ended = threading.Event()
-        self.seen = Seen()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._consumer.close()
-
-    def _run(self) -> None:
-        while not self._ended.is_set():
-            for message in self._consumer.consume(500, 0.05):
-                if message.error() is None:
-                    self.seen.take(message.partition() or 0, message.timestamp()[1])
-
-
-def recovery(reader: Reader, act: Callable[[], None]) -> float:
-    """Return after how many seconds every partition flows again."""
-    began, at_ms = time.monotonic(), time.time() * 1000
-    act()
-    while not reader.seen.since(at_ms):
-        if time.monotonic() - began > _PATIENCE_S:
-            raise TimeoutError("a partition did not recover")
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
-def standstill(reader: Reader, act: Callable[[], None]) -> float:
-    """Return the longest time in which a partition stood still while something was done."""
-    reader.seen.still_s = 0.0
-    act()
-    recovery(reader, lambda: None)
-    return reader.seen.still_s
+    fleet: Fleet
+    reader: Reader
 
 
 @contextmanager
-def flowing(stand: Stand, place: Place, *instances: str, processes: int = 1) -> Iterator[tuple[Fleet, Reader]]:
+def flowing(stand: Stand, place: Place, *instances: str, processes: int = 1) -> Iterator[Side]:
     """Let members deliver what comes, and read what they deliver."""
-    given = Input(stand.kafka.client, place.source, seed=1, lanes=60)
+    given = Input({**stand.kafka.client, **SOON}, place.source, seed=1, lanes=60)
     given.allow(1 << 30)
     with ExitStack() as stack:
-        fleet = Fleet(stand, place, seed=1, processes=processes)
+        fleet = Fleet(stand, place, seed=1, processes=processes, absence_s=0.0)
         producing = threading.Thread(target=given.run, args=(_RATE,))
         stack.callback(producing.join)
         stack.callback(given.stop)
@@ -113,20 +68,35 @@ def flowing(stand: Stand, place: Place, *instances: str, processes: int = 1) -> 
         fleet.start(*instances)
         reader = Reader(stand, place.target)
         stack.callback(reader.close)
-        recovery(reader, lambda: None)
-        yield fleet, reader
+        recovery([reader], lambda: None)
+        yield Side(fleet, reader)
         fleet.stop()
 
 
-def measure(stand: Stand, rounds: int, assignment: Assignment) -> dict[str, list[float]]:
+@contextmanager
+def beside(stand: Stand, place: Place, assignment: Assignment) -> Iterator[tuple[Loops, Reader]]:
+    """Let plain loops deliver the same, to a topic of their own."""
+    with ExitStack() as stack:
+        loops = Loops(stand, place, assignment, session_s=SESSION_S, transaction_s=TRANSACTION_S)
+        stand.kafka.create_topic(loops.target, partitions=PARTITIONS)
+        stack.callback(loops.close)
+        loops.start(*_MEMBERS)
+        reader = Reader(stand, loops.target)
+        stack.callback(reader.close)
+        recovery([reader], lambda: None)
+        yield loops, reader
+
+
+def measure(stand: Stand, rounds: int, assignment: Assignment) -> Rows:
     """Do everything `rounds` times."""
-    topology = replace(TOPOLOGIES["kafka-exactly-once"], assignment=assignment)
-    found: dict[str, list[float]] = {}
-    with flowing(stand, prepare(stand, topology, f"recovery-{assignment}"), "w0", "w1", "w2") as (fleet, reader):
+    topology = replace(EXACT, assignment=assignment)
+    place, found = prepare(stand, topology, f"recovery-{assignment}"), Rows()
+    with flowing(stand, place, *_MEMBERS) as side, beside(stand, place, assignment) as (loops, bare):
         for turn in range(rounds):
-            for name, judge, act in acts(stand, fleet, turn):
-                found.setdefault(name, []).append(judge(reader, act))
-                recovery(reader, lambda: time.sleep(2))
+            for name, readers, judge, act in acts(stand, side, loops, bare, turn):
+                for reader, seconds in zip(readers, judge(readers, act), strict=True):
+                    found.setdefault(name if reader is side.reader else f"{name}: bare loops", []).append(seconds)
+                calm([side.reader, bare])
     return found
 
 
@@ -134,10 +104,10 @@ def measure_children(stand: Stand, rounds: int, topology: Topology) -> list[floa
     """Kill one of several processes of one worker, `rounds` times."""
     place = prepare(stand, topology, f"recovery-child-{topology.assignment}-{topology.static}".lower())
     found = []
-    with flowing(stand, place, "w0", processes=PROCESSES) as (fleet, reader):
+    with flowing(stand, place, "w0", processes=PROCESSES) as side:
         for turn in range(rounds):
-            found.append(recovery(reader, partial(kill_child, fleet, turn % PROCESSES)))
-            recovery(reader, lambda: time.sleep(2))
+            found += recovery([side.reader], partial(kill_child, side.fleet, turn % PROCESSES))
+            calm([side.reader])
     return found
 
 
@@ -148,13 +118,12 @@ def kill_child(fleet: Fleet, index: int) -> None:
     os.kill(int(begun[-1]["pid"]), signal.SIGKILL)
 
 
-Act = tuple[str, Callable[[Reader, Callable[[], None]], float], Callable[[], None]]
-
-
-def acts(stand: Stand, fleet: Fleet, turn: int) -> list[Act]:
-    """Return what is done in one round."""
-    member, brokers = f"w{turn % 3}", stand.brokers
+def acts(stand: Stand, side: Side, loops: Loops, bare: Reader, turn: int) -> list[Act]:
+    """Return what is done in one round, who looks at it, and how it is judged."""
+    member, brokers, fleet = _MEMBERS[turn % 3], stand.brokers, side.fleet
     assert brokers is not None
+    ours, both = [side.reader], [side.reader, bare]
+    dead: list[int] = []
 
     def gone() -> None:
         fleet.members.pop(member).program.send(signal.SIGKILL)
@@ -166,33 +135,49 @@ def acts(stand: Stand, fleet: Fleet, turn: int) -> list[Act]:
         fleet.remove(member)
         fleet.add(member)
 
+    def lose(node: int) -> None:
+        dead.append(node)
+        brokers.kill(node)
+
+    successor = "a worker killed, its successor at once"
     return [
-        ("a worker killed, its successor at once", recovery, lambda: fleet.kill(member)),
-        ("a worker killed, no successor", recovery, gone),
-        ("a worker added", standstill, back),
-        ("a worker restarted gracefully, standstill", standstill, restart),
-        ("a broker of three killed", recovery, lambda: brokers.kill(turn % 3)),
-        ("that broker back", recovery, lambda: brokers.restart(turn % 3)),
+        (successor, ours, recovery, lambda: fleet.kill(member)),
+        (successor, [bare], recovery, lambda: loops.kill(member)),
+        ("a worker killed, no successor", ours, recovery, gone),
+        ("a worker added, standstill", ours, standstill, back),
+        ("a worker restarted gracefully, standstill", ours, standstill, restart),
+        ("a broker of three killed", both, recovery, lambda: lose((controller(brokers) + 1 + turn % 2) % 3)),
+        ("that broker back", both, recovery, lambda: brokers.restart(dead[-1])),
+        ("the active controller killed", both, recovery, lambda: lose(controller(brokers))),
+        ("that controller back", both, recovery, lambda: brokers.restart(dead[-1])),
     ]
+
+
+def controller(brokers: LocalKafka) -> int:
+    """Return which node leads the controllers' quorum, by what the nodes have written down."""
+    paths = [brokers.data(node) / "__cluster_metadata-0" / "quorum-state" for node in range(3)]
+    states = [json.loads(path.read_text()) for path in paths]
+    newest = max(states, key=lambda state: (state["leaderEpoch"], state["leaderId"]))
+    return int(newest["leaderId"]) - 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--assignment", choices=["cooperative", "consumer"], action="append")
+    parser.add_argument("--only", choices=["cooperative", "consumer", "processes"])
     asked = parser.parse_args()
-    sessions = f"session {SESSION_S} s, transaction {TRANSACTION_S} s, brokers' session {BROKER_SESSION_S} s"
-    brokers = {"broker.session.timeout.ms": str(BROKER_SESSION_S * 1000)}
-    with tempfile.TemporaryDirectory(prefix="recovery-") as directory, three_brokers(Path(directory), brokers) as stand:
-        for assignment in asked.assignment or ["cooperative", "consumer"]:
-            print(f"assignment {assignment}, {sessions}", flush=True)
-            for name, seconds in measure(stand, asked.rounds, assignment).items():
-                tell(name, seconds)
-        exact = TOPOLOGIES["kafka-exactly-once"]
-        for topology in (exact, replace(exact, assignment="eager", static=True)):
-            static = ", static membership" if topology.static else ""
-            seconds = measure_children(stand, asked.rounds, topology)
-            tell(f"one of {PROCESSES} processes killed, {topology.assignment}{static}", seconds)
+    print(f"session {SESSION_S} s, transaction {TRANSACTION_S} s; brokers: {BROKERS}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="recovery-") as directory, three_brokers(Path(directory), BROKERS) as stand:
+        for assignment in get_args(Assignment):
+            if assignment != "eager" and asked.only in (None, assignment):
+                print(f"assignment {assignment}", flush=True)
+                for name, seconds in measure(stand, asked.rounds, assignment).items():
+                    tell(name, seconds)
+        if asked.only in (None, "processes"):
+            for topology in (EXACT, replace(EXACT, assignment="eager", static=True)):
+                static = ", static membership" if topology.static else ""
+                seconds = measure_children(stand, asked.rounds, topology)
+                tell(f"one of {PROCESSES} processes killed, {topology.assignment}{static}", seconds)
     return 0
 
 

@@ -2,13 +2,12 @@
 The SDK beside the published client, in one run against one authority in a process of its own (`make bench-sdk`).
 
 What is printed: values a second of bulk calls in the format that both speak (`record`) and in `leased`, of single calls
-by threads and tasks beside one caller's, and of a table's column beside the worker's own decryption.
+by threads and tasks beside one caller's in the same round, and of a table's column beside the worker's own decryption.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +26,8 @@ import pyarrow as pa
 
 from tests.bench.keys import authority
 from tests.bench.latency import cpu_of
-from worker import AsyncEncryption, Encryption, output_schema
+from tests.bench.sdk_calls import singles
+from worker import Encryption, output_schema
 from worker.avro import OutputSchema, open_schema
 from worker.encryption import BatchDecryptor
 from worker.model import Format
@@ -72,7 +71,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify({ rate: count / took, cpu: (used.user + used.system) / 1e6 }));
 }
 """
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,61 +181,6 @@ def _cpu(rounds: Sequence[Done]) -> str:
     return f"CPU s: {median(d.cpu for d in rounds):.2f} client, {median(d.authority for d in rounds):.2f} authority"
 
 
-def _each(call: Callable[[int], None], count: int) -> None:
-    for i in range(count):
-        call(i)
-
-
-def _by_threads(call: Callable[[int], None], count: int) -> None:
-    todo = iter(range(count))
-
-    def work() -> None:
-        for i in todo:
-            call(i)
-
-    with ThreadPoolExecutor(64) as threads:
-        for ended in [threads.submit(work) for _ in range(64)]:
-            ended.result()
-
-
-def singles(env: Mapping[str, str], calls: int) -> dict[str, float]:
-    """Single calls: one caller's, 64 threads', 1,000 tasks'."""
-    found: dict[str, float] = {}
-    with Encryption.from_env(environ=env, cache=None) as encryption:
-        envelopes = encryption.encrypt_many([f"v{i}" for i in range(calls)], field=FIELD)
-
-        def one(i: int) -> None:
-            encryption.encrypt(f"v{i}", field=FIELD)
-
-        def two(i: int) -> None:
-            encryption.decrypt(envelopes[i], field=FIELD)
-
-        for name, call in (("encrypt", one), ("decrypt", two)):
-            few = min(calls, 300)
-            found[f"{name}, one caller"] = rate(few, partial(_each, call, few))
-            found[f"{name}, 64 threads"] = rate(calls, partial(_by_threads, call, calls))
-
-    async def tasks() -> None:
-        async with AsyncEncryption.from_env(environ=env, cache=None) as wrapped:
-            await wrapped.encrypt("warm", field=FIELD)
-            for name in ("encrypt", "decrypt"):
-                start = time.perf_counter()
-                todo = iter(range(calls))
-
-                async def work(name: str = name, todo: Iterator[int] = todo) -> None:
-                    for i in todo:
-                        if name == "encrypt":
-                            await wrapped.encrypt(f"v{i}", field=FIELD)
-                        else:
-                            await wrapped.decrypt(envelopes[i], field=FIELD)
-
-                await asyncio.gather(*(work() for _ in range(1000)))
-                found[f"{name}, 1,000 tasks"] = calls / (time.perf_counter() - start)
-
-    asyncio.run(tasks())
-    return found
-
-
 def table(env: Mapping[str, str], count: int) -> tuple[float, float, float]:
     """
     A column of leased values: the SDK's table, and the worker's own decryption of the same, in turns.
@@ -270,16 +214,13 @@ def main() -> None:
     """Run it and print a table of rates."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--values", type=int, default=100_000)
-    arguments.add_argument("--calls", type=int, default=20_000)
+    arguments.add_argument("--calls", type=int, default=6_000)
     arguments.add_argument("--rows", type=int, default=1_000_000)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name, authority([]) as (env, _):
         beside(env, Path(name), given.values)
-        alone: dict[str, float] = {}
-        for what, values in singles(env, given.calls).items():
-            operation = what.partition(",")[0]
-            alone.setdefault(operation, values)
-            print(f"{what:<24} {values:>12,.0f} calls/s   {values / alone[operation]:5.1f} x one caller's")
+        for single in singles(env, given.calls, _ROUNDS):
+            print(f"{single.what:<24} {single.rate:>12,.0f} calls/s   {single.share:5.1f} x one caller's")
         sdk, own, share = table(env, given.rows)
         print(f"{'decrypt_table':<24} {sdk:>12,.0f} values/s  {share:5.2f} x the worker's own rate, {own:,.0f}")
 

@@ -72,6 +72,7 @@ class Fleet:
         on_death: called after a member has died of SIGKILL.
         hits: between which batches an armed member dies.
         processes: how many each member is made of.
+        absence_s: how long a dead member stays away, at most.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Fleet:
         on_death: Callable[[], None] = lambda: None,
         hits: tuple[int, int] = (5, 60),
         processes: int = 1,
+        absence_s: float = 2.0,
     ) -> None:
         self._stand, self._place, self._seed, self._hits = stand, place, seed, hits
+        self._absence_s = absence_s
         self._several = ["--processes", str(processes)] if processes > 1 else []
         self._on_death = on_death
         self._random = random.Random(f"{seed}/{place.source}/members")
@@ -204,7 +207,7 @@ class Fleet:
         now = time.monotonic()
         if member.start_at is None:
             self._record_death(member)
-            member.start_at = now + self._random.uniform(0.0, 2.0)
+            member.start_at = now + self._random.uniform(0.0, self._absence_s)
         if now < member.start_at:
             return
         with self._lock:

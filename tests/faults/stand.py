@@ -72,11 +72,13 @@ class Topology:
     static: bool = False
     lanes: int = 60
     start: Literal["earliest", "latest"] = "earliest"
+    session_s: int = 6
+    transaction_s: int = 15
 
     @property
     def membership(self) -> str:
         """How members share partitions, as settings; with KIP-848 the session is the broker's to say."""
-        session = "" if self.assignment == "consumer" else ", session_timeout_s = 6"
+        session = "" if self.assignment == "consumer" else f", session_timeout_s = {self.session_s}"
         return f'assignment = "{self.assignment}", static_membership = {str(self.static).lower()}{session}'
 
     @property
@@ -227,7 +229,7 @@ def prepare(stand: Stand, topology: Topology, name: str, *, partitions: int = PA
     schema.write_text(SCHEMA, encoding="utf-8")
     table = name.replace("-", "_")
     sinks = {
-        "kafka": f'kind = "kafka", topic = "out-{name}", transaction_timeout_s = 15',
+        "kafka": f'kind = "kafka", topic = "out-{name}", transaction_timeout_s = {topology.transaction_s}',
         "append": f'kind = "postgres", table = "{table}", timeout_s = 30',
         "upsert": f'kind = "postgres", table = "{table}", timeout_s = 30, mode = "upsert", key = ["lane"]',
     }

@@ -48,7 +48,7 @@ def test_one_of_two_processes_is_killed_and_clients_go_on(served: Served) -> Non
     _shown_as_one(served, enrolled)
     assert served.end() == 0
     for number in (0, 1):
-        verdict = verify(served.data / f"process-{number}")
+        verdict = verify([served.data / f"process-{number}"])
         assert verdict.findings == []
         assert len(verdict.chains) == 1
 

@@ -100,3 +100,13 @@ def test_a_start_by_time_is_found_for_all_at_once(filled: tuple[Counted, str, in
     answers = found(counted, topic, "1970-01-01T00:00:02Z", None)
 
     assert [answer and answer.start for answer in answers.values()] == list(range(PARTITIONS))
+
+
+def test_a_time_beyond_the_log_is_its_end_for_all_at_once(filled: tuple[Counted, str, int]) -> None:
+    """Partitions without a record at or after a time start at their ends, which one more question finds."""
+    counted, topic, _ = filled
+
+    answers = found(counted, topic, "2999-01-01T00:00:00Z", None)
+
+    assert [answer and answer.start for answer in answers.values()] == [n + 1 for n in range(PARTITIONS)]
+    assert counted.asked == {"committed": 1, "offsets_for_times": 3}

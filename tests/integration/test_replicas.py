@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -143,6 +144,27 @@ def test_a_scraper_s_access_key_holds_and_ends_on_the_other_replica_too(stand: S
                 stand.admin("api/access-key", {"keyName": "scraper"}, "DELETE")
 
     assert answers == [200, 401]
+
+
+def keys_until_refused(client: Party) -> int:
+    """How many keys a client gets before its quota is used up."""
+    for count in range(100):
+        try:
+            client.generate()
+        except KeyServiceUnavailable:
+            return count
+    return 100
+
+
+def test_a_quota_is_overshot_by_no_more_than_there_are_replicas(stand: Stand) -> None:
+    """Set at one it holds at both at the next request, and each of the two gives as many keys and no more."""
+    quota, began = 3, time.monotonic()
+    stand.admin("api/clients/limits", {"client_id": stand.clients[0][0], "generate_per_minute": quota})
+
+    granted = [keys_until_refused(stand.client(0, replica)) for replica in (stand.one, stand.two)]
+
+    assert min(granted) >= quota
+    assert sum(granted) <= 2 * quota * (1 + (time.monotonic() - began) / 60)
 
 
 def test_both_replicas_write_and_agree(stand: Stand) -> None:

@@ -82,9 +82,7 @@ def test_no_key_of_the_wrong_authority_is_handed_out(stand: Stand, turns: str) -
     """Whatever was handed out the own authority gives again; without the guard, half of it would be lost."""
     with contextlib.closing(stand.client()) as client:
         canaries = Canaries(client, resolve=client.resolve_keyset, store=CanaryMemory(), instance="test")
-        guard = GuardedKeyService(
-            client, canaries.check, canaries.vouch, keys_per_request=client.options.keys_per_request
-        )
+        guard = GuardedKeyService(client, canaries.check, canaries.vouch, keys_per_request=client.keys_per_request)
         specs = [KeySpec(None, "users/email")] * KEYS
         handed = list(guard.generate(specs, AUDIT))
         rng, order = random.Random(11), iter(range(10**6))

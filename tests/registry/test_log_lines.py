@@ -99,7 +99,9 @@ def test_a_run_with_every_outage(
     assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
     assert {line["region"] for line in lines if line["event"] != "failed"} == {REGION}
     whole = {"starting", "verified", "waiting", "library", "canary_made"}
-    assert [line for line in lines if "route" not in line and line["event"] not in whole] == []
+    # The canary's producer belongs to no route; it is gone before the first of them has partitions.
+    begun = [line["event"] for line in lines].index("assigned")
+    assert [line for line in lines[begun:] if "route" not in line and line["event"] not in whole] == []
     assert {name: len(told) for name, told in outages.items() if len(told) > A_HANDFUL} == {}, {
         name: Counter((line["event"], line.get("kind")) for line in told) for name, told in outages.items()
     }

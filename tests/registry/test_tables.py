@@ -37,6 +37,7 @@ class Site:
 
     def __init__(self, deployment: Deployment, registry: Registry) -> None:
         self.deployment, self.registry = deployment, registry
+        self.table = f"crm.customers_{deployment.name}"
         self.count = 0
 
     def register(self, *fields: dict[str, Any]) -> tuple[int, str]:
@@ -68,7 +69,7 @@ allow_hosts = ["127.0.0.1"]
 name = "table"
 group = "table-{self.deployment.name}"
 source = {{ topics = ["{self.deployment.source}"] }}
-sink = {{ kind = "postgres", table = "crm.customers"{options} }}
+sink = {{ kind = "postgres", table = "{self.table}"{options} }}
 """)
         return Worker(config.load(path, environ={}), self.deployment.environ)
 
@@ -85,7 +86,7 @@ sink = {{ kind = "postgres", table = "crm.customers"{options} }}
     def rows(self, columns: str) -> list[tuple[Any, ...]]:
         """The table's rows in the records' order."""
         with psycopg.connect(self.deployment.dsn) as connection:
-            return connection.execute(f"SELECT {columns} FROM crm.customers ORDER BY id".encode()).fetchall()
+            return connection.execute(f"SELECT {columns} FROM {self.table} ORDER BY id".encode()).fetchall()
 
 
 @pytest.fixture

@@ -14,20 +14,50 @@ SCHEMA = Path(__file__).parents[2] / "schemas" / "customer.avsc"
 SLOW = {"authlib", "confluent_kafka.schema_registry", "fastapi", "numpy", "psycopg", "sqlalchemy"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", str(SCHEMA)], ["config", "template"]])
-def test_short_commands_import_no_slow_library(arguments: list[str]) -> None:
-    """Neither the registry's client nor a sink's nor the key cache's library is imported by what needs none of them."""
-    script = (
-        "import sys\n"
-        "from worker.cli import main\n"
-        f"sys.argv = ['worker', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        f"print('imported:', *sorted({SLOW!r} & sys.modules.keys()))"
-    )
+SETTINGS = {"prometheus_client", "pydantic_settings", "structlog"}
 
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+@pytest.mark.parametrize(
+    ("arguments", "without"),
+    [(["--help"], SLOW | SETTINGS), (["plan", str(SCHEMA)], SLOW | SETTINGS), (["config", "template"], SLOW)],
+)
+def test_short_commands_import_no_slow_library(arguments: list[str], without: set[str]) -> None:
+    """Neither the registry's client nor a sink's nor the key cache's library is imported by what needs none of them."""
+    said = ran(f"sys.argv = ['worker', *{arguments!r}]\nmain()", without).stdout
 
     assert said.splitlines()[-1].strip() == "imported:"
+
+
+def test_a_worker_without_a_table_imports_no_database() -> None:
+    """The client of a sink that no route has takes no part of a start."""
+    said = ran("import worker.cli.run", {"psycopg", "sqlalchemy"}).stdout
+
+    assert said.splitlines()[-1].strip() == "imported:"
+
+
+def test_a_crash_without_a_log_shows_no_values() -> None:
+    """What ends a command unexpectedly is told by its kind and place, also where the log had not been needed yet."""
+    script = (
+        "from worker.cli import plan\n"
+        "def crash(*_a, **_k):\n    text = 'secret'\n    raise RuntimeError(text)\n"
+        f"plan._planned = crash\nsys.argv = ['worker', 'plan', {str(SCHEMA)!r}]\nmain()"
+    )
+
+    said = ran(script, set(), check=False).stderr
+
+    assert "crashed" in said
+    assert "RuntimeError" in said
+    assert "secret" not in said
+
+
+def ran(script: str, without: set[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a script that may call `main`; at its end it prints which of some libraries were imported."""
+    whole = (
+        "import sys\nfrom worker.cli import main\n"
+        "try:\n" + "".join(f"    {line}\n" for line in script.splitlines()) + "except SystemExit:\n    pass\n"
+        f"print('imported:', *sorted({without!r} & sys.modules.keys()))"
+    )
+    return subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=check)
 
 
 def test_a_part_that_is_not_there_is_an_attribute_error() -> None:

@@ -16,6 +16,7 @@ from worker.encryption.pseudonym import Pseudonyms
 from worker.kafka.properties import Property
 from worker.model import Audit, KeyService
 from worker.model.keys import Purpose
+from worker.model.receipts import Receipts
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.exchange import LoadedKeyset
 from worker.zerokms.keys import Budget, IndexKeys, KeyCache, RetrievedKeys
@@ -62,7 +63,7 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         client,
         canaries.check,
         canaries.vouch,
-        keys_per_request=client.options.keys_per_request,
+        keys_per_request=settings.keys.keys_per_request,
         metrics=context.metrics,
         witness=canaries.witness,
     )
@@ -125,6 +126,11 @@ class KeyCaches:
     def index_key(self, keyset: str | None) -> bytes:
         """Return a keyset's index key; raises as `IndexKeys.get`."""
         return self._stack.index_keys.get(keyset).index_key
+
+    @property
+    def receipts(self) -> Receipts:
+        """What the authority's audit said of the requests, until a ledger has it."""
+        return self._stack.client.receipts
 
     def resolve(self, keyset: str | None) -> UUID:
         """Return a keyset's uuid."""

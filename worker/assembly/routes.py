@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from worker import environment
@@ -18,6 +19,7 @@ from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import ConfigError
 from worker.kafka.properties import Property
 from worker.kafka.statistics import ClientStatistics
+from worker.model.receipts import Receipts
 from worker.pipeline.amplified import Amplification
 from worker.pipeline.batch import BatchProcessor, Steps
 from worker.pipeline.deadletter import DeadLetters
@@ -33,10 +35,13 @@ from worker.pipeline.verify import OutputVerifier
 from worker.sink.base import Sink
 from worker.sink.dry import DrySink
 from worker.sink.kafka import ClusterPin, KafkaDeadLetters, KafkaSink, KafkaSinkOptions, transactional_id
-from worker.sink.postgres import PostgresSink, PostgresSinkOptions
+from worker.sink.postgres import PostgresSinkOptions
 from worker.source.kafka import KafkaSource
 from worker.source.properties import GroupMember
 from worker.zerokms.keys import KeyCache
+
+if TYPE_CHECKING:
+    from worker.sink.postgres import PostgresSink
 
 
 class RouteBuilder:
@@ -86,7 +91,7 @@ class RouteBuilder:
         source = self.source(route, run)
         sink: Sink = DrySink(route.name) if run.dry_run else self.sink(route, source)
         return RouteRunner(
-            Stages(source, self.processor(route), sink, self.dead_letters(route)),
+            Stages(source, self.processor(route), sink, self.dead_letters(route), self.receipts(route, run)),
             options=self._settings.delivery,
             health=health,
             metrics=self._context.metrics,
@@ -109,6 +114,10 @@ class RouteBuilder:
             declaration=self._settings.declaration(route),
             options=self._settings.delivery,
         )
+
+    def receipts(self, route: RouteSettings, run: RunOptions) -> Receipts | None:
+        """Return what the authority's audit said, where the route's sink keeps a ledger for it."""
+        return self._keys.receipts if route.sink.ledger and not run.dry_run else None
 
     def dead_letters(self, route: RouteSettings) -> DeadLetters:
         """Build what seals the route's failures."""
@@ -201,6 +210,9 @@ class RouteBuilder:
     def _postgres_sink(self, route: RouteSettings, options: PostgresSinkOptions, source: KafkaSource) -> PostgresSink:
         if route.residency is not None and route.residency.foreign == "forward":
             raise ConfigError(f'route {route.name}: foreign = "forward" needs a Kafka sink')
+        # Here, since its client takes a part of every start, and most workers have none of it.
+        from worker.sink.postgres import PostgresSink
+
         pin = ClusterPin(
             self._settings.kafka.cluster_id,
             pin="dead_letter_cluster",

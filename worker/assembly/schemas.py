@@ -18,13 +18,12 @@ from worker.avro import (
     SchemaSource,
     compile_schema,
 )
-from worker.config import RouteSettings, SchemaSettings, Settings
 from worker.errors import ConfigError, DeclarationError
 from worker.model import EncryptionPlan
-from worker.pipeline.schemas import subject_of
 
 if TYPE_CHECKING:
     from worker.avro import RegistrySchemas
+    from worker.config import RouteSettings, SchemaSettings, Settings
 
 
 def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> SchemaSource:
@@ -120,6 +119,9 @@ def output_schemas(settings: Settings, environ: Mapping[str, str]) -> dict[int, 
 
 def output_subject(route: RouteSettings) -> Callable[[str], str]:
     """Return the function from a record's full name to the subject of its output, of the sink's topic or table."""
+    # Here as above: a plan of a file has no route.
+    from worker.pipeline.schemas import subject_of
+
     return subject_of(route.subject_strategy, route.sink.subject)
 
 

@@ -76,17 +76,29 @@ class Asked(Protocol):
         ...
 
 
-def read(model: type[_Body], data: bytes) -> _Body | Asked:
-    """Read a body; raises `ValidationError`, or a 400 where it is no JSON."""
-    if IS_LOADED and issubclass(model, wire.Generate | wire.Retrieve):
+def read(model: type[_Body], data: bytes, most: int = 1000) -> _Body | Asked:
+    """Read a body; raises `ValidationError`, a 400 where it is no JSON, a 413 for more than `most` keys."""
+    asks = issubclass(model, wire.Generate | wire.Retrieve)
+    if IS_LOADED and asks:
         native = extension.Asked.read(data, issubclass(model, wire.Retrieve))
         if native is not None:
+            _refuse_many(len(native), most)
             head: Any = model.model_validate(decoding.parse(native.head))
             try:
                 return NativeAsked(native, head, [_elements(text) for text in native.contexts])
             except ValidationError:
                 pass
-    return model.model_validate(decoding.parse(data))
+    value = decoding.parse(data)
+    keys = value.get("keys") if asks and isinstance(value, dict) else None
+    if isinstance(keys, list):
+        _refuse_many(len(keys), most)
+    return model.model_validate(value)
+
+
+def _refuse_many(count: int, most: int) -> None:
+    # Before anything is done for each of them.
+    if count > most:
+        raise Refusal(413, f"{count} keys in one request; at most {most}")
 
 
 def asked(body: wire.Generate | wire.Retrieve | Asked) -> Asked:

@@ -55,7 +55,6 @@ class DataKeys:
         self._subjects = subjects
         self._hashed = hashed
         self._metrics = metrics
-        self._limits = limits
         self._generate_quota = Quota(limits.generate_per_minute)
         self._retrieve_quota = Quota(limits.retrieve_per_minute)
 
@@ -144,8 +143,6 @@ class DataKeys:
         return Maker(grant.secrets, grant.share, self._subjects.finder(grant.secrets))
 
     def _spend(self, operation: str, quota: Quota, client: str, count: int) -> None:
-        if count > self._limits.keys_per_request:
-            raise Refusal(413, f"{count} keys in one request; at most {self._limits.keys_per_request}")
         try:
             quota.take(client, count, self._store.state.clients[client][f"{operation}_per_minute"])
         except Refusal:

@@ -26,6 +26,7 @@ class Endpoint:
         kind: `derive` and `change` leave a line in the audit, as does who reads that; `read` where it is refused.
         scopes: all of them are needed.
         bound: what an identity that is bound to a client gets.
+        is_long: one at a time is answered, so that none of many keeps others waiting.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Endpoint:
     kind: Kind
     scopes: tuple[str, ...]
     bound: str = "as anyone"
+    is_long: bool = False
 
 
 _OWN = "its client"
@@ -80,8 +82,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/api/epoch", "end-epoch", "change", ("epoch:end",), _NONE),
     Endpoint("GET", "/api/backups", "list-backups", "read", ("backup:list",), _NONE),
     Endpoint("POST", "/api/backups/expire", "expire-backup", "change", ("backup:expire",), _NONE),
-    Endpoint("POST", "/api/audit/query", "read-audit", "change", ("audit:read",)),
-    Endpoint("POST", "/api/backup", "backup", "change", ("backup:create",), _NONE),
+    Endpoint("POST", "/api/audit/query", "read-audit", "change", ("audit:read",), is_long=True),
+    Endpoint("POST", "/api/backup", "backup", "change", ("backup:create",), _NONE, is_long=True),
     Endpoint("GET", "/api/status", "status", "read", ("status:read",)),
     Endpoint("GET", "/metrics", "metrics", "read", ("metrics:read",)),
 )
@@ -95,6 +97,7 @@ OPEN = frozenset(
         ("GET", "/.well-known/audit-key.json"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
+        ("GET", "/openapi.json"),
     }
 )
 """What takes no token."""

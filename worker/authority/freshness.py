@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from worker.authority.refusal import Refusal
 from worker.authority.store import Store
@@ -19,6 +20,8 @@ class Freshness:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._looking = asyncio.Lock()
+        # One of its own: whatever else takes long, requests for keys wait for none of it.
+        self._thread = ThreadPoolExecutor(1, "look")
         self._next: asyncio.Task[None] | None = None
 
     async def __call__(self) -> None:
@@ -40,4 +43,4 @@ class Freshness:
         async with self._looking:
             # Whoever comes from now on may have seen a write that this look is too early for.
             self._next = None
-            await asyncio.to_thread(self._store.refresh)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.refresh)

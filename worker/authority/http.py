@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+import orjson
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from worker.authority import wire
 from worker.authority.access import Caller
-from worker.authority.answering import Action, Answering
+from worker.authority.answering import Action, Answering, Handler
 from worker.authority.auditing import Auditing
 from worker.authority.clients import Clients
 from worker.authority.datakeys import DataKeys
+from worker.authority.direct import Direct
+from worker.authority.document import document, operations
 from worker.authority.endpoints import ENDPOINTS
 from worker.authority.enrolment import Enrolment
 from worker.authority.erasing import Erasing
@@ -52,32 +54,27 @@ class Parts:
 
 def application(parts: Parts) -> FastAPI:
     """Build the surface from the table of endpoints; what takes no token is open to all."""
-    app = FastAPI(title="Authority", version="1", docs_url=None, redoc_url=None, openapi_url=None)
-    models: list[type[BaseModel]] = [wire.Authorise, wire.Unlock]
-    actions = _actions(parts)
+    app = FastAPI(title="Authority", docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def served(_request: Request) -> Response:
+        """Return this document."""
+        return Response(described, media_type="application/json")
+
+    actions, opened = _actions(parts), {**_open(parts), "GET /openapi.json": (None, served)}
+    described, deriving = document(operations(actions, opened)), dict[str, Handler]()
     for endpoint in ENDPOINTS:
-        if endpoint.path == _METRICS:
-            continue
-        model, action = actions[f"{endpoint.method} {endpoint.path}"]
-        extra: dict[str, Any] = {"security": [{"token": []}]}
-        if model is not None:
-            models.append(model)
-            extra["requestBody"] = _body(model)
-        if "{row}" in endpoint.path:
-            extra["parameters"] = [{"name": "row", "in": "path", "required": True, "schema": {"type": "string"}}]
-        handler = parts.answering.handler(endpoint, model, action)
-        methods = [endpoint.method]
-        app.add_api_route(endpoint.path, handler, methods=methods, openapi_extra=extra, responses=_RESPONSES)
-    _open(parts, app)
-    app.openapi = lambda: _openapi(app, models)  # type: ignore[method-assign]
+        if endpoint.path != _METRICS:
+            model, action = actions[f"{endpoint.method} {endpoint.path}"]
+            handler = parts.answering.handler(endpoint, model, action)
+            app.add_api_route(endpoint.path, handler, methods=[endpoint.method])
+            if endpoint.kind == "derive":
+                deriving[endpoint.path] = handler
+    for name, (_, handler) in opened.items():
+        method, _, path = name.partition(" ")
+        app.add_api_route(path, handler, methods=[method])
+    app.add_middleware(Direct, handlers=deriving)
+    app.openapi = lambda: orjson.loads(described)  # type: ignore[method-assign]
     return app
-
-
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {}}},
-    **{s: {"description": "refused", "content": {"application/json": {}}} for s in (400, 401, 402, 403, 404, 408, 409)},
-    **{s: {"description": "refused", "content": {"application/json": {}}} for s in (413, 422, 429, 503)},
-}
 
 
 def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
@@ -137,10 +134,15 @@ def _actions(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Action]]:
 
 
 def _bodiless(action: Callable[[Caller], Any]) -> Action:
-    return lambda caller, _body: action(caller)
+    @wraps(action)
+    def act(caller: Caller, _body: Any) -> Any:
+        return action(caller)
+
+    return act
 
 
 def _of_row(action: Callable[..., Any]) -> Action:
+    @wraps(action)
     def act(caller: Caller, body: Any) -> Any:
         row = caller.note["what"]["id"]
         return action(caller, row) if body is None else action(caller, row, body)
@@ -148,30 +150,15 @@ def _of_row(action: Callable[..., Any]) -> Action:
     return act
 
 
-def _open(parts: Parts, app: FastAPI) -> None:
+def _open(parts: Parts) -> dict[str, tuple[type[BaseModel] | None, Handler]]:
     public = Public(parts.answering, parts.operations, parts.ready, parts.exported)
-    for path in ("/api/authorise", "/api/authorize"):
-        extra = {"requestBody": _body(wire.Authorise)}
-        app.add_api_route(path, public.authorise, methods=["POST"], openapi_extra=extra, responses=_RESPONSES)
-    unlocking = {"requestBody": _body(wire.Unlock)}
-    app.add_api_route("/api/unlock", public.unlock, methods=["POST"], openapi_extra=unlocking, responses=_RESPONSES)
-    app.add_api_route("/.well-known/jwks.json", public.jwks, methods=["GET"])
-    app.add_api_route("/.well-known/audit-key.json", public.audit_key, methods=["GET"])
-    app.add_api_route("/healthz", public.health, methods=["GET"])
-    app.add_api_route("/readyz", public.ready, methods=["GET"], responses={503: {"content": {"application/json": {}}}})
-    app.add_api_route(_METRICS, public.metrics, methods=["GET"], include_in_schema=False)
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-def _openapi(app: FastAPI, models: list[type[BaseModel]]) -> dict[str, Any]:
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    template = "#/components/schemas/{model}"
-    _, found = models_json_schema([(m, "validation") for m in dict.fromkeys(models)], ref_template=template)
-    components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(found["$defs"])
-    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    return document
+    return {
+        "POST /api/authorise": (wire.Authorise, public.authorise),
+        "POST /api/authorize": (wire.Authorise, public.authorise),
+        "POST /api/unlock": (wire.Unlock, public.unlock),
+        "GET /.well-known/jwks.json": (None, public.jwks),
+        "GET /.well-known/audit-key.json": (None, public.audit_key),
+        "GET /healthz": (None, public.health),
+        "GET /readyz": (None, public.ready),
+        f"GET {_METRICS}": (None, public.metrics),
+    }

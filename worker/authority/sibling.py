@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def trail_directories(data: Path) -> list[Path]:
     """Return where the trails of this machine's processes lie, those of before included."""
     own = [path.parent for path in (data / ACTIVE,) if path.exists()]
     return own + sorted(path.parent for path in data.glob(f"process-*/{ACTIVE}"))
+
+
+def trails(directories: Sequence[Path]) -> list[Path]:
+    """Return where the trails of some data directories lie; one without any stands for itself."""
+    return [each for directory in directories for each in trail_directories(directory) or [directory]]
 
 
 def exported(metrics: Metrics, sibling: Sibling | None) -> CollectorRegistry:

@@ -38,10 +38,11 @@ class Tokens:
     Args:
         store: signing keys, access keys, providers.
         base_url: of this authority, with a slash at its end; the issuer and the ZeroKMS host of every token.
+        keys_per_request: the most keys in one request, which every token says.
     """
 
-    def __init__(self, store: Store, base_url: str) -> None:
-        self._store = store
+    def __init__(self, store: Store, base_url: str, keys_per_request: int) -> None:
+        self._store, self._keys_per_request = store, keys_per_request
         self.base_url = base_url
         self.provider_keys = ProviderKeys()
         if not store.state.signing_keys:
@@ -164,6 +165,7 @@ class Tokens:
             "region": str(self._store.region),
             "incarnation": self._store.head.incarnation,
             "services": {"zerokms": self.base_url},
+            "keys_per_request": self._keys_per_request,
             **more,
         }
         client = self._store.state.clients.get(rights.client or "")

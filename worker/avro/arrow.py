@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from worker.avro.logical import decimal_digits, logical
 from worker.avro.schema import Node, null_index, parse
+
+_DAY_US = 86_400_000_000
+_DAYS = tuple(day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
+_US = tuple(
+    (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    for instant in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+)
+_BOUNDS = {
+    "date": _DAYS,
+    "time-millis": (0, _DAY_US // 1000 - 1),
+    "time-micros": (0, _DAY_US - 1),
+    **{f"{place}timestamp-micros": _US for place in ("", "local-")},
+    **{f"{place}timestamp-millis": (-(-_US[0] // 1000), _US[1] // 1000) for place in ("", "local-")},
+}
+"""Between which numbers Python's own types, and so the twin of what is read in native memory, have room."""
+
+
+class Layout(NamedTuple):
+    """
+    How values of an Avro type lie in Arrow's memory, where they lie there as they are.
+
+    Args:
+        type: Arrow's own.
+        word: of the primitive Avro type.
+        null_branch: that of the union with null, None where the type is none.
+        least, most: bounds of its numbers.
+    """
+
+    type: Any
+    word: str
+    null_branch: int | None
+    least: int
+    most: int
+
+
+@lru_cache(maxsize=256)
+def arrow_layout(schema: str) -> Layout | None:
+    """Return how the values of a type, JSON text, lie in Arrow's memory; None where each needs a look at it."""
+    node = parse(schema)
+    null = null_index(node)
+    if node.kind == "union":
+        if null is None or len(node.inner) != 2:
+            return None
+        node = node.inner[1 - null]
+    word = logical(node)
+    least, most = _BOUNDS.get(word, (-(2**63), 2**63 - 1))
+    is_plain = node.kind in ("boolean", "int", "long", "float", "double", "string", "bytes")
+    if not is_plain or (word and word not in _BOUNDS):
+        return None
+    return Layout(arrow_type(node), node.kind, null, least, most)
 
 
 def arrow_array(schema: str, values: Sequence[object]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import stamina
 
@@ -12,8 +13,10 @@ from worker.errors import ConfigError, SourceUnavailable
 from worker.finding import Finding
 from worker.model import TopicPartition
 from worker.sink.kafka import KafkaSink
-from worker.sink.postgres import PostgresSink
 from worker.source.kafka import KafkaSource
+
+if TYPE_CHECKING:
+    from worker.sink.postgres import PostgresSink
 
 _WAIT_S, _AGAIN_S = 15.0, 1.0
 

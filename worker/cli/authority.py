@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import authority_audit, authority_erasure, authority_recovery
+from worker.cli import authority_audit, authority_erasure, authority_people, authority_recovery
 
 if TYPE_CHECKING:
     from worker.authority.recovery.schedule import BackupOptions
@@ -26,6 +26,7 @@ app = typer.Typer(help="The self-hosted ZeroKMS and CTS of one region.", no_args
 app.add_typer(authority_audit.app, name="audit")
 authority_recovery.register(app)
 authority_erasure.register(app)
+authority_people.register(app)
 
 
 @app.callback()

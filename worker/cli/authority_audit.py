@@ -81,25 +81,42 @@ def export(
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(help="The directory of the trail's files.")],
-    anchor: Annotated[Path | None, typer.Option(help="Signed heads that an anchor kept.")] = None,
+    directory: Annotated[
+        list[Path],
+        typer.Argument(help="The directory of the trail's files; of several processes and hosts, all of them."),
+    ],
+    anchor: Annotated[list[Path] | None, typer.Option(help="Signed heads that an anchor kept; several may.")] = None,
     key: Annotated[str | None, typer.Option(help="The audit's public key, base64, as the authority serves it.")] = None,
-    against: Annotated[Path | None, typer.Option(help="What clients kept: JSON Lines of chain, seq, hash.")] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="What clients kept: what `worker ledger audited` prints, or JSON Lines of chain, seq, hash."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")] = False,
 ) -> None:
     """Check a trail's chain, and that what an anchor or a ledger saw is there as it was; 1 where it is not."""
     from worker.authority.audit.verify import read_heads, read_ledger, verify
+    from worker.authority.sibling import trails
 
     raw = None if key is None else base64.b64decode(key)
-    seen = [*(read_heads(anchor, raw) if anchor else ()), *(read_ledger(against) if against else ())]
-    verdict = verify(directory, seen)
-    found = {"entries": verdict.entries, "anchored": verdict.anchored, "chains": verdict.chains}
+    seen = [place for path in anchor or () for place in read_heads(path, raw)]
+    seen += [place for path in against or () for place in read_ledger(path)]
+    verdict = verify(trails(directory), seen)
+    found = {
+        "entries": verdict.entries,
+        "anchored": verdict.anchored,
+        "chains": verdict.chains,
+        "expired": verdict.expired,
+    }
     if as_json:
         typer.echo(json.dumps({**found, "findings": verdict.findings}))
     else:
         typer.echo(
             f"{verdict.entries} entries in {len(verdict.chains)} chains; {verdict.anchored} seen elsewhere match"
         )
+        if verdict.expired:
+            typer.echo(
+                f"{verdict.expired} seen elsewhere are not here: the chain says that it let them go by their age"
+            )
         if not seen:
             typer.echo("without --anchor or --against a trail that was rewritten whole is not told from a true one")
         for finding in verdict.findings:

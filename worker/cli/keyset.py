@@ -39,6 +39,15 @@ def create(
     _call(url, access_key, "create-keyset", body | ({"erasable": True} if erasable else {}), as_json)
 
 
+@app.command("list")
+def list_keysets(url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+    """List the workspace's keysets, disabled ones included."""
+    from worker.authority.remote import Remote
+
+    for row in Remote(url, access_key)("list-keysets", {"show_disabled": True}):
+        _say(row, as_json)
+
+
 @app.command()
 def grant(keyset: Keyset, client: Client, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     """Let a client use a keyset."""
@@ -81,5 +90,8 @@ def ref(keyset: str) -> dict[str, str]:
 def _call(url: str, access_key: str, endpoint: str, body: dict[str, Any], as_json: bool) -> None:
     from worker.authority.remote import Remote
 
-    answer = Remote(url, access_key)(endpoint, body) or {"done": endpoint}
+    _say(Remote(url, access_key)(endpoint, body) or {"done": endpoint}, as_json)
+
+
+def _say(answer: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(answer) if as_json else "  ".join(f"{k}={v}" for k, v in answer.items()))

@@ -1,4 +1,4 @@
-"""`worker ledger`: follow every chain to its end, and remove what is older than it must be kept."""
+"""`worker ledger`: follow every chain to its end, remove what is old, print what the authority's audit said."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from worker import environment
 from worker.assembly.graph import Graph
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.errors import ConfigError
-from worker.sink.checkpoint import ChainReport
+from worker.model.receipts import as_json
+from worker.sink.checkpoint import ChainReport, Told, ignored
 from worker.sink.kafka.retention import LedgerTopic
 from worker.sink.postgres.retention import trim_table, verify_table
 
@@ -51,6 +52,19 @@ def trim(
         _tell(ledgers.trimmed(before if before.tzinfo else before.replace(tzinfo=UTC)), json)
 
 
+@app.command()
+def audited(config: ConfigFile, set_: Set = None, log_level: LogLevel = "warning") -> None:
+    """
+    Print where the authority's audit has this worker's requests, one JSON object a line, from chains that verify.
+
+    For `worker authority audit verify --against`: exit 3 where an entry of the ledger was altered, removed or moved.
+    """
+    settings = load(config, set_, log_level=log_level)
+    with Graph(settings, os.environ) as graph:
+        for _ in _Ledgers(graph).verified(_print):
+            pass
+
+
 class _Ledgers:
     """The ledgers of a configuration's routes, each database and the topic once."""
 
@@ -66,12 +80,12 @@ class _Ledgers:
         if not self._has_topic and not self._tables:
             raise ConfigError("no route of this configuration keeps a ledger")
 
-    def verified(self) -> Iterator[ChainReport]:
+    def verified(self, told: Told = ignored) -> Iterator[ChainReport]:
         """Follow all."""
         for dsn, timeout_s in self._tables.items():
-            yield from verify_table(dsn, self._key_of, timeout_s=timeout_s)
+            yield from verify_table(dsn, self._key_of, timeout_s=timeout_s, told=told)
         if self._has_topic:
-            yield from self._topic().verify()
+            yield from self._topic().verify(told)
 
     def trimmed(self, before: datetime) -> Iterator[ChainReport]:
         """Trim all."""
@@ -89,6 +103,10 @@ class _Ledgers:
     @property
     def _key_of(self) -> Callable[[UUID], bytes]:
         return lambda keyset: self._graph.keys.index_key(str(keyset))
+
+
+def _print(receipt: str) -> None:
+    typer.echo(orjson.dumps(as_json(receipt)))
 
 
 def _tell(reports: Iterator[ChainReport], json: bool) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 import typer
@@ -17,12 +17,12 @@ from worker.avro.clear import clear_fields
 from worker.avro.keys import KeySchema
 from worker.avro.references import in_order
 from worker.avro.review import changes, lint
-from worker.checks import pins
-from worker.checks.findings import enforce
 from worker.cli.planned import PlanFormat, Shown, show
-from worker.config import RouteSettings, Settings, load
 from worker.errors import ConfigError, DeclarationError, why
 from worker.region import Region
+
+if TYPE_CHECKING:
+    from worker.config import RouteSettings, Settings
 
 PSEUDONYM = (
     "A pseudonym shows which keys are equal and how often; whoever holds the keyset's index key can try values against "
@@ -73,7 +73,7 @@ def plan(
     """
     form = "json" if json else form
     json = form == "json"
-    settings = load(config, environ=os.environ) if config is not None else None
+    settings = _settings(config) if config is not None else None
     chosen = _route(settings, route)
     options = _options(settings, chosen, format_, required or [], strict=strict)
     if settings is None and not (lint_ or diff or key or require):
@@ -108,6 +108,13 @@ def plan(
         if empty:
             typer.echo(f"{planned.plan.name} has nothing that is encrypted (--require-encrypted)", err=True)
     raise typer.Exit(1 if failed else 0)
+
+
+def _settings(config: Path) -> Settings:
+    # Here, since most plans are of a file alone, and reading settings takes longer than all of that.
+    from worker.cli.options import load
+
+    return load(config, None)
 
 
 def _route(settings: Settings | None, name: str | None) -> RouteSettings | None:
@@ -145,6 +152,9 @@ def _planned(
         for file, text in zip(files, texts, strict=True):
             yield _planned_file(file, text, options, references)
         return
+    from worker.checks import pins
+    from worker.checks.findings import enforce
+
     with contextlib.closing(open_schemas(settings.schemas, os.environ)) as source:
         # Whoever is asked gets the schemas and the credentials, so it must be the region's.
         enforce(pins.registry(Region(settings.region), source, settings.schemas.allow_hosts))

@@ -11,9 +11,11 @@ from worker.config import RouteSettings
 from worker.errors import PositionsChanged, SinkRejected
 from worker.kafka.properties import Property, client_properties
 from worker.model import SourceRecord, batch_of
+from worker.model.receipts import Receipts
 from worker.pipeline.amplified import Oversized
 from worker.pipeline.batch import BatchProcessor
 from worker.pipeline.job import Failure
+from worker.pipeline.ledger import receipted
 from worker.sink.base import Sink
 from worker.sink.kafka import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
@@ -30,10 +32,11 @@ class ThroughRoute:
     Args:
         processor: the route's.
         sink: the route's; its positions are not touched.
+        receipts: what the authority's audit said, for the sink's ledger.
     """
 
-    def __init__(self, processor: BatchProcessor, sink: Sink) -> None:
-        self._processor, self._sink = processor, sink
+    def __init__(self, processor: BatchProcessor, sink: Sink, receipts: Receipts | None) -> None:
+        self._processor, self._sink, self._receipts = processor, sink, receipts
 
     def put(self, records: Sequence[SourceRecord]) -> list[Failure]:
         """Write what can be written, and return what fails again; raises `TransientError` or `FatalError`."""
@@ -52,7 +55,8 @@ class ThroughRoute:
                 # Replayed records lie below the table's position by nature: that says nothing here.
                 self._sink.abort()
                 return self._without(records, exc)
-            self._sink.commit({}, result.ledger, None)
+            with receipted(result.ledger, self._receipts) as ledger:
+                self._sink.commit({}, ledger, None)
         except BaseException:
             self._sink.abort()
             raise
@@ -76,11 +80,12 @@ class ThroughRoute:
 @contextmanager
 def through_route(builder: RouteBuilder, route: RouteSettings) -> Iterator[ThroughRoute]:
     """Open a route's sink for a replay."""
-    source = builder.source(route, RunOptions())
+    run = RunOptions()
+    source = builder.source(route, run)
     try:
         sink: Sink = builder.sink(route, source)
         try:
-            yield ThroughRoute(builder.processor(route), sink)
+            yield ThroughRoute(builder.processor(route), sink, builder.receipts(route, run))
         finally:
             sink.close()
     finally:

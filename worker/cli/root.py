@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -58,6 +59,9 @@ _GROUPS = {
     "authority": "The self-hosted ZeroKMS and CTS of one region.",
 }
 
+_SILENT = ("plan",)
+"""Commands that log nothing unless they read settings: for them the log, a third of their start, is set up then."""
+
 app = typer.Typer(
     name="worker",
     help="Encrypts the fields that an Avro schema declares, inside one region.",
@@ -108,15 +112,28 @@ def _elsewhere() -> None:
     raise AssertionError("the command that is meant is always there")
 
 
+def _log() -> None:
+    """Set the log up, crashes included."""
+    log = importlib.import_module("worker.log")
+    log.configure()
+    log.take_over()
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Set the log up for a crash that comes before it was needed."""
+    _log()
+    sys.excepthook(kind, error, trace)
+
+
 def main() -> None:
     """Run the command line; the console script."""
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
     named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    if named:
-        log = importlib.import_module("worker.log")
-        log.configure()
-        log.take_over()
+    if named in _SILENT:
+        sys.excepthook = _crashed
+    elif named:
+        _log()
     mount(None if any(name.endswith("_COMPLETE") for name in os.environ) else named)
     interpreter.set_up()
     try:

@@ -35,11 +35,27 @@ def batch_of(keys: Sequence[DataKey]) -> _native.KeyBatch:
 def seal_singles(keys: Sequence[DataKey], typed: Sequence[bytes]) -> list[bytes]:
     """Seal each typed plaintext under its own key, as MessagePack; the keys are used up."""
     try:
-        if isinstance(keys, KeyRun):
-            return extension.seal_records(keys.portions, typed)
-        return seal_records(keys, typed)
+        held = _held(keys)
+        return seal_records(keys, typed) if held is None else extension.seal_records(held, typed)
     finally:
         wipe(keys)
+
+
+def seal_texts(keys: Sequence[DataKey], texts: _native.Texts, start: int) -> list[bytes]:
+    """Seal the texts from a place on, each under its own key, as MessagePack; the keys are used up."""
+    held = _held(keys)
+    try:
+        return texts.seal(single_portions(keys) if held is None else held, start)
+    finally:
+        wipe(keys)
+
+
+def _held(keys: Sequence[DataKey]) -> list[tuple[_native.KeyBatch, int, int]] | None:
+    """Return where keys lie in native memory; None where one does not."""
+    if isinstance(keys, KeyRun):
+        return keys.portions
+    held = [key.part for key in keys if isinstance(key, HeldKey)]
+    return held if len(held) == len(keys) else None
 
 
 def leases_of(keys: Sequence[DataKey]) -> _native.Granted:

@@ -70,7 +70,7 @@ def sources_of(requests: NativeRequests, answers: Answers) -> Sources:
     sources: Sources = []
     singles: list[DataKey] = []
     for number, answer in enumerate(answers):
-        if isinstance(answer, KeyRefused) or requests.native.fingerprint(number) is not None:
+        if isinstance(answer, KeyRefused) or requests.fingerprint(number) is not None:
             _copied(singles, sources)
             sources.append((None if isinstance(answer, KeyRefused) else lease_of(answer), 0, 1))
         else:

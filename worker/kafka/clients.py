@@ -37,9 +37,15 @@ def make_consumer(properties: Mapping[str, Any]) -> Consumer:
     return _made(Consumer, properties, SourceUnavailable)
 
 
-def make_producer(properties: Mapping[str, Any]) -> Producer:
-    """Return a producer; raises `ConfigError` as `make_consumer` does, or `SinkUnavailable` without a token."""
-    return _made(Producer, properties, SinkUnavailable)
+def make_producer(properties: Mapping[str, Any], *, lost: Callable[[], None] = lambda: None) -> Producer:
+    """
+    Return a producer; raises `ConfigError` as `make_consumer` does, or `SinkUnavailable` without a token.
+
+    Args:
+        properties: librdkafka's.
+        lost: called, on the thread that polls, for each connection that ends or can't be made.
+    """
+    return _made(Producer, properties, SinkUnavailable, ClientLog(lost))
 
 
 def make_admin(properties: Mapping[str, Any], *, unavailable: type[TransientError] = SinkUnavailable) -> AdminClient:
@@ -47,9 +53,14 @@ def make_admin(properties: Mapping[str, Any], *, unavailable: type[TransientErro
     return _made(AdminClient, properties, unavailable)
 
 
-def _made(make: Callable[..., _Client], properties: Mapping[str, Any], unavailable: type[TransientError]) -> _Client:
+def _made(
+    make: Callable[..., _Client],
+    properties: Mapping[str, Any],
+    unavailable: type[TransientError],
+    log: ClientLog | None = None,
+) -> _Client:
     try:
-        return make(dict(properties), logger=ClientLog())
+        return make(dict(properties), logger=log or ClientLog())
     except KafkaException as exc:
         raise _unmade(exc, unavailable, properties) from None
 

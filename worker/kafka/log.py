@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import structlog
 
 _log = structlog.get_logger(__name__)
 _TEXT_CHARACTERS = 400
 _KINDS = ("consumer", "producer")
+_FAILURE = "FAIL"
 
 
 class ClientLog:
-    """What confluent-kafka takes for a logger: it calls `log` alone, on the thread that polls the client."""
+    """
+    What confluent-kafka takes for a logger: it calls `log` alone, on the thread that polls the client.
+
+    Args:
+        lost: called for each connection that ends or can't be made. The client reports only the latter as an error.
+    """
+
+    def __init__(self, lost: Callable[[], None] = lambda: None) -> None:
+        self._lost = lost
 
     def log(self, level: int, _form: str, kind: str, client: str, text: str) -> None:
         """
@@ -24,5 +34,7 @@ class ClientLog:
             client: the client's name, as `worker-0#consumer-3`.
             text: what happened; it names brokers and properties, and holds no record and no credential.
         """
+        if kind == _FAILURE:
+            self._lost()
         role = next((role for role in _KINDS if f"#{role}" in client), "client")
         _log.log(min(level, logging.WARNING), "librdkafka", kind=kind, client=role, text=text[:_TEXT_CHARACTERS])

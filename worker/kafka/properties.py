@@ -67,13 +67,19 @@ def check_properties(properties: Mapping[str, Property]) -> None:
 
 
 _OURS = ("bootstrap.servers", "oauth_cb")
+_DEFAULTS: Mapping[str, Property] = {
+    # A client asks who has taken over whenever it fails to reach the old one, so this is how late it may notice: up to
+    # librdkafka's 10 s, where Java's client has 1 s.
+    "reconnect.backoff.max.ms": 1_000,
+}
+"""What an operator may change for every client."""
 
 
 def connection_properties(
     bootstrap: str, properties: Mapping[str, Property], *, tokens: TokenCallback | None = None
 ) -> dict[str, Property]:
     """
-    Return what every client of this cluster shares, the operator's properties checked.
+    Return what every client of this cluster shares: the operator's properties, checked, over the worker's defaults.
 
     Args:
         bootstrap: the cluster's addresses.
@@ -84,7 +90,7 @@ def connection_properties(
         ConfigError: a property is refused, or tokens are given and the properties speak another mechanism.
     """
     check_properties(properties)
-    connection: dict[str, Property] = {**properties, "bootstrap.servers": bootstrap}
+    connection: dict[str, Property] = {**_DEFAULTS, **properties, "bootstrap.servers": bootstrap}
     if tokens is not None:
         mechanism = properties.get("sasl.mechanisms", properties.get("sasl.mechanism"))
         if mechanism != "OAUTHBEARER" or "SASL" not in str(properties.get("security.protocol", "")).upper():

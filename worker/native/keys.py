@@ -99,6 +99,9 @@ class KeyRun(Sequence[DataKey]):
             start, stop, step = index.indices(self._length)
             if step != 1:
                 raise ValueError("a run of keys is cut without a step")
+            if len(self.parts) == 1:
+                answer, first, _ = self.parts[0]
+                return KeyRun([(answer, first + start, first + stop)])
             return KeyRun(self._stretch(start, stop))
         at = index.__index__()
         for answer, start, stop in self._stretch(at + self._length if at < 0 else at, self._length):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, SupportsIndex, overload
 from uuid import UUID
 
@@ -25,13 +26,17 @@ class NativeRequests(Sequence[RetrieveRequest]):
     Args:
         native: the requests.
         contexts: what each key was asked for with.
+        whole: of which these are some, by their places in `span`; None for all.
     """
 
-    def __init__(self, native: _native.Requests, contexts: Contexts) -> None:
-        self.native, self.contexts = native, contexts
+    def __init__(
+        self, native: _native.Requests, contexts: Contexts, whole: NativeRequests | None = None, span: range = range(0)
+    ) -> None:
+        self.native, self.contexts, self._whole = native, contexts, whole
+        self.span = range(len(native)) if whole is None else span
 
     def __len__(self) -> int:
-        return len(self.native)
+        return len(self.span)
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> RetrieveRequest: ...
@@ -41,23 +46,35 @@ class NativeRequests(Sequence[RetrieveRequest]):
         """Return one, or those of a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        at = index.__index__()
-        keyset, iv, tag, descriptor, field, number = self.native.item(at + len(self) if at < 0 else at)
+        keyset, iv, tag, descriptor, field, number = self.native.item(self.span[index])
         context = self.contexts[field][number] if self.contexts[field] else ()
         return RetrieveRequest(None if keyset is None else UUID(bytes=keyset), iv, tag, descriptor, context)
 
     def __repr__(self) -> str:
         return f"NativeRequests({len(self)})"
 
-    @property
+    @cached_property
     def keysets(self) -> list[UUID | None]:
-        """The keyset of all, alone; empty where there are several."""
+        """The keyset of all, alone; empty where there are several. A part has its whole's."""
+        if self._whole is not None:
+            return self._whole.keysets
         only, keyset = self.native.keyset()
         return [None if keyset is None else UUID(bytes=keyset)] if only else []
 
+    def fingerprint(self, index: int) -> bytes | None:
+        """The type's fingerprint in a lease's header; None for a key of one value."""
+        return self.native.fingerprint(self.span[index])
+
+    def part(self, start: int, stop: int) -> NativeRequests:
+        """Return some of them, in the same memory."""
+        return NativeRequests(self.native, self.contexts, self._whole or self, self.span[start:stop])
+
     def bodies(self, start: int, stop: int, write: Callable[[Sequence[ContextElement]], bytes]) -> bytes:
         """Return some of the requests as JSON items with commas between; `write` gives a context's JSON."""
-        return self.native.items(start, stop, [[write(c) for c in each or [()]] for each in self.contexts])
+        first = self.span.start
+        return self.native.items(
+            first + start, first + stop, [[write(c) for c in each or [()]] for each in self.contexts]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,8 +14,9 @@ from worker.errors import PositionsChanged, SinkUnavailable, TransientError
 from worker.metrics import Metrics
 from worker.model import Batch, Fate, Position
 from worker.pipeline.job import Failure, Job, Processed, ranges
-from worker.pipeline.stages import DeadLetterSealer, Processor
-from worker.sink.base import DeadLetter, Sink
+from worker.pipeline.ledger import receipted
+from worker.pipeline.stages import Stages
+from worker.sink.base import DeadLetter
 
 _log = structlog.get_logger(__name__)
 
@@ -27,25 +28,15 @@ class Attempts:
     Processing comes before the sink's `begin`, so no transaction waits for keys.
 
     Args:
-        processor: makes sink records.
-        sink: where they go.
-        dead_letters: seals those that can't be processed.
+        stages: make sink records, take them, and seal those that can't be processed.
         transactional: whether the sink takes the group's offsets into its transaction.
         route: the route's name.
         metrics: written to per attempt.
     """
 
-    def __init__(
-        self,
-        processor: Processor,
-        sink: Sink,
-        dead_letters: DeadLetterSealer,
-        *,
-        transactional: bool,
-        route: str,
-        metrics: Metrics,
-    ) -> None:
-        self._processor, self._sink, self._dead_letters = processor, sink, dead_letters
+    def __init__(self, stages: Stages, *, transactional: bool, route: str, metrics: Metrics) -> None:
+        self._processor, self._sink, self._dead_letters = stages.processor, stages.sink, stages.dead_letters
+        self._receipts = stages.receipts
         self._transactional, self._route, self._metrics = transactional, route, metrics
         self.outcomes: Counter[str] = Counter()
         """Records that are durable, by outcome."""
@@ -112,7 +103,8 @@ class Attempts:
         failpoints.hit("before_commit")
         job.check()
         try:
-            self._sink.commit(offsets, result.ledger, job.metadata)
+            with receipted(result.ledger, self._receipts) as ledger:
+                self._sink.commit(offsets, ledger, job.metadata)
         except SinkUnavailable as exc:
             if self._sink.owns_positions:
                 raise PositionsChanged(str(exc)) from exc

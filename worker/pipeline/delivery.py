@@ -29,8 +29,7 @@ from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Cancelled, Claim, Job, Outcome
 from worker.pipeline.options import DeliveryOptions
 from worker.pipeline.repeats import Repeats
-from worker.pipeline.stages import DeadLetterSealer, Processor
-from worker.sink.base import Sink
+from worker.pipeline.stages import Stages
 
 _log = structlog.get_logger(__name__)
 
@@ -42,32 +41,19 @@ class Delivery:
     What is away is waited for, piece by piece; a batch that the sink refuses without naming records is halved.
 
     Args:
-        processor: makes sink records.
-        sink: where they go.
-        dead_letters: seals those that can't be processed.
+        stages: make sink records, take them, and seal those that can't be processed.
         options: retries and mode.
         health: told what is away.
         metrics: written to per batch.
     """
 
-    def __init__(
-        self,
-        processor: Processor,
-        sink: Sink,
-        dead_letters: DeadLetterSealer,
-        *,
-        options: DeliveryOptions,
-        health: RouteHealth,
-        metrics: Metrics,
-    ) -> None:
-        self._sink = sink
+    def __init__(self, stages: Stages, *, options: DeliveryOptions, health: RouteHealth, metrics: Metrics) -> None:
+        self._sink = stages.sink
         self._options = options
         self._health = health
         self._metrics = metrics
-        self._transactional = options.mode == "exactly-once" and not sink.owns_positions
-        self._attempts = Attempts(
-            processor, sink, dead_letters, transactional=self._transactional, route=health.route, metrics=metrics
-        )
+        self._transactional = options.mode == "exactly-once" and not stages.sink.owns_positions
+        self._attempts = Attempts(stages, transactional=self._transactional, route=health.route, metrics=metrics)
         self._tasks: queue.SimpleQueue[Job | Claim | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{health.route}", daemon=True)
 

@@ -82,7 +82,8 @@ class Placing:
         self._harvest()
         now = time.monotonic()
         arriving = self._assignment.arriving()
-        if not arriving or now < self._at:
+        # A name is taken before anything arrives: what its dead owner left open holds readers, and the group's offsets.
+        if now < self._at or not (arriving or (self._unsettled and not self._expired)):
             return
         try:
             if self._unsettled:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -42,6 +43,8 @@ from worker.pipeline.watch import SourceWatch
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 0.05
+# Where nothing has come for a while a route looks up less often; what comes is still taken at once.
+_QUIET_S, _QUIET_AFTER_S = 0.25, 1.0
 _GLANCE_S = 0.005
 """Records that wait for a commit to end wait no longer than this beyond it."""
 # Pausing throws away what was fetched ahead, so a batch that is merely slow is waited for.
@@ -82,7 +85,7 @@ class RouteRunner:
         self._collector = Collector(options, lanes, limit=limit)
         processor = OneByOne(stages.processor)
         self._ahead = Ahead(processor, self._collector, health.route)
-        self._delivery = Delivery(processor, sink, stages.dead_letters, options=options, health=health, metrics=metrics)
+        self._delivery = Delivery(replace(stages, processor=processor), options=options, health=health, metrics=metrics)
         self._under_way = UnderWay(self._delivery, lanes, health.route)
         self._placing = Placing(source, sink, self._delivery, lanes, options=options, health=health)
         self._told = GroupOffsets(
@@ -91,6 +94,7 @@ class RouteRunner:
         self._watch = SourceWatch(source, lanes, options=options, health=health, metrics=metrics, away=self._pause)
         self._intake = Intake(source, lanes, health, self._watch)
         self._stopping = threading.Event()
+        self._busy_at = time.monotonic()
 
     def progress(self) -> RouteProgress:
         """How far the route has come; safe from any thread."""
@@ -132,12 +136,14 @@ class RouteRunner:
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """The group gave partitions: they wait for their positions."""
         failpoints.hit("on_assign")
+        self._busy_at = time.monotonic()
         self._assignment.add(partitions)
         self._watch.rebalanced("assigned", partitions)
 
     def revoked(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
         """The group takes partitions: finish or abandon what is under way, then forget them."""
         failpoints.hit("on_revoke")
+        self._busy_at = time.monotonic()
         self._ahead.give_back()
         self._collector.drop(partitions)
         self._under_way.release(partitions, lost=lost, patience_s=self._options.rebalance_s)
@@ -190,14 +196,23 @@ class RouteRunner:
     def _patience_s(self) -> float:
         """Return how long to wait for a record: not at all while some can go, briefly while some wait for a commit."""
         if self._collector.is_empty():
+            if self._is_quiet():
+                return _QUIET_S
             return min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001)
         return 0.0 if self._under_way.job is None else _GLANCE_S
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing has come for a while and nobody waits for an answer."""
+        if self._under_way.job is not None or self._assignment.arriving() or not self._assignment.is_told():
+            self._busy_at = time.monotonic()
+        return time.monotonic() - self._busy_at > _QUIET_AFTER_S
 
     def _poll(self, room: int, timeout_s: float) -> None:
         started = time.monotonic()
         chunk = self._source.poll(room, timeout_s)
         self._collector.drained(room, len(chunk) if chunk is not None else 0)
         if chunk is not None:
+            self._busy_at = time.monotonic()
             failpoints.hit("after_poll")
             self._collector.add(chunk)
             self._watch.count(chunk, time.monotonic() - started)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.model import Batch
+from worker.model.receipts import Receipts
 from worker.pipeline.job import Failure, Processed
 from worker.sink.base import DeadLetter, Sink
 from worker.source.base import Source
@@ -38,9 +39,11 @@ class Stages:
         processor: records to records.
         sink: closed when the route ends.
         dead_letters: seals what fails.
+        receipts: what the authority's audit said, for the sink's ledger; None where it keeps none.
     """
 
     source: Source
     processor: Processor
     sink: Sink
     dead_letters: DeadLetterSealer
+    receipts: Receipts | None = None

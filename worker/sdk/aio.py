@@ -13,6 +13,7 @@ import anyio.from_thread
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model.receipts import as_json
 from worker.sdk.aio_keyring import AsyncKeyring
 from worker.sdk.aio_tables import AsyncTableCalls, in_thread
 from worker.sdk.calls import Failure
@@ -37,7 +38,7 @@ from worker.sdk.options import (
 from worker.sdk.prepared import opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import identity_of
-from worker.sdk.sealing import ready
+from worker.sdk.sealing import ready, ready_singles
 from worker.sdk.table_calls import TableCalls
 from worker.sdk.terms import Terms
 from worker.sdk.values import Described
@@ -94,8 +95,12 @@ class AsyncEncryption(AsyncTableCalls):
         self._reasons = Reasons(given.reason, is_required=given.require_reason)
         self._keyring = AsyncKeyring(service, kept=self._kept, window_s=given.window_s)
         client = service.client if isinstance(service, AsyncZeroKMSClient) else None
+        self._receipts = None if client is None else client.receipts
         self._terms = Terms(client, max_age_s=0.0 if given.cache is None else given.cache.max_age_s)
-        self._calls = TableCalls(Keyring(_Bridge(service), kept=self._kept, window_s=0), self._reasons)
+        # Calls of many values work in a thread, which asks by itself where it can.
+        asked = _Bridge(service) if client is None else client
+        keyring = Keyring(asked, kept=self._kept, window_s=0, asks_ahead=client is not None)
+        self._calls = TableCalls(keyring, self._reasons)
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,14 +124,20 @@ class AsyncEncryption(AsyncTableCalls):
         """Give a reason to every call of this task within the block; see `Encryption.because`."""
         return self._reasons.because(reason)
 
+    def audit_receipts(self) -> list[dict[str, str | int]]:
+        """See `Encryption.audit_receipts`."""
+        return [] if self._receipts is None else [as_json(receipt) for receipt in self._receipts.take()]
+
     async def encrypt(self, value: object, *, field: str, **options: Unpack[EncryptOptions]) -> bytes:
         """See `Encryption.encrypt`; calls of many tasks share requests."""
         given = Sealing(**options)
         seal = sealing(field, given)
+        if given.format == "record":
+            single = ready_singles(seal, [value], given).singles()
+            async with self._keyring.call(self._calls.scope("encrypt", seal, given.reason)) as keys:
+                return single(await keys.take(seal.spec, 1))[0]
         made = ready(seal, [value], given)
         async with self._keyring.call(self._calls.scope("encrypt", seal, given.reason)) as keys:
-            if given.format == "record":
-                return made.single(await keys.take(seal.spec, 1))[0]
             return made.leased(await keys.lease(seal.spec, 1))[0]
 
     async def encrypt_many(
@@ -216,10 +227,10 @@ class _Bridge:
         self._service = service
         self.tokens = identity_of(service)()
 
-    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         return _on_loop(self._service.generate, requests, audit)
 
-    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         return _on_loop(self._service.retrieve, requests, audit)
 
 

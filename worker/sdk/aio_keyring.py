@@ -48,7 +48,7 @@ class AsyncKeyring:
         """Return the keys of one call."""
         return AsyncKeyCall(self, scope.of(self.identity.subject))
 
-    async def fresh(self, scope: Scope, specs: list[KeySpec]) -> list[DataKey]:
+    async def fresh(self, scope: Scope, specs: list[KeySpec]) -> Sequence[DataKey]:
         """Return a fresh key for each spec of one keyset."""
         place = (scope, specs[0].keyset, specs[0].policy)
         try:
@@ -59,7 +59,7 @@ class AsyncKeyring:
             # It was another call of the same request that was meant.
             return await self._service.generate(specs, scope.audit)
 
-    async def again(self, scope: Scope, requests: list[RetrieveRequest]) -> list[Answer]:
+    async def again(self, scope: Scope, requests: list[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or its refusal, past what is kept."""
         return await self._again.ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
 
@@ -114,7 +114,9 @@ class AsyncJoiner(Generic[T, R]):
         self._under_way: dict[Hashable, int] = {}
         self._ended: dict[Hashable, anyio.Event] = {}
 
-    async def ask(self, place: Hashable, items: list[T], send: Callable[[list[T]], Awaitable[list[R]]]) -> list[R]:
+    async def ask(
+        self, place: Hashable, items: list[T], send: Callable[[list[T]], Awaitable[Sequence[R]]]
+    ) -> Sequence[R]:
         """Return the answers to some items, in order; see `Joiner.ask`."""
         if self._window_s <= 0:
             return await send(items)
@@ -131,7 +133,9 @@ class AsyncJoiner(Generic[T, R]):
         await self._lead(place, group, send)
         return group.joined.result(mine)
 
-    async def _lead(self, place: Hashable, group: _Group[T, R], send: Callable[[list[T]], Awaitable[list[R]]]) -> None:
+    async def _lead(
+        self, place: Hashable, group: _Group[T, R], send: Callable[[list[T]], Awaitable[Sequence[R]]]
+    ) -> None:
         try:
             await self._gather(place, group)
             self._under_way[place] = self._under_way.get(place, 0) + 1

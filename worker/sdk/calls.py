@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any, Literal, Unpack, overload
 
 from worker.avro import open_schema
@@ -28,7 +29,7 @@ from worker.sdk.options import (
 from worker.sdk.prepared import Open, Seal, opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import Scope
-from worker.sdk.sealing import ready
+from worker.sdk.sealing import ready, ready_singles
 from worker.sdk.values import Described
 
 Failure = RecordError | KeyAccessDenied
@@ -80,9 +81,10 @@ class Calls:
         with self._call("encrypt", seal, given.reason) as keys:
             if not values:
                 return []
-            made = ready(seal, values, given)
             if given.format == "record":
-                return made.single(keys.take(seal.spec, len(values)))
+                single = ready_singles(seal, values, given).singles()
+                return [*chain.from_iterable(keys.take_ahead(seal.spec, len(values), single))]
+            made = ready(seal, values, given)
             return made.leased(keys.lease(seal.spec, [len(plain) for plain in made.plain]))
 
     def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:
@@ -125,7 +127,7 @@ class Calls:
         """
         opened = opening(envelopes, field, Opening(**options))
         with self._call("decrypt", opened, opened.given.reason) as keys:
-            values = opened.finish(keys.keys(opened.requests)) if opened.requests else opened.items
+            values = opened.finished(keys) if opened.requests else opened.items
         return raised(values, errors)
 
     def encrypt_record(

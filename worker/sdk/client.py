@@ -13,6 +13,7 @@ from uuid import UUID
 from worker import environment
 from worker.errors import ConfigError, why
 from worker.model import KeyService
+from worker.model.receipts import as_json
 from worker.region import WorkspaceCrn
 from worker.sdk import checked
 from worker.sdk.kept import KeptKeys
@@ -88,6 +89,7 @@ class Encryption(TableCalls):
         super().__init__(keyring, Reasons(given.reason, is_required=given.require_reason))
         self._close = close
         self._terms = Terms(service, max_age_s=0.0 if given.cache is None else given.cache.max_age_s)
+        self._receipts = service.receipts if isinstance(service, ZeroKMSClient) else None
         if isinstance(service, ZeroKMSClient):
             self.region = str(service.credentials.workspace.region)
 
@@ -115,6 +117,16 @@ class Encryption(TableCalls):
             ...     envelope = encryption.encrypt("ann@x", field="acme.crm.Customer/email")
         """
         return self._reasons.because(reason)
+
+    def audit_receipts(self) -> list[dict[str, str | int]]:
+        """
+        Return where the authority's audit has the requests since the last call, to be kept where it can't write.
+
+        Each has `chain`, `seq` and `hash`, and `request_id` where keys were asked for; as JSON Lines they are what
+        `worker authority audit verify --against` takes. The newest 10,000 are held; an authority that keeps no audit,
+        and a key service of one's own, give none.
+        """
+        return [] if self._receipts is None else [as_json(receipt) for receipt in self._receipts.take()]
 
     def query_term(
         self,

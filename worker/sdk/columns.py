@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -18,13 +18,13 @@ from worker.sdk import checked
 from worker.sdk import records as whole
 from worker.sdk.keyring import KeyCall
 from worker.sdk.options import Opening
-from worker.sdk.prepared import opening
+from worker.sdk.prepared import Open, opening
 from worker.sdk.values import plan as plan_of
 
 try:
     import pyarrow as pa
 
-    from worker.avro.arrow import arrow_array
+    from worker.sdk.arrays import Opened, hold, of_values
 except ImportError as exc:
     raise ConfigError(f"tables need the extra 'tables' (pyarrow): {with_extra('tables')}") from exc
 
@@ -119,56 +119,59 @@ def _names(table: Any) -> list[str]:
 def decrypted(table: Frame, plans: Plans, call: KeyCall, errors: str) -> Frame:
     """Return a table with its encrypted columns in the clear."""
     arrow, back = _arrow(table)
-    envelopes = {name: _envelopes(arrow.column(name), name) for name in plans}
-    full = {name for name in plans if not arrow.column(name).null_count}
     bound = {name: plan for name, plan in plans.items() if plan.context or plan.bind}
-    found = _opened_bound(arrow, bound, envelopes, call)
-    found |= _opened({n: p for n, p in plans.items() if n not in bound}, envelopes, full, call)
+    found = _opened_bound(arrow, bound, call) | _opened(arrow, {n: p for n, p in plans.items() if n not in bound}, call)
     for name, plan in plans.items():
-        values = found[name]
-        wrong = [i for i, value in enumerate(values) if isinstance(value, WorkerError)] if _has_errors(values) else []
-        if wrong and errors == "raise":
-            raise values[wrong[0]] if name in bound else _placed(values[wrong[0]], plan)
-        for i in wrong:
-            values[i] = None
-        arrow = arrow.set_column(arrow.column_names.index(name), name, arrow_array(plan.schema, values))
+        column = found[name]
+        if column.faults and errors == "raise":
+            fault = column.faults[min(column.faults)]
+            raise fault if name in bound else _placed(fault, plan)
+        arrow = arrow.set_column(arrow.column_names.index(name), name, column.array())
     made: Frame = back(arrow)
     return made
 
 
-def _opened(
-    plans: Plans, envelopes: Mapping[str, list[bytes | None]], full: Collection[str], call: KeyCall
-) -> dict[str, list[Any]]:
-    """Open columns that nothing is bound to, all with one request; what does not open is its error."""
-    given: dict[str, Any] = {
-        n: envelopes[n] if n in full else [value for value in envelopes[n] if value is not None] for n in plans
-    }
-    opened = [opening(given[name], plan.descriptor, Opening(schema=plan.schema)) for name, plan in plans.items()]
-    requests = opened[0].requests if len(opened) == 1 else [r for each in opened for r in each.requests]
-    keys, start = call.keys(requests) if requests else [], 0
-    found: dict[str, list[Any]] = {}
-    for name, each in zip(plans, opened, strict=True):
-        values = each.finish(keys if len(opened) == 1 else keys[start : start + len(each.requests)])
-        start += len(each.requests)
-        if len(values) < len(envelopes[name]):
-            rest = iter(values)
-            values = [None if envelope is None else next(rest) for envelope in envelopes[name]]
-        found[name] = values
+def _opened(arrow: Any, plans: Plans, call: KeyCall) -> dict[str, Opened]:
+    """Open columns that nothing is bound to, all with one request."""
+    held = {name: hold(arrow.column(name), plan) for name, plan in plans.items()}
+    listed = {name: _listed(arrow.column(name), name, plan) for name, plan in plans.items() if held[name] is None}
+    wanted = {name: column.requests if (column := held[name]) else listed[name].requests for name in plans}
+    requests = next(iter(wanted.values())) if len(wanted) == 1 else [r for each in wanted.values() for r in each]
+    keys, start, found = call.keys(requests) if requests else [], 0, dict[str, Opened]()
+    for name, plan in plans.items():
+        mine = keys if len(wanted) == 1 else keys[start : start + len(wanted[name])]
+        start += len(wanted[name])
+        column = held[name]
+        opened = None if column is None else column.open(mine)
+        if opened is None:
+            each = listed.get(name) or _listed(arrow.column(name), name, plan)
+            had = dict(zip(wanted[name], mine, strict=True)) if column else {}
+            values = each.finish([had[request] for request in each.requests] if column else mine)
+            opened = of_values(plan, _spread(arrow.column(name), values))
+        found[name] = opened
     return found
 
 
-def _has_errors(values: Sequence[object]) -> bool:
-    """Whether a value is an error: a look at the types alone, which of a million values takes milliseconds."""
-    return any(issubclass(kind, WorkerError) for kind in set(map(type, values)))
+def _listed(column: Any, name: str, plan: FieldPlan) -> Open:
+    """A column's envelopes, without its nulls, as Python has them."""
+    envelopes = [value for value in _envelopes(column, name) if value is not None]
+    return opening(envelopes, plan.descriptor, Opening(schema=plan.schema))
 
 
-def _opened_bound(
-    arrow: Any, plans: Plans, envelopes: Mapping[str, list[bytes | None]], call: KeyCall
-) -> dict[str, list[Any]]:
-    """Open columns that others are bound to, all with one request; what does not open is its error."""
+def _spread(column: Any, values: list[Any]) -> list[Any]:
+    """Put nulls where the column has them."""
+    if not column.null_count:
+        return values
+    rest = iter(values)
+    return [next(rest) if is_valid else None for is_valid in column.is_valid().to_pylist()]
+
+
+def _opened_bound(arrow: Any, plans: Plans, call: KeyCall) -> dict[str, Opened]:
+    """Open columns that others are bound to, all with one request."""
     inputs: list[tuple[str, ValueColumn]] = []
     for name, plan in plans.items():
-        inputs += [(name, column) for column in _split_by_format(_column(arrow, name, plan, envelopes[name]))]
+        envelopes = _envelopes(arrow.column(name), name)
+        inputs += [(name, column) for column in _split_by_format(_column(arrow, name, plan, envelopes))]
     opened = BatchDecryptor(call).decrypt([column for _, column in inputs])
     found: dict[str, list[Any]] = {name: [None] * arrow.num_rows for name in plans}
     for (name, column), values in zip(inputs, opened.values, strict=True):
@@ -177,7 +180,7 @@ def _opened_bound(
                 found[name][i] = opened.denied.get(i, opened.errors[i])
             else:
                 found[name][i] = decode_value(column.plan.schema, value)
-    return found
+    return {name: of_values(plan, found[name]) for name, plan in plans.items()}
 
 
 def _placed(error: WorkerError, plan: FieldPlan) -> WorkerError:

@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from worker.errors import KeyServiceUnavailable
@@ -28,7 +29,7 @@ class Joined(Generic[T, R]):
 
     def __init__(self) -> None:
         self.items: list[T] = []
-        self._answers: list[R] = []
+        self._answers: Sequence[R] = ()
         self._error: BaseException | None = None
 
     def add(self, items: Sequence[T]) -> range:
@@ -37,13 +38,13 @@ class Joined(Generic[T, R]):
         self.items += items
         return range(start, len(self.items))
 
-    def settle(self, answers: list[R] | None, error: BaseException | None) -> None:
+    def settle(self, answers: Sequence[R] | None, error: BaseException | None) -> None:
         """Note how the request ended, once; an interrupt is its own caller's, the others may ask again."""
         if error is not None and not isinstance(error, Exception):
             error = KeyServiceUnavailable("the call that asked for this key was interrupted; ask again")
-        self._answers, self._error = answers or [], error
+        self._answers, self._error = () if answers is None else answers, error
 
-    def result(self, places: range) -> list[R]:
+    def result(self, places: range) -> Sequence[R]:
         """Return one call's answers, or raise a copy of what ended the request."""
         if self._error is not None:
             raise copy.copy(self._error).with_traceback(None) from None
@@ -51,7 +52,11 @@ class Joined(Generic[T, R]):
 
 
 class _Group(Joined[T, R]):
-    """A request that threads wait for, each at a lock of its own: at one they would wake one by one."""
+    """
+    A request that threads wait for, each at a lock of its own.
+
+    Whoever is woken wakes the next: all at once they would only wake to wait for the interpreter.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,16 +65,60 @@ class _Group(Joined[T, R]):
         self._waiting: list[threading.Lock] = []
 
     def join(self) -> threading.Lock:
-        """Return what a call waits at; held until the group is settled."""
+        """Return what a call waits at; held until its turn comes once the group is settled."""
         held = threading.Lock()
         held.acquire()
         self._waiting.append(held)
         return held
 
-    def settle(self, answers: list[R] | None, error: BaseException | None) -> None:
+    def wait(self, held: threading.Lock) -> None:
+        """Wait until the group is settled."""
+        try:
+            held.acquire()
+        except BaseException:
+            try:
+                self._waiting.remove(held)
+            except ValueError:
+                # Interrupted after its turn had come, which goes on to the next.
+                self._wake()
+            raise
+        self._wake()
+
+    def settle(self, answers: Sequence[R] | None, error: BaseException | None) -> None:
         super().settle(answers, error)
-        for held in self._waiting:
-            held.release()
+        # Two: one waits for the interpreter while the other has it.
+        self._wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(IndexError):
+            self._waiting.pop().release()
+
+
+class _Line(Generic[T, R]):
+    """What calls of one place have to know of each other."""
+
+    __slots__ = ("before", "ended", "open", "under_way")
+
+    def __init__(self) -> None:
+        self.open: _Group[T, R] | None = None
+        self.under_way = 0
+        self.before, self.ended = 1, 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return self.open is None and not self.under_way
+
+    def begin(self, group: _Group[T, R]) -> None:
+        """Note that a group goes out."""
+        if self.open is group:
+            self.open = None
+        self.under_way += 1
+
+    def end(self, group: _Group[T, R]) -> None:
+        """Note that it has come back."""
+        self.before, self.ended = group.calls, time.monotonic()
+        self.under_way -= 1
 
 
 class Joiner(Generic[T, R]):
@@ -93,12 +142,10 @@ class Joiner(Generic[T, R]):
 
     def after_fork(self) -> None:
         """Begin afresh: whoever led a request is not in this process."""
-        self._changed = threading.Condition()
-        self._open: dict[Hashable, _Group[T, R]] = {}
-        self._under_way: dict[Hashable, int] = {}
-        self._before: dict[Hashable, tuple[int, float]] = {}
+        self._changed = threading.Condition(threading.Lock())
+        self._lines: dict[Hashable, _Line[T, R]] = {}
 
-    def ask(self, place: Hashable, items: Sequence[T], send: Callable[[list[T]], list[R]]) -> list[R]:
+    def ask(self, place: Hashable, items: Sequence[T], send: Callable[[list[T]], Sequence[R]]) -> Sequence[R]:
         """
         Return the answers to some items, in order.
 
@@ -109,13 +156,14 @@ class Joiner(Generic[T, R]):
         """
         held = None
         with self._changed:
-            group = self._open.get(place)
+            line = self._lines.get(place) or self._new(place)
+            group = line.open
             if group is not None and len(group.items) + len(items) > self._full:
                 group.is_closed = True
                 self._changed.notify_all()
                 group = None
             if group is None:
-                group = self._open[place] = _Group()
+                group = line.open = _Group()
             else:
                 held = group.join()
             mine = group.add(items)
@@ -123,14 +171,20 @@ class Joiner(Generic[T, R]):
             if group.calls >= group.expected or len(group.items) >= self._full:
                 self._changed.notify_all()
         if held is None:
-            self._lead(place, group, send)
+            self._lead(line, group, send)
         else:
-            held.acquire()
+            group.wait(held)
         return group.result(mine)
 
-    def _lead(self, place: Hashable, group: _Group[T, R], send: Callable[[list[T]], list[R]]) -> None:
+    def _new(self, place: Hashable) -> _Line[T, R]:
+        if len(self._lines) >= _PLACES:
+            self._lines = {place: line for place, line in self._lines.items() if not line.is_idle}
+        line = self._lines[place] = _Line()
+        return line
+
+    def _lead(self, line: _Line[T, R], group: _Group[T, R], send: Callable[[list[T]], Sequence[R]]) -> None:
         try:
-            self._gather(place, group)
+            self._gather(line, group)
             group.settle(send(group.items), None)
         except BaseException as exc:
             group.settle(None, exc)
@@ -138,37 +192,24 @@ class Joiner(Generic[T, R]):
                 raise
         finally:
             with self._changed:
-                self._under_way[place] -= 1
-                if not self._under_way[place]:
-                    del self._under_way[place]
-                self._note(place, group.calls)
+                line.end(group)
                 self._changed.notify_all()
 
-    def _gather(self, place: Hashable, group: _Group[T, R]) -> None:
+    def _gather(self, line: _Line[T, R], group: _Group[T, R]) -> None:
         """Wait for others to join; then nobody does any more."""
         now = time.monotonic()
         until = now + self._window_s
         with self._changed:
             try:
-                calls, ended = self._before.get(place, (1, now))
-                group.expected = calls if now - ended <= self._window_s else 1
-                while self._is_awaited(place, group):
+                group.expected = line.before if now - line.ended <= self._window_s else 1
+                while self._is_awaited(line, group):
                     left = until - time.monotonic()
                     if left <= 0 or not self._changed.wait(left):
                         break
             finally:
-                if self._open.get(place) is group:
-                    del self._open[place]
-                self._under_way[place] = self._under_way.get(place, 0) + 1
+                line.begin(group)
 
-    def _is_awaited(self, place: Hashable, group: _Group[T, R]) -> bool:
-        is_full = group.is_closed or len(group.items) >= self._full
-        return not is_full and (group.calls < group.expected or place in self._under_way)
-
-    def _note(self, place: Hashable, calls: int) -> None:
-        if calls > 1:
-            if len(self._before) >= _PLACES:
-                self._before.clear()
-            self._before[place] = calls, time.monotonic()
-        else:
-            self._before.pop(place, None)
+    def _is_awaited(self, line: _Line[T, R], group: _Group[T, R]) -> bool:
+        if group.is_closed or len(group.items) >= self._full:
+            return False
+        return group.calls < group.expected or line.under_way > 0

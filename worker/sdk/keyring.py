@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -24,12 +25,14 @@ from worker.model import (
     RetrieveRequest,
 )
 from worker.native.requests import NativeRequests
+from worker.sdk.ahead import PORTION, ahead, spans
 from worker.sdk.joining import JOINED, WINDOW_S, Joiner
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
 from worker.zerokms.keys.narrow import names
 
 Answer = DataKey | KeyRefused
+T = TypeVar("T")
 _LEASE_VALUES = 1_000_000
 
 
@@ -41,10 +44,13 @@ class Keyring:
         service: where keys come from.
         kept: keys of earlier calls; None keeps none.
         window_s: how long a single call may wait for others while a request is under way; 0 joins none.
+        asks_ahead: whether threads of our own may ask the service.
     """
 
-    def __init__(self, service: KeyService, *, kept: KeptKeys | None, window_s: float = WINDOW_S) -> None:
-        self._service, self.kept = service, kept
+    def __init__(
+        self, service: KeyService, *, kept: KeptKeys | None, window_s: float = WINDOW_S, asks_ahead: bool = True
+    ) -> None:
+        self._service, self.kept, self.asks_ahead = service, kept, asks_ahead
         self._identity = identity_of(service)
         self._joins = window_s > 0
         self._fresh: Joiner[KeySpec, DataKey] = Joiner(window_s=window_s)
@@ -71,7 +77,7 @@ class Keyring:
             return self._service.generate(specs, scope.audit)
         place = (scope, first.keyset, first.policy)
         try:
-            return self._fresh.ask(place, specs, lambda joined: list(self._service.generate(joined, scope.audit)))
+            return self._fresh.ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
         except SubjectErased as exc:
             if any(names(spec, exc) for spec in specs):
                 raise
@@ -82,7 +88,7 @@ class Keyring:
         """Return each request's key or its refusal, past what is kept."""
         if len(requests) > JOINED or not self._joins:
             return self._service.retrieve(requests, scope.audit)
-        return self._again.ask(scope, requests, lambda joined: list(self._service.retrieve(joined, scope.audit)))
+        return self._again.ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
 
 
 def _are_alike(specs: Sequence[KeySpec]) -> bool:
@@ -131,7 +137,7 @@ class Ownership:
         return got
 
     def answered_native(self, answers: Sequence[Answer]) -> Sequence[Answer]:
-        """Note what came where nothing is kept."""
+        """Note what came and is not kept."""
         self._given.keep_answers(answers)
         return answers
 
@@ -184,8 +190,9 @@ class KeyCall(Ownership):
 
     def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
-        if isinstance(requests, NativeRequests) and self._kept is None and len(requests) > JOINED:
-            return self.answered_native(self._keyring.again(self._scope, requests))
+        is_large = isinstance(requests, NativeRequests) and len(requests) > JOINED
+        if (is_large and self._goes_past(requests)) or (self._kept is None and len(requests) == 1):
+            return self._again(requests)
         found, missing = self.found(requests)
         if missing:
             born = self.now()
@@ -194,11 +201,30 @@ class KeyCall(Ownership):
 
     def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
-        return self.take_each(Alike(spec, count))
+        return self.take_each([spec] if count == 1 else Alike(spec, count))
 
     def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return one fresh key for each spec."""
         return self.taken(self._keyring.fresh(self._scope, specs)) if specs else []
+
+    def take_ahead(self, spec: KeySpec, count: int, use: Callable[[Sequence[DataKey]], T]) -> list[T]:
+        """Return what `use` makes of `count` fresh keys, portion by portion in their order."""
+        if count <= 2 * PORTION or not self._keyring.asks_ahead:
+            return [use(self.take(spec, count))]
+        return ahead([partial(self.take, spec, stop - start) for start, stop in spans(count)], use)
+
+    def keys_ahead(self, requests: NativeRequests, use: Callable[[Sequence[Answer]], T]) -> list[T]:
+        """Return what `use` makes of the requests' keys or refusals, portion by portion in their order."""
+        if len(requests) <= 2 * PORTION or not self._keyring.asks_ahead or not self._goes_past(requests):
+            return [use(self.keys(requests))]
+        return ahead([partial(self._again, requests.part(start, stop)) for start, stop in spans(len(requests))], use)
+
+    def _goes_past(self, requests: Sequence[RetrieveRequest]) -> bool:
+        """Whether requests are not looked up among what is kept: of more than that holds, none would be found again."""
+        return self._kept is None or len(requests) > self._kept.options.max_keys
+
+    def _again(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
+        return self.answered_native(self._keyring.again(self._scope, requests))
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Return leases for as many values, a kept one first; see `EncryptionKeys.lease`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from worker.avro import is_reserved
@@ -11,9 +13,10 @@ from worker.avro.descriptors import default_descriptor
 from worker.encryption import leased
 from worker.encryption.anyform import AnyEnvelope
 from worker.errors import ConfigError, KeyAccessDenied, RecordError, WorkerError
-from worker.model import ContextElement, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model import ContextElement, DataKey, Format, KeyRefused, KeySpec, RetrieveRequest
 from worker.sdk import checked
 from worker.sdk import values as forms
+from worker.sdk.keyring import KeyCall
 from worker.sdk.opening import NativeOpening, native_opening
 from worker.sdk.options import Opening, Sealing
 from worker.sdk.values import Bind
@@ -45,6 +48,14 @@ class Open:
     lock: tuple[ContextElement, ...]
     given: Opening
 
+    def finished(self, keys: KeyCall) -> list[Any]:
+        """Return each value, or what is wrong with it, as the keys of large calls arrive."""
+        native = self.native
+        if native is None or self.places or not native.held.is_one_each:
+            return self.finish(keys.keys(self.requests))
+        read = native.in_parts(self.named, self.given.bind or {})
+        return [*chain.from_iterable(keys.keys_ahead(native.requests, read))]
+
     def finish(self, keys: Sequence[DataKey | KeyRefused]) -> list[Any]:
         """Return each value, or what is wrong with it."""
         out, given, bind = list(self.items), self.given, self.given.bind or {}
@@ -67,6 +78,20 @@ def attempted(envelope: Any, key: DataKey | KeyRefused, schema: str | None, name
 
 def sealing(field_: str, given: Sealing) -> Seal:
     """Check what values are to be sealed with; raises `ConfigError`."""
+    is_unbound = given.context is None and given.bind is None and given.lock_context is None and given.policy == ()
+    plain = (field_, given.format, given.keyset, given.schema)
+    if is_unbound and all(each is None or type(each) is str for each in plain):
+        return _unbound(*plain)
+    return _sealing(field_, given)
+
+
+@lru_cache(maxsize=256)
+def _unbound(field_: str, kind: Format, keyset: str | None, schema: str | None) -> Seal:
+    """Single calls of one field come again and again."""
+    return _sealing(field_, Sealing(format=kind, keyset=keyset, schema=schema))
+
+
+def _sealing(field_: str, given: Sealing) -> Seal:
     descriptor = default_descriptor(_text(field_, "field"))
     if not 1 <= len(descriptor.encode()) <= leased.MAX_LABEL_BYTES:
         raise ConfigError("field takes 1-255 bytes of UTF-8")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from worker.avro import encode_value
 from worker.encryption import leased
-from worker.encryption.handles import seal_singles
+from worker.encryption.handles import seal_singles, seal_texts
 from worker.encryption.plaintext import to_typed
 from worker.encryption.values import typed_of_values
 from worker.model import DataKey, LeasePortion
+from worker.native import IS_LOADED, extension
 from worker.sdk.options import Sealing
 from worker.sdk.prepared import Seal
 from worker.sdk.values import plan, schema_of
+
+if TYPE_CHECKING:
+    from worker import _native
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +31,10 @@ class Ready:
     plain: Sequence[bytes] = field(repr=False)
     fingerprint: bytes
 
-    def single(self, keys: Sequence[DataKey]) -> list[bytes]:
-        """Seal each under a key of its own, in the `record` format; the keys are used up."""
-        return seal_singles(keys, self.plain)
+    def singles(self) -> Callable[[Sequence[DataKey]], list[bytes]]:
+        """Return what seals the next ones, each under a key of its own, in the `record` format; keys are used up."""
+        rest = iter(self.plain)
+        return lambda keys: seal_singles(keys, list(islice(rest, len(keys))))
 
     def leased(self, portions: Sequence[LeasePortion]) -> list[bytes]:
         """Seal all under leases, in the `leased` format."""
@@ -42,6 +50,33 @@ class Ready:
                 binds=[bound] * len(part) if bound else None,
             )
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyTexts:
+    """Texts that wait for their keys, as `Ready`, in native memory."""
+
+    texts: _native.Texts
+
+    def singles(self) -> Callable[[Sequence[DataKey]], list[bytes]]:
+        """See `Ready.singles`."""
+        start = 0
+
+        def sealed(keys: Sequence[DataKey]) -> list[bytes]:
+            nonlocal start
+            first, start = start, start + len(keys)
+            return seal_texts(keys, self.texts, first)
+
+        return sealed
+
+
+def ready_singles(seal: Seal, values: Sequence[object], given: Sealing) -> Ready | ReadyTexts:
+    """As `ready`, for the `record` format."""
+    if IS_LOADED and given.schema is None and set(map(type, values)) == {str}:
+        texts: Any = values
+        with suppress(UnicodeEncodeError):
+            return ReadyTexts(extension.Texts(texts))
+    return ready(seal, values, given)
 
 
 def ready(seal: Seal, values: Sequence[object], given: Sealing) -> Ready:

@@ -82,7 +82,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One batch and partition in the worker's own ledger (docs/contracts.md, 10)."""
+    """
+    One batch and partition in the worker's own ledger (docs/contracts.md, 10).
+
+    `audited` are receipts of the authority's audit, of whatever requests no entry before has.
+    """
 
     batch: UUID
     request_ids: tuple[UUID, ...]
@@ -95,6 +99,7 @@ class LedgerRow:
     first_offset: int
     last_offset: int
     schema_id: str
+    audited: tuple[str, ...] = ()
 
 
 class DeadLetterWriter(Protocol):

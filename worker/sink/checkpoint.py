@@ -22,6 +22,12 @@ from worker.sink.ledger import START, Head, Link, follow
 _LABEL = b"the ledger's checkpoint\n"
 KeyOf = Callable[[UUID], bytes]
 """A keyset's index key, 32 bytes."""
+Told = Callable[[str], None]
+"""Is told each receipt of the authority's audit that a verified entry has."""
+
+
+def ignored(_receipt: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +88,12 @@ class Follower:
     Args:
         chain: its name.
         checkpoint: verified.
+        told: each receipt of the authority's audit.
     """
 
-    def __init__(self, chain: str, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, chain: str, checkpoint: Checkpoint | None, told: Told = ignored) -> None:
         self.chain = chain
+        self._told = told
         self.head = START if checkpoint is None else checkpoint.head
         self.removed = self.head.sequence
         self.keys = 0 if checkpoint is None else checkpoint.keys
@@ -104,6 +112,8 @@ class Follower:
             self.head = follow([link], self.head)
             self.keys += link.fields["keys"]
             self.values += link.fields["values"]
+            for receipt in link.fields.get("audited", ()):
+                self._told(receipt)
 
     def checkpoint(self, keyset: UUID, key_of: KeyOf) -> Checkpoint:
         """Return what stands for everything followed so far."""

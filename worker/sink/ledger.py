@@ -56,7 +56,10 @@ class LedgerEntry:
     def fields(self) -> dict[str, object]:
         """Return what the hash covers, as JSON values."""
         row = self.row
+        # An entry of a version that knew no receipts hashes as it did.
+        audited = {"audited": list(row.audited)} if row.audited else {}
         return {
+            **audited,
             "batch": str(row.batch),
             "chain": self.chain,
             "first_offset": row.first_offset,

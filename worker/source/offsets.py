@@ -150,7 +150,8 @@ class Offsets:
 
     def _together(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """
-        Return the first offsets at or after times, all asked for at once: one round trip a broker.
+        Return the first offsets at or after times, the ends where there are none, all asked for at once: a round trip a
+        broker, and one more for ends.
 
         Those that are not found are asked for one by one; a partition without a leader holds up all others here.
         """
@@ -161,8 +162,10 @@ class Offsets:
             found = self._consumer.offsets_for_times(asked, timeout=_EDGE_S)
         except KafkaException:
             return {}
-        answered = (item for item in found if item.error is None and item.offset >= 0)
-        return {TopicPartition(item.topic, item.partition): int(item.offset) for item in answered}
+        offsets = {TopicPartition(item.topic, item.partition): int(item.offset) for item in found if item.error is None}
+        past = [p for p, offset in offsets.items() if offset < 0 <= times[p]]
+        ends = self._together(dict.fromkeys(past, _LATEST))
+        return {p: offset for p, offset in offsets.items() if offset >= 0} | ends
 
     def _start_time(self, partition: TopicPartition) -> int:
         time_ms = self._options.start_time_ms

@@ -13,10 +13,10 @@ import httpx
 from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable, WorkerError
 from worker.http_client import open_async_client, silence
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
-from worker.zerokms.auth import ServiceToken
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.exchange import Exchange, Exchanges, LoadedKeyset, ended, parted
-from worker.zerokms.http import accept
+from worker.zerokms.http import AUDIT_ENTRY, accept
+from worker.zerokms.token import ServiceToken
 
 _T = TypeVar("_T")
 
@@ -24,11 +24,11 @@ _T = TypeVar("_T")
 class AsyncKeyService(Protocol):
     """A `KeyService` whose calls are coroutines; the same answers and errors."""
 
-    async def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    async def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """See `KeyService.generate`."""
         ...
 
-    async def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    async def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """See `KeyService.retrieve`."""
         ...
 
@@ -61,14 +61,14 @@ class AsyncZeroKMSClient:
         self._slots = anyio.Semaphore(options.requests_in_flight)
         self._keysets: dict[str | None, LoadedKeyset] = {}
 
-    async def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+    async def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
         references = {request.keyset for request in requests}
         known = {reference: await self._resolve(reference) for reference in references}
         keysets = [known[request.keyset] for request in requests]
         return await self._parted(requests, keysets, lambda keyset, part: self._exchanges.generate(keyset, part, audit))
 
-    async def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> list[DataKey | KeyRefused]:
+    async def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key, or why that one was refused; see `KeyService`."""
         missing = any(request.keyset is None for request in requests)
         default = await self._resolve(None) if missing else None
@@ -93,8 +93,8 @@ class AsyncZeroKMSClient:
         except ValueError:
             return (await self.load_keyset(ref)).id
 
-    async def _parted(self, requests: Sequence[Any], keysets: Sequence[Any], exchange: Any) -> list[Any]:
-        jobs = parted(requests, keysets, self.client.options.keys_per_request)
+    async def _parted(self, requests: Sequence[Any], keysets: Sequence[Any], exchange: Any) -> Sequence[Any]:
+        jobs = parted(requests, keysets, self.client.keys_per_request)
         found: list[Any] = [None] * len(requests)
         failures: list[WorkerError] = []
 
@@ -108,7 +108,8 @@ class AsyncZeroKMSClient:
                 group.cancel_scope.cancel()
 
         if len(jobs) == 1:
-            return list(await self._drive(exchange(jobs[0][0], jobs[0][2])))
+            only: Sequence[Any] = await self._drive(exchange(jobs[0][0], jobs[0][2]))
+            return only
         async with anyio.create_task_group() as group:
             for job in jobs:
                 group.start_soon(ask, *job)
@@ -117,20 +118,21 @@ class AsyncZeroKMSClient:
         return found
 
     async def _drive(self, exchange: Exchange[_T]) -> _T:
-        endpoint, body, _ = next(exchange)
+        endpoint, body, request_id = next(exchange)
         try:
-            reply: object = await self._post(endpoint, body)
+            reply: object = await self._post(endpoint, body, request_id)
         except KeyAccessDenied as exc:
             return ended(exchange, exc)
         return ended(exchange, reply)
 
-    async def _post(self, endpoint: str, body: bytes) -> bytes:
+    async def _post(self, endpoint: str, body: bytes, request_id: UUID | None) -> bytes:
         async with self._slots:
             token = await self._token()
             reply = await self._send(endpoint, body, token)
             if reply.status_code == httpx.codes.UNAUTHORIZED:
                 self.client.tokens.forget(token)
                 reply = await self._send(endpoint, body, await self._token())
+        self.client.receipts.note(reply.headers.get(AUDIT_ENTRY), request_id)
         return accept(endpoint, reply)
 
     async def _token(self) -> ServiceToken:

@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import httpx
@@ -24,35 +23,12 @@ from worker.errors import KeyAccessDenied, KeyServiceUnavailable, RegionViolatio
 from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.zerokms.credentials import AccessKey, Credentials, is_allowed
+from worker.zerokms.token import ServiceToken
 
 REFRESH_BEFORE_S = 90.0
 """A token this close to its end is refreshed, by one caller, while the others go on with it."""
 REFUSAL_S = 60.0
 """An account refusal (402) is remembered this long without asking again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceToken:
-    """
-    One service token and the claims we use.
-
-    `expires_at` is on the local monotonic clock, so a clock that differs from the authority's does no harm.
-    `scopes` are None where the token does not say; `needs_reason` where it says that no key is given without one.
-    """
-
-    text: str = field(repr=False)
-    workspace: str
-    issuer: str
-    subject: str
-    zerokms: str | None
-    expires_at: float
-    expiry: float
-    scopes: frozenset[str] | None = None
-    needs_reason: bool = False
-
-    def may(self, scope: str) -> bool:
-        """Whether the token grants a scope, as far as it says."""
-        return self.scopes is None or scope in self.scopes
 
 
 class Trust(NamedTuple):
@@ -138,6 +114,11 @@ class TokenSource:
         """Whether the token in use says that its client gets no key without a reason (docs/contracts.md, 10)."""
         return self._token is not None and self._token.needs_reason
 
+    @property
+    def keys_per_request(self) -> int | None:
+        """How many keys the authority takes at once, as far as the token in use says."""
+        return None if self._token is None else self._token.keys_per_request
+
     def forget(self, token: ServiceToken) -> None:
         """Drop a token that the key service refused, unless it has been replaced already."""
         if self._token is token:
@@ -218,7 +199,9 @@ class TokenSource:
         lifetime = expiry - max(issued, 0.0)
         until = self._clock() + lifetime
         scopes, needs_reason = _scopes(claims.get("scope")), claims.get("reason_required") is True
-        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, scopes, needs_reason)
+        most = claims.get("keys_per_request")
+        most = most if type(most) is int and most > 0 else None
+        return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, scopes, needs_reason, most)
 
     def _check_region(self, workspace: str, zerokms: object) -> None:
         own = self._credentials.workspace

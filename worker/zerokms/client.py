@@ -18,6 +18,7 @@ from worker.http_client import open_client
 from worker.interpreter import on_fork
 from worker.metrics import Metrics
 from worker.model import Alike, Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model.receipts import Receipts
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
 from worker.region import PUBLIC_REGIONS
@@ -29,6 +30,8 @@ from worker.zerokms.options import ClientOptions
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_KEYS, _MOST_KEYS = 500, 1000
+"""Keys in a full request of an authority that does not say what it takes, and of any."""
 
 
 class ZeroKMSClient:
@@ -36,7 +39,7 @@ class ZeroKMSClient:
     A `KeyService` over the wire, for one client of one workspace; thread-safe.
 
     Every batch is split into requests of at most `keys_per_request`, several under way at once; order is kept, the
-    length of each answer checked, hostile material refused.
+    length of each answer checked, hostile material refused. `receipts` says where the audit has them.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class ZeroKMSClient:
                 )
         self._trust, self._metrics = Trust(allow_hosts, self.options.verify_token), metrics
         self._exchanges = Exchanges(credentials, metrics)
+        self.receipts = Receipts()
         self._connect()
         on_fork(self)
 
@@ -81,7 +85,14 @@ class ZeroKMSClient:
             proxy=self.options.proxy,
         )
         self.tokens = TokenSource(self.credentials, self._http, self.cts, trust=self._trust, metrics=self._metrics)
-        self._wire = Wire(self._http, self.tokens, self.zerokms, in_flight=in_flight, metrics=self._metrics)
+        self._wire = Wire(
+            self._http,
+            self.tokens,
+            self.zerokms,
+            in_flight=in_flight,
+            metrics=self._metrics,
+            receipts=self.receipts,
+        )
         self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="zerokms")
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
@@ -124,6 +135,12 @@ class ZeroKMSClient:
         except ValueError:
             return self.load_keyset(ref).id
 
+    @property
+    def keys_per_request(self) -> int:
+        """Keys in a full request."""
+        own, its = self.options.keys_per_request, self.tokens.keys_per_request
+        return min(_MOST_KEYS, its or _KEYS) if own is None else own
+
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -141,7 +158,9 @@ class ZeroKMSClient:
         return drive(self._exchanges.load(ref), self._wire.post_raw)
 
     def _generate_alike(self, requests: Alike, audit: Audit) -> Sequence[DataKey]:
-        ref, size = requests.spec.keyset, self.options.keys_per_request
+        # Which may bring the token that says how many keys go into a request.
+        ref = str(self.resolve_keyset(requests.spec.keyset))
+        size = self.keys_per_request
         parts = [requests[start : start + size] for start in range(0, len(requests), size)]
         if len(parts) == 1:
             return self._generate(ref, requests, audit)
@@ -157,7 +176,8 @@ class ZeroKMSClient:
         return drive(self._exchanges.retrieve(resolved, requests, audit), self._wire.post_raw)
 
     def _retrieve_native(self, keyset: UUID | None, requests: NativeRequests, audit: Audit) -> NativeAnswers:
-        resolved, size = self.resolve_keyset(None) if keyset is None else keyset, self.options.keys_per_request
+        resolved = self.resolve_keyset(None) if keyset is None else keyset
+        size = self.keys_per_request
 
         def ask(start: int) -> Part:
             stop = min(start + size, len(requests))
@@ -171,7 +191,7 @@ class ZeroKMSClient:
         self, requests: Sequence[_T], keysets: Sequence[Any], ask: Callable[[Any, Sequence[_T]], Sequence[_R]]
     ) -> Sequence[_R]:
         """Ask once per keyset and `keys_per_request`, at once where there are several; keep the order."""
-        jobs = parted(requests, keysets, self.options.keys_per_request)
+        jobs = parted(requests, keysets, self.keys_per_request)
         if len(jobs) == 1:
             return ask(jobs[0][0], jobs[0][2])
         answers = list(self._threads.map(lambda job: ask(job[0], job[2]), jobs))

@@ -171,7 +171,8 @@ class Exchanges:
         except KeyAccessDenied as exc:
             return Part(count, None, {}, KeyRefused(str(exc), is_whole=True))
         try:
-            batch, refused = self.native.retrieve(requests.native, start, stop, keyset.bytes, data)
+            first = requests.span.start
+            batch, refused = self.native.retrieve(requests.native, first + start, first + stop, keyset.bytes, data)
         except ValueError as exc:
             _members(_RETRIEVE, data, count)
             raise KeyMaterialError(str(exc)) from None

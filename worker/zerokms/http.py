@@ -19,9 +19,13 @@ from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUn
 from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
-from worker.zerokms.auth import ServiceToken, TokenSource, retry_after
+from worker.model.receipts import Receipts
+from worker.zerokms.auth import TokenSource, retry_after
 from worker.zerokms.refused import ERASED, remedy
+from worker.zerokms.token import ServiceToken
 
+AUDIT_ENTRY = "audit-entry"
+"""The header in which an authority says where its audit has the request."""
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6
 """Long enough for a waiting thread to take the interpreter, a thousandth of what a request takes."""
@@ -37,12 +41,21 @@ class Wire:
         base: the key service's base URL; None takes the one that the service token names.
         in_flight: how many requests may be under way at once, over all threads.
         metrics: where requests are counted.
+        receipts: told where the authority's audit has each request.
     """
 
     def __init__(
-        self, http: httpx.Client, tokens: TokenSource, base: str | None, *, in_flight: int, metrics: Metrics | None
+        self,
+        http: httpx.Client,
+        tokens: TokenSource,
+        base: str | None,
+        *,
+        in_flight: int,
+        metrics: Metrics | None,
+        receipts: Receipts,
     ) -> None:
         self._http, self._tokens, self._base, self._metrics = http, tokens, base, metrics
+        self._receipts = receipts
         self._slots = threading.BoundedSemaphore(in_flight)
 
     def post(self, endpoint: str, body: bytes) -> Any:
@@ -68,6 +81,7 @@ class Wire:
                 if reply.status_code == httpx.codes.UNAUTHORIZED:
                     self._tokens.forget(token)
                     reply = self._send(endpoint, body, self._tokens.token(), trace)
+            self._receipts.note(reply.headers.get(AUDIT_ENTRY), request_id)
             # Whoever waits for the slot begins now, not after this thread has derived its keys.
             time.sleep(_YIELD_S)
             return accept(endpoint, reply)

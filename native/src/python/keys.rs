@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyByteArray, PyBytes, PyList};
 use zeroize::Zeroizing;
 
@@ -14,10 +14,11 @@ use crate::authority::{Item, Share};
 use crate::aead::{Cipher, KEY_BYTES};
 use crate::derive::BadMaterial;
 use crate::envelope::{BadLabel, IV_BYTES};
-use crate::keys::{Label, Spent};
+use crate::keys::{Labels, Spent};
 
-use crate::shuffle::{Block, BLOCKS};
+use crate::shuffle::{Block, BLOCKS, MATERIAL};
 use crate::tree;
+use crate::typed::TEXT;
 
 pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(what))
@@ -79,21 +80,16 @@ impl KeyBatch {
         }
         let mut secrets = Zeroizing::new(Vec::with_capacity(count * KEY_BYTES));
         let mut ivs = Vec::with_capacity(count * IV_BYTES);
-        let mut labels: Vec<Label> = Vec::with_capacity(count);
+        let mut labels = Labels::default();
         for (key, policy) in keys.iter().zip(policies) {
             secrets.extend_from_slice(&*secret(py, &key.getattr(pyo3::intern!(py, "secret"))?.extract()?)?);
             ivs.extend_from_slice(&exactly::<IV_BYTES>(key.getattr(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?);
             let tag = key.getattr(pyo3::intern!(py, "tag"))?;
             let keyset = key.getattr(pyo3::intern!(py, "keyset"))?.getattr(pyo3::intern!(py, "bytes"))?;
             let descriptor = key.getattr(pyo3::intern!(py, "descriptor"))?;
-            let descriptor: &[u8] = &descriptor.extract::<String>()?.into_bytes();
-            let last = labels.last();
-            labels.push(Label {
-                tag: tag.extract::<&[u8]>()?.into(),
-                descriptor: shared(last.map(|l| &l.descriptor), descriptor),
-                keyset: exactly(keyset.extract()?, "a keyset is 16 bytes")?,
-                policy: shared(last.map(|l| &l.policy), &policy),
-            });
+            let keyset = exactly(keyset.extract()?, "a keyset is 16 bytes")?;
+            labels.tags.push(tag.extract()?);
+            labels.share(1, descriptor.extract::<String>()?.as_bytes(), &keyset, &policy);
         }
         crate::keys::KeyBatch::new(secrets, ivs, labels)
             .map(|keys| Self(Arc::new(keys)))
@@ -132,10 +128,6 @@ impl KeyBatch {
     fn __repr__(&self) -> &'static str {
         "KeyBatch(...)"
     }
-}
-
-fn shared(last: Option<&Arc<[u8]>>, bytes: &[u8]) -> Arc<[u8]> {
-    last.filter(|held| &***held == bytes).cloned().unwrap_or_else(|| bytes.into())
 }
 
 #[pyclass(frozen, module = "worker._native")]
@@ -177,16 +169,12 @@ impl ClientKey {
                 let mut reply = crate::reply::generated(body, ivs.len() / IV_BYTES)?;
                 let materials = std::mem::take(&mut reply.materials);
                 let secrets = self.0.derive(ivs, &materials).map_err(word)?;
-                let shared = descriptors.iter().map(|(text, count)| (Arc::<[u8]>::from(text.as_bytes()), *count));
-                let each = shared.flat_map(|(text, count)| std::iter::repeat_n(text, count));
-                let policies = &reply.policies;
-                let labels = reply.tags.into_iter().zip(each).zip(policies).map(|((tag, descriptor), policy)| Label {
-                    tag: tag.into(),
-                    descriptor,
-                    keyset,
-                    policy: policy.as_ref().map(crate::reply::Policy::to_msgpack).unwrap_or_default().into(),
-                });
-                let labels: Vec<Label> = labels.collect();
+                let mut labels = Labels::tagged(reply.tags);
+                let each = descriptors.iter().flat_map(|(text, count)| std::iter::repeat_n(text.as_bytes(), *count));
+                for (descriptor, policy) in each.zip(&reply.policies) {
+                    let policy = policy.as_ref().map(crate::reply::Policy::to_msgpack).unwrap_or_default();
+                    labels.share(1, descriptor, &keyset, &policy);
+                }
                 let keys = crate::keys::KeyBatch::new(secrets, ivs.to_vec(), labels).ok_or(MISMATCH)?;
                 Ok((keys, reply.policies))
             })
@@ -224,13 +212,11 @@ impl ClientKey {
                     secrets.extend_from_slice(secret.unwrap_or(&[0; KEY_BYTES]));
                 }
                 let ivs = asked.iter().flat_map(|request| request.iv).collect();
-                let mut last: Option<Arc<[u8]>> = None;
-                let labels = asked.iter().map(|request| {
-                    let descriptor = shared(last.as_ref(), request.descriptor.as_bytes());
-                    last = Some(Arc::clone(&descriptor));
-                    Label { tag: request.tag.clone(), descriptor, keyset, policy: Arc::default() }
-                });
-                let labels = labels.collect();
+                let mut labels = Labels::default();
+                for request in asked {
+                    labels.tags.push(&request.tag);
+                    labels.share(1, request.descriptor.as_bytes(), &keyset, b"");
+                }
                 let keys = crate::keys::KeyBatch::new(secrets, ivs, labels).ok_or(MISMATCH)?;
                 let refused: Vec<_> =
                     reply.refused.into_iter().enumerate().filter_map(|(index, why)| why.map(|why| (index, why))).collect();
@@ -263,16 +249,64 @@ pub fn seal_records<'py>(
     keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
     typed: Vec<PyBackedBytes>,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    sealed(py, keys, typed.len(), |at, room| room.extend_from_slice(&typed[at]))
+}
+
+/// Texts that wait for their keys.
+#[pyclass(frozen, module = "worker._native")]
+pub struct Texts(Vec<PyBackedStr>);
+
+#[pymethods]
+impl Texts {
+    /// Takes values; raises `TypeError` or `UnicodeEncodeError` where one is no text.
+    #[new]
+    fn new(values: Vec<PyBackedStr>) -> Self {
+        Self(values)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Seals the texts from `start` on, as `seal_records` their typed plaintexts.
+    fn seal<'py>(
+        &self,
+        py: Python<'py>,
+        keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
+        start: usize,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let count = keys.iter().map(|(_, _, count)| count).sum();
+        let texts = self.0.get(start..start + count).ok_or_else(|| PyValueError::new_err(MISMATCH))?;
+        sealed(py, keys, count, |at, room| {
+            room.extend_from_slice(&TEXT);
+            room.extend_from_slice(texts[at].as_bytes());
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Texts({})", self.0.len())
+    }
+}
+
+fn sealed<'py>(
+    py: Python<'py>,
+    keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
+    count: usize,
+    typed: impl Fn(usize, &mut Vec<u8>) + Sync,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     let held: Vec<_> = keys.iter().flat_map(|(batch, start, count)| (*start..start + count).map(|n| (Arc::clone(&batch.0), n))).collect();
-    if held.len() != typed.len() {
+    if held.len() != count {
         return Err(PyValueError::new_err(MISMATCH));
     }
     drop(keys);
     let sealed = py.detach(|| {
-        let (mut out, mut ends, mut aad) = (Vec::new(), Vec::with_capacity(typed.len()), Vec::new());
-        for ((batch, index), plaintext) in held.iter().zip(&typed) {
+        let (mut out, mut ends, mut aad) = (Vec::new(), Vec::with_capacity(count), Vec::new());
+        let mut room = Zeroizing::new(Vec::new());
+        for (at, (batch, index)) in held.iter().enumerate() {
             let (secret, label) = batch.spend(*index).map_err(|Spent| WIPED)?;
-            crate::envelope::push_record(&mut out, &*secret, &label, plaintext, &mut aad).map_err(|_| "the cipher failed")?;
+            room.clear();
+            typed(at, &mut room);
+            crate::envelope::push_record(&mut out, &*secret, &label, &room, &mut aad).map_err(|_| "the cipher failed")?;
             ends.push(out.len());
         }
         Ok((out, ends))
@@ -326,12 +360,17 @@ pub fn materials<'py>(
     }
     let made = py.detach(|| {
         let each = blocks.iter().zip(descriptors.iter().zip(&tags)).enumerate();
-        opened.materials(each.map(|(at, (iv, (descriptor, tag)))| {
-            let secrets = secrets.as_ref().map_or(&[][..], |secrets| &secrets[at][..]);
-            Item { iv, descriptor, tag, secrets }
-        }))
+        let items: Vec<Item<'_>> = each
+            .map(|(at, (iv, (descriptor, tag)))| {
+                let secrets = secrets.as_ref().map_or(&[][..], |secrets| &secrets[at][..]);
+                Item { iv, descriptor, tag, secrets }
+            })
+            .collect();
+        let mut made = vec![[0; MATERIAL]; items.len()];
+        opened.materials(&items, &mut made);
+        made
     });
-    Ok(PyBytes::new(py, &made))
+    Ok(PyBytes::new(py, made.as_flattened()))
 }
 
 /// The leaf at a position of an erasable keyset's tree, from a node at `depth` above it.

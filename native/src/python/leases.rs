@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::keys::{exactly, secret, KeyBatch};
 use super::split::Split;
+use super::words;
 use crate::aead::{leased, KEY_BYTES};
 use crate::contexts::{hash, texts};
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
@@ -24,6 +25,10 @@ fn label(_: BadLabel) -> PyErr {
     PyValueError::new_err(LABEL)
 }
 
+fn no_key() -> PyErr {
+    PyIndexError::new_err("no such key")
+}
+
 fn no_slot(_: NoSlot) -> PyErr {
     PyIndexError::new_err("no such slot")
 }
@@ -34,7 +39,7 @@ fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) ->
     if let Some(part) = key.getattr_opt(pyo3::intern!(py, "part"))? {
         let (batch, at, _): (PyRef<'_, KeyBatch>, usize, usize) = part.extract()?;
         let data_key = batch.0.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
-        let held = batch.0.label(at).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        let held = batch.0.label(at).ok_or_else(no_key)?;
         return store(vault, &data_key, (held.keyset, held.descriptor), held.iv, held.tag, request);
     }
     let get = |name| key.getattr(name);
@@ -74,7 +79,9 @@ impl Granted {
     fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
         let mut vault = crate::vault::Vault::default();
         let numbers = keys.iter().map(|key| put(&mut vault, &key, NONE)).collect::<PyResult<Vec<_>>>()?;
-        let granted = vault.copies(numbers.into_iter()).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        let mut granted = vault.granted(numbers.len());
+        let copied: Option<()> = numbers.into_iter().try_for_each(|number| vault.copy(number, &mut granted));
+        copied.ok_or_else(no_key)?;
         Ok(Self { granted: Arc::new(granted), requests: Vec::new() })
     }
 
@@ -133,7 +140,7 @@ impl Vault {
     /// Takes copies of `DataKey`s; returns their numbers.
     fn put<'py>(&mut self, keys: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
         let py = keys.py();
-        let mut numbers = Vec::with_capacity(8 * keys.len());
+        let mut numbers = Vec::with_capacity(keys.len());
         let mut last: Option<(Bound<'py, PyAny>, u32)> = None;
         for key in keys {
             let id = key.getattr(pyo3::intern!(py, "request_id"))?;
@@ -147,14 +154,14 @@ impl Vault {
             if let Some(Some(request)) = self.requests.get_mut(request as usize) {
                 request.keys += 1;
             }
-            numbers.extend_from_slice(&i64::from(number).to_ne_bytes());
+            numbers.push(i64::from(number));
         }
-        Ok(PyBytes::new(py, &numbers))
+        words::ints(py, &numbers)
     }
 
     /// Overwrites a key.
     fn free(&mut self, number: u32) -> PyResult<()> {
-        let request = self.vault.free(number).ok_or_else(|| PyIndexError::new_err("no such key"))?;
+        let request = self.vault.free(number).ok_or_else(no_key)?;
         if let Some(held) = self.requests.get_mut(request as usize) {
             if let Some(of) = held {
                 of.keys -= 1;
@@ -167,11 +174,24 @@ impl Vault {
         Ok(())
     }
 
-    /// A batch's own copies of keys.
-    fn grant(&mut self, py: Python<'_>, numbers: PyBuffer<i64>) -> PyResult<Granted> {
-        let numbers = ints(&numbers, py)?;
-        let copies = self.vault.copies(numbers.iter().map(|number| number.get() as u32));
-        let granted = copies.ok_or_else(|| PyIndexError::new_err("no such key"))?;
+    /// What `lease_take` does, with a batch's own copies of the keys of those that had room.
+    #[allow(clippy::too_many_arguments)]
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        table: PyBuffer<i64>,
+        slots: PyBuffer<i64>,
+        values: PyBuffer<i64>,
+        bytes: PyBuffer<i64>,
+        now: f64,
+        max_age_s: f64,
+    ) -> PyResult<(Bound<'py, PyBytes>, Granted)> {
+        let mut granted = self.vault.granted(slots.item_count());
+        let mut copied = Some(());
+        let whole = taken(py, [&table, &slots, &values, &bytes], now, max_age_s, |key| {
+            copied = copied.and_then(|()| self.vault.copy(key as u32, &mut granted));
+        })?;
+        copied.ok_or_else(no_key)?;
         self.mark += 1;
         let mut requests = Vec::new();
         let mut last = NONE;
@@ -187,7 +207,7 @@ impl Vault {
                 }
             }
         }
-        Ok(Granted { granted: Arc::new(granted), requests })
+        Ok((whole, Granted { granted: Arc::new(granted), requests }))
     }
 }
 
@@ -227,21 +247,20 @@ impl Directory {
     fn find<'py>(&self, split: &Bound<'py, Split>, slot: usize, contexts: PyBuffer<u32>, family: u32) -> PyResult<Bound<'py, PyBytes>> {
         let py = split.py();
         let contexts = contexts.as_slice(py).ok_or_else(|| PyValueError::new_err("contexts follow each other in memory"))?;
-        let mut places = Vec::with_capacity(8 * contexts.len());
+        let mut places = Vec::with_capacity(contexts.len());
         split.get().with_rows(slot, self.id, &self.directory, |rows| {
             for context in contexts {
                 let row = rows.get(context.get() as usize).copied().unwrap_or(NONE);
-                places.extend_from_slice(&signed(self.directory.place(row, family)).to_ne_bytes());
+                places.push(signed(self.directory.place(row, family)));
             }
         })?;
-        Ok(PyBytes::new(py, &places))
+        words::ints(py, &places)
     }
 
     /// The same of contexts as texts under names.
-    fn find_texts<'py>(&self, py: Python<'py>, names: Vec<String>, contexts: Vec<Vec<String>>, family: u32) -> Bound<'py, PyBytes> {
+    fn find_texts<'py>(&self, py: Python<'py>, names: Vec<String>, contexts: Vec<Vec<String>>, family: u32) -> PyResult<Bound<'py, PyBytes>> {
         let place = |framed: Vec<u8>| signed(self.directory.place(self.directory.row(&framed, hash(&framed)), family));
-        let places: Vec<u8> = framed(&names, &contexts).flat_map(|framed| place(framed).to_ne_bytes()).collect();
-        PyBytes::new(py, &places)
+        words::ints(py, &framed(&names, &contexts).map(place).collect::<Vec<_>>())
     }
 
     /// Gives contexts places; false where one has one already.
@@ -289,11 +308,6 @@ fn with<T>(
     pass(Table(words), ints(slots, py)?).map_err(no_slot)
 }
 
-fn bytes_of<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
-    PyBytes::new(py, &bytes)
-}
-
 fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + '_ {
     slots.iter().map(ReadOnlyCell::get)
 }
@@ -331,7 +345,7 @@ pub fn lease_fresh<'py>(
     Ok(PyBytes::new(py, &fresh))
 }
 
-/// Which leases had room for all that is wanted of them, and these ones' keys.
+/// For each lease a byte: whether it had room for all that is wanted of it, which is taken then.
 #[pyfunction]
 pub fn lease_take<'py>(
     py: Python<'py>,
@@ -341,13 +355,23 @@ pub fn lease_take<'py>(
     bytes: PyBuffer<i64>,
     now: f64,
     max_age_s: f64,
-) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-    let (values, bytes) = (ints(&values, py)?, ints(&bytes, py)?);
-    let each = || values.iter().zip(bytes).map(|(values, bytes)| (values.get(), bytes.get()));
-    let (whole, keys) = with(py, &table, &slots, |table, slots| {
-        table.take(of(slots).zip(each()).map(|(slot, (values, bytes))| (slot, values, bytes)), now, max_age_s)
+) -> PyResult<Bound<'py, PyBytes>> {
+    taken(py, [&table, &slots, &values, &bytes], now, max_age_s, |_| ())
+}
+
+fn taken<'py>(
+    py: Python<'py>,
+    [table, slots, values, bytes]: [&PyBuffer<i64>; 4],
+    now: f64,
+    max_age_s: f64,
+    told: impl FnMut(i32),
+) -> PyResult<Bound<'py, PyBytes>> {
+    let wanted = ints(values, py)?.iter().zip(ints(bytes, py)?).map(|(values, bytes)| (values.get(), bytes.get()));
+    let whole = with(py, table, slots, |table, slots| {
+        let wanted = of(slots).zip(wanted).map(|(slot, (values, bytes))| (slot, values, bytes));
+        table.take(wanted, now, max_age_s, told)
     })?;
-    Ok((PyBytes::new(py, &whole), bytes_of(py, &keys)))
+    Ok(PyBytes::new(py, &whole))
 }
 
 /// Those of the slots whose next lease is due: `(now, max_age_s, gap, values, bytes)` as `crate::passes::Ahead`.
@@ -360,5 +384,5 @@ pub fn lease_ahead<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let due = ahead(due);
     let found = with(py, &table, &slots, |table, slots| table.ahead(of(slots), &due))?;
-    Ok(bytes_of(py, &found))
+    words::ints(py, &found)
 }

@@ -1,5 +1,7 @@
 //! Python's face of the modules: conversions and classes, no logic of their own.
 
+#[allow(unsafe_code)]
+mod arrow;
 mod authority;
 mod kafka;
 mod keys;
@@ -10,6 +12,7 @@ mod reader;
 mod rows;
 mod sequence;
 mod split;
+mod words;
 
 use aws_lc_rs::digest::{digest, SHA256};
 use pyo3::prelude::*;
@@ -37,9 +40,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(leases::lease_ahead, module)?)?;
     module.add_class::<open::Requests>()?;
     module.add_class::<open::Envelopes>()?;
+    module.add_class::<arrow::EnvelopeArrays>()?;
     module.add_class::<reader::Reader>()?;
     module.add_class::<keys::Lease>()?;
     module.add_class::<keys::KeyBatch>()?;
+    module.add_class::<keys::Texts>()?;
     module.add_class::<keys::ClientKey>()?;
     module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
     module.add_function(wrap_pyfunction!(keys::leaf, module)?)?;

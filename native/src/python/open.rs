@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::keys::{KeyBatch, Lease};
 use super::program::slot;
@@ -98,8 +98,8 @@ pub struct Envelopes {
     of: Arc<Vec<u32>>,
 }
 
-/// Plaintexts, and by envelope why there is none, with the number of its request.
-type Opened<'py> = (Vec<Option<Bound<'py, PyBytes>>>, Vec<(usize, &'static str, u32)>);
+/// Plaintexts, those of typed texts as text, and by envelope why there is none, with the number of its request.
+type Opened<'py> = (Vec<Option<Bound<'py, PyAny>>>, Vec<(usize, &'static str, u32)>);
 
 #[pymethods]
 impl Envelopes {
@@ -129,7 +129,17 @@ impl Envelopes {
         self.of.iter().map(|&number| (number != NONE).then_some(number)).collect()
     }
 
+    /// Whether each envelope has a key of its own, and its request in their order.
+    #[getter]
+    fn is_one_each(&self) -> bool {
+        let in_order = self.of.iter().enumerate().all(|(index, &number)| index == number as usize);
+        in_order && self.asked.requests.iter().all(|request| request.header.is_empty())
+    }
+
     /// Opens what was asked for. `context` and `bound` are framed; a `field` reads typed plaintexts as its Avro.
+    ///
+    /// A `part` is a stretch of envelopes that have a request each, of which `given` has the keys.
+    #[pyo3(signature = (given, context, bound, field, part=None))]
     fn open<'py>(
         &self,
         py: Python<'py>,
@@ -137,13 +147,20 @@ impl Envelopes {
         context: &[u8],
         bound: &[u8],
         field: Option<Bound<'py, PyTuple>>,
+        part: Option<(usize, usize)>,
     ) -> PyResult<Opened<'py>> {
         let (sources, field) = (sources(&given)?, field.as_ref().map(slot).transpose()?);
+        let (first, last) = part.unwrap_or((0, self.values.len()));
+        let no_part = || PyIndexError::new_err("no such envelopes");
+        let values = self.values.get(first..last).ok_or_else(no_part)?;
+        let numbers = &self.of[first..last];
+        let requests = if part.is_some() { self.asked.requests.get(first..last).ok_or_else(no_part)? } else { &self.asked.requests };
+        let from = if part.is_some() { first as u32 } else { 0 };
         let opened = py.detach(|| {
-            let mut opener = Opener::new(&self.asked, sources.into_iter(), |_, _| Some(context))?;
-            let (mut data, mut ends, mut faults) = (Vec::new(), Vec::with_capacity(self.values.len()), Vec::new());
+            let mut opener = Opener::part(requests, from, sources.into_iter(), |_, _| Some(context))?;
+            let (mut data, mut ends, mut faults) = (Vec::new(), Vec::with_capacity(values.len()), Vec::new());
             let mut typed_form = Vec::new();
-            for (index, (value, &number)) in self.values.iter().zip(&*self.of).enumerate() {
+            for (index, (value, &number)) in values.iter().zip(numbers).enumerate() {
                 if let (Some(value), true) = (value, number != NONE) {
                     let leased = !self.asked.requests[number as usize].header.is_empty();
                     let done = match &field {
@@ -165,11 +182,20 @@ impl Envelopes {
             Some((zeroize::Zeroizing::new(data), ends, faults))
         });
         let (data, ends, faults) = opened.ok_or_else(|| PyValueError::new_err("a key, or none, for each request"))?;
+        let plain = |index: usize, start: usize, end: usize| {
+            // A text that is typed says so itself; whatever else is typed the twin reads.
+            let is_typed = field.is_none() && self.asked.requests[numbers[index] as usize].header.is_empty();
+            let text = if is_typed { data[start..end].strip_prefix(&typed::TEXT) } else { None };
+            match text.and_then(|text| std::str::from_utf8(text).ok()) {
+                Some(text) => PyString::new(py, text).into_any(),
+                None => PyBytes::new(py, &data[start..end]).into_any(),
+            }
+        };
         let mut values = Vec::with_capacity(ends.len());
         let (mut start, mut failed) = (0, faults.iter().peekable());
-        for (index, (&end, &number)) in ends.iter().zip(&*self.of).enumerate() {
+        for (index, (&end, &number)) in ends.iter().zip(numbers).enumerate() {
             let has_value = number != NONE && failed.next_if(|fault| fault.0 == index).is_none();
-            values.push(has_value.then(|| PyBytes::new(py, &data[start..end])));
+            values.push(has_value.then(|| plain(index, start, end)));
             start = end;
         }
         Ok((values, faults))

@@ -13,6 +13,7 @@ use super::leases::Granted;
 use super::open::{sources, word, Requests, Sources};
 use super::program::Program;
 use super::sequence::{items, Sequence};
+use super::words::{ints, shorts};
 use super::kafka::Column;
 use crate::aead::Nonces;
 use crate::kafka::batch::{self, Part};
@@ -145,8 +146,15 @@ impl Rows {
             self.rows.resize(contexts.len(), NONE);
             (self.directory, self.gone) = (id, directory.gone());
         }
+        // In two passes, each of which waits for the memory of many contexts at once.
+        if !self.rows.contains(&NONE) {
+            return;
+        }
         for (number, row) in (0..).zip(&mut self.rows).filter(|(_, row)| **row == NONE) {
-            *row = directory.row(contexts.framed(number), contexts.hash(number));
+            *row = directory.likely(contexts.hash(number));
+        }
+        for (number, row) in (0..).zip(&mut self.rows) {
+            *row = directory.confirmed(*row, contexts.framed(number), contexts.hash(number));
         }
     }
 }
@@ -224,14 +232,9 @@ impl Split {
     }
 
     /// For each declared field, its contexts that have values.
-    fn demands<'py>(&self, py: Python<'py>) -> Vec<Asked<'py>> {
+    fn demands<'py>(&self, py: Python<'py>) -> PyResult<Vec<Asked<'py>>> {
         let demands = py.detach(|| seal::demands(&self.program, &self.found, &held(&self.skip)));
-        let words = |numbers: &[i64]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_ne_bytes()).collect() };
-        let asked = |demand: seal::Demand| {
-            let contexts: Vec<u8> = demand.contexts.iter().flat_map(|n| n.to_ne_bytes()).collect();
-            let (counts, bytes) = (words(&demand.counts), words(&demand.bytes));
-            (PyBytes::new(py, &contexts), PyBytes::new(py, &counts), PyBytes::new(py, &bytes))
-        };
+        let asked = |each: seal::Demand| Ok((shorts(py, &each.contexts)?, ints(py, &each.counts)?, ints(py, &each.bytes)?));
         demands.into_iter().map(asked).collect()
     }
 
@@ -245,10 +248,8 @@ impl Split {
     }
 
     /// The sizes of one field's values under one context, as 32-bit numbers in native order.
-    fn sizes<'py>(&self, py: Python<'py>, slot: u32, context: u32) -> Bound<'py, PyBytes> {
-        let sizes = py.detach(|| seal::sizes(&self.found, &held(&self.skip), slot, context));
-        let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_ne_bytes()).collect();
-        PyBytes::new(py, &bytes)
+    fn sizes<'py>(&self, py: Python<'py>, slot: u32, context: u32) -> PyResult<Bound<'py, PyBytes>> {
+        shorts(py, &py.detach(|| seal::sizes(&self.found, &held(&self.skip), slot, context)))
     }
 
     /// How many values of one field some records have that were not left out.

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -53,6 +54,12 @@ def deep(levels: int) -> Any:
     return {"a": deep(levels - 1)} if levels else 1
 
 
+def many(own: DevAuthority, count: int) -> bytes:
+    item = {"iv": base64.b64encode(bytes(16)).decode(), "descriptor": "a", "context": []}
+    keys = [item, *({**item, "context": [{"Tag": str(number)}]} for number in range(1, count))]
+    return json.dumps({"client_id": own.env["CS_CLIENT_ID"], "keys": keys, "unverified_context": {}}).encode()
+
+
 def asked(own: DevAuthority, context: Any) -> bytes:
     item = {"iv": base64.b64encode(bytes(16)).decode(), "descriptor": "a", "context": []}
     body = {"client_id": own.env["CS_CLIENT_ID"], "keys": [item], "unverified_context": context}
@@ -70,8 +77,23 @@ def asked(own: DevAuthority, context: Any) -> bytes:
         lambda own: b'{"client_id": 1}',
         lambda own: b"[" * 100_000,
         lambda own: b" " * (5 * 1024 * 1024),
+        lambda own: many(own, 1001),
+        lambda own: many(own, 1001).replace(b'"context": []', b'"context": [], "decryption_policy": 1', 1),
+        lambda own: many(own, 30_000),
     ],
-    ids=["integer", "depth", "half_character", "half_descriptor", "json", "shape", "nesting", "length"],
+    ids=[
+        "integer",
+        "depth",
+        "half_character",
+        "half_descriptor",
+        "json",
+        "shape",
+        "nesting",
+        "length",
+        "keys",
+        "odd_keys",
+        "very_many_keys",
+    ],
 )
 def test_a_malformed_request_is_one_line(own: DevAuthority, body: Callable[[DevAuthority], bytes]) -> None:
     """Whatever a caller with a valid token sends, it is refused and it is one line that says who and where."""
@@ -83,6 +105,16 @@ def test_a_malformed_request_is_one_line(own: DevAuthority, body: Callable[[DevA
     assert (line["operation"], line["outcome"], line["address"]) == ("generate", "malformed", "127.0.0.1")
     assert line["subject"] == "CS|" + own.env["CS_CLIENT_ACCESS_KEY"].partition(".")[0]
     assert line["status"] in (400, 413)
+
+
+def test_a_line_has_its_bound_whatever_it_names(own: DevAuthority) -> None:
+    """Deleting thousands at once leaves a line no longer than any, and the next start finds where the chain ends."""
+    deleted = [str(UUID(int=number)) for number in range(40_000)]
+    own.authority.trail.record({"operation": "delete-client", "outcome": "allowed", "deleted": deleted})
+
+    last = own.audit_path.read_bytes().splitlines()[-1]
+    assert len(last) < ENTRY_BYTES
+    assert json.loads(last)["deleted"]["items"] == len(deleted)
 
 
 def test_a_caller_that_goes_away_is_one_line(own: DevAuthority) -> None:

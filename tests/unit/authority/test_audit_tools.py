@@ -64,7 +64,7 @@ def test_a_whole_trail_is_found_whole(kept: tuple[Path, Path]) -> None:
     """Over all its files the chain is one, and everything that the anchor saw is there."""
     directory, anchor = kept
 
-    verdict = verify(directory, read_heads(anchor, PUBLIC))
+    verdict = verify([directory], read_heads(anchor, PUBLIC))
 
     assert (verdict.findings, verdict.entries, verdict.anchored) == ([], 101, 5)
     assert len(segments(directory)) > 3
@@ -108,8 +108,8 @@ def test_every_kind_of_tampering_is_found(kept: tuple[Path, Path], kind: str) ->
     TAMPERING[kind](lines)
     (directory / "audit.jsonl").write_bytes(b"\n".join(lines) + b"\n")
 
-    assert verify(directory, read_heads(anchor, PUBLIC)).findings != []
-    assert (verify(directory).findings == []) == (kind in UNSEEN)
+    assert verify([directory], read_heads(anchor, PUBLIC)).findings != []
+    assert (verify([directory]).findings == []) == (kind in UNSEEN)
 
 
 def test_a_ledger_s_entries_are_looked_for(kept: tuple[Path, Path]) -> None:
@@ -118,9 +118,9 @@ def test_a_ledger_s_entries_are_looked_for(kept: tuple[Path, Path]) -> None:
     lines = all_lines(directory)
     chain = json.loads(lines[7])["chain"]
 
-    assert verify(directory, [Place(chain, 7, hash_of(lines[7]))]).findings == []
-    assert verify(directory, [Place(chain, 7, hash_of(lines[8]))]).findings != []
-    assert verify(directory, [Place(chain, 1000, hash_of(lines[8]))]).findings != []
+    assert verify([directory], [Place(chain, 7, hash_of(lines[7]))]).findings == []
+    assert verify([directory], [Place(chain, 7, hash_of(lines[8]))]).findings != []
+    assert verify([directory], [Place(chain, 1000, hash_of(lines[8]))]).findings != []
 
 
 def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path]) -> None:
@@ -146,6 +146,18 @@ def test_the_command_exits_1_where_it_finds_something(kept: tuple[Path, Path]) -
     assert path.name in found.output
 
 
+def test_a_line_of_what_was_let_go_says_up_to_where(tmp_path: Path) -> None:
+    """One that does not is found, and no reason to stop looking."""
+    own = trail(tmp_path, sync=False)
+    own.record({"operation": "chain", "outcome": "expired"})
+    own.record({"operation": "x"})
+    own.close()
+
+    verdict = verify([tmp_path])
+
+    assert (verdict.entries, len(verdict.findings)) == (3, 1)
+
+
 def test_a_trail_goes_on_after_each_file(tmp_path: Path) -> None:
     """Closed between two files or anywhere else, the chain goes on where it was."""
     for _ in range(5):
@@ -157,7 +169,7 @@ def test_a_trail_goes_on_after_each_file(tmp_path: Path) -> None:
     own.record({"operation": "last"})
     own.close()
 
-    verdict = verify(tmp_path)
+    verdict = verify([tmp_path])
     assert (verdict.findings, verdict.entries, len(verdict.chains)) == ([], 7, 1)
 
 
@@ -182,7 +194,7 @@ def test_what_is_old_is_let_go_and_the_chain_says_so(tmp_path: Path) -> None:
     retention.close()
     own.close()
 
-    verdict = verify(tmp_path, [head.place for head in heads])
+    verdict = verify([tmp_path], [head.place for head in heads])
     assert segments(tmp_path) == before[-2:]
     assert verdict.findings == []
     assert verdict.expired > 0
@@ -205,7 +217,7 @@ def test_more_than_was_let_go_is_cut_off(tmp_path: Path, kind: str) -> None:
             left[0].write_bytes(left[0].read_bytes().replace(b'"prev":"', b'"prev":"0', 1))
     own.close()
 
-    assert verify(tmp_path, [head.place for head in heads]).findings
+    assert verify([tmp_path], [head.place for head in heads]).findings
 
 
 _WRITER = """
@@ -243,7 +255,7 @@ def test_a_kill_loses_no_acknowledged_entry(tmp_path: Path, point: str) -> None:
 
     lines = [line.split() for line in done.stdout.splitlines() if line.count(" ") == 2]
     seen = [Place(chain, int(sequence), digest) for chain, sequence, digest in lines if len(digest) == 64]
-    verdict = verify(tmp_path, seen)
+    verdict = verify([tmp_path], seen)
     assert verdict.findings == []
     assert verdict.anchored == len({place.sequence for place in seen}) > 0
 

@@ -29,6 +29,7 @@ def test_any_other_property_passes() -> None:
         "linger.ms": 50,
         "compression.type": "lz4",
         "acks": "all",
+        "reconnect.backoff.max.ms": 1_000,
     }
 
 

@@ -556,6 +556,16 @@ def test_an_expired_transaction_is_taken_up_again_only_by_a_member() -> None:
     assert bench.sink.offsets() == list(range(30))
 
 
+def test_a_sinks_name_is_taken_before_anything_is_assigned(bench: Bench) -> None:
+    """What a dead owner of the name left open ends as soon as its successor runs, whatever the group gives it."""
+    bench.start()
+
+    bench.until(lambda: bench.sink.aborts > 0)
+    bench.stop()
+
+    assert bench.sink.calls[:1] == ["begin"]
+
+
 class Panic(BaseException):
     """What a native extension raises where it would otherwise have aborted."""
 

@@ -15,9 +15,11 @@ from worker.avro import DeclarationOptions, compile_schema, encode_value
 from worker.encryption import BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, ContextDenied, DeclarationError, DecryptionError, KeyAccessDenied
-from worker.model import Audit, Format
+from worker.metrics import Metrics
+from worker.model import Alike, Audit, Format, KeySpec
 from worker.sdk import Encryption, LockContext
 from worker.zerokms.factory import client_from_environment
+from worker.zerokms.options import ClientOptions
 
 FIELD = "acme.crm.Customer/email"
 FORMATS: tuple[Format, ...] = ("record", "leased")
@@ -153,3 +155,20 @@ def test_reads_whole_records_of_the_worker(authority: dict[str, str], chosen: Fo
     assert opened == rows
     assert isinstance(moved[0], DecryptionError)
     assert moved[0].path == FIELD
+
+
+def test_a_request_asks_for_as_many_keys_as_the_authority_takes(authority: dict[str, str]) -> None:
+    """The service token says how many: 1,200 keys are two requests; three before the first token, or as options say."""
+    sizes: dict[int | None, float | None] = {}
+    for own in (None, 500):
+        metrics = Metrics("eu-central-1")
+        options = ClientOptions(keys_per_request=own)
+        with client_from_environment(authority, allow_hosts=("127.0.0.1",), options=options, metrics=metrics) as client:
+            assert client.keys_per_request == 500
+            keys = client.generate(Alike(KeySpec(None, FIELD), 1_200), Audit("sdk", purpose="encrypt"))
+            assert len(keys) == 1_200
+        sizes[own] = metrics.registry.get_sample_value(
+            "worker_authority_keys_per_request_count", {"region": "eu-central-1"}
+        )
+
+    assert sizes == {None: 2, 500: 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from uuid import UUID
 
 import orjson
@@ -74,3 +75,22 @@ def test_a_commit_of_unknown_fate_does_not_fork_the_chain() -> None:
             found.setdefault(entry.chain, []).append(entry.as_json())
 
         assert sorted(verify(entries) for entries in found.values()) == ([2, 4] if written else [2, 2])
+
+
+def test_an_entry_without_receipts_hashes_as_before_there_were_any() -> None:
+    """Chains of earlier versions verify, and go on with entries that have some."""
+    first, second = _rows(2)
+    rows = [first, dataclasses.replace(second, audited=("c 1 h",))]
+    old, new = link(rows, chain="c", sequence=0, prev_hash=GENESIS)
+
+    assert "audited" not in old.fields()
+    assert orjson.loads(new.as_json())["audited"] == ["c 1 h"]
+    assert verify([old.as_json(), new.as_json()]) == 2
+
+
+def test_an_altered_receipt_is_found() -> None:
+    """What the audit said is under the entry's hash."""
+    (entry,) = link([dataclasses.replace(_rows(1)[0], audited=("c 1 h",))], chain="c", sequence=0, prev_hash=GENESIS)
+
+    with pytest.raises(FatalError, match="altered"):
+        verify([entry.as_json().replace(b"c 1 h", b"c 2 h")])

@@ -8,40 +8,48 @@ import pytest
 from worker.native import IS_LOADED
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.family import Families, Family, PlainFamily
-from worker.zerokms.keys.passes import Due, Words
+from worker.zerokms.keys.part import Ints
+from worker.zerokms.keys.passes import Due, Rows
 
 built = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
 NOW = 1_000.0
 
 
-def leases(chance: np.random.Generator) -> Words:
+def leases(chance: np.random.Generator) -> Rows:
     """Leases in every state, some of them just at a bound."""
-    table = np.zeros((200, passes.WORDS), np.int64)
-    for word in (passes.VALUES, passes.BYTES):
-        passes.whole(table, word)[:] = chance.integers(0, 5, 200)
-    passes.whole(table, passes.KEY)[:] = np.arange(200)
-    for word in (passes.BORN, passes.SEEN, passes.NOT_BEFORE):
-        passes.time(table, word)[:] = NOW - chance.choice([-1.0, 0.0, 50.0, 100.0, 101.0], 200)
-    passes.time(table, passes.RENEW)[:] = chance.choice([49.0, 50.0, 80.0], 200)
-    passes.time(table, passes.GAP)[:] = chance.choice([1.0, 20.0, passes.RARELY], 200)
-    for number in range(5):
-        passes.flag(table, number)[:] = chance.random(200) < 0.3
+    table = passes.rows(200, passes.LEASE)
+    for name in ("values", "bytes"):
+        table[name] = chance.integers(0, 5, 200)
+    table["key"] = np.arange(200)
+    for name in ("born", "seen"):
+        table[name] = NOW - chance.choice([-1.0, 0.0, 50.0, 100.0, 101.0], 200)
+    table["renew"] = chance.choice([49.0, 50.0, 80.0], 200)
+    table["gap"] = chance.choice([1.0, 20.0, passes.RARELY], 200)
+    for name in ("held", "used", "followed", "asked", "loose"):
+        table[name] = chance.random(200) < 0.3
     return table
 
 
-def both(monkeypatch: pytest.MonkeyPatch, table: Words, slots: Words, max_age_s: float) -> list[list[object]]:
+def copied(table: Rows) -> Rows:
+    """The same in memory of its own."""
+    rows = passes.rows(len(table), passes.LEASE)
+    rows[:] = table
+    return rows
+
+
+def both(monkeypatch: pytest.MonkeyPatch, table: Rows, slots: Ints, max_age_s: float) -> list[list[object]]:
     """What each form returns, and the table that it leaves."""
     due = Due(NOW, max_age_s, 20.0, 2.0, 2.0)
     said: list[list[object]] = []
     for native in (True, False):
         monkeypatch.setattr(passes, "IS_LOADED", native)
-        mine = table.copy()
-        fits, keys = passes.take(mine, slots, slots % 4, slots % 3, NOW, max_age_s)
+        mine = copied(table)
+        fits = passes.take(mine, slots, slots % 4, slots % 3, NOW, max_age_s)
         ahead = passes.ahead(mine, slots, due)
         begun = passes.begin(mine, slots, due)
         fresh = passes.fresh(mine, slots, NOW, max_age_s)
         passes.end(mine, slots[::2].copy())
-        said.append([fits.tolist(), keys.tolist(), ahead.tolist(), begun, fresh.tolist(), mine.tolist()])
+        said.append([fits.tolist(), ahead.tolist(), begun, fresh.tolist(), mine.tolist()])
     return said
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 ENTRY_BYTES = 16 * 1024
 """The longest line; what is more stands as its hash."""
 FIRST = "0" * 64
-_SHORTENED = ("unverified_context", "contexts", "descriptors", "what")
+_SHORTENED = ("unverified_context", "contexts", "descriptors", "what", "deleted")
 
 
 @dataclass(frozen=True, slots=True)

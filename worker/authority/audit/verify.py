@@ -7,6 +7,7 @@ chain it anew. What an anchor saw can't be rewritten unnoticed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,30 +47,41 @@ class Verdict:
             self.findings.append(text)
 
 
-def verify(directory: Path, seen: Sequence[Place] = ()) -> Verdict:
+def verify(directories: Sequence[Path], seen: Sequence[Place] = ()) -> Verdict:
     """
-    Read a whole trail.
+    Read whole trails.
 
     Args:
-        directory: holds its files.
+        directories: hold their files, each those of one process.
         seen: places that an anchor or a ledger has; each must be there, as it was.
     """
-    verdict, last = Verdict(), None
+    verdict = Verdict()
     told: dict[str, _Expired] = {}
     wanted: dict[tuple[str, int], set[str]] = {}
     for place in seen:
         wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
-    for path, number, line in lines(directory):
-        last = _check(verdict, f"{path.name}:{number}", line, last, wanted, told) or last
+    for directory in directories:
+        last = None
+        for path, number, line in lines(directory):
+            where = f"{path.name if len(directories) == 1 else path}:{number}"
+            last = _check(verdict, where, line, last, wanted, told) or last
     for chain, expired in told.items():
         if 0 <= expired.through == expired.first[0] and expired.hash != expired.first[1]:
             verdict.found(f"chain {chain} does not go on from line {expired.through}, up to which it was let go")
+    missing: Counter[str] = Counter()
     for chain, sequence in wanted:
-        first, end = verdict.chains.get(chain, (0, -1))
+        if chain not in verdict.chains:
+            missing[chain] += 1
+            continue
+        first, end = verdict.chains[chain]
         if sequence < first and chain in told and sequence <= told[chain].through:
             verdict.expired += 1
         elif not first <= sequence <= end:
             verdict.found(f"line {sequence} of chain {chain} was seen and is not there: the trail was cut off")
+    for chain, count in missing.items():
+        verdict.found(
+            f"{count} lines of chain {chain} were seen and none is there: is another process's directory missing?"
+        )
     return verdict
 
 
@@ -108,8 +120,12 @@ def _check(
     if place.chain not in verdict.chains:
         told[place.chain] = _Expired(-1, "", (place.sequence - 1, before))
     if entry.get("operation") == "chain" and entry.get("outcome") == "expired":
-        expired = _Expired(int(entry["through"]), str(entry["through_hash"]), told[place.chain].first)
-        told[place.chain] = max(told[place.chain], expired, key=lambda e: e.through)
+        try:
+            expired = _Expired(int(entry["through"]), str(entry["through_hash"]), told[place.chain].first)
+        except (KeyError, TypeError, ValueError):
+            verdict.found(f"{where}: it does not say up to where the chain was let go")
+        else:
+            told[place.chain] = max(told[place.chain], expired, key=lambda e: e.through)
     first, _ = verdict.chains.get(place.chain, (place.sequence, 0))
     verdict.chains[place.chain] = (first, place.sequence)
     hashes = wanted.get((place.chain, place.sequence))
@@ -144,8 +160,26 @@ def newest_store(path: Path) -> tuple[int, int]:
 
 
 def read_ledger(path: Path) -> list[Place]:
-    """Read what clients kept, JSON Lines with `chain`, `seq` and `hash`, as the header `audit-entry` has them."""
-    return [Place(body["chain"], body["seq"], body["hash"]) for _, body in _objects(path) if "chain" in body]
+    """
+    Read what clients kept, JSON Lines: `chain`, `seq` and `hash`, or the entries of a ledger's topic as they are.
+
+    Raises `ConfigError` for a line that is neither.
+    """
+    places: list[Place] = []
+    for number, body in _objects(path):
+        try:
+            if "sequence" in body:
+                places += [_place(text) for text in body.get("audited", ())]
+            elif "checkpoint" not in body:
+                places.append(Place(str(body["chain"]), int(body["seq"]), str(body["hash"])))
+        except (KeyError, TypeError, ValueError):
+            raise ConfigError(f"{path}:{number} is neither a receipt (chain, seq, hash) nor a ledger's entry") from None
+    return places
+
+
+def _place(receipt: str) -> Place:
+    chain, sequence, digest, *_ = receipt.split()
+    return Place(chain, int(sequence), digest)
 
 
 def _objects(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

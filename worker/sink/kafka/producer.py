@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -92,7 +93,7 @@ class BatchProducer:
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
         self._native: _native.Client | None = None
-        self._lost_brokers = False
+        self._has_lost = False
         self._batch = Deliveries()
         self._confirmed: tuple[_native.Client, int, str] | None = None
 
@@ -109,11 +110,11 @@ class BatchProducer:
         return self._producer
 
     def _made(self) -> tuple[Producer, _native.Client | None]:
-        conf: dict[str, Any] = {**self._properties(), "error_cb": self._on_error}
+        # Without one the client tells no failure of its own, the fatal ones included.
+        conf: dict[str, Any] = {**self._properties(), "error_cb": lambda _error: None}
         if self._statistics is not None:
             conf = {"statistics.interval.ms": INTERVAL_MS, **conf, "stats_cb": self._statistics}
-        self._lost_brokers = False
-        return adopted(make_producer, conf)
+        return adopted(partial(make_producer, lost=self._on_lost), conf)
 
     def begin(self) -> None:
         """Start a batch."""
@@ -221,9 +222,8 @@ class BatchProducer:
         if native is not None:
             native.end()
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
-            self._lost_brokers = True
+    def _on_lost(self) -> None:
+        self._has_lost = True
 
     def _make_room(self, producer: Producer) -> None:
         end = time.monotonic() + self._timeout_s

@@ -15,7 +15,7 @@ from worker.kafka.properties import Property, client_properties
 from worker.kafka.verdict import error_of, write_error
 from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
-from worker.sink.checkpoint import ChainReport, Checkpoint, Follower, KeyOf, parse_checkpoint
+from worker.sink.checkpoint import ChainReport, Checkpoint, Follower, KeyOf, Told, ignored, parse_checkpoint
 from worker.sink.kafka.producer import BatchProducer
 from worker.sink.ledger import parse
 
@@ -39,9 +39,12 @@ class LedgerTopic:
     cluster_id: str | None
     key_of: KeyOf = field(repr=False)
 
-    def verify(self) -> Iterator[ChainReport]:
+    def verify(self, told: Told = ignored) -> Iterator[ChainReport]:
         """
         Follow every chain to its end.
+
+        Args:
+            told: each receipt of the authority's audit.
 
         Raises:
             FatalError: an entry is altered, missing or out of order, or a checkpoint is not this region's.
@@ -49,7 +52,7 @@ class LedgerTopic:
             SourceUnavailable: the brokers do not answer.
         """
         kept, _ = self._survey()
-        for follower in self._follow(kept).values():
+        for follower in self._follow(kept, told=told).values():
             yield follower.report()
 
     def trim(self, before: datetime, keyset: UUID) -> Iterator[ChainReport]:
@@ -72,17 +75,19 @@ class LedgerTopic:
         self._remove(cuts)
         yield from self.verify()
 
-    def _follow(self, kept: Mapping[str, Checkpoint], cuts: Mapping[int, int] | None = None) -> dict[str, Follower]:
+    def _follow(
+        self, kept: Mapping[str, Checkpoint], cuts: Mapping[int, int] | None = None, told: Told = ignored
+    ) -> dict[str, Follower]:
         """Follow the chains that begin before the cuts, up to them; None follows all to their ends."""
         followers: dict[str, Follower] = {}
         for record in self._records(cuts):
             document = record.value or b""
             if (found := parse_checkpoint(document)) is not None:
-                followers.setdefault(found.chain, Follower(found.chain, kept[found.chain]))
+                followers.setdefault(found.chain, Follower(found.chain, kept[found.chain], told))
                 continue
             link = parse(document)
             chain = str(link.fields["chain"])
-            followers.setdefault(chain, Follower(chain, kept.get(chain))).take([link])
+            followers.setdefault(chain, Follower(chain, kept.get(chain), told)).take([link])
         return followers
 
     def _survey(self, before_ms: int = 0) -> tuple[dict[str, Checkpoint], dict[int, int]]:

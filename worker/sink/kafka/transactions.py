@@ -7,7 +7,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -21,6 +21,8 @@ from worker.sink.kafka.producer import BatchProducer, Deliveries, Message
 _ABORT_S = 10.0
 # What a call gets beyond its own timeout before it counts as one that ignores it.
 _LATE_S = 5.0
+# What it gets where the client has lost a connection: a coordinator that is there answers within milliseconds.
+_LOST_S, _GLANCE_S = 2.0, 0.1
 
 
 class Ownership(NamedTuple):
@@ -69,7 +71,7 @@ class TransactionalProducer(BatchProducer):
             with contextlib.suppress(KafkaException):
                 producer.list_topics(self._topic, timeout=self._timeout_s)
             self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
-            self._in_transaction = self._commit_unknown = False
+            self._in_transaction = self._commit_unknown = self._has_lost = False
         assert self._producer is not None
         return self._producer
 
@@ -77,13 +79,13 @@ class TransactionalProducer(BatchProducer):
         """
         Begin a transaction, aborting one that was left open.
 
-        A client that has lost a broker meanwhile is thrown away: it may wait for its group's old coordinator for ever
-        (librdkafka issues 5456 and 5511).
+        A client that has lost a broker meanwhile is thrown away: where that was its group's coordinator and is none
+        of the brokers any more, it waits for it for ever (librdkafka issues 5456 and 5511).
         """
         self.abort()
         if self._producer is not None:
             self._served(self._producer.poll, 0)
-            if self._lost_brokers:
+            if self._has_lost:
                 self.discard()
         super().begin()
         producer = self.open()
@@ -184,18 +186,21 @@ class TransactionalProducer(BatchProducer):
 
     def _bounded(self, call: Callable[[], object], what: str) -> None:
         """
-        Run a call that may ignore its own timeout (librdkafka issue 5456).
+        Run a call that may ignore its own timeout, and does where it waits for a broker that is gone (issue 5456).
 
-        When it does, its client is left to it; the next one, under the same transactional id, fences that and aborts.
+        Its client is then left to it; the next one, under the same transactional id, fences that and aborts.
         """
         answer: Future[object] = Future()
         bound = contextvars.copy_context()
         threading.Thread(target=bound.run, args=(_fulfil, answer, call), name="transaction", daemon=True).start()
-        try:
-            answer.result(self._timeout_s + _LATE_S)
-        except TimeoutError:
-            self._in_transaction, self._producer = False, None
-            raise SinkUnavailable(f"{self._name}: {what}: no answer in time; another client takes over") from None
+        began, producer = time.monotonic(), self.open()
+        while not wait([answer], _GLANCE_S).done:
+            with contextlib.suppress(WorkerError):
+                self._served(producer.poll, 0)
+            if time.monotonic() - began > (_LOST_S if self._has_lost else self._timeout_s + _LATE_S):
+                self._in_transaction, self._producer = False, None
+                raise SinkUnavailable(f"{self._name}: {what}: no answer in time; another client takes over")
+        answer.result()
 
     def _settle(self, call: Callable[[], object], what: str, *, uncertain: bool = False) -> None:
         """Run a transactional call to its end, resuming it while it may be resumed."""

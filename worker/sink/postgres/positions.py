@@ -12,18 +12,27 @@ from worker.sink.postgres.connection import Connection, application_name
 
 _CLAIM = """
 INSERT INTO worker.offsets (group_id, topic, partition, topic_id, cluster_id, next_offset, owner)
-VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (group_id, topic, partition) DO NOTHING
+SELECT %s, n.topic, n.partition, n.topic_id, %s, n.start, %s
+FROM unnest(%s::text[], %s::int[], %s::text[], %s::bigint[]) AS n (topic, partition, topic_id, start)
+ON CONFLICT (group_id, topic, partition) DO NOTHING
 """
 _READ = """
-SELECT topic_id, cluster_id, next_offset FROM worker.offsets
-WHERE group_id = %s AND topic = %s AND partition = %s FOR UPDATE SKIP LOCKED
+SELECT o.topic, o.partition, o.topic_id, o.cluster_id, o.next_offset FROM worker.offsets AS o
+JOIN unnest(%s::text[], %s::int[]) AS n (topic, partition) USING (topic, partition)
+WHERE o.group_id = %s ORDER BY o.topic, o.partition FOR UPDATE OF o SKIP LOCKED
 """
-_HELD = "SELECT owner FROM worker.offsets WHERE group_id = %s AND topic = %s AND partition = %s"
+_HELD = """
+SELECT o.topic, o.partition, o.owner FROM worker.offsets AS o
+JOIN unnest(%s::text[], %s::int[]) AS n (topic, partition) USING (topic, partition) WHERE o.group_id = %s
+"""
 _HOLDER = """
 SELECT pid, state, extract(epoch FROM clock_timestamp() - state_change)::int FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = %s AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
 """
-_OWN = "UPDATE worker.offsets SET owner = %s WHERE group_id = %s AND topic = %s AND partition = %s"
+_OWN = """
+UPDATE worker.offsets AS o SET owner = %s FROM unnest(%s::text[], %s::int[]) AS n (topic, partition)
+WHERE o.group_id = %s AND o.topic = n.topic AND o.partition = n.partition
+"""
 _PASSED = """
 SELECT count(*) FROM worker.offsets AS o
 JOIN unnest(%s::text[], %s::int[], %s::bigint[]) AS r (topic, partition, first) USING (topic, partition)
@@ -66,55 +75,67 @@ class StoredPositions:
             RegionViolation: a stored position belongs to another cluster.
             OffsetLost: it belongs to another topic of the same name.
         """
-        found: dict[TopicPartition, int] = {}
-        held: dict[TopicPartition, SinkUnavailable] = {}
-        for tp in sorted(partitions):
-            topic_id = self.topic_ids(tp.topic)
-            place = (self.group, tp.topic, tp.partition)
-            start = partitions[tp]
-            if start is not None:
-                connection.execute(_CLAIM, (*place, topic_id, self.cluster_id, start, self.owner))
-            offset = self._stored(connection, tp)
-            if offset is None:
-                holder = connection.execute(_HELD, place).fetchone()
-                if holder is not None:
-                    held[tp] = self._holder(connection, tp, str(holder[0]))
-                elif start is not None:
-                    raise SinkUnavailable(f"worker.offsets: the row of {tp} was removed just now")
-                continue
-            connection.execute(_OWN, (self.owner, *place))
-            found[tp] = offset
+        # In one order for all who claim: none waits for one who waits for it.
+        fresh = sorted(tp for tp, start in partitions.items() if start is not None)
+        if fresh:
+            ids, starts = [self.topic_ids(tp.topic) for tp in fresh], [partitions[tp] for tp in fresh]
+            connection.execute(_CLAIM, (self.group, self.cluster_id, self.owner, *_columns(fresh), ids, starts))
+        found = self._stored(connection, partitions)
+        held = self._held(connection, [tp for tp in partitions if tp not in found])
+        for tp in fresh:
+            if tp not in found and tp not in held:
+                raise SinkUnavailable(f"worker.offsets: the row of {tp} was removed just now")
+        if found:
+            connection.execute(_OWN, (self.owner, *_columns(found), self.group))
         return Positions(found, held)
 
     def look(self, connection: Connection, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the stored positions and claim none, those left out that somebody holds now; raises as `claim`."""
-        stored = {tp: self._stored(connection, tp) for tp in partitions}
-        return {tp: offset for tp, offset in stored.items() if offset is not None}
+        return self._stored(connection, partitions)
 
-    def _stored(self, connection: Connection, tp: TopicPartition) -> int | None:
-        """Read and lock one position; None where there is none, or somebody else has locked it."""
-        row = connection.execute(_READ, (self.group, tp.topic, tp.partition)).fetchone()
-        if row is None:
-            return None
-        if row[1] != self.cluster_id:
-            raise RegionViolation(
-                f"{tp}: the stored position belongs to cluster {row[1]}, the source's is {self.cluster_id}"
-            )
-        topic_id = self.topic_ids(tp.topic)
-        if row[0] != topic_id:
-            raise OffsetLost(
-                f"{tp}: the stored position belongs to topic id {row[0]}, the topic now has {topic_id}; "
-                "`worker positions move` goes to the new one, deliberately"
-            )
-        return int(row[2])
+    def _stored(self, connection: Connection, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Read and lock the positions that there are, but for those that somebody else has locked."""
+        found: dict[TopicPartition, int] = {}
+        if not partitions:
+            return found
+        rows = connection.execute(_READ, (*_columns(partitions), self.group)).fetchall()
+        for topic, partition, stored_id, cluster_id, offset in rows:
+            tp = TopicPartition(topic, partition)
+            if cluster_id != self.cluster_id:
+                raise RegionViolation(
+                    f"{tp}: the stored position belongs to cluster {cluster_id}, the source's is {self.cluster_id}"
+                )
+            topic_id = self.topic_ids(topic)
+            if stored_id != topic_id:
+                raise OffsetLost(
+                    f"{tp}: the stored position belongs to topic id {stored_id}, the topic now has {topic_id}; "
+                    "`worker positions move` goes to the new one, deliberately"
+                )
+            found[tp] = int(offset)
+        return found
 
-    def _holder(self, connection: Connection, tp: TopicPartition, owner: str) -> SinkUnavailable:
-        """Say whom a partition waits for, as far as the server shows it to this role."""
+    def _held(
+        self, connection: Connection, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, SinkUnavailable]:
+        """Return those of the partitions whose rows are there, each with the word for whom it waits."""
+        if not partitions:
+            return {}
+        rows = connection.execute(_HELD, (*_columns(partitions), self.group)).fetchall()
+        holders = {owner: self._holder(connection, owner) for _, _, owner in rows}
+        return {
+            TopicPartition(topic, partition): SinkUnavailable(
+                f"{TopicPartition(topic, partition)}: an open transaction holds its position, of {owner} by all that "
+                f"is known ({holders[owner]}); the server ends it within that worker's idle_transaction_s, or "
+                "timeout_s where it copies rows"
+            )
+            for topic, partition, owner in rows
+        }
+
+    def _holder(self, connection: Connection, owner: str) -> str:
+        """Say who that is, as far as the server shows it to this role."""
         rows = connection.execute(_HOLDER, [application_name(self.route, owner)]).fetchall()
-        seen = ", ".join(f"server process {pid}: {state or 'unknown'} for {age} s" for pid, state, age in rows)
-        return SinkUnavailable(
-            f"{tp}: an open transaction holds its position, of {owner} by all that is known ({seen or 'not seen'}); "
-            "the server ends it within that worker's idle_transaction_s, or timeout_s where it copies rows"
+        return ", ".join(f"server process {pid}: {state or 'unknown'} for {age} s" for pid, state, age in rows) or (
+            "not seen"
         )
 
     def passed(self, connection: Connection, first: Mapping[TopicPartition, int]) -> bool:
@@ -147,3 +168,8 @@ class StoredPositions:
                 f"worker.offsets: {len(moved) - done.rowcount} of {len(moved)} positions of group {self.group} were "
                 "moved by another owner; the batch is dropped and the positions are read again"
             )
+
+
+def _columns(partitions: Collection[TopicPartition]) -> tuple[list[str], list[int]]:
+    """Return topics and numbers, as a statement takes them."""
+    return [tp.topic for tp in partitions], [tp.partition for tp in partitions]

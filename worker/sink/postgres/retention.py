@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import psycopg
 
 from worker.errors import ConfigError, FatalError
 from worker.sink.base import LedgerRow
-from worker.sink.checkpoint import ChainReport, Checkpoint, Follower, KeyOf
+from worker.sink.checkpoint import ChainReport, Checkpoint, Follower, KeyOf, Told, ignored
 from worker.sink.ledger import Head, LedgerEntry, Link
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.errors import connection_verdict
@@ -22,7 +23,7 @@ SELECT chain FROM (SELECT chain FROM worker.ledger UNION SELECT chain FROM worke
 _CHECKPOINT = 'SELECT sequence, hash, keys, "values", keyset, signature FROM worker.ledger_checkpoint WHERE chain = %s'
 _ENTRIES = """
 SELECT batch, request_ids, keyset, format, keys, "values", topic, partition, first_offset, last_offset, schema_id,
-  chain, sequence, prev_hash, hash
+  audited, chain, sequence, prev_hash, hash
 FROM worker.ledger WHERE chain = %s AND sequence < %s ORDER BY sequence
 """
 # The newest entry stays: the next batch goes on from it.
@@ -39,7 +40,7 @@ _REMOVE = "DELETE FROM worker.ledger WHERE chain = %s AND sequence < %s"
 _ALL = 1 << 62
 
 
-def verify_table(dsn: str, key_of: KeyOf, *, timeout_s: float) -> Iterator[ChainReport]:
+def verify_table(dsn: str, key_of: KeyOf, *, timeout_s: float, told: Told = ignored) -> Iterator[ChainReport]:
     """
     Follow every chain of a database's ledger to its end.
 
@@ -47,6 +48,7 @@ def verify_table(dsn: str, key_of: KeyOf, *, timeout_s: float) -> Iterator[Chain
         dsn: the database; needs SELECT on the ledger and its checkpoints.
         key_of: gives the index keys under which checkpoints are signed.
         timeout_s: bound of connecting.
+        told: each receipt of the authority's audit.
 
     Raises:
         FatalError: an entry is altered, missing or out of order, or a checkpoint is not this region's.
@@ -55,7 +57,7 @@ def verify_table(dsn: str, key_of: KeyOf, *, timeout_s: float) -> Iterator[Chain
     """
     with _session(dsn, timeout_s) as connection:
         for chain in _chains(connection):
-            yield _follow(connection, chain, _ALL, key_of).report()
+            yield _follow(connection, chain, _ALL, key_of, told).report()
 
 
 def trim_table(dsn: str, before: datetime, keyset: UUID, key_of: KeyOf, *, timeout_s: float) -> Iterator[ChainReport]:
@@ -88,18 +90,19 @@ def trim_table(dsn: str, before: datetime, keyset: UUID, key_of: KeyOf, *, timeo
             yield _follow(connection, chain, _ALL, key_of).report()
 
 
-def _follow(connection: Connection, chain: str, end: int, key_of: KeyOf) -> Follower:
+def _follow(connection: Connection, chain: str, end: int, key_of: KeyOf, told: Told = ignored) -> Follower:
     checkpoint = _checkpoint(connection, chain)
     if checkpoint is not None:
         checkpoint.check(key_of)
-    follower = Follower(chain, checkpoint)
+    follower = Follower(chain, checkpoint, told)
     with connection.cursor("ledger", withhold=True) as cursor:
         cursor.execute(_ENTRIES, [chain, end])
         for row in cursor:
-            entry = LedgerEntry(LedgerRow(row[0], tuple(row[1]), *row[2:11]), row[11], row[12], bytes(row[13]))
+            kept = replace(LedgerRow(row[0], tuple(row[1]), *row[2:11]), audited=tuple(row[11]))
+            entry = LedgerEntry(kept, row[12], row[13], bytes(row[14]))
             if entry.sequence < follower.removed:
                 raise FatalError(f"ledger chain {chain}: entry {entry.sequence} was removed and is there again")
-            follower.take([Link(entry.fields(), entry.prev_hash, bytes(row[14]))])
+            follower.take([Link(entry.fields(), entry.prev_hash, bytes(row[15]))])
     return follower
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import psycopg
+import structlog
 from psycopg import sql
 
 from worker.errors import ConfigError
@@ -16,6 +18,7 @@ from worker.sink.postgres.matching import fit
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.table import COORDINATES, Table, column_name, identifier, read_table
 
+_log = structlog.get_logger(__name__)
 WORKER_SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS worker;
 CREATE TABLE IF NOT EXISTS worker.residency (
@@ -39,6 +42,7 @@ CREATE TABLE IF NOT EXISTS worker.ledger (
   at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (chain, sequence));
 ALTER TABLE worker.ledger ADD COLUMN IF NOT EXISTS at timestamptz NOT NULL DEFAULT now();
+ALTER TABLE worker.ledger ADD COLUMN IF NOT EXISTS audited text[] NOT NULL DEFAULT '{}';
 CREATE TABLE IF NOT EXISTS worker.ledger_checkpoint (
   chain text PRIMARY KEY, sequence bigint NOT NULL, hash bytea NOT NULL,
   keys bigint NOT NULL, "values" bigint NOT NULL, keyset uuid NOT NULL, signature bytea NOT NULL,
@@ -47,6 +51,10 @@ CREATE INDEX IF NOT EXISTS ledger_by_batch ON worker.ledger (batch, topic, parti
 CREATE INDEX IF NOT EXISTS ledger_by_request ON worker.ledger USING gin (request_ids);
 """
 """Idempotent; the region's row is declared by the database's administrator, never by a worker."""
+_IS_COMPLETE = """
+SELECT FROM pg_attribute WHERE attrelid = to_regclass('worker.ledger') AND attname = 'audited' AND NOT attisdropped
+  AND to_regclass('worker.ledger_checkpoint') IS NOT NULL
+"""
 
 _SYSTEM = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 COORDINATE_TYPES = (
@@ -64,6 +72,22 @@ def ensure_schema(connection: Connection) -> None:
     # IF NOT EXISTS does not hold where two workers create the same at once: the second one waits.
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('worker'))")
     connection.execute(WORKER_SCHEMA)
+
+
+def complete_schema(connection: Connection, *, is_there: bool) -> None:
+    """
+    Create schema `worker` and its tables, or what those of an earlier version lack; the caller commits.
+
+    Whoever does not own tables that are there leaves them as they are: the worker goes on with less in its ledger.
+    """
+    if not is_there:
+        ensure_schema(connection)
+    elif connection.execute(_IS_COMPLETE).fetchone() is None:
+        try:
+            with connection.transaction():
+                ensure_schema(connection)
+        except psycopg.errors.InsufficientPrivilege:
+            _log.warning("ledger_not_completed", do="run worker check --create as its owner")
 
 
 def fields_of(row_type: RowType, options: PostgresSinkOptions) -> dict[str, ColumnType]:

@@ -13,13 +13,13 @@ from worker.model.rows import Row
 from worker.native.batch import NativeOutput
 from worker.sink.base import DeadLetter, DeadLetterWriter, LedgerRow, OffsetRange, Positions, SinkRoute, Tables
 from worker.sink.postgres.connection import Connection, Database
-from worker.sink.postgres.ledger import write_ledger
+from worker.sink.postgres.ledger import LedgerTable
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.positions import StoredPositions
 from worker.sink.postgres.refused import BLOCK, refused_rows
 from worker.sink.postgres.residency import DeclaredRegion
 from worker.sink.postgres.review import refuse_own_rights
-from worker.sink.postgres.schema import ensure_schema
+from worker.sink.postgres.schema import complete_schema, ensure_schema
 from worker.sink.postgres.table import read_table
 from worker.sink.postgres.tables import TargetTables
 
@@ -58,6 +58,7 @@ class PostgresSink:
         self._residency = DeclaredRegion(route.region, options.residency_key)
         self._database = Database(dsn, options, route, residency=self._residency, metrics=metrics)
         self._positions = StoredPositions(route.group, route.cluster_id, topic_ids, route.instance, route.name)
+        self._ledger = LedgerTable(route.group)
         self._dead_letters = dead_letters
         self._targets = TargetTables(options, self._database, route.name)
         self._outputs: list[Output] = []
@@ -87,8 +88,8 @@ class PostgresSink:
         """
         with self._database.looking("check") as connection:
             missing = [t for t in _OWN_TABLES if read_table(connection, t) is None]
-            if missing and self._options.create:
-                ensure_schema(connection)
+            if self._options.create:
+                complete_schema(connection, is_there=not missing)
             elif missing:
                 raise ConfigError(f"{self._name}: {', '.join(missing)} missing; run worker check --create")
             refuse_own_rights(connection, ledger=self._options.ledger)
@@ -215,7 +216,7 @@ class PostgresSink:
             self._database.verify_again(connection)
             self._positions.swap(connection, offsets)
             if self._options.ledger:
-                write_ledger(connection, self._positions.group, ledger)
+                self._ledger.write(connection, ledger)
         try:
             with self._database.guarded("committing") as connection:
                 connection.commit()

@@ -32,7 +32,7 @@ class Leases(Shelf):
     """The leases of many contexts, one column for each of their properties; not thread-safe."""
 
     def __init__(self, options: KeyOptions, gauge: Gauge, retired: Retired) -> None:
-        super().__init__(_LEASE_BYTES, options.max_leases, passes.WORDS)
+        super().__init__(_LEASE_BYTES, options.max_leases, passes.LEASE)
         self._options, self._gauge, self._retired = options, gauge, retired
         self._generation = self._lost = self._spent = 0
         self._random = np.random.default_rng()
@@ -40,18 +40,16 @@ class Leases(Shelf):
         size = len(self.pins)
         self._key = np.empty(size, object)
         self._next = np.empty(size, object)
+        self._next_born, self._not_before = np.zeros(size), np.zeros(size)
 
     def _bind(self) -> None:
         super()._bind()
         table = self.table
-        self._born, self._next_born = passes.time(table, passes.BORN), passes.time(table, passes.NEXT_BORN)
-        self._renew, self._not_before = passes.time(table, passes.RENEW), passes.time(table, passes.NOT_BEFORE)
-        self._seen, self._gap = passes.time(table, passes.SEEN), passes.time(table, passes.GAP)
-        self._values, self._bytes = passes.whole(table, passes.VALUES), passes.whole(table, passes.BYTES)
-        self._number = passes.whole(table, passes.KEY)
-        self._held, self._used = passes.flag(table, passes.HELD), passes.flag(table, passes.USED)
-        self._followed, self._asked = passes.flag(table, passes.FOLLOWED), passes.flag(table, passes.ASKED)
-        self._loose = passes.flag(table, passes.LOOSE)
+        self._born, self._renew = table["born"], table["renew"]
+        self._seen, self._gap = table["seen"], table["gap"]
+        self._values, self._bytes, self._number = table["values"], table["bytes"], table["key"]
+        self._held, self._used, self._loose = table["held"], table["used"], table["loose"]
+        self._followed, self._asked = table["followed"], table["asked"]
 
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant what is at hand; what stays open has no lease with room."""
@@ -61,7 +59,13 @@ class Leases(Shelf):
             slots, left, size = slots[at], left[at], size[at]
         if not part.is_fresh:
             self._replace(slots[~self._fresh(slots, now)], now)
-        whole, numbers = passes.take(self.table, slots, left, size, now, self._options.max_age_s)
+        native = None
+        if self._vault is not None and part.need.is_native:
+            words = self.table.view(np.int64)
+            fits, native = self._vault.take(words, slots, left, size, now, self._options.max_age_s)
+            whole = np.frombuffer(fits, np.bool_)
+        else:
+            whole = passes.take(self.table, slots, left, size, now, self._options.max_age_s)
         part.is_fresh = bool(whole.all())
         split = at[:0]
         if not part.is_fresh:
@@ -69,7 +73,8 @@ class Leases(Shelf):
             split = at[rest][self._fresh(slots[rest], now)]
             at, left, slots = at[whole], left[whole], slots[whole]
         if len(at):
-            grants.append(self._grant(part, at, left.copy(), slots, numbers))
+            keys = self._key[slots].tolist() if native is None else []
+            grants.append(Grant(part.at, at, left.copy(), keys, native))
             part.close(at)
         if len(split):
             grants.append(self._split(part, split, now))
@@ -103,6 +108,7 @@ class Leases(Shelf):
         if not part.is_near or not self._options.max_age_s:
             return part.slots[:0], part.slots[:0]
         due = passes.ahead(self.table, part.slots, self._due(now))
+        due = due[now >= self._not_before[due]]
         return due, np.ones(len(due), np.int64)
 
     def _due(self, now: float) -> passes.Due:
@@ -185,12 +191,6 @@ class Leases(Shelf):
 
     def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
         return passes.fresh(self.table, slots, now, self._options.max_age_s)
-
-    def _grant(self, part: Part, at: Ints, counts: Ints, slots: Ints, numbers: Ints) -> Grant:
-        """Grant whole contexts, in native memory where they are to be used there."""
-        if self._vault is not None and part.need.is_native:
-            return Grant(part.at, at, counts, [], self._vault.grant(numbers))
-        return Grant(part.at, at, counts, self._key[slots].tolist())
 
     def _replace(self, slots: Ints, now: float) -> None:
         """Retire leases that are spent and let the next ones follow."""
@@ -276,6 +276,7 @@ class Leases(Shelf):
 
     def _clear(self, slots: Ints) -> None:
         self._values[slots] = 0
-        self.table[slots] = 0
+        self.table[slots] = np.zeros(1, passes.LEASE)
+        self._not_before[slots] = 0.0
         self._gap[slots], self._seen[slots] = passes.RARELY, -passes.RARELY
         self.forgive(slots)

@@ -1,13 +1,13 @@
 """
 Passes over the leases of a batch; in native memory's language where the extension is there, and here as its twin.
 
-A lease is a row of 16 words of 64 bits, so that a pass touches one stretch of memory for each and either form can read
-it: whole numbers, times as floats, and flags of a byte each in one word.
+A lease is a row of 64 bytes that begins where a line of the processor's cache does, so that a pass touches one line for
+each.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,31 +15,45 @@ from numpy.typing import NDArray
 from worker.native import IS_LOADED, extension
 from worker.zerokms.keys.part import Ints
 
-Words = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Rows = NDArray[np.void]
 
-WORDS = 16
-PINS, USES, SEEN, GAP, BORN, RENEW, VALUES, BYTES, NOT_BEFORE, KEY, _FLAGS, NEXT_BORN = range(12)
-HELD, USED, FOLLOWED, ASKED, LOOSE = range(5)
+SLOT = np.dtype([("pins", np.int32), ("uses", np.int32)])
+"""A row of any shelf."""
+LEASE = np.dtype(
+    [
+        *SLOT.descr,
+        ("seen", np.float64),
+        ("gap", np.float32),
+        ("renew", np.float32),
+        ("born", np.float64),
+        ("values", np.int64),
+        ("bytes", np.int64),
+        ("key", np.int32),
+        ("spare", np.int32),
+        *[(name, np.bool_) for name in ("held", "used", "followed", "asked", "loose", "a", "b", "c")],
+    ]
+)
+"""A lease's row: 8 words of 64 bits; `seen` and `born` on the cache's clock, `gap` and `renew` seconds."""
 OFTEN = 3
 """Uses are counted up to here, as the paper on S3-FIFO has it."""
 RARELY = 1e9
 """Seconds between the uses of a context that has been used once."""
 
 
-def whole(table: Words, word: int) -> Words:
-    """A column of whole numbers."""
-    return table[:, word]
+def rows(count: int, kind: np.dtype[Any]) -> Rows:
+    """Return rows of zeros; those of 64 bytes begin where lines of the processor's cache do."""
+    raw = np.zeros(count * kind.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    table: Rows = raw[start : start + count * kind.itemsize].view(kind)
+    return table
 
 
-def time(table: Words, word: int) -> NDArray[np.float64]:
-    """A column of seconds."""
-    return table.view(np.float64)[:, word]
-
-
-def flag(table: Words, number: int) -> Flags:
-    """A column of flags."""
-    return table.view(np.bool_)[:, 8 * _FLAGS + number]
+def grown(table: Rows, count: int) -> Rows:
+    """Return a longer table that begins with this one's rows."""
+    longer = rows(count, table.dtype)
+    longer[: len(table)] = table
+    return longer
 
 
 class Due(NamedTuple):
@@ -54,65 +68,64 @@ class Due(NamedTuple):
     bytes: float
 
 
-def begin(table: Words, slots: Ints, due: Due) -> tuple[bool, bool]:
+def begin(table: Rows, slots: Ints, due: Due) -> tuple[bool, bool]:
     """Pin leases for a batch and note the use; returns whether all can be used, and whether one is near its end."""
     if IS_LOADED:
-        return extension.lease_begin(table, slots, due)
-    seen, gaps = time(table, SEEN), time(table, GAP)
-    gap, known = due.now - seen[slots], gaps[slots]
-    gaps[slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
-    seen[slots] = due.now
+        return extension.lease_begin(table.view(np.int64), slots, due)
+    gap, known = due.now - table["seen"][slots], table["gap"][slots].astype(np.float64)
+    table["gap"][slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
+    table["seen"][slots] = due.now
     pin(table, slots)
     return bool(fresh(table, slots, due.now, due.max_age_s).all()), bool(_near(table, slots, due).any())
 
 
-def pin(table: Words, slots: Ints) -> None:
+def pin(table: Rows, slots: Ints) -> None:
     """Pin slots of any shelf, and count the use."""
-    table[slots, USES] = np.minimum(table[slots, USES] + 1, OFTEN)
-    table[slots, PINS] += 1
+    table["uses"][slots] = np.minimum(table["uses"][slots] + 1, OFTEN)
+    table["pins"][slots] += 1
 
 
-def end(table: Words, slots: Ints) -> None:
+def end(table: Rows, slots: Ints) -> None:
     """Let go of leases that a batch pinned."""
     if IS_LOADED:
-        extension.lease_end(table, slots)
+        extension.lease_end(table.view(np.int64), slots)
     else:
-        table[slots, PINS] -= 1
+        table["pins"][slots] -= 1
 
 
-def fresh(table: Words, slots: Ints, now: float, max_age_s: float) -> Flags:
+def fresh(table: Rows, slots: Ints, now: float, max_age_s: float) -> Flags:
     """Tell which leases can be used; one without an age serves the one batch that asked for it."""
     if IS_LOADED:
-        return np.frombuffer(extension.lease_fresh(table, slots, now, max_age_s), np.bool_)
-    aged = now - time(table, BORN)[slots] >= max_age_s if max_age_s else flag(table, USED)[slots]
-    usable: Flags = ~aged & (table[slots, VALUES] > 0) & (table[slots, BYTES] > 0)
+        return np.frombuffer(extension.lease_fresh(table.view(np.int64), slots, now, max_age_s), np.bool_)
+    aged = now - table["born"][slots] >= max_age_s if max_age_s else table["used"][slots]
+    usable: Flags = ~aged & (table["values"][slots] > 0) & (table["bytes"][slots] > 0)
     return usable
 
 
-def take(table: Words, slots: Ints, values: Ints, size: Ints, now: float, max_age_s: float) -> tuple[Flags, Ints]:
-    """Take values and bytes off those leases that have room for all; returns which these are, and their `KEY`."""
+def take(table: Rows, slots: Ints, values: Ints, size: Ints, now: float, max_age_s: float) -> Flags:
+    """Take values and bytes off those leases that have room for all; returns which these are."""
     if IS_LOADED:
-        fits, keys = extension.lease_take(table, slots, values, size, now, max_age_s)
-        return np.frombuffer(fits, np.bool_), np.frombuffer(keys, np.int64)
-    fit: Flags = fresh(table, slots, now, max_age_s) & (table[slots, VALUES] >= values) & (table[slots, BYTES] >= size)
+        return np.frombuffer(extension.lease_take(table.view(np.int64), slots, values, size, now, max_age_s), np.bool_)
+    fit: Flags = fresh(table, slots, now, max_age_s)
+    fit &= (table["values"][slots] >= values) & (table["bytes"][slots] >= size)
     chosen = slots[fit]
-    table[chosen, VALUES] -= values[fit]
-    table[chosen, BYTES] -= size[fit]
-    flag(table, USED)[chosen] = True
-    return fit, table[chosen, KEY]
+    table["values"][chosen] -= values[fit]
+    table["bytes"][chosen] -= size[fit]
+    table["used"][chosen] = True
+    return fit
 
 
-def ahead(table: Words, slots: Ints, due: Due) -> Ints:
-    """Return those of the slots whose next lease should be fetched now."""
+def ahead(table: Rows, slots: Ints, due: Due) -> Ints:
+    """Return those of the slots whose next lease should be fetched now, but for one that failed just before."""
     if IS_LOADED:
-        return np.frombuffer(extension.lease_ahead(table, slots, due), np.int64)
+        return np.frombuffer(extension.lease_ahead(table.view(np.int64), slots, due), np.int64)
     wanted = _near(table, slots, due) & fresh(table, slots, due.now, due.max_age_s)
-    wanted &= time(table, GAP)[slots] <= due.gap
-    wanted &= ~flag(table, ASKED)[slots] & ~flag(table, FOLLOWED)[slots]
-    return slots[wanted & (due.now >= time(table, NOT_BEFORE)[slots])]
+    wanted &= table["gap"][slots] <= due.gap
+    wanted &= ~table["asked"][slots] & ~table["followed"][slots]
+    return slots[wanted]
 
 
-def _near(table: Words, slots: Ints, due: Due) -> Flags:
-    near: Flags = due.now - time(table, BORN)[slots] > time(table, RENEW)[slots]
-    near |= (table[slots, VALUES] < due.values) | (table[slots, BYTES] < due.bytes)
+def _near(table: Rows, slots: Ints, due: Due) -> Flags:
+    near: Flags = due.now - table["born"][slots] > table["renew"][slots]
+    near |= (table["values"][slots] < due.values) | (table["bytes"][slots] < due.bytes)
     return near

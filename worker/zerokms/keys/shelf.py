@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,10 +68,10 @@ class Shelf:
     Args:
         slot_bytes: what a context takes by itself.
         limit: the most contexts; None: no bound but the bytes.
-        words: of 64 bits each, what a slot has in the table; the first two are the shelf's own.
+        row: what a slot has in the table; begins as `passes.SLOT`.
     """
 
-    def __init__(self, slot_bytes: int, limit: int | None, words: int = 2) -> None:
+    def __init__(self, slot_bytes: int, limit: int | None, row: np.dtype[Any] = passes.SLOT) -> None:
         self._slot_bytes, self._limit = slot_bytes, limit
         self._families = Families()
         self._kin: dict[tuple[KeySpec, tuple[str, ...]], _Kin] = {}
@@ -81,7 +82,7 @@ class Shelf:
         self._small_bytes = self._gone = 0
         self.bytes = 0
         self.failures: dict[int, Failure] = {}
-        self.table = np.zeros((_FIRST, words), np.int64)
+        self.table = passes.rows(_FIRST, row)
         self._bind()
         self._queue = np.zeros(_FIRST, np.uint8)
         self._weight = np.zeros(_FIRST, np.int64)
@@ -237,17 +238,16 @@ class Shelf:
 
     def _bind(self) -> None:
         """Name the table's columns, which are views on it."""
-        self.pins = passes.whole(self.table, passes.PINS)
-        self._uses = passes.whole(self.table, passes.USES)
+        self.pins, self._uses = self.table["pins"], self.table["uses"]
 
     def _grow(self, size: int) -> None:
         """Make every column as long as `size`."""
         for name, column in vars(self).items():
             if isinstance(column, np.ndarray) and column.base is None:
-                shape = (size, *column.shape[1:])
-                longer = np.empty(shape, object) if column.dtype == object else np.zeros(shape, column.dtype)
+                longer = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
                 longer[: len(column)] = column
                 setattr(self, name, longer)
+        self.table = passes.grown(self.table, size)
         self._bind()
 
     def _add(self, kin: _Kin, contexts: Sequence[Texts]) -> list[int]:

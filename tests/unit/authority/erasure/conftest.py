@@ -82,15 +82,20 @@ def with_people(own: DevAuthority) -> People:
     return People(own, party(own))
 
 
-@pytest.fixture
-def key_service(tmp_path: Path) -> KeyService:
-    """A key service of the test's own."""
-    service = KeyService(tmp_path / "keys")
+def key_service_in(directory: Path) -> KeyService:
+    """Make a key service whose keys lie in a directory."""
+    service = KeyService(directory / "keys")
     service.place.mkdir()
     command = Path(service.command)
     command.write_text(_COMMAND.format(keys=service.place))
     command.chmod(0o700)
     return service
+
+
+@pytest.fixture
+def key_service(tmp_path: Path) -> KeyService:
+    """A key service of the test's own."""
+    return key_service_in(tmp_path)
 
 
 @pytest.fixture
