@@ -116,9 +116,12 @@ class _Line(Generic[T, R]):
         self.under_way += 1
 
     def end(self, group: _Group[T, R]) -> None:
-        """Note that it has come back."""
+        """Note that it has come back: calls that came together, and those that wait, come again together."""
         self.before, self.ended = group.calls, time.monotonic()
         self.under_way -= 1
+        if self.open is not None and group.calls > 1:
+            self.before += self.open.calls
+            self.open.expected = max(self.open.expected, self.before)
 
 
 class Joiner(Generic[T, R]):
@@ -126,9 +129,9 @@ class Joiner(Generic[T, R]):
     Joins calls of one place into requests; thread-safe.
 
     A call that comes alone goes out at once. One that finds a request of its place under way waits for that to end,
-    and one that follows a joined request for as many calls as that had: they come again together. Neither waits longer
-    than `window_s`, and both take along whoever comes meanwhile. The first caller of a group sends it; nobody else does
-    its work.
+    and one that follows a joined request, or waited for one, for as many calls as there were: they come again together.
+    Neither waits longer than `window_s`, and both take along whoever comes meanwhile. The first caller of a group sends
+    it; nobody else does its work.
 
     Args:
         window_s: the bound of that wait.
