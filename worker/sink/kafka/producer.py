@@ -106,7 +106,13 @@ class BatchProducer:
         """Return the client, made if need be; raises `ConfigError` for its properties."""
         if self._producer is None:
             self._producer, self._native = self._made()
+            self._has_lost = False
         return self._producer
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether the client of now, or else the last one, has lost a connection."""
+        return self._has_lost
 
     def _made(self) -> tuple[Producer, _native.Client | None]:
         # Without one the client tells no failure of its own, the fatal ones included.

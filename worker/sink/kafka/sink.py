@@ -62,6 +62,7 @@ class KafkaSink:
         self.ledger_topic = f"worker.ledger.{route.region}"
         self._headers = header_policy(options)
         self._limit = 0
+        self._facts: dict[str, TopicFacts] = {}
         self._admin: Topics | None = None
         self._chain = Chain()
         self._transactions: TransactionalProducer | None = None
@@ -258,8 +259,14 @@ class KafkaSink:
         return facts
 
     def _opening(self) -> dict[str, Property]:
-        """Return a new producer's properties, sized after the topics as they are now."""
-        facts = self._describe(self._topics())
+        """
+        Return a new producer's properties, sized after the topics as they are now.
+
+        Where a broker was lost they are as they were: the question might go to that one, and wait for it.
+        """
+        if not (self._facts and self._producer.has_lost):
+            self._facts = self._describe(self._topics())
+        facts = self._facts
         if self._options.topic not in facts:
             raise missing_topic(self._options.topic)
         written = [f.max_message_bytes for name, f in facts.items() if name not in self._source_topics]
