@@ -21,7 +21,7 @@ JOBS ?= 3
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-start bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
+.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
   secure alone delivery registry interop attack erasure api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -74,6 +74,9 @@ bench-latency: $(BIN)/.dev fetch ## How long a record is under way at a steady r
 
 bench-start: $(BIN)/.dev fetch ## How long commands and the first record take, and what idle routes cost (two minutes)
 	$(BIN)/python -m tests.bench.start
+
+bench-memory: $(BIN)/.dev fetch ## Peak memory where records of 5 kB have a thousand encrypted values each (a minute)
+	$(BIN)/python -m tests.bench.many_values
 
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority
