@@ -23,7 +23,9 @@ _SCRIPT = """
 import sys
 from concurrent.futures import Future
 from pathlib import Path
+from worker import interpreter
 from worker.authority.dev import DevAuthority
+getattr(interpreter, "set_up", lambda: None)()
 DevAuthority.audit_sync = sys.argv[2] == "durable"
 authority = DevAuthority("eu-central-1", Path(sys.argv[1]))
 if sys.argv[2] == "none":

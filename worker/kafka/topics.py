@@ -12,7 +12,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[a
 from confluent_kafka.cimpl import NewTopic
 
 from worker.errors import SinkUnavailable
-from worker.kafka.clients import make_admin
+from worker.kafka.administration import administration
 from worker.kafka.properties import Property
 from worker.kafka.verdict import error_of, write_error
 
@@ -59,7 +59,8 @@ class Topics:
         self._timeout_s = timeout_s
         self._answer_s = min(_ANSWER_S, timeout_s)
         self._created: set[str] = set()
-        self._admin = make_admin(connection)
+        self._held = administration(connection)
+        self._admin = self._held.client
 
     def describe(self, names: Iterable[str]) -> tuple[str, dict[str, TopicFacts]]:
         """

@@ -44,7 +44,7 @@ from worker.pipeline.watch import SourceWatch
 _log = structlog.get_logger(__name__)
 _POLL_S = 0.05
 # Where nothing has come for a while a route looks up less often; what comes is still taken at once.
-_QUIET_S, _QUIET_AFTER_S = 0.2, 1.0
+_QUIET_S, _QUIET_AFTER_S = 0.25, 1.0
 _GLANCE_S = 0.005
 """Records that wait for a commit to end wait no longer than this beyond it."""
 # Pausing throws away what was fetched ahead, so a batch that is merely slow is waited for.

@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from worker.errors import KeyServiceUnavailable
@@ -51,7 +52,11 @@ class Joined(Generic[T, R]):
 
 
 class _Group(Joined[T, R]):
-    """A request that threads wait for, each at a lock of its own: at one they would wake one by one."""
+    """
+    A request that threads wait for, each at a lock of its own.
+
+    Whoever is woken wakes the next: all at once they would only wake to wait for the interpreter.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,16 +65,34 @@ class _Group(Joined[T, R]):
         self._waiting: list[threading.Lock] = []
 
     def join(self) -> threading.Lock:
-        """Return what a call waits at; held until the group is settled."""
+        """Return what a call waits at; held until its turn comes once the group is settled."""
         held = threading.Lock()
         held.acquire()
         self._waiting.append(held)
         return held
 
+    def wait(self, held: threading.Lock) -> None:
+        """Wait until the group is settled."""
+        try:
+            held.acquire()
+        except BaseException:
+            try:
+                self._waiting.remove(held)
+            except ValueError:
+                # Interrupted after its turn had come, which goes on to the next.
+                self._wake()
+            raise
+        self._wake()
+
     def settle(self, answers: Sequence[R] | None, error: BaseException | None) -> None:
         super().settle(answers, error)
-        for held in self._waiting:
-            held.release()
+        # Two: one waits for the interpreter while the other has it.
+        self._wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(IndexError):
+            self._waiting.pop().release()
 
 
 class _Line(Generic[T, R]):
@@ -86,15 +109,29 @@ class _Line(Generic[T, R]):
     def is_idle(self) -> bool:
         return self.open is None and not self.under_way
 
+    def begin(self, group: _Group[T, R]) -> None:
+        """Note that a group goes out."""
+        if self.open is group:
+            self.open = None
+        self.under_way += 1
+
+    def end(self, group: _Group[T, R]) -> None:
+        """Note that it has come back: calls that came together, and those that wait, come again together."""
+        self.before, self.ended = group.calls, time.monotonic()
+        self.under_way -= 1
+        if self.open is not None and group.calls > 1:
+            self.before += self.open.calls
+            self.open.expected = max(self.open.expected, self.before)
+
 
 class Joiner(Generic[T, R]):
     """
     Joins calls of one place into requests; thread-safe.
 
     A call that comes alone goes out at once. One that finds a request of its place under way waits for that to end,
-    and one that follows a joined request for as many calls as that had: they come again together. Neither waits longer
-    than `window_s`, and both take along whoever comes meanwhile. The first caller of a group sends it; nobody else does
-    its work.
+    and one that follows a joined request, or waited for one, for as many calls as there were: they come again together.
+    Neither waits longer than `window_s`, and both take along whoever comes meanwhile. The first caller of a group sends
+    it; nobody else does its work.
 
     Args:
         window_s: the bound of that wait.
@@ -139,7 +176,7 @@ class Joiner(Generic[T, R]):
         if held is None:
             self._lead(line, group, send)
         else:
-            held.acquire()
+            group.wait(held)
         return group.result(mine)
 
     def _new(self, place: Hashable) -> _Line[T, R]:
@@ -158,8 +195,7 @@ class Joiner(Generic[T, R]):
                 raise
         finally:
             with self._changed:
-                line.under_way -= 1
-                line.before, line.ended = group.calls, time.monotonic()
+                line.end(group)
                 self._changed.notify_all()
 
     def _gather(self, line: _Line[T, R], group: _Group[T, R]) -> None:
@@ -174,10 +210,9 @@ class Joiner(Generic[T, R]):
                     if left <= 0 or not self._changed.wait(left):
                         break
             finally:
-                if line.open is group:
-                    line.open = None
-                line.under_way += 1
+                line.begin(group)
 
     def _is_awaited(self, line: _Line[T, R], group: _Group[T, R]) -> bool:
-        is_full = group.is_closed or len(group.items) >= self._full
-        return not is_full and (group.calls < group.expected or line.under_way > 0)
+        if group.is_closed or len(group.items) >= self._full:
+            return False
+        return group.calls < group.expected or line.under_way > 0

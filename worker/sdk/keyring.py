@@ -190,7 +190,8 @@ class KeyCall(Ownership):
 
     def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
-        if isinstance(requests, NativeRequests) and len(requests) > JOINED and self._goes_past(requests):
+        is_large = isinstance(requests, NativeRequests) and len(requests) > JOINED
+        if (is_large and self._goes_past(requests)) or (self._kept is None and len(requests) == 1):
             return self._again(requests)
         found, missing = self.found(requests)
         if missing:
@@ -222,7 +223,7 @@ class KeyCall(Ownership):
         """Whether requests are not looked up among what is kept: of more than that holds, none would be found again."""
         return self._kept is None or len(requests) > self._kept.options.max_keys
 
-    def _again(self, requests: NativeRequests) -> Sequence[Answer]:
+    def _again(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         return self.answered_native(self._keyring.again(self._scope, requests))
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:

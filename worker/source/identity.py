@@ -13,9 +13,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from worker.errors import ConfigError, OffsetLost, RegionViolation, SourceUnavailable
-from worker.kafka.clients import make_admin
+from worker.kafka.administration import administration
 from worker.kafka.properties import Property
-from worker.kafka.refusals import Refusals
 from worker.kafka.verdict import read_error
 from worker.model import TopicPartition
 
@@ -38,10 +37,8 @@ class TopicIdentities:
     """
 
     def __init__(self, properties: Mapping[str, Property], topics: Sequence[str], *, cluster_id: str | None) -> None:
-        self._refusals = Refusals()
-        # A question about a misspelt topic must not make it.
-        conf = {**properties, "error_cb": self._refusals, "allow.auto.create.topics": False}
-        self._admin = make_admin(conf, unavailable=SourceUnavailable)
+        self._held = administration(properties, unavailable=SourceUnavailable)
+        self._admin, self._refusals = self._held.client, self._held.refusals
         self._topics = list(topics)
         self._address = str(properties.get("bootstrap.servers", "the brokers"))
         self._cluster_id = cluster_id

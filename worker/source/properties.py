@@ -38,8 +38,6 @@ def consumer_properties(
         "queued.min.messages": 100_000,
         "max.partition.fetch.bytes": options.fetch_bytes,
         "fetch.max.bytes": max(options.fetch_bytes, min(options.queue_bytes, 52_428_800)),
-        # A member hears with its next heartbeat that the group moves; librdkafka's 3 s are 3 s without a partition.
-        "heartbeat.interval.ms": 1_000,
         "statistics.interval.ms": INTERVAL_MS,
     }
     owned: dict[str, Property] = {
@@ -57,5 +55,7 @@ def consumer_properties(
         owned["group.protocol"] = "consumer"
     else:
         owned["partition.assignment.strategy"] = _STRATEGY[options.protocol]
+        # A member hears with its next heartbeat that the group moves; librdkafka's 3 s are 3 s without a partition.
+        defaults["heartbeat.interval.ms"] = 1_000
         owned["session.timeout.ms"] = int(options.session_timeout_s * 1000)
     return client_properties(connection, defaults=defaults, owned=owned)

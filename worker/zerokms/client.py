@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _KEYS, _MOST_KEYS = 500, 1000
 """Keys in a full request of an authority that does not say what it takes, and of any."""
+_DERIVING = 3
+"""Threads that derive the keys of answers while as many requests as may be are under way."""
 
 
 class ZeroKMSClient:
@@ -93,7 +95,7 @@ class ZeroKMSClient:
             metrics=self._metrics,
             receipts=self.receipts,
         )
-        self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="zerokms")
+        self._threads = ThreadPoolExecutor(in_flight + _DERIVING, thread_name_prefix="zerokms")
         self._keysets: dict[str | None, LoadedKeyset] = {}
         self._loading = threading.Lock()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from worker.source.options import SourceOptions
+from worker.kafka.clients import make_consumer
+from worker.kafka.properties import Property
+from worker.source.options import Assignment, SourceOptions
+from worker.source.properties import GroupMember, consumer_properties
 
 
 def test_refuses_cooperative_static_members() -> None:
@@ -24,3 +27,12 @@ def test_refuses_a_session_timeout_that_the_broker_decides() -> None:
     """With KIP-848 the group's own setting counts; one here would be ignored without a word."""
     with pytest.raises(ValidationError, match="no effect"):
         SourceOptions(topics=("t",), assignment="consumer", session_timeout_s=8)
+
+
+@pytest.mark.parametrize("assignment", ["cooperative", "eager", "consumer"])
+def test_the_client_takes_the_properties_of_each_assignment(assignment: Assignment) -> None:
+    """What the classic protocol may be told, a group of KIP-848 refuses; each gets its own."""
+    options = SourceOptions(topics=("t",), assignment=assignment)
+    connection: dict[str, Property] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+
+    make_consumer(consumer_properties(options, GroupMember("g", "w"), connection, bounded=False)).close()
