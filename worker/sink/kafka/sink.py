@@ -200,13 +200,11 @@ class KafkaSink:
             self._producer.discard()
 
     def _send_native(self, output: Output) -> bool:
-        """Hand an output in native memory over as it is, where it needs no headers and has one topic."""
-        if not isinstance(output, NativeOutput) or self._options.source_header:
-            return False
-        if output.headers is not None or output.topics:
+        """Hand an output in native memory over as it is, where it has one topic."""
+        if not isinstance(output, NativeOutput) or output.topics:
             return False
         by_key = self._options.partitioning == "key"
-        return self._producer.send_native(self._options.topic, output, by_key=by_key)
+        return self._producer.send_native(self._options.topic, output, self._headers.native, by_key=by_key)
 
     def _refuse_too_large(self, output: Output) -> None:
         limit = self._limit or _BATCH_BYTES
