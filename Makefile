@@ -14,12 +14,14 @@ SEED ?= $(shell date +%s)
 FUZZ_S ?= 60
 SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py test_outages.py test_outages_postgres.py)
 RECORDS ?= 100000
+# As BENCH="--records 1000000 --only 'C|leased'": what `make bench` is given.
+BENCH ?=
 JOBS ?= 3
 # The extension module is built where cargo is; a second build takes seconds, from native/target.
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-start bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
+.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
   secure alone delivery registry interop attack erasure api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -32,7 +34,10 @@ demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read b
 
 test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
 
-test-all: test alone properties registry secure interop attack erasure api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
+test-all: test test-twin alone properties registry secure interop attack erasure api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
+
+test-twin: $(BIN)/.dev fetch ## Unit, contract, property and delivery tests without the extension module: its twins alone
+	WORKER_NATIVE=0 $(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/unit tests/contract tests/properties tests/integration
 
 lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
 	$(BIN)/ruff check .
@@ -52,8 +57,8 @@ docs: $(BIN)/.dev ## Write the generated parts of the docs anew
 fetch: $(BIN)/.dev ## Fetch Kafka's jars once and check their digests
 	$(BIN)/python -m worker.local
 
-bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, and a copy loop, interleaved, with every record compared
-	$(BIN)/python -m tests.bench.hot
+bench: $(BIN)/.dev fetch ## The worker against a loop by hand in C, in Python, CSFLE and a copy loop, interleaved, with every record compared
+	$(BIN)/python -m tests.bench.hot $(BENCH)
 
 bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, against naive loops
 	$(BIN)/python -m tests.bench.keys
@@ -69,6 +74,9 @@ bench-latency: $(BIN)/.dev fetch ## How long a record is under way at a steady r
 
 bench-start: $(BIN)/.dev fetch ## How long commands and the first record take, and what idle routes cost (two minutes)
 	$(BIN)/python -m tests.bench.start
+
+bench-memory: $(BIN)/.dev fetch ## Peak memory where records of 5 kB have a thousand encrypted values each (a minute)
+	$(BIN)/python -m tests.bench.many_values
 
 bench-authority: $(BIN)/.dev ## Keys a second of the authority, by request size and connections
 	$(BIN)/python -m tests.bench.authority
@@ -118,7 +126,8 @@ erasure: $(BIN)/.dev ## 100,000 subjects, a hundredth of them erased, before and
 api-fuzz: $(BIN)/.heavy ## API tests made from the authority's OpenAPI document
 	$(PYTEST) -m heavy --timeout 1800 tests/api
 
-fuzz: $(BIN)/.heavy ## Coverage-guided fuzzing of the decoders, FUZZ_S for each
+fuzz: $(BIN)/.heavy ## Fuzzing of the decoders, by coverage, and of the extension's parsers, by outcome; FUZZ_S for each
+	$(if $(CARGO),cd native && FUZZ_S=$(FUZZ_S) SEED=$(SEED) cargo test --release --locked --quiet --test fuzz -- --nocapture --test-threads 2,@echo "native parsers: no cargo here")
 	mkdir -p .run/fuzz
 	$(BIN)/python -m tests.fuzz.avro_decoder .run/fuzz tests/fuzz/avro_corpus -max_total_time=$(FUZZ_S)
 

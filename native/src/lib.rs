@@ -19,6 +19,7 @@ pub mod passes;
 pub mod program;
 pub mod reply;
 pub mod request;
+pub mod room;
 pub mod rows;
 pub mod seal;
 #[allow(unsafe_code)]

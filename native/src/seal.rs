@@ -4,6 +4,7 @@ use crate::aead::{Failed, Nonces};
 use crate::envelope::{push_leased, push_record};
 use crate::feed::Feed;
 use crate::program::Program;
+use crate::room;
 use crate::typed;
 use crate::varint;
 use crate::walk::{frame, BoundSpan, Cut, Found, NONE};
@@ -47,6 +48,18 @@ pub struct Output {
     pub ends: Vec<usize>,
     /// Bytes of envelopes, by slot.
     pub sealed: Vec<u64>,
+    /// Bytes of the largest datum.
+    pub largest: usize,
+    /// Whether what stands in the buffer is no secret, so that its memory is used again.
+    pub is_sealed: bool,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.is_sealed {
+            room::give(std::mem::take(&mut self.data));
+        }
+    }
 }
 
 impl Output {
@@ -54,6 +67,12 @@ impl Output {
         let end = *self.ends.get(index)?;
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         self.data.get(start..end)
+    }
+
+    /// Bytes of a stretch of datums.
+    pub fn bytes_of(&self, start: usize, stop: usize) -> usize {
+        let end = |index: usize| index.min(self.ends.len()).checked_sub(1).map_or(0, |last| self.ends[last]);
+        end(stop).saturating_sub(end(start))
     }
 }
 
@@ -89,6 +108,17 @@ pub fn demands(program: &Program, found: &Found, skip: &[bool]) -> Vec<Demand> {
         }
     };
     counts.into_iter().zip(bytes).map(asked).collect()
+}
+
+/// How many values each slot has in a stretch of datums, but for those that are left out.
+pub fn counts(program: &Program, found: &Found, skip: &[bool], start: usize, stop: usize) -> Vec<usize> {
+    let mut counts = vec![0; program.slots.len()];
+    for index in (start..stop.min(skip.len())).filter(|&index| !skip[index]) {
+        for cut in found.cuts_of(index).iter().filter(|cut| cut.slot != NONE) {
+            counts[cut.slot as usize] += 1;
+        }
+    }
+    counts
 }
 
 /// The sizes of a slot's values under one context, but for datums that are left out.
@@ -136,17 +166,21 @@ pub fn seal(
     let growth = feeds.iter().map(Feed::growth).max().unwrap_or_default();
     let clear: usize = (0..records.len()).filter(|&i| !skip[i]).map(|i| records.datum(i).len() + prefix.len()).sum();
     let mut out = Output {
-        data: Vec::with_capacity(clear + found.cuts.len() * growth),
+        data: room::take(clear + found.cuts.len() * growth),
         ends: Vec::with_capacity(records.len()),
         sealed: vec![0; program.slots.len()],
+        largest: 0,
+        is_sealed: true,
     };
     let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), aad: Vec::new() };
     for (index, &left_out) in skip.iter().enumerate() {
+        let start = out.data.len();
         if !left_out {
             out.data.extend_from_slice(prefix);
             sealer.datum(records.datum(index), records.key(index), found.cuts_of(index), &mut out)?;
         }
         out.ends.push(out.data.len());
+        out.largest = out.largest.max(out.data.len() - start);
     }
     Ok(out)
 }

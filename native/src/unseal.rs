@@ -67,7 +67,9 @@ pub fn open(
         return None;
     }
     let room: usize = (0..records.len()).filter(|&i| !skip[i]).map(|i| records.datum(i).len() + prefix.len()).sum();
-    let mut out = Output { data: Vec::with_capacity(room), ends: Vec::with_capacity(skip.len()), sealed: Vec::new() };
+    let mut out = Output::default();
+    out.data.reserve_exact(room);
+    out.ends.reserve_exact(skip.len());
     let (mut failures, mut work) = (Vec::new(), Work { program, found, bound: Vec::new(), typed: Vec::new() });
     for (record, left_out) in skip.iter_mut().enumerate() {
         let start = out.data.len();

@@ -46,6 +46,8 @@ pub struct Found {
     pub ends: Vec<u32>,
     pub refused: Vec<u32>,
     pub bound: Vec<BoundSpan>,
+    /// How many values each slot has.
+    pub values: Vec<usize>,
     /// The tables of contexts; `Program::tables` says which is whose.
     pub contexts: Vec<Contexts>,
     /// For each datum, the texts asked for of its root.
@@ -74,6 +76,7 @@ impl Found {
             ends: Vec::with_capacity(records),
             refused: Vec::new(),
             bound: Vec::new(),
+            values: vec![0; program.slots.len()],
             contexts: program.slots.iter().map(|_| Contexts::default()).collect(),
             extracted: Vec::new(),
         }
@@ -103,6 +106,9 @@ impl Found {
             self.bound.truncate(bound);
             self.extracted.truncate(extracted);
             self.refused.push(self.ends.len() as u32);
+        }
+        for cut in self.cuts[cuts..].iter().filter(|cut| cut.slot != NONE) {
+            self.values[cut.slot as usize] += 1;
         }
         self.extracted.resize(extracted + program.extracts, None);
         self.ends.push(self.cuts.len() as u32);

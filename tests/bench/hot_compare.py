@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from tests.bench.hot_worker import Stand, Way
-from tests.bench.loop import PARTITIONS, PII, SCHEMA, SOURCE
+from tests.bench.loop import PARTITIONS, PII, SCHEMA
 from tests.components import Kafka
 from worker.avro import DeclarationOptions, compile_schema
 from worker.sdk import Encryption
@@ -38,54 +39,61 @@ def messages_of(kafka: Kafka, topic: str) -> dict[bytes, bytes]:
 
 class Comparison:
     """
-    The source's records, beside which outputs are held.
+    The sources' records, beside which outputs are held.
 
     Args:
         stand: where they are.
-        count: how many records the source has.
+        counts: how many records each source has.
     """
 
-    def __init__(self, stand: Stand, count: int) -> None:
-        self._stand = stand
+    def __init__(self, stand: Stand, counts: Mapping[str, int]) -> None:
+        self._stand, self._counts = stand, counts
         self._declared = SCHEMA.read_text()
-        parsed = fastavro.parse_schema(json.loads(self._declared))
-        messages = messages_of(stand.kafka, SOURCE)
-        assert len(messages) == count
-        self._clear = {
-            key: fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed, None) for key, value in messages.items()
-        }
+        self._parsed = fastavro.parse_schema(json.loads(self._declared))
+        self._known: dict[str, dict[bytes, object]] = {}
+
+    def _clear(self, source: str) -> dict[bytes, object]:
+        if source not in self._known:
+            messages = messages_of(self._stand.kafka, source)
+            assert len(messages) == self._counts[source]
+            self._known[source] = {
+                key: fastavro.schemaless_reader(io.BytesIO(value[5:]), self._parsed, None)
+                for key, value in messages.items()
+            }
+        return self._known[source]
 
     def check(self, way: Way, place: str) -> None:
         """Open everything that one way wrote; raises `AssertionError` where a record is not its source's."""
         hosts = tuple({urlsplit(self._stand.env[name]).netloc for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")})
         if not way.encrypts:
             # The frame names the output's schema; what stands behind it is the source's.
-            written, source = messages_of(self._stand.kafka, place), messages_of(self._stand.kafka, SOURCE)
+            written, source = messages_of(self._stand.kafka, place), messages_of(self._stand.kafka, way.source)
             assert {key: value[5:] for key, value in written.items()} == {k: v[5:] for k, v in source.items()}
             return
         with Encryption.from_env(environ=self._stand.env, allow_hosts=hosts) as encryption:
             if way.table:
-                self._check_rows(encryption, place)
+                self._check_rows(encryption, way, place)
             else:
                 self._check_messages(encryption, way, place)
-        print(f"{way.name}: {len(self._clear)} records opened, each as its source has it", flush=True)
+        print(f"{way.name}: {self._counts[way.source]:,} records opened, each as its source has it", flush=True)
 
     def _check_messages(self, encryption: Encryption, way: Way, place: str) -> None:
         options = DeclarationOptions.model_validate({"format": way.format})
         output = compile_schema(self._declared, options).plan.output_schema
-        written = messages_of(self._stand.kafka, place)
-        assert written.keys() == self._clear.keys()
+        written, clear = messages_of(self._stand.kafka, place), self._clear(way.source)
+        assert written.keys() == clear.keys()
         opened = encryption.decrypt_records([written[k][5:] for k in written], schema=output, keys=list(written))
-        assert dict(zip(written, opened, strict=True)) == self._clear
+        assert dict(zip(written, opened, strict=True)) == clear
 
-    def _check_rows(self, encryption: Encryption, dsn: str) -> None:
+    def _check_rows(self, encryption: Encryption, way: Way, dsn: str) -> None:
+        clear = self._clear(way.source)
         with psycopg.connect(dsn) as connection:
             rows = connection.execute("SELECT id, name, email, phone FROM customers").fetchall()
-        assert len(rows) == len(self._clear)
+        assert len(rows) == len(clear)
         for at, name in enumerate(PII, 1):
             opened = encryption.decrypt_many([row[at] for row in rows], field=f"{_NAME}/{name}")
-            source = [self._clear[str(row[0]).encode()] for row in rows]
-            assert opened == [record[name] for record in source]  # type: ignore[index,call-overload]
+            source = [clear[str(row[0]).encode()] for row in rows]
+            assert opened == [record[name] for record in source]  # type: ignore[index]
 
 
 def bytes_each(stand: Stand, topic: str, count: int, data: Path | None) -> dict[str, float]:

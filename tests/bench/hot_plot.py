@@ -19,10 +19,11 @@ def main() -> None:
     parser.add_argument("plot", type=Path)
     asked = parser.parse_args()
     told = json.loads(asked.figures.read_text())
-    count, rounds = told["records"], told["rounds"]
+    counts, rounds = told["records"], told["rounds"]
     names = [name for name in rounds[0] if rounds[0][name]["seconds"] > 0]
-    cpu = [median(r[name]["cpu_s"] for r in rounds) / count * 1e6 for name in names]
-    rate = [count / median(r[name]["seconds"] for r in rounds) / 1e3 for name in names]
+    cpu = [median(r[name]["cpu_s"] for r in rounds) / counts[name] * 1e6 for name in names]
+    rate = [counts[name] / median(r[name]["seconds"] for r in rounds) / 1e3 for name in names]
+    matplotlib.rcParams["svg.hashsalt"] = "hot"
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 0.4 * len(names) + 1.5), sharey=True)
     colours = ["#2f6f9f" if name.startswith("worker") else "#9f9f9f" for name in names]
     for axes, values, title in (
@@ -37,7 +38,8 @@ def main() -> None:
         axes.spines[["top", "right"]].set_visible(False)
     left.invert_yaxis()
     figure.tight_layout()
-    figure.savefig(asked.plot)
+    # The same figures are the same file.
+    figure.savefig(asked.plot, metadata={"Date": None})
 
 
 if __name__ == "__main__":

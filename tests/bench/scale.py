@@ -233,7 +233,7 @@ def warm_and_cold(
             cold(report, counts, bare, case)
     for _ in range(TURNS):
         for case in cases:
-            case.turn(RECORDS // TURNS)
+            case.turn(max(1, RECORDS // TURNS // BATCH) * BATCH)
     requests, keys = counts.since()
     one = cases[0]
     for case in cases:

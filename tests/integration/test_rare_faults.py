@@ -20,11 +20,16 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment, headers
 from tests.faults.stand import make_clock
+from tests.integration.test_delivery_kafka import REGION, Member, produce, read_all
 from tests.integration.test_processes import running
 from tests.program import worker
 from tests.running import arrived, each_once, until
 from worker.demo.customers import SCHEMA, Population, customers
+from worker.kafka.properties import connection_properties
 from worker.local import LocalKafka
+from worker.metrics import Metrics
+from worker.sink.base import SinkRoute
+from worker.sink.kafka import KafkaSink, KafkaSinkOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(300)]
 
@@ -181,6 +186,30 @@ def test_coordinators_that_move_cost_nothing(
 
     assert code == 0, worker.text()[-3000:]
     each_once(site, 600)
+
+
+def test_a_groups_coordinator_that_dies_between_batches_is_not_waited_for(three: LocalKafka) -> None:
+    """A producer that had it for its group's takes another one as soon as there is one, long before its timeout."""
+    kafka = cluster(three)
+    source, sink = kafka.create_topic(partitions=4), kafka.create_topic(partitions=4)
+    member = Member(kafka, source, sink)
+    member.sink.close()
+    patient = KafkaSinkOptions(topic=sink, create=True, timeout_s=250)
+    route, connection = SinkRoute("r", REGION, topics=(source,)), connection_properties(kafka.bootstrap, {})
+    member.use(KafkaSink(patient, route, connection, transactional_id=f"worker.{source}", metrics=Metrics(REGION)))
+    member.start()
+    produce(kafka, source, range(200))
+    read_all(kafka, sink, lambda ids: len(ids) >= 200)
+    admin = AdminClient(kafka.client)
+    coordinator = admin.describe_consumer_groups([f"group-{source}"])[f"group-{source}"].result(30).coordinator.id
+    three.kill(coordinator - 1)
+    until(lambda: coordinator not in admin.list_topics(timeout=20).brokers, "the brokers have given it up")
+    produce(kafka, source, range(200, 400))
+
+    found = read_all(kafka, sink, lambda ids: len(ids) >= 400)
+    member.stop()
+
+    assert sorted(i for _, i in found) == list(range(400))
 
 
 def _elected(admin: AdminClient, wanted: dict[tuple[str, int], int]) -> bool:

@@ -14,12 +14,15 @@ from confluent_kafka.admin import AdminClient
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
+from tests.contract.batches import of_native
 from tests.fakes.records import output_of
 from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected, SinkUnavailable
 from worker.local import LocalKafka
 from worker.metrics import Metrics
-from worker.model import Header, Position, SinkRecord
+from worker.model import Header, Part, Position, SinkRecord, SourceRecord
 from worker.model import TopicPartition as Partition
+from worker.native import IS_LOADED
+from worker.native.batch import NativeOutput
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, SinkRoute
 from worker.sink.kafka import KafkaDeadLetters, KafkaSink, KafkaSinkOptions
 from worker.sink.ledger import verify
@@ -130,6 +133,40 @@ def test_headers_follow_the_policy(
     (found,) = _read(kafka, target)
     sink.close()
     assert (found.headers() or []) == kept
+
+
+@pytest.mark.skipif(not IS_LOADED, reason="the extension module is not built")
+@pytest.mark.parametrize("partitioning", ["same", "key"])
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ("copy", [("a", b"1"), ("b", None), ("a", b"2"), ("c", b"")]),
+        ("drop", []),
+        (["b", "a", "__value_schema_id"], [("a", b"1"), ("b", None), ("a", b"2")]),
+    ],
+)
+@pytest.mark.parametrize("is_told", [False, True])
+def test_headers_follow_the_policy_from_native_memory(
+    kafka: Kafka, topic: TopicFactory, policy: object, kept: list[Header], is_told: bool, partitioning: str
+) -> None:
+    """The same of records that never were Python's, a place in the source told last; a record without any has none."""
+    target, names = topic(), ("a", "__value_schema_id", "b", "a", "worker-source", "c")
+    headers: list[Header] = list(zip(names, (b"1", b"\0\0\0\0\1", None, b"2", b"elsewhere", b""), strict=True))
+    old = [("worker-source", b"elsewhere")] if policy == "copy" and not is_told else []
+    batch = of_native([SourceRecord(Position("s", 0, 7 + n), b"k", None, headers if n else [], 1, 5) for n in range(2)])
+    output = batch.output([Part(range(2), [None, None])], range(2))
+    sink = _sink(kafka, target, headers=policy, source_header=is_told, partitioning=partitioning)
+
+    sink.begin()
+    sink.write(output)
+    sink.flush()
+
+    found = _read(kafka, target)
+    sink.close()
+    told: list[list[Header]] = [[("worker-source", f"s/0/{7 + n}".encode())] if is_told else [] for n in range(2)]
+    expected = [*kept[:3], *old, *kept[3:]]
+    assert isinstance(output, NativeOutput)
+    assert [m.headers() or [] for m in found] == [told[0], [*expected, *told[1]]]
 
 
 def test_a_tombstone_stays_null_and_an_empty_value_empty(kafka: Kafka, topic: TopicFactory) -> None:

@@ -344,7 +344,8 @@ def test_all_rows_that_a_table_refuses_are_named_at_once(sinks: Sinks, options: 
     assert sinks.query("SELECT count(*) FROM crm.customers") == [(0,)]
 
 
-def test_a_frozen_owner_holds_its_partition_for_a_bounded_time_and_no_other(sinks: Sinks) -> None:
+@pytest.mark.parametrize("entries", [0, 1], ids=["in its positions", "in its ledger"])
+def test_a_frozen_owner_holds_its_partition_for_a_bounded_time_and_no_other(sinks: Sinks, entries: int) -> None:
     """Its open transaction is not waited for: the heir says whose it is, goes on with the rest, and gets it soon."""
     other = TopicPartition("customers", 1)
     frozen, heir = sinks.ready(instance="frozen", idle_transaction_s=1), sinks(instance="heir")
@@ -354,6 +355,8 @@ def test_a_frozen_owner_holds_its_partition_for_a_bounded_time_and_no_other(sink
     frozen.flush()
     with frozen._database.guarded("moving positions") as connection:
         frozen._positions.swap(connection, {_TP: OffsetRange(0, 1)})
+        row = LedgerRow(uuid.uuid4(), (uuid.uuid4(),), UUID(int=7), "record", 1, 1, "customers", 0, 0, 0, "1001")
+        frozen._ledger.write(connection, [row] * entries)
 
     found = heir.positions({_TP: None, other: None})
 

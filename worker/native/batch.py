@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from worker.model import (
     Batch,
@@ -28,6 +28,29 @@ if TYPE_CHECKING:
     from worker import _native
 
 
+class NativeOffsets(Sequence[int]):
+    """Offsets in native memory, of which most batches are asked for their first and last alone."""
+
+    def __init__(self, records: _native.Batch) -> None:
+        self._native = records
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: int | slice) -> int | Sequence[int]:
+        """Return one, or those of a slice."""
+        if isinstance(index, slice):
+            return memoryview(self._native.offsets()).cast("q")[index]
+        return self._native.offset(index if index >= 0 else range(len(self))[index])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(memoryview(self._native.offsets()).cast("q"))
+
+
 class NativeColumns:
     """The columns of records in native memory, each made when it is asked for; see `worker.model.Columns`."""
 
@@ -45,7 +68,7 @@ class NativeColumns:
     @cached_property
     def offsets(self) -> Sequence[int]:
         """Each record's offset."""
-        return memoryview(self.native.offsets()).cast("q")
+        return NativeOffsets(self.native)
 
     @cached_property
     def keys(self) -> Sequence[bytes | None]:

@@ -43,11 +43,18 @@ class HeldKey(DataKey):
 
     def __init__(self, answer: Answer, at: int) -> None:
         self._answer, self._at, self._gone = answer, at, False
-        self._secret = None
-        self.iv, self.tag = answer.batch.label(at)
+        self._secret = self.cipher = None
         self.keyset, self.request_id = answer.keyset, answer.request_id
-        self.descriptor, self.policy = answer.label(at)
-        self.cipher = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Copy what an envelope carries out where somebody asks: of most keys nobody does."""
+        if name in ("iv", "tag"):
+            self.iv, self.tag = self._answer.batch.label(self._at)
+        elif name in ("descriptor", "policy"):
+            self.descriptor, self.policy = self._answer.label(self._at)
+        else:
+            raise AttributeError(name)
+        return getattr(self, name)
 
     @property
     def secret(self) -> memoryview:

@@ -9,7 +9,7 @@ from worker.model import Batch, TopicPartition, within, without
 from worker.pipeline.assignment import Assignment
 from worker.pipeline.options import DeliveryOptions
 
-_CHUNK = 2_000
+_CHUNK = 10_000
 
 
 class Collector:

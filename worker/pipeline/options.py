@@ -15,7 +15,7 @@ class DeliveryOptions(Options):
 
     mode: Literal["exactly-once", "at-least-once"] = "exactly-once"
     """`exactly-once` or `at-least-once`."""
-    max_records: int = Field(10_000, ge=1, le=1_000_000)
+    max_records: int = Field(20_000, ge=1, le=1_000_000)
     """Records after which a batch is closed."""
     max_bytes: int = Field(16_777_216, ge=1, le=2**30)
     """Bytes of keys, values and headers after which a batch is closed."""

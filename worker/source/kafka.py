@@ -120,7 +120,7 @@ class KafkaSource:
             return self._receive(self._native, max_records, timeout_s)
         try:
             # Wait for one, then take what lies ready: that is bounded by `queue_bytes`. A wait for all of them would be
-            # filled by fetches meanwhile, and two thousand large records are more than any batch may hold.
+            # filled by fetches meanwhile, and so many large records are more than any batch may hold.
             messages: list[Any] = list(self._consumer.consume(1, timeout_s))
             if messages and max_records > 1:
                 messages += self._consumer.consume(max_records - 1, 0)

@@ -61,7 +61,8 @@ class FreshKeys:
 
     def native_items(self) -> bytes:
         """Return the same, written natively."""
-        return extension.generate_items(self.ivs, [(_common(spec), count) for spec, count in self._runs])
+        heads: dict[str, bytes] = {}
+        return extension.generate_items(self.ivs, [(_common(spec, heads), count) for spec, count in self._runs])
 
     def native_keys(self, client_key: _native.ClientKey, keyset: UUID, request_id: UUID, reply: bytes) -> KeyRun | None:
         """Return the keys that a reply brings; None for one that the twin has to judge."""
@@ -77,11 +78,16 @@ class FreshKeys:
         return KeyRun([(answer, 0, len(batch))])
 
 
-def _common(spec: KeySpec) -> bytes:
-    """Everything of an item behind its iv."""
-    item = wire.generate_item(spec, b"")
-    del item["iv"]
-    return orjson.dumps(item)[1:]
+def _common(spec: KeySpec, heads: dict[str, bytes]) -> bytes:
+    """Everything of an item behind its iv; `heads` keeps by descriptor what stands before a context."""
+    if spec.policy or spec.descriptor not in heads:
+        item = wire.generate_item(spec, b"")
+        del item["iv"]
+        if spec.policy:
+            return orjson.dumps(item)[1:]
+        del item["context"]
+        heads[spec.descriptor] = orjson.dumps(item)[1:-1] + b',"context":'
+    return b"%b%b}" % (heads[spec.descriptor], orjson.dumps(wire.context(spec.context)))
 
 
 def _conditions(policy: list[tuple[str, str | None]] | None) -> tuple[PolicyCondition, ...]:

@@ -80,6 +80,9 @@ functions! {
     message_timestamp: fn(*const Message, *mut c_int) -> i64;
     message_headers: fn(*const Message, *mut Ptr) -> c_int;
     header_get_all: fn(Ptr, usize, *mut *const c_char, *mut *const u8, *mut usize) -> c_int;
+    headers_new: fn(usize) -> Ptr;
+    headers_destroy: fn(Ptr);
+    header_add: fn(Ptr, *const c_char, isize, *const u8, isize) -> c_int;
     topic_new: fn(Ptr, *const c_char, Ptr) -> Ptr;
     topic_destroy: fn(Ptr);
     topic_name: fn(Ptr) -> *const c_char;

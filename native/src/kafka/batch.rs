@@ -56,6 +56,8 @@ pub struct Run {
     pub place: Place,
     pub start: usize,
     pub stop: usize,
+    /// Bytes of its keys, and of its values.
+    bytes: [usize; 2],
 }
 
 /// The records of a batch, in order; never changed once made.
@@ -64,6 +66,8 @@ pub struct Batch {
     chunks: Vec<Arc<Chunk>>,
     rows: Vec<(u32, u32)>,
     runs: Vec<Run>,
+    /// Bytes of all headers; `None` where there are none.
+    header_bytes: Option<usize>,
 }
 
 /// Which schema each key or value names, by what it begins with.
@@ -91,18 +95,30 @@ impl Batch {
     }
 
     fn made(chunks: Vec<Arc<Chunk>>, rows: Vec<(u32, u32)>) -> Self {
-        let mut batch = Self { chunks, rows, runs: Vec::new() };
+        let has_headers = chunks.iter().any(|chunk| !chunk.headers.is_empty());
+        let mut batch = Self { chunks, rows, runs: Vec::new(), header_bytes: None };
         let mut runs: Vec<Run> = Vec::new();
-        let mut last = 0;
+        let (mut last, mut met) = (0, None);
         for index in 0..batch.rows.len() {
-            let (place, offset) = (batch.place(index), batch.offset(index));
+            let (chunk, row) = batch.row(index);
+            let (number, offset) = ((batch.rows[index].0, chunk.at[row]), chunk.offsets[row]);
+            let sizes = [chunk.keys[row], chunk.values[row]].map(|span| usize::try_from(span.len).unwrap_or(0));
             match runs.last_mut() {
-                Some(run) if run.place == *place && offset > last => run.stop = index + 1,
-                _ => runs.push(Run { place: place.clone(), start: index, stop: index + 1 }),
+                Some(run) if offset > last && (met == Some(number) || run.place == *batch.place(index)) => {
+                    run.stop = index + 1;
+                    run.bytes[0] += sizes[0];
+                    run.bytes[1] += sizes[1];
+                }
+                _ => runs.push(Run { place: batch.place(index).clone(), start: index, stop: index + 1, bytes: sizes }),
             }
-            last = offset;
+            (last, met) = (offset, Some(number));
         }
         batch.runs = runs;
+        if has_headers {
+            let every = (0..batch.len()).flat_map(|index| batch.headers(index));
+            let sizes = every.map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+            batch.header_bytes = sizes.reduce(|total, size| total + size);
+        }
         batch
     }
 
@@ -149,8 +165,7 @@ impl Batch {
     }
 
     pub fn has_headers(&self) -> bool {
-        self.chunks.iter().any(|chunk| !chunk.headers.is_empty())
-            && (0..self.len()).any(|index| !self.headers(index).is_empty())
+        self.header_bytes.is_some()
     }
 
     pub fn headers(&self, index: usize) -> &[(String, Option<Vec<u8>>)] {
@@ -160,19 +175,15 @@ impl Batch {
 
     /// Bytes of keys, values and headers.
     pub fn size(&self) -> usize {
-        (0..self.len())
-            .map(|index| {
-                let parts = [Part::Key, Part::Value].iter().filter_map(|&part| self.part(part, index));
-                let headers = self.headers(index).iter();
-                parts.map(<[u8]>::len).sum::<usize>()
-                    + headers.map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>()
-            })
-            .sum()
+        self.runs.iter().flat_map(|run| run.bytes).sum::<usize>() + self.header_bytes.unwrap_or_default()
     }
 
     /// Bytes of the keys or values of a stretch.
     pub fn bytes_of(&self, part: Part, start: usize, stop: usize) -> usize {
-        (start..stop.min(self.len())).filter_map(|index| self.part(part, index)).map(<[u8]>::len).sum()
+        match self.runs.iter().find(|run| (run.start, run.stop) == (start, stop)) {
+            Some(run) => run.bytes[part as usize],
+            None => (start..stop.min(self.len())).filter_map(|index| self.part(part, index)).map(<[u8]>::len).sum(),
+        }
     }
 
     pub fn content_bytes(&self, start: usize, stop: usize) -> usize {
@@ -182,15 +193,21 @@ impl Batch {
     /// How many records with a timestamp fall below each bound (ascending, seconds), and the sum of their ages.
     pub fn ages(&self, now_ms: f64, bounds: &[f64]) -> (Vec<u64>, f64) {
         let (mut counts, mut total) = (vec![0; bounds.len()], 0.0);
+        let (mut last, mut age, mut place) = (0, 0.0, bounds.len());
         for index in 0..self.len() {
             let (_, at_ms) = self.stamp(index);
-            if at_ms > 0 {
-                let age = ((now_ms - at_ms as f64) / 1000.0).max(0.0);
-                if let Some(count) = counts.get_mut(bounds.partition_point(|&bound| bound < age)) {
-                    *count += 1;
-                }
-                total += age;
+            if at_ms <= 0 {
+                continue;
             }
+            // Many records were written in the same millisecond.
+            if at_ms != last {
+                age = ((now_ms - at_ms as f64) / 1000.0).max(0.0);
+                (last, place) = (at_ms, bounds.partition_point(|&bound| bound < age));
+            }
+            if let Some(count) = counts.get_mut(place) {
+                *count += 1;
+            }
+            total += age;
         }
         (counts, total)
     }

@@ -8,6 +8,7 @@
 mod api;
 pub mod batch;
 pub mod client;
+pub mod headers;
 mod plugin;
 pub mod producer;
 pub mod receive;

@@ -5,6 +5,7 @@ use std::ffi::{c_int, CString};
 use super::api::{Argument, ArgumentValue, Ptr};
 use super::batch::{Batch, Part};
 use super::client::{Closed, Tracker};
+use super::headers::{List, Policy};
 
 const TOPIC_HANDLE: c_int = 2;
 const PARTITION: c_int = 3;
@@ -12,6 +13,7 @@ const VALUE: c_int = 4;
 const KEY: c_int = 5;
 const FLAGS: c_int = 7;
 const TIMESTAMP: c_int = 8;
+const HEADERS: c_int = 10;
 const COPY: c_int = 2;
 const QUEUE_FULL: c_int = -184;
 const UNASSIGNED: i32 = -1;
@@ -38,11 +40,12 @@ pub struct Outgoing<'a> {
 
 /// Hands messages over until librdkafka's queue is full; returns how many it took.
 ///
-/// Keys and timestamps are those of the source's records; partitions too, unless `by_key`.
+/// Keys and timestamps are those of the source's records; partitions too, unless `by_key`, and headers by `policy`.
 pub fn produce<'a>(
     tracker: &Tracker,
     topic: &str,
     by_key: bool,
+    policy: &Policy,
     source: &Batch,
     messages: impl Iterator<Item = Outgoing<'a>>,
 ) -> Result<usize, Refused> {
@@ -54,16 +57,26 @@ pub fn produce<'a>(
         // SAFETY: the error is the last call's on this thread.
         return Err(Refused::Code(unsafe { (guard.1.last_error)() }));
     }
+    let has_headers = policy.source.is_some() || source.has_headers();
     let mut runs = source.runs().iter().peekable();
     let mut taken = 0;
     let mut outcome = Ok(());
     for message in messages {
         while runs.next_if(|run| run.stop <= message.record).is_some() {}
-        let own = runs.peek().map_or(UNASSIGNED, |run| run.place.partition);
-        let arguments = arguments(rkt, if by_key { UNASSIGNED } else { own }, source, &message);
-        // SAFETY: every argument is of the kind that its tag says; librdkafka copies key and value during the call.
-        let error = unsafe { (guard.1.produceva)(guard.rk(), arguments.as_ptr(), arguments.len()) };
-        if !error.is_null() {
+        let place = runs.peek().map(|run| &run.place);
+        let own = place.map_or(UNASSIGNED, |place| place.partition);
+        let headers = has_headers.then(|| policy.list(guard.1, source, message.record, place));
+        let list = headers.as_ref().map_or(std::ptr::null_mut(), List::pointer);
+        let arguments = arguments(rkt, if by_key { UNASSIGNED } else { own }, source, &message, list);
+        let count = arguments.len() - usize::from(list.is_null());
+        // SAFETY: every argument is of the kind that its tag says; librdkafka copies key and value during the call, and
+        // the headers are its own from there on unless it returns an error.
+        let error = unsafe { (guard.1.produceva)(guard.rk(), arguments.as_ptr(), count) };
+        if error.is_null() {
+            if let Some(list) = headers {
+                list.taken();
+            }
+        } else {
             // SAFETY: the error is ours now; it is read and given back.
             let code = unsafe {
                 let code = (guard.1.error_code)(error);
@@ -82,7 +95,8 @@ pub fn produce<'a>(
     outcome.map(|()| taken)
 }
 
-fn arguments(rkt: Ptr, partition: i32, source: &Batch, message: &Outgoing<'_>) -> [Argument; 6] {
+/// What a message is made of; the headers come last, so that they can be left out.
+fn arguments(rkt: Ptr, partition: i32, source: &Batch, message: &Outgoing<'_>, headers: Ptr) -> [Argument; 7] {
     let memory = |bytes: Option<&[u8]>| ArgumentValue {
         memory: bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len())),
     };
@@ -95,5 +109,6 @@ fn arguments(rkt: Ptr, partition: i32, source: &Batch, message: &Outgoing<'_>) -
         Argument { tag: KEY, value: memory(source.part(Part::Key, message.record)) },
         Argument { tag: VALUE, value: memory(message.value) },
         Argument { tag: TIMESTAMP, value: ArgumentValue { int64: at_ms } },
+        Argument { tag: HEADERS, value: ArgumentValue { pointer: headers } },
     ]
 }

@@ -45,9 +45,6 @@ pub fn receive(tracker: &Tracker, most: usize, timeout_ms: c_int) -> Result<(Bat
             (guard.1.message_destroy)(message);
         }
     }
-    if taker.chunk.headers.iter().all(Vec::is_empty) {
-        taker.chunk.headers.clear();
-    }
     Ok((Batch::of(taker.chunk), taker.events))
 }
 
@@ -81,7 +78,10 @@ impl Taker {
             chunk.offsets.push(message.offset);
             chunk.stamps.push((kind as u8, stamp));
             chunk.at.push(at);
-            chunk.headers.push(headers);
+            if !headers.is_empty() {
+                chunk.headers.resize_with(chunk.offsets.len(), Vec::new);
+                chunk.headers[chunk.offsets.len() - 1] = headers;
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::sequence::{items, Sequence};
 use super::split::Output;
 use crate::kafka::batch::{self, Chunk, Headers, Part, Place};
 use crate::kafka::client::Tracker;
+use crate::kafka::headers::Policy;
 use crate::kafka::producer::{self, Outgoing, Refused};
 use crate::kafka::receive;
 
@@ -69,6 +70,11 @@ impl Batch {
     fn offsets<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let bytes: Vec<u8> = (0..self.0.len()).flat_map(|index| self.0.offset(index).to_ne_bytes()).collect();
         PyBytes::new(py, &bytes)
+    }
+
+    fn offset(&self, index: usize) -> PyResult<i64> {
+        self.known(index)?;
+        Ok(self.0.offset(index))
     }
 
     fn stamp(&self, index: usize) -> PyResult<(u8, i64)> {
@@ -227,9 +233,10 @@ impl Client {
 
     /// Hands over records from `start` on; returns how many were taken before the queue was full, and librdkafka's
     /// code where one was refused. `rows` tell which record has which value of which output (-1: a tombstone); without
-    /// it the only output's values are the records' own.
+    /// it the only output's values are the records' own. `headers`: the names to copy, the names that never go out, and
+    /// the name of the header that says where a record came from.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (topic, by_key, source, outputs, rows, start))]
+    #[pyo3(signature = (topic, by_key, source, outputs, rows, start, headers))]
     fn produce(
         &self,
         py: Python<'_>,
@@ -239,6 +246,7 @@ impl Client {
         outputs: Vec<PyRef<'_, Output>>,
         rows: Option<Vec<(usize, i64, usize)>>,
         start: usize,
+        headers: (Option<Vec<String>>, Vec<String>, Option<String>),
     ) -> PyResult<(usize, i32)> {
         let values: Vec<_> = outputs.iter().map(|output| Arc::clone(&output.output)).collect();
         let every = source.0.len();
@@ -253,13 +261,14 @@ impl Client {
             return Err(PyValueError::new_err("a record has no value in the output"));
         }
         let source = Arc::clone(&source.0);
+        let policy = Policy { names: headers.0, without: headers.1, source: headers.2 };
         drop(outputs);
         let sent = py.detach(|| match rows {
-            None => producer::produce(&self.0, topic, by_key, &source, (start..every).map(|record| Outgoing {
+            None => producer::produce(&self.0, topic, by_key, &policy, &source, (start..every).map(|record| Outgoing {
                 record,
                 value: values[0].get(record),
             })),
-            Some(rows) => producer::produce(&self.0, topic, by_key, &source, rows.iter().skip(start).map(|row| Outgoing {
+            Some(rows) => producer::produce(&self.0, topic, by_key, &policy, &source, rows.iter().skip(start).map(|row| Outgoing {
                 record: row.0,
                 value: usize::try_from(row.1).ok().and_then(|output| values[output].get(row.2)),
             })),

@@ -120,8 +120,15 @@ pub struct Split {
     found: Found,
     records: Box<dyn Records + Send>,
     skip: Mutex<Vec<bool>>,
+    counted: Mutex<Counted>,
     /// For each table of contexts, the rows that they had when they were last looked up.
     rows: Mutex<Vec<Rows>>,
+}
+
+/// How many values each slot has in a stretch of records; a batch is asked for all of its slots, several times.
+struct Counted {
+    of: Option<(usize, usize)>,
+    values: Vec<usize>,
 }
 
 /// The rows of contexts in the directory with this id, good as long as no more contexts have gone from it.
@@ -196,7 +203,9 @@ impl Split {
                 skip[index as usize] = true;
             }
             let rows = found.contexts.iter().map(|_| Rows::default()).collect();
-            Ok(Self { program, found, records, skip: Mutex::new(skip), rows: Mutex::new(rows) })
+            // What was refused has no values.
+            let counted = Counted { of: Some((0, records.len())), values: found.values.clone() };
+            Ok(Self { program, found, records, skip: Mutex::new(skip), counted: Mutex::new(counted), rows: Mutex::new(rows) })
         })
     }
 
@@ -212,7 +221,10 @@ impl Split {
 
     /// Leaves records out of everything that follows.
     fn drop(&self, records: Vec<usize>) -> PyResult<()> {
-        let mut skip = held(&self.skip);
+        let (mut counted, mut skip) = (held(&self.counted), held(&self.skip));
+        if !records.is_empty() {
+            counted.of = None;
+        }
         for index in records {
             *skip.get_mut(index).ok_or_else(|| PyIndexError::new_err("no such record"))? = true;
         }
@@ -241,12 +253,15 @@ impl Split {
     }
 
     /// How many values of one field some records have that were not left out.
-    fn count(&self, slot: u32, start: usize, stop: usize) -> usize {
-        let skip = held(&self.skip);
-        (start..stop.min(skip.len()))
-            .filter(|&index| !skip[index])
-            .map(|index| self.found.cuts_of(index).iter().filter(|cut| cut.slot == slot).count())
-            .sum()
+    fn count(&self, py: Python<'_>, slot: usize, start: usize, stop: usize) -> usize {
+        py.detach(|| {
+            let mut counted = held(&self.counted);
+            if counted.of != Some((start, stop)) {
+                counted.values = seal::counts(&self.program, &self.found, &held(&self.skip), start, stop);
+                counted.of = Some((start, stop));
+            }
+            counted.values.get(slot).copied().unwrap_or_default()
+        })
     }
 
     /// The number-th text asked for of each record's root.
@@ -431,13 +446,13 @@ impl Output {
 
     /// Bytes of a stretch of records.
     fn content_bytes(&self, start: usize, stop: usize) -> usize {
-        (start..stop.min(self.skip.len())).filter_map(|index| self.output.get(index)).map(<[u8]>::len).sum()
+        self.output.bytes_of(start, stop)
     }
 
     /// Bytes of the largest record.
     #[getter]
     fn largest(&self) -> usize {
-        (0..self.skip.len()).filter_map(|index| self.output.get(index)).map(<[u8]>::len).max().unwrap_or(0)
+        self.output.largest
     }
 
     fn __repr__(&self) -> String {

@@ -31,7 +31,7 @@ class Refused(Answer):
     """Why there is none; `erased` are the values of the context whose keys have been erased."""
 
     error: str
-    erased: list[tuple[str, str]] = LEFT_OUT
+    erased: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = LEFT_OUT
 
 
 class Nothing(Answer):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -13,8 +14,8 @@ from worker.options import Options
 SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 """They name the input's schemas; the output's id stands in front of its value."""
 
-HeaderPolicy = Callable[[Sequence[Header], TopicPartition, int], list[Header]]
-"""A record's headers and its place in the source -> what goes out."""
+SOURCE_HEADER = "worker-source"
+"""Where a record came from: topic/partition/offset."""
 
 
 class KafkaSinkOptions(Options):
@@ -78,31 +79,30 @@ class KafkaSinkOptions(Options):
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class HeaderPolicy:
+    """Which headers go out with a record; `names` to copy, None for all; never those that name the input's schemas."""
+
+    names: frozenset[str] | None
+    adds_source: bool
+
+    def __call__(self, headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
+        """Return what goes out of a record's headers, with its place in the source where that is wanted."""
+        left_out = SCHEMA_ID_HEADERS | {SOURCE_HEADER} if self.adds_source else SCHEMA_ID_HEADERS
+        kept = [h for h in headers if h[0] not in left_out and (self.names is None or h[0] in self.names)]
+        if self.adds_source:
+            kept.append((SOURCE_HEADER, f"{place.topic}/{place.partition}/{offset}".encode()))
+        return kept
+
+    @property
+    def native(self) -> tuple[list[str] | None, list[str], str | None]:
+        """The same, as the extension takes it."""
+        names = None if self.names is None else sorted(self.names)
+        return names, sorted(SCHEMA_ID_HEADERS), SOURCE_HEADER if self.adds_source else None
+
+
 def header_policy(options: KafkaSinkOptions) -> HeaderPolicy:
-    """Return the function that chooses a record's outgoing headers; it never returns a schema-id header."""
-    if options.headers == "drop":
-        chosen: HeaderPolicy = _none
-    elif options.headers == "copy":
-        chosen = _all
-    else:
-        wanted = frozenset(options.headers) - SCHEMA_ID_HEADERS
-
-        def chosen(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
-            return [header for header in headers if header[0] in wanted]
-
-    if not options.source_header:
-        return chosen
-
-    def with_source(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
-        kept: Sequence[Header] = [h for h in chosen(headers, place, offset) if h[0] != "worker-source"]
-        return [*kept, ("worker-source", f"{place.topic}/{place.partition}/{offset}".encode())]
-
-    return with_source
-
-
-def _none(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
-    return []
-
-
-def _all(headers: Sequence[Header], place: TopicPartition, offset: int) -> list[Header]:
-    return [header for header in headers if header[0] not in SCHEMA_ID_HEADERS]
+    """Return what the options say of headers."""
+    words: dict[str, frozenset[str] | None] = {"copy": None, "drop": frozenset()}
+    given = options.headers
+    return HeaderPolicy(words[given] if isinstance(given, str) else frozenset(given), options.source_header)

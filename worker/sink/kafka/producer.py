@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
 
+NativeHeaders = tuple[Sequence[str] | None, Sequence[str], str | None]
 _POLL_EVERY = 1000
 
 
@@ -106,7 +107,13 @@ class BatchProducer:
         """Return the client, made if need be; raises `ConfigError` for its properties."""
         if self._producer is None:
             self._producer, self._native = self._made()
+            self._has_lost = False
         return self._producer
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether the client of now, or else the last one, has lost a connection."""
+        return self._has_lost
 
     def _made(self) -> tuple[Producer, _native.Client | None]:
         # Without one the client tells no failure of its own, the fatal ones included.
@@ -156,9 +163,15 @@ class BatchProducer:
         except KafkaException as exc:
             raise write_error(error_of(exc), f"{self._name}: produce") from exc
 
-    def send_native(self, topic: str, output: NativeOutput, *, by_key: bool) -> bool:
+    def send_native(self, topic: str, output: NativeOutput, headers: NativeHeaders, *, by_key: bool) -> bool:
         """
         Hand an output over in one call, keys, timestamps and, unless `by_key`, partitions as its source has them.
+
+        Args:
+            topic: where to.
+            output: the records.
+            headers: the names to copy (None: all), the names that never go out, the one that tells the source.
+            by_key: let the client choose the partitions.
 
         Returns:
             whether the client takes one; if not, nothing was handed over.
@@ -171,7 +184,7 @@ class BatchProducer:
             return False
         sent = 0
         while sent < len(output):
-            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent)
+            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent, headers)
             sent += taken
             batch.handed += taken
             if code:

@@ -62,6 +62,7 @@ class KafkaSink:
         self.ledger_topic = f"worker.ledger.{route.region}"
         self._headers = header_policy(options)
         self._limit = 0
+        self._facts: dict[str, TopicFacts] = {}
         self._admin: Topics | None = None
         self._chain = Chain()
         self._transactions: TransactionalProducer | None = None
@@ -199,13 +200,11 @@ class KafkaSink:
             self._producer.discard()
 
     def _send_native(self, output: Output) -> bool:
-        """Hand an output in native memory over as it is, where it needs no headers and has one topic."""
-        if not isinstance(output, NativeOutput) or self._options.source_header:
-            return False
-        if output.headers is not None or output.topics:
+        """Hand an output in native memory over as it is, where it has one topic."""
+        if not isinstance(output, NativeOutput) or output.topics:
             return False
         by_key = self._options.partitioning == "key"
-        return self._producer.send_native(self._options.topic, output, by_key=by_key)
+        return self._producer.send_native(self._options.topic, output, self._headers.native, by_key=by_key)
 
     def _refuse_too_large(self, output: Output) -> None:
         limit = self._limit or _BATCH_BYTES
@@ -258,8 +257,14 @@ class KafkaSink:
         return facts
 
     def _opening(self) -> dict[str, Property]:
-        """Return a new producer's properties, sized after the topics as they are now."""
-        facts = self._describe(self._topics())
+        """
+        Return a new producer's properties, sized after the topics as they are now.
+
+        Where a broker was lost they are as they were: the question might go to that one, and wait for it.
+        """
+        if not (self._facts and self._producer.has_lost):
+            self._facts = self._describe(self._topics())
+        facts = self._facts
         if self._options.topic not in facts:
             raise missing_topic(self._options.topic)
         written = [f.max_message_bytes for name, f in facts.items() if name not in self._source_topics]

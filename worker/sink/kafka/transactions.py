@@ -22,7 +22,7 @@ _ABORT_S = 10.0
 # What a call gets beyond its own timeout before it counts as one that ignores it.
 _LATE_S = 5.0
 # What it gets where the client has lost a connection: a coordinator that is there answers within milliseconds.
-_LOST_S, _GLANCE_S = 2.0, 0.1
+_LOST_S, _GLANCE_S = 0.5, 0.1
 
 
 class Ownership(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 
 import structlog
+from psycopg import sql
 
 from worker.sink.base import LedgerRow
 from worker.sink.ledger import GENESIS, LedgerEntry, link
@@ -14,16 +15,12 @@ from worker.sink.postgres.connection import Connection
 
 _log = structlog.get_logger(__name__)
 _LAST = "SELECT sequence, hash FROM worker.ledger WHERE chain = %s ORDER BY sequence DESC LIMIT 1"
-_INSERT = """
-INSERT INTO worker.ledger (batch, request_ids, keyset, format, keys, "values", topic, partition, first_offset,
-  last_offset, schema_id, prev_hash, hash, chain, sequence)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
-_INSERT_AUDITED = """
-INSERT INTO worker.ledger (batch, request_ids, keyset, format, keys, "values", topic, partition, first_offset,
-  last_offset, schema_id, prev_hash, hash, chain, sequence, audited)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
+_COLUMNS = (
+    "batch", "request_ids", "keyset", "format", "keys", "values", "topic", "partition", "first_offset", "last_offset",
+    "schema_id", "prev_hash", "hash", "chain", "sequence",
+)  # fmt: skip
+# A statement takes 65,535 parameters.
+_AT_ONCE = 1_000
 _TAKES_RECEIPTS = """
 SELECT FROM pg_attribute WHERE attrelid = 'worker.ledger'::regclass AND attname = 'audited' AND NOT attisdropped
 """
@@ -56,12 +53,23 @@ class LedgerTable:
             last = connection.execute(_LAST, [chain]).fetchone()
             sequence, head = (0, GENESIS) if last is None else (int(last[0]) + 1, bytes(last[1]))
             entries += link(members, chain=chain, sequence=sequence, prev_hash=head)
-        if entries:
-            with connection.cursor() as cursor:
-                if self._takes_receipts:
-                    cursor.executemany(_INSERT_AUDITED, [(*_values(e), list(e.row.audited)) for e in entries])
-                else:
-                    cursor.executemany(_INSERT, [_values(entry) for entry in entries])
+        for at in range(0, len(entries), _AT_ONCE):
+            self._insert(connection, entries[at : at + _AT_ONCE])
+
+    def _insert(self, connection: Connection, entries: Sequence[LedgerEntry]) -> None:
+        """
+        Insert some in one statement.
+
+        Not by psycopg's `executemany`: behind its pipeline the server counts no idle time, and the transaction of a
+        worker that freezes there would never end.
+        """
+        columns = (*_COLUMNS, "audited") if self._takes_receipts else _COLUMNS
+        row = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(columns)))
+        insert = sql.SQL("INSERT INTO worker.ledger ({}) VALUES {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL(", ").join([row] * len(entries))
+        )
+        values = [(*_values(e), list(e.row.audited)) if self._takes_receipts else _values(e) for e in entries]
+        connection.execute(insert, [value for each in values for value in each])
 
     def _taken(self, connection: Connection, rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
         """Return the rows as the table takes them."""
