@@ -6,7 +6,7 @@ use super::kind;
 use _native::aead::{leased, Cipher, Nonces};
 use _native::envelope::Lease;
 use _native::feed::{Feed, Leases, Singles};
-use _native::keys::{KeyBatch, Label};
+use _native::keys::{KeyBatch, Labels};
 use _native::open::{Opener, Source};
 use _native::program::{Beside, Bound, Covered, Node, Program, Slot, Text, Wanting};
 use _native::seal::{demands, seal, Output, Records};
@@ -114,9 +114,11 @@ fn walked(program: &Program, datum: &[u8]) -> Found {
 }
 
 fn keys(count: usize, slot: usize) -> Arc<KeyBatch> {
-    let label = Label { tag: [1; 8].into(), descriptor: LABELS[slot].as_bytes().into(), keyset: KEYSET, policy: (*b"").into() };
+    let mut labels = Labels::default();
+    (0..count).for_each(|_| labels.tags.push(&[1; 8]));
+    labels.share(count, LABELS[slot].as_bytes(), &KEYSET, b"");
     let ivs = (0..count).flat_map(|number| [number as u8; 16]).collect();
-    Arc::new(KeyBatch::new(SECRET.repeat(count).into(), ivs, vec![label; count]).unwrap())
+    Arc::new(KeyBatch::new(SECRET.repeat(count).into(), ivs, labels).unwrap())
 }
 
 fn feed(program: &Program, slot: usize, contexts: usize, demand: &_native::seal::Demand) -> Feed {
@@ -133,7 +135,9 @@ fn feed(program: &Program, slot: usize, contexts: usize, demand: &_native::seal:
         .map(|number| vault.put(Key::new(*leased(&SECRET).unwrap(), [number as u8; 16], label, 0), &[1; 8]).unwrap())
         .collect();
     let mut feed = Leases::new(contexts);
-    feed.push(Arc::new(vault.copies(numbers.into_iter()).unwrap()), each.into_iter()).unwrap();
+    let mut granted = vault.granted(numbers.len());
+    assert!(numbers.iter().all(|&number| vault.copy(number, &mut granted).is_some()));
+    feed.push(Arc::new(granted), each.into_iter()).unwrap();
     Feed::Leased(feed)
 }
 
@@ -176,7 +180,7 @@ fn text(text: &str) -> Vec<u8> {
 
 fn sound(name: Option<&str>, marks: usize, sized: bool) -> Vec<u8> {
     let items: Vec<u8> = (0..marks).flat_map(|n| [&text(&"m".repeat(n))[..], &[0]].concat()).collect();
-    let mut out = [&encode(7)  .as_slice()[..], &text("DE"), encode(-3).as_slice(), encode(2).as_slice()].concat();
+    let mut out = [encode(7).as_slice(), &text("DE"), encode(-3).as_slice(), encode(2).as_slice()].concat();
     out.extend(name.map_or(vec![0], |name| [&[2], &text(name)[..]].concat()));
     out.extend(text("a note"));
     if marks > 0 {
