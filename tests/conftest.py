@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.components import Kafka, running_kafka, running_postgres
@@ -50,6 +51,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _shared(config: pytest.Config, name: str) -> Any:
     return getattr(config, "workerinput", {}).get(name)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command that a test runs in this process writes its log to a stream that ends with the test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 class TopicFactory(Protocol):
