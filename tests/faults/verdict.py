@@ -164,6 +164,8 @@ class Judge:
             query = "SELECT to_jsonb(l) - 'at' FROM worker.ledger l WHERE topic = %s"
             for (row,) in connection.execute(query, [self._place.source]):
                 hashes = {name: row[name].removeprefix("\\x") for name in ("prev_hash", "hash")}
+                if not row["audited"]:
+                    del row["audited"]
                 yield json.dumps({**row, **hashes}).encode()
 
     def _books(self, rows: list[dict[str, Any]]) -> None:
