@@ -247,7 +247,10 @@ def expected(kind: ColumnType, sql: str, value: Any) -> tuple[str, Any] | None:
     if sql == "date" and word == "date":
         return "({} - date '1970-01-01')::bigint", value
     if sql in ("timestamp", "timestamptz") and word.rpartition("-")[2] in UNITS and "timestamp" in word:
-        return "(extract(epoch FROM {}) * 1000000)::numeric(40,0)", Decimal(value * UNITS[word.rpartition("-")[2]])
+        # `extract` keeps sixteen digits of the whole, which are too few for the last instants.
+        whole = "extract(epoch FROM date_trunc('second', {0})) * 1000000"
+        micros = "extract(microseconds FROM {0})::bigint % 1000000"
+        return f"({whole} + {micros})::numeric(40,0)", Decimal(value * UNITS[word.rpartition("-")[2]])
     if sql == "time" and word.startswith("time-"):
         return "(extract(epoch FROM {}) * 1000000)::bigint", value * UNITS[word.rpartition("-")[2]]
     if sql == "text[]" and kind.kind == "array":
