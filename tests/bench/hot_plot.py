@@ -33,7 +33,8 @@ def main() -> None:
         bars = axes.barh(names, values, color=colours)
         axes.bar_label(bars, fmt="%.1f", padding=3)
         axes.set_title(title, fontsize=10)
-        axes.set_xscale("log")
+        if max(values) > 20 * min(values):
+            axes.set_xscale("log")
         axes.margins(x=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     left.invert_yaxis()
