@@ -9,13 +9,11 @@ from uuid import UUID
 
 import typer
 
+from worker.cli.authority_options import AdminKey, Json, Url
 from worker.errors import ConfigError
 
 app = typer.Typer(help="Access keys of an authority, each bound to one client.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
-AccessKey = Annotated[str, typer.Option(envvar="CS_ADMIN_ACCESS_KEY", help="An admin's access key.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 Name = Annotated[str, typer.Argument(help="The access key's name.")]
 
 
@@ -23,7 +21,7 @@ Name = Annotated[str, typer.Argument(help="The access key's name.")]
 def create(
     name: Name,
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
     role: Annotated[str, typer.Option(help="admin, control, member, writer, auditor or monitor.")],
     client: Annotated[str | None, typer.Option(help="The one client it derives keys for; none for an admin.")] = None,
     scope: Annotated[list[str] | None, typer.Option(help="Narrows the role to these scopes.")] = None,
@@ -47,7 +45,7 @@ def create(
 
 
 @app.command("list")
-def list_keys(url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+def list_keys(url: Url, access_key: AdminKey, as_json: Json = False) -> None:
     """List the workspace's access keys: role, client, last use."""
     from worker.authority.remote import Remote
 
@@ -56,7 +54,7 @@ def list_keys(url: Url, access_key: AccessKey, as_json: Json = False) -> None:
 
 
 @app.command()
-def bind(name: Name, client: str, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+def bind(name: Name, client: str, url: Url, access_key: AdminKey, as_json: Json = False) -> None:
     """Give an access key that has none its one client; it can't be changed afterwards."""
     from worker.authority.remote import Remote
 
@@ -65,7 +63,7 @@ def bind(name: Name, client: str, url: Url, access_key: AccessKey, as_json: Json
 
 
 @app.command()
-def delete(name: Name, url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+def delete(name: Name, url: Url, access_key: AdminKey, as_json: Json = False) -> None:
     """Delete an access key; its tokens stop at the next request."""
     from worker.authority.remote import Remote
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.authority_options import Url
 from worker.errors import ConfigError, KeyAccessDenied
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The audit trail: read, exported, checked.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
 AccessKey = Annotated[
     str, typer.Option(envvar=["CS_ADMIN_ACCESS_KEY", "CS_CLIENT_ACCESS_KEY"], help="An auditor's access key.")
 ]

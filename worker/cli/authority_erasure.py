@@ -9,16 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.cli.authority_options import AdminKey, Json, Url
 from worker.errors import ConfigError
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
-AccessKey = Annotated[str, typer.Option(envvar="CS_ADMIN_ACCESS_KEY", help="An admin's access key.")]
 Keyset = Annotated[str, typer.Option(help="An erasable keyset's name or uuid.")]
 Context = Annotated[
     str | None, typer.Option("--context", help="One value, as customer_id=42: its text as the worker sends it.")
 ]
 File = Annotated[Path | None, typer.Option("--from", help="A file with such values, one a line.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 _AT_ONCE = 1000
 
 
@@ -33,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def erase(
     keyset: Keyset,
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
     context: Context = None,
     values: File = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: what is erased does not come back.")] = False,
@@ -52,7 +50,7 @@ def erase(
 def erased(
     keyset: Keyset,
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
     context: Context = None,
     values: File = None,
     as_json: Json = False,
@@ -61,7 +59,7 @@ def erased(
     _ask("api/erased", keyset, _values(context, values), url, access_key, as_json)
 
 
-def end_epoch(url: Url, access_key: AccessKey, as_json: Json = False) -> None:
+def end_epoch(url: Url, access_key: AdminKey, as_json: Json = False) -> None:
     """Destroy the key that what was erased so far is still under: from then on it is gone, and not only refused."""
     from worker.authority.remote import Remote
 
@@ -70,7 +68,7 @@ def end_epoch(url: Url, access_key: AccessKey, as_json: Json = False) -> None:
     typer.echo(json.dumps(found) if as_json else said)
 
 
-def backups(url: Url, access_key: AccessKey) -> None:
+def backups(url: Url, access_key: AdminKey) -> None:
     """List the keys that backups' trees are under, one JSON value a line."""
     from worker.authority.remote import Remote
 
@@ -81,7 +79,7 @@ def backups(url: Url, access_key: AccessKey) -> None:
 def expire_backup(
     name: Annotated[str, typer.Argument(help="The name of its key, as `backups` lists it.")],
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
 ) -> None:
     """Destroy the key of a backup's trees: what was erased since is gone from it too."""
     from worker.authority.remote import Remote

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.cli.authority_options import AdminKey, Url
 from worker.errors import ConfigError
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
-AccessKey = Annotated[str, typer.Option(envvar="CS_ADMIN_ACCESS_KEY", help="An admin's access key.")]
 Subject = Annotated[str, typer.Argument(help="A token's subject, as CS|<sub>, or CS|CSAK<id> of an access key.")]
 Role = Annotated[str | None, typer.Option(help="admin, control, member, writer, auditor or monitor.")]
 Client = Annotated[str | None, typer.Option(help="The one client, by uuid, that they derive keys for.")]
@@ -29,17 +28,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(members, name="member")
 
 
-def block(subject: Subject, url: Url, access_key: AccessKey) -> None:
+def block(subject: Subject, url: Url, access_key: AdminKey) -> None:
     """Refuse every token of a subject from the next request on, on every replica."""
     _call(url, access_key, "api/subjects/block", {"subject": subject})
 
 
-def unblock(subject: Subject, url: Url, access_key: AccessKey) -> None:
+def unblock(subject: Subject, url: Url, access_key: AdminKey) -> None:
     """Let a blocked subject in again."""
     _call(url, access_key, "api/subjects/unblock", {"subject": subject})
 
 
-def blocked(url: Url, access_key: AccessKey) -> None:
+def blocked(url: Url, access_key: AdminKey) -> None:
     """List the blocked subjects, one JSON value a line."""
     _list(url, access_key, "api/subjects/blocked")
 
@@ -49,7 +48,7 @@ def add_provider(
     issuer: Annotated[str, typer.Option(help="As its tokens name it.")],
     audience: Annotated[str, typer.Option(help="As its tokens for this workspace name it.")],
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
     vendor: Annotated[str, typer.Option(help="auth0, okta, clerk, supabase or other.")] = "other",
     jwks_uri: Annotated[str | None, typer.Option(help="Where its public keys are, https.")] = None,
     jwks: Annotated[Path | None, typer.Option(help="A file with them, instead.")] = None,
@@ -65,21 +64,21 @@ def add_provider(
 
 
 @providers.command("list")
-def list_providers(url: Url, access_key: AccessKey) -> None:
+def list_providers(url: Url, access_key: AdminKey) -> None:
     """List the trusted identity providers, one JSON value a line."""
     _list(url, access_key, "api/oidc/providers")
 
 
 @providers.command("default")
 def set_default(
-    provider: Id, url: Url, access_key: AccessKey, default_role: Role = None, default_client: Client = None
+    provider: Id, url: Url, access_key: AdminKey, default_role: Role = None, default_client: Client = None
 ) -> None:
     """Say what subjects without a role of their own are; without --default-role they are refused."""
     _call(url, access_key, f"api/oidc/providers/{provider}", _default(default_role, default_client), "PATCH")
 
 
 @providers.command("remove")
-def remove_provider(provider: Id, url: Url, access_key: AccessKey) -> None:
+def remove_provider(provider: Id, url: Url, access_key: AdminKey) -> None:
     """Trust a provider no longer; its users' tokens stop at the next request."""
     _call(url, access_key, f"api/oidc/providers/{provider}", None, "DELETE")
 
@@ -89,7 +88,7 @@ def add_member(
     subject: Subject,
     role: Annotated[str, typer.Option(help="admin, control, member, writer, auditor or monitor.")],
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
     client: Client = None,
     keyset: Annotated[list[str] | None, typer.Option(help="All that they reach, by uuid; several may.")] = None,
 ) -> None:
@@ -100,13 +99,13 @@ def add_member(
 
 
 @members.command("list")
-def list_members(url: Url, access_key: AccessKey) -> None:
+def list_members(url: Url, access_key: AdminKey) -> None:
     """List the roles given to subjects, one JSON value a line."""
     _list(url, access_key, "api/memberships")
 
 
 @members.command("remove")
-def remove_member(membership: Id, url: Url, access_key: AccessKey) -> None:
+def remove_member(membership: Id, url: Url, access_key: AdminKey) -> None:
     """Take a role back at the next request; the subject falls to its provider's default, if that has one."""
     _call(url, access_key, f"api/memberships/{membership}", None, "DELETE")
 

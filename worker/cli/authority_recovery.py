@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli.authority_options import AdminKey, Url
 from worker.errors import ConfigError
 
 if TYPE_CHECKING:
     from worker.authority.recovery.restore import Source
     from worker.authority.seal import Sealer
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
-AccessKey = Annotated[str, typer.Option(envvar="CS_ADMIN_ACCESS_KEY", help="An admin's access key.")]
 Identity = Annotated[Path, typer.Option(help="The age identity that opens the backup.")]
 JournalFile = Annotated[Path | None, typer.Option("--journal", help="The journal that serve --journal wrote.")]
 AnchorFile = Annotated[
@@ -38,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     url: Url,
-    access_key: AccessKey,
+    access_key: AdminKey,
     output: Annotated[Path, typer.Option(help="The file to write.")],
     recipient: Annotated[list[str], typer.Option(help="An age public key, age1...; several may open it.")],
 ) -> None:
@@ -120,7 +119,7 @@ def unlock(
     typer.echo("unlocked" if not missing else f"{missing} more to present")
 
 
-def status(url: Url, access_key: AccessKey) -> None:
+def status(url: Url, access_key: AdminKey) -> None:
     """Print how the authority is; 1 where it can't derive."""
     from worker.authority.remote import Remote
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 
+from worker.cli.authority_options import AccessKey, Json, Url
 from worker.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Clients of an authority; their keys are made here and never sent.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
-AccessKey = Annotated[
-    str,
-    typer.Option(envvar=["CS_ADMIN_ACCESS_KEY", "CS_CLIENT_ACCESS_KEY"], help="An access key that may do this."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 OldId = Annotated[str, typer.Option(envvar="CS_CLIENT_ID", help="The existing client.")]
 OldKey = Annotated[str, typer.Option(envvar="CS_CLIENT_KEY", help="Its key; better as a variable than an argument.")]
 OwnAccessKey = Annotated[

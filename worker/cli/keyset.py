@@ -8,16 +8,11 @@ from uuid import UUID
 
 import typer
 
+from worker.cli.authority_options import AccessKey, Json, Url
 from worker.errors import ConfigError
 
 app = typer.Typer(help="Keysets of an authority, and who may use them.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(envvar="CS_ZEROKMS_HOST", help="The authority's address.")]
-AccessKey = Annotated[
-    str,
-    typer.Option(envvar=["CS_ADMIN_ACCESS_KEY", "CS_CLIENT_ACCESS_KEY"], help="An access key that may do this."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 Keyset = Annotated[str, typer.Argument(help="A keyset's name or uuid.")]
 Client = Annotated[str, typer.Argument(help="A client's uuid.")]
 
