@@ -39,6 +39,11 @@ def consumer_properties(
         "max.partition.fetch.bytes": options.fetch_bytes,
         "fetch.max.bytes": max(options.fetch_bytes, min(options.queue_bytes, 52_428_800)),
         "statistics.interval.ms": INTERVAL_MS,
+        # Of a classic group's member only this question makes it join anew where a topic has gained partitions: what
+        # librdkafka learns beside it (a broker lost, a leader moved) it keeps to itself, for 5 minutes by default.
+        "topic.metadata.refresh.interval.ms": 10_000,
+        # Else three times the above: an outage that long would make topics unknown.
+        "metadata.max.age.ms": 900_000,
     }
     owned: dict[str, Property] = {
         "group.id": member.group,
