@@ -19,6 +19,11 @@ class GroupMember(NamedTuple):
     instance: str
 
 
+def client_id(instance: str) -> str:
+    """Return a member's client id, by which its group names it to others."""
+    return f"worker-{instance}"
+
+
 def consumer_properties(
     options: SourceOptions, member: GroupMember, connection: Mapping[str, Property], *, bounded: bool
 ) -> dict[str, Property]:
@@ -30,7 +35,7 @@ def consumer_properties(
     """
     reset = "error" if options.on_offset_loss == "stop" else options.on_offset_loss
     defaults: dict[str, Property] = {
-        "client.id": f"worker-{member.instance}",
+        "client.id": client_id(member.instance),
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
         "fetch.wait.max.ms": 100,
