@@ -186,6 +186,8 @@ def test_tokens_that_the_client_library_fetches_itself(secured: SecuredKafka, si
     assert len(own.read(own.sink)) == len(own.rows()) == RECORDS
 
 
+# kafka-python leaves a connection that it refuses to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["scram", pytest.param("mutual", marks=pytest.mark.heavy), "oauth"])
 def test_a_dead_member_is_removed_with_the_documented_rights(secured: SecuredKafka, site: Deployment, how: str) -> None:
     """Whichever identity the worker has, Read on the group suffices; a stranger's CA does not get that far."""

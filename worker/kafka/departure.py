@@ -7,6 +7,7 @@ and kafka-python speaks it.
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Callable, Collection, Mapping
@@ -53,6 +54,8 @@ class Departures:
         from kafka.admin import KafkaAdminClient  # when a process has died, which few ever see
         from kafka.errors import KafkaError
 
+        # What fails is said once, by the error; the library says each of its attempts, and more of the connection at debug.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
         self._errors: tuple[type[Exception], ...] = (KafkaError, OSError, ValueError)
         spoken = as_spoken(connection)
         try:
