@@ -18,6 +18,7 @@ from worker.checks.start import verify
 from worker.config import Settings
 from worker.errors import TransientError, WorkerError
 from worker.http import HttpServer, application
+from worker.kafka.clock import ClockWatch
 from worker.metrics import Metrics, open_traces
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
@@ -169,10 +170,12 @@ class Worker:
             self.stop()
         for thread in threads:
             thread.start()
+        clock = ClockWatch()
         while any(thread.is_alive() for thread in threads):
             # Short waits, so that the main thread takes its signals.
             for thread in threads:
                 thread.join(0.1)
+            clock.look()
             observe(self.progress())
         observe(self.progress())
         if errors:
