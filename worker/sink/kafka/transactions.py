@@ -67,8 +67,8 @@ class TransactionalProducer(BatchProducer):
         """Return the client with its transactional id taken, which fences every older owner of it."""
         if self._producer is None:
             producer = super().open()
-            # Before any broker is up librdkafka looks for the coordinator twice a second only. The connection that gives
-            # the first answer ends with it, since it leads to an address and not to a broker known by its number.
+            # Before any broker is up librdkafka looks for the coordinator twice a second only, and the connection that
+            # gives the first answer ends with it: it leads to an address, not to a broker known by its number.
             with contextlib.suppress(KafkaException):
                 for _ in range(2):
                     producer.list_topics(self._topic, timeout=self._timeout_s)
