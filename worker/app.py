@@ -28,6 +28,7 @@ from worker.version import __version__
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 2.0
+_OBSERVE_S = 0.25
 Observe = Callable[[Sequence[RouteProgress]], None]
 
 
@@ -171,12 +172,11 @@ class Worker:
         for thread in threads:
             thread.start()
         clock = ClockWatch()
-        while any(thread.is_alive() for thread in threads):
-            # Short waits, so that the main thread takes its signals.
-            for thread in threads:
-                thread.join(0.1)
-            clock.look()
-            observe(self.progress())
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_OBSERVE_S)
+                clock.look()
+                observe(self.progress())
         observe(self.progress())
         if errors:
             raise errors[0]

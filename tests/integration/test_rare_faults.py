@@ -71,9 +71,8 @@ def test_a_wall_clock_that_leaps_by_hours_stops_nothing(
     each_once(site, 800)
 
 
-def members(kafka: Kafka, group: str) -> set[str]:
+def members(admin: AdminClient, group: str) -> set[str]:
     """The ids of a group's members, as its coordinator has them."""
-    admin = AdminClient(kafka.client)  # a name of its own: an answer does not keep its client
     described = admin.describe_consumer_groups([group])[group].result(30)
     return {member.member_id for member in described.members}
 
@@ -97,7 +96,8 @@ def outlast_a_session(kafka: Kafka, topic: str, session_s: int) -> None:
         assert dying.stdout is not None
         assert dying.stdout.readline() == b"joined\n"
         dying.kill()
-    until(lambda: not members(kafka, group), "a session is over")
+    admin = AdminClient(kafka.client)
+    until(lambda: not members(admin, group), "a session is over")
 
 
 def test_a_wall_clock_that_leaps_back_takes_no_member_out_of_a_group_at_rest(
@@ -109,15 +109,15 @@ def test_a_wall_clock_that_leaps_back_takes_no_member_out_of_a_group_at_rest(
         pytest.skip("there is no C compiler: apt-get install gcc")
     site = site_on(kafka, dsn, authority, tmp_path, secrets=clock.environ)
     schema_id, _ = site.write_customers(1, 200)
-    groups = (f"topic-{site.name}", f"table-{site.name}")
+    groups, admin = (f"topic-{site.name}", f"table-{site.name}"), AdminClient(kafka.client)
 
     with running(site, site.settings(schema_id), "--processes", "2") as worker:
         worker.until(lambda: arrived(site, 200), "before")
-        worker.until(lambda: all(len(members(kafka, group)) == 2 for group in groups), "both processes have joined")
-        before = [members(kafka, group) for group in groups]
+        worker.until(lambda: all(len(members(admin, group)) == 2 for group in groups), "both processes have joined")
+        before = [members(admin, group) for group in groups]
         clock.leap(-6)
         outlast_a_session(kafka, site.source, 12)
-        assert [members(kafka, group) for group in groups] == before
+        assert [members(admin, group) for group in groups] == before
         assert worker.get("/healthz").status_code == 200
         site.write_customers(2, 200)
         worker.until(lambda: arrived(site, 400), "after")
