@@ -54,7 +54,7 @@ class Departures:
         from kafka.admin import KafkaAdminClient  # when a process has died, which few ever see
         from kafka.errors import KafkaError
 
-        # What fails is said once, by the error; the library says each of its attempts, and more of the connection at debug.
+        # What fails is said once, by the error; the library says each of its attempts.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
         self._errors: tuple[type[Exception], ...] = (KafkaError, OSError, ValueError)
         spoken = as_spoken(connection)

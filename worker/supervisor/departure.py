@@ -10,7 +10,7 @@ import structlog
 
 from worker.assembly.connections import kafka_connection
 from worker.config import Settings
-from worker.errors import WorkerError
+from worker.errors import SourceUnavailable, WorkerError
 from worker.kafka.departure import Departures
 from worker.source.properties import client_id
 
@@ -69,8 +69,10 @@ class Departure:
 
     def _remove(self) -> None:
         groups, kafka = groups_of(self._settings), self._settings.kafka
-        if not groups or "client.id" in kafka.properties:  # then members do not bear their process's name
+        if not groups:
             return
+        if "client.id" in kafka.properties:
+            raise SourceUnavailable("[kafka] properties give every member one client.id")
         with contextlib.closing(Departures(kafka_connection(kafka, self._environ))) as departures:
             members = departures.members(groups, client_id(self._instance))
             with self._lock:
