@@ -62,8 +62,6 @@ class Departure:
             self._remove()
         except WorkerError as exc:
             _log.warning("member_waited_for", process=self._process, error=str(exc))
-        except Exception as exc:  # a library's; the session ends what it does not
-            _log.warning("member_waited_for", process=self._process, error=type(exc).__name__)
         finally:
             self._over.set()
 
