@@ -15,4 +15,4 @@ pub mod receive;
 pub mod rounds;
 
 pub use api::{load, BadLibrary};
-pub use plugin::newest;
+pub use plugin::{live, newest};
