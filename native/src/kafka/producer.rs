@@ -55,11 +55,11 @@ impl Outgoing {
         limit: Option<Limit>,
     ) -> Self {
         let mut outgoing = Self { source, values, rows, policy, rounds: Rounds::default() };
-        outgoing.rounds = limit.map_or_else(|| Rounds::one(outgoing.len()), |limit| outgoing.parted(limit));
+        outgoing.rounds = limit.map_or_else(|| Rounds::one(outgoing.count()), |limit| outgoing.parted(limit));
         outgoing
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.as_ref().map_or(self.source.len(), Vec::len)
     }
 
@@ -77,7 +77,7 @@ impl Outgoing {
     fn parted(&self, limit: Limit) -> Rounds {
         let mut runs = self.source.runs().iter().peekable();
         let has_headers = self.has_headers();
-        let messages = (0..self.len()).map(|index| {
+        let messages = (0..self.count()).map(|index| {
             let (record, value) = self.message(index);
             while runs.next_if(|run| run.stop <= record).is_some() {}
             let partition = runs.peek().map_or(UNASSIGNED, |run| run.place.partition);

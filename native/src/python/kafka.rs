@@ -242,7 +242,7 @@ impl Client {
     /// Hands over an output's messages from a place on, until their round ends; returns how many were taken, fewer where
     /// the queue was full, and librdkafka's code where one was refused.
     fn produce(&self, py: Python<'_>, topic: &str, by_key: bool, outgoing: &Outgoing, start: usize) -> PyResult<(usize, i32)> {
-        if start >= outgoing.0.len() {
+        if start >= outgoing.0.count() {
             return Ok((0, 0));
         }
         match py.detach(|| producer::produce(&self.0, topic, by_key, &outgoing.0, start)) {

@@ -50,10 +50,10 @@ impl Outgoing {
     }
 
     fn __len__(&self) -> usize {
-        self.0.len()
+        self.0.count()
     }
 
     fn __repr__(&self) -> String {
-        format!("Outgoing({} messages)", self.0.len())
+        format!("Outgoing({} messages)", self.0.count())
     }
 }
