@@ -38,7 +38,8 @@ def _numbers(kafka: Kafka, target: str, partition: int, count: int) -> list[int]
     while len(numbers) < count:
         message = consumer.poll(20)
         assert message is not None, "the broker went silent"
-        numbers.append(int(dict(message.headers() or [])["n"]))
+        ((_, number),) = message.headers() or []
+        numbers.append(int(number or b""))
     consumer.close()
     return numbers
 
