@@ -75,6 +75,11 @@ functions! {
     queue_destroy: fn(Ptr);
     queue_get_partition: fn(Ptr, *const c_char, i32) -> Ptr;
     queue_forward: fn(Ptr, Ptr);
+    queue_get_consumer: fn(Ptr) -> Ptr;
+    queue_get_main: fn(Ptr) -> Ptr;
+    queue_yield: fn(Ptr);
+    metadata: fn(Ptr, c_int, Ptr, *mut Ptr, c_int) -> c_int;
+    metadata_destroy: fn(Ptr);
     consume_batch_queue: fn(Ptr, c_int, *mut *mut Message, usize) -> isize;
     message_destroy: fn(*mut Message);
     message_timestamp: fn(*const Message, *mut c_int) -> i64;

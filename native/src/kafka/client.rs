@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::api::{api, Api, Message, Ptr};
 
+const ANSWER_MS: c_int = 2_000;
+
 /// The client was closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed;
@@ -117,6 +119,32 @@ impl Tracker {
             (api.queue_destroy)(from);
         }
         Ok(())
+    }
+
+    /// Lets the client's threads look at the clocks again: librdkafka waits until times of day, which a wall clock that
+    /// leapt back puts off. Its main thread, which sends heartbeats and runs every timer, wakes at an answer.
+    pub fn wake(&self) {
+        let Ok(guard) = self.guard() else { return };
+        if self.connections() == 0 {
+            return;
+        }
+        // SAFETY: the client lives while the guard does, and is wholly made, as it has connected; each queue that is
+        // got here is given back, and so is the answer.
+        unsafe {
+            for queue in [(guard.1.queue_get_main)(guard.rk()), (guard.1.queue_get_consumer)(guard.rk())] {
+                if !queue.is_null() {
+                    (guard.1.queue_yield)(queue);
+                    (guard.1.queue_destroy)(queue);
+                }
+            }
+            if !guard.queue().is_null() {
+                (guard.1.queue_yield)(guard.queue());
+            }
+            let mut answer = std::ptr::null_mut();
+            if (guard.1.metadata)(guard.rk(), 0, std::ptr::null_mut(), &mut answer, ANSWER_MS) == 0 {
+                (guard.1.metadata_destroy)(answer);
+            }
+        }
     }
 
     /// Forgets the client, after what is under way with it; safe to call twice.

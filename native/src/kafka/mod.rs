@@ -14,4 +14,4 @@ pub mod producer;
 pub mod receive;
 
 pub use api::{load, BadLibrary};
-pub use plugin::newest;
+pub use plugin::{live, newest};

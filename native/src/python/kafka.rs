@@ -206,6 +206,15 @@ pub fn kafka_newest() -> Option<Client> {
     crate::kafka::newest().map(Client)
 }
 
+/// Lets the threads of every client look at the clocks again, without waiting for them.
+#[pyfunction]
+pub fn kafka_wake() {
+    for client in crate::kafka::live() {
+        // Where no thread can be had there is nobody to tell; the next leap, or the next record, wakes the client.
+        let _ = std::thread::Builder::new().name("wake".into()).spawn(move || client.wake());
+    }
+}
+
 /// A client of confluent-kafka's. It must be ended before that one is closed.
 #[pyclass(frozen, module = "worker._native")]
 pub struct Client(Arc<Tracker>);

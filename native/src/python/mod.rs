@@ -57,5 +57,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<kafka::Client>()?;
     module.add_function(wrap_pyfunction!(kafka::kafka_load, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::kafka_newest, module)?)?;
+    module.add_function(wrap_pyfunction!(kafka::kafka_wake, module)?)?;
     Ok(())
 }
