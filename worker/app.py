@@ -18,6 +18,7 @@ from worker.checks.start import verify
 from worker.config import Settings
 from worker.errors import TransientError, WorkerError
 from worker.http import HttpServer, application
+from worker.kafka.clock import ClockWatch
 from worker.metrics import Metrics, open_traces
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
@@ -27,6 +28,7 @@ from worker.version import __version__
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 2.0
+_OBSERVE_S = 0.25
 Observe = Callable[[Sequence[RouteProgress]], None]
 
 
@@ -169,11 +171,12 @@ class Worker:
             self.stop()
         for thread in threads:
             thread.start()
-        while any(thread.is_alive() for thread in threads):
-            # Short waits, so that the main thread takes its signals.
-            for thread in threads:
-                thread.join(0.1)
-            observe(self.progress())
+        clock = ClockWatch()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_OBSERVE_S)
+                clock.look()
+                observe(self.progress())
         observe(self.progress())
         if errors:
             raise errors[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import Any, cast
 
 import fastavro
@@ -30,6 +32,8 @@ from worker.model.rows import Row, RowType
 from worker.native import IS_LOADED, extension
 from worker.native.split import SpanSplit
 
+# A start compiles each schema for its checks and for its first record.
+_HELD = 512
 _KEPT = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
 
 
@@ -42,7 +46,7 @@ def compile_schema(
     later: Sequence[SchemaVersion] = (),
 ) -> CompiledSchema:
     """
-    Compile a writer's schema, once per schema id.
+    Compile a writer's schema; who asks for the same again gets the same, which any thread may use.
 
     Args:
         schema: JSON text, or with it the schemas that it refers to and the registry's tags.
@@ -55,9 +59,28 @@ def compile_schema(
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
     version = SchemaVersion(schema) if isinstance(schema, str) else schema
-    root = parse(version.schema, version.references)
-    lineage = Lineage(root, options, earlier, later)
-    return CompiledSchema(root, options, version.metadata_tags, extract, lineage)
+    own = (version.schema, version.references, version.metadata_tags)
+    said = repr((own, options.model_dump_json(), tuple(extract), tuple(earlier), tuple(later)))
+    return _compile(_Asked(sha256(said.encode()).digest(), version, options, tuple(extract), earlier, later))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a compiled schema depends on; `said` is a digest of the rest, the schema's own label apart."""
+
+    said: bytes
+    version: SchemaVersion = field(compare=False)
+    options: DeclarationOptions = field(compare=False)
+    extract: tuple[str, ...] = field(compare=False)
+    earlier: Sequence[SchemaVersion] = field(compare=False)
+    later: Sequence[SchemaVersion] = field(compare=False)
+
+
+@lru_cache(maxsize=_HELD)
+def _compile(asked: _Asked) -> CompiledSchema:
+    root = parse(asked.version.schema, asked.version.references)
+    lineage = Lineage(root, asked.options, asked.earlier, asked.later)
+    return CompiledSchema(root, asked.options, asked.version.metadata_tags, asked.extract, lineage)
 
 
 class CompiledSchema:

@@ -186,12 +186,9 @@ class LocalSchemas(SchemaSource):
 
     def candidates(self, topics: Sequence[str], texts: Sequence[str] = ()) -> Sequence[Candidate]:
         """Every schema of values in the config, or the texts; either may come from any topic."""
-        named = [SchemaVersion(text) for text in texts]
-        known = [SchemaVersion(s.input, label=s.label(n)) for n, s in self._schemas.items() if not s.key]
-        return [
-            Candidate(version, tuple(topics), later=self._others(LocalSchema(version.schema, output_id=-1)))
-            for version in named or known
-        ]
+        named = [(SchemaVersion(text), LocalSchema(text, output_id=-1)) for text in texts]
+        known = [(SchemaVersion(s.input, label=s.label(n)), s) for n, s in self._schemas.items() if not s.key]
+        return [Candidate(version, tuple(topics), later=self._others(own)) for version, own in named or known]
 
     def key_schemas(self, topics: Sequence[str]) -> Sequence[SchemaVersion]:
         """Every schema of keys in the config."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -24,6 +24,7 @@ _REQUEST_S = 5.0
 _AGAIN_S = 1.0
 # A refusal arrives within a second; another of the cluster's brokers may still take the same credentials.
 _REFUSED_S = 2.0
+_GLANCE_S = 0.05
 
 
 class TopicIdentities:
@@ -167,7 +168,8 @@ class TopicIdentities:
         end = time.monotonic() + wait_s
         refused_at = time.monotonic() + _REFUSED_S
         while not future.done() and time.monotonic() < end:
-            self._admin.poll(0.05)  # serves errors and the log
+            wait([future], _GLANCE_S)
+            self._admin.poll(0)  # serves errors and the log
             if self._refusals.reason and time.monotonic() > refused_at:
                 raise TimeoutError
         answer = future.result(0)

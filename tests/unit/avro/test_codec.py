@@ -10,10 +10,12 @@ import pytest
 from tests.unit.avro.test_declaration import NONE, field, refused, schema
 from worker.avro import (
     DeclarationOptions,
+    FieldOptions,
     LocalSchema,
     LocalSchemas,
     RegistrySchemas,
     SchemaRef,
+    SchemaVersion,
     compile_schema,
     encode_value,
     frame,
@@ -146,6 +148,23 @@ def test_sources_of_schemas() -> None:
     assert caught.value.code == "unknown_schema"
     with pytest.raises(RegistryUnavailable):
         RegistrySchemas({"url": "http://127.0.0.1:9", "max.retries": 0}, auto_register=True).check()
+
+
+def test_a_schema_is_compiled_once_for_its_checks_and_for_its_records() -> None:
+    """Nothing that a compiled schema depends on is left out of what makes two of them the same."""
+    text = schema(field("a", encrypted=True), field("b"))
+    local = LocalSchemas({1: LocalSchema(input=text, output_id=2)})
+    (expected,), got = local.candidates(["t"]), local.get(SchemaRef(id=1))
+    own = compile_schema(expected.version, NONE, earlier=expected.earlier, later=expected.later)
+
+    assert compile_schema(got.version, NONE, earlier=got.earlier, later=got.later) is own
+    assert compile_schema(got.version, DeclarationOptions(format="leased")) is not own
+    assert compile_schema(got.version, NONE, extract=["b"]) is not own
+    later = SchemaVersion(schema(field("a", encrypted=True), field("b", encrypted=True)))
+    assert [f.identity for f in compile_schema(text, NONE, later=[later]).plan.fields] == ["n.A/a", "n.A/b"]
+    tagged = DeclarationOptions(tags={"PII": FieldOptions()})
+    with_tags = SchemaVersion(text, metadata_tags={"n.A.b": ["PII"]})
+    assert compile_schema(text, tagged) is not compile_schema(with_tags, tagged)
 
 
 def test_fingerprint_of_int() -> None:

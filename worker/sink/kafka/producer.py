@@ -16,6 +16,7 @@ from worker.kafka.native import adopted
 from worker.kafka.properties import Property
 from worker.kafka.statistics import INTERVAL_MS
 from worker.kafka.verdict import error_of, write_error
+from worker.native import extension
 from worker.native.batch import NativeOutput
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 
 NativeHeaders = tuple[Sequence[str] | None, Sequence[str], str | None]
 _POLL_EVERY = 1000
+# By itself a client asks how many partitions a topic has every five minutes.
+_LEARN_S = 5.0
+_REQUEST = {"batch.size": 1_000_000, "message.max.bytes": 1_000_000, "batch.num.messages": 10_000}
+"""What bounds a partition's request, and librdkafka's defaults."""
 
 
 class Deliveries:
@@ -93,6 +98,7 @@ class BatchProducer:
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
         self._native: _native.Client | None = None
+        self._request = (0, 0)
         self._has_lost = False
         self._batch = Deliveries()
         self._confirmed: tuple[_native.Client, int, str] | None = None
@@ -118,6 +124,8 @@ class BatchProducer:
     def _made(self) -> tuple[Producer, _native.Client | None]:
         # Without one the client tells no failure of its own, the fatal ones included.
         conf: dict[str, Any] = {**self._properties(), "error_cb": lambda _error: None}
+        size, largest, messages = (int(conf.get(name, usual)) for name, usual in _REQUEST.items())
+        self._request = min(size, largest), messages
         if self._statistics is not None:
             conf = {"statistics.interval.ms": INTERVAL_MS, **conf, "stats_cb": self._statistics}
         return adopted(partial(make_producer, lost=self._on_lost), conf)
@@ -161,11 +169,14 @@ class BatchProducer:
                 if not batch.handed % _POLL_EVERY:
                     self._served(producer.poll, 0)
         except KafkaException as exc:
-            raise write_error(error_of(exc), f"{self._name}: produce") from exc
+            raise self._refused(error_of(exc), topic) from exc
 
     def send_native(self, topic: str, output: NativeOutput, headers: NativeHeaders, *, by_key: bool) -> bool:
         """
-        Hand an output over in one call, keys, timestamps and, unless `by_key`, partitions as its source has them.
+        Hand an output over, keys, timestamps and, unless `by_key`, partitions as its source has them.
+
+        Of each partition no more is handed over at once than fits into one request: librdkafka has one of them under
+        way, and polls without sleeping while messages wait behind it.
 
         Args:
             topic: where to.
@@ -177,21 +188,30 @@ class BatchProducer:
             whether the client takes one; if not, nothing was handed over.
 
         Raises:
-            SinkUnavailable: the queue stays full for `timeout_s`, or a message is refused.
+            SinkUnavailable: what was handed over is not acknowledged in time, or a message is refused.
         """
-        batch, producer, native = self._batch, self.open(), self._native
+        batch, native = self._batch, self._native if self.open() else None
         if native is None:
             return False
+        limit = None if by_key else self._request
+        outgoing = extension.Outgoing(output.native, output.outputs, output.rows_of, headers, limit)
         sent = 0
-        while sent < len(output):
-            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent, headers)
+        while True:
+            taken, code = native.produce(topic, by_key, outgoing, sent)
             sent += taken
             batch.handed += taken
             if code:
-                raise write_error(KafkaError(code), f"{self._name}: produce")
-            if sent < len(output):
-                self._make_room(producer)
-        return True
+                raise self._refused(KafkaError(code), topic)
+            if sent == len(outgoing):
+                return True
+            self.flush()
+
+    def _refused(self, error: KafkaError, topic: str) -> WorkerError:
+        """Return why a message was not taken; a partition that the client has not heard of may have been added."""
+        if error.code() == KafkaError._UNKNOWN_PARTITION:
+            with contextlib.suppress(KafkaException):
+                self.open().list_topics(topic, timeout=_LEARN_S)
+        return write_error(error, f"{self._name}: produce")
 
     def flush(self) -> None:
         """

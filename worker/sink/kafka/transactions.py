@@ -67,9 +67,11 @@ class TransactionalProducer(BatchProducer):
         """Return the client with its transactional id taken, which fences every older owner of it."""
         if self._producer is None:
             producer = super().open()
-            # Before any broker is up librdkafka looks for the coordinator twice a second only.
+            # Before any broker is up librdkafka looks for the coordinator twice a second only, and the connection that
+            # gives the first answer ends with it: it leads to an address, not to a broker known by its number.
             with contextlib.suppress(KafkaException):
-                producer.list_topics(self._topic, timeout=self._timeout_s)
+                for _ in range(2):
+                    producer.list_topics(self._topic, timeout=self._timeout_s)
             self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
             self._in_transaction = self._commit_unknown = self._has_lost = False
         assert self._producer is not None
