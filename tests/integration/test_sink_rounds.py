@@ -38,8 +38,9 @@ def _numbers(kafka: Kafka, target: str, partition: int, count: int) -> list[int]
     while len(numbers) < count:
         message = consumer.poll(20)
         assert message is not None, "the broker went silent"
-        ((_, number),) = message.headers() or []
-        numbers.append(int(number or b""))
+        number = dict(message.headers() or [])["n"]
+        assert number is not None
+        numbers.append(int(number))
     consumer.close()
     return numbers
 
