@@ -16,7 +16,7 @@ from tests.conftest import TopicFactory
 from tests.fakes.pipeline import CopyProcessor, MemorySink, PlainLetters
 from tests.integration.test_delivery_kafka import REGION, Member, produce, read_all
 from worker.errors import KeyServiceUnavailable
-from worker.kafka.properties import connection_properties
+from worker.kafka.properties import Property, connection_properties
 from worker.metrics import Metrics
 from worker.model import TopicPartition
 from worker.pipeline.health import RouteHealth
@@ -110,11 +110,20 @@ def leave_open(kafka: Kafka, producer: Producer, source: str) -> None:
     consumer.close()
 
 
-@pytest.mark.parametrize("start", ["earliest", "latest"])
-def test_a_partition_that_is_added_is_read_from_its_start(kafka: Kafka, topic: TopicFactory, start: str) -> None:
-    """Also by a route that starts at the end: all of the new partition came after that."""
+@pytest.mark.parametrize(
+    ("start", "properties"),
+    [
+        ("earliest", {"topic.metadata.refresh.interval.ms": 500}),
+        ("latest", {"topic.metadata.refresh.interval.ms": 500}),
+        pytest.param("latest", {}, marks=pytest.mark.heavy, id="latest-as by default"),
+    ],
+)
+def test_a_partition_that_is_added_is_read_from_its_start(
+    kafka: Kafka, topic: TopicFactory, start: str, properties: dict[str, Property]
+) -> None:
+    """Also by a route that starts at the end: all of the new partition came after that. Nobody else joins the group."""
     source, sink = topic(partitions=2), topic(partitions=4)
-    member = Member(kafka, source, sink, start=start, properties={"topic.metadata.refresh.interval.ms": 500}).start()
+    member = Member(kafka, source, sink, start=start, properties=properties).start()
     until(lambda: len(member.runner.progress().spans) == 2)
     admin = AdminClient(kafka.client)
     admin.create_partitions([NewPartitions(source, 4)])[source].result(20)

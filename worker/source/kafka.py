@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
 _CONFIRM_S = 5.0
+_WOKEN_S, _UNWOKEN_S = 1.0, 0.25
 
 
 class KafkaSource:
@@ -127,6 +128,16 @@ class KafkaSource:
         except KafkaException as exc:
             raise self._reports.error(exc.args[0], "reading") from exc
         return self._judged(messages)
+
+    def wake(self) -> None:
+        """End a `poll` that waits in native memory, else the next one; safe from any thread."""
+        if self._native is not None:
+            self._native.interrupt()
+
+    @property
+    def patience_s(self) -> float:
+        """How long a `poll` may wait; in native memory what the group says ends it, and so does `wake`."""
+        return _WOKEN_S if self._native is not None and self._membership.placed else _UNWOKEN_S
 
     def _receive(self, native: _native.Client, max_records: int, timeout_s: float) -> Batch | None:
         """Take records in native memory; rebalances and the group's errors still come by the consumer's own queue."""

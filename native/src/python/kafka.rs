@@ -232,7 +232,12 @@ impl Client {
         py.detach(|| self.0.watch(topic, partition)).map_err(|_| closed())
     }
 
-    /// Waits for one message, then takes what lies ready.
+    /// Ends a `receive` that waits, else the next one; safe from any thread.
+    fn interrupt(&self, py: Python<'_>) {
+        py.detach(|| self.0.interrupt());
+    }
+
+    /// Waits for one message, or until there is something for confluent-kafka's consumer, then takes what lies ready.
     fn receive(&self, py: Python<'_>, most: usize, timeout_ms: i32) -> PyResult<(Batch, Vec<Event>)> {
         let (batch, events) = py.detach(|| receive::receive(&self.0, most, timeout_ms)).map_err(|_| closed())?;
         let events = events.into_iter().map(|e| (e.code, e.words, e.topic, e.partition, e.offset));

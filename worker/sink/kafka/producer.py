@@ -29,6 +29,8 @@ Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 
 NativeHeaders = tuple[Sequence[str] | None, Sequence[str], str | None]
 _POLL_EVERY = 1000
+# By itself a client asks how many partitions a topic has every five minutes.
+_LEARN_S = 5.0
 _REQUEST = {"batch.size": 1_000_000, "message.max.bytes": 1_000_000, "batch.num.messages": 10_000}
 """What bounds a partition's request, and librdkafka's defaults."""
 
@@ -141,7 +143,7 @@ class BatchProducer:
                 if not batch.handed % _POLL_EVERY:
                     self._served(producer.poll, 0)
         except KafkaException as exc:
-            raise write_error(error_of(exc), f"{self._name}: produce") from exc
+            raise self._refused(error_of(exc), topic) from exc
 
     def send_native(self, topic: str, output: NativeOutput, headers: NativeHeaders, *, by_key: bool) -> bool:
         """
@@ -182,10 +184,17 @@ class BatchProducer:
         rest.sent += taken
         self._batch.handed += taken
         if code:
-            raise write_error(KafkaError(code), f"{self._name}: produce")
+            raise self._refused(KafkaError(code), rest.topic)
         if rest.sent == len(rest.outgoing):
             self._rest = None
         return True
+
+    def _refused(self, error: KafkaError, topic: str) -> WorkerError:
+        """Return why a message was not taken; a partition that the client has not heard of may have been added."""
+        if error.code() == KafkaError._UNKNOWN_PARTITION:
+            with contextlib.suppress(KafkaException):
+                self.open().list_topics(topic, timeout=_LEARN_S)
+        return write_error(error, f"{self._name}: produce")
 
     def flush(self) -> None:
         """
