@@ -20,6 +20,7 @@ from worker.source.base import AssignmentListener, Search
 from worker.source.chunk import chunk_of
 from worker.source.commits import Commits
 from worker.source.identity import TopicIdentities
+from worker.source.leaving import end_membership
 from worker.source.membership import Membership
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
@@ -63,7 +64,7 @@ class KafkaSource:
         bounded: bool = False,
         statistics: Callable[[str], None] | None = None,
     ) -> None:
-        self._options = options
+        self._options, self._connection, self._group = options, connection, member.group
         topics = ", ".join(options.topics)
         needs = {"TOPIC": f"Read on topic {topics}", "GROUP": f"Read on group {member.group}"}
         self._membership = Membership(incremental=options.protocol != "eager")
@@ -252,6 +253,8 @@ class KafkaSource:
         if self._closed:
             return
         self._closed = True
+        leaves = self._options.protocol != "consumer" and not self._options.static_membership
+        member = self._consumer.memberid() if leaves else None
         self._identities.close()
         if self._native is not None:
             # What the group still gives while the client closes is only given back.
@@ -264,6 +267,8 @@ class KafkaSource:
             self._consumer.close()
         except KafkaException as exc:
             _log.warning("source_close_failed", error=exc.args[0].name())
+        if member:
+            end_membership(self._connection, self._group, member)
 
 
 def _ignore(_statistics: str) -> None:
