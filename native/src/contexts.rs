@@ -210,6 +210,11 @@ impl Directory {
         }
     }
 
+    /// The hash of a place's context.
+    pub fn hash_of(&self, place: u32) -> Option<u64> {
+        Some(self.rows.get(self.held.get(place as usize)?.0 as usize)?.hash)
+    }
+
     /// The framed context of a place.
     pub fn framed(&self, place: u32) -> Option<&[u8]> {
         let row = self.rows.get(self.held.get(place as usize)?.0 as usize)?;
@@ -296,10 +301,11 @@ mod tests {
                 assert_eq!(directory.place(row, n % 15), n);
                 assert_eq!(directory.place(row, (n + 1) % 15), NONE);
                 assert_eq!(directory.framed(n), Some(text.as_slice()));
+                assert_eq!(directory.hash_of(n), Some(hash(&text)));
                 directory.remove(n);
                 directory.remove(n);
                 assert_eq!(directory.row(&text, hash(&text)), NONE);
-                assert_eq!(directory.framed(n), None);
+                assert_eq!((directory.framed(n), directory.hash_of(n)), (None, None));
             }
         }
         assert_eq!(directory.rows.len(), 2000);
