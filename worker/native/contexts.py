@@ -67,8 +67,9 @@ class NativeFamily:
             found = self._directory.find_texts(self._names, list(contexts), self.number)
         return np.frombuffer(found, np.int64)
 
-    def add(self, contexts: Sequence[Texts], places: Ints) -> Ints:
+    def add(self, contexts: Sequence[Texts], places: Ints | Sequence[int]) -> Ints:
         """Give new contexts places, and return each one's mark; raises `ValueError` where one comes twice."""
+        places = np.asarray(places, np.int64)
         if isinstance(contexts, SpanContexts):
             marks = self._directory.put(contexts.spans, contexts.slot, contexts.numbers, self.number, places)
         else:

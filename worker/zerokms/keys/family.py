@@ -25,7 +25,7 @@ class Family(Protocol):
         """Return each context's slot, -1 for one that has none."""
         ...
 
-    def add(self, contexts: Sequence[Texts], slots: Ints, /) -> Ints:
+    def add(self, contexts: Sequence[Texts], slots: Ints | Sequence[int], /) -> Ints:
         """Give new contexts slots, and return each one's mark; raises `ValueError` where one comes twice."""
         ...
 
@@ -56,9 +56,9 @@ class PlainFamily:
         """Return each context's slot, -1 for one that has none."""
         return np.fromiter(map(self._slots.get, contexts, repeat(-1)), np.int64, len(contexts))
 
-    def add(self, contexts: Sequence[Texts], slots: Ints) -> Ints:
+    def add(self, contexts: Sequence[Texts], slots: Ints | Sequence[int]) -> Ints:
         """Give new contexts slots, and return each one's mark; raises `ValueError` where one comes twice."""
-        for texts, slot in zip(contexts, slots.tolist(), strict=True):
+        for texts, slot in zip(contexts, np.asarray(slots).tolist(), strict=True):
             if self._slots.setdefault(texts, slot) != slot:
                 raise ValueError("the contexts of a need are distinct")
             self._texts[slot] = texts

@@ -191,7 +191,7 @@ class Leases(Shelf):
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
         columns = ((self._key, self._at), (self._next, self._next_at))
-        found = (held for keys, places in columns for held in zip(keys, places, strict=True))
+        found = (held for keys, places in columns for held in zip(keys, places.tolist(), strict=True))
         return [_key(key, at) for key, at in found if key is not None]
 
     def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
