@@ -34,6 +34,7 @@ DOORS = {
         "worker/local/",
         "worker/sdk/serializers.py",
     ),
+    "kafka": ("worker/kafka/departure.py",),
     "fastavro": ("worker/avro/",),
     "httpx": ("worker/http_client.py", "worker/cli/running.py", "worker/zerokms/", "worker/authority/", "worker/demo"),
     "psycopg": ("worker/sink/", "worker/local/", "worker/demo"),

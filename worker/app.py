@@ -18,6 +18,7 @@ from worker.checks.start import verify
 from worker.config import Settings
 from worker.errors import TransientError, WorkerError
 from worker.http import HttpServer, application
+from worker.kafka.clock import ClockWatch
 from worker.metrics import Metrics, open_traces
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.progress import RouteProgress
@@ -170,9 +171,11 @@ class Worker:
             self.stop()
         for thread in threads:
             thread.start()
+        clock = ClockWatch()
         for thread in threads:
             while thread.is_alive():
                 thread.join(_OBSERVE_S)
+                clock.look()
                 observe(self.progress())
         observe(self.progress())
         if errors:

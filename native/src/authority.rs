@@ -52,7 +52,7 @@ impl Share {
             for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {
                 *byte = iv ^ sum;
             }
-            self.chain.run(item.iv, masked, out);
+            self.chain.apply(item.iv, masked, out, &mut [0; BLOCKS]);
         }
     }
 

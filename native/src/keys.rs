@@ -21,6 +21,25 @@ struct Held {
     gone: Vec<bool>,
 }
 
+impl Held {
+    fn secret(&self, index: usize) -> Result<Secret, Spent> {
+        if self.gone.get(index) != Some(&false) {
+            return Err(Spent);
+        }
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        secret.copy_from_slice(&self.secrets[index * KEY_BYTES..][..KEY_BYTES]);
+        Ok(secret)
+    }
+
+    fn wipe(&mut self, start: usize, stop: usize) {
+        let stop = stop.min(self.gone.len());
+        if start < stop {
+            self.secrets[start * KEY_BYTES..stop * KEY_BYTES].zeroize();
+            self.gone[start..stop].fill(true);
+        }
+    }
+}
+
 /// What envelopes carry of keys; the parts that neighbours share are held once.
 #[derive(Default)]
 pub struct Labels {
@@ -115,30 +134,21 @@ impl KeyBatch {
 
     /// A key for its one value; nothing of it stays here.
     pub fn spend(&self, index: usize) -> Result<(Secret, KeyLabel<'_>), Spent> {
-        let secret = self.secret(index)?;
-        self.wipe(index, index + 1);
+        let mut held = self.held();
+        let secret = held.secret(index)?;
+        held.wipe(index, index + 1);
+        drop(held);
         Ok((secret, self.label(index).ok_or(Spent)?))
     }
 
     /// A key that was not used up or wiped.
     pub fn secret(&self, index: usize) -> Result<Secret, Spent> {
-        let held = self.held();
-        if held.gone.get(index) != Some(&false) {
-            return Err(Spent);
-        }
-        let mut secret = Zeroizing::new([0; KEY_BYTES]);
-        secret.copy_from_slice(&held.secrets[index * KEY_BYTES..][..KEY_BYTES]);
-        Ok(secret)
+        self.held().secret(index)
     }
 
     /// Overwrites some keys.
     pub fn wipe(&self, start: usize, stop: usize) {
-        let mut held = self.held();
-        let stop = stop.min(held.gone.len());
-        if start < stop {
-            held.secrets[start * KEY_BYTES..stop * KEY_BYTES].zeroize();
-            held.gone[start..stop].fill(true);
-        }
+        self.held().wipe(start, stop);
     }
 
     /// What an envelope carries of a key.

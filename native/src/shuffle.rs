@@ -42,22 +42,26 @@ impl Chain {
     #[inline]
     pub fn run(&self, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL]) -> bool {
         let mut firsts = [0u32; BLOCKS];
+        self.apply(iv, input, out, &mut firsts);
+        self.is_distinct(iv, input, &firsts)
+    }
+
+    /// Runs the chain; `firsts` are the first words of the blocks before chaining.
+    #[inline]
+    pub fn apply(&self, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("ssse3") {
             // SAFETY: the processor has SSSE3, which is all that the function asks for.
-            unsafe { x86::run(self, iv, input, out, &mut firsts) };
-            return self.is_distinct(iv, input, &firsts);
+            unsafe { x86::run(self, iv, input, out, firsts) };
+            return;
         }
         #[cfg(target_arch = "aarch64")]
         {
-            neon::run(self, iv, input, out, &mut firsts);
-            return self.is_distinct(iv, input, &firsts);
+            neon::run(self, iv, input, out, firsts);
+            return;
         }
         #[allow(unreachable_code)]
-        {
-            self.run_portable(iv, input, out, &mut firsts);
-            self.is_distinct(iv, input, &firsts)
-        }
+        self.run_portable(iv, input, out, firsts);
     }
 
     pub fn run_portable(&self, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
@@ -91,15 +95,17 @@ impl Chain {
 
     /// Equal first words are met by chance once in ten million batches of blocks; then the whole blocks decide.
     fn is_distinct(&self, iv: &Block, input: &[u8; MATERIAL], firsts: &[u32; BLOCKS]) -> bool {
-        let mut hit = false;
-        for i in 1..BLOCKS {
-            let word = firsts[i];
-            let mut equal = 0u32;
-            for &other in &firsts[..i] {
-                equal |= u32::from(other == word);
+        // Each with those up to 16 places further in a ring of 33, which are all pairs, in loops of one length.
+        let mut ring = [0u32; BLOCKS + BLOCKS / 2];
+        ring[..BLOCKS].copy_from_slice(firsts);
+        ring[BLOCKS..].copy_from_slice(&firsts[..BLOCKS / 2]);
+        let mut equal = 0u32;
+        for distance in 1..=BLOCKS / 2 {
+            for (word, other) in firsts.iter().zip(&ring[distance..distance + BLOCKS]) {
+                equal |= u32::from(word == other);
             }
-            hit |= equal != 0;
         }
+        let hit = equal != 0;
         if !hit {
             return true;
         }
@@ -246,6 +252,21 @@ mod tests {
         assert!(!chain.run(&[5; 16], &input, &mut out));
         input[7 * BLOCK + 9] ^= 1;
         assert!(chain.run(&[5; 16], &input, &mut out));
+    }
+
+    #[test]
+    fn every_pair_is_compared() {
+        let identity: Block = std::array::from_fn(|i| i as u8);
+        let order: [u8; BLOCKS] = std::array::from_fn(|i| i as u8);
+        let chain = Chain::new(identity, None, identity, order).unwrap();
+        for i in 0..BLOCKS {
+            for j in 0..i {
+                let mut input = random((i * BLOCKS + j) as u64);
+                assert!(chain.run(&[5; 16], &input, &mut [0; MATERIAL]));
+                input.copy_within(i * BLOCK..(i + 1) * BLOCK, j * BLOCK);
+                assert!(!chain.run(&[5; 16], &input, &mut [0; MATERIAL]), "{i} {j}");
+            }
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 A plain loop of confluent-kafka's beside the worker: read, copy, write and commit, with the worker's client settings.
 
 What it takes to recover is what the brokers and librdkafka take. It does what the library's documentation says: an
-abortable error aborts and rewinds, a fatal one ends the process, which is started again.
+abortable error aborts and rewinds, a fatal one ends the process, which is started again. So is one that hangs: where a
+coordinator dies, `send_offsets_to_transaction` of librdkafka (2.16) may never return, whatever its timeout.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -33,7 +35,7 @@ class Loop:
         connection = connection_properties(told["bootstrap"], told["properties"])
         options = SourceOptions.model_validate(told["source"])
         member = GroupMember(told["group"], told["instance"])
-        self._target = told["target"]
+        self._target, self._patience_s = told["target"], 2 * told["transaction_s"]
         reading = consumer_properties(options, member, connection, bounded=False)
         self._consumer = Consumer({**reading, "auto.offset.reset": "earliest"})
         owned = {
@@ -52,10 +54,12 @@ class Loop:
         while True:
             messages = [m for m in self._consumer.consume(500, 0.05) if m.error() is None]
             if messages:
+                faulthandler.dump_traceback_later(self._patience_s, exit=True)
                 try:
                     self._deliver(messages)
                 except KafkaException as exc:
                     self._give_up(exc)
+                faulthandler.cancel_dump_traceback_later()
 
     def _deliver(self, messages: list[Any]) -> None:
         producer = self._producer

@@ -21,6 +21,7 @@ _PATIENCE_S = 120.0
 class Seen:
     """When the newest record of each partition was written, and the longest time in which none came."""
 
+    topic: str
     written_ms: dict[int, int] = field(default_factory=dict)
     came_at: dict[int, float] = field(default_factory=dict)
     still_s: float = 0.0
@@ -30,6 +31,11 @@ class Seen:
         self.still_s = max(self.still_s, now - self.came_at.get(partition, now))
         self.came_at[partition] = now
         self.written_ms[partition] = max(written_ms, self.written_ms.get(partition, 0))
+
+    def told(self, at_ms: float) -> str:
+        """Say which partitions have had nothing since a time."""
+        still = [p for p in range(PARTITIONS) if self.written_ms.get(p, 0) <= at_ms]
+        return f"{self.topic}: {still or 'every partition flows'}"
 
     def since(self, at_ms: float) -> bool:
         """Whether each partition has a record that was written after a time."""
@@ -44,7 +50,7 @@ class Reader:
         self._consumer = Consumer({**stand.kafka.client, **conf, **SOON})
         self._consumer.subscribe([topic])
         self._ended = threading.Event()
-        self.seen = Seen()
+        self.seen = Seen(topic)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -69,7 +75,7 @@ def recovery(readers: Sequence[Reader], act: Callable[[], None]) -> list[float]:
         now = time.monotonic() - began
         found |= {i: now for i, r in enumerate(readers) if i not in found and r.seen.since(at_ms)}
         if now > _PATIENCE_S:
-            raise TimeoutError("a partition did not recover")
+            raise TimeoutError(f"no flow after {now:.0f} s: {'; '.join(r.seen.told(at_ms) for r in readers)}")
         time.sleep(0.02)
     return [found[i] for i in range(len(readers))]
 

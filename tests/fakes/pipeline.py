@@ -87,6 +87,13 @@ class MemorySource:
             threading.Event().wait(min(timeout_s, 0.005))
         return batch_of(out) if out else None
 
+    def wake(self) -> None:
+        """Its polls never wait for long."""
+
+    @property
+    def patience_s(self) -> float:
+        return 0.005
+
     def find(
         self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
     ) -> dict[TopicPartition, Search]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import psycopg
@@ -27,6 +27,7 @@ from worker.kafka.whole import read_whole
 from worker.model import SourceRecord
 from worker.sdk import Encryption
 from worker.sink.ledger import verify
+from worker.sink.postgres.retention import verify_table
 
 _LEDGER = f"worker.ledger.{REGION}"
 
@@ -141,15 +142,15 @@ class Judge:
         self._verdict.findings += [f"dead letters: {each}" for each in wrong]
 
     def _ledger(self) -> list[dict[str, Any]]:
-        """Return the ledger's rows of this run, each chain verified where every entry is there once."""
-        if self._place.topology.sink == "kafka":
-            documents = [r.value or b"" for r in self._read(_LEDGER)]
-        else:
-            documents = list(self._ledger_table())
-        rows = [json.loads(each) for each in documents]
-        mine = [(row, doc) for row, doc in zip(rows, documents, strict=True) if row["topic"] == self._place.source]
-        entries = {(row["chain"], row["sequence"], row["hash"]) for row, _ in mine}
+        """Return the ledger's entries of this run, each chain verified where every entry is there once."""
+        rows = self._ledger_topic() if self._place.topology.sink == "kafka" else self._ledger_table()
+        entries = {(row["chain"], row["sequence"], row["hash"]) for row in rows}
         self._verdict.findings += forked((chain, at) for chain, at, _ in entries)
+        return rows
+
+    def _ledger_topic(self) -> list[dict[str, Any]]:
+        every = [(json.loads(r.value or b""), r.value or b"") for r in self._read(_LEDGER)]
+        mine = [each for each in every if each[0]["topic"] == self._place.source]
         if self._place.topology.is_exact:
             mine.sort(key=lambda each: (each[0]["chain"], each[0]["sequence"]))
             for _, chain in groupby(mine, key=lambda each: each[0]["chain"]):
@@ -159,14 +160,15 @@ class Judge:
                     self._verdict.findings.append(str(exc))
         return [row for row, _ in mine]
 
-    def _ledger_table(self) -> Iterable[bytes]:
+    def _ledger_table(self) -> list[dict[str, Any]]:
+        try:
+            for _ in verify_table(self._stand.dsn, _no_key, timeout_s=30):
+                pass
+        except FatalError as exc:
+            self._verdict.findings.append(str(exc))
         with psycopg.connect(self._stand.dsn) as connection:
-            query = "SELECT to_jsonb(l) - 'at' FROM worker.ledger l WHERE topic = %s"
-            for (row,) in connection.execute(query, [self._place.source]):
-                hashes = {name: row[name].removeprefix("\\x") for name in ("prev_hash", "hash")}
-                if not row["audited"]:
-                    del row["audited"]
-                yield json.dumps({**row, **hashes}).encode()
+            query = "SELECT to_jsonb(l) FROM worker.ledger l WHERE topic = %s"
+            return [row for (row,) in connection.execute(query, [self._place.source])]
 
     def _books(self, rows: list[dict[str, Any]]) -> None:
         """Compare the ledger with the sink, with the authority's audit and with what each worker says of its keys."""
@@ -222,6 +224,10 @@ class Judge:
                 self._verdict.findings.append(f"record {i} does not decrypt to what was produced")
                 break
         self._verdict.decrypted = len(chosen)
+
+
+def _no_key(_keyset: UUID) -> bytes:
+    raise AssertionError("nobody signed a checkpoint in this run")
 
 
 def overspent(name: str, metrics: str) -> list[str]:

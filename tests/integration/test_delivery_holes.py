@@ -16,7 +16,7 @@ from tests.conftest import TopicFactory
 from tests.fakes.pipeline import CopyProcessor, MemorySink, PlainLetters
 from tests.integration.test_delivery_kafka import REGION, Member, produce, read_all
 from worker.errors import KeyServiceUnavailable
-from worker.kafka.properties import connection_properties
+from worker.kafka.properties import Property, connection_properties
 from worker.metrics import Metrics
 from worker.model import TopicPartition
 from worker.pipeline.health import RouteHealth
@@ -110,11 +110,20 @@ def leave_open(kafka: Kafka, producer: Producer, source: str) -> None:
     consumer.close()
 
 
-@pytest.mark.parametrize("start", ["earliest", "latest"])
-def test_a_partition_that_is_added_is_read_from_its_start(kafka: Kafka, topic: TopicFactory, start: str) -> None:
-    """Also by a route that starts at the end: all of the new partition came after that."""
+@pytest.mark.parametrize(
+    ("start", "properties"),
+    [
+        ("earliest", {"topic.metadata.refresh.interval.ms": 500}),
+        ("latest", {"topic.metadata.refresh.interval.ms": 500}),
+        pytest.param("latest", {}, marks=pytest.mark.heavy, id="latest-as by default"),
+    ],
+)
+def test_a_partition_that_is_added_is_read_from_its_start(
+    kafka: Kafka, topic: TopicFactory, start: str, properties: dict[str, Property]
+) -> None:
+    """Also by a route that starts at the end: all of the new partition came after that. Nobody else joins the group."""
     source, sink = topic(partitions=2), topic(partitions=4)
-    member = Member(kafka, source, sink, start=start, properties={"topic.metadata.refresh.interval.ms": 500}).start()
+    member = Member(kafka, source, sink, start=start, properties=properties).start()
     until(lambda: len(member.runner.progress().spans) == 2)
     admin = AdminClient(kafka.client)
     admin.create_partitions([NewPartitions(source, 4)])[source].result(20)
@@ -262,6 +271,39 @@ def has_partitions(admin: AdminClient, group: str) -> bool:
     except KafkaException:
         return False
     return any(m.assignment and m.assignment.topic_partitions for m in found.members)
+
+
+def test_a_member_that_ends_while_its_group_rebalances_leaves_it(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """It ends as soon as the group has met it, when the others are about to give partitions up for it."""
+    group, told = f"group-{topics[0]}", Told()
+    options = SourceOptions(topics=(topics[0],), session_timeout_s=60)
+    connection = connection_properties(kafka.bootstrap, kafka.properties)
+    ended = threading.Event()
+    staying = threading.Thread(
+        target=_stay, args=(KafkaSource(options, GroupMember(group, "stays"), connection), ended)
+    )
+    staying.start()
+    try:
+        admin = AdminClient(kafka.client)
+        until(lambda: has_partitions(admin, group))
+        source = KafkaSource(options, GroupMember(group, "ends"), connection)
+        source.subscribe(told)
+        while "assigned" not in told.events:
+            source.poll(1, 0.05)
+        source.close()
+        members = admin.describe_consumer_groups([group])[group].result(10).members
+    finally:
+        ended.set()
+        staying.join()
+
+    assert [m.client_id for m in members] == ["worker-stays"]
+
+
+def _stay(source: KafkaSource, ended: threading.Event) -> None:
+    source.subscribe(Told())
+    while not ended.is_set():
+        source.poll(1, 0.05)
+    source.close()
 
 
 def test_a_member_leaves_while_it_is_given_partitions(kafka: Kafka, topics: tuple[str, str]) -> None:

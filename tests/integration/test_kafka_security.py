@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark.structures import ParameterSet
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from tests.conftest import DatabaseFactory, running_authority
 from tests.deployment import Deployment
 from tests.program import COMMAND
 from tests.secured import Right, SecuredKafka, TokenEndpoint, least_rights, running_secured
 from worker.app import Worker
+from worker.assembly.connections import kafka_connection
 from worker.assembly.run import RunOptions
 from worker.checks.start import verify
 from worker.demo.customers import Population, customers, write
-from worker.errors import ConfigError
+from worker.errors import ConfigError, SourceUnavailable
+from worker.kafka.departure import Departures
 from worker.local.tls import CertificateAuthority
+from worker.source.properties import client_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 RECORDS = 2_000
@@ -181,6 +184,41 @@ def test_tokens_that_the_client_library_fetches_itself(secured: SecuredKafka, si
 
     assert asked
     assert len(own.read(own.sink)) == len(own.rows()) == RECORDS
+
+
+# kafka-python leaves a connection that it refuses to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("how", ["scram", pytest.param("mutual", marks=pytest.mark.heavy), "oauth"])
+def test_a_dead_member_is_removed_with_the_documented_rights(secured: SecuredKafka, site: Deployment, how: str) -> None:
+    """Whichever identity the worker has, Read on the group suffices; a stranger's CA does not get that far."""
+    group, name = f"topic-{site.name}", client_id("dead--1")
+    own = as_scram_user(secured, site, f"remover-{site.name}", rights(site))
+    if how == "mutual":
+        secured.allow(f"User:CN=m{site.name}", rights(site))
+        own = replace(site, connection=secured.mutual(secured.certificates.issue(f"m{site.name}")))
+    elif how == "oauth":
+        secured.allow(f"User:o{site.name}", rights(site))
+        token = site.directory / "token"
+        token.write_text(secured.token(f"o{site.name}"))
+        own = replace(site, connection=secured.oauth(f'{{ token_file = "{token}" }}'))
+    connection = kafka_connection(own.load(1).kafka, own.environ)
+    dead = Consumer({**site.kafka.client, "group.id": group, "client.id": name, "session.timeout.ms": 60_000})
+    dead.subscribe([site.source])
+    while not dead.assignment():
+        dead.poll(0.1)
+
+    departures = Departures(connection)
+    found = departures.members([group], name)
+    removed, left = departures.remove(found), departures.members([group], name)
+    departures.close()
+    dead.close()
+
+    assert [len(ids) for ids in found.values()] == [removed] == [1]
+    assert left == {group: []}
+    stranger = site.directory / "stranger"
+    stranger.mkdir()
+    with pytest.raises(SourceUnavailable):
+        Departures({**connection, "ssl.ca.location": str(CertificateAuthority(stranger).path)})
 
 
 @pytest.mark.parametrize(

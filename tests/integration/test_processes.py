@@ -139,6 +139,30 @@ def test_processes_share_a_topic_and_one_that_is_killed_costs_nothing(site: Depl
     assert sorted(keys(site)) == sorted(str(row[0]) for row in site.rows()) == sorted(ids)
 
 
+def test_the_partitions_of_a_killed_process_do_not_wait_for_its_session(site: Deployment) -> None:
+    """With a session of five minutes, and long before there is a successor, the other process has them."""
+    schema_id, first = site.write_customers(1, 50)
+    settings = site.settings(schema_id, changes="[processes]\nrestart_s = 600\nmax_restart_s = 600\n")
+    dynamic = settings.read_text().replace("static_membership = true, session_timeout_s = 6", "session_timeout_s = 300")
+    settings.write_text(dynamic)
+
+    with running(site, settings, "--processes", "2") as worker:
+        worker.until(
+            lambda: worker.shares() == {(i, r) for i in (0, 1) for r in ("topic", "table")}, "all have a share"
+        )
+        worker.until(lambda: len(site.rows()) == len(first) == len(keys(site)), "nothing is under way")
+        os.kill(worker.pid(1), signal.SIGKILL)
+        _, second = site.write_customers(2, 500)
+        ids = first | second
+        worker.until(lambda: len(site.rows()) == len(ids) == len(keys(site)), "the other delivers every record")
+        removed = [(e["process"], e["members"]) for e in worker.events("member_removed")]
+        worker.process.terminate()
+        code = worker.process.wait(60)
+
+    assert (code, removed) == (0, [(1, 2)]), worker.text()[-3000:]
+    assert worker.events("process_restarted") == []
+
+
 def test_a_verdict_of_one_process_ends_all_with_its_code(site: Deployment) -> None:
     """What is wrong for good is not tried again: the whole exits with the process's code and names its error."""
     settings = site.settings(1, cluster_id="another-cluster")

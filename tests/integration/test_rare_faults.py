@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,61 @@ def test_a_wall_clock_that_leaps_by_hours_stops_nothing(
 
     assert code == 0, worker.text()[-3000:]
     each_once(site, 800)
+
+
+def members(admin: AdminClient, group: str) -> set[str]:
+    """The ids of a group's members, as its coordinator has them."""
+    described = admin.describe_consumer_groups([group])[group].result(30)
+    return {member.member_id for member in described.members}
+
+
+_JOINS = """
+import json, sys
+from confluent_kafka import Consumer
+consumer = Consumer(json.loads(sys.argv[1]))
+consumer.subscribe([sys.argv[2]], on_assign=lambda *_: print("joined", flush=True))
+while True:
+    consumer.poll(1)
+"""
+
+
+def outlast_a_session(kafka: Kafka, topic: str, session_s: int) -> None:
+    """Return once the brokers have given up a member of a group of its own, which died with a session so long."""
+    group = f"dead-{topic}"
+    settings = {**kafka.client, "group.id": group, "session.timeout.ms": session_s * 1000}
+    command = [sys.executable, "-c", _JOINS, json.dumps(settings), topic]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as dying:
+        assert dying.stdout is not None
+        assert dying.stdout.readline() == b"joined\n"
+        dying.kill()
+    admin = AdminClient(kafka.client)
+    until(lambda: not members(admin, group), "a session is over")
+
+
+def test_a_wall_clock_that_leaps_back_takes_no_member_out_of_a_group_at_rest(
+    kafka: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path
+) -> None:
+    """librdkafka waits until times of day: no heartbeat would be sent for six hours, and nothing read."""
+    clock = make_clock(tmp_path)
+    if clock is None:
+        pytest.skip("there is no C compiler: apt-get install gcc")
+    site = site_on(kafka, dsn, authority, tmp_path, secrets=clock.environ)
+    schema_id, _ = site.write_customers(1, 200)
+    groups, admin = (f"topic-{site.name}", f"table-{site.name}"), AdminClient(kafka.client)
+
+    with running(site, site.settings(schema_id), "--processes", "2") as worker:
+        worker.until(lambda: arrived(site, 200), "before")
+        worker.until(lambda: all(len(members(admin, group)) == 2 for group in groups), "both processes have joined")
+        before = [members(admin, group) for group in groups]
+        clock.leap(-6)
+        outlast_a_session(kafka, site.source, 12)
+        assert [members(admin, group) for group in groups] == before
+        assert worker.get("/healthz").status_code == 200
+        site.write_customers(2, 200)
+        worker.until(lambda: arrived(site, 400), "after")
+
+    each_once(site, 400)
+    assert {event["seconds"] for event in worker.events("clock_leapt")} == {-21_600.0}
 
 
 def remade(site: Deployment) -> None:

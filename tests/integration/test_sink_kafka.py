@@ -10,16 +10,17 @@ from uuid import UUID
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
 from tests.contract.batches import of_native
 from tests.fakes.records import output_of
+from tests.running import until
 from worker.errors import ConfigError, Fenced, RegionViolation, SinkRejected, SinkUnavailable
 from worker.local import LocalKafka
 from worker.metrics import Metrics
-from worker.model import Header, Part, Position, SinkRecord, SourceRecord
+from worker.model import Header, Output, Part, Position, SinkRecord, SourceRecord
 from worker.model import TopicPartition as Partition
 from worker.native import IS_LOADED
 from worker.native.batch import NativeOutput
@@ -167,6 +168,54 @@ def test_headers_follow_the_policy_from_native_memory(
     expected = [*kept[:3], *old, *kept[3:]]
     assert isinstance(output, NativeOutput)
     assert [m.headers() or [] for m in found] == [told[0], [*expected, *told[1]]]
+
+
+def _in_native_memory(records: Sequence[SinkRecord]) -> Output:
+    batch = of_native([SourceRecord(r.position, r.key, r.value, [], 1, 5) for r in records])
+    return batch.output([Part(range(len(batch)), [r.value for r in records])], range(len(batch)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(output_of, id="plain"),
+        pytest.param(
+            _in_native_memory, id="native", marks=pytest.mark.skipif(not IS_LOADED, reason="the extension is not built")
+        ),
+    ],
+)
+@pytest.mark.parametrize("transactional", [None, "x-grown"])
+def test_a_partition_that_is_added_is_written_to_at_once(
+    kafka: Kafka, topic: TopicFactory, form: Callable[[Sequence[SinkRecord]], Output], transactional: str | None
+) -> None:
+    """By itself the client would refuse its records for five minutes; the batch is tried again, as after any pause."""
+    target = topic(partitions=2)
+    name = transactional and f"{transactional}-{uuid.uuid4().hex}"
+    sink = _sink(kafka, target, transactional=name)
+    for _ in range(3):  # the first ones make connections, and whoever made one asks about the topic
+        _deliver(sink, _records("s", 2, 2))
+    admin = AdminClient(kafka.client)
+    admin.create_partitions([NewPartitions(target, 3)])[target].result(30)
+    refused: list[str] = []
+
+    def delivered() -> bool:
+        sink.begin()
+        try:
+            sink.write(form([SinkRecord(Position("s", 2, 0), b"k", b"v", [], 1, 5)]))
+        except SinkUnavailable as exc:
+            refused.append(str(exc))
+            sink.abort()
+            return False
+        sink.flush()
+        sink.commit({}, (), None)
+        return True
+
+    until(delivered, "the new partition is known")
+
+    found = _read(kafka, target, 3)
+    sink.close()
+    assert all("_UNKNOWN_PARTITION" in text for text in refused)
+    assert [m.value() for m in found if m.partition() == 2] == [b"v"]
 
 
 def test_a_tombstone_stays_null_and_an_empty_value_empty(kafka: Kafka, topic: TopicFactory) -> None:

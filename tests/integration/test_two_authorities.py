@@ -22,6 +22,8 @@ from tests.program import worker
 from tests.running import Running, arrived, produce, until
 from worker.app import Worker
 from worker.authority.dev import DevAuthority
+from worker.authority.limits import LimitOptions
+from worker.authority.server import AuthorityOptions
 from worker.avro import DeclarationOptions, compile_schema
 from worker.canary.guard import GuardedKeyService
 from worker.canary.keyset import Canaries
@@ -30,6 +32,9 @@ from worker.errors import CanaryError
 from worker.model import Audit, DataKey, KeySpec, RetrieveRequest
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment, local_hosts
+from worker.zerokms.keys import KeyCache, KeyOptions
+from worker.zerokms.options import ClientOptions
+from worker.zerokms.resilient import resilient
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 REGION = "eu-central-1"
@@ -82,7 +87,9 @@ def test_no_key_of_the_wrong_authority_is_handed_out(stand: Stand, turns: str) -
     """Whatever was handed out the own authority gives again; without the guard, half of it would be lost."""
     with contextlib.closing(stand.client()) as client:
         canaries = Canaries(client, resolve=client.resolve_keyset, store=CanaryMemory(), instance="test")
-        guard = GuardedKeyService(client, canaries.check, canaries.vouch, keys_per_request=client.keys_per_request)
+        guard = GuardedKeyService(
+            client, canaries.check, canaries.vouch, keys_per_request=lambda: client.keys_per_request
+        )
         specs = [KeySpec(None, "users/email")] * KEYS
         handed = list(guard.generate(specs, AUDIT))
         rng, order = random.Random(11), iter(range(10**6))
@@ -160,3 +167,32 @@ def test_a_worker_stops_and_everything_that_it_wrote_opens(
     assert isinstance(error, CanaryError)
     assert opened.returncode == 0, opened.stderr[-2000:]
     assert len([json.loads(line) for line in opened.stdout.splitlines()]) == written >= 50
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 9), (50, 21)])
+def test_a_cache_fills_requests_to_what_the_authority_takes(tmp_path: Path, own: int | None, expected: int) -> None:
+    """It says how many, of which one is the witness; the settings may ask for less. No request is refused or split."""
+    options = AuthorityOptions(limits=LimitOptions(keys_per_request=120))
+    with (
+        DevAuthority(REGION, tmp_path, options=options) as authority,
+        client_from_environment(
+            authority.env, allow_hosts=("127.0.0.1",), options=ClientOptions(keys_per_request=own)
+        ) as client,
+    ):
+        canaries = Canaries(client, resolve=client.resolve_keyset, store=CanaryMemory(), instance="test")
+        canaries.check(None)
+        guard = GuardedKeyService(
+            client, canaries.check, canaries.vouch, keys_per_request=lambda: client.keys_per_request
+        )
+        before = made(authority)
+        with KeyCache(resilient(guard), options=KeyOptions(keys_per_request=own), audit=AUDIT) as cache:
+            keys = cache.take(KeySpec(None, "users/email"), 1_000)
+
+        assert len(keys) == 1_000
+        assert made(authority) - before == expected
+
+
+def made(authority: DevAuthority) -> float:
+    """How many requests for fresh keys were answered."""
+    labels = {"region": REGION, "endpoint": "generate-data-key", "status": "200"}
+    return authority.authority.metrics.registry.get_sample_value("authority_requests_total", labels) or 0.0

@@ -63,7 +63,7 @@ def key_stack(context: Context, client: ZeroKMSClient, connection: Mapping[str, 
         client,
         canaries.check,
         canaries.vouch,
-        keys_per_request=settings.keys.keys_per_request,
+        keys_per_request=lambda: client.keys_per_request,
         metrics=context.metrics,
         witness=canaries.witness,
     )

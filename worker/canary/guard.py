@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
-from operator import attrgetter
 
 from worker.canary.canary import DESCRIPTOR
 from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
 from worker.metrics import Metrics
-from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest
+from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest, Specs
 from worker.native.keys import joined, request_ids, wipe
+from worker.zerokms.joining import Joiner
 
 Vouch = Callable[[str | None, Sequence[DataKey]], None]
 
@@ -27,8 +28,9 @@ class GuardedKeyService:
     Args:
         service: the one that is guarded.
         check: opens the canary of a keyset (name, uuid text or None), or makes it; raises `CanaryError`.
-        vouch: asks for a keyset's canary and some witnesses again in one request; raises `CanaryError`.
-        keys_per_request: at which number the service begins another request.
+        vouch: asks for a keyset's canary and some witnesses again in one request; raises `CanaryError`. Answers that
+            come at the same time are vouched for together.
+        keys_per_request: says at which number the service begins another request.
         metrics: where witnesses count as wasted keys.
         witness: what a keyset's witness is asked for as.
 
@@ -42,27 +44,38 @@ class GuardedKeyService:
         check: Callable[[str | None], None],
         vouch: Vouch,
         *,
-        keys_per_request: int,
+        keys_per_request: Callable[[], int],
         metrics: Metrics | None = None,
         witness: Callable[[str | None], KeySpec] = lambda keyset: KeySpec(keyset, DESCRIPTOR),
     ) -> None:
-        if keys_per_request < 2:
-            raise ConfigError("keys_per_request must be 2 at least: a canary's witness goes with every request")
         self._service, self._check, self._vouch = service, check, vouch
-        self._room, self._metrics = keys_per_request - 1, metrics
+        self._size, self._metrics = keys_per_request, metrics
         self._witness = witness
+        self._vouching: Joiner[DataKey, None] = Joiner()
+        # Now, not with the first batch.
+        _ = self.keys_per_request
         self._lock = threading.Lock()
         self._believed: frozenset[str | None] = frozenset()
 
+    @property
+    def keys_per_request(self) -> int:
+        """Keys that fill a request, beside its witness."""
+        size = self._size()
+        if size < 2:
+            raise ConfigError("keys_per_request must be 2 at least: a canary's witness goes with every request")
+        return size - 1
+
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`. Raises `CanaryError` besides."""
-        self._believe(dict.fromkeys(request.keyset for request in requests))
-        order = sorted(range(len(requests)), key=_first_of(requests)) if _is_mixed(requests) else None
-        asked, own = self._with_witnesses(requests if order is None else [requests[i] for i in order])
+        specs = Specs.of(requests)
+        self._believe(specs.keysets)
+        order = sorted(range(len(requests)), key=_first_of(requests)) if len(specs.keysets) > 1 else None
+        room = self.keys_per_request
+        asked, own = self._with_witnesses(specs if order is None else Specs.of([requests[i] for i in order]), room)
         try:
             keys = self._service.generate(asked, audit)
             try:
-                self._vouch_for(asked, keys, own)
+                self._vouch_for(asked, keys, own, room)
             except BaseException:
                 wipe(keys)
                 raise
@@ -87,36 +100,45 @@ class GuardedKeyService:
             self._doubt()
             raise
 
-    def _with_witnesses(self, requests: Sequence[KeySpec]) -> tuple[list[KeySpec], list[slice]]:
+    def _with_witnesses(self, requests: Specs, room: int) -> tuple[Specs, list[slice]]:
         """
         Return what to ask for, and the stretches of it that were asked of us, each with its witness right behind it.
 
         Args:
             requests: those of one keyset together.
+            room: how many go with one witness.
         """
-        asked: list[KeySpec] = []
+        asked: list[tuple[KeySpec, int]] = []
         own: list[slice] = []
-        for keyset, same in groupby(requests, attrgetter("keyset")):
-            mine = list(same)
-            for start in range(0, len(mine), self._room):
-                some = mine[start : start + self._room]
-                own.append(slice(len(asked), len(asked) + len(some)))
-                asked += [*some, self._witness(keyset)]
-        return asked, own
+        at = 0
+        for keyset, same in groupby(requests.runs, lambda run: run[0].keyset):
+            mine = Specs(same)
+            for start in range(0, len(mine), room):
+                some = mine[start : start + room]
+                own.append(slice(at, at + len(some)))
+                asked += [*some.runs, (self._witness(keyset), 1)]
+                at += len(some) + 1
+        return Specs(asked), own
 
-    def _vouch_for(self, asked: Sequence[KeySpec], keys: Sequence[DataKey], own: Sequence[slice]) -> None:
+    def _vouch_for(self, asked: Specs, keys: Sequence[DataKey], own: Sequence[slice], room: int) -> None:
         for keyset, same in groupby(own, lambda stretch: asked[stretch.start].keyset):
             stretches = list(same)
             witnesses = [keys[stretch.stop] for stretch in stretches]
             vouched = {witness.request_id for witness in witnesses}
             if any(not request_ids(keys[stretch]) <= vouched for stretch in stretches):
+                if room != self.keys_per_request:
+                    raise KeyServiceUnavailable("the key service takes another number of keys than a moment ago")
                 raise CanaryError("the key service gave keys in an answer without a witness; nothing of it is used")
-            # An erasable keyset has two canaries that go with them.
-            room = max(1, self._room - len(asked[stretches[0].stop].context))
-            for start in range(0, len(witnesses), room):
-                self._vouch(keyset, witnesses[start : start + room])
+            self._vouching.ask(keyset, witnesses, partial(self._ask, keyset))
 
-    def _believe(self, keysets: dict[str | None, None]) -> None:
+    def _ask(self, keyset: str | None, witnesses: Sequence[DataKey]) -> list[None]:
+        # An erasable keyset has two canaries that go with them.
+        room = max(1, self.keys_per_request - len(self._witness(keyset).context))
+        for start in range(0, len(witnesses), room):
+            self._vouch(keyset, witnesses[start : start + room])
+        return [None] * len(witnesses)
+
+    def _believe(self, keysets: Sequence[str | None]) -> None:
         if self._believed.issuperset(keysets):
             return
         with self._lock:
@@ -129,10 +151,6 @@ class GuardedKeyService:
     def _doubt(self) -> None:
         with self._lock:
             self._believed = frozenset()
-
-
-def _is_mixed(requests: Sequence[KeySpec]) -> bool:
-    return len({request.keyset for request in requests}) > 1
 
 
 def _first_of(requests: Sequence[KeySpec]) -> Callable[[int], int]:

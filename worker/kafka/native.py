@@ -38,6 +38,12 @@ def adopted(
     return client, extension.kafka_newest()
 
 
+def wake() -> None:
+    """Let the threads of every adopted client look at the clocks again; returns at once."""
+    if IS_LOADED:
+        extension.kafka_wake()
+
+
 @cache
 def _is_usable() -> bool:
     library = _library() if IS_LOADED else None

@@ -33,7 +33,6 @@ from worker.model.holds import (
     spec_of,
 )
 from worker.model.keys import (
-    Alike,
     Audit,
     ContextElement,
     DataKey,
@@ -61,11 +60,11 @@ from worker.model.records import (
     SinkRecord,
     SourceRecord,
 )
+from worker.model.specs import Specs
 from worker.model.split import Encryptor, FieldUsage, KeyUsage, PlainSealed, Sealed, Split
 from worker.position import Position, TopicPartition
 
 __all__ = [
-    "Alike",
     "Audit",
     "Batch",
     "Columns",
@@ -106,6 +105,7 @@ __all__ = [
     "Sealed",
     "SinkRecord",
     "SourceRecord",
+    "Specs",
     "Split",
     "Stamp",
     "Tag",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, SupportsIndex, overload
+from typing import Literal, Protocol
 from uuid import UUID
 
 
@@ -57,36 +57,6 @@ class KeySpec:
     descriptor: str
     context: tuple[ContextElement, ...] = ()
     policy: tuple[PolicyCondition, ...] = ()
-
-
-class Alike(Sequence[KeySpec]):
-    """
-    The same spec, `count` times: of many keys none becomes an object.
-
-    Args:
-        spec: of every key.
-        count: how many.
-    """
-
-    __slots__ = ("_count", "spec")
-
-    def __init__(self, spec: KeySpec, count: int) -> None:
-        self.spec, self._count = spec, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: SupportsIndex, /) -> KeySpec: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> Alike: ...
-    def __getitem__(self, index: SupportsIndex | slice, /) -> KeySpec | Alike:
-        """Return the spec, or as many as the slice has."""
-        places = range(self._count)[index]
-        return self.spec if isinstance(places, int) else Alike(self.spec, len(places))
-
-    def __repr__(self) -> str:
-        return f"Alike({self.spec!r}, {self._count})"
 
 
 @dataclass(frozen=True, slots=True)

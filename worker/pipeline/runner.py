@@ -43,8 +43,8 @@ from worker.pipeline.watch import SourceWatch
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 0.05
-# Where nothing has come for a while a route looks up less often; what comes is still taken at once.
-_QUIET_S, _QUIET_AFTER_S = 0.25, 1.0
+# Where nothing has come for so long a route looks up as seldom as its source allows; what comes is taken at once.
+_QUIET_AFTER_S = 1.0
 _GLANCE_S = 0.005
 """Records that wait for a commit to end wait no longer than this beyond it."""
 # Pausing throws away what was fetched ahead, so a batch that is merely slow is waited for.
@@ -104,14 +104,17 @@ class RouteRunner:
     def stop(self) -> None:
         """Ask for a graceful end; safe from any thread and from a signal handler."""
         self._stopping.set()
+        self._source.wake()
 
     def pause(self) -> None:
         """Read nothing more until `resume`; what was collected is delivered. Safe from any thread."""
         self._intake.want(paused=True)
+        self._source.wake()
 
     def resume(self) -> None:
         """Go on reading. Safe from any thread."""
         self._intake.want(paused=False)
+        self._source.wake()
 
     def run(self) -> None:
         """
@@ -197,7 +200,7 @@ class RouteRunner:
         """Return how long to wait for a record: not at all while some can go, briefly while some wait for a commit."""
         if self._collector.is_empty():
             if self._is_quiet():
-                return _QUIET_S
+                return self._source.patience_s
             return min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001)
         return 0.0 if self._under_way.job is None else _GLANCE_S
 

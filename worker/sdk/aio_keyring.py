@@ -12,11 +12,11 @@ import anyio.lowlevel
 
 from worker.errors import SubjectErased, WorkerError
 from worker.model import DataKey, KeySpec, LeasePortion, RetrieveRequest
-from worker.sdk.joining import FULL, Joined
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Answer, Ownership, told_closed
 from worker.sdk.scope import Identity, Scope, identity_of
 from worker.zerokms.asynchronous import AsyncKeyService
+from worker.zerokms.joining import FULL, Joined
 from worker.zerokms.keys.narrow import names
 from worker.zerokms.loops import PerLoop
 
@@ -117,7 +117,7 @@ class AsyncKeyCall(Ownership):
 
 class AsyncJoiner(Generic[T, R]):
     """
-    Joins calls of one place into requests, as `worker.sdk.joining.Joiner` does for threads.
+    Joins calls of one place into requests, as `worker.zerokms.joining.Joiner` does for threads.
 
     Args:
         window_s: how long a call waits at most while an earlier request is under way; 0 joins none.

@@ -13,7 +13,6 @@ import numpy as np
 from worker.encryption.given import GivenKeys
 from worker.errors import ConfigError, KeyServiceUnavailable, SubjectErased, WorkerError
 from worker.model import (
-    Alike,
     DataKey,
     Grant,
     KeyHold,
@@ -23,13 +22,14 @@ from worker.model import (
     KeySpec,
     LeasePortion,
     RetrieveRequest,
+    Specs,
 )
 from worker.native.requests import NativeRequests
 from worker.sdk.ahead import PORTION, ahead, spans
 from worker.sdk.checked import CLOSED
-from worker.sdk.joining import JOINED, WINDOW_S, Joiner
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
+from worker.zerokms.joining import JOINED, WINDOW_S, Joiner
 from worker.zerokms.keys.narrow import names
 
 Answer = DataKey | KeyRefused
@@ -97,7 +97,8 @@ class Keyring:
 def _are_alike(specs: Sequence[KeySpec]) -> bool:
     """Whether keys may be asked for in one request with those of other calls: of one keyset, under one policy."""
     first = specs[0]
-    return isinstance(specs, Alike) or all((s.keyset, s.policy) == (first.keyset, first.policy) for s in specs)
+    each = (spec for spec, _ in specs.runs) if isinstance(specs, Specs) else specs
+    return all((spec.keyset, spec.policy) == (first.keyset, first.policy) for spec in each)
 
 
 def told_closed(is_closed: bool, exc: BaseException | None) -> None:
@@ -211,7 +212,7 @@ class KeyCall(Ownership):
 
     def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys; see `EncryptionKeys.take`."""
-        return self.take_each([spec] if count == 1 else Alike(spec, count))
+        return self.take_each([spec] if count == 1 else Specs([(spec, count)]))
 
     def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return one fresh key for each spec."""

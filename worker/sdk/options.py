@@ -9,9 +9,9 @@ from typing import Literal, TypedDict
 
 from worker.errors import ConfigError
 from worker.model import Format, PolicyCondition
-from worker.sdk.joining import WINDOW_S
 from worker.sdk.kept import CacheOptions
 from worker.sdk.values import Bind, Context, LockContext
+from worker.zerokms.joining import WINDOW_S
 
 MAX_WINDOW_S = 60.0
 DEFAULT_CACHE = CacheOptions()

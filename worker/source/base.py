@@ -76,6 +76,15 @@ class Source(Protocol):
         """Return up to `max_records` of the partitions that are not paused, waiting `timeout_s` for the first one."""
         ...
 
+    def wake(self) -> None:
+        """End a `poll` that waits, else the next one, where the client can be woken; safe from any thread."""
+        ...
+
+    @property
+    def patience_s(self) -> float:
+        """How long a `poll` may wait where nothing comes: longer where it is woken by what the group has to say."""
+        ...
+
     def find(
         self, partitions: Collection[TopicPartition], *, stored: bool, bounded: bool, until_ms: int | None
     ) -> dict[TopicPartition, Search]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
 _CONFIRM_S = 5.0
+_LEAVE_S = 2.0
+_WOKEN_S, _UNWOKEN_S = 1.0, 0.25
 
 
 class KafkaSource:
@@ -127,6 +130,16 @@ class KafkaSource:
         except KafkaException as exc:
             raise self._reports.error(exc.args[0], "reading") from exc
         return self._judged(messages)
+
+    def wake(self) -> None:
+        """End a `poll` that waits in native memory, else the next one; safe from any thread."""
+        if self._native is not None:
+            self._native.interrupt()
+
+    @property
+    def patience_s(self) -> float:
+        """How long a `poll` may wait; in native memory what the group says ends it, and so does `wake`."""
+        return _WOKEN_S if self._native is not None and self._membership.placed else _UNWOKEN_S
 
     def _receive(self, native: _native.Client, max_records: int, timeout_s: float) -> Batch | None:
         """Take records in native memory; rebalances and the group's errors still come by the consumer's own queue."""
@@ -249,10 +262,24 @@ class KafkaSource:
         with contextlib.suppress(KafkaException):
             # What the group gave is taken while it still answers: a client that meets it in its close waits for ever.
             self._consumer.consume(1, 0)
+            if self._options.protocol != "consumer" and not self._options.static_membership:
+                self._leave()
         try:
             self._consumer.close()
         except KafkaException as exc:
             _log.warning("source_close_failed", error=exc.args[0].name())
+
+    def _leave(self) -> None:
+        """
+        Let the client leave while it is still served.
+
+        One of librdkafka's (2.16) that is closed while its group rebalances ends without leaving, and the others wait
+        for its session.
+        """
+        self._consumer.unsubscribe()
+        end = time.monotonic() + _LEAVE_S
+        while self._consumer.memberid() and time.monotonic() < end:
+            self._consumer.consume(1, 0.05)
 
 
 def _ignore(_statistics: str) -> None:

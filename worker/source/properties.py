@@ -19,6 +19,11 @@ class GroupMember(NamedTuple):
     instance: str
 
 
+def client_id(instance: str) -> str:
+    """Return a member's client id, by which its group names it to others."""
+    return f"worker-{instance}"
+
+
 def consumer_properties(
     options: SourceOptions, member: GroupMember, connection: Mapping[str, Property], *, bounded: bool
 ) -> dict[str, Property]:
@@ -30,7 +35,7 @@ def consumer_properties(
     """
     reset = "error" if options.on_offset_loss == "stop" else options.on_offset_loss
     defaults: dict[str, Property] = {
-        "client.id": f"worker-{member.instance}",
+        "client.id": client_id(member.instance),
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
         "fetch.wait.max.ms": 100,
@@ -39,6 +44,11 @@ def consumer_properties(
         "max.partition.fetch.bytes": options.fetch_bytes,
         "fetch.max.bytes": max(options.fetch_bytes, min(options.queue_bytes, 52_428_800)),
         "statistics.interval.ms": INTERVAL_MS,
+        # Of a classic group's member only this question makes it join anew where a topic has gained partitions: what
+        # librdkafka learns beside it (a broker lost, a leader moved) it keeps to itself, for 5 minutes by default.
+        "topic.metadata.refresh.interval.ms": 10_000,
+        # Else three times the above: an outage that long would make topics unknown.
+        "metadata.max.age.ms": 900_000,
     }
     owned: dict[str, Property] = {
         "group.id": member.group,

@@ -12,10 +12,13 @@ from multiprocessing.process import BaseProcess
 
 from worker.pipeline.progress import RouteProgress, merged
 from worker.supervisor.child import LastWords, Order, Part, Report, serve
+from worker.supervisor.departure import Departure
 from worker.supervisor.restarts import Restarts
 
 # A fresh interpreter: neither librdkafka nor the key caches' threads survive a fork.
 _CONTEXT = multiprocessing.get_context("spawn")
+# How long beyond its pause a successor waits for its predecessor to leave the groups.
+_DEPARTURE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Process:
         self.heard_at = time.monotonic()
         self.absence = ""
         self.start_at = 0.0
+        self.departure: Departure | None = None
         self._past: list[RouteProgress] = []
         self._error = self._overrun = ""
         self._process: BaseProcess | None = None
@@ -60,6 +64,17 @@ class Process:
     def index(self) -> int:
         """Its number."""
         return self._part.index
+
+    @property
+    def instance(self) -> str:
+        """Its stable name."""
+        return self._part.instance
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to start a successor: after the pause, and once its predecessor has left the groups."""
+        departed = self.departure is None or self.departure.is_over
+        return time.monotonic() >= self.start_at + (0.0 if departed else _DEPARTURE_S)
 
     @property
     def is_running(self) -> bool:
@@ -78,6 +93,8 @@ class Process:
 
     def start(self) -> None:
         """Start it, or its successor."""
+        if self.departure is not None:
+            self.departure.give_up()
         ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=serve, args=(self._part, theirs), name=f"worker-{self.index}", daemon=True)
         # A signal to the whole group must not meet a process that has no handler yet: it waits until there is one.

@@ -23,6 +23,7 @@ from worker.log import LogFormat
 from worker.metrics import Metrics
 from worker.pipeline.progress import RouteProgress, merged
 from worker.supervisor.child import CLOSE_S, Action, Order, Part
+from worker.supervisor.departure import Departure
 from worker.supervisor.health import WholeRoute
 from worker.supervisor.process import Ending, Process
 from worker.supervisor.restarts import Restarts
@@ -195,6 +196,7 @@ class Supervisor:
             return
         process.absence = f"{ending}; started again in {pause:g} s"
         process.start_at = time.monotonic() + pause
+        process.departure = Departure(self._settings, self._environ, process.index, process.instance)
 
     def _fail(self, failure: ProcessFailed) -> None:
         self._failure = failure
@@ -204,7 +206,7 @@ class Supervisor:
         for process in self._processes:
             if process.absence and self._stopping:
                 process.absence = ""
-            elif process.absence and time.monotonic() >= process.start_at:
+            elif process.absence and process.is_due:
                 process.start()
                 for route in sorted(self._paused):
                     process.tell(Order("pause", route))

@@ -17,7 +17,7 @@ from worker.errors import ConfigError, RegionViolation
 from worker.http_client import open_client
 from worker.interpreter import on_fork
 from worker.metrics import Metrics
-from worker.model import Alike, Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
+from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest, Specs
 from worker.model.receipts import Receipts
 from worker.native.keys import joined
 from worker.native.requests import NativeAnswers, NativeRequests, Part
@@ -105,10 +105,13 @@ class ZeroKMSClient:
 
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
-        if isinstance(requests, Alike):
-            return self._generate_alike(requests, audit)
+        specs = Specs.of(requests)
+        if len(specs.keysets) == 1:
+            return self._generate_of(self.resolve_keyset(specs.keysets[0]), specs, audit)
         keysets = [request.keyset for request in requests]
-        return self._in_groups(requests, keysets, lambda ref, part: self._generate(ref, part, audit))
+        return self._in_groups(
+            requests, keysets, lambda ref, part: self._generate(self.resolve_keyset(ref), part, audit)
+        )
 
     def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key, or why that one was refused; see `KeyService`."""
@@ -159,17 +162,16 @@ class ZeroKMSClient:
     def _load(self, ref: str | UUID | None) -> LoadedKeyset:
         return drive(self._exchanges.load(ref), self._wire.post_raw)
 
-    def _generate_alike(self, requests: Alike, audit: Audit) -> Sequence[DataKey]:
-        # Which may bring the token that says how many keys go into a request.
-        ref = str(self.resolve_keyset(requests.spec.keyset))
+    def _generate_of(self, keyset: UUID, specs: Specs, audit: Audit) -> Sequence[DataKey]:
+        # A keyset that had to be looked up has brought a token, which says how many keys go into a request.
         size = self.keys_per_request
-        parts = [requests[start : start + size] for start in range(0, len(requests), size)]
-        if len(parts) == 1:
-            return self._generate(ref, requests, audit)
-        return joined(list(self._threads.map(lambda part: self._generate(ref, part, audit), parts)))
+        if len(specs) <= size:
+            return self._generate(keyset, specs, audit)
+        parts = [specs[start : start + size] for start in range(0, len(specs), size)]
+        return joined(list(self._threads.map(lambda part: self._generate(keyset, part, audit), parts)))
 
-    def _generate(self, ref: str | None, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
-        return drive(self._exchanges.generate(self.resolve_keyset(ref), specs, audit), self._wire.post_raw)
+    def _generate(self, keyset: UUID, specs: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
+        return drive(self._exchanges.generate(keyset, specs, audit), self._wire.post_raw)
 
     def _retrieve(
         self, keyset: UUID | None, requests: Sequence[RetrieveRequest], audit: Audit

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from worker.model import Alike, KeySpec, PolicyCondition
+from worker.model import KeySpec, PolicyCondition, Specs
 from worker.native import IS_LOADED, extension
 from worker.native.keys import Answer, KeyRun, Label
 from worker.zerokms import wire
@@ -51,9 +51,7 @@ class FreshKeys:
 
     @cached_property
     def _runs(self) -> _Runs:
-        if isinstance(self.specs, Alike):
-            return [(self.specs.spec, len(self.specs))]
-        return [(spec, sum(1 for _ in same)) for spec, same in groupby(self.specs)]
+        return Specs.of(self.specs).runs
 
     def items(self) -> bytes:
         """Return the request's items, JSON with commas between."""

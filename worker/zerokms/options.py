@@ -23,7 +23,7 @@ class WireOptions(Options):
 class ClientOptions(WireOptions):
     """How the key service is spoken to, and how much is asked at once; a worker takes the latter from `[keys]`."""
 
-    keys_per_request: int | None = Field(default=None, ge=1, le=500)
+    keys_per_request: int | None = Field(default=None, ge=1, le=1000)
     """Keys in a full request; None is what the authority says that it takes, 500 where it does not."""
     requests_in_flight: int = Field(default=5, ge=1, le=64)
     """Requests under way at once."""

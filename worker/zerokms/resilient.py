@@ -127,6 +127,11 @@ class ResilientKeyService:
         self._options = ResilienceOptions() if options is None else options
         self.breaker = Breaker(self._options.failures, self._options.open_s, metrics=metrics, clock=clock)
 
+    @property
+    def keys_per_request(self) -> int | None:
+        """Keys that fill a request, where the service says so."""
+        return getattr(self._service, "keys_per_request", None)
+
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
         return self._ask(lambda: self._service.generate(requests, audit))

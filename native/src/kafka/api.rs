@@ -46,6 +46,7 @@ type OnAcknowledged = unsafe extern "C" fn(Ptr, *const Message, Ptr) -> c_int;
 type OnBrokerState =
     unsafe extern "C" fn(Ptr, i32, *const c_char, *const c_char, c_int, *const c_char, Ptr) -> c_int;
 type OnDestroy = unsafe extern "C" fn(Ptr, Ptr) -> c_int;
+type OnEvent = unsafe extern "C" fn(Ptr, Ptr);
 
 macro_rules! functions {
     ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
@@ -75,6 +76,12 @@ functions! {
     queue_destroy: fn(Ptr);
     queue_get_partition: fn(Ptr, *const c_char, i32) -> Ptr;
     queue_forward: fn(Ptr, Ptr);
+    queue_get_consumer: fn(Ptr) -> Ptr;
+    queue_get_main: fn(Ptr) -> Ptr;
+    queue_yield: fn(Ptr);
+    queue_cb_event_enable: fn(Ptr, Option<OnEvent>, Ptr);
+    metadata: fn(Ptr, c_int, Ptr, *mut Ptr, c_int) -> c_int;
+    metadata_destroy: fn(Ptr);
     consume_batch_queue: fn(Ptr, c_int, *mut *mut Message, usize) -> isize;
     message_destroy: fn(*mut Message);
     message_timestamp: fn(*const Message, *mut c_int) -> i64;

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::api::{api, Api, Message, Ptr};
 
+const ANSWER_MS: c_int = 2_000;
+
 /// The client was closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed;
@@ -19,10 +21,11 @@ pub struct Tracker {
     connections: AtomicU64,
 }
 
-/// Pointers into a client that lives.
+/// Pointers into a client that lives; the queues, where messages arrive and where the group speaks, from `watch` on.
 struct Handle {
     rk: Ptr,
     queue: Ptr,
+    group: Ptr,
 }
 
 // SAFETY: librdkafka's clients and queues may be used from every thread.
@@ -46,7 +49,7 @@ impl Guard<'_> {
 impl Tracker {
     pub(super) fn new(rk: Ptr) -> Self {
         Self {
-            handle: RwLock::new(Some(Handle { rk, queue: std::ptr::null_mut() })),
+            handle: RwLock::new(Some(Handle { rk, queue: std::ptr::null_mut(), group: std::ptr::null_mut() })),
             acknowledged: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             first_failure: Mutex::new(None),
@@ -98,16 +101,21 @@ impl Tracker {
         self.first_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets a partition's messages arrive here instead of at confluent-kafka's consumer.
+    /// Lets a partition's messages arrive here instead of at confluent-kafka's consumer; what the group says still comes
+    /// there, and ends a wait here.
     pub fn watch(&self, topic: &str, partition: i32) -> Result<(), Closed> {
         let topic = CString::new(topic).map_err(|_| Closed)?;
         let mut held = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         let (Some(handle), Some(api)) = (held.as_mut(), api()) else { return Err(Closed) };
-        // SAFETY: the client lives while the lock is held; a queue that was made is destroyed by `end`, and the
-        // partition's own is given back at once, which leaves it forwarded.
+        // SAFETY: the client lives while the lock is held; the two queues are given back by `end`, which first has no more
+        // events told, and the partition's own at once, which leaves it forwarded.
         unsafe {
             if handle.queue.is_null() {
                 handle.queue = (api.queue_new)(handle.rk);
+                handle.group = (api.queue_get_consumer)(handle.rk);
+                if !handle.group.is_null() {
+                    (api.queue_cb_event_enable)(handle.group, Some(on_event), handle.queue);
+                }
             }
             let from = (api.queue_get_partition)(handle.rk, topic.as_ptr(), partition);
             if from.is_null() {
@@ -119,14 +127,63 @@ impl Tracker {
         Ok(())
     }
 
+    /// Lets the client's threads look at the clocks again: librdkafka waits until times of day, which a wall clock that
+    /// leapt back puts off. Its main thread, which sends heartbeats and runs every timer, wakes at an answer.
+    pub fn wake(&self) {
+        let Ok(guard) = self.guard() else { return };
+        if self.connections() == 0 {
+            return;
+        }
+        // SAFETY: the client lives while the guard does, and is wholly made, as it has connected; each queue that is
+        // got here is given back, and so is the answer.
+        unsafe {
+            for queue in [(guard.1.queue_get_main)(guard.rk()), (guard.1.queue_get_consumer)(guard.rk())] {
+                if !queue.is_null() {
+                    (guard.1.queue_yield)(queue);
+                    (guard.1.queue_destroy)(queue);
+                }
+            }
+            if !guard.queue().is_null() {
+                (guard.1.queue_yield)(guard.queue());
+            }
+            let mut answer = std::ptr::null_mut();
+            if (guard.1.metadata)(guard.rk(), 0, std::ptr::null_mut(), &mut answer, ANSWER_MS) == 0 {
+                (guard.1.metadata_destroy)(answer);
+            }
+        }
+    }
+
+    /// Ends a wait for messages that is under way, else the next one.
+    pub fn interrupt(&self) {
+        let Ok(guard) = self.guard() else { return };
+        if !guard.queue().is_null() {
+            // SAFETY: the queue lives while the guard does.
+            unsafe { (guard.1.queue_yield)(guard.queue()) };
+        }
+    }
+
     /// Forgets the client, after what is under way with it; safe to call twice.
     pub fn end(&self) {
         let handle = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(handle), Some(api)) = (handle, api()) {
+        let (Some(handle), Some(api)) = (handle, api()) else { return };
+        // SAFETY: `watch` got the queues, and nothing uses them any more: librdkafka tells events under the queue's lock,
+        // which it takes here too.
+        unsafe {
+            if !handle.group.is_null() {
+                (api.queue_cb_event_enable)(handle.group, None, std::ptr::null_mut());
+                (api.queue_destroy)(handle.group);
+            }
             if !handle.queue.is_null() {
-                // SAFETY: the queue was made by `watch`, and nothing uses it any more.
-                unsafe { (api.queue_destroy)(handle.queue) };
+                (api.queue_destroy)(handle.queue);
             }
         }
+    }
+}
+
+/// The group, or the client, has something to say.
+unsafe extern "C" fn on_event(_rk: Ptr, queue: Ptr) {
+    if let Some(api) = api() {
+        // SAFETY: the queue lives until events are told no more.
+        unsafe { (api.queue_yield)(queue) };
     }
 }

@@ -3,6 +3,9 @@
 use super::api::{Api, Ptr};
 use super::batch::{Batch, Place};
 
+/// What the header that says where a record came from takes beside its name, at most.
+const SOURCE: usize = 300;
+
 /// What becomes of a record's headers.
 #[derive(Debug, Default)]
 pub struct Policy {
@@ -19,6 +22,12 @@ impl Policy {
         self.names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
             && !self.without.iter().any(|left_out| left_out == name)
             && self.source.as_deref() != Some(name)
+    }
+
+    /// What a record's headers take at most, their own framing included.
+    pub fn bytes(&self, batch: &Batch, record: usize) -> usize {
+        let own = batch.headers(record).iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 10);
+        own.sum::<usize>() + self.source.as_ref().map_or(0, |name| name.len() + SOURCE)
     }
 
     /// The headers of a record that was read at `place`.

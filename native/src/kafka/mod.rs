@@ -12,6 +12,7 @@ pub mod headers;
 mod plugin;
 pub mod producer;
 pub mod receive;
+pub mod rounds;
 
 pub use api::{load, BadLibrary};
-pub use plugin::newest;
+pub use plugin::{live, newest};

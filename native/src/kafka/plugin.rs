@@ -24,6 +24,20 @@ pub fn newest() -> Option<Arc<Tracker>> {
     NEWEST.with_borrow_mut(Option::take)
 }
 
+/// Every client that has not been destroyed.
+pub fn live() -> Vec<Arc<Tracker>> {
+    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let shared = |&address: &usize| {
+        let tracker = address as *const Tracker;
+        // SAFETY: the interceptors' reference holds the tracker while it is among the live ones, and the lock is held.
+        unsafe {
+            Arc::increment_strong_count(tracker);
+            Arc::from_raw(tracker)
+        }
+    };
+    live.iter().map(shared).collect()
+}
+
 /// # Safety
 /// librdkafka calls this with a configuration of its own.
 #[no_mangle]

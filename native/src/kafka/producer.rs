@@ -1,11 +1,14 @@
 //! A batch's output handed to librdkafka, message by message, without a Python object for any.
 
 use std::ffi::{c_int, CString};
+use std::sync::Arc;
 
 use super::api::{Argument, ArgumentValue, Ptr};
 use super::batch::{Batch, Part};
 use super::client::{Closed, Tracker};
 use super::headers::{List, Policy};
+use super::rounds::{Limit, Rounds};
+use crate::seal;
 
 const TOPIC_HANDLE: c_int = 2;
 const PARTITION: c_int = 3;
@@ -32,23 +35,68 @@ impl From<Closed> for Refused {
     }
 }
 
-/// A record of the source and its value in the output, `None` for a tombstone.
-pub struct Outgoing<'a> {
-    pub record: usize,
-    pub value: Option<&'a [u8]>,
+/// An output on its way: its messages, in rounds.
+pub struct Outgoing {
+    source: Arc<Batch>,
+    values: Vec<Arc<seal::Output>>,
+    /// Which record has which value of which output, below zero for a tombstone; `None`: the only output's, each its own.
+    rows: Option<Vec<(usize, i64, usize)>>,
+    policy: Policy,
+    rounds: Rounds,
 }
 
-/// Hands messages over until librdkafka's queue is full; returns how many it took.
+impl Outgoing {
+    /// Without a limit there is one round.
+    pub fn new(
+        source: Arc<Batch>,
+        values: Vec<Arc<seal::Output>>,
+        rows: Option<Vec<(usize, i64, usize)>>,
+        policy: Policy,
+        limit: Option<Limit>,
+    ) -> Self {
+        let mut outgoing = Self { source, values, rows, policy, rounds: Rounds::default() };
+        outgoing.rounds = limit.map_or_else(|| Rounds::one(outgoing.count()), |limit| outgoing.parted(limit));
+        outgoing
+    }
+
+    pub fn count(&self) -> usize {
+        self.rows.as_ref().map_or(self.source.len(), Vec::len)
+    }
+
+    /// A record of the source and its value, `None` for a tombstone.
+    fn message(&self, index: usize) -> (usize, Option<&[u8]>) {
+        match &self.rows {
+            None => (index, self.values[0].get(index)),
+            Some(rows) => {
+                let (record, output, place) = rows[index];
+                (record, usize::try_from(output).ok().and_then(|output| self.values[output].get(place)))
+            }
+        }
+    }
+
+    fn parted(&self, limit: Limit) -> Rounds {
+        let mut runs = self.source.runs().iter().peekable();
+        let has_headers = self.has_headers();
+        let messages = (0..self.count()).map(|index| {
+            let (record, value) = self.message(index);
+            while runs.next_if(|run| run.stop <= record).is_some() {}
+            let partition = runs.peek().map_or(UNASSIGNED, |run| run.place.partition);
+            let headers = if has_headers { self.policy.bytes(&self.source, record) } else { 0 };
+            let key = self.source.part(Part::Key, record).map_or(0, <[u8]>::len);
+            (partition, key + value.map_or(0, <[u8]>::len) + headers)
+        });
+        Rounds::of(messages, limit)
+    }
+
+    fn has_headers(&self) -> bool {
+        self.policy.source.is_some() || self.source.has_headers()
+    }
+}
+
+/// Hands messages over from a place on, until their round ends or librdkafka's queue is full; returns how many it took.
 ///
-/// Keys and timestamps are those of the source's records; partitions too, unless `by_key`, and headers by `policy`.
-pub fn produce<'a>(
-    tracker: &Tracker,
-    topic: &str,
-    by_key: bool,
-    policy: &Policy,
-    source: &Batch,
-    messages: impl Iterator<Item = Outgoing<'a>>,
-) -> Result<usize, Refused> {
+/// Keys and timestamps are those of the source's records; partitions too, unless `by_key`.
+pub fn produce(tracker: &Tracker, topic: &str, by_key: bool, outgoing: &Outgoing, start: usize) -> Result<usize, Refused> {
     let guard = tracker.guard()?;
     let name = CString::new(topic).map_err(|_| Refused::Closed)?;
     // SAFETY: the client lives while the guard does; the topic is given back below.
@@ -57,17 +105,18 @@ pub fn produce<'a>(
         // SAFETY: the error is the last call's on this thread.
         return Err(Refused::Code(unsafe { (guard.1.last_error)() }));
     }
-    let has_headers = policy.source.is_some() || source.has_headers();
+    let (source, policy, has_headers) = (&*outgoing.source, &outgoing.policy, outgoing.has_headers());
     let mut runs = source.runs().iter().peekable();
     let mut taken = 0;
     let mut outcome = Ok(());
-    for message in messages {
-        while runs.next_if(|run| run.stop <= message.record).is_some() {}
+    for place in start..outgoing.rounds.end(start) {
+        let (record, value) = outgoing.message(outgoing.rounds.message(place));
+        while runs.next_if(|run| run.stop <= record).is_some() {}
         let place = runs.peek().map(|run| &run.place);
         let own = place.map_or(UNASSIGNED, |place| place.partition);
-        let headers = has_headers.then(|| policy.list(guard.1, source, message.record, place));
+        let headers = has_headers.then(|| policy.list(guard.1, source, record, place));
         let list = headers.as_ref().map_or(std::ptr::null_mut(), List::pointer);
-        let arguments = arguments(rkt, if by_key { UNASSIGNED } else { own }, source, &message, list);
+        let arguments = arguments(rkt, if by_key { UNASSIGNED } else { own }, source, record, value, list);
         let count = arguments.len() - usize::from(list.is_null());
         // SAFETY: every argument is of the kind that its tag says; librdkafka copies key and value during the call, and
         // the headers are its own from there on unless it returns an error.
@@ -96,18 +145,25 @@ pub fn produce<'a>(
 }
 
 /// What a message is made of; the headers come last, so that they can be left out.
-fn arguments(rkt: Ptr, partition: i32, source: &Batch, message: &Outgoing<'_>, headers: Ptr) -> [Argument; 7] {
+fn arguments(
+    rkt: Ptr,
+    partition: i32,
+    source: &Batch,
+    record: usize,
+    value: Option<&[u8]>,
+    headers: Ptr,
+) -> [Argument; 7] {
     let memory = |bytes: Option<&[u8]>| ArgumentValue {
         memory: bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len())),
     };
-    let (kind, at_ms) = source.stamp(message.record);
+    let (kind, at_ms) = source.stamp(record);
     let at_ms = if kind != 0 && at_ms > 0 { at_ms } else { 0 };
     [
         Argument { tag: TOPIC_HANDLE, value: ArgumentValue { pointer: rkt } },
         Argument { tag: PARTITION, value: ArgumentValue { int32: partition } },
         Argument { tag: FLAGS, value: ArgumentValue { int: COPY } },
-        Argument { tag: KEY, value: memory(source.part(Part::Key, message.record)) },
-        Argument { tag: VALUE, value: memory(message.value) },
+        Argument { tag: KEY, value: memory(source.part(Part::Key, record)) },
+        Argument { tag: VALUE, value: memory(value) },
         Argument { tag: TIMESTAMP, value: ArgumentValue { int64: at_ms } },
         Argument { tag: HEADERS, value: ArgumentValue { pointer: headers } },
     ]

@@ -7,12 +7,11 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use super::outgoing::Outgoing;
 use super::sequence::{items, Sequence};
-use super::split::Output;
 use crate::kafka::batch::{self, Chunk, Headers, Part, Place};
 use crate::kafka::client::Tracker;
-use crate::kafka::headers::Policy;
-use crate::kafka::producer::{self, Outgoing, Refused};
+use crate::kafka::producer::{self, Refused};
 use crate::kafka::receive;
 
 #[pyclass(frozen, module = "worker._native")]
@@ -206,6 +205,15 @@ pub fn kafka_newest() -> Option<Client> {
     crate::kafka::newest().map(Client)
 }
 
+/// Lets the threads of every client look at the clocks again, without waiting for them.
+#[pyfunction]
+pub fn kafka_wake() {
+    for client in crate::kafka::live() {
+        // Where no thread can be had there is nobody to tell; the next leap, or the next record, wakes the client.
+        let _ = std::thread::Builder::new().name("wake".into()).spawn(move || client.wake());
+    }
+}
+
 /// A client of confluent-kafka's. It must be ended before that one is closed.
 #[pyclass(frozen, module = "worker._native")]
 pub struct Client(Arc<Tracker>);
@@ -224,56 +232,25 @@ impl Client {
         py.detach(|| self.0.watch(topic, partition)).map_err(|_| closed())
     }
 
-    /// Waits for one message, then takes what lies ready.
+    /// Ends a `receive` that waits, else the next one; safe from any thread.
+    fn interrupt(&self, py: Python<'_>) {
+        py.detach(|| self.0.interrupt());
+    }
+
+    /// Waits for one message, or until there is something for confluent-kafka's consumer, then takes what lies ready.
     fn receive(&self, py: Python<'_>, most: usize, timeout_ms: i32) -> PyResult<(Batch, Vec<Event>)> {
         let (batch, events) = py.detach(|| receive::receive(&self.0, most, timeout_ms)).map_err(|_| closed())?;
         let events = events.into_iter().map(|e| (e.code, e.words, e.topic, e.partition, e.offset));
         Ok((Batch(Arc::new(batch)), events.collect()))
     }
 
-    /// Hands over records from `start` on; returns how many were taken before the queue was full, and librdkafka's
-    /// code where one was refused. `rows` tell which record has which value of which output (-1: a tombstone); without
-    /// it the only output's values are the records' own. `headers`: the names to copy, the names that never go out, and
-    /// the name of the header that says where a record came from.
-    #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (topic, by_key, source, outputs, rows, start, headers))]
-    fn produce(
-        &self,
-        py: Python<'_>,
-        topic: &str,
-        by_key: bool,
-        source: &Batch,
-        outputs: Vec<PyRef<'_, Output>>,
-        rows: Option<Vec<(usize, i64, usize)>>,
-        start: usize,
-        headers: (Option<Vec<String>>, Vec<String>, Option<String>),
-    ) -> PyResult<(usize, i32)> {
-        let values: Vec<_> = outputs.iter().map(|output| Arc::clone(&output.output)).collect();
-        let every = source.0.len();
-        let sound = match &rows {
-            None => values.len() == 1 && outputs[0].skip.len() == every && !outputs[0].skip.contains(&true),
-            Some(rows) => rows.iter().all(|&(record, output, index)| {
-                let given = usize::try_from(output).ok();
-                record < every && given.is_none_or(|n| outputs.get(n).is_some_and(|o| o.skip.get(index) == Some(&false)))
-            }),
-        };
-        if !sound {
-            return Err(PyValueError::new_err("a record has no value in the output"));
+    /// Hands over an output's messages from a place on, until their round ends; returns how many were taken, fewer where
+    /// the queue was full, and librdkafka's code where one was refused.
+    fn produce(&self, py: Python<'_>, topic: &str, by_key: bool, outgoing: &Outgoing, start: usize) -> PyResult<(usize, i32)> {
+        if start >= outgoing.0.count() {
+            return Ok((0, 0));
         }
-        let source = Arc::clone(&source.0);
-        let policy = Policy { names: headers.0, without: headers.1, source: headers.2 };
-        drop(outputs);
-        let sent = py.detach(|| match rows {
-            None => producer::produce(&self.0, topic, by_key, &policy, &source, (start..every).map(|record| Outgoing {
-                record,
-                value: values[0].get(record),
-            })),
-            Some(rows) => producer::produce(&self.0, topic, by_key, &policy, &source, rows.iter().skip(start).map(|row| Outgoing {
-                record: row.0,
-                value: usize::try_from(row.1).ok().and_then(|output| values[output].get(row.2)),
-            })),
-        });
-        match sent {
+        match py.detach(|| producer::produce(&self.0, topic, by_key, &outgoing.0, start)) {
             Ok(taken) => Ok((taken, 0)),
             Err(Refused::Code(code)) => Ok((0, code)),
             Err(Refused::Closed) => Err(closed()),

@@ -170,10 +170,16 @@ impl ClientKey {
                 let materials = std::mem::take(&mut reply.materials);
                 let secrets = self.0.derive(ivs, &materials).map_err(word)?;
                 let mut labels = Labels::tagged(reply.tags);
-                let each = descriptors.iter().flat_map(|(text, count)| std::iter::repeat_n(text.as_bytes(), *count));
-                for (descriptor, policy) in each.zip(&reply.policies) {
-                    let policy = policy.as_ref().map(crate::reply::Policy::to_msgpack).unwrap_or_default();
-                    labels.share(1, descriptor, &keyset, &policy);
+                if reply.policies.iter().all(Option::is_none) {
+                    for (descriptor, count) in &descriptors {
+                        labels.share(*count, descriptor.as_bytes(), &keyset, b"");
+                    }
+                } else {
+                    let each = descriptors.iter().flat_map(|(text, count)| std::iter::repeat_n(text.as_bytes(), *count));
+                    for (descriptor, policy) in each.zip(&reply.policies) {
+                        let policy = policy.as_ref().map(crate::reply::Policy::to_msgpack).unwrap_or_default();
+                        labels.share(1, descriptor, &keyset, &policy);
+                    }
                 }
                 let keys = crate::keys::KeyBatch::new(secrets, ivs.to_vec(), labels).ok_or(MISMATCH)?;
                 Ok((keys, reply.policies))
@@ -213,9 +219,9 @@ impl ClientKey {
                 }
                 let ivs = asked.iter().flat_map(|request| request.iv).collect();
                 let mut labels = Labels::default();
-                for request in asked {
-                    labels.tags.push(&request.tag);
-                    labels.share(1, request.descriptor.as_bytes(), &keyset, b"");
+                for alike in asked.chunk_by(|one, next| Arc::ptr_eq(&one.descriptor, &next.descriptor)) {
+                    labels.share(alike.len(), alike[0].descriptor.as_bytes(), &keyset, b"");
+                    alike.iter().for_each(|request| labels.tags.push(&request.tag));
                 }
                 let keys = crate::keys::KeyBatch::new(secrets, ivs, labels).ok_or(MISMATCH)?;
                 let refused: Vec<_> =
@@ -294,16 +300,17 @@ fn sealed<'py>(
     count: usize,
     typed: impl Fn(usize, &mut Vec<u8>) + Sync,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-    let held: Vec<_> = keys.iter().flat_map(|(batch, start, count)| (*start..start + count).map(|n| (Arc::clone(&batch.0), n))).collect();
-    if held.len() != count {
+    let held: Vec<_> = keys.iter().map(|(batch, start, count)| (Arc::clone(&batch.0), *start..start + count)).collect();
+    if keys.iter().map(|(_, _, count)| count).sum::<usize>() != count {
         return Err(PyValueError::new_err(MISMATCH));
     }
     drop(keys);
     let sealed = py.detach(|| {
         let (mut out, mut ends, mut aad) = (Vec::new(), Vec::with_capacity(count), Vec::new());
         let mut room = Zeroizing::new(Vec::new());
-        for (at, (batch, index)) in held.iter().enumerate() {
-            let (secret, label) = batch.spend(*index).map_err(|Spent| WIPED)?;
+        let each = held.iter().flat_map(|(batch, places)| places.clone().map(move |index| (batch, index)));
+        for (at, (batch, index)) in each.enumerate() {
+            let (secret, label) = batch.spend(index).map_err(|Spent| WIPED)?;
             room.clear();
             typed(at, &mut room);
             crate::envelope::push_record(&mut out, &*secret, &label, &room, &mut aad).map_err(|_| "the cipher failed")?;

@@ -79,14 +79,12 @@ impl Granted {
     fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
         let mut vault = crate::vault::Vault::default();
         let numbers = keys.iter().map(|key| put(&mut vault, &key, NONE)).collect::<PyResult<Vec<_>>>()?;
-        let mut granted = vault.granted(numbers.len());
-        let copied: Option<()> = numbers.into_iter().try_for_each(|number| vault.copy(number, &mut granted));
-        copied.ok_or_else(no_key)?;
+        let granted = crate::vault::Granted::new(&vault, &numbers).ok_or_else(no_key)?;
         Ok(Self { granted: Arc::new(granted), requests: Vec::new() })
     }
 
     fn __len__(&self) -> usize {
-        self.granted.keys.len()
+        self.granted.marks.len()
     }
 
     /// The ids of the requests that brought the keys.
@@ -98,7 +96,7 @@ impl Granted {
     /// The keyset and the descriptor of the first key, of which the others are too.
     #[getter]
     fn label<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, String)> {
-        let label = self.granted.keys.first().and_then(|key| self.granted.labels.get(key.label as usize));
+        let label = self.granted.marks.first().and_then(|mark| self.granted.labels.get(mark.label as usize));
         let label = label.ok_or_else(|| PyIndexError::new_err("no keys"))?;
         Ok((PyBytes::new(py, &label.front[2..]), String::from_utf8_lossy(&label.back[1..]).into_owned()))
     }
@@ -106,11 +104,11 @@ impl Granted {
     /// The iv of each key.
     #[getter]
     fn ivs<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        self.granted.keys.iter().map(|key| PyBytes::new(py, &key.iv)).collect()
+        self.granted.marks.iter().map(|mark| PyBytes::new(py, &mark.iv)).collect()
     }
 
     fn __repr__(&self) -> String {
-        format!("Granted({} keys)", self.granted.keys.len())
+        format!("Granted({} keys)", self.granted.marks.len())
     }
 }
 
@@ -186,20 +184,17 @@ impl Vault {
         now: f64,
         max_age_s: f64,
     ) -> PyResult<(Bound<'py, PyBytes>, Granted)> {
-        let mut granted = self.vault.granted(slots.item_count());
-        let mut copied = Some(());
-        let whole = taken(py, [&table, &slots, &values, &bytes], now, max_age_s, |key| {
-            copied = copied.and_then(|()| self.vault.copy(key as u32, &mut granted));
-        })?;
-        copied.ok_or_else(no_key)?;
+        let mut numbers = Vec::with_capacity(slots.item_count());
+        let whole = taken(py, [&table, &slots, &values, &bytes], now, max_age_s, |key| numbers.push(key as u32))?;
+        let granted = crate::vault::Granted::new(&self.vault, &numbers).ok_or_else(no_key)?;
         self.mark += 1;
         let mut requests = Vec::new();
         let mut last = NONE;
-        for key in &granted.keys {
-            if key.request == last {
+        for mark in &granted.marks {
+            if mark.request == last {
                 continue;
             }
-            last = key.request;
+            last = mark.request;
             if let Some(Some(request)) = self.requests.get_mut(last as usize) {
                 if request.mark != self.mark {
                     request.mark = self.mark;
@@ -308,7 +303,7 @@ fn with<T>(
     pass(Table(words), ints(slots, py)?).map_err(no_slot)
 }
 
-fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + '_ {
+fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + Clone + '_ {
     slots.iter().map(ReadOnlyCell::get)
 }
 

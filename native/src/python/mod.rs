@@ -7,6 +7,7 @@ mod kafka;
 mod keys;
 mod leases;
 mod open;
+mod outgoing;
 mod program;
 mod reader;
 mod rows;
@@ -55,7 +56,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
     module.add_class::<kafka::Client>()?;
+    module.add_class::<outgoing::Outgoing>()?;
     module.add_function(wrap_pyfunction!(kafka::kafka_load, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::kafka_newest, module)?)?;
+    module.add_function(wrap_pyfunction!(kafka::kafka_wake, module)?)?;
     Ok(())
 }

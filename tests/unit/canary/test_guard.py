@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from uuid import uuid4
 
 import pytest
@@ -16,6 +18,7 @@ from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.zerokms.exchange import LoadedKeyset
+from worker.zerokms.joining import Joiner
 
 AUDIT = Audit("test")
 SPEC = KeySpec("default", "users/email")
@@ -64,20 +67,27 @@ class Behind:
 
 def guarded(service: Behind, store: CanaryMemory) -> GuardedKeyService:
     canaries = Canaries(service, resolve=lambda _name: KEYSET, store=store, instance="test")
-    return GuardedKeyService(service, canaries.check, canaries.vouch, keys_per_request=500)
+    return GuardedKeyService(service, canaries.check, canaries.vouch, keys_per_request=lambda: 500)
 
 
 def vouching(service: Kept, vouched: list[Sequence[DataKey]], per_request: int = 500) -> GuardedKeyService:
     return GuardedKeyService(
-        service, lambda _k: None, lambda _k, keys: vouched.append(list(keys)), keys_per_request=per_request
+        service, lambda _k: None, lambda _k, keys: vouched.append(list(keys)), keys_per_request=lambda: per_request
     )
+
+
+def patient(service: Kept, vouch: Callable[[str | None, Sequence[DataKey]], None]) -> GuardedKeyService:
+    """Return a guard that waits as long as it takes for others to join."""
+    guard = GuardedKeyService(service, lambda _k: None, vouch, keys_per_request=lambda: 500)
+    guard._vouching = Joiner(window_s=30)
+    return guard
 
 
 def test_the_canary_is_opened_once_before_the_first_key_of_a_keyset_and_after_an_outage() -> None:
     """Every keyset is checked by itself, and then no more, until nobody answers."""
     checked: list[str | None] = []
     service = Kept()
-    guard = GuardedKeyService(service, checked.append, lambda _k, _w: None, keys_per_request=500)
+    guard = GuardedKeyService(service, checked.append, lambda _k, _w: None, keys_per_request=lambda: 500)
     for spec in (SPEC, SPEC, OTHER):
         guard.generate([spec], AUDIT)
     service.away = True
@@ -115,6 +125,70 @@ def test_an_answer_without_a_witness_gives_nothing() -> None:
     assert all(key.is_wiped for key in service.made)
 
 
+def test_a_service_that_takes_fewer_keys_than_before_is_asked_again() -> None:
+    """That is no other authority: nothing of the answer is used, and the next request fits."""
+    service, sizes = Kept(per_request=3), iter([5, 5, 3])
+    size = 3
+    guard = GuardedKeyService(service, lambda _k: None, lambda _k, _w: None, keys_per_request=lambda: next(sizes, size))
+
+    with pytest.raises(KeyServiceUnavailable, match="another number"):
+        guard.generate([SPEC] * 4, AUDIT)
+    assert all(key.is_wiped for key in service.made)
+
+    assert len(guard.generate([SPEC] * 4, AUDIT)) == 4
+
+
+def test_answers_that_come_together_are_vouched_for_together() -> None:
+    """While one is vouched for, the others' witnesses gather; none of their keys is out before that."""
+    held, go = threading.Event(), threading.Event()
+    vouched: list[int] = []
+
+    def vouch(_keyset: str | None, witnesses: Sequence[DataKey]) -> None:
+        vouched.append(len(witnesses))
+        if len(vouched) == 1:
+            held.set()
+            assert go.wait(30)
+
+    guard = patient(Kept(), vouch)
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(guard.generate, [SPEC], AUDIT)
+        assert held.wait(30)
+        rest = [threads.submit(guard.generate, [SPEC] * 2, AUDIT) for _ in range(3)]
+        done, _ = wait(rest, timeout=0.05)
+        assert not done
+        go.set()
+        assert [len(each.result(30)) for each in [first, *rest]] == [1, 2, 2, 2]
+
+    assert sum(vouched) == 4
+    assert len(vouched) < 4
+
+
+def test_one_answer_that_is_not_vouched_for_bars_those_beside_it() -> None:
+    """They were asked about in one request, of which nothing is believed."""
+    held, go = threading.Event(), threading.Event()
+    calls: list[int] = []
+    service = Kept()
+
+    def vouch(_keyset: str | None, witnesses: Sequence[DataKey]) -> None:
+        calls.append(len(witnesses))
+        if len(calls) == 1:
+            held.set()
+            assert go.wait(30)
+        else:
+            raise CanaryError("other keys than before")
+
+    guard = patient(service, vouch)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(guard.generate, [SPEC], AUDIT)
+        assert held.wait(30)
+        rest = [threads.submit(guard.generate, [SPEC], AUDIT) for _ in range(2)]
+        go.set()
+        assert len(first.result(30)) == 1
+        assert all(isinstance(each.exception(30), CanaryError) for each in rest)
+
+    assert sum(key.is_wiped for key in service.made) == len(service.made) - 1
+
+
 def test_keys_that_nobody_vouches_for_are_wiped() -> None:
     """A refusal by the canary hands nothing out."""
     service = Kept()
@@ -123,7 +197,7 @@ def test_keys_that_nobody_vouches_for_are_wiped() -> None:
         raise CanaryError("other keys than before")
 
     with pytest.raises(CanaryError):
-        GuardedKeyService(service, lambda _k: None, refuse, keys_per_request=500).generate([SPEC], AUDIT)
+        GuardedKeyService(service, lambda _k: None, refuse, keys_per_request=lambda: 500).generate([SPEC], AUDIT)
 
     assert [key.is_wiped for key in service.made] == [True, True]
 
@@ -165,7 +239,9 @@ def test_another_index_key_than_the_first_is_refused() -> None:
 def test_witnesses_count_as_wasted_keys() -> None:
     """They were generated and are used for nothing."""
     metrics = Metrics("eu-central-1")
-    guard = GuardedKeyService(Kept(), lambda _k: None, lambda _k, _w: None, keys_per_request=500, metrics=metrics)
+    guard = GuardedKeyService(
+        Kept(), lambda _k: None, lambda _k, _w: None, keys_per_request=lambda: 500, metrics=metrics
+    )
 
     guard.generate([SPEC] * 3, AUDIT)
 
@@ -176,4 +252,4 @@ def test_witnesses_count_as_wasted_keys() -> None:
 def test_a_request_of_one_key_has_no_room_for_a_witness() -> None:
     """Such a bound is refused when the worker is built."""
     with pytest.raises(ConfigError, match="keys_per_request"):
-        GuardedKeyService(Kept(), lambda _k: None, lambda _k, _w: None, keys_per_request=1)
+        GuardedKeyService(Kept(), lambda _k: None, lambda _k, _w: None, keys_per_request=lambda: 1)

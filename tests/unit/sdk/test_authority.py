@@ -16,7 +16,7 @@ from worker.encryption import BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
 from worker.errors import ConfigError, ContextDenied, DeclarationError, DecryptionError, KeyAccessDenied
 from worker.metrics import Metrics
-from worker.model import Alike, Audit, Format, KeySpec
+from worker.model import Audit, Format, KeySpec, Specs
 from worker.sdk import Encryption, LockContext
 from worker.zerokms.factory import client_from_environment
 from worker.zerokms.options import ClientOptions
@@ -165,7 +165,7 @@ def test_a_request_asks_for_as_many_keys_as_the_authority_takes(authority: dict[
         options = ClientOptions(keys_per_request=own)
         with client_from_environment(authority, allow_hosts=("127.0.0.1",), options=options, metrics=metrics) as client:
             assert client.keys_per_request == 500
-            keys = client.generate(Alike(KeySpec(None, FIELD), 1_200), Audit("sdk", purpose="encrypt"))
+            keys = client.generate(Specs([(KeySpec(None, FIELD), 1_200)]), Audit("sdk", purpose="encrypt"))
             assert len(keys) == 1_200
         sizes[own] = metrics.registry.get_sample_value(
             "worker_authority_keys_per_request_count", {"region": "eu-central-1"}

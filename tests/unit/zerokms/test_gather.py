@@ -37,7 +37,7 @@ class Held(FakeKeyService):
 
 def behind_one(service: Held, asks: Sequence[Sequence[KeySpec]], size: int = 500) -> list[list[DataKey] | Exception]:
     """Ask while one request is under way; returns each answer or error."""
-    gatherer = Gatherer(service.ask, threads=1, size=size)
+    gatherer = Gatherer(service.ask, threads=1, size=lambda: size)
     first = gatherer.ask([spec("first")])
     assert service.entered.wait(20)
     futures = [gatherer.ask(each) for each in asks]
@@ -107,7 +107,7 @@ def test_an_outage_is_told_to_all_and_not_repeated() -> None:
 def test_closing_cancels_what_waits() -> None:
     """What has not gone out when the cache closes never does."""
     service = Held()
-    gatherer = Gatherer(service.ask, threads=1, size=500)
+    gatherer = Gatherer(service.ask, threads=1, size=lambda: 500)
     under_way = gatherer.ask([spec("a")])
     assert service.entered.wait(20)
     waiting = gatherer.ask([spec("b")])
@@ -134,7 +134,7 @@ def test_new_contexts_do_not_keep_known_ones_waiting() -> None:
         assert gates[name].wait(20)
         return FakeKeyService().generate(specs, AUDIT)
 
-    gatherer = Gatherer(generate, threads=3, size=1)
+    gatherer = Gatherer(generate, threads=3, size=lambda: 1)
     new = [gatherer.ask([KeySpec(None, "new")], is_new=True) for _ in range(6)]
     first = {entered.get(timeout=20), entered.get(timeout=20)}
     known = [gatherer.ask([KeySpec(None, "known")]) for _ in range(3)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from worker.kafka.native import adopted
 from worker.kafka.properties import Property
 from worker.kafka.statistics import INTERVAL_MS
 from worker.kafka.verdict import error_of, write_error
+from worker.native import extension
 from worker.native.batch import NativeOutput
+from worker.sink.kafka.deliveries import Deliveries
 
 if TYPE_CHECKING:
     from worker import _native
@@ -26,46 +29,21 @@ Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 
 NativeHeaders = tuple[Sequence[str] | None, Sequence[str], str | None]
 _POLL_EVERY = 1000
+# By itself a client asks how many partitions a topic has every five minutes.
+_LEARN_S = 5.0
+_REQUEST = {"batch.size": 1_000_000, "message.max.bytes": 1_000_000, "batch.num.messages": 10_000}
+"""What bounds a partition's request, and librdkafka's defaults."""
 
 
-class Deliveries:
-    """What became of one batch's messages; late reports of an abandoned batch reach that batch's own object."""
+@dataclass(slots=True)
+class _Rest:
+    """An output in native memory, of which so many messages were handed over."""
 
-    __slots__ = ("_before", "_given", "_native", "_taken", "failed_topic", "first_error", "handed")
-
-    def __init__(self, native: _native.Client | None = None) -> None:
-        self.handed = 0
-        self._taken = self._given = 0
-        self._native = native
-        # The client of a batch that did not end well is thrown away, so this is what earlier ones left.
-        self._before = native.counts() if native is not None else (0, 0)
-        self.first_error: KafkaError | None = None
-        self.failed_topic: str | None = None
-
-    @property
-    def acknowledged(self) -> int:
-        """How many messages all in-sync replicas have."""
-        return self._taken + (self._native.counts()[0] - self._before[0] if self._native is not None else 0)
-
-    @property
-    def failed(self) -> int:
-        """How many messages were given up."""
-        return self._given + (self._native.counts()[1] - self._before[1] if self._native is not None else 0)
-
-    def look(self) -> None:
-        """Note the first message handed over in native memory that was given up."""
-        failure = self._native.first_failure() if self._native is not None and self.first_error is None else None
-        if failure is not None:
-            self.first_error, self.failed_topic = KafkaError(failure[0]), failure[1]
-
-    def report(self, error: KafkaError | None, message: Any) -> None:
-        """Take one delivery report; librdkafka calls it from `poll` and `flush`."""
-        if error is None:
-            self._taken += 1
-            return
-        self._given += 1
-        if self.first_error is None:
-            self.first_error, self.failed_topic = error, message.topic()
+    native: _native.Client
+    topic: str
+    by_key: bool
+    outgoing: _native.Outgoing
+    sent: int = 0
 
 
 class BatchProducer:
@@ -93,6 +71,8 @@ class BatchProducer:
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
         self._native: _native.Client | None = None
+        self._request = (0, 0)
+        self._rest: _Rest | None = None
         self._has_lost = False
         self._batch = Deliveries()
         self._confirmed: tuple[_native.Client, int, str] | None = None
@@ -118,6 +98,8 @@ class BatchProducer:
     def _made(self) -> tuple[Producer, _native.Client | None]:
         # Without one the client tells no failure of its own, the fatal ones included.
         conf: dict[str, Any] = {**self._properties(), "error_cb": lambda _error: None}
+        size, largest, messages = (int(conf.get(name, usual)) for name, usual in _REQUEST.items())
+        self._request = min(size, largest), messages
         if self._statistics is not None:
             conf = {"statistics.interval.ms": INTERVAL_MS, **conf, "stats_cb": self._statistics}
         return adopted(partial(make_producer, lost=self._on_lost), conf)
@@ -125,7 +107,7 @@ class BatchProducer:
     def begin(self) -> None:
         """Start a batch."""
         self.open()
-        self._batch = Deliveries(self._native)
+        self._batch, self._rest = Deliveries(self._native), None
 
     def cluster_id(self, topic: str, timeout_s: float) -> str:
         """
@@ -161,11 +143,14 @@ class BatchProducer:
                 if not batch.handed % _POLL_EVERY:
                     self._served(producer.poll, 0)
         except KafkaException as exc:
-            raise write_error(error_of(exc), f"{self._name}: produce") from exc
+            raise self._refused(error_of(exc), topic) from exc
 
     def send_native(self, topic: str, output: NativeOutput, headers: NativeHeaders, *, by_key: bool) -> bool:
         """
-        Hand an output over in one call, keys, timestamps and, unless `by_key`, partitions as its source has them.
+        Hand an output over, keys, timestamps and, unless `by_key`, partitions as its source has them.
+
+        Of each partition no more is handed over at once than fits into one request, the rest by `flush`: librdkafka has
+        one of them under way, and polls without sleeping while messages wait behind it.
 
         Args:
             topic: where to.
@@ -177,29 +162,52 @@ class BatchProducer:
             whether the client takes one; if not, nothing was handed over.
 
         Raises:
-            SinkUnavailable: the queue stays full for `timeout_s`, or a message is refused.
+            SinkUnavailable: a message is refused.
         """
-        batch, producer, native = self._batch, self.open(), self._native
+        if self._rest is not None:
+            self.flush()
+        native = self._native if self.open() else None
         if native is None:
             return False
-        sent = 0
-        while sent < len(output):
-            taken, code = native.produce(topic, by_key, output.native, output.outputs, output.rows_of, sent, headers)
-            sent += taken
-            batch.handed += taken
-            if code:
-                raise write_error(KafkaError(code), f"{self._name}: produce")
-            if sent < len(output):
-                self._make_room(producer)
+        limit = None if by_key else self._request
+        outgoing = extension.Outgoing(output.native, output.outputs, output.rows_of, headers, limit)
+        self._rest = _Rest(native, topic, by_key, outgoing)
+        self._go_on()
         return True
+
+    def _go_on(self) -> bool:
+        """Hand over the next round of an output in native memory; False where there is none."""
+        rest = self._rest
+        if rest is None:
+            return False
+        taken, code = rest.native.produce(rest.topic, rest.by_key, rest.outgoing, rest.sent)
+        rest.sent += taken
+        self._batch.handed += taken
+        if code:
+            raise self._refused(KafkaError(code), rest.topic)
+        if rest.sent == len(rest.outgoing):
+            self._rest = None
+        return True
+
+    def _refused(self, error: KafkaError, topic: str) -> WorkerError:
+        """Return why a message was not taken; a partition that the client has not heard of may have been added."""
+        if error.code() == KafkaError._UNKNOWN_PARTITION:
+            with contextlib.suppress(KafkaException):
+                self.open().list_topics(topic, timeout=_LEARN_S)
+        return write_error(error, f"{self._name}: produce")
 
     def flush(self) -> None:
         """
-        Return when every message of the batch is acknowledged by all in-sync replicas.
+        Hand over what is left of the batch, and return when all in-sync replicas have acknowledged every message of it.
 
         Raises:
             SinkUnavailable: one was not; the batch's others may have been written.
         """
+        self._flush()
+        while self._go_on():
+            self._flush()
+
+    def _flush(self) -> None:
         producer, batch = self.open(), self._batch
         waiting = self._served(producer.flush, self._timeout_s + 1.0)
         batch.look()
@@ -215,12 +223,13 @@ class BatchProducer:
         """Forget the batch: what is still queued or unanswered goes with the client."""
         if self._batch.handed != self._batch.acknowledged:
             self.discard()
-        self._batch = Deliveries()
+        self._batch, self._rest = Deliveries(), None
 
     def discard(self) -> None:
         """Throw the client away; safe to call twice."""
         producer, self._producer = self._producer, None
         native, self._native = self._native, None
+        self._rest = None
         if producer is not None:
             with contextlib.suppress(KafkaException, WorkerError):
                 producer.purge()

@@ -18,7 +18,7 @@ from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.hold import Hold
 from worker.zerokms.keys.lease import Leases
-from worker.zerokms.keys.options import KeyOptions
+from worker.zerokms.keys.options import FULL, KeyOptions
 from worker.zerokms.keys.pool import KeyPool, by_spec
 from worker.zerokms.keys.stock import Stock
 from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, wipe
@@ -32,7 +32,8 @@ class KeyCache:
     specs, so keyset, descriptor, context and policy each separate. No key survives a fork, `rotate` or `close`.
 
     Args:
-        service: where keys come from; retries and the breaker are its own.
+        service: where keys come from; retries and the breaker are its own. It may say how many `keys_per_request` it
+            takes.
         options: the bounds.
         audit: what every request tells the authority.
         metrics: where hits, waits and the life of keys are counted.
@@ -61,12 +62,17 @@ class KeyCache:
     def _reset(self) -> None:
         self._stock = Stock(
             lambda specs: self._service.generate(specs, self._audit),
+            self._full,
             self.options,
             self._budget,
             self._gauge,
             self._clock,
         )
         self._sweeper = Sweeper(self, self.options.max_age_s)
+
+    def _full(self) -> int:
+        its: int | None = getattr(self._service, "keys_per_request", None)
+        return min(most for most in (self.options.keys_per_request, its or FULL) if most)
 
     def hold(self, needs: Iterable[KeyNeed]) -> Hold:
         """Begin to fetch what a whole batch lacks, and give it as it arrives; see `EncryptionKeys.hold`."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from worker.errors import WorkerError
-from worker.model import KeySpec
+from worker.model import KeySpec, Specs
 from worker.zerokms.keys.narrow import Answer, Generate, generate_each
 
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    specs: Sequence[KeySpec]
+    specs: Specs
     answer: Future[Sequence[Answer]]
 
 
@@ -30,10 +30,10 @@ class Gatherer:
     Args:
         generate: asks the key service.
         threads: how many requests are made at once.
-        size: keys in a full request; an ask for more is left to `generate` to split.
+        size: says how many keys fill a request; an ask for more is left to `generate` to split.
     """
 
-    def __init__(self, generate: Generate, *, threads: int, size: int) -> None:
+    def __init__(self, generate: Generate, *, threads: int, size: Callable[[], int]) -> None:
         self._generate, self._size = generate, size
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="keys")
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Gatherer:
             specs: of one keyset.
             is_new: none of these contexts has been seen before.
         """
-        ask = _Ask(specs, Future())
+        ask = _Ask(Specs.of(specs), Future())
         with self._lock:
             (self._new if is_new else self._known).append(ask)
         # One turn an ask: a turn that finds its ask gone with another's request ends at once.
@@ -83,7 +83,7 @@ class Gatherer:
 
     def _answer(self, asks: Sequence[_Ask]) -> None:
         try:
-            answers = generate_each(self._generate, [spec for ask in asks for spec in ask.specs])
+            answers = generate_each(self._generate, Specs.joined(ask.specs for ask in asks))
         except BaseException as exc:
             for ask in asks:
                 ask.answer.set_exception(exc)
@@ -99,10 +99,10 @@ class Gatherer:
         if not waiting:
             return []
         asks = [waiting.popleft()]
-        keyset, count = asks[0].specs[0].keyset, len(asks[0].specs)
+        keyset, count, size = asks[0].specs[0].keyset, len(asks[0].specs), self._size()
         while waiting:
             specs = waiting[0].specs
-            if specs[0].keyset != keyset or count + len(specs) > self._size:
+            if specs[0].keyset != keyset or count + len(specs) > size:
                 break
             count += len(specs)
             asks.append(waiting.popleft())

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from worker.options import Options
 
+FULL = 500
+"""Keys in a full request where nobody says."""
+
 
 class KeyOptions(Options):
     """`[keys]`: how long and how many keys are held."""
@@ -14,8 +17,8 @@ class KeyOptions(Options):
     """No key is used longer than this after it was asked for; 0 asks for every batch."""
     requests_in_flight: int = Field(default=5, ge=1, le=64)
     """Fetches under way at once for encryption."""
-    keys_per_request: int = Field(default=500, ge=1, le=500)
-    """Keys in a full request."""
+    keys_per_request: int | None = Field(default=None, ge=1, le=1000)
+    """Keys in a full request; by default as many as the authority says that it takes, 500 where it does not."""
     max_values: int = Field(default=1_000_000, ge=1, le=2**32)
     """Values under one lease."""
     max_bytes: int = Field(default=4 * 2**30, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,9 +47,9 @@ class Pools(Shelf):
     no more than a second's demand is held, and nothing where too many keys have been wasted.
     """
 
-    def __init__(self, options: KeyOptions, gauge: Gauge) -> None:
+    def __init__(self, options: KeyOptions, gauge: Gauge, full: Callable[[], int]) -> None:
         super().__init__(_POOL_BYTES, options.max_pools)
-        self._options, self._gauge = options, gauge
+        self._options, self._gauge, self._full = options, gauge, full
         size = len(self.pins)
         self.batches = np.empty(size, object)
         self.born = np.full(size, np.inf)
@@ -124,7 +124,7 @@ class Pools(Shelf):
 
     def ahead(self, part: Part, now: float) -> Wanted:
         """Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests."""
-        slots, full = part.slots, self._options.keys_per_request
+        slots, full = part.slots, self._full()
         target = np.minimum(self.depth[slots], (self._rate[slots] * _AHEAD_S).astype(np.int64))
         held = self.available[slots] + self.pending[slots] - self.wanted[slots]
         room = target - np.maximum(held, 0)

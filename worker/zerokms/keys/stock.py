@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from worker.errors import FatalError, WorkerError
-from worker.model import DataKey, Grant, KeyNeed, KeySpec
+from worker.model import DataKey, Grant, KeyNeed, Specs
 from worker.native.keys import KeyRun
 from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
@@ -48,10 +48,9 @@ class _Piece:
         """Whether none of the contexts has been used before."""
         return not self.shelf.are_known(self.slots).any()
 
-    def specs(self) -> list[KeySpec]:
+    def specs(self) -> Specs:
         """Return what each key is for."""
-        each = zip(self.shelf.specs(self.slots.tolist()), self.counts.tolist(), strict=True)
-        return [spec for spec, count in each for _ in range(count)]
+        return Specs(zip(self.shelf.specs(self.slots.tolist()), self.counts.tolist(), strict=True))
 
 
 class Stock:
@@ -63,17 +62,26 @@ class Stock:
 
     Args:
         generate: asks the key service.
+        full: says how many keys fill a request.
     """
 
-    def __init__(self, generate: Generate, options: KeyOptions, budget: Budget, gauge: Gauge, clock: Clock) -> None:
-        self._budget = budget
+    def __init__(
+        self,
+        generate: Generate,
+        full: Callable[[], int],
+        options: KeyOptions,
+        budget: Budget,
+        gauge: Gauge,
+        clock: Clock,
+    ) -> None:
+        self._full, self._budget = full, budget
         self._options, self._gauge, self._clock = options, gauge, clock
         # Reentrant: a fetch that is done at once settles on the thread that asked.
         self.changed = threading.Condition(threading.RLock())
         self.retired = Retired(options.grace_s)
         self.leases = Leases(options, gauge, self.retired)
-        self.pools = Pools(options, gauge)
-        self.gatherer = Gatherer(generate, threads=options.fetches, size=options.keys_per_request)
+        self.pools = Pools(options, gauge, full)
+        self.gatherer = Gatherer(generate, threads=options.fetches, size=full)
         self._failed = self._under_way = 0
         self.settled = 0
         """How many requests have ended."""
@@ -151,7 +159,7 @@ class Stock:
                 self._note(part, shelf, shelf.ahead(part, now), wanted)
         for found in wanted.values():
             pieces = sorted((part for piece in found for part in piece.parted()), key=_Piece.is_new)
-            for request in _requests(pieces, self._options.keys_per_request):
+            for request in _requests(pieces, self._full()):
                 self._send(request, now)
 
     def trim(self) -> None:
@@ -208,7 +216,7 @@ class Stock:
 
     def _send(self, request: Sequence[_Piece], now: float) -> None:
         self._under_way += 1
-        specs = [spec for piece in request for spec in piece.specs()]
+        specs = Specs.joined(piece.specs() for piece in request)
         asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
         asked.add_done_callback(partial(self._settle, request, now))
 

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.sdk.services import Asynchronous, Recording
 from worker import AsyncEncryption, Encryption, LockContext
 from worker.errors import KeyAccessDenied
-from worker.sdk.joining import Joiner
+from worker.zerokms.joining import Joiner
 
 FIELD = "acme.crm.Customer/email"
 

@@ -1,0 +1,78 @@
+"""A route that waits for records hears at once what else there is to hear."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.components import Kafka
+from tests.integration.test_delivery_holes import Told
+from worker.model import TopicPartition
+from worker.native import IS_LOADED
+from worker.source.kafka import KafkaSource
+from worker.source.options import SourceOptions
+from worker.source.properties import GroupMember
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not IS_LOADED, reason="needs the native module: cargo, then `pip install -e .`"),
+]
+FOR_EVER_S = 3600.0
+
+
+def member(kafka: Kafka, topic: str, instance: str) -> tuple[KafkaSource, Told]:
+    source = KafkaSource(SourceOptions(topics=(topic,)), GroupMember(f"group-{topic}", instance), kafka.client)
+    told = Told()
+    source.subscribe(told)
+    return source, told
+
+
+@pytest.fixture
+def reader(kafka: Kafka) -> Iterator[tuple[KafkaSource, Told, str]]:
+    """The only member of its group, which has placed its partitions and waits."""
+    topic = kafka.create_topic(partitions=2)
+    source, told = member(kafka, topic, "w0")
+    while "assigned" not in told.events:
+        source.poll(1, 0.05)
+    positions = {TopicPartition(topic, n): 0 for n in range(2)}
+    while positions:
+        for placed in source.seek(positions):
+            del positions[placed]
+        source.poll(1, 0.05)
+    source.resume(source.partitions())
+    yield source, told, topic
+    source.close()
+
+
+def test_a_wait_ends_when_it_is_woken(reader: tuple[KafkaSource, Told, str]) -> None:
+    """One that is under way, or the next one."""
+    source, _, _ = reader
+
+    source.wake()
+    assert source.poll(1, FOR_EVER_S) is None
+    threading.Timer(0.2, source.wake).start()
+    assert source.poll(1, FOR_EVER_S) is None
+
+
+def test_a_wait_ends_when_the_group_moves(kafka: Kafka, reader: tuple[KafkaSource, Told, str]) -> None:
+    """A member that joins gets its share although the other one has nothing to read."""
+    source, told, topic = reader
+    other, given = member(kafka, topic, "w1")
+    done = threading.Event()
+
+    def poll() -> None:
+        while "assigned" not in given.events and not done.is_set():
+            other.poll(1, 0.05)
+
+    joining = threading.Thread(target=poll)
+    joining.start()
+    while "revoked" not in told.events:
+        source.poll(1, FOR_EVER_S)
+    while joining.is_alive():
+        source.poll(1, 0.05)
+    done.set()
+    other.close()
+
+    assert given.events[0] == "assigned"
