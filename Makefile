@@ -21,7 +21,7 @@ JOBS ?= 3
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
+.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-stages bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
   secure alone delivery registry interop attack erasure api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -65,6 +65,9 @@ bench-keys: $(BIN)/.dev ## Keys and values a second through the key cache, again
 
 bench-sdk: $(BIN)/.dev ## The SDK beside the published client, single calls of threads and tasks, a table of a million rows
 	$(BIN)/python -m tests.bench.sdk
+
+bench-stages: $(BIN)/.dev ## The native stages beside what their primitives alone cost, nanoseconds a value (needs cargo)
+	$(BIN)/python -m tests.bench.stages
 
 bench-scale: $(BIN)/.dev ## Many tenants: rates beside one tenant's, requests and wasted keys as the authority counts them
 	$(BIN)/python -m tests.bench.scale

@@ -19,6 +19,12 @@ const LEASED: &[&[u8]] = &[b"leased-v1"];
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failed;
 
+/// Overwrites a secret that nobody reads afterwards.
+pub fn cleanse(secret: &mut [u8]) {
+    // SAFETY: the memory is as long as said, and any bytes are sound.
+    unsafe { lc::OPENSSL_cleanse(secret.as_mut_ptr().cast(), secret.len()) }
+}
+
 /// A key that is set up; another one may take its place, in the same memory.
 ///
 /// The library's own face takes memory for each key, and most keys of a batch of many contexts seal one value.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use crate::aead::{Cipher, TAIL_BYTES};
 use crate::envelope::{FINGERPRINT_BYTES, IV_BYTES};
 use crate::keys::KeyBatch;
+use crate::prefetch;
 use crate::program::Slot;
 use crate::seal::Unsealed;
 use crate::vault::{Granted, FRONT_BYTES};
 use crate::walk::NONE;
 
-/// Ciphers are kept for leases of which a batch has at least so many values: memory costs more than to set others up anew.
-const KEPT_FROM: u32 = 3;
+/// Ciphers are kept where a batch has at most so many leases: those of more take longer to come from memory than to be set
+/// up anew for each value.
+const KEPT: usize = 64;
 
 pub enum Feed {
     Leased(Leases),
@@ -59,6 +61,7 @@ impl<T> Chains<T> {
     }
 
     /// The stretch for a context's next value, and its number.
+    #[inline]
     fn next(&mut self, context: usize) -> Option<(u32, &mut Link<T>)> {
         let head = self.heads.get_mut(context)?;
         while *head != NONE && self.links[*head as usize].left == 0 {
@@ -83,8 +86,6 @@ pub struct Sealing<'f> {
 struct Lease {
     granted: u32,
     key: u32,
-    values: u32,
-    cipher: Option<Cipher>,
 }
 
 /// What the associated data at hand was made for.
@@ -103,7 +104,8 @@ pub struct Leases {
     growth: usize,
     present: Present,
     aad: Vec<u8>,
-    cipher: Option<Cipher>,
+    /// Of each lease where there are few, else of the present one alone.
+    ciphers: Vec<Option<Cipher>>,
 }
 
 impl Leases {
@@ -115,44 +117,62 @@ impl Leases {
             growth: 0,
             present: Present { number: NONE, granted: NONE, label: NONE, tag: 0, header: 0, shared: 0 },
             aad: Vec::new(),
-            cipher: None,
+            ciphers: Vec::new(),
         }
     }
 
     /// Takes keys over: for each its context and how many values it serves.
     pub fn push(&mut self, granted: Arc<Granted>, each: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        if each.len() != granted.keys.len() {
+        if each.len() != granted.marks.len() {
             return Err(Unsealed::Keys);
         }
         let number = self.granted.len() as u32;
         self.chains.links.reserve(each.len());
         for (key, (context, values)) in each.enumerate() {
-            self.chains.push(context, values, Lease { granted: number, key: key as u32, values, cipher: None })?;
+            self.chains.push(context, values, Lease { granted: number, key: key as u32 })?;
         }
         let label = granted.labels.iter().map(|label| label.front.len() + label.back.len()).max().unwrap_or_default();
         // Around the label: iv, tag behind its length, fingerprint, and the value's own longer length.
         self.growth = self.growth.max(label + IV_BYTES + 1 + granted.longest_tag() + FINGERPRINT_BYTES + TAIL_BYTES + 4);
         self.granted.push(granted);
+        let leases = self.chains.links.len();
+        self.ciphers.resize_with(if leases <= KEPT { leases } else { 1 }, || None);
         Ok(())
+    }
+
+    /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.
+    #[inline]
+    pub fn soon(&self, context: usize) {
+        if self.ciphers.len() > 1 {
+            return;
+        }
+        let Some(Link { of: lease, .. }) = self.chains.heads.get(context).and_then(|&head| self.chains.links.get(head as usize)) else {
+            return;
+        };
+        let granted = &self.granted[lease.granted as usize];
+        prefetch::fetch(&granted.marks[lease.key as usize]);
+        prefetch::fetch(granted.cipher(lease.key));
     }
 
     /// What a context's next value is sealed with.
     #[inline]
     pub fn next(&mut self, slot: &Slot, context: usize, framed: &[u8]) -> Result<Sealing<'_>, Unsealed> {
         let (number, link) = self.chains.next(context).ok_or(Unsealed::Keys)?;
-        let lease = &mut link.of;
+        let lease = &link.of;
+        let are_kept = self.ciphers.len() > 1;
+        let cipher = &mut self.ciphers[if are_kept { number as usize } else { 0 }];
         if self.present.number != number {
             let granted = &self.granted[lease.granted as usize];
-            let key = &granted.keys[lease.key as usize];
+            let mark = &granted.marks[lease.key as usize];
             let present = &mut self.present;
             present.number = number;
             let tag = granted.tag(lease.key);
-            if (present.granted, present.label, present.tag) != (lease.granted, key.label, tag.len()) {
-                (present.granted, present.label, present.tag) = (lease.granted, key.label, tag.len());
-                let label = granted.labels.get(key.label as usize).ok_or(Unsealed::Keys)?;
+            if (present.granted, present.label, present.tag) != (lease.granted, mark.label, tag.len()) {
+                (present.granted, present.label, present.tag) = (lease.granted, mark.label, tag.len());
+                let label = granted.labels.get(mark.label as usize).ok_or(Unsealed::Keys)?;
                 self.aad.clear();
                 self.aad.extend_from_slice(&label.front);
-                self.aad.extend_from_slice(&key.iv);
+                self.aad.extend_from_slice(&mark.iv);
                 self.aad.push(tag.len() as u8);
                 self.aad.extend_from_slice(tag);
                 self.aad.extend_from_slice(&label.back);
@@ -161,8 +181,12 @@ impl Leases {
             } else {
                 // Leases of a field differ in these two alone.
                 let (iv, rest) = self.aad[FRONT_BYTES..].split_at_mut(IV_BYTES);
-                iv.copy_from_slice(&key.iv);
-                rest[1..=tag.len()].copy_from_slice(tag);
+                iv.copy_from_slice(&mark.iv);
+                match (rest[1..].first_chunk_mut::<32>(), tag.first_chunk()) {
+                    // Of a length that is known this is one store.
+                    (Some(rest), Some(tag)) if present.tag == 32 => *rest = *tag,
+                    _ => rest[1..=tag.len()].copy_from_slice(tag),
+                }
                 self.aad.truncate(present.header);
             }
             self.aad.extend_from_slice(framed);
@@ -170,17 +194,15 @@ impl Leases {
                 self.aad.extend_from_slice(&[0; 4]);
             }
             present.shared = self.aad.len();
-            if lease.values < KEPT_FROM {
-                match &mut self.cipher {
-                    Some(cipher) => cipher.set(&key.cipher)?,
-                    none => *none = Some(Cipher::new(&key.cipher)?),
-                }
-            } else if lease.cipher.is_none() {
-                lease.cipher = Some(Cipher::new(&key.cipher)?);
+            let key = granted.cipher(lease.key);
+            match &mut *cipher {
+                Some(_) if are_kept => (),
+                Some(cipher) => cipher.set(key)?,
+                none => *none = Some(Cipher::new(key)?),
             }
         }
         self.aad.truncate(self.present.shared);
-        let cipher = lease.cipher.as_ref().or(self.cipher.as_ref()).ok_or(Unsealed::Keys)?;
+        let cipher = cipher.as_ref().ok_or(Unsealed::Keys)?;
         Ok(Sealing { cipher, header: self.present.header, aad: &mut self.aad })
     }
 }

@@ -16,6 +16,8 @@ pub mod kafka;
 pub mod keys;
 pub mod open;
 pub mod passes;
+#[allow(unsafe_code)]
+pub mod prefetch;
 pub mod program;
 pub mod reply;
 pub mod request;

@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 
+use crate::prefetch;
+
 pub const WORDS: usize = 8;
 const SEEN: usize = 1;
 const BORN: usize = 3;
@@ -121,10 +123,19 @@ impl<'t> Table<'t> {
         self.0.get(at..).and_then(|rest| rest.first_chunk()).map(Lease).ok_or(NoSlot)
     }
 
+    /// The slots again, with their leases on the way.
+    fn fetched<'a, I: Iterator<Item = i64> + Clone>(&'a self, slots: I) -> impl Iterator<Item = i64> + use<'a, 't, I> {
+        prefetch::ahead(slots, |slot| {
+            if let Ok(lease) = self.lease(slot) {
+                prefetch::fetch(lease.0);
+            }
+        })
+    }
+
     /// Pins leases for a batch and notes the use; tells whether all of them can be used, and whether one is near its end.
-    pub fn begin(&self, slots: impl Iterator<Item = i64>, due: &Ahead) -> Result<(bool, bool), NoSlot> {
+    pub fn begin(&self, slots: impl Iterator<Item = i64> + Clone, due: &Ahead) -> Result<(bool, bool), NoSlot> {
         let (mut fresh, mut near) = (true, false);
-        for slot in slots {
+        for slot in self.fetched(slots) {
             let lease = self.lease(slot)?;
             let (gap, known) = (due.now - lease.float(SEEN), lease.single(GAP));
             let gap = if known >= RARELY { gap } else { known + 0.3 * (gap - known) };
@@ -139,8 +150,8 @@ impl<'t> Table<'t> {
     }
 
     /// Lets go of what a batch pinned.
-    pub fn end(&self, slots: impl Iterator<Item = i64>) -> Result<(), NoSlot> {
-        for slot in slots {
+    pub fn end(&self, slots: impl Iterator<Item = i64> + Clone) -> Result<(), NoSlot> {
+        for slot in self.fetched(slots) {
             let lease = self.lease(slot)?;
             lease.set_short(PINS, lease.short(PINS) - 1);
         }
@@ -160,13 +171,14 @@ impl<'t> Table<'t> {
     /// whether it had.
     pub fn take(
         &self,
-        wanted: impl Iterator<Item = (i64, i64, i64)>,
+        wanted: impl Iterator<Item = (i64, i64, i64)> + Clone,
         now: f64,
         max_age_s: f64,
         mut told: impl FnMut(i32),
     ) -> Result<Vec<u8>, NoSlot> {
         let mut whole = Vec::with_capacity(wanted.size_hint().0);
-        for (slot, values, bytes) in wanted {
+        let slots = self.fetched(wanted.clone().map(|(slot, ..)| slot));
+        for (slot, (_, values, bytes)) in slots.zip(wanted) {
             let lease = self.lease(slot)?;
             let fits = lease.is_fresh(now, max_age_s) && lease.int(VALUES) >= values && lease.int(BYTES) >= bytes;
             whole.push(u8::from(fits));

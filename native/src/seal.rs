@@ -9,6 +9,9 @@ use crate::typed;
 use crate::varint;
 use crate::walk::{frame, BoundSpan, Cut, Found, NONE};
 
+/// How many datums ahead keys are fetched.
+const SOON: usize = 4;
+
 /// Why a batch could not be sealed; nothing of it is to be used.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unsealed {
@@ -175,6 +178,7 @@ pub fn seal(
     let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), aad: Vec::new() };
     for (index, &left_out) in skip.iter().enumerate() {
         let start = out.data.len();
+        sealer.soon(index + SOON);
         if !left_out {
             out.data.extend_from_slice(prefix);
             sealer.datum(records.datum(index), records.key(index), found.cuts_of(index), &mut out)?;
@@ -195,6 +199,18 @@ struct Sealer<'a> {
 }
 
 impl Sealer<'_> {
+    /// Has the keys of a datum on their way before its turn comes.
+    #[inline]
+    fn soon(&self, index: usize) {
+        if index < self.found.ends.len() {
+            for cut in self.found.cuts_of(index).iter().filter(|cut| cut.slot != NONE) {
+                if let Feed::Leased(leases) = &self.feeds[cut.slot as usize] {
+                    leases.soon(group_of(cut));
+                }
+            }
+        }
+    }
+
     fn datum(&mut self, data: &[u8], key: Option<&[u8]>, cuts: &[Cut], out: &mut Output) -> Result<(), Unsealed> {
         let mut position = 0;
         for cut in cuts {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use crate::aead::KEY_BYTES;
+use crate::aead::{cleanse, KEY_BYTES};
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
+use crate::prefetch;
 
 /// What stands before an envelope's iv.
 pub const FRONT_BYTES: usize = 2 + KEYSET_BYTES;
@@ -33,26 +34,33 @@ impl Label {
     }
 }
 
-/// One lease: the key of its cipher, and what an envelope carries of it. Whoever holds it overwrites it.
-///
-/// A batch copies thousands of these out of a large table: each lies in two lines of the processor's cache.
+/// What an envelope carries of a lease.
 #[derive(Clone, Copy)]
-#[repr(C, align(32))]
-pub struct Key {
-    pub cipher: [u8; KEY_BYTES],
+#[repr(C)]
+pub struct Mark {
     pub iv: [u8; IV_BYTES],
     tag: [u8; INLINE_TAG],
     pub label: u32,
     /// The request that brought it, by its number in the vault; `NONE` where that is not known.
     pub request: u32,
     length: u8,
+}
+
+/// One lease: the key of its cipher, and what an envelope carries of it. Whoever holds it overwrites it.
+///
+/// A batch copies thousands of these out of a large table: each lies in two lines of the processor's cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub struct Key {
+    cipher: [u8; KEY_BYTES],
+    mark: Mark,
     is_held: bool,
 }
 
 impl Key {
-    /// Takes a key without its tag, which `Keys::push` adds.
+    /// Takes a key without its tag, which `Vault::put` adds.
     pub fn new(cipher: [u8; KEY_BYTES], iv: [u8; IV_BYTES], label: u32, request: u32) -> Self {
-        Self { cipher, iv, tag: [0; INLINE_TAG], label, request, length: 0, is_held: true }
+        Self { cipher, mark: Mark { iv, tag: [0; INLINE_TAG], label, request, length: 0 }, is_held: true }
     }
 
     fn wipe(&mut self) {
@@ -64,8 +72,8 @@ impl Key {
 /// Tags that are too long to lie with their keys.
 type LongTags = HashMap<u32, Arc<[u8]>>;
 
-fn tag_of<'k>(key: &'k Key, number: u32, long: &'k LongTags) -> &'k [u8] {
-    match key.tag.get(..usize::from(key.length)) {
+fn tag_of<'k>(mark: &'k Mark, number: u32, long: &'k LongTags) -> &'k [u8] {
+    match mark.tag.get(..usize::from(mark.length)) {
         Some(tag) => tag,
         None => long.get(&number).map(|tag| &**tag).unwrap_or_default(),
     }
@@ -73,15 +81,48 @@ fn tag_of<'k>(key: &'k Key, number: u32, long: &'k LongTags) -> &'k [u8] {
 
 /// A batch's own copies of leases: what becomes of the cache's own meanwhile does not concern it.
 pub struct Granted {
-    pub keys: Vec<Key>,
+    /// Beside the marks, so that all are overwritten in one go.
+    ciphers: Box<[[u8; KEY_BYTES]]>,
+    pub marks: Vec<Mark>,
     pub labels: Vec<Arc<Label>>,
     long: LongTags,
     longest: u8,
 }
 
 impl Granted {
+    /// Copies of keys by their numbers in a vault; `None` where there is none of a number.
+    pub fn new(vault: &Vault, numbers: &[u32]) -> Option<Self> {
+        let mut granted = Self {
+            ciphers: vec![[0; KEY_BYTES]; numbers.len()].into(),
+            marks: Vec::with_capacity(numbers.len()),
+            labels: vault.labels.clone(),
+            long: LongTags::new(),
+            longest: 0,
+        };
+        let soon = |&number: &u32| {
+            if let Some(key) = vault.keys.get(number as usize) {
+                prefetch::fetch(key);
+            }
+        };
+        for &number in prefetch::ahead(numbers.iter(), soon) {
+            let Key { cipher, mark, .. } = vault.keys.get(number as usize).filter(|key| key.is_held)?;
+            let at = granted.marks.len();
+            if usize::from(mark.length) > INLINE_TAG {
+                granted.long.insert(at as u32, tag_of(mark, number, &vault.long).into());
+            }
+            granted.longest = granted.longest.max(mark.length);
+            granted.ciphers[at] = *cipher;
+            granted.marks.push(*mark);
+        }
+        Some(granted)
+    }
+
+    pub fn cipher(&self, number: u32) -> &[u8; KEY_BYTES] {
+        &self.ciphers[number as usize]
+    }
+
     pub fn tag(&self, number: u32) -> &[u8] {
-        tag_of(&self.keys[number as usize], number, &self.long)
+        tag_of(&self.marks[number as usize], number, &self.long)
     }
 
     pub fn longest_tag(&self) -> usize {
@@ -91,7 +132,7 @@ impl Granted {
 
 impl Drop for Granted {
     fn drop(&mut self) {
-        self.keys.iter_mut().for_each(Key::wipe);
+        cleanse(self.ciphers.as_flattened_mut());
     }
 }
 
@@ -116,9 +157,9 @@ impl Vault {
     }
 
     pub fn put(&mut self, mut key: Key, tag: &[u8]) -> Result<u32, BadLabel> {
-        key.length = u8::try_from(tag.len()).map_err(|_| BadLabel)?;
+        key.mark.length = u8::try_from(tag.len()).map_err(|_| BadLabel)?;
         let number = self.free.pop().unwrap_or(self.keys.len() as u32);
-        match key.tag.get_mut(..tag.len()) {
+        match key.mark.tag.get_mut(..tag.len()) {
             Some(place) => place.copy_from_slice(tag),
             None => {
                 self.long.insert(number, tag.into());
@@ -138,28 +179,11 @@ impl Vault {
     pub fn free(&mut self, number: u32) -> Option<u32> {
         let key = self.keys.get_mut(number as usize).filter(|key| key.is_held)?;
         key.wipe();
-        if usize::from(key.length) > INLINE_TAG {
+        if usize::from(key.mark.length) > INLINE_TAG {
             self.long.remove(&number);
         }
         self.free.push(number);
-        Some(key.request)
-    }
-
-    /// A batch's copies, none yet of so many.
-    pub fn granted(&self, count: usize) -> Granted {
-        Granted { keys: Vec::with_capacity(count), labels: self.labels.clone(), long: LongTags::new(), longest: 0 }
-    }
-
-    /// Copies a key for a batch; `None` where there is none of this number.
-    #[inline]
-    pub fn copy(&self, number: u32, granted: &mut Granted) -> Option<()> {
-        let key = self.keys.get(number as usize).filter(|key| key.is_held)?;
-        if usize::from(key.length) > INLINE_TAG {
-            granted.long.insert(granted.keys.len() as u32, tag_of(key, number, &self.long).into());
-        }
-        granted.longest = granted.longest.max(key.length);
-        granted.keys.push(*key);
-        Some(())
+        Some(key.mark.request)
     }
 
     /// A vector that grows by itself leaves its old memory as it was.
@@ -201,14 +225,13 @@ mod tests {
         let tag = |n: u8| vec![n; usize::from(n) % 41];
         let mut vault = Vault::default();
         let numbers: Vec<u32> = (0..200).map(|n| vault.put(key(n), &tag(n)).unwrap()).collect();
-        let mut copies = vault.granted(200);
-        assert!(numbers.iter().all(|number| vault.copy(*number, &mut copies).is_some()));
+        let copies = Granted::new(&vault, &numbers).unwrap();
         assert_eq!(vault.free(7), Some(7));
         assert_eq!(vault.free(7), None);
         assert_eq!(vault.keys[7].cipher, [0; 32]);
-        assert!(vault.copy(7, &mut vault.granted(1)).is_none());
+        assert!(Granted::new(&vault, &[6, 7]).is_none());
         assert_eq!(vault.put(key(9), b"").unwrap(), 7);
-        assert_eq!(copies.keys[7].cipher, [7; 32]);
+        assert_eq!(copies.cipher(7), &[7; 32]);
         assert!((0..200).all(|n| copies.tag(n) == tag(n as u8)));
         assert_eq!(copies.longest_tag(), 40);
     }

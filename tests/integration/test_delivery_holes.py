@@ -273,6 +273,39 @@ def has_partitions(admin: AdminClient, group: str) -> bool:
     return any(m.assignment and m.assignment.topic_partitions for m in found.members)
 
 
+def test_a_member_that_ends_while_its_group_rebalances_leaves_it(kafka: Kafka, topics: tuple[str, str]) -> None:
+    """It ends as soon as the group has met it, when the others are about to give partitions up for it."""
+    group, told = f"group-{topics[0]}", Told()
+    options = SourceOptions(topics=(topics[0],), session_timeout_s=60)
+    connection = connection_properties(kafka.bootstrap, kafka.properties)
+    ended = threading.Event()
+    staying = threading.Thread(
+        target=_stay, args=(KafkaSource(options, GroupMember(group, "stays"), connection), ended)
+    )
+    staying.start()
+    try:
+        admin = AdminClient(kafka.client)
+        until(lambda: has_partitions(admin, group))
+        source = KafkaSource(options, GroupMember(group, "ends"), connection)
+        source.subscribe(told)
+        while "assigned" not in told.events:
+            source.poll(1, 0.05)
+        source.close()
+        members = admin.describe_consumer_groups([group])[group].result(10).members
+    finally:
+        ended.set()
+        staying.join()
+
+    assert [m.client_id for m in members] == ["worker-stays"]
+
+
+def _stay(source: KafkaSource, ended: threading.Event) -> None:
+    source.subscribe(Told())
+    while not ended.is_set():
+        source.poll(1, 0.05)
+    source.close()
+
+
 def test_a_member_leaves_while_it_is_given_partitions(kafka: Kafka, topics: tuple[str, str]) -> None:
     """Partitions that arrive while the client closes are given back; the process goes on."""
     # In a process of its own: what hung here held the interpreter's lock.

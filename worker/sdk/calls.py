@@ -11,6 +11,7 @@ from worker.avro import open_schema
 from worker.encryption import BatchDecryptor
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, KeyAccessDenied, RecordError
+from worker.interpreter import Unpickled
 from worker.model import DecryptionKeys
 from worker.sdk import checked
 from worker.sdk import records as whole
@@ -36,7 +37,7 @@ Failure = RecordError | KeyAccessDenied
 Source = Callable[[], AbstractContextManager[DecryptionKeys]]
 
 
-class Calls:
+class Calls(Unpickled):
     """
     Encrypts and decrypts with one keyring; thread-safe.
 
@@ -152,6 +153,7 @@ class Calls:
             >>> encryption.decrypt_many([envelope, b""], errors="return")[0]
             7
         """
+        checked.errors(errors)
         opened = opening(envelopes, field, Opening(**options))
         return raised(self._opened(opened, self._call("decrypt", opened, opened.given.reason)), errors)
 
@@ -250,15 +252,18 @@ class Calls:
         self, datums: Sequence[bytes], schema: str, given: Reading, errors: str, source: Source | None = None
     ) -> list[Any]:
         """Return the values of whole records, under keys from `source` where it is given (see `Regions`)."""
-        open_schema(schema).refuse_clear(checked.names(given.clear, "clear"))
+        checked.errors(errors)
+        open_schema(str(checked.schema(schema))).refuse_clear(checked.names(given.clear, "clear"))
         several = checked.several(datums, "datums", "decrypt_record")
-        bare = [whole.bare(datum, framed=given.framed) for datum in several]
-        keys = checked.keys_of(given.keys, len(bare))
+        out: list[Any] = raised(whole.bares(several, framed=given.framed), errors)
+        at = [i for i, each in enumerate(out) if isinstance(each, bytes)]
+        given_keys = checked.keys_of(given.keys, len(out))
+        bare, keys = [out[i] for i in at], [given_keys[i] for i in at]
         with self.reading(given.reason) if source is None else source() as found:
             opened = forms.restore(bare, schema, keys, BatchDecryptor(found))
-        if not given.framed:
-            opened = [whole.hinted(result, datum) for result, datum in zip(opened, bare, strict=True)]
-        return raised(opened, errors)
+        for i, datum, result in zip(at, bare, opened, strict=True):
+            out[i] = result if given.framed else whole.hinted(result, datum)
+        return raised(out, errors)
 
     def restored_one(
         self, datum: bytes, schema: str, key: bytes | None, clear: Collection[str] = (), source: Source | None = None
@@ -274,10 +279,18 @@ class Calls:
     def _call(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> KeyCall:
         return self._keyring.call(self.scope(purpose, work, reason))
 
+    def close_keys(self) -> None:
+        """Wipe the keys that are kept."""
+        self._keyring.close()
+
+    def expect_open(self) -> None:
+        """Raise `ConfigError` once this is closed."""
+        if self.is_closed:
+            raise ConfigError(checked.CLOSED)
+
     def scope(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> Scope:
         """Return what a call shares keys and requests within; raises `ConfigError` where it may not be made."""
-        if self.is_closed:
-            raise ConfigError("this client is closed; make another, or use it within its `with` block")
+        self.expect_open()
         identity = self._keyring.identity
         chosen, is_required = self._reasons.choose(reason, identity)
         return Scope(purpose, chosen, () if work is None else work.lock, identity.subject, not is_required)

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from worker.encryption.given import GivenKeys
-from worker.errors import SubjectErased, WorkerError
+from worker.errors import ConfigError, KeyServiceUnavailable, SubjectErased, WorkerError
 from worker.model import (
     DataKey,
     Grant,
@@ -26,6 +26,7 @@ from worker.model import (
 )
 from worker.native.requests import NativeRequests
 from worker.sdk.ahead import PORTION, ahead, spans
+from worker.sdk.checked import CLOSED
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
 from worker.zerokms.joining import JOINED, WINDOW_S, Joiner
@@ -53,6 +54,7 @@ class Keyring:
         self, service: KeyService, *, kept: KeptKeys | None, window_s: float = WINDOW_S, asks_ahead: bool = True
     ) -> None:
         self._service, self.kept, self.asks_ahead = service, kept, asks_ahead
+        self.is_closed = False
         self._identity = identity_of(service)
         self.joins = window_s > 0
         self.calls: Joiner[Any, Any] = Joiner(window_s=window_s)
@@ -71,6 +73,7 @@ class Keyring:
 
     def close(self) -> None:
         """Wipe what is kept; the service is closed by whoever made it."""
+        self.is_closed = True
         if self.kept is not None:
             self.kept.close()
 
@@ -100,6 +103,12 @@ def _are_alike(specs: Sequence[KeySpec]) -> bool:
     first = specs[0]
     each = (spec for spec, _ in specs.runs) if isinstance(specs, Specs) else specs
     return all((spec.keyset, spec.policy) == (first.keyset, first.policy) for spec in each)
+
+
+def told_closed(is_closed: bool, exc: BaseException | None) -> None:
+    """Raise `ConfigError` for what only failed since its client was closed meanwhile: asking again would not help."""
+    if is_closed and isinstance(exc, KeyServiceUnavailable | RuntimeError):
+        raise ConfigError(CLOSED) from None
 
 
 class Ownership:
@@ -193,6 +202,7 @@ class KeyCall(Ownership):
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.wipe()
+        told_closed(self._keyring.is_closed, exc)
 
     def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""

@@ -151,8 +151,6 @@ def is_plain_text(value: object, given: Sealing) -> TypeGuard[str]:
 
 def raised(results: list[Any], errors: str) -> list[Any]:
     """Return results, or raise the first error among them."""
-    if errors not in ("raise", "return"):
-        raise ConfigError(f"errors is 'raise' or 'return', not {errors!r}")
     if errors == "raise":
         for item in results:
             if isinstance(item, WorkerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
 _CONFIRM_S = 5.0
+_LEAVE_S = 2.0
 _WOKEN_S, _UNWOKEN_S = 1.0, 0.25
 
 
@@ -260,10 +262,24 @@ class KafkaSource:
         with contextlib.suppress(KafkaException):
             # What the group gave is taken while it still answers: a client that meets it in its close waits for ever.
             self._consumer.consume(1, 0)
+            if self._options.protocol != "consumer" and not self._options.static_membership:
+                self._leave()
         try:
             self._consumer.close()
         except KafkaException as exc:
             _log.warning("source_close_failed", error=exc.args[0].name())
+
+    def _leave(self) -> None:
+        """
+        Let the client leave while it is still served.
+
+        One of librdkafka's (2.16) that is closed while its group rebalances ends without leaving, and the others wait
+        for its session.
+        """
+        self._consumer.unsubscribe()
+        end = time.monotonic() + _LEAVE_S
+        while self._consumer.memberid() and time.monotonic() < end:
+            self._consumer.consume(1, 0.05)
 
 
 def _ignore(_statistics: str) -> None:

@@ -13,7 +13,7 @@ use _native::seal::{demands, seal, Output, Records};
 use _native::typed::Kind;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
-use _native::vault::{Key, Vault};
+use _native::vault::{Granted, Key, Vault};
 use _native::walk::{Found, Scratch, NONE};
 
 const SECRET: [u8; 32] = [9; 32];
@@ -135,8 +135,7 @@ fn feed(program: &Program, slot: usize, contexts: usize, demand: &_native::seal:
         .map(|number| vault.put(Key::new(*leased(&SECRET).unwrap(), [number as u8; 16], label, 0), &[1; 8]).unwrap())
         .collect();
     let mut feed = Leases::new(contexts);
-    let mut granted = vault.granted(numbers.len());
-    assert!(numbers.iter().all(|&number| vault.copy(number, &mut granted).is_some()));
+    let granted = Granted::new(&vault, &numbers).unwrap();
     feed.push(Arc::new(granted), each.into_iter()).unwrap();
     Feed::Leased(feed)
 }

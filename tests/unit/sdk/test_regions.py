@@ -206,6 +206,23 @@ def test_reads_every_prefix_of_the_environment(environ: dict[str, str]) -> None:
         Regions.from_env(environ={})
 
 
+def test_reads_from_a_generator_until_it_is_closed(regions: Regions) -> None:
+    """Then it says so, whichever call comes."""
+    sealed = [regions.encrypt("ann", field=FIELD, region=region) for region in (EU, AP)]
+
+    assert regions.decrypt_many((each for each in sealed), field=FIELD) == ["ann", "ann"]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="for one there is decrypt"):
+        regions.decrypt_many(sealed[0], field=FIELD)  # type: ignore[arg-type]
+    regions.close()
+    for call in (
+        lambda: regions.decrypt_many(sealed, field=FIELD),
+        lambda: regions.decrypt(sealed[0], field=FIELD),
+        lambda: regions.encrypt("ann", field=FIELD, region=EU),
+    ):
+        with pytest.raises(ConfigError, match="is closed"):
+            call()
+
+
 def test_refuses_clients_it_can_t_route_between(environ: dict[str, str]) -> None:
     """Two of one region, none at all, and one without a region."""
     with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from worker.kafka.statistics import INTERVAL_MS
 from worker.kafka.verdict import error_of, write_error
 from worker.native import extension
 from worker.native.batch import NativeOutput
+from worker.sink.kafka.deliveries import Deliveries
 
 if TYPE_CHECKING:
     from worker import _native
@@ -33,44 +35,15 @@ _REQUEST = {"batch.size": 1_000_000, "message.max.bytes": 1_000_000, "batch.num.
 """What bounds a partition's request, and librdkafka's defaults."""
 
 
-class Deliveries:
-    """What became of one batch's messages; late reports of an abandoned batch reach that batch's own object."""
+@dataclass(slots=True)
+class _Rest:
+    """An output in native memory, of which so many messages were handed over."""
 
-    __slots__ = ("_before", "_given", "_native", "_taken", "failed_topic", "first_error", "handed")
-
-    def __init__(self, native: _native.Client | None = None) -> None:
-        self.handed = 0
-        self._taken = self._given = 0
-        self._native = native
-        # The client of a batch that did not end well is thrown away, so this is what earlier ones left.
-        self._before = native.counts() if native is not None else (0, 0)
-        self.first_error: KafkaError | None = None
-        self.failed_topic: str | None = None
-
-    @property
-    def acknowledged(self) -> int:
-        """How many messages all in-sync replicas have."""
-        return self._taken + (self._native.counts()[0] - self._before[0] if self._native is not None else 0)
-
-    @property
-    def failed(self) -> int:
-        """How many messages were given up."""
-        return self._given + (self._native.counts()[1] - self._before[1] if self._native is not None else 0)
-
-    def look(self) -> None:
-        """Note the first message handed over in native memory that was given up."""
-        failure = self._native.first_failure() if self._native is not None and self.first_error is None else None
-        if failure is not None:
-            self.first_error, self.failed_topic = KafkaError(failure[0]), failure[1]
-
-    def report(self, error: KafkaError | None, message: Any) -> None:
-        """Take one delivery report; librdkafka calls it from `poll` and `flush`."""
-        if error is None:
-            self._taken += 1
-            return
-        self._given += 1
-        if self.first_error is None:
-            self.first_error, self.failed_topic = error, message.topic()
+    native: _native.Client
+    topic: str
+    by_key: bool
+    outgoing: _native.Outgoing
+    sent: int = 0
 
 
 class BatchProducer:
@@ -99,6 +72,7 @@ class BatchProducer:
         self._producer: Producer | None = None
         self._native: _native.Client | None = None
         self._request = (0, 0)
+        self._rest: _Rest | None = None
         self._has_lost = False
         self._batch = Deliveries()
         self._confirmed: tuple[_native.Client, int, str] | None = None
@@ -133,7 +107,7 @@ class BatchProducer:
     def begin(self) -> None:
         """Start a batch."""
         self.open()
-        self._batch = Deliveries(self._native)
+        self._batch, self._rest = Deliveries(self._native), None
 
     def cluster_id(self, topic: str, timeout_s: float) -> str:
         """
@@ -175,8 +149,8 @@ class BatchProducer:
         """
         Hand an output over, keys, timestamps and, unless `by_key`, partitions as its source has them.
 
-        Of each partition no more is handed over at once than fits into one request: librdkafka has one of them under
-        way, and polls without sleeping while messages wait behind it.
+        Of each partition no more is handed over at once than fits into one request, the rest by `flush`: librdkafka has
+        one of them under way, and polls without sleeping while messages wait behind it.
 
         Args:
             topic: where to.
@@ -188,23 +162,32 @@ class BatchProducer:
             whether the client takes one; if not, nothing was handed over.
 
         Raises:
-            SinkUnavailable: what was handed over is not acknowledged in time, or a message is refused.
+            SinkUnavailable: a message is refused.
         """
-        batch, native = self._batch, self._native if self.open() else None
+        if self._rest is not None:
+            self.flush()
+        native = self._native if self.open() else None
         if native is None:
             return False
         limit = None if by_key else self._request
         outgoing = extension.Outgoing(output.native, output.outputs, output.rows_of, headers, limit)
-        sent = 0
-        while True:
-            taken, code = native.produce(topic, by_key, outgoing, sent)
-            sent += taken
-            batch.handed += taken
-            if code:
-                raise self._refused(KafkaError(code), topic)
-            if sent == len(outgoing):
-                return True
-            self.flush()
+        self._rest = _Rest(native, topic, by_key, outgoing)
+        self._go_on()
+        return True
+
+    def _go_on(self) -> bool:
+        """Hand over the next round of an output in native memory; False where there is none."""
+        rest = self._rest
+        if rest is None:
+            return False
+        taken, code = rest.native.produce(rest.topic, rest.by_key, rest.outgoing, rest.sent)
+        rest.sent += taken
+        self._batch.handed += taken
+        if code:
+            raise self._refused(KafkaError(code), rest.topic)
+        if rest.sent == len(rest.outgoing):
+            self._rest = None
+        return True
 
     def _refused(self, error: KafkaError, topic: str) -> WorkerError:
         """Return why a message was not taken; a partition that the client has not heard of may have been added."""
@@ -215,11 +198,16 @@ class BatchProducer:
 
     def flush(self) -> None:
         """
-        Return when every message of the batch is acknowledged by all in-sync replicas.
+        Hand over what is left of the batch, and return when all in-sync replicas have acknowledged every message of it.
 
         Raises:
             SinkUnavailable: one was not; the batch's others may have been written.
         """
+        self._flush()
+        while self._go_on():
+            self._flush()
+
+    def _flush(self) -> None:
         producer, batch = self.open(), self._batch
         waiting = self._served(producer.flush, self._timeout_s + 1.0)
         batch.look()
@@ -235,12 +223,13 @@ class BatchProducer:
         """Forget the batch: what is still queued or unanswered goes with the client."""
         if self._batch.handed != self._batch.acknowledged:
             self.discard()
-        self._batch = Deliveries()
+        self._batch, self._rest = Deliveries(), None
 
     def discard(self) -> None:
         """Throw the client away; safe to call twice."""
         producer, self._producer = self._producer, None
         native, self._native = self._native, None
+        self._rest = None
         if producer is not None:
             with contextlib.suppress(KafkaException, WorkerError):
                 producer.purge()

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from worker.errors import Fenced, PositionsChanged, SinkUnavailable, TransactionExpired, WorkerError
 from worker.kafka.properties import Property
 from worker.kafka.verdict import FENCED, MOVED, error_of, write_error
-from worker.sink.kafka.producer import BatchProducer, Deliveries, Message
+from worker.sink.kafka.deliveries import Deliveries
+from worker.sink.kafka.producer import BatchProducer, Message
 
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
 _ABORT_S = 10.0
@@ -136,7 +137,7 @@ class TransactionalProducer(BatchProducer):
         differ from the broker's, and every later transaction would fail on them.
         """
         unsettled = self._batch.handed != self._batch.acknowledged
-        self._batch = Deliveries()
+        self._batch, self._rest = Deliveries(), None
         if not self._in_transaction or self._producer is None:
             return
         self._in_transaction = False
