@@ -27,7 +27,7 @@ from worker.sdk.options import (
     RecordsOptions,
     Sealing,
 )
-from worker.sdk.prepared import Open, Seal, opening, raised, sealing
+from worker.sdk.prepared import Open, Seal, is_plain, is_plain_text, opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import Scope
 from worker.sdk.sealing import ready, ready_singles
@@ -51,8 +51,18 @@ class Calls(Unpickled):
         self.is_closed = False
 
     def encrypt(self, value: object, *, field: str, **options: Unpack[EncryptOptions]) -> bytes:
-        """Return one value's envelope; see `encrypt_many`."""
-        return self.encrypt_many([value], field=field, **options)[0]
+        """Return one value's envelope; see `encrypt_many`. Calls made at the same time are answered together."""
+        given = Sealing(**options)
+        if not self._keyring.joins or not is_plain_text(value, given):
+            return self.encrypt_many([value], field=field, **options)[0]
+        seal = sealing(field, given)
+        scope = self.scope("encrypt", seal, given.reason)
+
+        def together(values: Sequence[str]) -> list[bytes]:
+            return self._sealed(seal, values, given, self._keyring.call(scope, is_joined=True))
+
+        only: bytes = self._keyring.calls.ask((scope, seal.spec), [value], together)[0]
+        return only
 
     def encrypt_many(self, values: Sequence[object], *, field: str, **options: Unpack[EncryptOptions]) -> list[bytes]:
         """
@@ -79,7 +89,11 @@ class Calls(Unpickled):
         """
         given, values = Sealing(**options), checked.several(values, "values", "encrypt")
         seal = sealing(field, given)
-        with self._call("encrypt", seal, given.reason) as keys:
+        return self._sealed(seal, values, given, self._call("encrypt", seal, given.reason))
+
+    @staticmethod
+    def _sealed(seal: Seal, values: Sequence[object], given: Sealing, call: KeyCall) -> list[bytes]:
+        with call as keys:
             if not values:
                 return []
             if given.format == "record":
@@ -89,8 +103,21 @@ class Calls(Unpickled):
             return made.leased(keys.lease(seal.spec, [len(plain) for plain in made.plain]))
 
     def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:
-        """Return one envelope's value; see `decrypt_many`."""
-        return self.decrypt_many([envelope], field=field, **options)[0]
+        """Return one envelope's value; see `decrypt_many`. Calls made at the same time are answered together."""
+        given = Opening(**options)
+        if not self._keyring.joins or not is_plain(envelope, field, given):
+            return self.decrypt_many([envelope], field=field, **options)[0]
+        scope = self.scope("decrypt", None, given.reason)
+        if self._keyring.kept is not None and scope.is_kept:
+            alone = opening([envelope], field, given)
+            if not alone.requests or self._keyring.kept.find(scope, alone.requests):
+                return raised(self._opened(alone, self._keyring.call(scope)), "raise")[0]
+
+        def together(envelopes: Sequence[bytes]) -> list[Any]:
+            return self._opened(opening(envelopes, field, given), self._keyring.call(scope, is_joined=True))
+
+        place = (scope, field, given.schema)
+        return raised(list(self._keyring.calls.ask(place, [envelope], together)), "raise")[0]
 
     def decrypt_described(self, envelope: AnyEnvelope, **options: Unpack[DecryptOptions]) -> Described:
         """Return a value found without a place, and the descriptor that its envelope carries."""
@@ -128,9 +155,12 @@ class Calls(Unpickled):
         """
         checked.errors(errors)
         opened = opening(envelopes, field, Opening(**options))
-        with self._call("decrypt", opened, opened.given.reason) as keys:
-            values = opened.finished(keys) if opened.requests else opened.items
-        return raised(values, errors)
+        return raised(self._opened(opened, self._call("decrypt", opened, opened.given.reason)), errors)
+
+    @staticmethod
+    def _opened(opened: Open, call: KeyCall) -> list[Any]:
+        with call as keys:
+            return opened.finished(keys) if opened.requests else opened.items
 
     def encrypt_record(
         self, record: Mapping[str, object], *, schema: str, key: bytes | None = None, reason: str | None = None
