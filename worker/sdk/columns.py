@@ -139,8 +139,8 @@ def decrypted(table: Frame, plans: Plans, call: KeyCall, errors: str) -> Frame:
     for name, plan in plans.items():
         column = found[name]
         if column.faults and errors == "raise":
-            fault = column.faults[min(column.faults)]
-            raise fault if name in bound else _placed(fault, plan)
+            row = min(column.faults)
+            raise column.faults[row] if name in bound else _placed(column.faults[row], plan, row)
         arrow = arrow.set_column(arrow.column_names.index(name), name, column.array())
     made: Frame = back(arrow, plans)
     return made
@@ -198,8 +198,8 @@ def _opened_bound(arrow: Any, plans: Plans, call: KeyCall) -> dict[str, Opened]:
     return {name: of_values(plan, found[name]) for name, plan in plans.items()}
 
 
-def _placed(error: WorkerError, plan: FieldPlan) -> WorkerError:
-    return type(error)(f"{plan.identity}: {error}")
+def _placed(error: WorkerError, plan: FieldPlan, row: int) -> WorkerError:
+    return type(error)(f"{plan.identity}, row {row}: {error}")
 
 
 def encrypted(table: Frame, plans: Plans, call: KeyCall) -> Frame:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.sdk.services import Recording
 from worker import Encryption
-from worker.errors import ConfigError, RecordError
+from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.sdk.columns import Column
 
 FIELD = "acme.crm.Customer/email"
@@ -125,6 +125,15 @@ def test_envelopes_lie_in_arrow_s_memory_in_any_shape(encryption: Encryption, sh
     opened = encryption.decrypt_table(pa.table({"email": made}), columns=columns()).column("email").to_pylist()
 
     assert opened == {"nulls": [None] * 4, "none": []}.get(shape, names[3:7])
+
+
+def test_a_value_that_does_not_open_says_its_row(encryption: Encryption) -> None:
+    """The first of its column."""
+    sealed = encryption.encrypt_table(pa.table({"email": ["ann", "bob", "cid"]}), columns=columns()).column("email")
+    altered = [sealed[0].as_py(), *(each[:-1] + bytes([each[-1] ^ 1]) for each in sealed.to_pylist()[1:])]
+
+    with pytest.raises(DecryptionError, match=f"{FIELD}, row 1"):
+        encryption.decrypt_table(pa.table({"email": pa.array(altered, pa.binary())}), columns=columns())
 
 
 TABLE = pa.table({"email": ["ann"], "tenant": ["a"], "price": [1.5]})

@@ -15,7 +15,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from tests.unit.sdk.services import Recording
 from worker import AsyncEncryption, Encryption, LockContext, Regions, output_schema
-from worker.errors import ConfigError, RecordError
+from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.model import PolicyCondition
 from worker.sdk.columns import Column
 from worker.sdk.serializers import EncryptedAvroDeserializer, EncryptedAvroSerializer
@@ -127,6 +127,15 @@ def test_one_datum_that_is_none_costs_its_own_place(encryption: Encryption) -> N
     assert first == {"email": "ann"}
     assert isinstance(none, RecordError)
     assert isinstance(junk, RecordError)
+
+
+def test_an_envelope_as_hex_is_told(encryption: Encryption) -> None:
+    """As a table's export has its bytes."""
+    envelope = encryption.encrypt("ann", field=FIELD)
+
+    for text in (envelope.hex(), f"\\x{envelope.hex()}"):
+        with pytest.raises(DecryptionError, match=r"bytes\.fromhex"):
+            encryption.decrypt(text, field=FIELD)
 
 
 def registry() -> Any:
