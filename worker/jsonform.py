@@ -6,11 +6,13 @@ import base64
 import math
 from collections.abc import MutableMapping
 from datetime import date, time
+from types import NoneType
 
 import orjson
 
 from worker.model.values import BaseValue
 
+_AS_IT_IS = frozenset({str, int, bool, NoneType})
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -25,9 +27,14 @@ def dumps(value: object, *, newline: bool = False) -> bytes:
         value: of Avro types, nested at will.
         newline: end with one.
     """
+    return written(plain(value), newline=newline)
+
+
+def written(value: object, *, newline: bool = False) -> bytes:
+    """Return what `plain` returned as JSON; see `dumps`."""
     # orjson drops a zero of a time's fraction: 22 ms would read as 220.
     option = orjson.OPT_PASSTHROUGH_DATETIME | (orjson.OPT_APPEND_NEWLINE if newline else 0)
-    return orjson.dumps(plain(value), default=_as_text, option=option)
+    return orjson.dumps(value, default=_as_text, option=option)
 
 
 def plain(value: object, path: str = "", marks: MutableMapping[str, str] | None = None) -> object:
@@ -42,9 +49,12 @@ def plain(value: object, path: str = "", marks: MutableMapping[str, str] | None 
     if isinstance(value, float):
         return value if math.isfinite(value) else _NOT_FINITE.get(value, "NaN")
     if isinstance(value, dict):
-        return {str(k): plain(v, f"{path}.{k}" if path else str(k), marks) for k, v in value.items()}
+        return {
+            str(k): v if type(v) in _AS_IT_IS else plain(v, f"{path}.{k}" if path else str(k), marks)
+            for k, v in value.items()
+        }
     if isinstance(value, list):
-        return [plain(v, f"{path}[{i}]", marks) for i, v in enumerate(value)]
+        return [v if type(v) in _AS_IT_IS else plain(v, f"{path}[{i}]", marks) for i, v in enumerate(value)]
     if marks is not None and isinstance(value, BaseValue):
         marks[path] = value.logical_type
     return value

@@ -30,14 +30,15 @@ def print_lines(lines: Iterator[dict[str, object]], form: Form) -> int:
 
 
 def _print_json(lines: Iterator[dict[str, object]]) -> int:
-    failed = 0
+    failed, out = 0, sys.stdout.buffer
     for line in lines:
         failed += "error" in line
         marks: dict[str, str] = {}
         if "value" in line:
+            # What stands beside a value is plain: coordinates, and what is wrong.
             line["value"] = jsonform.plain(line["value"], "", marks)
-        sys.stdout.buffer.write(jsonform.dumps({**line, "base_values": marks} if marks else line, newline=True))
-    sys.stdout.buffer.flush()
+        out.write(jsonform.written({**line, "base_values": marks} if marks else line, newline=True))
+    out.flush()
     return failed
 
 

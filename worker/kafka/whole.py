@@ -115,7 +115,9 @@ def _read(consumer: Consumer, topic: str, ends: dict[int, int]) -> Generator[lis
             error = message.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:
                 heard = time.monotonic()
-                records += _before_end(message, ends)
+                record = _before_end(message, ends, is_end=error is not None)
+                if record is not None:
+                    records.append(record)
             elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
             elif not isinstance(_error(error, topic), SourceUnavailable):
@@ -127,19 +129,19 @@ def _read(consumer: Consumer, topic: str, ends: dict[int, int]) -> Generator[lis
             raise SourceUnavailable(f"reading {topic}: no answer within {_SILENCE_S:.0f} s")
 
 
-def _before_end(message: Any, ends: dict[int, int]) -> list[SourceRecord]:
+def _before_end(message: Any, ends: dict[int, int], *, is_end: bool) -> SourceRecord | None:
     """Return the message's record where it lies before its partition's end, and note that the end is reached."""
     partition, offset = message.partition(), message.offset()
     end = ends.get(partition)
     if end is None:
-        return []
-    if offset >= end - (message.error() is None):
+        return None
+    if offset >= end - (not is_end):
         del ends[partition]
-    if message.error() is not None or offset >= end:
-        return []
+    if is_end or offset >= end:
+        return None
     kind, at_ms = message.timestamp()
     position = Position(message.topic(), partition, offset)
-    return [SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)]
+    return SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)
 
 
 def _error(error: KafkaError, topic: str) -> Exception:
