@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 _YOUNG = 50_000
 """
@@ -35,6 +35,17 @@ class Forked(Protocol):
     def after_fork(self) -> None:
         """Start afresh in the child: no key of the parent is used again."""
         ...
+
+
+class Unpickled:
+    """Something that holds keys and connections, and so is copied nowhere."""
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Raise `TypeError`, as Python does for what is not pickled."""
+        raise TypeError(
+            f"{type(self).__name__} holds keys and connections, and is neither pickled nor copied: make one in each "
+            "process; a child that was forked may go on with its parent's"
+        )
 
 
 _holders: weakref.WeakSet[Forked] = weakref.WeakSet()

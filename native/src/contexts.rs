@@ -17,17 +17,33 @@ pub fn hash(framed: &[u8]) -> u64 {
 /// The distinct contexts of a batch, framed, by the order in which they were met.
 #[derive(Debug, Default)]
 pub struct Contexts {
+    /// How many there may be.
+    most: usize,
     table: HashTable<u32>,
     hashes: Vec<u64>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
+/// A batch of more contexts than these is likely to have a different one for each record.
+const MANY: usize = 256;
+
 impl Contexts {
+    /// Takes how many there may be.
+    pub fn new(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
     /// The number of a context, which is new at its first call.
     pub fn number(&mut self, framed: &[u8]) -> u32 {
         let hash = hash(framed);
-        let Self { table, hashes, bytes, ends } = self;
+        let Self { most, table, hashes, bytes, ends } = self;
+        if ends.len() == MANY && table.capacity() < *most {
+            // At once, and not at each doubling: every entry would move anew.
+            table.reserve(*most - MANY, |&number| hashes[number as usize]);
+            hashes.reserve(*most - MANY);
+            ends.reserve(*most - MANY);
+        }
         let same = |&number: &u32| hashes[number as usize] == hash && framed_of(bytes, ends, number) == framed;
         match table.entry(hash, same, |&number| hashes[number as usize]) {
             Entry::Occupied(held) => *held.get(),
@@ -210,6 +226,11 @@ impl Directory {
         }
     }
 
+    /// The hash of a place's context.
+    pub fn hash_of(&self, place: u32) -> Option<u64> {
+        Some(self.rows.get(self.held.get(place as usize)?.0 as usize)?.hash)
+    }
+
     /// The framed context of a place.
     pub fn framed(&self, place: u32) -> Option<&[u8]> {
         let row = self.rows.get(self.held.get(place as usize)?.0 as usize)?;
@@ -296,10 +317,11 @@ mod tests {
                 assert_eq!(directory.place(row, n % 15), n);
                 assert_eq!(directory.place(row, (n + 1) % 15), NONE);
                 assert_eq!(directory.framed(n), Some(text.as_slice()));
+                assert_eq!(directory.hash_of(n), Some(hash(&text)));
                 directory.remove(n);
                 directory.remove(n);
                 assert_eq!(directory.row(&text, hash(&text)), NONE);
-                assert_eq!(directory.framed(n), None);
+                assert_eq!((directory.framed(n), directory.hash_of(n)), (None, None));
             }
         }
         assert_eq!(directory.rows.len(), 2000);

@@ -77,7 +77,7 @@ impl Found {
             refused: Vec::new(),
             bound: Vec::new(),
             values: vec![0; program.slots.len()],
-            contexts: program.slots.iter().map(|_| Contexts::default()).collect(),
+            contexts: program.slots.iter().map(|_| Contexts::new(records)).collect(),
             extracted: Vec::new(),
         }
     }

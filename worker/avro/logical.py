@@ -140,9 +140,12 @@ def _timestamp(word: str, unit_us: int) -> Logical:
             return base_value(count, word)
 
     def write(value: object) -> int:
-        if not isinstance(value, datetime) or (value.utcoffset() is None) is not is_local:
+        # pandas' NaT is a datetime that equals nothing, and its Timestamps go on where a datetime ends.
+        if not isinstance(value, datetime) or value != value or (value.utcoffset() is None) is not is_local:
             zone = "without a zone" if is_local else "with a zone: without one it names no instant"
             raise Unfit(f"a {word} is a datetime.datetime {zone}")
+        if getattr(value, "nanosecond", 0):
+            raise Unfit(f"a {word} has no nanoseconds, and would lose them")
         count = _whole((value - epoch) // _MICROSECOND, unit_us, word)
         if isinstance(read(count), BaseValue):
             raise Unfit(f"a {word} lies in the years 1-9999 of UTC")

@@ -125,6 +125,8 @@ def _of_int(value: int) -> bytes:
 
 
 def _of_datetime(value: datetime) -> bytes:
+    if value != value:
+        raise RecordError("a missing datetime (NaT) has no form")
     if value.tzinfo is None:
         raise RecordError("a datetime without a time zone names no instant; give it one")
     count, rest = divmod(value - _EPOCH, _MILLISECOND)

@@ -44,6 +44,10 @@ class SpanContexts(Sequence[Texts]):
             return SpanContexts(self.spans, self.slot, self.numbers[index])
         return tuple(self.spans.texts(self.slot, int(self.numbers[index])))
 
+    def picked(self, at: Ints) -> SpanContexts:
+        """Return those at some places."""
+        return SpanContexts(self.spans, self.slot, self.numbers[at])
+
 
 class NativeFamily:
     """The places of contexts that differ in their texts alone; see `worker.zerokms.keys.family.Family`."""
@@ -63,11 +67,21 @@ class NativeFamily:
             found = self._directory.find_texts(self._names, list(contexts), self.number)
         return np.frombuffer(found, np.int64)
 
-    def add(self, contexts: Sequence[Texts], places: Sequence[int]) -> None:
-        """Give new contexts places; raises `ValueError` where one comes twice."""
-        if not self._directory.put(self._names, contexts, self.number, places):
+    def add(self, contexts: Sequence[Texts], places: Ints | Sequence[int]) -> Ints:
+        """Give new contexts places, and return each one's mark; raises `ValueError` where one comes twice."""
+        places = np.asarray(places, np.int64)
+        if isinstance(contexts, SpanContexts):
+            marks = self._directory.put(contexts.spans, contexts.slot, contexts.numbers, self.number, places)
+        else:
+            marks = self._directory.put_texts(self._names, contexts, self.number, places)
+        if marks is None:
             raise ValueError("the contexts of a need are distinct")
         self._count += len(places)
+        return np.frombuffer(marks, np.int64)
+
+    def mark(self, place: int) -> int:
+        """Return the mark of a place's context."""
+        return self._directory.hash_of(place)
 
     def remove(self, place: int) -> None:
         """Take a place away."""

@@ -8,9 +8,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 from uuid import UUID
 
+import numpy as np
+
 from worker.model import DataKey, PolicyCondition
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from worker import _native
 
 _T = TypeVar("_T")
@@ -137,6 +141,21 @@ class KeyRun(Sequence[DataKey]):
             length = last - first
             yield answer, first + min(max(start, 0), length), first + min(max(stop, 0), length)
             start, stop = start - length, stop - length
+
+
+def placed(keys: Sequence[DataKey]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the n keys as objects: of a run the answer that brought each, with its place there."""
+    column, at = np.empty(len(keys), object), np.full(len(keys), -1)
+    if not isinstance(keys, KeyRun):
+        column[:] = list(keys)
+        return column, at
+    start = 0
+    for answer, first, last in keys.parts:
+        end = start + last - first
+        column[start:end].fill(answer)
+        at[start:end] = np.arange(first, last)
+        start = end
+    return column, at
 
 
 def joined(runs: Iterable[Sequence[_T]]) -> Sequence[_T]:

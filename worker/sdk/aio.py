@@ -53,7 +53,8 @@ class AsyncEncryption(AsyncTableCalls):
     `Encryption` under asyncio or trio; options, results and errors are the same.
 
     Requests go over an asynchronous connection pool, and single calls of many tasks share them. Calls of many values
-    work in a thread, so that the loop goes on meanwhile. It belongs to the event loop that first uses it.
+    work in a thread, so that the loop goes on meanwhile. Several event loops may use it, one after the other
+    or in threads of their own: each has connections of its own, and shares requests within itself.
 
     Args:
         workspace_crn, client_id, client_key, options: as `Encryption`.
@@ -114,9 +115,8 @@ class AsyncEncryption(AsyncTableCalls):
         """Wipe the keys that are kept and release connections; safe to call twice."""
         if self._calls.is_closed:
             return
-        self._calls.is_closed = True
-        if self._kept is not None:
-            self._kept.close()
+        self._calls.is_closed = self._keyring.is_closed = True
+        self._calls.close_keys()
         with anyio.CancelScope(shield=True):
             await self._service.close()
 

@@ -13,12 +13,14 @@ import anyio.lowlevel
 from worker.errors import SubjectErased, WorkerError
 from worker.model import DataKey, KeySpec, LeasePortion, RetrieveRequest
 from worker.sdk.kept import KeptKeys
-from worker.sdk.keyring import Answer, Ownership
+from worker.sdk.keyring import Answer, Ownership, told_closed
 from worker.sdk.scope import Identity, Scope, identity_of
 from worker.zerokms.asynchronous import AsyncKeyService
 from worker.zerokms.joining import FULL, Joined
 from worker.zerokms.keys.narrow import names
+from worker.zerokms.loops import PerLoop
 
+_TURN_S = 0.001
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -35,9 +37,11 @@ class AsyncKeyring:
 
     def __init__(self, service: AsyncKeyService, *, kept: KeptKeys | None, window_s: float) -> None:
         self._service, self.kept = service, kept
+        self.is_closed = False
         self._identity = identity_of(service)
-        self._fresh: AsyncJoiner[KeySpec, DataKey] = AsyncJoiner(window_s)
-        self._again: AsyncJoiner[RetrieveRequest, Answer] = AsyncJoiner(window_s)
+        self._fresh: PerLoop[AsyncJoiner[KeySpec, DataKey]] = PerLoop(lambda: AsyncJoiner(window_s))
+        self._again: PerLoop[AsyncJoiner[RetrieveRequest, Answer]] = PerLoop(lambda: AsyncJoiner(window_s))
+        self._turned = 0.0
 
     @property
     def identity(self) -> Identity:
@@ -48,11 +52,18 @@ class AsyncKeyring:
         """Return the keys of one call."""
         return AsyncKeyCall(self, scope.of(self.identity.subject))
 
+    async def turn(self) -> None:
+        """Let the loop go on now and then where calls find all they need: none waits, nor could be cancelled."""
+        now = time.monotonic()
+        if now - self._turned > _TURN_S:
+            self._turned = now
+            await anyio.lowlevel.checkpoint()
+
     async def fresh(self, scope: Scope, specs: list[KeySpec]) -> Sequence[DataKey]:
         """Return a fresh key for each spec of one keyset."""
         place = (scope, specs[0].keyset, specs[0].policy)
         try:
-            return await self._fresh.ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
+            return await self._fresh.get().ask(place, specs, lambda joined: self._service.generate(joined, scope.audit))
         except SubjectErased as exc:
             if any(names(spec, exc) for spec in specs):
                 raise
@@ -61,7 +72,7 @@ class AsyncKeyring:
 
     async def again(self, scope: Scope, requests: list[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or its refusal, past what is kept."""
-        return await self._again.ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
+        return await self._again.get().ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
 
 
 class AsyncKeyCall(Ownership):
@@ -78,6 +89,7 @@ class AsyncKeyCall(Ownership):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.wipe()
+        told_closed(self._keyring.is_closed, exc)
 
     async def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
         """Return `count` fresh keys."""
@@ -87,6 +99,7 @@ class AsyncKeyCall(Ownership):
         """Return leases for `count` values, a kept one first."""
         kept, counts = self.kept_lease(spec, count)
         if not counts:
+            await self._keyring.turn()
             return kept
         specs, born = [spec] * len(counts), self.now()
         return kept + self.leased(specs, await self._keyring.fresh(self._scope, specs), counts, born)
@@ -97,6 +110,8 @@ class AsyncKeyCall(Ownership):
         if missing:
             born = self.now()
             found |= self.answered(missing, await self._keyring.again(self._scope, missing), born)
+        else:
+            await self._keyring.turn()
         return [found[request] for request in requests]
 
 

@@ -11,6 +11,7 @@ from worker.avro import open_schema
 from worker.encryption import BatchDecryptor
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, KeyAccessDenied, RecordError
+from worker.interpreter import Unpickled
 from worker.model import DecryptionKeys
 from worker.sdk import checked
 from worker.sdk import records as whole
@@ -26,7 +27,7 @@ from worker.sdk.options import (
     RecordsOptions,
     Sealing,
 )
-from worker.sdk.prepared import Open, Seal, opening, raised, sealing
+from worker.sdk.prepared import Open, Seal, is_plain, is_plain_text, opening, raised, sealing
 from worker.sdk.reasons import Reasons
 from worker.sdk.scope import Scope
 from worker.sdk.sealing import ready, ready_singles
@@ -36,7 +37,7 @@ Failure = RecordError | KeyAccessDenied
 Source = Callable[[], AbstractContextManager[DecryptionKeys]]
 
 
-class Calls:
+class Calls(Unpickled):
     """
     Encrypts and decrypts with one keyring; thread-safe.
 
@@ -50,8 +51,18 @@ class Calls:
         self.is_closed = False
 
     def encrypt(self, value: object, *, field: str, **options: Unpack[EncryptOptions]) -> bytes:
-        """Return one value's envelope; see `encrypt_many`."""
-        return self.encrypt_many([value], field=field, **options)[0]
+        """Return one value's envelope; see `encrypt_many`. Calls made at the same time are answered together."""
+        given = Sealing(**options)
+        if not self._keyring.joins or not is_plain_text(value, given):
+            return self.encrypt_many([value], field=field, **options)[0]
+        seal = sealing(field, given)
+        scope = self.scope("encrypt", seal, given.reason)
+
+        def together(values: Sequence[str]) -> list[bytes]:
+            return self._sealed(seal, values, given, self._keyring.call(scope, is_joined=True))
+
+        only: bytes = self._keyring.calls.ask((scope, seal.spec), [value], together)[0]
+        return only
 
     def encrypt_many(self, values: Sequence[object], *, field: str, **options: Unpack[EncryptOptions]) -> list[bytes]:
         """
@@ -78,7 +89,11 @@ class Calls:
         """
         given, values = Sealing(**options), checked.several(values, "values", "encrypt")
         seal = sealing(field, given)
-        with self._call("encrypt", seal, given.reason) as keys:
+        return self._sealed(seal, values, given, self._call("encrypt", seal, given.reason))
+
+    @staticmethod
+    def _sealed(seal: Seal, values: Sequence[object], given: Sealing, call: KeyCall) -> list[bytes]:
+        with call as keys:
             if not values:
                 return []
             if given.format == "record":
@@ -88,8 +103,21 @@ class Calls:
             return made.leased(keys.lease(seal.spec, [len(plain) for plain in made.plain]))
 
     def decrypt(self, envelope: AnyEnvelope, *, field: str | None = None, **options: Unpack[DecryptOptions]) -> Any:
-        """Return one envelope's value; see `decrypt_many`."""
-        return self.decrypt_many([envelope], field=field, **options)[0]
+        """Return one envelope's value; see `decrypt_many`. Calls made at the same time are answered together."""
+        given = Opening(**options)
+        if not self._keyring.joins or not is_plain(envelope, field, given):
+            return self.decrypt_many([envelope], field=field, **options)[0]
+        scope = self.scope("decrypt", None, given.reason)
+        if self._keyring.kept is not None and scope.is_kept:
+            alone = opening([envelope], field, given)
+            if not alone.requests or self._keyring.kept.find(scope, alone.requests):
+                return raised(self._opened(alone, self._keyring.call(scope)), "raise")[0]
+
+        def together(envelopes: Sequence[bytes]) -> list[Any]:
+            return self._opened(opening(envelopes, field, given), self._keyring.call(scope, is_joined=True))
+
+        place = (scope, field, given.schema)
+        return raised(list(self._keyring.calls.ask(place, [envelope], together)), "raise")[0]
 
     def decrypt_described(self, envelope: AnyEnvelope, **options: Unpack[DecryptOptions]) -> Described:
         """Return a value found without a place, and the descriptor that its envelope carries."""
@@ -125,10 +153,14 @@ class Calls:
             >>> encryption.decrypt_many([envelope, b""], errors="return")[0]
             7
         """
+        checked.errors(errors)
         opened = opening(envelopes, field, Opening(**options))
-        with self._call("decrypt", opened, opened.given.reason) as keys:
-            values = opened.finished(keys) if opened.requests else opened.items
-        return raised(values, errors)
+        return raised(self._opened(opened, self._call("decrypt", opened, opened.given.reason)), errors)
+
+    @staticmethod
+    def _opened(opened: Open, call: KeyCall) -> list[Any]:
+        with call as keys:
+            return opened.finished(keys) if opened.requests else opened.items
 
     def encrypt_record(
         self, record: Mapping[str, object], *, schema: str, key: bytes | None = None, reason: str | None = None
@@ -220,15 +252,18 @@ class Calls:
         self, datums: Sequence[bytes], schema: str, given: Reading, errors: str, source: Source | None = None
     ) -> list[Any]:
         """Return the values of whole records, under keys from `source` where it is given (see `Regions`)."""
-        open_schema(schema).refuse_clear(checked.names(given.clear, "clear"))
+        checked.errors(errors)
+        open_schema(str(checked.schema(schema))).refuse_clear(checked.names(given.clear, "clear"))
         several = checked.several(datums, "datums", "decrypt_record")
-        bare = [whole.bare(datum, framed=given.framed) for datum in several]
-        keys = checked.keys_of(given.keys, len(bare))
+        out: list[Any] = raised(whole.bares(several, framed=given.framed), errors)
+        at = [i for i, each in enumerate(out) if isinstance(each, bytes)]
+        given_keys = checked.keys_of(given.keys, len(out))
+        bare, keys = [out[i] for i in at], [given_keys[i] for i in at]
         with self.reading(given.reason) if source is None else source() as found:
             opened = forms.restore(bare, schema, keys, BatchDecryptor(found))
-        if not given.framed:
-            opened = [whole.hinted(result, datum) for result, datum in zip(opened, bare, strict=True)]
-        return raised(opened, errors)
+        for i, datum, result in zip(at, bare, opened, strict=True):
+            out[i] = result if given.framed else whole.hinted(result, datum)
+        return raised(out, errors)
 
     def restored_one(
         self, datum: bytes, schema: str, key: bytes | None, clear: Collection[str] = (), source: Source | None = None
@@ -244,10 +279,18 @@ class Calls:
     def _call(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> KeyCall:
         return self._keyring.call(self.scope(purpose, work, reason))
 
+    def close_keys(self) -> None:
+        """Wipe the keys that are kept."""
+        self._keyring.close()
+
+    def expect_open(self) -> None:
+        """Raise `ConfigError` once this is closed."""
+        if self.is_closed:
+            raise ConfigError(checked.CLOSED)
+
     def scope(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> Scope:
         """Return what a call shares keys and requests within; raises `ConfigError` where it may not be made."""
-        if self.is_closed:
-            raise ConfigError("this client is closed; make another, or use it within its `with` block")
+        self.expect_open()
         identity = self._keyring.identity
         chosen, is_required = self._reasons.choose(reason, identity)
         return Scope(purpose, chosen, () if work is None else work.lock, identity.subject, not is_required)

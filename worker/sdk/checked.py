@@ -9,6 +9,7 @@ from worker.errors import ConfigError
 from worker.model import PolicyCondition
 
 T = TypeVar("T")
+CLOSED = "this client is closed; make another, or use it within its `with` block"
 
 
 def names(value: Collection[str], what: str) -> tuple[str, ...]:
@@ -52,6 +53,11 @@ def several(values: Iterable[T], what: str, one: str) -> list[T]:
     """Return values as a list; one value instead of several would be taken for its parts."""
     if isinstance(values, str | bytes | bytearray | memoryview | Mapping) or not isinstance(values, Iterable):
         raise ConfigError(f"{what} are several; for one there is {one}")
+    if hasattr(values, "columns"):
+        # Its parts would be the names of its columns.
+        raise ConfigError(f"{what} are of one field; a {type(values).__name__} has encrypt_table and decrypt_table")
+    if getattr(values, "hasnans", False):
+        raise ConfigError(f"{what} lack some, which pandas shows as NaN, a number: leave them out (.dropna())")
     return list(values)
 
 
@@ -65,3 +71,9 @@ def keys_of(keys: Sequence[bytes | None] | None, count: int) -> list[bytes | Non
         if key is not None and not isinstance(key, bytes | bytearray | memoryview):
             raise ConfigError(f"a record's key is its bytes, not a {type(key).__name__}")
     return [None if key is None else bytes(key) for key in keys]
+
+
+def errors(value: object) -> None:
+    """Refuse what says neither of the two things that may be done with errors."""
+    if value not in ("raise", "return"):
+        raise ConfigError(f"errors is 'raise' or 'return', not {value!r}")

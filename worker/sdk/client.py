@@ -104,7 +104,7 @@ class Encryption(TableCalls):
         if self.is_closed:
             return
         self.is_closed = True
-        self._keyring.close()
+        self.close_keys()
         if self._close is not None:
             self._close()
 
@@ -166,6 +166,7 @@ class Encryption(TableCalls):
             KeyAccessDenied: the identity may not list them.
             KeyServiceUnavailable: no answer.
         """
+        self.expect_open()
         return self._terms.keysets()
 
 
@@ -184,6 +185,7 @@ def client_from_prefix(prefix: str, options: EnvironmentOptions) -> tuple[ZeroKM
     """Return the client whose variables begin with a prefix, and how it is to behave; raises `ConfigError`."""
     environ = options.get("environ")
     environ = os.environ if environ is None else environ
+    checked.text(prefix, "a prefix, as 'CS_EU_',")
     prefix = prefix if prefix.endswith("_") or not prefix else f"{prefix}_"
     _require_variables(environ, prefix)
     values = environment.with_prefix(environ, prefix)

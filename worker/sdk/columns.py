@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 from worker.avro import decode_value, encode_value, open_schema
@@ -17,14 +16,15 @@ from worker.model import FieldPlan, Format, ValueColumn
 from worker.sdk import checked
 from worker.sdk import records as whole
 from worker.sdk.keyring import KeyCall
-from worker.sdk.options import Opening
-from worker.sdk.prepared import Open, opening
+from worker.sdk.options import Opening, Sealing
+from worker.sdk.prepared import Open, opening, sealing
 from worker.sdk.values import plan as plan_of
 
 try:
     import pyarrow as pa
 
     from worker.sdk.arrays import Opened, hold, of_values
+    from worker.sdk.frames import Back, names_of, taken
 except ImportError as exc:
     raise ConfigError(f"tables need the extra 'tables' (pyarrow): {with_extra('tables')}") from exc
 
@@ -54,6 +54,8 @@ class Column:
 
     def __post_init__(self) -> None:
         checked.names(self.context, "context")
+        checked.schema(self.type)
+        sealing(self.field, Sealing(format=self.format, keyset=self.keyset))
 
     @property
     def plan(self) -> FieldPlan:
@@ -93,14 +95,31 @@ def declared(table: Any, schema: str | None, columns: Mapping[str, Column | str]
 
 
 def _mapped(table: Any, columns: Mapping[str, Column | str]) -> Plans:
-    missing = [name for name in columns if name not in _names(table)]
-    if missing or not columns:
-        raise ConfigError(f"the table has the columns {', '.join(_names(table))}; not {', '.join(missing) or 'none'}")
-    return {name: (Column(field=c) if isinstance(c, str) else c).plan for name, c in columns.items()}
+    given = checked.mapping(columns, "columns", '{"email": "acme.crm.Customer/email"}')
+    has = names_of(table)
+    missing = [name for name in given if checked.text(name, "each name in columns") not in has]
+    if missing or not given:
+        raise ConfigError(f"the table has the columns {', '.join(has)}; not {', '.join(missing) or 'none'}")
+    found = {name: _column_of(name, each).plan for name, each in given.items()}
+    for name, plan in found.items():
+        encrypted = [other for other in plan.context if other in found]
+        if encrypted:
+            raise ConfigError(
+                f"column {name} is bound to {', '.join(encrypted)}, encrypted too: no reader would know it"
+            )
+    return found
+
+
+def _column_of(name: str, given: object) -> Column:
+    if isinstance(given, str):
+        return Column(field=given)
+    if not isinstance(given, Column):
+        raise ConfigError(f"columns[{name!r}] is its field, or a Column(field=...), not a {type(given).__name__}")
+    return given
 
 
 def _planned(table: Any, fields: Sequence[FieldPlan], records: Sequence[str]) -> Plans:
-    names, found = _names(table), dict[str, FieldPlan]()
+    names, found = names_of(table), dict[str, FieldPlan]()
     for plan in fields:
         path = plan.identity.partition("/")[2]
         if path in names:
@@ -112,22 +131,18 @@ def _planned(table: Any, fields: Sequence[FieldPlan], records: Sequence[str]) ->
     return found
 
 
-def _names(table: Any) -> list[str]:
-    return [str(name) for name in (table.column_names if hasattr(table, "column_names") else table.columns)]
-
-
 def decrypted(table: Frame, plans: Plans, call: KeyCall, errors: str) -> Frame:
     """Return a table with its encrypted columns in the clear."""
-    arrow, back = _arrow(table)
+    arrow, back = _taken(table, plans)
     bound = {name: plan for name, plan in plans.items() if plan.context or plan.bind}
     found = _opened_bound(arrow, bound, call) | _opened(arrow, {n: p for n, p in plans.items() if n not in bound}, call)
     for name, plan in plans.items():
         column = found[name]
         if column.faults and errors == "raise":
-            fault = column.faults[min(column.faults)]
-            raise fault if name in bound else _placed(fault, plan)
+            row = min(column.faults)
+            raise column.faults[row] if name in bound else _placed(column.faults[row], plan, row)
         arrow = arrow.set_column(arrow.column_names.index(name), name, column.array())
-    made: Frame = back(arrow)
+    made: Frame = back(arrow, plans)
     return made
 
 
@@ -183,13 +198,13 @@ def _opened_bound(arrow: Any, plans: Plans, call: KeyCall) -> dict[str, Opened]:
     return {name: of_values(plan, found[name]) for name, plan in plans.items()}
 
 
-def _placed(error: WorkerError, plan: FieldPlan) -> WorkerError:
-    return type(error)(f"{plan.identity}: {error}")
+def _placed(error: WorkerError, plan: FieldPlan, row: int) -> WorkerError:
+    return type(error)(f"{plan.identity}, row {row}: {error}")
 
 
 def encrypted(table: Frame, plans: Plans, call: KeyCall) -> Frame:
     """Return a table with columns encrypted."""
-    arrow, back = _arrow(table)
+    arrow, back = _taken(table, plans)
     inputs = [_column(arrow, name, plan, _plaintexts(arrow.column(name), name, plan)) for name, plan in plans.items()]
     sealed = BatchEncryptor(call).encrypt(inputs).envelopes
     for name, column, envelopes in zip(plans, inputs, sealed, strict=True):
@@ -197,27 +212,12 @@ def encrypted(table: Frame, plans: Plans, call: KeyCall) -> Frame:
         for i, envelope in zip(column.records, envelopes, strict=True):
             values[i] = envelope
         arrow = arrow.set_column(arrow.column_names.index(name), name, pa.array(values, pa.binary()))
-    made: Frame = back(arrow)
+    made: Frame = back(arrow, plans)
     return made
 
 
-def _arrow(table: Any) -> tuple[Any, Callable[[Any], Any]]:
-    if isinstance(table, pa.Table):
-        return table, lambda made: made
-    if isinstance(table, pa.RecordBatch):
-        return pa.Table.from_batches([table]), lambda made: made.combine_chunks().to_batches()[0]
-    if hasattr(table, "to_numpy") and hasattr(table, "columns"):
-        return pa.Table.from_pandas(table, preserve_index=False), partial(_into_frame, table)
-    raise ConfigError(f"a table is a pyarrow Table or RecordBatch, or a pandas DataFrame, not a {type(table).__name__}")
-
-
-def _into_frame(frame: Any, made: Any) -> Any:
-    """Return a frame with the columns that changed, and the others as they are."""
-    out = frame.copy(deep=False)
-    for name in made.column_names:
-        if made.schema.field(name).type != pa.Schema.from_pandas(frame[[name]], preserve_index=False).field(0).type:
-            out[name] = made.column(name).to_pandas().to_numpy()
-    return out
+def _taken(table: Any, plans: Plans) -> tuple[Any, Back]:
+    return taken(table, {*plans, *(other for plan in plans.values() for other in plan.context)})
 
 
 def _envelopes(column: Any, name: str) -> list[bytes | None]:
@@ -237,7 +237,11 @@ def _plaintexts(column: Any, name: str, plan: FieldPlan) -> list[bytes | None]:
         try:
             out.append(encode_value(plan.schema, value))
         except RecordError as exc:
-            raise RecordError(f"column {name}: {exc}", code=exc.code, path=name) from None
+            what = (
+                f"a {type(value).__name__}" if value is not None else 'null, which needs a type as ["null", "string"]'
+            )
+            where = f"column {name}, row {len(out)}"
+            raise RecordError(f"{where}: {exc}; this is {what}", code=exc.code, path=name) from None
     return out
 
 
@@ -250,9 +254,16 @@ def _column(arrow: Any, name: str, plan: FieldPlan, values: Sequence[bytes | Non
     at = [i for i, value in enumerate(values) if value is not None]
     contexts = None
     if plan.context:
-        texts = [[text_of_value(v) for v in arrow.column(other).to_pylist()] for other in plan.context]
+        texts = [_texts(arrow.column(other), other, name) for other in plan.context]
         contexts = [tuple(each[i] for each in texts) for i in at]
     return ValueColumn(plan, [value for value in values if value is not None], at, contexts)
+
+
+def _texts(column: Any, name: str, bound: str) -> list[str]:
+    try:
+        return [text_of_value(value) for value in column.to_pylist()]
+    except RecordError as exc:
+        raise RecordError(f"column {bound} is bound to {name}: {exc}", code=exc.code, path=bound) from None
 
 
 def _split_by_format(column: ValueColumn) -> list[ValueColumn]:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from worker.encryption.given import GivenKeys
-from worker.errors import SubjectErased, WorkerError
+from worker.errors import ConfigError, KeyServiceUnavailable, SubjectErased, WorkerError
 from worker.model import (
     DataKey,
     Grant,
@@ -26,6 +26,7 @@ from worker.model import (
 )
 from worker.native.requests import NativeRequests
 from worker.sdk.ahead import PORTION, ahead, spans
+from worker.sdk.checked import CLOSED
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Identity, Scope, identity_of
 from worker.zerokms.joining import JOINED, WINDOW_S, Joiner
@@ -45,14 +46,19 @@ class Keyring:
         kept: keys of earlier calls; None keeps none.
         window_s: how long a single call may wait for others while a request is under way; 0 joins none.
         asks_ahead: whether threads of our own may ask the service.
+
+    `joins` says whether calls share requests.
     """
 
     def __init__(
         self, service: KeyService, *, kept: KeptKeys | None, window_s: float = WINDOW_S, asks_ahead: bool = True
     ) -> None:
         self._service, self.kept, self.asks_ahead = service, kept, asks_ahead
+        self.is_closed = False
         self._identity = identity_of(service)
-        self._joins = window_s > 0
+        self.joins = window_s > 0
+        self.calls: Joiner[Any, Any] = Joiner(window_s=window_s)
+        """Joins calls whole, where all that they do may be done together."""
         self._fresh: Joiner[KeySpec, DataKey] = Joiner(window_s=window_s)
         self._again: Joiner[RetrieveRequest, Answer] = Joiner(window_s=window_s)
 
@@ -61,19 +67,20 @@ class Keyring:
         """Whom the key service takes us for."""
         return self._identity()
 
-    def call(self, scope: Scope) -> KeyCall:
-        """Return the keys of one call."""
-        return KeyCall(self, scope.of(self.identity.subject))
+    def call(self, scope: Scope, *, is_joined: bool = False) -> KeyCall:
+        """Return the keys of one call; `is_joined` says that it is several, and waits for no others."""
+        return KeyCall(self, scope.of(self.identity.subject), joins=self.joins and not is_joined)
 
     def close(self) -> None:
         """Wipe what is kept; the service is closed by whoever made it."""
+        self.is_closed = True
         if self.kept is not None:
             self.kept.close()
 
-    def fresh(self, scope: Scope, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
+    def fresh(self, scope: Scope, specs: Sequence[KeySpec], *, joins: bool) -> Sequence[DataKey]:
         """Return a fresh key for each spec."""
         first = specs[0]
-        if len(specs) > JOINED or not self._joins or not _are_alike(specs):
+        if len(specs) > JOINED or not joins or not _are_alike(specs):
             return self._service.generate(specs, scope.audit)
         place = (scope, first.keyset, first.policy)
         try:
@@ -84,9 +91,9 @@ class Keyring:
             # It was another call of the same request that was meant.
             return self._service.generate(specs, scope.audit)
 
-    def again(self, scope: Scope, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
+    def again(self, scope: Scope, requests: Sequence[RetrieveRequest], *, joins: bool) -> Sequence[Answer]:
         """Return each request's key or its refusal, past what is kept."""
-        if len(requests) > JOINED or not self._joins:
+        if len(requests) > JOINED or not joins:
             return self._service.retrieve(requests, scope.audit)
         return self._again.ask(scope, requests, lambda joined: self._service.retrieve(joined, scope.audit))
 
@@ -96,6 +103,12 @@ def _are_alike(specs: Sequence[KeySpec]) -> bool:
     first = specs[0]
     each = (spec for spec, _ in specs.runs) if isinstance(specs, Specs) else specs
     return all((spec.keyset, spec.policy) == (first.keyset, first.policy) for spec in each)
+
+
+def told_closed(is_closed: bool, exc: BaseException | None) -> None:
+    """Raise `ConfigError` for what only failed since its client was closed meanwhile: asking again would not help."""
+    if is_closed and isinstance(exc, KeyServiceUnavailable | RuntimeError):
+        raise ConfigError(CLOSED) from None
 
 
 class Ownership:
@@ -177,27 +190,30 @@ class KeyCall(Ownership):
     Args:
         keyring: where they come from.
         scope: whose they are, and what for.
+        joins: whether requests for few keys are shared with other calls.
     """
 
-    def __init__(self, keyring: Keyring, scope: Scope) -> None:
+    def __init__(self, keyring: Keyring, scope: Scope, *, joins: bool) -> None:
         super().__init__(keyring.kept, keyring.identity, scope)
-        self._keyring = keyring
+        self._keyring, self._joins = keyring, joins
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.wipe()
+        told_closed(self._keyring.is_closed, exc)
 
     def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
-        is_large = isinstance(requests, NativeRequests) and len(requests) > JOINED
-        if (is_large and self._goes_past(requests)) or (self._kept is None and len(requests) == 1):
+        is_whole = len(requests) > JOINED or not self._joins
+        is_native = isinstance(requests, NativeRequests) and is_whole
+        if (is_native and self._goes_past(requests)) or (self._kept is None and len(requests) == 1):
             return self._again(requests)
         found, missing = self.found(requests)
         if missing:
             born = self.now()
-            found |= self.answered(missing, self._keyring.again(self._scope, missing), born)
+            found |= self.answered(missing, self._keyring.again(self._scope, missing, joins=self._joins), born)
         return [found[request] for request in requests]
 
     def take(self, spec: KeySpec, count: int) -> Sequence[DataKey]:
@@ -206,7 +222,7 @@ class KeyCall(Ownership):
 
     def take_each(self, specs: Sequence[KeySpec]) -> Sequence[DataKey]:
         """Return one fresh key for each spec."""
-        return self.taken(self._keyring.fresh(self._scope, specs)) if specs else []
+        return self.taken(self._keyring.fresh(self._scope, specs, joins=self._joins)) if specs else []
 
     def take_ahead(self, spec: KeySpec, count: int, use: Callable[[Sequence[DataKey]], T]) -> list[T]:
         """Return what `use` makes of `count` fresh keys, portion by portion in their order."""
@@ -225,7 +241,7 @@ class KeyCall(Ownership):
         return self._kept is None or len(requests) > self._kept.options.max_keys
 
     def _again(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
-        return self.answered_native(self._keyring.again(self._scope, requests))
+        return self.answered_native(self._keyring.again(self._scope, requests, joins=self._joins))
 
     def lease(self, spec: KeySpec, sizes: Sequence[int]) -> list[LeasePortion]:
         """Return leases for as many values, a kept one first; see `EncryptionKeys.lease`."""
@@ -235,7 +251,11 @@ class KeyCall(Ownership):
     def new_leases(self, specs: Sequence[KeySpec], counts: Sequence[int]) -> list[LeasePortion]:
         """Return a new lease of each spec, for that many values."""
         born = self.now()
-        return self.leased(specs, self._keyring.fresh(self._scope, specs), counts, born) if specs else []
+        return (
+            self.leased(specs, self._keyring.fresh(self._scope, specs, joins=self._joins), counts, born)
+            if specs
+            else []
+        )
 
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask for what a whole batch needs; see `EncryptionKeys.hold`."""

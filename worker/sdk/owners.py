@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from worker.errors import DecryptionError, KeyAccessDenied, KeyServiceUnavailable, RegionViolation, WorkerError
+from worker.errors import (
+    ConfigError,
+    DecryptionError,
+    KeyAccessDenied,
+    KeyServiceUnavailable,
+    RegionViolation,
+    WorkerError,
+)
 
 REFRESH_S = 30.0
 """A region's list is asked for again at most this often, when a keyset is met that nobody owns."""
@@ -77,7 +84,7 @@ class Owners:
                 f"keyset {keyset} is of no region that answers; {', '.join(silent)} can't be asked for its keysets now"
             )
         barred = [f"{region} ({told.error})" for region, told in self._told.items() if told.error is not None]
-        hint = f"; not allowed to list the keysets of {', '.join(barred)}" if barred else ""
+        hint = f"; there is no list of keysets of {', '.join(barred)}" if barred else ""
         return KeyAccessDenied(
             f"keyset {keyset} is of none of the regions {', '.join(self._told)}: give that region's credentials{hint}"
         )
@@ -89,7 +96,10 @@ class Owners:
                     continue
                 try:
                     found, error = frozenset(self._keysets(region)), None
-                except (KeyAccessDenied, KeyServiceUnavailable) as exc:
+                except ConfigError:
+                    raise
+                except WorkerError as exc:
+                    # Whatever one region answers, the others' envelopes open.
                     found, error = told.keysets, exc
                 self._told[region] = _Told(found, self._clock(), error)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 from worker.avro import is_reserved
 from worker.avro.descriptors import default_descriptor
@@ -130,10 +130,27 @@ def opening(envelopes: Iterable[AnyEnvelope], field_: str | None, given: Opening
     return Open(items, places, requests, native, named, _lock(given), given)
 
 
+def is_plain(envelope: object, field_: object, given: Opening) -> TypeGuard[bytes]:
+    """Whether a call is one of bytes and texts alone, which may be made together with others of equal texts."""
+    if given.context is not None or given.bind is not None or given.lock_context is not None:
+        return False
+    return type(envelope) is bytes and all(each is None or type(each) is str for each in (field_, given.schema))
+
+
+def is_plain_text(value: object, given: Sealing) -> TypeGuard[str]:
+    """Whether a call seals a text and says no more than a field and a keyset, as `is_plain`."""
+    is_bound = given.context is not None or given.bind is not None or given.lock_context is not None
+    if type(value) is not str or is_bound or given.policy != () or given.format != "record" or given.schema is not None:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return given.keyset is None or type(given.keyset) is str
+
+
 def raised(results: list[Any], errors: str) -> list[Any]:
     """Return results, or raise the first error among them."""
-    if errors not in ("raise", "return"):
-        raise ConfigError(f"errors is 'raise' or 'return', not {errors!r}")
     if errors == "raise":
         for item in results:
             if isinstance(item, WorkerError):

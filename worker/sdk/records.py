@@ -10,14 +10,20 @@ from worker.avro import CompiledSchema, DeclarationOptions, compile_schema, enco
 from worker.encryption import BatchEncryptor
 from worker.errors import DeclarationError, DecodeError, RecordError
 from worker.model import EncryptionKeys, PlainBatch, Run
+from worker.sdk import checked
+from worker.sdk import values as forms
 
 _FRAME_BYTES = 5
 T = TypeVar("T")
 
 
-@functools.lru_cache(maxsize=64)
 def declared(schema: str) -> CompiledSchema:
     """Compile an input schema, once; raises `DeclarationError` where it declares nothing."""
+    return _declared(str(checked.schema(schema)))
+
+
+@functools.lru_cache(maxsize=64)
+def _declared(schema: str) -> CompiledSchema:
     compiled = compile_schema(schema, DeclarationOptions())
     if compiled.plan.is_clear:
         raise DeclarationError(
@@ -73,6 +79,14 @@ def bare(data: bytes, *, framed: bool) -> bytes:
     if data[:1] != b"\0" or len(data) < _FRAME_BYTES:
         raise DecodeError("the record has no frame (a zero byte and the four of a schema id)", code="bad_magic")
     return data[_FRAME_BYTES:]
+
+
+def bares(datums: Sequence[bytes], *, framed: bool) -> list[bytes | RecordError]:
+    """Return datums without their frames, and in the place of one that is none why; see `bare`."""
+    try:
+        return [bare(datum, framed=framed) for datum in datums]
+    except RecordError:
+        return [forms.attempt(bare, datum, framed=framed) for datum in datums]
 
 
 def hinted(result: T, data: bytes) -> T:

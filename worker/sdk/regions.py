@@ -13,9 +13,8 @@ from uuid import UUID
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, WorkerError
-from worker.interpreter import on_fork
+from worker.interpreter import Unpickled, on_fork
 from worker.sdk import checked
-from worker.sdk import values as forms
 from worker.sdk.calls import Source
 from worker.sdk.client import Encryption, prefixes
 from worker.sdk.options import (
@@ -28,15 +27,12 @@ from worker.sdk.options import (
 )
 from worker.sdk.owners import Owners
 from worker.sdk.prepared import raised
-from worker.sdk.routed import RoutedKeys, placed
-from worker.sdk.rows import Row, Table
+from worker.sdk.routed import Found, Reader, RoutedKeys, keyset_of, placed
+from worker.sdk.rows import Row, Table, known
 from worker.sdk.values import Described
 
-Reader = Callable[[bytes, str, "bytes | None", Sequence[str]], dict[str, object]]
-Found = tuple[list[int], list[Any]]
 
-
-class Regions:
+class Regions(Unpickled):
     """
     Clients of several regions; thread-safe.
 
@@ -180,10 +176,12 @@ class Regions:
             RegionViolation: two regions claim one keyset.
             WorkerError: as `Encryption.decrypt_many`.
         """
-        keysets = [_keyset_of(envelope) for envelope in envelopes]
+        checked.errors(errors)
+        several = checked.several(envelopes, "envelopes", "decrypt")
+        keysets = [keyset_of(envelope) for envelope in several]
 
         def ask(client: Encryption, at: list[int]) -> list[Any]:
-            return client.decrypt_many([envelopes[i] for i in at], field=field, errors="return", **options)
+            return client.decrypt_many([several[i] for i in at], field=field, errors="return", **options)
 
         return raised(self._routed(keysets, region, ask), errors)
 
@@ -211,7 +209,7 @@ class Regions:
         return self._any.restored(datums, schema, given, errors, self._source(region, given.reason))
 
     def decrypt_row(
-        self, row: Row, *, table: Table, key: bytes | None = None, reason: str | None = None
+        self, row: Row, *, table: Table | str, key: bytes | None = None, reason: str | None = None
     ) -> dict[str, Any]:
         """Return one row in the clear; see `decrypt_rows`."""
         found: dict[str, Any] = self.decrypt_rows([row], table=table, keys=[key], reason=reason)[0]
@@ -221,13 +219,14 @@ class Regions:
         self,
         rows: Sequence[Row],
         *,
-        table: Table,
+        table: Table | str,
         keys: Sequence[bytes | None] | None = None,
         errors: Errors = "raise",
         reason: str | None = None,
     ) -> list[Any]:
         """Decrypt rows of a table, of the region that the `Table` names; see `Encryption.decrypt_rows`."""
-        return self._any.opened_rows(rows, table, keys, errors, reason, self._source(table.region, reason))
+        named = known(table)
+        return self._any.opened_rows(rows, named, keys, errors, reason, self._source(named.region, reason))
 
     def reader(self, region: str) -> Reader:
         """Return what reads single records of a region's topics."""
@@ -243,9 +242,13 @@ class Regions:
         """Whose code is used where the keys are several regions'."""
         return next(iter(self._clients.values()))
 
-    def _source(self, region: str | None, reason: str | None) -> Source:
+    def _expect(self, region: str | None) -> None:
+        self._any.expect_open()
         if region is not None:
             self._owners.expect(region)
+
+    def _source(self, region: str | None, reason: str | None) -> Source:
+        self._expect(region)
         return lambda: RoutedKeys(self._owners, lambda name: self._clients[name].reading(reason), region)
 
     def _routed(
@@ -254,8 +257,7 @@ class Regions:
         region: str | None,
         ask: Callable[[Encryption, list[int]], list[Any]],
     ) -> list[Any]:
-        if region is not None:
-            self._owners.expect(region)
+        self._expect(region)
         out: list[Any] = list(keysets)
         groups: dict[str, list[int]] = {}
         owners = self._owners.of(keyset for keyset in keysets if isinstance(keyset, UUID))
@@ -289,10 +291,9 @@ class Regions:
         # The reason of the caller's thread goes with each.
         contexts = [copy_context() for _ in groups]
         jobs = zip(contexts, groups.items(), strict=True)
-        asked = [self._threads.submit(context.run, one, region, at) for context, (region, at) in jobs]
+        try:
+            asked = [self._threads.submit(context.run, one, region, at) for context, (region, at) in jobs]
+        except RuntimeError:
+            # Closed meanwhile, by another thread.
+            raise ConfigError(checked.CLOSED) from None
         yield from [job.result() for job in asked]
-
-
-def _keyset_of(envelope: AnyEnvelope) -> UUID | WorkerError | None:
-    found = forms.attempt(forms.expect, envelope, None)
-    return found if isinstance(found, WorkerError) else found.keyset

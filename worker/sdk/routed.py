@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
+from worker.encryption.anyform import AnyEnvelope
 from worker.errors import DecryptionError, KeyAccessDenied, WorkerError
 from worker.model import DataKey, KeyRefused, RetrieveRequest
+from worker.sdk import values as forms
 from worker.sdk.keyring import KeyCall
 from worker.sdk.owners import Owners, of_source
 
 Answer = DataKey | KeyRefused
+Reader = Callable[[bytes, str, "bytes | None", Sequence[str]], dict[str, object]]
+Found = tuple[list[int], list[Any]]
 
 
 class RoutedKeys:
@@ -61,3 +65,9 @@ def placed(keyset: UUID | None, owners: Mapping[UUID, str | WorkerError], region
     if isinstance(owner, str) and region is not None:
         return of_source(owner, region) or owner
     return owner
+
+
+def keyset_of(envelope: AnyEnvelope) -> UUID | WorkerError | None:
+    """Return the keyset that an envelope names, or why it is none."""
+    found = forms.attempt(forms.expect, envelope, None)
+    return found if isinstance(found, WorkerError) else found.keyset

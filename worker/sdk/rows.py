@@ -15,6 +15,7 @@ from worker.encryption.anyform import parse
 from worker.encryption.refusal import not_an_envelope
 from worker.errors import ConfigError, KeyAccessDenied, RecordError
 from worker.model import DecryptionKeys
+from worker.sdk import checked
 from worker.sdk import values as forms
 
 Row = Any
@@ -38,7 +39,16 @@ class Table:
     region: str | None = None
 
     def __post_init__(self) -> None:
-        open_schema(self.schema).refuse_clear()
+        open_schema(str(checked.schema(self.schema))).refuse_clear()
+
+
+def known(table: object) -> Table:
+    """Return a table that was given as such, or as its output schema."""
+    if isinstance(table, Table):
+        return table
+    if isinstance(table, str):
+        return Table(table)
+    raise ConfigError(f"table is a Table(output_schema), or the schema's text, not a {type(table).__name__}")
 
 
 class Cursor(Protocol):

@@ -14,6 +14,7 @@ from confluent_kafka.serialization import Deserializer, MessageField, Serializat
 from worker.avro import frame, parse_frame
 from worker.avro.frame import KEY_HEADER, VALUE_HEADER, SchemaRef
 from worker.errors import ConfigError, RecordError, RegistryUnavailable
+from worker.http_client import silence
 from worker.sdk import checked
 from worker.sdk.client import Encryption
 from worker.sdk.records import declared
@@ -73,6 +74,11 @@ class EncryptedAvroSerializer(Serializer):
         schema: str,
         **options: Unpack[SerializerOptions],
     ) -> None:
+        _expect_known(options)
+        _expect_registry(registry)
+        if not isinstance(encryption, Encryption):
+            told = "regions['eu-central-1']" if isinstance(encryption, Regions) else "an Encryption"
+            raise ConfigError(f"encryption is one region's client, {told}, not a {type(encryption).__name__}")
         schema_id, subject = options.get("schema_id", "frame"), options.get("subject")
         if schema_id not in ("frame", "header"):
             raise ConfigError(f"schema_id is 'frame' or 'header', not {schema_id!r}")
@@ -95,8 +101,10 @@ class EncryptedAvroSerializer(Serializer):
         """
         if obj is None:
             return None
-        if ctx is None:
-            raise ConfigError("the serializer needs a SerializationContext: which topic is it for?")
+        if not isinstance(ctx, SerializationContext):
+            raise ConfigError(
+                'the serializer needs a context: SerializationContext("customers.enc", MessageField.VALUE)'
+            )
         record = obj if self._to_dict is None else self._to_dict(obj, ctx)
         number, guid = self._id(self._subject(ctx, self._plan.name))
         datum = self._encryption.encrypt_record(record, schema=self._schema, key=getattr(ctx, "key", None))
@@ -120,7 +128,7 @@ class EncryptedAvroSerializer(Serializer):
                 found = self._registry.register_schema_full_response(subject, schema)
             else:
                 found = self._registry.lookup_schema(subject, schema)
-        except SchemaRegistryError as exc:
+        except Exception as exc:
             raise _verdict(exc, f"the output schema of {self._plan.name} under {subject}") from exc
         guid = getattr(found, "guid", None)
         return int(found.schema_id), None if guid is None else UUID(str(guid))
@@ -147,6 +155,9 @@ class EncryptedAvroDeserializer(Deserializer):
         clear: Collection[str] = (),
         region: str | None = None,
     ) -> None:
+        _expect_registry(registry)
+        if not isinstance(encryption, Encryption | Regions):
+            raise ConfigError(f"encryption is an Encryption, or Regions, not a {type(encryption).__name__}")
         if isinstance(encryption, Regions):
             if region is None:
                 raise ConfigError("say whose topics are read: EncryptedAvroDeserializer(..., region='eu-central-1')")
@@ -185,7 +196,7 @@ class EncryptedAvroDeserializer(Deserializer):
                 found = self._registry.get_schema_by_guid(str(ref))
             else:
                 found = self._registry.get_schema(ref.id)
-        except SchemaRegistryError as exc:
+        except Exception as exc:
             raise _verdict(exc, f"schema {ref}") from exc
         return str(found.schema_str)
 
@@ -209,7 +220,22 @@ def _add_header(ctx: SerializationContext, name: str, value: bytes) -> None:
         raise ConfigError("schema_id='header' needs the context's headers: SerializationContext(topic, field, headers)")
 
 
-def _verdict(exc: SchemaRegistryError, what: str) -> Exception:
+def _expect_known(options: Mapping[str, object]) -> None:
+    unknown = sorted(options.keys() - SerializerOptions.__annotations__.keys())
+    if unknown:
+        known = ", ".join(SerializerOptions.__annotations__)
+        raise ConfigError(f"the serializer has no option {', '.join(unknown)}; it has {known}")
+
+
+def _expect_registry(registry: object) -> None:
+    if not hasattr(registry, "get_schema"):
+        raise ConfigError(f"registry is a SchemaRegistryClient, not a {type(registry).__name__}")
+
+
+def _verdict(exc: Exception, what: str) -> Exception:
+    if not isinstance(exc, SchemaRegistryError):
+        # The client lets its HTTP library's own errors through; whatever they are, no answer came.
+        return RegistryUnavailable(f"{what}: the registry does not answer: {silence(exc)}")
     if exc.http_status_code == 404 or 40400 <= exc.error_code < 40500:
         return RecordError(f"{what} is not in the registry", code="unknown_schema")
     if exc.http_status_code >= 500 or exc.http_status_code == 429:

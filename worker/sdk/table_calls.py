@@ -76,7 +76,8 @@ class TableCalls(Calls):
         source: Source | None = None,
     ) -> list[Any]:
         """Return rows in the clear, under keys from `source` where it is given (see `Regions`)."""
-        known = Table(table) if isinstance(table, str) else table
+        checked.errors(errors)
+        known = tables.known(table)
         mapped = [tables.mapping_of(row) for row in checked.several(rows, "rows", "decrypt_row")]
         given = checked.keys_of(keys, len(mapped))
         with self.reading(reason) if source is None else source() as found:
@@ -101,7 +102,7 @@ class TableCalls(Calls):
             errors: `raise` the first row's, or `yield` each in its row's place.
             reason: what the audit is told.
         """
-        known = Table(table) if isinstance(table, str) else table
+        known = tables.known(table)
         for batch in tables.batches(cursor, size):
             yield from self.decrypt_rows(batch, table=known, errors=errors, reason=reason)
 
@@ -135,6 +136,7 @@ class TableCalls(Calls):
         """
         from worker.sdk import columns as memory
 
+        checked.errors(errors)
         with self._call("decrypt", None, reason) as call:
             return memory.decrypted(table, memory.chosen(table, schema, columns), call, errors)
 

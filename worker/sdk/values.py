@@ -92,9 +92,12 @@ def elements(named: Sequence[tuple[str, str]], lock_context: LockContext | None)
 
 def schema_of(values: Sequence[object]) -> str:
     """Return the Avro type of Python values; raises `RecordError` where they do not share a primitive one."""
+    kinds = sorted({type(value).__name__ for value in values})
     found = {_OF_PYTHON.get(type(value)) for value in values}
     if len(found) != 1 or None in found:
-        raise RecordError("these values do not share a primitive type; give their Avro schema")
+        raise RecordError(
+            f"leased values share one primitive type, but here is {', '.join(kinds)}: give their Avro schema"
+        )
     return json.dumps(found.pop())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import anyio
@@ -16,6 +16,7 @@ from worker.model import Audit, DataKey, KeyRefused, KeySpec, RetrieveRequest
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.exchange import Exchange, Exchanges, LoadedKeyset, ended, parted
 from worker.zerokms.http import AUDIT_ENTRY, accept
+from worker.zerokms.loops import PerLoop
 from worker.zerokms.token import ServiceToken
 
 _T = TypeVar("_T")
@@ -37,9 +38,14 @@ class AsyncKeyService(Protocol):
         ...
 
 
+class _Line(NamedTuple):
+    http: httpx.AsyncClient
+    slots: anyio.Semaphore
+
+
 class AsyncZeroKMSClient:
     """
-    The calls of a `ZeroKMSClient` as coroutines, under asyncio or trio; one event loop at a time.
+    The calls of a `ZeroKMSClient` as coroutines, under asyncio or trio; each event loop has connections of its own.
 
     Requests go over httpx's asynchronous client. A service token, needed every few minutes, is exchanged in a thread,
     since an identity provider's token is asked for by whatever the program gave.
@@ -51,14 +57,7 @@ class AsyncZeroKMSClient:
     def __init__(self, client: ZeroKMSClient) -> None:
         self.client, self.tokens = client, client.tokens
         self._exchanges = Exchanges(client.credentials)
-        options = client.options
-        self._http = open_async_client(
-            timeout_s=options.timeout_s,
-            connect_timeout_s=options.connect_timeout_s,
-            connections=options.requests_in_flight + 1,
-            proxy=options.proxy,
-        )
-        self._slots = anyio.Semaphore(options.requests_in_flight)
+        self._lines = PerLoop(self._line)
         self._keysets: dict[str | None, LoadedKeyset] = {}
 
     async def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
@@ -84,8 +83,20 @@ class AsyncZeroKMSClient:
 
     async def close(self) -> None:
         """Close connections; safe to call twice."""
-        await self._http.aclose()
+        line = self._lines.take()
+        if line is not None:
+            await line.http.aclose()
         await anyio.to_thread.run_sync(self.client.close)
+
+    def _line(self) -> _Line:
+        options = self.client.options
+        http = open_async_client(
+            timeout_s=options.timeout_s,
+            connect_timeout_s=options.connect_timeout_s,
+            connections=options.requests_in_flight + 1,
+            proxy=options.proxy,
+        )
+        return _Line(http, anyio.Semaphore(options.requests_in_flight))
 
     async def _resolve(self, ref: str | None) -> UUID:
         try:
@@ -126,12 +137,13 @@ class AsyncZeroKMSClient:
         return ended(exchange, reply)
 
     async def _post(self, endpoint: str, body: bytes, request_id: UUID | None) -> bytes:
-        async with self._slots:
+        line = self._lines.get()
+        async with line.slots:
             token = await self._token()
-            reply = await self._send(endpoint, body, token)
+            reply = await self._send(line.http, endpoint, body, token)
             if reply.status_code == httpx.codes.UNAUTHORIZED:
                 self.client.tokens.forget(token)
-                reply = await self._send(endpoint, body, await self._token())
+                reply = await self._send(line.http, endpoint, body, await self._token())
         self.client.receipts.note(reply.headers.get(AUDIT_ENTRY), request_id)
         return accept(endpoint, reply)
 
@@ -140,12 +152,12 @@ class AsyncZeroKMSClient:
         held = tokens.held()
         return await anyio.to_thread.run_sync(tokens.token) if held is None else held
 
-    async def _send(self, endpoint: str, body: bytes, token: ServiceToken) -> httpx.Response:
+    async def _send(self, http: httpx.AsyncClient, endpoint: str, body: bytes, token: ServiceToken) -> httpx.Response:
         base = self.client.zerokms or token.zerokms
         if base is None:
             raise ConfigError("the service token names no key service; set CS_ZEROKMS_HOST")
         headers = {"authorization": f"Bearer {token.text}", "content-type": "application/json"}
         try:
-            return await self._http.post(f"{base.rstrip('/')}/{endpoint}", content=body, headers=headers)
+            return await http.post(f"{base.rstrip('/')}/{endpoint}", content=body, headers=headers)
         except httpx.HTTPError as exc:
             raise KeyServiceUnavailable(f"the key service at {base} does not answer: {silence(exc)}") from exc

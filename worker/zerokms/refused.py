@@ -14,7 +14,8 @@ _REMEDIES = (
     ("keyset disabled", "an administrator disabled it; `worker keyset enable` lets it be used again"),
     (
         "keyset not found",
-        "see [encryption] keyset and keysets, and [dead_letters] keyset; `worker keyset create` makes one",
+        "what is read is of another region or workspace, or what is written names it: see [encryption] keyset and "
+        "keysets, [dead_letters] keyset, or keyset=...; `worker keyset create` makes one",
     ),
     ("keyset not granted", "an administrator lets this client use it with `worker keyset grant`"),
     (

@@ -38,9 +38,7 @@ fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) ->
     let py = key.py();
     if let Some(part) = key.getattr_opt(pyo3::intern!(py, "part"))? {
         let (batch, at, _): (PyRef<'_, KeyBatch>, usize, usize) = part.extract()?;
-        let data_key = batch.0.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
-        let held = batch.0.label(at).ok_or_else(no_key)?;
-        return store(vault, &data_key, (held.keyset, held.descriptor), held.iv, held.tag, request);
+        return put_held(vault, &batch, at, request);
     }
     let get = |name| key.getattr(name);
     let data_key = secret(py, &get(pyo3::intern!(py, "secret"))?.extract()?)?;
@@ -50,6 +48,13 @@ fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) ->
     let iv = exactly(get(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
     let tag = get(pyo3::intern!(py, "tag"))?;
     store(vault, &data_key, (&keyset, descriptor.as_bytes()), &iv, tag.extract()?, request)
+}
+
+/// The same of a key that native memory has.
+fn put_held(vault: &mut crate::vault::Vault, batch: &KeyBatch, at: usize, request: u32) -> PyResult<u32> {
+    let data_key = batch.0.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
+    let held = batch.0.label(at).ok_or_else(no_key)?;
+    store(vault, &data_key, (held.keyset, held.descriptor), held.iv, held.tag, request)
 }
 
 fn store(
@@ -135,12 +140,31 @@ impl Vault {
         Self::default()
     }
 
-    /// Takes copies of `DataKey`s; returns their numbers.
-    fn put<'py>(&mut self, keys: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
+    /// Takes copies of `DataKey`s, or of the keys at some places of answers; returns their numbers.
+    fn put<'py>(&mut self, keys: &Bound<'py, PyList>, at: PyBuffer<i64>) -> PyResult<Bound<'py, PyBytes>> {
         let py = keys.py();
+        let at = ints(&at, py)?;
+        if at.len() != keys.len() {
+            return Err(PyValueError::new_err("a place, or -1, for each key"));
+        }
         let mut numbers = Vec::with_capacity(keys.len());
         let mut last: Option<(Bound<'py, PyAny>, u32)> = None;
-        for key in keys {
+        let mut answer: Option<(Bound<'py, PyAny>, PyRef<'py, KeyBatch>, u32)> = None;
+        for (key, at) in keys.iter().zip(at) {
+            if let Ok(at) = usize::try_from(at.get()) {
+                if !answer.as_ref().is_some_and(|(held, ..)| held.is(&key)) {
+                    let batch = key.getattr(pyo3::intern!(py, "batch"))?.extract()?;
+                    let request = self.request(key.getattr(pyo3::intern!(py, "request_id"))?.unbind());
+                    answer = Some((key, batch, request));
+                }
+                let (_, batch, request) = answer.as_ref().ok_or_else(no_key)?;
+                let number = put_held(&mut self.vault, batch, at, *request)?;
+                if let Some(Some(request)) = self.requests.get_mut(*request as usize) {
+                    request.keys += 1;
+                }
+                numbers.push(i64::from(number));
+                continue;
+            }
             let id = key.getattr(pyo3::intern!(py, "request_id"))?;
             let request = match &last {
                 Some((held, number)) if held.is(&id) => *number,
@@ -258,10 +282,54 @@ impl Directory {
         words::ints(py, &framed(&names, &contexts).map(place).collect::<Vec<_>>())
     }
 
-    /// Gives contexts places; false where one has one already.
-    fn put(&mut self, names: Vec<String>, contexts: Vec<Vec<String>>, family: u32, places: Vec<u32>) -> bool {
-        let mut each = framed(&names, &contexts).zip(places);
-        each.all(|(framed, place)| self.directory.put(&framed, hash(&framed), family, place))
+    /// Gives some contexts of a split places; returns their hashes, or None where one has a place already.
+    fn put<'py>(
+        &mut self,
+        split: &Bound<'py, Split>,
+        slot: usize,
+        contexts: PyBuffer<u32>,
+        family: u32,
+        places: PyBuffer<i64>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let py = split.py();
+        let (table, places) = (split.get().table(slot)?, ints(&places, py)?);
+        let mut hashes = Vec::with_capacity(places.len());
+        for (number, place) in contexts.to_vec(py)?.into_iter().zip(of(places)) {
+            if number as usize >= table.len() {
+                return Err(PyIndexError::new_err("no such context"));
+            }
+            let (framed, hash, place) = (table.framed(number), table.hash(number), u32::try_from(place)?);
+            if !self.directory.put(framed, hash, family, place) {
+                return Ok(None);
+            }
+            hashes.push(hash as i64);
+        }
+        words::ints(py, &hashes).map(Some)
+    }
+
+    /// The same of contexts as texts under names.
+    fn put_texts<'py>(
+        &mut self,
+        py: Python<'py>,
+        names: Vec<String>,
+        contexts: Vec<Vec<String>>,
+        family: u32,
+        places: PyBuffer<i64>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut hashes = Vec::with_capacity(contexts.len());
+        for (framed, place) in framed(&names, &contexts).zip(of(ints(&places, py)?)) {
+            let hash = hash(&framed);
+            if !self.directory.put(&framed, hash, family, u32::try_from(place)?) {
+                return Ok(None);
+            }
+            hashes.push(hash as i64);
+        }
+        words::ints(py, &hashes).map(Some)
+    }
+
+    /// The hash of a place's context.
+    fn hash_of(&self, place: u32) -> PyResult<i64> {
+        self.directory.hash_of(place).map(|hash| hash as i64).ok_or_else(|| PyIndexError::new_err("no such place"))
     }
 
     fn remove(&mut self, place: u32) {

@@ -366,7 +366,8 @@ type Restored = (Output, Vec<(usize, u32, &'static str, u32)>);
 const KEYS: &str = "the keys do not add up to the values";
 
 impl Split {
-    fn table(&self, slot: usize) -> PyResult<&Contexts> {
+    /// The contexts of a field.
+    pub fn table(&self, slot: usize) -> PyResult<&Contexts> {
         let table = self.program.tables.get(slot).ok_or_else(|| PyIndexError::new_err("no such field"))?;
         Ok(&self.found.contexts[*table])
     }

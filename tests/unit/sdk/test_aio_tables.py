@@ -35,7 +35,7 @@ def calls(kind: type[object]) -> Mapping[str, inspect.Signature]:
 
 
 # What the classes of the calls share among themselves.
-_WITHIN = {"opened_rows", "reading", "restored", "restored_one", "scope"}
+_WITHIN = {"close_keys", "expect_open", "opened_rows", "reading", "restored", "restored_one", "scope"}
 
 
 def test_every_call_is_there_with_the_same_options() -> None:

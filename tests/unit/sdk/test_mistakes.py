@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from tests.unit.sdk.services import Recording
-from worker import Encryption, LockContext, Regions, output_schema
-from worker.errors import ConfigError
+from worker import AsyncEncryption, Encryption, LockContext, Regions, output_schema
+from worker.errors import ConfigError, DecryptionError, RecordError
 from worker.model import PolicyCondition
 from worker.sdk.columns import Column
-from worker.sdk.serializers import EncryptedAvroDeserializer
+from worker.sdk.serializers import EncryptedAvroDeserializer, EncryptedAvroSerializer
 
 FIELD = "acme.crm.Customer/email"
 SCHEMA = json.dumps(
     {"type": "record", "name": "a.C", "fields": [{"name": "email", "type": "string", "encrypted": True}]}
 )
 OUT = output_schema(SCHEMA)
+TABLE = pa.table({"email": pa.array([b""], pa.binary())})
 Call = Callable[[Any], object]
+
+
+def untyped(value: Any) -> Any:
+    """What a type checker would refuse."""
+    return value
 
 
 @pytest.mark.parametrize(
@@ -51,7 +62,40 @@ Call = Callable[[Any], object]
         (lambda e: e.decrypt_rows([{"email": b""}], table=OUT, keys=[b"a", b"b"]), "each of the 1 records"),
         (lambda e: Regions(e), "for one there is"),
         (lambda e: Column(field=FIELD, context="tenant"), "context is several texts"),
-        (lambda e: EncryptedAvroDeserializer(None, e, clear="a.C"), "clear is several texts"),
+        (lambda e: EncryptedAvroDeserializer(registry(), e, clear="a.C"), "clear is several texts"),
+        (lambda e: EncryptedAvroDeserializer(e, registry()), "registry is a SchemaRegistryClient, not a Encryption"),
+        (
+            lambda e: EncryptedAvroDeserializer(registry(), untyped("eu")),
+            "encryption is an Encryption, or Regions, not a str",
+        ),
+        (lambda e: EncryptedAvroSerializer(e, registry(), SCHEMA), "registry is a SchemaRegistryClient"),
+        (
+            lambda e: EncryptedAvroSerializer(registry(), untyped(AsyncEncryption.over(untyped(None))), SCHEMA),
+            "not a AsyncEncryption",
+        ),
+        (lambda e: EncryptedAvroSerializer(registry(), e, json.loads(SCHEMA)), "json.dumps"),
+        (
+            lambda e: EncryptedAvroSerializer(registry(), e, SCHEMA, **untyped({"conf": {}})),
+            "option conf",
+        ),
+        (lambda e: EncryptedAvroSerializer(registry(), e, SCHEMA)({"email": "ann"}), "needs a context"),
+        (
+            lambda e: EncryptedAvroSerializer(registry(), e, SCHEMA)({"email": "ann"}, untyped("topic")),
+            "needs a context",
+        ),
+        (lambda e: e.encrypt_many(pd.DataFrame({"email": ["ann"]}), field=FIELD), "has encrypt_table"),
+        (lambda e: e.encrypt_many(pd.Series(["ann", None]), field=FIELD), "leave them out"),
+        (lambda e: e.decrypt_many([b""], field=FIELD, errors="ignore"), "errors is 'raise' or 'return'"),
+        (lambda e: e.decrypt_records([b""], schema=OUT, errors="ignore"), "errors is 'raise' or 'return'"),
+        (lambda e: e.decrypt_rows([{"email": b""}], table=OUT, errors="ignore"), "errors is 'raise' or 'return'"),
+        (lambda e: e.decrypt_table(TABLE, columns={"email": FIELD}, errors="ignore"), "errors is 'raise' or 'return'"),
+        (lambda e: e.decrypt_row({"email": b""}, table=json.loads(OUT)), "table is a Table"),
+        (lambda e: e.encrypt_record({"email": "ann"}, schema=json.loads(SCHEMA)), "json.dumps"),
+        (lambda e: e.decrypt_record(b"", schema=json.loads(OUT)), "json.dumps"),
+        (lambda e: Column(field=FIELD, type={"type": "string"}), "json.dumps"),  # type: ignore[arg-type]
+        (lambda e: Column(field=FIELD, format="lease"), "format is 'record' or 'leased'"),  # type: ignore[arg-type]
+        (lambda e: Column(field=""), "field takes"),
+        (lambda e: Regions.from_env(["CS_EU_"]), "a prefix, as 'CS_EU_', is a text"),  # type: ignore[arg-type]
         (lambda e: Encryption.over(Recording(), cache=60), "CacheOptions"),  # type: ignore[arg-type]
         (lambda e: Encryption.over(Recording(), window_s=-1), "window_s is 0 to"),
         (lambda e: Encryption.from_env(environ=environ(), allow_hosts="kms.example.com"), "allow_hosts is several"),
@@ -63,6 +107,39 @@ def test_a_mistake_is_told(encryption: Encryption, service: Recording, call: Cal
         call(encryption)
 
     assert service.asked == []
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_client_is_copied_nowhere(encryption: Encryption, copied: Call) -> None:
+    """A process pool is told what to do instead."""
+    for client in (encryption, AsyncEncryption.over(None)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="make one in each process"):
+            copied(client)
+
+
+def test_one_datum_that_is_none_costs_its_own_place(encryption: Encryption) -> None:
+    """As a compacted topic's tombstone among its records."""
+    datum = encryption.encrypt_record({"email": "ann"}, schema=SCHEMA)
+
+    given: Any = [None, datum, b"junk"]
+    none, first, junk = encryption.decrypt_records(given, schema=OUT, errors="return")
+
+    assert first == {"email": "ann"}
+    assert isinstance(none, RecordError)
+    assert isinstance(junk, RecordError)
+
+
+def test_an_envelope_as_hex_is_told(encryption: Encryption) -> None:
+    """As a table's export has its bytes."""
+    envelope = encryption.encrypt("ann", field=FIELD)
+
+    for text in (envelope.hex(), f"\\x{envelope.hex()}"):
+        with pytest.raises(DecryptionError, match=r"bytes\.fromhex"):
+            encryption.decrypt(text, field=FIELD)
+
+
+def registry() -> Any:
+    return SchemaRegistryClient.new_client({"url": "mock://mistakes"})
 
 
 def environ() -> dict[str, str]:

@@ -21,6 +21,7 @@ from worker.errors import (
     ConfigError,
     DecryptionError,
     KeyAccessDenied,
+    KeyMaterialError,
     KeyServiceUnavailable,
     RegionViolation,
     WorkerError,
@@ -206,6 +207,23 @@ def test_reads_every_prefix_of_the_environment(environ: dict[str, str]) -> None:
         Regions.from_env(environ={})
 
 
+def test_reads_from_a_generator_until_it_is_closed(regions: Regions) -> None:
+    """Then it says so, whichever call comes."""
+    sealed = [regions.encrypt("ann", field=FIELD, region=region) for region in (EU, AP)]
+
+    assert regions.decrypt_many((each for each in sealed), field=FIELD) == ["ann", "ann"]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="for one there is decrypt"):
+        regions.decrypt_many(sealed[0], field=FIELD)  # type: ignore[arg-type]
+    regions.close()
+    for call in (
+        lambda: regions.decrypt_many(sealed, field=FIELD),
+        lambda: regions.decrypt(sealed[0], field=FIELD),
+        lambda: regions.encrypt("ann", field=FIELD, region=EU),
+    ):
+        with pytest.raises(ConfigError, match="is closed"):
+            call()
+
+
 def test_refuses_clients_it_can_t_route_between(environ: dict[str, str]) -> None:
     """Two of one region, none at all, and one without a region."""
     with (
@@ -250,9 +268,16 @@ def test_lists_are_asked_for_again_when_a_keyset_is_new_but_not_each_time() -> N
     assert owners.of([UUID(int=7)])[UUID(int=7)] == AP
 
 
-@pytest.mark.parametrize("error", [KeyServiceUnavailable("away"), KeyAccessDenied("no")])
-def test_a_list_that_is_not_to_be_had_is_said(error: WorkerError) -> None:
-    """Barred and silent regions are told apart; the others' keysets are known all the same."""
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KeyServiceUnavailable("away"), KeyServiceUnavailable),
+        (KeyAccessDenied("no"), KeyAccessDenied),
+        (KeyMaterialError("of another shape"), KeyAccessDenied),
+    ],
+)
+def test_a_list_that_is_not_to_be_had_is_said(error: WorkerError, kind: type[WorkerError]) -> None:
+    """Barred, malformed and silent regions are told apart; the others' keysets are known all the same."""
 
     def keysets(region: str) -> set[UUID]:
         if region == AP:
@@ -264,5 +289,5 @@ def test_a_list_that_is_not_to_be_had_is_said(error: WorkerError) -> None:
 
     assert found[UUID(int=1)] == EU
     refused = found[UUID(int=3)]
-    assert isinstance(refused, type(error))
+    assert isinstance(refused, kind)
     assert AP in str(refused)

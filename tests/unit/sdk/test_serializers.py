@@ -14,7 +14,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from tests.unit.sdk.services import Recording
 from worker import Encryption, output_schema
 from worker.avro import open_schema
-from worker.errors import ConfigError, DeclarationError, DecodeError, DecryptionError, RecordError
+from worker.errors import ConfigError, DeclarationError, DecodeError, DecryptionError, RecordError, RegistryUnavailable
 from worker.sdk.serializers import EncryptedAvroDeserializer, EncryptedAvroSerializer, KeyedContext
 
 SCHEMA = json.dumps(
@@ -122,6 +122,16 @@ def test_what_is_not_encrypted_is_not_read_as_if_it_were(registry: Any, encrypti
         read(b"\0\0\0\xff\xff\2", context())
     with pytest.raises(DeclarationError, match="declares nothing"):
         EncryptedAvroSerializer(registry, encryption, CLEAR)
+
+
+def test_a_registry_that_is_away_is_said_so(encryption: Encryption) -> None:
+    """The registry client lets its HTTP library's errors through; a caller of ours catches one kind."""
+    away = SchemaRegistryClient({"url": "http://127.0.0.1:1", "max.retries": 0})
+
+    with pytest.raises(RegistryUnavailable, match="does not answer"):
+        EncryptedAvroSerializer(away, encryption, SCHEMA)({"id": 1, "email": "ann@x"}, context())
+    with pytest.raises(RegistryUnavailable, match="schema 7"):
+        EncryptedAvroDeserializer(away, encryption)(b"\0\0\0\0\x07", context())
 
 
 def test_a_schema_may_have_to_be_there_already(registry: Any, encryption: Encryption) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.unit.sdk.services import Asynchronous, Recording
 from worker import AsyncEncryption, Encryption, LockContext
-from worker.errors import KeyAccessDenied
+from worker.errors import DecryptionError, KeyAccessDenied, RecordError
+from worker.sdk.kept import CacheOptions
 from worker.zerokms.joining import Joiner
 
 FIELD = "acme.crm.Customer/email"
@@ -174,3 +175,54 @@ def test_a_cancelled_task_takes_nobody_along() -> None:
         return found
 
     assert anyio.run(story) == ["bob"]
+
+
+@pytest.mark.parametrize("cache", [None, CacheOptions()])
+def test_calls_made_together_are_each_its_own(cache: CacheOptions | None) -> None:
+    """Of many calls that meet, each has its own value or its own error, whatever the others were given."""
+    service, gate = Recording(), Gate()
+    with Encryption.over(service, cache=cache, window_s=30.0) as encryption, ThreadPoolExecutor(14) as threads:
+        other = encryption.encrypt("moved", field="acme.crm.Customer/phone")
+        values = [f"value {i} é" for i in range(10)]
+        held, *sealed = encryption.encrypt_many(["held", *values], field=FIELD)
+        service.during = gate
+        first = threads.submit(encryption.decrypt, held, field=FIELD)
+        assert gate.is_held.wait(30)
+        mixed = [*sealed, other, b"", sealed[0][:-1] + bytes([sealed[0][-1] ^ 1])]
+        rest = [threads.submit(encryption.decrypt, each, field=FIELD) for each in mixed]
+        alone = encryption.decrypt_many(mixed, field=FIELD, errors="return")
+        gate.opened.set()
+        assert first.result(30) == "held"
+        found = [each.exception(30) or each.result() for each in rest]
+
+    assert found[:10] == alone[:10] == values
+    assert [type(error) for error in found[10:]] == [type(error) for error in alone[10:]]
+    assert all(isinstance(error, DecryptionError | KeyAccessDenied) for error in found[10:])
+
+
+def test_a_value_that_is_none_fails_no_call_beside_it() -> None:
+    """What has no exact form is refused before its call joins others."""
+    service, gate = Recording(), Gate()
+    service.during = gate
+    with Encryption.over(service, cache=None, window_s=30.0) as encryption, ThreadPoolExecutor(4) as threads:
+        first = threads.submit(encryption.encrypt, "held", field=FIELD)
+        assert gate.is_held.wait(30)
+        rest = [threads.submit(encryption.encrypt, value, field=FIELD) for value in ("ann", "\ud800", "bob")]
+        gate.opened.set()
+        envelopes = [each.result(30) for each in (first, rest[0], rest[2])]
+        assert isinstance(rest[1].exception(30), RecordError)
+        assert [encryption.decrypt(each, field=FIELD) for each in envelopes] == ["held", "ann", "bob"]
+
+
+def test_a_kept_key_waits_for_nobody() -> None:
+    """A value whose key is at hand is opened while another call's request is under way."""
+    service, gate = Recording(), Gate()
+    with Encryption.over(service, window_s=30.0) as encryption, ThreadPoolExecutor(1) as threads:
+        known, unknown = encryption.encrypt_many(["known", "unknown"], field=FIELD)
+        assert encryption.decrypt(known, field=FIELD) == "known"
+        service.during = gate
+        waiting = threads.submit(encryption.decrypt, unknown, field=FIELD)
+        assert gate.is_held.wait(30)
+        assert encryption.decrypt(known, field=FIELD) == "known"
+        gate.opened.set()
+        assert waiting.result(30) == "unknown"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ import pytest
 from tests.fakes.keyservice import Clock, FakeKeyService
 from tests.running import until
 from worker.errors import KeyServiceUnavailable
-from worker.model import Audit, DataKey, KeyNeed, KeySpec
+from worker.model import Audit, DataKey, KeyNeed, KeySpec, Value
+from worker.native import IS_LOADED, extension
+from worker.native.keys import Answer, KeyRun
 from worker.zerokms.keys import KeyCache, KeyOptions
+from worker.zerokms.keys.cache import _needs
 
 SPEC = KeySpec(None, "users/email")
 AUDIT = Audit("test")
@@ -177,3 +182,42 @@ def test_after_rotate_no_batch_meets_an_old_key() -> None:
     assert held
     assert all(key.is_wiped for key in held)
     assert not after & (ivs | {leased})
+
+
+class NativeService(FakeKeyService):
+    """The fake whose keys lie in native memory, as an authority's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[Answer] = []
+
+    def generate(self, requests: Sequence[KeySpec], audit: Audit) -> KeyRun:  # type: ignore[override]
+        keys = super().generate(requests, audit)
+        batch = extension.KeyBatch(keys, [b""] * len(keys))
+        label = (requests[0].descriptor, ())
+        self.answers.append(Answer(batch, keys[0].keyset, uuid4(), lambda _: label))
+        return KeyRun([(self.answers[-1], 0, len(keys))])
+
+
+@pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
+@pytest.mark.parametrize("handed", [True, False])
+def test_what_lies_in_native_memory_is_wiped_there(handed: bool) -> None:
+    """Whoever got a lease as an object loses it with what he copied out; one that nobody got is wiped as well."""
+    service = NativeService()
+    with make(service, Clock(), grace_s=0) as cache:
+        needs = _needs("leased", {KeySpec(None, "a", (Value("t", str(n)),)): 1 for n in range(40)}, [1])
+        with cache.hold([replace(need, is_native=not handed) for need in needs]) as hold:
+            keys = [key for grant in hold for key in grant.keys]
+        with cache.hold([replace(need, is_native=not handed) for need in needs]) as hold:
+            again = [key for grant in hold for key in grant.keys]
+        secrets = [key.secret for key in keys]
+        cache.rotate()
+
+    assert len(keys) == (40 if handed else 0)
+    assert all(one is other for one, other in zip(keys, again, strict=True))
+    assert all(key.is_wiped for key in keys)
+    assert all(bytes(secret) == bytes(32) for secret in secrets)
+    [answer] = service.answers
+    for at in range(40):
+        with pytest.raises(RuntimeError, match="wiped"):
+            answer.batch.secret(at)

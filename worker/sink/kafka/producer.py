@@ -220,8 +220,9 @@ class BatchProducer:
             raise SinkUnavailable(f"{self._name}: {missing} of {batch.handed} messages not acknowledged in time")
 
     def abort(self) -> None:
-        """Forget the batch: what is still queued or unanswered goes with the client."""
-        if self._batch.handed != self._batch.acknowledged:
+        """Forget the batch: what is still queued or unanswered goes with the client, and so does what it gave up."""
+        self._batch.look()
+        if self._batch.handed != self._batch.acknowledged or self._batch.first_error is not None:
             self.discard()
         self._batch, self._rest = Deliveries(), None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from worker.model import Texts
 from worker.native import IS_LOADED
-from worker.native.contexts import NativeDirectory, NativeFamily
+from worker.native.contexts import NativeDirectory, NativeFamily, SpanContexts
 from worker.zerokms.keys.part import Ints
 
 
@@ -25,8 +25,12 @@ class Family(Protocol):
         """Return each context's slot, -1 for one that has none."""
         ...
 
-    def add(self, contexts: Sequence[Texts], slots: Sequence[int], /) -> None:
-        """Give new contexts slots; raises `ValueError` where one comes twice."""
+    def add(self, contexts: Sequence[Texts], slots: Ints | Sequence[int], /) -> Ints:
+        """Give new contexts slots, and return each one's mark; raises `ValueError` where one comes twice."""
+        ...
+
+    def mark(self, slot: int, /) -> int:
+        """Return a number of 64 bits that tells a slot's context from most others, and is the same when it returns."""
         ...
 
     def remove(self, slot: int, /) -> None:
@@ -52,12 +56,17 @@ class PlainFamily:
         """Return each context's slot, -1 for one that has none."""
         return np.fromiter(map(self._slots.get, contexts, repeat(-1)), np.int64, len(contexts))
 
-    def add(self, contexts: Sequence[Texts], slots: Sequence[int]) -> None:
-        """Give new contexts slots; raises `ValueError` where one comes twice."""
-        for texts, slot in zip(contexts, slots, strict=True):
+    def add(self, contexts: Sequence[Texts], slots: Ints | Sequence[int]) -> Ints:
+        """Give new contexts slots, and return each one's mark; raises `ValueError` where one comes twice."""
+        for texts, slot in zip(contexts, np.asarray(slots).tolist(), strict=True):
             if self._slots.setdefault(texts, slot) != slot:
                 raise ValueError("the contexts of a need are distinct")
             self._texts[slot] = texts
+        return np.fromiter(map(hash, contexts), np.int64, len(contexts))
+
+    def mark(self, slot: int) -> int:
+        """Return the mark of a slot's context."""
+        return hash(self._texts[slot])
 
     def remove(self, slot: int) -> None:
         """Take a slot away from its context."""
@@ -66,6 +75,11 @@ class PlainFamily:
     def texts(self, slot: int) -> Texts:
         """Return the context of a slot."""
         return self._texts[slot]
+
+
+def picked(contexts: Sequence[Texts], at: Ints) -> Sequence[Texts]:
+    """Return the contexts at some places."""
+    return contexts.picked(at) if isinstance(contexts, SpanContexts) else [contexts[i] for i in at.tolist()]
 
 
 class Families:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from worker.model import DataKey, Grant
 from worker.native import IS_LOADED, extension
+from worker.native.keys import Answer, HeldKey, placed
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
@@ -38,8 +39,9 @@ class Leases(Shelf):
         self._random = np.random.default_rng()
         self._vault = extension.Vault() if IS_LOADED else None
         size = len(self.pins)
-        self._key = np.empty(size, object)
-        self._next = np.empty(size, object)
+        # A key, or the answer that brought it and its place there: of most keys nobody wants the object.
+        self._key, self._at = np.empty(size, object), np.zeros(size, np.int64)
+        self._next, self._next_at = np.empty(size, object), np.zeros(size, np.int64)
         self._next_born, self._not_before = np.zeros(size), np.zeros(size)
 
     def _bind(self) -> None:
@@ -73,7 +75,7 @@ class Leases(Shelf):
             split = at[rest][self._fresh(slots[rest], now)]
             at, left, slots = at[whole], left[whole], slots[whole]
         if len(at):
-            keys = self._key[slots].tolist() if native is None else []
+            keys = [self._handed(slot) for slot in slots.tolist()] if native is None else []
             grants.append(Grant(part.at, at, left.copy(), keys, native))
             part.close(at)
         if len(split):
@@ -132,11 +134,12 @@ class Leases(Shelf):
             return
         self._asked[slots], self._not_before[slots] = False, 0.0
         self.forgive(slots)
-        column = np.empty(len(keys), object)
-        column[:] = list(keys)
+        column, at = placed(keys)
         held = self._held[slots]
-        self._install(slots[~held], column[~held], np.full(len(slots) - int(held.sum()), born))
-        self._next[slots[held]], self._next_born[slots[held]], self._followed[slots[held]] = column[held], born, True
+        self._install(slots[~held], column[~held], at[~held], np.full(len(slots) - int(held.sum()), born))
+        behind = slots[held]
+        self._next[behind], self._next_at[behind], self._next_born[behind] = column[held], at[held], born
+        self._followed[behind] = True
 
     def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
         """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
@@ -187,7 +190,9 @@ class Leases(Shelf):
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
-        return [key for column in (self._key, self._next) for key in column if key is not None]
+        columns = ((self._key, self._at), (self._next, self._next_at))
+        found = (held for keys, places in columns for held in zip(keys, places.tolist(), strict=True))
+        return [_key(key, at) for key, at in found if key is not None]
 
     def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
         return passes.fresh(self.table, slots, now, self._options.max_age_s)
@@ -203,7 +208,7 @@ class Leases(Shelf):
         slots = slots[~aged]
         following = self._next[slots]
         self._next[slots], self._followed[slots] = None, False
-        self._install(slots, following, self._next_born[slots])
+        self._install(slots, following, self._next_at[slots], self._next_born[slots])
 
     def _split(self, part: Part, places: Ints, now: float) -> Grant:
         """Grant what fits, context by context, over the end of one lease and on under the next."""
@@ -221,7 +226,7 @@ class Leases(Shelf):
                     self._used[slot] = True
                     at.append(i)
                     counts.append(taken)
-                    keys.append(self._key[slot])
+                    keys.append(self._handed(slot))
                     part.left[i] -= taken
                     part.bytes[i] -= used
                 else:
@@ -236,11 +241,16 @@ class Leases(Shelf):
         fit = int(np.searchsorted(np.cumsum(sizes), self._bytes[slot], side="right"))
         return fit or int(not self._used[slot])
 
-    def _install(self, slots: Ints, keys: NDArray[np.object_], born: NDArray[np.float64]) -> None:
+    def _handed(self, slot: int) -> DataKey:
+        """Return a slot's key as the object that its holder may have, and that is wiped with what it copied out."""
+        key = self._key[slot] = _key(self._key[slot], self._at[slot])
+        return key
+
+    def _install(self, slots: Ints, keys: NDArray[np.object_], at: Ints, born: NDArray[np.float64]) -> None:
         o = self._options
-        self._key[slots], self._born[slots], self._held[slots] = keys, born, True
+        self._key[slots], self._at[slots], self._born[slots], self._held[slots] = keys, at, born, True
         if self._vault is not None and len(slots):
-            self._number[slots] = np.frombuffer(self._vault.put(keys.tolist()), np.int64)
+            self._number[slots] = np.frombuffer(self._vault.put(keys.tolist(), at), np.int64)
         self._values[slots], self._bytes[slots], self._used[slots] = o.max_values, o.max_bytes, False
         # Drawn once per lease, so that leases fetched together are not renewed together.
         self._renew[slots] = o.max_age_s * (_RENEW_AT - 0.2 * self._random.random(len(slots)))
@@ -248,7 +258,7 @@ class Leases(Shelf):
     def _retire(self, slot: int, now: float) -> None:
         if not self._held[slot]:
             return
-        key: DataKey = self._key[slot]
+        key = _key(self._key[slot], self._at[slot])
         self._key[slot], self._values[slot], self._held[slot] = None, 0, False
         if self._vault is not None:
             self._vault.free(int(self._number[slot]))
@@ -264,7 +274,7 @@ class Leases(Shelf):
         if self._followed[slot]:
             self._lost += 1
             self._gauge.keys(event, 1)
-            self._next[slot].wipe()
+            _key(self._next[slot], self._next_at[slot]).wipe()
             self._next[slot], self._followed[slot] = None, False
 
     def _give_up(self, slot: int, now: float) -> None:
@@ -280,3 +290,7 @@ class Leases(Shelf):
         self._not_before[slots] = 0.0
         self._gap[slots], self._seen[slots] = passes.RARELY, -passes.RARELY
         self.forgive(slots)
+
+
+def _key(held: DataKey | Answer, at: int) -> DataKey:
+    return HeldKey(held, int(at)) if isinstance(held, Answer) else held

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from worker.errors import ContextDenied, KeyServiceUnavailable, WorkerError
 from worker.model import DataKey, Grant, KeySpec, Texts, spec_of
 from worker.zerokms.keys import passes
-from worker.zerokms.keys.family import Families, Family
+from worker.zerokms.keys.family import Families, Family, picked
 from worker.zerokms.keys.part import Ints, Part
 
 Wanted = tuple[Ints, Ints]
@@ -99,7 +99,7 @@ class Shelf:
         slots = kin.family.find(contexts)
         if len(slots) and slots.min() < 0:
             slots, new = slots.copy(), np.flatnonzero(slots < 0)
-            slots[new] = self._add(kin, [contexts[i] for i in new.tolist()])
+            slots[new] = self._add(kin, picked(contexts, new))
         return slots
 
     def specs(self, slots: Sequence[int]) -> list[KeySpec]:
@@ -250,20 +250,18 @@ class Shelf:
         self.table = passes.grown(self.table, size)
         self._bind()
 
-    def _add(self, kin: _Kin, contexts: Sequence[Texts]) -> list[int]:
-        slots: list[int] = []
-        for _ in contexts:
-            if self._free:
-                slots.append(self._free.pop())
-                self._kin_of[slots[-1]] = kin
-            else:
-                slots.append(len(self._kin_of))
-                self._kin_of.append(kin)
-        kin.family.add(contexts, slots)
+    def _add(self, kin: _Kin, contexts: Sequence[Texts]) -> Ints:
+        free = max(0, len(self._free) - len(contexts))
+        reused, self._free[free:] = self._free[free:], ()
+        for slot in reused:
+            self._kin_of[slot] = kin
+        first, more = len(self._kin_of), len(contexts) - len(reused)
+        self._kin_of += [kin] * more
+        slots = np.array([*reused, *range(first, first + more)], np.int64)
         while len(self._kin_of) > len(self.pins):
             self._grow(2 * len(self.pins))
-        marks = np.fromiter((hash((kin.seed, texts)) for texts in contexts), np.int64, len(contexts))
-        self._enter(np.array(slots), self._left[marks % len(self._left)] == marks)
+        marks = kin.family.add(contexts, slots) ^ kin.seed
+        self._enter(slots, self._left[marks % len(self._left)] == marks)
         return slots
 
     def _enter(self, slots: Ints, known: NDArray[np.bool_]) -> None:
@@ -280,7 +278,7 @@ class Shelf:
     def _remember(self, slot: int) -> None:
         kin = self._kin_of[slot]
         assert kin is not None
-        mark = hash((kin.seed, kin.family.texts(slot)))
+        mark = kin.family.mark(slot) ^ kin.seed
         self._left[mark % len(self._left)] = mark
 
     def _recycle(self, slot: int) -> None:
