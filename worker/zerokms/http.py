@@ -139,7 +139,7 @@ def accept(endpoint: str, reply: httpx.Response) -> bytes:
     if status not in _REFUSALS:
         # Whatever it holds is quoted nowhere: it may be the keys.
         raise FatalError(
-            f"{endpoint}: {reply.url.netloc.decode()} answers {status}, which no key service does; is a proxy in between?"
+            f"{endpoint}: {reply.url.netloc.decode()} answers {status}, as no key service does; is a proxy in between?"
         )
     erased = _erased(reply) if status == httpx.codes.FORBIDDEN else None
     reason = _reason(reply.text if erased is None else erased[0])
