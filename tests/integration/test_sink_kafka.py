@@ -201,7 +201,7 @@ def test_a_partition_that_is_added_is_written_to_at_once(
     def delivered() -> bool:
         sink.begin()
         try:
-            sink.write(form([SinkRecord(Position("s", 2, 0), b"k", b"v", [], 1, 5)]))
+            sink.write(form([SinkRecord(Position("s", p, 0), b"k", b"v", [], 1, 5) for p in (0, 2)]))
         except SinkUnavailable as exc:
             refused.append(str(exc))
             sink.abort()

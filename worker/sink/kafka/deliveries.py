@@ -40,6 +40,11 @@ class Deliveries:
         if failure is not None:
             self.first_error, self.failed_topic = KafkaError(failure[0]), failure[1]
 
+    def is_unsettled(self) -> bool:
+        """Whether a message is unanswered, or was given up, of which a client tells for as long as it lives."""
+        self.look()
+        return self.handed != self.acknowledged or self.first_error is not None
+
     def report(self, error: KafkaError | None, message: Any) -> None:
         """Take one delivery report; librdkafka calls it from `poll` and `flush`."""
         if error is None:

@@ -221,8 +221,7 @@ class BatchProducer:
 
     def abort(self) -> None:
         """Forget the batch: what is still queued or unanswered goes with the client, and so does what it gave up."""
-        self._batch.look()
-        if self._batch.handed != self._batch.acknowledged or self._batch.first_error is not None:
+        if self._batch.is_unsettled():
             self.discard()
         self._batch, self._rest = Deliveries(), None
 

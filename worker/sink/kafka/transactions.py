@@ -136,7 +136,7 @@ class TransactionalProducer(BatchProducer):
         A client with messages of unknown fate is thrown away too: after a broker's death its sequence numbers may
         differ from the broker's, and every later transaction would fail on them.
         """
-        unsettled = self._batch.handed != self._batch.acknowledged
+        unsettled = self._batch.is_unsettled()
         self._batch, self._rest = Deliveries(), None
         if not self._in_transaction or self._producer is None:
             return
