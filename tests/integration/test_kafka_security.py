@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import secrets
@@ -219,6 +220,7 @@ def test_a_dead_member_is_removed_with_the_documented_rights(secured: SecuredKaf
     stranger.mkdir()
     with pytest.raises(SourceUnavailable):
         Departures({**connection, "ssl.ca.location": str(CertificateAuthority(stranger).path)})
+    gc.collect()
 
 
 @pytest.mark.parametrize(

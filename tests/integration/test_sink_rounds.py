@@ -9,11 +9,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from tests.components import Kafka
 from tests.contract.batches import of_native
+from worker.errors import ConfigError
 from worker.metrics import Metrics
 from worker.model import Part, Position, SourceRecord
 from worker.native import IS_LOADED
 from worker.sink.base import SinkRoute
 from worker.sink.kafka import KafkaSink, KafkaSinkOptions
+from worker.sink.kafka.producer import BatchProducer
 
 pytestmark = [
     pytest.mark.integration,
@@ -53,11 +55,12 @@ def _numbers(kafka: Kafka, target: str, partition: int, count: int) -> list[int]
         # A round may be more than the client's queue takes.
         _QUEUE,
         {"batch.size": 4_000, **_QUEUE},
+        {"batch.size": "0x1000"},
     ],
 )
 @pytest.mark.parametrize("transactional", [None, "worker.r.rounds"])
 def test_each_partition_keeps_its_order(
-    kafka: Kafka, topic: Callable[..., str], properties: dict[str, int], transactional: str | None
+    kafka: Kafka, topic: Callable[..., str], properties: dict[str, int | str], transactional: str | None
 ) -> None:
     """Whatever bounds a request, every record arrives once, after those before it in its partition."""
     target = topic(partitions=_PARTITIONS)
@@ -76,3 +79,11 @@ def test_each_partition_keeps_its_order(
     for partition in range(_PARTITIONS):
         expected = [n for n in range(_COUNT) if _record(n).position.partition == partition]
         assert _numbers(kafka, target, partition, len(expected)) == expected
+
+
+def test_a_size_that_is_no_number_is_named(kafka: Kafka) -> None:
+    """The client's library says so, before it is read here."""
+    producer = BatchProducer(lambda: {**kafka.client, "batch.size": "many"}, name="route customers", timeout_s=1)
+
+    with pytest.raises(ConfigError, match=r"batch\.size"):
+        producer.validate()

@@ -26,6 +26,7 @@ from worker.zerokms.token import ServiceToken
 
 AUDIT_ENTRY = "audit-entry"
 """The header in which an authority says where its audit has the request."""
+_REFUSALS = (400, 401, 403, 404, 408, 409, 413, 422)
 _REASON_CHARACTERS = 200
 _YIELD_S = 50e-6
 """Long enough for a waiting thread to take the interpreter, a thousandth of what a request takes."""
@@ -135,6 +136,11 @@ def accept(endpoint: str, reply: httpx.Response) -> bytes:
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
         away = f"{endpoint}: the key service at {reply.url.netloc.decode()} answers {status}"
         raise KeyServiceUnavailable(away, retry_after_s=retry_after(reply))
+    if status not in _REFUSALS:
+        # Whatever it holds is quoted nowhere: it may be the keys.
+        raise FatalError(
+            f"{endpoint}: {reply.url.netloc.decode()} answers {status}, as no key service does; is a proxy in between?"
+        )
     erased = _erased(reply) if status == httpx.codes.FORBIDDEN else None
     reason = _reason(reply.text if erased is None else erased[0])
     hint = remedy(status, reason)

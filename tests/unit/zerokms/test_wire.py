@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
-from worker.errors import ConfigError, KeyMaterialError
+from worker.errors import ConfigError, KeyMaterialError, WorkerError
 from worker.model import IdentityClaim, KeySpec, PolicyCondition, RetrieveRequest, Tag, Value
 from worker.zerokms import wire
 from worker.zerokms.credentials import base_url, is_allowed
+from worker.zerokms.http import accept
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "zerokms.json").read_text())["wire_json"]
 CLIENT = UUID("00000000-0000-0000-0000-000000001234")
@@ -106,3 +108,15 @@ def test_keeps_a_path_prefix(given: str, kept: str) -> None:
 def test_allows_the_regions_own_host_and_listed_ones(url: str, allowed: bool) -> None:
     """Only the region's host over https, or a listed host and port, may be asked."""
     assert is_allowed(url, "https://own.test/", ("127.0.0.1:81",)) is allowed
+
+
+@pytest.mark.parametrize("status", [204, 302, 418])
+def test_an_answer_beyond_the_protocol_is_quoted_nowhere(status: int) -> None:
+    """It may be keys that a proxy has put under another status."""
+    reply = httpx.Response(status, text="dGhlIGtleQ==", request=httpx.Request("POST", "https://kms.example/x"))
+
+    with pytest.raises(WorkerError) as caught:
+        accept("generate-data-key", reply)
+
+    assert "dGhlIGtleQ==" not in str(caught.value)
+    assert "proxy" in str(caught.value)

@@ -71,7 +71,7 @@ class BatchProducer:
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
         self._native: _native.Client | None = None
-        self._request = (0, 0)
+        self._request: tuple[int, int] | None = None
         self._rest: _Rest | None = None
         self._has_lost = False
         self._batch = Deliveries()
@@ -98,11 +98,15 @@ class BatchProducer:
     def _made(self) -> tuple[Producer, _native.Client | None]:
         # Without one the client tells no failure of its own, the fatal ones included.
         conf: dict[str, Any] = {**self._properties(), "error_cb": lambda _error: None}
-        size, largest, messages = (int(conf.get(name, usual)) for name, usual in _REQUEST.items())
-        self._request = min(size, largest), messages
         if self._statistics is not None:
             conf = {"statistics.interval.ms": INTERVAL_MS, **conf, "stats_cb": self._statistics}
-        return adopted(partial(make_producer, lost=self._on_lost), conf)
+        made = adopted(partial(make_producer, lost=self._on_lost), conf)
+        # librdkafka has refused what is no number to it; of one that is written as C alone does there are no rounds.
+        self._request = None
+        with contextlib.suppress(ValueError):
+            size, largest, messages = (int(conf.get(name, usual)) for name, usual in _REQUEST.items())
+            self._request = min(size, largest), messages
+        return made
 
     def begin(self) -> None:
         """Start a batch."""
