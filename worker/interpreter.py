@@ -37,7 +37,7 @@ class Forked(Protocol):
         ...
 
 
-class Unpickled:
+class Unpicklable:
     """Something that holds keys and connections, and so is copied nowhere."""
 
     def __reduce__(self) -> str | tuple[Any, ...]:

@@ -50,7 +50,6 @@ def floors(sizes: Sequence[int]) -> dict[str, float]:
     told = subprocess.run(
         [*command, str(_ASSOCIATED_BYTES), *map(str, sizes)],
         cwd=Path(__file__).parents[2] / "native",
-        env=os.environ,
         capture_output=True,
         text=True,
         check=True,

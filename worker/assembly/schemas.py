@@ -16,6 +16,7 @@ from worker.avro import (
     LocalSchemas,
     SchemaRef,
     SchemaSource,
+    compile_once,
     compile_schema,
 )
 from worker.errors import ConfigError, DeclarationError
@@ -95,7 +96,7 @@ def review(
     for found in schemas.candidates(route.source.topics, texts):
         version = found.version
         try:
-            compiled = compile_schema(version, options, earlier=found.earlier, later=found.later)
+            compiled = compile_once(version, options, earlier=found.earlier, later=found.later)
         except DeclarationError as exc:
             raise DeclarationError(f"{version.label}: {exc}", path=exc.path) from exc
         plan = compiled.plan

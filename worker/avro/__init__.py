@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from worker import lazy
 from worker.avro.batch import SplitBatch
-from worker.avro.codec import CompiledSchema, compile_schema, schema_fingerprint
+from worker.avro.codec import CompiledSchema, compile_once, compile_schema, schema_fingerprint
 from worker.avro.declaration import DeclarationOptions, FieldOptions, is_reserved
 from worker.avro.decode import decode_value, decode_values
 from worker.avro.encode import encode_value
@@ -33,6 +33,7 @@ __all__ = [
     "SchemaSource",
     "SchemaVersion",
     "SplitBatch",
+    "compile_once",
     "compile_schema",
     "decode_value",
     "decode_values",

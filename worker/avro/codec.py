@@ -46,7 +46,7 @@ def compile_schema(
     later: Sequence[SchemaVersion] = (),
 ) -> CompiledSchema:
     """
-    Compile a writer's schema; who asks for the same again gets the same, which any thread may use.
+    Compile a writer's schema, once per schema id.
 
     Args:
         schema: JSON text, or with it the schemas that it refers to and the registry's tags.
@@ -59,9 +59,23 @@ def compile_schema(
         DeclarationError: what is declared can't be kept; the message names path and remedy.
     """
     version = SchemaVersion(schema) if isinstance(schema, str) else schema
+    root = parse(version.schema, version.references)
+    lineage = Lineage(root, options, earlier, later)
+    return CompiledSchema(root, options, version.metadata_tags, extract, lineage)
+
+
+def compile_once(
+    version: SchemaVersion,
+    options: DeclarationOptions,
+    *,
+    extract: Sequence[str] = (),
+    earlier: Sequence[SchemaVersion] = (),
+    later: Sequence[SchemaVersion] = (),
+) -> CompiledSchema:
+    """Do what `compile_schema` does; who asks for the same again gets the same, which any thread may use."""
     own = (version.schema, version.references, version.metadata_tags)
     said = repr((own, options.model_dump_json(), tuple(extract), tuple(earlier), tuple(later)))
-    return _compile(_Asked(sha256(said.encode()).digest(), version, options, tuple(extract), earlier, later))
+    return _held(_Asked(sha256(said.encode()).digest(), version, options, tuple(extract), earlier, later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +91,8 @@ class _Asked:
 
 
 @lru_cache(maxsize=_HELD)
-def _compile(asked: _Asked) -> CompiledSchema:
-    root = parse(asked.version.schema, asked.version.references)
-    lineage = Lineage(root, asked.options, asked.earlier, asked.later)
-    return CompiledSchema(root, asked.options, asked.version.metadata_tags, asked.extract, lineage)
+def _held(asked: _Asked) -> CompiledSchema:
+    return compile_schema(asked.version, asked.options, extract=asked.extract, earlier=asked.earlier, later=asked.later)
 
 
 class CompiledSchema:

@@ -47,7 +47,7 @@ class Departures:
         connection: what `worker.kafka.properties.connection_properties` returned.
 
     Raises:
-        SourceUnavailable: these properties can't be spoken here, or no broker answers.
+        SourceUnavailable: kafka-python has no equal for a property, or no broker answers.
     """
 
     def __init__(self, connection: Mapping[str, Property]) -> None:
@@ -108,7 +108,7 @@ def as_spoken(connection: Mapping[str, Property]) -> dict[str, Any]:
     security = ("sasl.", "ssl.", "enable.ssl.", "enable.sasl.")
     strange = [name for name in connection if name.startswith(security) and name not in _KNOWN]
     if strange:
-        raise SourceUnavailable(f"{', '.join(sorted(strange))} can't be spoken here")
+        raise SourceUnavailable(f"kafka-python has no equal for {', '.join(sorted(strange))}")
     protocol = str(connection.get("security.protocol", "PLAINTEXT")).strip().upper()
     addresses = str(connection["bootstrap.servers"]).split(",")
     spoken: dict[str, Any] = {
@@ -132,7 +132,7 @@ def _credentials(connection: Mapping[str, Property]) -> dict[str, Any]:
         return {"sasl_mechanism": mechanism, "sasl_plain_username": name, "sasl_plain_password": password}
     if mechanism == "OAUTHBEARER" and callable(tokens):
         return {"sasl_mechanism": mechanism, "sasl_oauth_token_provider": _provider(tokens)}
-    raise SourceUnavailable(f"sasl.mechanisms {mechanism or 'GSSAPI'} can't be spoken here")
+    raise SourceUnavailable(f"kafka-python has no equal for sasl.mechanisms {mechanism or 'GSSAPI'} as it is set")
 
 
 def _provider(tokens: Callable[[str], tuple[str, float]]) -> object:

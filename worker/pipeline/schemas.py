@@ -17,7 +17,7 @@ from worker.avro import (
     SchemaRef,
     SchemaSource,
     SchemaVersion,
-    compile_schema,
+    compile_once,
     frame,
 )
 from worker.avro.history import root_names
@@ -100,7 +100,7 @@ class InputSchemas:
         if known is not None and known.registered is registered:
             return known
         rules = self._rules
-        compiled = compile_schema(
+        compiled = compile_once(
             registered.version,
             rules.declaration,
             extract=self._extract,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import anyio.to_thread
 
-from worker.interpreter import Unpickled
+from worker.interpreter import Unpicklable
 from worker.sdk import rows as tables
 from worker.sdk.options import Errors
 from worker.sdk.rows import Row, Table
@@ -33,7 +33,7 @@ class AsyncCursor(Protocol):
         ...
 
 
-class AsyncTableCalls(Unpickled):
+class AsyncTableCalls(Unpicklable):
     """The calls of `Encryption` that read and write tables, and its terms, as coroutines."""
 
     _calls: TableCalls

@@ -11,7 +11,7 @@ from worker.avro import open_schema
 from worker.encryption import BatchDecryptor
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, KeyAccessDenied, RecordError
-from worker.interpreter import Unpickled
+from worker.interpreter import Unpicklable
 from worker.model import DecryptionKeys
 from worker.sdk import checked
 from worker.sdk import records as whole
@@ -37,7 +37,7 @@ Failure = RecordError | KeyAccessDenied
 Source = Callable[[], AbstractContextManager[DecryptionKeys]]
 
 
-class Calls(Unpickled):
+class Calls(Unpicklable):
     """
     Encrypts and decrypts with one keyring; thread-safe.
 

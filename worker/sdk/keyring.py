@@ -250,12 +250,10 @@ class KeyCall(Ownership):
 
     def new_leases(self, specs: Sequence[KeySpec], counts: Sequence[int]) -> list[LeasePortion]:
         """Return a new lease of each spec, for that many values."""
+        if not specs:
+            return []
         born = self.now()
-        return (
-            self.leased(specs, self._keyring.fresh(self._scope, specs, joins=self._joins), counts, born)
-            if specs
-            else []
-        )
+        return self.leased(specs, self._keyring.fresh(self._scope, specs, joins=self._joins), counts, born)
 
     def hold(self, needs: Iterable[KeyNeed]) -> AbstractContextManager[KeyHold]:
         """Ask for what a whole batch needs; see `EncryptionKeys.hold`."""

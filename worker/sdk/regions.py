@@ -13,7 +13,7 @@ from uuid import UUID
 
 from worker.encryption.anyform import AnyEnvelope, parse
 from worker.errors import ConfigError, WorkerError
-from worker.interpreter import Unpickled, on_fork
+from worker.interpreter import Unpicklable, on_fork
 from worker.sdk import checked
 from worker.sdk.calls import Source
 from worker.sdk.client import Encryption, prefixes
@@ -32,7 +32,7 @@ from worker.sdk.rows import Row, Table, known
 from worker.sdk.values import Described
 
 
-class Regions(Unpickled):
+class Regions(Unpicklable):
     """
     Clients of several regions; thread-safe.
 

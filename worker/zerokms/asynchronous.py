@@ -82,7 +82,7 @@ class AsyncZeroKMSClient:
         return self._keysets[name]
 
     async def close(self) -> None:
-        """Close connections; safe to call twice."""
+        """Close the connections of the loop that runs, and of no other; safe to call twice."""
         line = self._lines.take()
         if line is not None:
             await line.http.aclose()

@@ -26,12 +26,12 @@ from worker.zerokms.auth import TokenSource, Trust
 from worker.zerokms.credentials import Credentials, base_url, host_of, is_allowed
 from worker.zerokms.exchange import Exchanges, Keyset, LoadedKeyset, drive, parted
 from worker.zerokms.http import Wire
-from worker.zerokms.options import ClientOptions
+from worker.zerokms.options import FULL, ClientOptions
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-_KEYS, _MOST_KEYS = 500, 1000
-"""Keys in a full request of an authority that does not say what it takes, and of any."""
+_MOST_KEYS = 1000
+"""Keys in a full request of any authority."""
 _DERIVING = 3
 """Threads that derive the keys of answers while as many requests as may be are under way."""
 
@@ -144,7 +144,7 @@ class ZeroKMSClient:
     def keys_per_request(self) -> int:
         """Keys in a full request."""
         own, its = self.options.keys_per_request, self.tokens.keys_per_request
-        return min(_MOST_KEYS, its or _KEYS) if own is None else own
+        return min(_MOST_KEYS, its or FULL) if own is None else own
 
     def close(self) -> None:
         """Close connections and threads; safe to call twice."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FULL = 500
-"""Items of a full request."""
+"""Items with which a joined request goes out without waiting for more."""
 JOINED = 100
 """A call for more than this goes by itself: it fills a request."""
 _PLACES = 256

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from worker.options import Options
 
+FULL = 500
+"""Keys in a full request of an authority that does not say what it takes."""
+
 
 class WireOptions(Options):
     """How the key service is spoken to."""

@@ -170,20 +170,18 @@ class BatchProducer:
         """
         if self._rest is not None:
             self.flush()
-        native = self._native if self.open() else None
+        self.open()
+        native = self._native
         if native is None:
             return False
         limit = None if by_key else self._request
         outgoing = extension.Outgoing(output.native, output.outputs, output.rows_of, headers, limit)
         self._rest = _Rest(native, topic, by_key, outgoing)
-        self._go_on()
+        self._go_on(self._rest)
         return True
 
-    def _go_on(self) -> bool:
-        """Hand over the next round of an output in native memory; False where there is none."""
-        rest = self._rest
-        if rest is None:
-            return False
+    def _go_on(self, rest: _Rest) -> int:
+        """Hand over the next round of an output in native memory; returns how many messages the client took."""
         taken, code = rest.native.produce(rest.topic, rest.by_key, rest.outgoing, rest.sent)
         rest.sent += taken
         self._batch.handed += taken
@@ -191,7 +189,7 @@ class BatchProducer:
             raise self._refused(KafkaError(code), rest.topic)
         if rest.sent == len(rest.outgoing):
             self._rest = None
-        return True
+        return taken
 
     def _refused(self, error: KafkaError, topic: str) -> WorkerError:
         """Return why a message was not taken; a partition that the client has not heard of may have been added."""
@@ -205,10 +203,16 @@ class BatchProducer:
         Hand over what is left of the batch, and return when all in-sync replicas have acknowledged every message of it.
 
         Raises:
-            SinkUnavailable: one was not; the batch's others may have been written.
+            SinkUnavailable: one was not, or is larger than the queue; the batch's others may have been written.
         """
         self._flush()
-        while self._go_on():
+        while (rest := self._rest) is not None:
+            # Nothing is queued here: what is not taken now never will be.
+            if not self._go_on(rest):
+                raise SinkUnavailable(
+                    f"{self._name}: a message to {rest.topic} is larger than the queue to the brokers; "
+                    "raise queue.buffering.max.kbytes"
+                )
             self._flush()
 
     def _flush(self) -> None:

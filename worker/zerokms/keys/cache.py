@@ -18,10 +18,11 @@ from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.hold import Hold
 from worker.zerokms.keys.lease import Leases
-from worker.zerokms.keys.options import FULL, KeyOptions
+from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.pool import KeyPool, by_spec
 from worker.zerokms.keys.stock import Stock
 from worker.zerokms.keys.upkeep import Clock, Gauge, Sweeper, wipe
+from worker.zerokms.options import FULL
 
 
 class KeyCache:

@@ -6,9 +6,6 @@ from pydantic import Field
 
 from worker.options import Options
 
-FULL = 500
-"""Keys in a full request where nobody says."""
-
 
 class KeyOptions(Options):
     """`[keys]`: how long and how many keys are held."""
