@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Collection, Hashable, Mapping
-from concurrent.futures import Future
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakValueDictionary
 
 from confluent_kafka.admin import AdminClient
@@ -60,14 +57,3 @@ def administration(
             conf = {**properties, "error_cb": refusals, "allow.auto.create.topics": False}
             found = _held[key] = Administration(make_admin(conf, unavailable=unavailable), refusals)
         return found
-
-
-def settle(client: AdminClient, asked: Collection[Future[Any]], wait_s: float) -> None:
-    """
-    Wait for the answers to what a client was asked, before it ends.
-
-    librdkafka (2.16) takes an answer that comes while a client ends for one without a result, and aborts.
-    """
-    end = time.monotonic() + wait_s
-    while any(not future.done() for future in asked) and time.monotonic() < end:
-        client.poll(0.05)

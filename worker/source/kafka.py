@@ -24,7 +24,6 @@ from worker.source.identity import TopicIdentities
 from worker.source.membership import Membership
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
-from worker.source.ownership import group_watch
 from worker.source.properties import GroupMember, consumer_properties
 from worker.source.reports import Reports
 
@@ -84,8 +83,6 @@ class KafkaSource:
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
         self._commits = Commits(self._consumer, self._offsets, needs)
         self._confirmed: int | None = None
-        # A bounded run ends before a partition that is added.
-        self._group = None if bounded else group_watch(options, member, connection, conf)
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -107,11 +104,8 @@ class KafkaSource:
     def subscribe(self, listener: AssignmentListener) -> None:
         """Learn the identities of cluster and topics, then join the group."""
         self._identities.learn()
-        self._membership.listener = listener
-        self._join()
-
-    def _join(self) -> None:
         member = self._membership
+        member.listener = listener
         self._consumer.subscribe(
             list(self._options.topics),
             on_assign=member.on_assign,
@@ -231,13 +225,8 @@ class KafkaSource:
         return metadata
 
     def verify(self) -> bool:
-        """Compare cluster and topics with those at the start; see to it that no partition stays without an owner."""
-        answered = self._identities.verify()
-        if self._group is not None and self._group.turn(self.partitions(), given=self._membership.given):
-            # A static member leaves by this alone; the client joins once its partitions have been given back.
-            self._consumer.unsubscribe()
-            self._join()
-        return answered
+        """Compare cluster and topics with those at the start."""
+        return self._identities.verify()
 
     def confirm(self) -> None:
         """
@@ -266,8 +255,6 @@ class KafkaSource:
             return
         self._closed = True
         self._identities.close()
-        if self._group is not None:
-            self._group.close()
         if self._native is not None:
             # What the group still gives while the client closes is only given back.
             self._membership.native = None

@@ -35,8 +35,6 @@ class Membership:
         self.native: _native.Client | None = None
         self.placed: set[TopicPartition] = set()
         """The member's partitions whose position has been given."""
-        self.given = 0
-        """How often the group has given partitions."""
 
     def fail(self, error: BaseException) -> None:
         """Keep an error for the next `raise_failure`."""
@@ -74,7 +72,6 @@ class Membership:
             self._failure = exc
 
     def _take(self, consumer: Any, partitions: list[Any]) -> None:
-        self.given += 1
         # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
         placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
         try:
