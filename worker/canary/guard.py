@@ -68,8 +68,11 @@ class GuardedKeyService:
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`. Raises `CanaryError` besides."""
         specs = Specs.of(requests)
-        self._believe(specs.keysets)
-        order = sorted(range(len(requests)), key=_first_of(requests)) if len(specs.keysets) > 1 else None
+        keysets = specs.keysets
+        self._believe(keysets)
+        order = (
+            sorted(range(len(requests)), key=lambda i: keysets.index(requests[i].keyset)) if len(keysets) > 1 else None
+        )
         room = self.keys_per_request
         asked, own = self._with_witnesses(specs if order is None else Specs.of([requests[i] for i in order]), room)
         try:
@@ -151,9 +154,3 @@ class GuardedKeyService:
     def _doubt(self) -> None:
         with self._lock:
             self._believed = frozenset()
-
-
-def _first_of(requests: Sequence[KeySpec]) -> Callable[[int], int]:
-    """Return what sorts places by keyset, the first one's first."""
-    ranks = {keyset: n for n, keyset in enumerate(dict.fromkeys(request.keyset for request in requests))}
-    return lambda i: ranks[requests[i].keyset]

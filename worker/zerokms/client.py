@@ -106,12 +106,10 @@ class ZeroKMSClient:
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> Sequence[DataKey]:
         """Return one fresh data key per request; see `KeyService`."""
         specs = Specs.of(requests)
-        if len(specs.keysets) == 1:
-            return self._generate_of(self.resolve_keyset(specs.keysets[0]), specs, audit)
-        keysets = [request.keyset for request in requests]
-        return self._in_groups(
-            requests, keysets, lambda ref, part: self._generate(self.resolve_keyset(ref), part, audit)
-        )
+        if len(keysets := specs.keysets) == 1:
+            return self._generate_of(self.resolve_keyset(keysets[0]), specs, audit)
+        each = [request.keyset for request in requests]
+        return self._in_groups(requests, each, lambda ref, part: self._generate(self.resolve_keyset(ref), part, audit))
 
     def retrieve(self, requests: Sequence[RetrieveRequest], audit: Audit) -> Sequence[DataKey | KeyRefused]:
         """Return each request's data key, or why that one was refused; see `KeyService`."""
