@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment, headers
-from tests.faults.stand import make_clock
+from tests.faults.stand import Clock, make_clock
 from tests.integration.test_delivery_kafka import REGION, Member, produce, read_all
 from tests.integration.test_processes import running
 from tests.program import worker
@@ -48,15 +48,19 @@ def dsn(new_database: DatabaseFactory) -> str:
     return new_database(region="eu-central-1")
 
 
-def test_a_wall_clock_that_leaps_by_hours_stops_nothing(
-    kafka: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path
-) -> None:
-    """Five hours ahead, then ten back, in mid-stream: each record once, no route paused for long, no restart."""
+@pytest.fixture
+def leaping(kafka: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path) -> tuple[Clock, Deployment, int]:
+    """A clock that leaps, a site whose workers go by it, and its schema's id, of which 200 records lie ready."""
     clock = make_clock(tmp_path)
     if clock is None:
         pytest.skip("there is no C compiler: apt-get install gcc")
     site = site_on(kafka, dsn, authority, tmp_path, secrets=clock.environ)
-    schema_id, _ = site.write_customers(1, 200)
+    return clock, site, site.write_customers(1, 200)[0]
+
+
+def test_a_wall_clock_that_leaps_by_hours_stops_nothing(leaping: tuple[Clock, Deployment, int]) -> None:
+    """Five hours ahead, then ten back, in mid-stream: each record once, no route paused for long, no restart."""
+    clock, site, schema_id = leaping
 
     with running(site, site.settings(schema_id)) as worker:
         worker.until(lambda: arrived(site, 200), "before")
@@ -101,14 +105,10 @@ def outlast_a_session(kafka: Kafka, topic: str, session_s: int) -> None:
 
 
 def test_a_wall_clock_that_leaps_back_takes_no_member_out_of_a_group_at_rest(
-    kafka: Kafka, dsn: str, authority: dict[str, str], tmp_path: Path
+    kafka: Kafka, leaping: tuple[Clock, Deployment, int]
 ) -> None:
     """librdkafka waits until times of day: no heartbeat would be sent for six hours, and nothing read."""
-    clock = make_clock(tmp_path)
-    if clock is None:
-        pytest.skip("there is no C compiler: apt-get install gcc")
-    site = site_on(kafka, dsn, authority, tmp_path, secrets=clock.environ)
-    schema_id, _ = site.write_customers(1, 200)
+    clock, site, schema_id = leaping
     groups, admin = (f"topic-{site.name}", f"table-{site.name}"), AdminClient(kafka.client)
 
     with running(site, site.settings(schema_id), "--processes", "2") as worker:

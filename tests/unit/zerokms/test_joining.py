@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -32,6 +34,16 @@ class Gate:
             self._first = False
             self.is_held.set()
             assert self.opened.wait(30)
+
+
+@contextmanager
+def held(service: Recording, threads: int) -> Iterator[tuple[Encryption, ThreadPoolExecutor, Future[bytes], Gate]]:
+    """A client without a cache, threads for its calls, the first of which is under way, and what holds that."""
+    gate = service.during = Gate()
+    with Encryption.over(service, cache=None, window_s=30.0) as encryption, ThreadPoolExecutor(threads) as pool:
+        first = pool.submit(encryption.encrypt, "held", field=FIELD)
+        assert gate.is_held.wait(30)
+        yield encryption, pool, first, gate
 
 
 def test_calls_that_meet_a_request_under_way_go_out_together() -> None:
@@ -83,11 +95,8 @@ def test_the_wait_for_others_is_bounded() -> None:
 )
 def test_what_must_not_share_does_not(apart: dict[str, Any]) -> None:
     """Calls of another reason, lock context or keyset never go out in one request."""
-    service, gate = Recording(), Gate()
-    service.during = gate
-    with Encryption.over(service, cache=None, window_s=30.0) as encryption, ThreadPoolExecutor(5) as threads:
-        first = threads.submit(encryption.encrypt, "held", field=FIELD)
-        assert gate.is_held.wait(30)
+    service = Recording()
+    with held(service, 5) as (encryption, threads, first, gate):
         same = [threads.submit(encryption.encrypt, "ann", field=FIELD) for _ in range(2)]
         other = threads.submit(encryption.encrypt, "bob", field=FIELD, **apart)
         other.result(30)
@@ -102,11 +111,8 @@ def test_what_must_not_share_does_not(apart: dict[str, Any]) -> None:
 
 def test_an_error_reaches_every_caller_of_its_request() -> None:
     """A refusal is each caller's own copy, so that tracebacks do not mix."""
-    service, gate = Recording(), Gate()
-    service.during = gate
-    with Encryption.over(service, cache=None, window_s=30.0) as encryption, ThreadPoolExecutor(4) as threads:
-        first = threads.submit(encryption.encrypt, "held", field=FIELD)
-        assert gate.is_held.wait(30)
+    service = Recording()
+    with held(service, 4) as (encryption, threads, first, gate):
         rest = [threads.submit(encryption.encrypt, "ann", field=FIELD) for _ in range(3)]
         service.deleted = True
         gate.opened.set()
@@ -202,11 +208,8 @@ def test_calls_made_together_are_each_its_own(cache: CacheOptions | None) -> Non
 
 def test_a_value_that_is_none_fails_no_call_beside_it() -> None:
     """What has no exact form is refused before its call joins others."""
-    service, gate = Recording(), Gate()
-    service.during = gate
-    with Encryption.over(service, cache=None, window_s=30.0) as encryption, ThreadPoolExecutor(4) as threads:
-        first = threads.submit(encryption.encrypt, "held", field=FIELD)
-        assert gate.is_held.wait(30)
+    service = Recording()
+    with held(service, 4) as (encryption, threads, first, gate):
         rest = [threads.submit(encryption.encrypt, value, field=FIELD) for value in ("ann", "\ud800", "bob")]
         gate.opened.set()
         envelopes = [each.result(30) for each in (first, rest[0], rest[2])]
