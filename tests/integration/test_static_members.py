@@ -11,7 +11,8 @@ from tests.conftest import TopicFactory
 from tests.integration.test_delivery_holes import until
 from tests.integration.test_delivery_kafka import Member, produce, read_all
 from worker.errors import SourceUnavailable
-from worker.kafka.groups import GroupMember, described
+from worker.kafka.groups import Member as Told
+from worker.kafka.groups import described
 from worker.kafka.properties import connection_properties
 from worker.model import TopicPartition
 
@@ -79,6 +80,6 @@ def test_a_group_is_told_as_its_coordinator_has_it(kafka: Kafka, topic: TopicFac
     members[1].close()
 
     assert told.is_stable
-    assert sorted(told.members, key=lambda member: member.instance) == [GroupMember(*each) for each in shares.items()]
+    assert sorted(told.members, key=lambda member: member.instance) == [Told(*each) for each in shares.items()]
     with pytest.raises(SourceUnavailable, match=f"group nobody-{source} is not described"):
         described(connection, f"nobody-{source}")

@@ -14,7 +14,7 @@ from worker.model import TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
-class GroupMember:
+class Member:
     """
     One member.
 
@@ -38,7 +38,7 @@ class Group:
     """
 
     is_stable: bool
-    members: Sequence[GroupMember]
+    members: Sequence[Member]
 
 
 def described(connection: Mapping[str, Property], group: str) -> Group:
@@ -65,8 +65,8 @@ def described(connection: Mapping[str, Property], group: str) -> Group:
     return Group(told["group_state"] == "Stable", [_member(each) for each in told["members"]])
 
 
-def _member(told: Mapping[str, Any]) -> GroupMember:
+def _member(told: Mapping[str, Any]) -> Member:
     # Before it has been given anything a member has no share, not an empty one.
     share = (told["member_assignment"] or {}).get("assigned_partitions", ())
     partitions = frozenset(TopicPartition(each["topic"], n) for each in share for n in each["partitions"])
-    return GroupMember(str(told.get("group_instance_id") or ""), partitions)
+    return Member(str(told.get("group_instance_id") or ""), partitions)

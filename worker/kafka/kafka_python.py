@@ -1,7 +1,7 @@
 """
-kafka-python, for the few requests that librdkafka has not or can't be asked without danger.
+kafka-python, for the few requests that librdkafka does not know, or aborts the process at.
 
-Its clients are made for one question, on threads that nobody waits for, and end with the answer.
+Its clients are made for one occasion, on threads that nobody waits for.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def admin_client(connection: Mapping[str, Property]) -> KafkaAdminClient:
     Raises:
         SourceUnavailable: kafka-python has no equal for a property, or no broker answers.
     """
-    from kafka.admin import KafkaAdminClient  # here and below: few workers ever ask
+    from kafka.admin import KafkaAdminClient  # here and below: most workers never ask
     from kafka.net.compat import KafkaNetClient
 
     # What fails is said once, by the error; the library says each of its attempts.

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from worker.errors import SourceUnavailable
-from worker.kafka.groups import Group, GroupMember
+from worker.kafka.groups import Group, Member
 from worker.model import TopicPartition
 from worker.source.ownership import GroupWatch, Ownership
 
@@ -24,7 +24,7 @@ def share(*numbers: int) -> frozenset[TopicPartition]:
 
 def group(*, is_stable: bool = True, **owned: int) -> Group:
     """A group whose members, by name, own each one partition."""
-    return Group(is_stable, [GroupMember(name, share(n)) for name, n in owned.items()])
+    return Group(is_stable, [Member(name, share(n)) for name, n in owned.items()])
 
 
 SHORT = group(w0=0, w1=1)
