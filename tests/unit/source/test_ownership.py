@@ -167,10 +167,12 @@ class Impatient(Ownership):
 def test_a_long_silence_is_told_once() -> None:
     """What one answer ends."""
     broker, moving = Broker(), group(is_stable=False, w0=0)
+    away, later = SourceUnavailable("no broker"), SourceUnavailable("no route")
+    answers: list[Group | Exception] = [*[away] * 20, moving, *[later] * 8]
     watch = GroupWatch(broker, Impatient())
     with capture_logs() as logs:
         watch.start()
-        for answer in (*[SourceUnavailable("no broker")] * 20, moving, *[SourceUnavailable("no route")] * 8):
+        for answer in answers:
             assert broker.asked.acquire(timeout=20)
             broker.answers.put(answer)
         assert broker.asked.acquire(timeout=20)
