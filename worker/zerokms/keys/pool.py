@@ -23,6 +23,8 @@ _SHORTEST_S = 0.05
 """Batches that follow each other faster are counted as if they did so."""
 _WASTED = 0.05
 """A pool of which more than this share was never used is not filled ahead of need."""
+_FEW, _SPARE = 64, 0.1
+"""A pool that would hold fewer keys than the first holds no more than the second's share of what it has given."""
 _POOL_BYTES = 700
 """What a pool is counted as with its context: an estimate, on the high side."""
 _KEY_BYTES = 500
@@ -117,6 +119,8 @@ class Pools(Shelf):
         """Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests."""
         slots, full = part.slots, self._full()
         target = np.minimum(self.depth[slots], (self._rate[slots] * _AHEAD_S).astype(np.int64))
+        # Thousands of pools that each hold a key too many are a batch that nobody needs.
+        target = np.where(target < _FEW, np.minimum(target, (self._used[slots] * _SPARE).astype(np.int64)), target)
         held = self.available[slots] + self.pending[slots] - self.wanted[slots]
         room = target - np.maximum(held, 0)
         room = np.where(room < full, room, room // full * full)
