@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
 _CONFIRM_S = 5.0
 _LEAVE_S = 2.0
-_WOKEN_S, _UNWOKEN_S = 1.0, 0.25
+_WOKEN_S, _UNWOKEN_S = 5.0, 0.25
 
 
 class KafkaSource:
