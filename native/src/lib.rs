@@ -14,6 +14,7 @@ pub mod feed;
 #[allow(unsafe_code)]
 pub mod kafka;
 pub mod keys;
+pub mod lock;
 pub mod open;
 pub mod passes;
 #[allow(unsafe_code)]

@@ -94,6 +94,6 @@ pub mod asked_keys {
             let counted: usize = asked.descriptors.iter().map(|(_, count)| count).sum();
             assert_eq!(counted, asked.len());
         }
-        kind(found.into_iter().map(|asked| asked.map(|a| (a.len(), a.descriptors.len(), a.contexts.len()))).collect::<Vec<_>>())
+        kind(found.into_iter().map(|asked| asked.map(|a| (a.len(), a.descriptors.len(), a.locks.len(), a.hashes(b"s").1.len()))).collect::<Vec<_>>())
     }
 }
