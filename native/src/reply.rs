@@ -232,13 +232,13 @@ mod tests {
 
     fn made(body: &str, count: usize) -> Result<(Generated, Taken), Malformed> {
         let mut taken = Taken::new();
-        let read = generated(body.as_bytes(), count, |at, material| drop(taken.insert(at, *material)))?;
+        let read = generated(body.as_bytes(), count, |at, material| taken.extend([(at, *material)]))?;
         Ok((read, taken))
     }
 
     fn again(body: &str, count: usize) -> Result<(Vec<(usize, String)>, Taken), Malformed> {
         let mut taken = Taken::new();
-        let refused = retrieved(body.as_bytes(), count, |at, material| drop(taken.insert(at, *material)))?;
+        let refused = retrieved(body.as_bytes(), count, |at, material| taken.extend([(at, *material)]))?;
         Ok((refused, taken))
     }
 
