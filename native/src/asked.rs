@@ -72,7 +72,8 @@ pub struct Asked {
 
 /// Reads a body; `tagged` says whether each key has to have a tag, or none may. `None` leaves it to the twin.
 pub fn read(body: &[u8], tagged: bool) -> Option<Asked> {
-    let body: Body<'_> = serde_json::from_slice(body).ok()?;
+    // Checked once as a whole, and not string by string.
+    let body: Body<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let (mut descriptors, mut contexts) = (Distinct::default(), Distinct::default());
     let mut wanted = Vec::with_capacity(body.keys.len());
     let mut counts: Vec<usize> = Vec::new();

@@ -25,6 +25,7 @@ pub mod request;
 pub mod room;
 pub mod rows;
 pub mod seal;
+pub mod secrets;
 #[allow(unsafe_code)]
 pub mod shake;
 #[allow(unsafe_code)]
