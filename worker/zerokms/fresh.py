@@ -57,8 +57,9 @@ class FreshKeys:
 
     def native_items(self) -> bytes:
         """Return the same, written natively."""
+        heads: dict[str, bytes] = {}
         return extension.generate_items(
-            self.ivs, [(_head(part), part.names, part.contexts, part.counts) for part in self._parts]
+            self.ivs, [(_head(part, heads), part.names, part.contexts, part.counts) for part in self._parts]
         )
 
     def native_keys(self, client_key: _native.ClientKey, keyset: UUID, request_id: UUID, reply: bytes) -> KeyRun | None:
@@ -75,14 +76,22 @@ class FreshKeys:
         return KeyRun([(answer, 0, len(batch))])
 
 
-def _head(part: SpecRuns) -> bytes:
-    """What of an item stands behind its iv: all of it, or where there are names what stands before its context."""
-    item = wire.generate_item(part.common, b"")
-    del item["iv"]
-    if not part.names:
-        return orjson.dumps(item)[1:]
-    del item["context"]
-    return orjson.dumps(item)[1:-1] + b',"context":'
+def _head(part: SpecRuns, heads: dict[str, bytes]) -> bytes:
+    """
+    What of an item stands behind its iv: all of it, or where there are names what stands before its context.
+
+    `heads` keeps by descriptor what stands before a context.
+    """
+    spec = part.common
+    if spec.policy or spec.descriptor not in heads:
+        item = wire.generate_item(spec, b"")
+        del item["iv"]
+        if spec.policy:
+            return orjson.dumps(item)[1:]
+        del item["context"]
+        heads[spec.descriptor] = orjson.dumps(item)[1:-1] + b',"context":'
+    head = heads[spec.descriptor]
+    return head if part.names else b"%b%b}" % (head, orjson.dumps(wire.context(spec.context)))
 
 
 def _conditions(policy: list[tuple[str, str | None]] | None) -> tuple[PolicyCondition, ...]:
