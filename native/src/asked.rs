@@ -70,8 +70,9 @@ pub struct Asked {
     wanted: Vec<Wanted>,
 }
 
-/// Reads a body; `tagged` says whether each key has to have a tag, or none may. `None` leaves it to the twin.
-pub fn read(body: &[u8], tagged: bool) -> Option<Asked> {
+/// Reads a body; `tagged` says whether each key has to have a tag, or none may. `None` leaves it to the twin. Of more than
+/// `most` keys, which will be refused, no context is read.
+pub fn read(body: &[u8], tagged: bool, most: usize) -> Option<Asked> {
     // Checked once as a whole, and not string by string.
     let body: Body<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let (mut descriptors, mut contexts) = (Distinct::default(), Distinct::default());
@@ -95,7 +96,7 @@ pub fn read(body: &[u8], tagged: bool) -> Option<Asked> {
     Some(Asked {
         head: head(&body),
         descriptors: descriptors.held.into_iter().map(str::to_owned).zip(counts).collect(),
-        locks: contexts.held.into_iter().map(Lock::read).collect::<Option<_>>()?,
+        locks: contexts.held.into_iter().filter(|_| wanted.len() <= most).map(Lock::read).collect::<Option<_>>()?,
         wanted,
     })
 }
@@ -345,7 +346,7 @@ mod tests {
     #[test]
     fn what_is_equal_is_held_once() {
         let other = PLAIN.replace("[]", r#"[{"Tag":"t"}]"#).replace("\"d\"", "\"e\"");
-        let asked = read(body(&[PLAIN, &other, PLAIN]).as_bytes(), false).unwrap();
+        let asked = read(body(&[PLAIN, &other, PLAIN]).as_bytes(), false, 9).unwrap();
         assert_eq!(asked.descriptors, [("d".to_owned(), 2), ("e".to_owned(), 1)]);
         assert_eq!(asked.locks.iter().map(Lock::written).collect::<Vec<_>>(), [b"[]".to_vec(), br#"[{"Tag":"t"}]"#.to_vec()]);
         assert_eq!(asked.head, br#"{"client_id":"c","keyset_id":null,"keys":[],"unverified_context":{"a":1}}"#);
@@ -355,7 +356,7 @@ mod tests {
     fn equal_contexts_have_one_hash() {
         let contexts = [r#"[{"Tag":"t"}]"#, r#"[ {"Tag":"t"} ]"#, r#"[{"Tag":"u"}]"#, r#"[{"Tag":"\u0430"}]"#, "[]"];
         let items = contexts.map(|context| PLAIN.replace("[]", context));
-        let asked = read(body(&items.each_ref().map(String::as_str)).as_bytes(), false).unwrap();
+        let asked = read(body(&items.each_ref().map(String::as_str)).as_bytes(), false, 9).unwrap();
         let (hashes, left) = asked.hashes(b"secret");
         assert_eq!((hashes.len(), hashes.is_sorted()), (2, true));
         assert_eq!(left, ["[{\"Tag\":\"\u{430}\"}]".as_bytes()]);
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn what_is_odd_is_left() {
         let tagged = PLAIN.replace('}', &format!(r#","tag":{:?}}}"#, [1; 32]));
-        assert!(read(body(&[&tagged]).as_bytes(), true).is_some());
+        assert!(read(body(&[&tagged]).as_bytes(), true, 9).is_some());
         for (items, retrieves) in [
             (vec![PLAIN.replace("\"d\"", "1")], false),
             (vec![PLAIN.replace("AAAA==", "AAA=")], false),
@@ -385,9 +386,11 @@ mod tests {
             (vec![tagged.replace('}', r#","tag_version":1}"#)], true),
         ] {
             let items: Vec<&str> = items.iter().map(String::as_str).collect();
-            assert!(read(body(&items).as_bytes(), retrieves).is_none(), "{items:?}");
+            assert!(read(body(&items).as_bytes(), retrieves, 9).is_none(), "{items:?}");
         }
-        assert!(read(body(&[]).replace(r#","unverified_context":{"a":1}"#, "").as_bytes(), false).is_none());
+        let many = read(body(&[PLAIN; 10]).as_bytes(), false, 9).unwrap();
+        assert_eq!((many.len(), many.locks.len()), (10, 0));
+        assert!(read(body(&[]).replace(r#","unverified_context":{"a":1}"#, "").as_bytes(), false, 9).is_none());
     }
 
     #[test]
@@ -395,12 +398,12 @@ mod tests {
         let (share, tagger) = (share(), Tagger::new(&[7; 32], [1; BLOCK]));
         let of = |name: &str| Claims::from([("sub".to_owned(), name.to_owned())]);
         let bound = PLAIN.replace("[]", r#"[{"IdentityClaim":"sub"}]"#);
-        let asked = read(body(&[&bound]).as_bytes(), false).unwrap();
+        let asked = read(body(&[&bound]).as_bytes(), false, 9).unwrap();
         let made = asked.generate(&share, &tagger, &[9; NONCE], &of("x"), Some(&[b"s"])).unwrap();
         let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
         let tag = STANDARD.decode_to_vec(made["keys"][0]["tag"].as_str().unwrap()).unwrap();
         let again = bound.replace("==\"", &format!(r#"==","tag":{tag:?},"tag_version":0"#));
-        let again = read(body(&[&again, &again]).as_bytes(), true).unwrap();
+        let again = read(body(&[&again, &again]).as_bytes(), true, 9).unwrap();
         assert_eq!(again.altered(&tagger, &of("x")).unwrap(), Vec::<usize>::new());
         assert_eq!(again.altered(&tagger, &of("y")).unwrap(), [0, 1]);
         assert_eq!(again.altered(&tagger, &Claims::new()).unwrap(), Vec::<usize>::new());

@@ -85,7 +85,7 @@ def read(model: type[_Body], data: bytes, most: int = 1000) -> _Body | Asked:
     """Read a body; raises `ValidationError`, a 400 where it is no JSON, a 413 for more than `most` keys."""
     asks = issubclass(model, wire.Generate | wire.Retrieve)
     if IS_LOADED and asks:
-        native = extension.Asked.read(data, issubclass(model, wire.Retrieve))
+        native = extension.Asked.read(data, issubclass(model, wire.Retrieve), most)
         if native is not None:
             _refuse_many(len(native), most)
             head: Any = model.model_validate(decoding.parse(native.head))

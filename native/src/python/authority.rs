@@ -43,8 +43,8 @@ pub struct Asked(crate::asked::Asked);
 impl Asked {
     /// Reads a body; `None` leaves it to the twin.
     #[staticmethod]
-    fn read(py: Python<'_>, body: &[u8], tagged: bool) -> Option<Self> {
-        py.detach(|| crate::asked::read(body, tagged)).map(Self)
+    fn read(py: Python<'_>, body: &[u8], tagged: bool, most: usize) -> Option<Self> {
+        py.detach(|| crate::asked::read(body, tagged, most)).map(Self)
     }
 
     fn __len__(&self) -> usize {

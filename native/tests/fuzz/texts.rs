@@ -87,7 +87,7 @@ pub mod asked_keys {
     }
 
     pub fn run(input: &[u8]) -> u64 {
-        let found: Vec<_> = [false, true].iter().map(|&tagged| read(input, tagged)).collect();
+        let found: Vec<_> = [false, true].iter().map(|&tagged| read(input, tagged, 1000)).collect();
         for asked in found.iter().flatten() {
             let head: Head = serde_json::from_slice(&asked.head).expect("the head is JSON");
             assert!(head.keys.is_empty(), "the head has no keys");
