@@ -24,7 +24,7 @@ _SHORTEST_S = 0.05
 _WASTED = 0.05
 """A pool of which more than this share was never used is not filled ahead of need."""
 _FEW, _SPARE = 64, 0.1
-"""A pool that would hold fewer keys than the first holds no more than the second's share of what it has given."""
+"""Of so many keys a pool holds no more than this share of what it has given."""
 _POOL_BYTES = 700
 """What a pool is counted as with its context: an estimate, on the high side."""
 _KEY_BYTES = 500
@@ -120,12 +120,15 @@ class Pools(Shelf):
         slots, full = part.slots, self._full()
         target = np.minimum(self.depth[slots], (self._rate[slots] * _AHEAD_S).astype(np.int64))
         # Thousands of pools that each hold a key too many are a batch that nobody needs.
-        target = np.where(target < _FEW, np.minimum(target, (self._used[slots] * _SPARE).astype(np.int64)), target)
+        spare = (self._used[slots] * _SPARE).astype(np.int64)
+        target = np.minimum(target, spare + np.maximum(target - _FEW, 0))
         held = self.available[slots] + self.pending[slots] - self.wanted[slots]
         room = target - np.maximum(held, 0)
         room = np.where(room < full, room, room // full * full)
         due = room >= np.minimum(full, np.maximum(1, target // 2))
         due &= (now >= self.not_before[slots]) & (self._wasted[slots] <= _WASTED * self._used[slots])
+        # Less than a batch takes spares it no wait.
+        due &= target >= part.need.counts
         if not self._options.max_age_s:
             due[:] = False
         return slots[due], room[due]
