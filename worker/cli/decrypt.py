@@ -13,9 +13,11 @@ import typer
 from worker.cli import whole_files
 from worker.cli.container import file_lines
 from worker.cli.options import load
-from worker.cli.printing import Form, print_lines
+from worker.cli.printing import Form, print_lines, print_text
 from worker.cli.readers import reader, source_region
-from worker.cli.sources import Selection, envelope_lines, schema_text, table_lines, topic_lines
+from worker.cli.sources import Selection, envelope_lines, schema_text, table_lines
+from worker.cli.topic import Topic
+from worker.cli.topic_records import TopicRecords
 from worker.errors import ConfigError
 from worker.sdk import Encryption, Regions
 
@@ -76,8 +78,12 @@ def decrypt(
     def opened() -> AbstractContextManager[Encryption | Regions]:
         return reader(settings, env_prefix, regions, reason)
 
+    records = None
     if topic is not None:
-        make = topic_lines(topic, settings, bootstrap, property_ or [], schema, registry, selection, clear, where)
+        source = Topic.of(topic, settings, bootstrap, property_ or [])
+        schemas = source.schemas(settings, None if schema is None else schema_text(schema), registry)
+        records = TopicRecords(source, schemas, selection, clear, where)
+        make = records.lines
     elif table is not None or query is not None:
         selection.refuse("a table's rows, which --query takes a WHERE for")
         make = table_lines(table, query, dsn, schema_text(schema), selection, where)
@@ -96,6 +102,9 @@ def decrypt(
             return selection.chosen(file_lines(map(Path, files or []), encryption, clear, where))
 
     with opened() as encryption:
-        failed = print_lines(islice(make(encryption), limit), form)
+        if records is not None and form is Form.JSONL:
+            failed = print_text(records.texts(encryption, limit))
+        else:
+            failed = print_lines(islice(make(encryption), limit), form)
     if failed:
         raise typer.Exit(1)
