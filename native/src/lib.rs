@@ -16,6 +16,7 @@ pub mod json;
 #[allow(unsafe_code)]
 pub mod kafka;
 pub mod keys;
+pub mod lines;
 pub mod moment;
 pub mod open;
 pub mod passes;

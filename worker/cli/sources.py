@@ -1,15 +1,15 @@
-"""What `worker decrypt` reads, as lines: tables, and envelopes on standard input; and which records are shown."""
+"""What `worker decrypt` reads, as lines: tables, files, and envelopes on standard input; and which are shown."""
 
 from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from worker.cli.container import failure
+from worker.cli.container import failure, file_lines
 from worker.cli.summary import bars
 from worker.errors import ConfigError, RecordError, WorkerError, why
 from worker.model import Batch
@@ -99,6 +99,11 @@ def table_lines(
                 move({table or "query": (number, 0)})
 
     return lines
+
+
+def container_lines(paths: Sequence[Path], selection: Selection, clear: Collection[str], region: str | None) -> Lines:
+    """Return what yields the records of container files."""
+    return lambda encryption: selection.chosen(file_lines(paths, encryption, clear, region))
 
 
 def envelope_lines(field: str | None, schema: str | None, region: str | None) -> Lines:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 from worker.avro.frame import VALUE_HEADER
 from worker.avro.text import text_of
@@ -22,6 +23,7 @@ from worker.sdk.texts import RecordTexts, record_texts
 
 Text = tuple[bytes, int]
 """Lines, and how many of them are errors."""
+Texts = Callable[[Reader, int | None], Iterator[Text]]
 _Tails = list[tuple[Sequence[int] | None, "extension.JsonColumn"]]
 
 
@@ -69,7 +71,7 @@ class TopicRecords:
             yield self.selection.of_batch(batch)
 
     def _shown(self, batch: Batch, encryption: Reader) -> Iterator[Line]:
-        return self.selection.chosen(self._opened([batch.record(i) for i in range(len(batch))], encryption))
+        return self.selection.chosen(self._opened([*map(batch.record, range(len(batch)))], encryption))
 
     def _opened(self, records: Sequence[SourceRecord], encryption: Reader) -> list[Line]:
         lines = [_coordinates(record) for record in records]
@@ -109,11 +111,11 @@ class _NativeLines:
             self._told[i] = text_of({"value": None})
         for indexes in [*frames.groups.values(), *([i] for i in (*frames.named, *frames.bare))]:
             try:
-                schema = self._records.schemas(self._batch.record(indexes[0]))
+                named = self._records.schemas(self._batch.record(indexes[0]))
             except RecordError as exc:
                 self._fail(dict.fromkeys(indexes, exc))
             else:
-                groups.setdefault(schema, []).append(indexes)
+                groups.setdefault(named, []).append(indexes)
         for (schema, start), several in groups.items():
             self._open(schema, start, several[0] if len(several) == 1 else sorted(i for each in several for i in each))
         if self._told:
@@ -138,7 +140,8 @@ class _NativeLines:
         some = self._batch if len(indexes) == len(self._batch) else self._batch.select(indexes)
         encryption, region = self._encryption, self._records.region
         source = encryption.source(region, None)() if isinstance(encryption, Regions) else encryption.reading(None)
-        return record_texts(some.values, some.keys, start, schema, source, self._records.clear)
+        values = cast("Sequence[bytes]", some.values)  # None of a group is a tombstone.
+        return record_texts(values, some.keys, start, schema, source, self._records.clear)
 
 
 def _coordinates(record: SourceRecord) -> Line:

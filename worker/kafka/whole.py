@@ -102,7 +102,7 @@ def read_whole(
     """Yield a topic's records as objects; see `read_batches`."""
     batches = read_batches(topic, connection, cluster_id=cluster_id, exists=exists, last=last, since_ms=since_ms)
     for batch in batches:
-        yield [batch.record(i) for i in range(len(batch))]
+        yield [*map(batch.record, range(len(batch)))]
 
 
 def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: bool) -> dict[int, int]:

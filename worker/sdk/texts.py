@@ -55,5 +55,5 @@ def record_texts(
     with source as found:
         opened = BatchDecryptor(found).open(reader.split_batch(values, keys, start))
     columns, unread = reader.texts(opened.data)
-    errors = {**opened.errors, **opened.denied, **unread}
+    errors: dict[int, RecordError | KeyAccessDenied] = {**opened.errors, **opened.denied, **unread}
     return RecordTexts(columns, {i: whole.hinted(error, values[i][start:]) for i, error in errors.items()})

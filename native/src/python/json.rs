@@ -7,7 +7,8 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::kafka::Batch;
 use super::reader::each;
-use crate::json::{self, Column, Shape};
+use crate::json::{self, Shape};
+use crate::lines::{self, Column};
 
 /// Writes values of one type as JSON.
 #[pyclass(frozen, module = "worker._native")]
@@ -52,7 +53,7 @@ impl JsonColumn {
     fn new(texts: Vec<PyBackedBytes>) -> Self {
         let mut column = Column::default();
         for text in texts {
-            column.push(|out| Ok::<_, ()>(out.extend_from_slice(&text)));
+            column.push_text(&text);
         }
         Self(column)
     }
@@ -74,7 +75,7 @@ pub fn json_lines<'py>(
     columns: Vec<(Option<Vec<usize>>, PyRef<'py, JsonColumn>)>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let tails: Vec<_> = columns.iter().map(|(places, column)| (places.as_deref(), &column.0)).collect();
-    let made = json::lines(&batch.0, &tails).ok_or_else(|| PyValueError::new_err("a text for each record"))?;
+    let made = lines::lines(&batch.0, &tails).ok_or_else(|| PyValueError::new_err("a text for each record"))?;
     Ok(PyBytes::new(py, &made))
 }
 
