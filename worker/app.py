@@ -88,7 +88,7 @@ class Worker:
     def run_routes(self, options: RunOptions, *, observe: Observe | None = None) -> None:
         """Do what `run` does, without HTTP: for one of several processes."""
         if self._is_ready():
-            self._run_routes(options, observe or (lambda _progress: None))
+            self._run_routes(options, observe)
 
     def progress(self) -> list[RouteProgress]:
         """How far each route has come; safe from any thread."""
@@ -158,7 +158,7 @@ class Worker:
             return True
         return False
 
-    def _run_routes(self, options: RunOptions, observe: Observe) -> None:
+    def _run_routes(self, options: RunOptions, observe: Observe | None) -> None:
         errors: list[BaseException] = []
         threads = []
         for route, health in zip(self._settings.routes, self._health, strict=True):
@@ -176,8 +176,10 @@ class Worker:
             while thread.is_alive():
                 thread.join(_OBSERVE_S)
                 clock.look()
-                observe(self.progress())
-        observe(self.progress())
+                if observe is not None:
+                    observe(self.progress())
+        if observe is not None:
+            observe(self.progress())
         if errors:
             raise errors[0]
 

@@ -25,6 +25,27 @@ _AGENT = f"residency-worker/{__version__} ({platform.system().lower()} {platform
 _IDLE_S = 4
 
 
+# An answer and its stream refer to each other in httpx: what it brought, keys too, would stay in memory until cycles
+# are collected, and the next answer need memory of its own.
+_READ = httpx.ByteStream(b"")
+
+
+class _Client(httpx.Client):
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = super().send(request, **options)
+        if response.is_closed:
+            response.stream = _READ
+        return response
+
+
+class _AsyncClient(httpx.AsyncClient):
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = await super().send(request, **options)
+        if response.is_closed:
+            response.stream = _READ
+        return response
+
+
 def open_client(
     *,
     timeout_s: float | None,
@@ -47,7 +68,7 @@ def open_client(
         verify: what certificates are checked against; by default `SSL_CERT_FILE`, `SSL_CERT_DIR` or the public ones.
         auth: user and password.
     """
-    return httpx.Client(
+    return _Client(
         **_common(timeout_s, connect_timeout_s, connections, proxy),
         verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if verify is None else verify,
         auth=auth,
@@ -58,7 +79,7 @@ def open_async_client(
     *, timeout_s: float | None, connect_timeout_s: float | None = None, connections: int = 10, proxy: str | None = None
 ) -> httpx.AsyncClient:
     """Return a connection pool for an event loop; see `open_client`."""
-    return httpx.AsyncClient(
+    return _AsyncClient(
         **_common(timeout_s, connect_timeout_s, connections, proxy),
         verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
     )

@@ -37,10 +37,15 @@ unsafe impl Sync for Cipher {}
 
 impl Cipher {
     pub fn new(key: &[u8]) -> Result<Self, Failed> {
-        // SAFETY: zeros are what `EVP_AEAD_CTX_zero` makes of a context.
-        let mut cipher = Self(Box::new(unsafe { std::mem::zeroed() }));
+        let mut cipher = Self::unset();
         cipher.set(key)?;
         Ok(cipher)
+    }
+
+    /// A cipher that has no key yet.
+    pub fn unset() -> Self {
+        // SAFETY: zeros are what `EVP_AEAD_CTX_zero` makes of a context.
+        Self(Box::new(unsafe { std::mem::zeroed() }))
     }
 
     /// The cipher of a lease.
@@ -62,24 +67,25 @@ impl Cipher {
         if self.0.aead.is_null() { Err(Failed) } else { Ok(()) }
     }
 
-    /// Seals what stands in `out` from `from` on, in place, and appends the tag.
+    /// Seals a value onto the end of `out`, its tag behind it; nothing is left there after a failure.
     #[inline]
-    pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], out: &mut Vec<u8>, from: usize) -> Result<(), Failed> {
+    pub fn seal(&self, nonce: &[u8; NONCE_BYTES], aad: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), Failed> {
         self.is_set()?;
-        let (mut tag, mut length) = ([0; TAG_BYTES], 0);
-        let value = &mut out[from..];
-        let at = value.as_mut_ptr();
-        // SAFETY: every length is that of its memory; the library allows the output to be the input.
-        let done = unsafe {
-            lc::EVP_AEAD_CTX_seal_scatter(
-                &*self.0, at, tag.as_mut_ptr(), &mut length, TAG_BYTES, nonce.as_ptr(), NONCE_BYTES,
-                at, value.len(), null(), 0, aad.as_ptr(), aad.len(),
-            )
-        };
-        if done != 1 || length != TAG_BYTES {
-            return Err(Failed);
+        let (sealed, mut length) = (value.len() + TAG_BYTES, 0);
+        out.reserve(sealed);
+        let at: *mut u8 = out.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: behind `out` is room for ciphertext and tag, which no reference leads to; every other length is that of
+        // its memory. What counts as written is what the library wrote.
+        unsafe {
+            let done = lc::EVP_AEAD_CTX_seal_scatter(
+                &*self.0, at, at.add(value.len()), &mut length, TAG_BYTES, nonce.as_ptr(), NONCE_BYTES,
+                value.as_ptr(), value.len(), null(), 0, aad.as_ptr(), aad.len(),
+            );
+            if done != 1 || length != TAG_BYTES {
+                return Err(Failed);
+            }
+            out.set_len(out.len() + sealed);
         }
-        out.extend_from_slice(&tag);
         Ok(())
     }
 
@@ -130,27 +136,29 @@ pub fn leased(data_key: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Failed> {
     Ok(derived)
 }
 
+/// How many nonces are drawn together.
+const AT_ONCE: usize = 256;
+
 /// Random nonces, drawn many at a time from the system's generator as AWS-LC seeds it.
 pub struct Nonces {
     random: SystemRandom,
-    drawn: Box<[u8; NONCE_BYTES * 256]>,
+    drawn: Box<[[u8; NONCE_BYTES]; AT_ONCE]>,
     used: usize,
 }
 
 impl Nonces {
     pub fn new() -> Self {
-        Self { random: SystemRandom::new(), drawn: Box::new([0; NONCE_BYTES * 256]), used: NONCE_BYTES * 256 }
+        Self { random: SystemRandom::new(), drawn: Box::new([[0; NONCE_BYTES]; AT_ONCE]), used: AT_ONCE }
     }
 
     #[inline]
-    pub fn draw(&mut self) -> Result<[u8; NONCE_BYTES], Failed> {
-        if self.used == self.drawn.len() {
-            self.random.fill(&mut *self.drawn).map_err(|_| Failed)?;
+    pub fn draw(&mut self) -> Result<&[u8; NONCE_BYTES], Failed> {
+        if self.used == AT_ONCE {
+            self.random.fill(self.drawn.as_flattened_mut()).map_err(|_| Failed)?;
             self.used = 0;
         }
-        let mut nonce = [0; NONCE_BYTES];
-        nonce.copy_from_slice(&self.drawn[self.used..self.used + NONCE_BYTES]);
-        self.used += NONCE_BYTES;
+        let nonce = self.drawn.get(self.used).ok_or(Failed)?;
+        self.used += 1;
         Ok(nonce)
     }
 }
@@ -166,9 +174,10 @@ mod tests {
     use super::*;
 
     fn sealed(cipher: &Cipher) -> Vec<u8> {
-        let mut out = b"value".to_vec();
-        cipher.seal([1; NONCE_BYTES], b"aad", &mut out, 0).unwrap();
-        out
+        let mut out = b"before".to_vec();
+        cipher.seal(&[1; NONCE_BYTES], b"aad", b"value", &mut out).unwrap();
+        assert!(out.starts_with(b"before") && !out.ends_with(b"value"));
+        out.split_off(6)
     }
 
     #[test]
@@ -189,7 +198,11 @@ mod tests {
     fn a_key_of_another_length_leaves_none() {
         let mut cipher = Cipher::new(&[1; KEY_BYTES]).unwrap();
         assert_eq!(cipher.set(&[1; 16]), Err(Failed));
-        assert_eq!(cipher.seal([1; NONCE_BYTES], b"", &mut vec![0], 0), Err(Failed));
+        let mut out = b"before".to_vec();
+        for cipher in [&cipher, &Cipher::unset()] {
+            assert_eq!(cipher.seal(&[1; NONCE_BYTES], b"", b"value", &mut out), Err(Failed));
+            assert_eq!(out, b"before");
+        }
         assert_eq!(cipher.open([1; NONCE_BYTES], b"", &[0; 20], &mut Vec::new()), Err(Failed));
         assert_eq!(Cipher::new(&[]).err(), Some(Failed));
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::authority::{Item, Share};
+use crate::lock::{Claims, Lock};
 use crate::shake::AT_ONCE;
 use crate::shuffle::{Block, BLOCK, MATERIAL};
 
@@ -64,13 +65,15 @@ pub struct Asked {
     /// The body without its keys, for the twin.
     pub head: Vec<u8>,
     pub descriptors: Vec<(String, usize)>,
-    pub contexts: Vec<Vec<u8>>,
+    /// The contexts by their numbers.
+    pub locks: Vec<Lock>,
     wanted: Vec<Wanted>,
 }
 
 /// Reads a body; `tagged` says whether each key has to have a tag, or none may. `None` leaves it to the twin.
 pub fn read(body: &[u8], tagged: bool) -> Option<Asked> {
-    let body: Body<'_> = serde_json::from_slice(body).ok()?;
+    // Checked once as a whole, and not string by string.
+    let body: Body<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let (mut descriptors, mut contexts) = (Distinct::default(), Distinct::default());
     let mut wanted = Vec::with_capacity(body.keys.len());
     let mut counts: Vec<usize> = Vec::new();
@@ -92,7 +95,7 @@ pub fn read(body: &[u8], tagged: bool) -> Option<Asked> {
     Some(Asked {
         head: head(&body),
         descriptors: descriptors.held.into_iter().map(str::to_owned).zip(counts).collect(),
-        contexts: contexts.held.into_iter().map(|text| text.as_bytes().to_vec()).collect(),
+        locks: contexts.held.into_iter().map(Lock::read).collect::<Option<_>>()?,
         wanted,
     })
 }
@@ -151,18 +154,24 @@ impl Tagger {
     }
 
     /// A tag's second half. `room` is written over.
-    fn mac(&self, iv: &Block, descriptor: &[u8], nonce: &[u8], bound: &[u8], room: &mut Vec<u8>) -> [u8; TAG - NONCE] {
+    fn mac(&self, iv: &Block, descriptor: &[u8], nonce: &[u8], bound: &[u8], room: &mut Vec<u8>) -> Block {
         room.clear();
         for part in [&[0u8][..], &self.keyset, iv, descriptor, nonce, bound] {
             room.extend_from_slice(&(part.len() as u32).to_be_bytes());
             room.extend_from_slice(part);
         }
-        let sum = sign(&self.key, room);
-        let mut mac = [0; TAG - NONCE];
-        mac.copy_from_slice(&sum.as_ref()[..TAG - NONCE]);
-        mac
+        half(&self.key, room)
     }
 }
+
+fn half(key: &Key, text: &[u8]) -> Block {
+    let (sum, mut half) = (sign(key, text), [0; BLOCK]);
+    half.copy_from_slice(&sum.as_ref()[..BLOCK]);
+    half
+}
+
+/// What each context adds to the keys of an erasable keyset.
+pub type Leaves<'a> = Option<&'a [&'a [u8]]>;
 
 impl Asked {
     pub fn len(&self) -> usize {
@@ -173,12 +182,34 @@ impl Asked {
         self.wanted.is_empty()
     }
 
-    /// The answer with one fresh key each: `nonces` are 16 bytes a key, `bound` is what each context stands for, `leaves`
-    /// what it adds to its keys, nothing where the keyset is not erasable.
-    pub fn generate(&self, share: &Share, tagger: &Tagger, nonces: &[u8], bound: &[&[u8]], leaves: &[&[u8]]) -> Option<Vec<u8>> {
+    /// Keyed hashes of the distinct contexts that are not empty, ascending, as the audit has them: 16 bytes in hex. Beside
+    /// them, as JSON, the contexts that only the twin can print.
+    pub fn hashes(&self, secret: &[u8]) -> (Vec<String>, Vec<Vec<u8>>) {
+        let key = Key::new(HMAC_SHA256, secret);
+        let (mut hashes, mut left) = (Vec::with_capacity(self.locks.len()), Vec::new());
+        for lock in self.locks.iter().filter(|lock| !lock.is_empty()) {
+            match lock.printed() {
+                Some(text) => hashes.push(half(&key, text.as_bytes())),
+                None => left.push(lock.written()),
+            }
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        (hashes.iter().map(|hash| format!("{:032x}", u128::from_be_bytes(*hash))).collect(), left)
+    }
+
+    /// Numbers of the contexts that name a claim which the caller has not.
+    pub fn barred(&self, claims: &Claims) -> Vec<usize> {
+        (0..self.locks.len()).filter(|&number| !self.locks[number].is_met(claims)).collect()
+    }
+
+    /// The answer with one fresh key each, whose contexts are all met: `nonces` are 16 bytes a key, `leaves` what each
+    /// context adds to its keys; none where the keyset is not erasable.
+    pub fn generate(&self, share: &Share, tagger: &Tagger, nonces: &[u8], claims: &Claims, leaves: Leaves<'_>) -> Option<Vec<u8>> {
         if nonces.len() != self.len() * NONCE {
             return None;
         }
+        let bound = self.locks.iter().map(|lock| lock.bound(claims)).collect::<Option<Vec<_>>>()?;
         let (mut answer, mut room) = (Answer::with_room(self.len()), Vec::new());
         for (wanted, nonces) in self.wanted.chunks(AT_ONCE).zip(nonces.chunks(AT_ONCE * NONCE)) {
             let mut tags = [[0; TAG]; AT_ONCE];
@@ -199,11 +230,12 @@ impl Asked {
         Some(answer.end())
     }
 
-    /// Places of the keys whose tag is of another context, field or keyset; those of a context in `refused` are not looked at.
-    pub fn altered(&self, tagger: &Tagger, bound: &[Option<&[u8]>]) -> Option<Vec<usize>> {
+    /// Places of the keys whose tag is of another context, field or keyset; those of a barred context are not looked at.
+    pub fn altered(&self, tagger: &Tagger, claims: &Claims) -> Option<Vec<usize>> {
+        let bound: Vec<Option<Vec<u8>>> = self.locks.iter().map(|lock| lock.bound(claims)).collect();
         let (mut altered, mut room) = (Vec::new(), Vec::new());
         for (place, wanted) in self.wanted.iter().enumerate() {
-            let Some(bound) = bound.get(wanted.context as usize)? else { continue };
+            let Some(bound) = bound.get(wanted.context as usize)?.as_ref() else { continue };
             let (nonce, mac) = wanted.tag.split_at(NONCE);
             let expected = tagger.mac(&wanted.iv, self.descriptor(wanted)?, nonce, bound, &mut room);
             if verify_slices_are_equal(mac, &expected).is_err() {
@@ -219,7 +251,7 @@ impl Asked {
     }
 
     /// The answer with keys made again: `errors` are those that get none, by place; `fallible` says how the others are written, `leaves` as for `generate`.
-    pub fn retrieve(&self, share: &Share, errors: &HashMap<usize, String>, fallible: bool, leaves: &[&[u8]]) -> Option<Vec<u8>> {
+    pub fn retrieve(&self, share: &Share, errors: &HashMap<usize, String>, fallible: bool, leaves: Leaves<'_>) -> Option<Vec<u8>> {
         let (before, after): (&[u8], &[u8]) =
             if fallible { (br#"{"Ok":{"key_material":""#, br#""}}"#) } else { (br#"{"key_material":""#, br#""}"#) };
         let mut answer = Answer::with_room(self.len());
@@ -248,10 +280,10 @@ impl Asked {
         &'a self,
         share: &Share,
         keys: impl Iterator<Item = (&'a Wanted, &'a [u8; TAG])>,
-        leaves: &[&'a [u8]],
+        leaves: Leaves<'a>,
     ) -> Option<[[u8; MATERIAL]; AT_ONCE]> {
         let item = |(wanted, tag): (&'a Wanted, &'a [u8; TAG])| {
-            let secrets = *leaves.get(wanted.context as usize)?;
+            let secrets = leaves.map_or(Some(&[][..]), |leaves| leaves.get(wanted.context as usize).copied())?;
             Some(Item { iv: &wanted.iv, descriptor: self.descriptor(wanted)?, tag, secrets })
         };
         let items = keys.map(item).collect::<Option<Vec<_>>>()?;
@@ -315,8 +347,19 @@ mod tests {
         let other = PLAIN.replace("[]", r#"[{"Tag":"t"}]"#).replace("\"d\"", "\"e\"");
         let asked = read(body(&[PLAIN, &other, PLAIN]).as_bytes(), false).unwrap();
         assert_eq!(asked.descriptors, [("d".to_owned(), 2), ("e".to_owned(), 1)]);
-        assert_eq!(asked.contexts, [b"[]".to_vec(), br#"[{"Tag":"t"}]"#.to_vec()]);
+        assert_eq!(asked.locks.iter().map(Lock::written).collect::<Vec<_>>(), [b"[]".to_vec(), br#"[{"Tag":"t"}]"#.to_vec()]);
         assert_eq!(asked.head, br#"{"client_id":"c","keyset_id":null,"keys":[],"unverified_context":{"a":1}}"#);
+    }
+
+    #[test]
+    fn equal_contexts_have_one_hash() {
+        let contexts = [r#"[{"Tag":"t"}]"#, r#"[ {"Tag":"t"} ]"#, r#"[{"Tag":"u"}]"#, r#"[{"Tag":"\u0430"}]"#, "[]"];
+        let items = contexts.map(|context| PLAIN.replace("[]", context));
+        let asked = read(body(&items.each_ref().map(String::as_str)).as_bytes(), false).unwrap();
+        let (hashes, left) = asked.hashes(b"secret");
+        assert_eq!((hashes.len(), hashes.is_sorted()), (2, true));
+        assert_eq!(left, ["[{\"Tag\":\"\u{430}\"}]".as_bytes()]);
+        assert_ne!(asked.hashes(b"other").0, hashes);
     }
 
     #[test]
@@ -333,6 +376,7 @@ mod tests {
             (vec![PLAIN.replace('}', r#","tag":null}"#)], false),
             (vec![tagged.replace('}', r#","tag_version":null}"#)], true),
             (vec![PLAIN.replace('}', r#","more":0}"#)], false),
+            (vec![PLAIN.replace("[]", "[{}]")], false),
             (vec![PLAIN.replace('}', r#","id":"AAAAAAAAAAAAAAAAAAAAAA=="}"#)], false),
             (vec![PLAIN.replace("\"d\"", &format!("{:?}", "d".repeat(513)))], false),
             (vec![tagged.clone()], false),
@@ -349,19 +393,25 @@ mod tests {
     #[test]
     fn what_was_generated_is_retrieved_under_its_own_context_alone() {
         let (share, tagger) = (share(), Tagger::new(&[7; 32], [1; BLOCK]));
-        let made = read(body(&[PLAIN]).as_bytes(), false).unwrap().generate(&share, &tagger, &[9; NONCE], &[b"x"], &[b"s"]).unwrap();
+        let of = |name: &str| Claims::from([("sub".to_owned(), name.to_owned())]);
+        let bound = PLAIN.replace("[]", r#"[{"IdentityClaim":"sub"}]"#);
+        let asked = read(body(&[&bound]).as_bytes(), false).unwrap();
+        let made = asked.generate(&share, &tagger, &[9; NONCE], &of("x"), Some(&[b"s"])).unwrap();
         let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
         let tag = STANDARD.decode_to_vec(made["keys"][0]["tag"].as_str().unwrap()).unwrap();
-        let again = PLAIN.replace('}', &format!(r#","tag":{tag:?},"tag_version":0}}"#));
+        let again = bound.replace("==\"", &format!(r#"==","tag":{tag:?},"tag_version":0"#));
         let again = read(body(&[&again, &again]).as_bytes(), true).unwrap();
-        assert_eq!(again.altered(&tagger, &[Some(b"x")]).unwrap(), Vec::<usize>::new());
-        assert_eq!(again.altered(&tagger, &[Some(b"y")]).unwrap(), [0, 1]);
+        assert_eq!(again.altered(&tagger, &of("x")).unwrap(), Vec::<usize>::new());
+        assert_eq!(again.altered(&tagger, &of("y")).unwrap(), [0, 1]);
+        assert_eq!(again.altered(&tagger, &Claims::new()).unwrap(), Vec::<usize>::new());
+        assert_eq!((again.barred(&of("x")), again.barred(&Claims::new())), (vec![], vec![0]));
+        assert!(asked.generate(&share, &tagger, &[9; NONCE], &Claims::new(), Some(&[b"s"])).is_none());
         let errors = HashMap::from([(1, "no \"key\"".to_owned())]);
-        let answer: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true, &[b"s"]).unwrap()).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true, Some(&[b"s"])).unwrap()).unwrap();
         assert_eq!(answer["keys"][0]["Ok"]["key_material"], made["keys"][0]["key_material"]);
         assert_eq!(answer["keys"][1]["Err"], "no \"key\"");
-        let erased: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true, &[b""]).unwrap()).unwrap();
+        let erased: serde_json::Value = serde_json::from_slice(&again.retrieve(&share, &errors, true, None).unwrap()).unwrap();
         assert_ne!(erased["keys"][0]["Ok"]["key_material"], made["keys"][0]["key_material"]);
-        assert!(again.retrieve(&share, &errors, true, &[]).is_none());
+        assert!(again.retrieve(&share, &errors, true, Some(&[])).is_none());
     }
 }

@@ -5,6 +5,7 @@ use aes::{Aes128, Block as AesBlock};
 use aws_lc_rs::digest::{digest, SHA256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::secrets::Secrets;
 use crate::shake::{shake256, AT_ONCE};
 use crate::shuffle::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
 
@@ -35,18 +36,18 @@ impl Share {
 
     /// One material of 528 bytes each.
     pub fn materials(&self, items: &[Item<'_>], out: &mut [[u8; MATERIAL]]) {
+        let mut masked = Secrets::zeros(AT_ONCE);
         for (items, out) in items.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
-            self.some(items, out);
+            self.some(items, &mut masked, out);
         }
     }
 
-    fn some(&self, items: &[Item<'_>], out: &mut [[u8; MATERIAL]]) {
-        let mut masked = Zeroizing::new([[0; MATERIAL]; AT_ONCE]);
+    fn some(&self, items: &[Item<'_>], masked: &mut Secrets<MATERIAL>, out: &mut [[u8; MATERIAL]]) {
         let seeds: Vec<Zeroizing<Vec<u8>>> = items.iter().map(|item| self.seed(item)).collect();
         let inputs: Vec<&[u8]> = seeds.iter().map(|seed| &seed[..]).collect();
-        let mut messages = masked.each_mut().map(|masked| &mut masked[..MESSAGE]);
+        let mut messages: Vec<&mut [u8]> = masked.iter_mut().map(|masked| &mut masked[..MESSAGE]).collect();
         shake256(&inputs, &mut messages[..items.len()]);
-        for ((item, masked), out) in items.iter().zip(&mut *masked).zip(out) {
+        for ((item, masked), out) in items.iter().zip(masked.iter_mut()).zip(out) {
             mask(item.iv, &mut masked[..MESSAGE]);
             let sum = digest(&SHA256, &masked[..MESSAGE]);
             for ((byte, iv), sum) in masked[MESSAGE..].iter_mut().zip(item.iv).zip(sum.as_ref()) {

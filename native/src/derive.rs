@@ -1,9 +1,9 @@
 //! Data keys from the authority's half and the client's. The readable twin is `worker/zerokms/derive.py`.
 
 use aws_lc_rs::digest::{digest, SHA256};
-use zeroize::{Zeroize, Zeroizing};
 
 use crate::aead::KEY_BYTES;
+use crate::secrets::Secrets;
 use crate::shuffle::{is_permutation, Block, Chain, BLOCK, BLOCKS, MATERIAL};
 
 /// The client's half: it never leaves the process.
@@ -29,20 +29,42 @@ impl ClientKey {
     }
 
     /// Derives one key of 32 bytes per iv of 16 and material of 528, both concatenated; hostile material is refused.
-    pub fn derive(&self, ivs: &[u8], materials: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadMaterial> {
+    pub fn derive(&self, ivs: &[u8], materials: &[u8]) -> Result<Secrets<KEY_BYTES>, BadMaterial> {
         if materials.len() % MATERIAL != 0 || ivs.len() * MATERIAL != materials.len() * BLOCK {
             return Err(BadMaterial::Length);
         }
-        let mut keys = Zeroizing::new(Vec::with_capacity(ivs.len() / BLOCK * KEY_BYTES));
-        let mut domain = [0u8; MATERIAL];
-        let mut honest = true;
-        for (iv, material) in ivs.chunks_exact(BLOCK).zip(materials.chunks_exact(MATERIAL)) {
+        let mut derivation = Derivation::new(self, ivs.len() / BLOCK);
+        for (at, (iv, material)) in ivs.chunks_exact(BLOCK).zip(materials.chunks_exact(MATERIAL)).enumerate() {
             let (Ok(iv), Ok(material)) = (iv.try_into(), material.try_into()) else { return Err(BadMaterial::Length) };
-            honest &= self.0.run(iv, material, &mut domain);
-            keys.extend_from_slice(digest(&SHA256, &domain).as_ref());
+            derivation.derive(at, iv, material);
         }
-        domain.zeroize();
-        if honest { Ok(keys) } else { Err(BadMaterial::Hostile) }
+        derivation.keys()
+    }
+}
+
+/// The keys of one request, derived one by one as their material is read.
+pub struct Derivation<'k> {
+    client: &'k ClientKey,
+    keys: Secrets<KEY_BYTES>,
+    domain: Secrets<MATERIAL>,
+    is_honest: bool,
+}
+
+impl<'k> Derivation<'k> {
+    /// So many keys, of zeros until they are derived.
+    pub fn new(client: &'k ClientKey, count: usize) -> Self {
+        Self { client, keys: Secrets::zeros(count), domain: Secrets::zeros(1), is_honest: true }
+    }
+
+    #[inline]
+    pub fn derive(&mut self, at: usize, iv: &Block, material: &[u8; MATERIAL]) {
+        self.is_honest &= self.client.0.run(iv, material, &mut self.domain[0]);
+        self.keys[at].copy_from_slice(digest(&SHA256, &self.domain[0]).as_ref());
+    }
+
+    /// The keys, unless any of their material was hostile.
+    pub fn keys(self) -> Result<Secrets<KEY_BYTES>, BadMaterial> {
+        if self.is_honest { Ok(self.keys) } else { Err(BadMaterial::Hostile) }
     }
 }
 

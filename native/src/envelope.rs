@@ -62,16 +62,14 @@ pub fn push_leased(
     cipher: &Cipher,
     header: usize,
     aad: &[u8],
-    nonce: [u8; NONCE_BYTES],
+    nonce: &[u8; NONCE_BYTES],
     value: &[u8],
 ) -> Result<usize, Failed> {
     let length = header + TAIL_BYTES + value.len();
     varint::push_length(out, length);
     out.extend_from_slice(&aad[..header]);
-    out.extend_from_slice(&nonce);
-    let from = out.len();
-    out.extend_from_slice(value);
-    cipher.seal(nonce, aad, out, from)?;
+    out.extend_from_slice(nonce);
+    cipher.seal(nonce, aad, value, out)?;
     Ok(length)
 }
 
@@ -118,41 +116,50 @@ pub struct KeyLabel<'a> {
     pub policy: &'a [u8],
 }
 
-/// Appends the envelope of a typed plaintext in MessagePack, its length in front. Returns the length.
-pub fn push_record(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    label: &KeyLabel<'_>,
-    typed: &[u8],
-    aad: &mut Vec<u8>,
-) -> Result<usize, Failed> {
-    let sealed = typed.len() + TAG_BYTES;
-    let length = 1
-        + (2 + IV_BYTES)
-        + bin_bytes(sealed)
-        + bin_bytes(label.tag.len())
-        + str_bytes(label.descriptor.len())
-        + (2 + KEYSET_BYTES)
-        + label.policy.len();
-    varint::push_length(out, length);
-    let start = out.len();
-    out.push(if label.policy.is_empty() { 0x95 } else { 0x96 });
-    push_bin(out, label.iv);
-    push_bin_header(out, sealed);
-    let mut nonce = [0; NONCE_BYTES];
-    nonce.copy_from_slice(&label.iv[..NONCE_BYTES]);
-    aad.clear();
-    aad.extend_from_slice(label.descriptor);
-    aad.extend_from_slice(label.tag);
-    let from = out.len();
-    out.extend_from_slice(typed);
-    Cipher::new(key)?.seal(nonce, aad, out, from)?;
-    push_bin(out, label.tag);
-    push_str(out, label.descriptor);
-    push_bin(out, label.keyset);
-    out.extend_from_slice(label.policy);
-    debug_assert_eq!(out.len() - start, length);
-    Ok(length)
+/// Writes envelopes of values that have a key each.
+pub struct RecordSealer {
+    cipher: Cipher,
+    aad: Vec<u8>,
+}
+
+impl RecordSealer {
+    pub fn new() -> Self {
+        Self { cipher: Cipher::unset(), aad: Vec::new() }
+    }
+
+    /// Appends the envelope of a typed plaintext in MessagePack, its length in front. Returns the length.
+    pub fn push(&mut self, out: &mut Vec<u8>, key: &[u8], label: &KeyLabel<'_>, typed: &[u8]) -> Result<usize, Failed> {
+        let sealed = typed.len() + TAG_BYTES;
+        let length = 1
+            + (2 + IV_BYTES)
+            + bin_bytes(sealed)
+            + bin_bytes(label.tag.len())
+            + str_bytes(label.descriptor.len())
+            + (2 + KEYSET_BYTES)
+            + label.policy.len();
+        varint::push_length(out, length);
+        let start = out.len();
+        out.push(if label.policy.is_empty() { 0x95 } else { 0x96 });
+        push_bin(out, label.iv);
+        push_bin_header(out, sealed);
+        self.aad.clear();
+        self.aad.extend_from_slice(label.descriptor);
+        self.aad.extend_from_slice(label.tag);
+        self.cipher.set(key)?;
+        self.cipher.seal(label.iv.first_chunk().ok_or(Failed)?, &self.aad, typed, out)?;
+        push_bin(out, label.tag);
+        push_str(out, label.descriptor);
+        push_bin(out, label.keyset);
+        out.extend_from_slice(label.policy);
+        debug_assert_eq!(out.len() - start, length);
+        Ok(length)
+    }
+}
+
+impl Default for RecordSealer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 fn bin_bytes(length: usize) -> usize {
@@ -278,7 +285,7 @@ mod tests {
             let typed = vec![7; size];
             let label = KeyLabel { iv: &[1; 16], tag: &[2; 32], descriptor: b"acme.Customer/email", keyset: &[3; 16], policy: b"" };
             let mut out = Vec::new();
-            push_record(&mut out, &[9; 32], &label, &typed, &mut Vec::new()).unwrap();
+            RecordSealer::new().push(&mut out, &[9; 32], &label, &typed).unwrap();
             let (length, start) = varint::read(&out, 0).unwrap();
             assert_eq!(length as usize, out.len() - start);
             let record = parse_record(&out[start..]).unwrap();
@@ -305,7 +312,7 @@ mod tests {
         let lease = Lease::new(Cipher::leased(&[0; 32]).unwrap(), &[4; 16], &[5; 16], &[6; 32], b"a/b").unwrap();
         let header = lease.header(&[8; 8]);
         let mut out = Vec::new();
-        push_leased(&mut out, &lease.cipher, header.len(), &header, [1; 12], b"").unwrap();
+        push_leased(&mut out, &lease.cipher, header.len(), &header, &[1; 12], b"").unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         assert_eq!(leased_header_end(&out[start..]), Some(header.len()));
         assert_eq!(leased_header_end(&out[start..out.len() - 1]), None);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::aead::{Cipher, TAIL_BYTES};
-use crate::envelope::{FINGERPRINT_BYTES, IV_BYTES};
-use crate::keys::KeyBatch;
+use crate::aead::{Cipher, KEY_BYTES, TAIL_BYTES};
+use crate::envelope::{KeyLabel, FINGERPRINT_BYTES, IV_BYTES};
+use crate::keys::{KeyBatch, Taken};
 use crate::prefetch;
 use crate::program::Slot;
 use crate::seal::Unsealed;
@@ -21,6 +21,11 @@ pub enum Feed {
 }
 
 impl Feed {
+    /// Whether its leases are too many to be near when their turn comes.
+    pub fn is_far(&self) -> bool {
+        matches!(self, Self::Leased(leases) if leases.are_far())
+    }
+
     /// What a value may grow by, at most.
     pub fn growth(&self) -> usize {
         match self {
@@ -136,14 +141,18 @@ impl Leases {
         self.growth = self.growth.max(label + IV_BYTES + 1 + granted.longest_tag() + FINGERPRINT_BYTES + TAIL_BYTES + 4);
         self.granted.push(granted);
         let leases = self.chains.links.len();
-        self.ciphers.resize_with(if leases <= KEPT { leases } else { 1 }, || None);
+        self.ciphers.resize_with(if self.are_far() { 1 } else { leases }, || None);
         Ok(())
+    }
+
+    fn are_far(&self) -> bool {
+        self.chains.links.len() > KEPT
     }
 
     /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.
     #[inline]
     pub fn soon(&self, context: usize) {
-        if self.ciphers.len() > 1 {
+        if !self.are_far() {
             return;
         }
         let Some(Link { of: lease, .. }) = self.chains.heads.get(context).and_then(|&head| self.chains.links.get(head as usize)) else {
@@ -211,32 +220,49 @@ impl Leases {
 pub type Stretch = (Arc<KeyBatch>, u32, u32);
 
 /// Keys that each serve one value.
-pub struct Singles(Vec<(Arc<KeyBatch>, u32)>, Chains<usize>);
+pub struct Singles {
+    taken: Vec<Taken>,
+    chains: Chains<Single>,
+}
+
+struct Single {
+    taken: usize,
+    /// The place of the key for the next value.
+    next: usize,
+}
 
 impl Singles {
     /// Takes how many contexts the slot has.
     pub fn new(contexts: usize) -> Self {
-        Self(Vec::new(), Chains::new(contexts))
+        Self { taken: Vec::new(), chains: Chains::new(contexts) }
     }
 
     /// Takes keys over: for each context how many of them, one after the other.
     pub fn push(&mut self, keys: Vec<Stretch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        let mut first = self.0.len();
-        for (batch, start, count) in keys {
-            self.0.extend((0..count).map(|n| (Arc::clone(&batch), start.saturating_add(n))));
+        let (mut at, mut next) = (self.taken.len(), 0);
+        for (batch, start, count) in keys.into_iter().filter(|(_, _, count)| *count > 0) {
+            self.taken.push(batch.take(start as usize, count as usize).map_err(|_| Unsealed::Keys)?);
         }
-        for (context, count) in each {
-            self.1.push(context, count, first)?;
-            first += count as usize;
+        for (context, mut count) in each {
+            while count > 0 {
+                let left = self.taken.get(at).ok_or(Unsealed::Keys)?.len() - next;
+                let here = count.min(left as u32);
+                self.chains.push(context, here, Single { taken: at, next })?;
+                next += here as usize;
+                count -= here;
+                if next == self.taken[at].len() {
+                    (at, next) = (at + 1, 0);
+                }
+            }
         }
-        if first == self.0.len() { Ok(()) } else { Err(Unsealed::Keys) }
+        if at == self.taken.len() { Ok(()) } else { Err(Unsealed::Keys) }
     }
 
-    /// The key of a context's next value.
-    pub fn next(&mut self, context: usize) -> Option<(&KeyBatch, usize)> {
-        let (_, link) = self.1.next(context)?;
-        link.of += 1;
-        let (batch, index) = self.0.get(link.of - 1)?;
-        Some((batch, *index as usize))
+    /// The key of a context's next value, and what its envelope carries of it.
+    #[inline]
+    pub fn next(&mut self, context: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
+        let (_, link) = self.chains.next(context)?;
+        link.of.next += 1;
+        self.taken.get(link.of.taken)?.get(link.of.next - 1)
     }
 }

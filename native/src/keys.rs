@@ -1,23 +1,24 @@
 //! Data keys held together, zeroised one by one when they are used up and all when the last holder drops them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::aead::KEY_BYTES;
+use crate::aead::{cleanse, KEY_BYTES};
 use crate::envelope::{KeyLabel, IV_BYTES, KEYSET_BYTES};
+use crate::secrets::Secrets;
 
 pub type Secret = Zeroizing<[u8; KEY_BYTES]>;
 
 /// n keys with what an envelope carries of each.
 pub struct KeyBatch {
     held: Mutex<Held>,
-    ivs: Vec<u8>,
+    ivs: Vec<[u8; IV_BYTES]>,
     labels: Labels,
 }
 
 struct Held {
-    secrets: Zeroizing<Vec<u8>>,
+    secrets: Secrets<KEY_BYTES>,
     gone: Vec<bool>,
 }
 
@@ -26,15 +27,22 @@ impl Held {
         if self.gone.get(index) != Some(&false) {
             return Err(Spent);
         }
-        let mut secret = Zeroizing::new([0; KEY_BYTES]);
-        secret.copy_from_slice(&self.secrets[index * KEY_BYTES..][..KEY_BYTES]);
-        Ok(secret)
+        Ok(Zeroizing::new(self.secrets[index]))
+    }
+
+    fn take(&mut self, start: usize, stop: usize) -> Result<Secrets<KEY_BYTES>, Spent> {
+        if self.gone.get(start..stop).is_none_or(|gone| gone.contains(&true)) {
+            return Err(Spent);
+        }
+        let taken = Secrets::of(&self.secrets[start..stop]);
+        self.wipe(start, stop);
+        Ok(taken)
     }
 
     fn wipe(&mut self, start: usize, stop: usize) {
         let stop = stop.min(self.gone.len());
         if start < stop {
-            self.secrets[start * KEY_BYTES..stop * KEY_BYTES].zeroize();
+            cleanse(self.secrets[start..stop].as_flattened_mut());
             self.gone[start..stop].fill(true);
         }
     }
@@ -63,6 +71,11 @@ pub struct Strings {
 }
 
 impl Strings {
+    /// Room for so many strings of so many bytes.
+    pub fn with_room(count: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(count * bytes), ends: Vec::with_capacity(count) }
+    }
+
     /// Takes what was appended to `bytes` as the next one.
     pub fn end(&mut self) {
         self.ends.push(self.bytes.len());
@@ -116,10 +129,10 @@ impl Labels {
 pub struct Spent;
 
 impl KeyBatch {
-    /// Takes keys and ivs, concatenated, and one label each.
-    pub fn new(secrets: Zeroizing<Vec<u8>>, ivs: Vec<u8>, labels: Labels) -> Option<Self> {
+    /// Takes keys, and an iv and a label for each.
+    pub fn new(secrets: Secrets<KEY_BYTES>, ivs: Vec<[u8; IV_BYTES]>, labels: Labels) -> Option<Self> {
         let count = labels.tags.len();
-        let sound = labels.are_for(count) && secrets.len() == count * KEY_BYTES && ivs.len() == count * IV_BYTES;
+        let sound = labels.are_for(count) && secrets.len() == count && ivs.len() == count;
         let held = Mutex::new(Held { secrets, gone: vec![false; count] });
         sound.then_some(Self { held, ivs, labels })
     }
@@ -132,13 +145,10 @@ impl KeyBatch {
         self.len() == 0
     }
 
-    /// A key for its one value; nothing of it stays here.
-    pub fn spend(&self, index: usize) -> Result<(Secret, KeyLabel<'_>), Spent> {
-        let mut held = self.held();
-        let secret = held.secret(index)?;
-        held.wipe(index, index + 1);
-        drop(held);
-        Ok((secret, self.label(index).ok_or(Spent)?))
+    /// Some keys, one after the other, for one value each; nothing of them stays here.
+    pub fn take(self: &Arc<Self>, start: usize, count: usize) -> Result<Taken, Spent> {
+        let secrets = self.held().take(start, start.saturating_add(count))?;
+        Ok(Taken { batch: Arc::clone(self), start, secrets })
     }
 
     /// A key that was not used up or wiped.
@@ -155,7 +165,7 @@ impl KeyBatch {
     pub fn label(&self, index: usize) -> Option<KeyLabel<'_>> {
         let run = self.labels.run(index)?;
         Some(KeyLabel {
-            iv: self.ivs.get(index * IV_BYTES..(index + 1) * IV_BYTES)?.try_into().ok()?,
+            iv: self.ivs.get(index)?,
             tag: self.labels.tags.get(index)?,
             descriptor: &run.descriptor,
             keyset: &run.keyset,
@@ -168,17 +178,44 @@ impl KeyBatch {
     }
 }
 
+/// Keys out of a batch.
+pub struct Taken {
+    batch: Arc<KeyBatch>,
+    start: usize,
+    secrets: Secrets<KEY_BYTES>,
+}
+
+impl Taken {
+    pub fn len(&self) -> usize {
+        self.secrets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    /// A key, and what an envelope carries of it.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
+        Some((self.secrets.get(index)?, self.batch.label(self.start + index)?))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8; KEY_BYTES], KeyLabel<'_>)> {
+        (0..self.len()).map_while(|index| self.get(index))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn batch(count: usize) -> KeyBatch {
+    fn batch(count: usize) -> Arc<KeyBatch> {
         let mut labels = Labels::default();
         for number in 0..count {
             labels.tags.push(&vec![7; number]);
             labels.share(1, if number < 2 { b"a" } else { b"b" }, &[0; 16], b"");
         }
-        KeyBatch::new(Zeroizing::new(vec![1; count * 32]), vec![2; count * 16], labels).unwrap()
+        Arc::new(KeyBatch::new(Secrets::of(&vec![[1; 32]; count]), vec![[2; 16]; count], labels).unwrap())
     }
 
     #[test]
@@ -190,16 +227,20 @@ mod tests {
         assert!(keys.label(4).is_none());
         let mut short = Labels::default();
         short.tags.push(b"t");
-        assert!(KeyBatch::new(Zeroizing::new(vec![1; 32]), vec![2; 16], short).is_none());
+        assert!(KeyBatch::new(Secrets::zeros(1), vec![[2; 16]], short).is_none());
     }
 
     #[test]
     fn a_key_serves_once() {
-        let keys = batch(2);
-        assert!(keys.spend(1).is_ok());
-        assert_eq!(keys.spend(1).err(), Some(Spent));
-        assert_eq!(keys.spend(2).err(), Some(Spent));
-        assert!(keys.spend(0).is_ok());
+        let keys = batch(4);
+        let taken = keys.take(1, 2).unwrap();
+        assert_eq!((taken.len(), taken.get(1).map(|(secret, label)| (*secret, label.tag.len()))), (2, Some(([1; 32], 2))));
+        assert!(taken.get(2).is_none());
+        for (start, count) in [(1, 1), (0, 2), (2, 2), (3, 2), (4, 1), (usize::MAX, 2)] {
+            assert_eq!(keys.take(start, count).err(), Some(Spent), "{start} {count}");
+        }
+        assert!(keys.secret(2).is_err());
+        assert!(keys.take(0, 1).is_ok() && keys.take(3, 1).is_ok());
     }
 
     #[test]
@@ -209,6 +250,6 @@ mod tests {
         keys.wipe(1, 9);
         assert!(keys.secret(0).is_ok());
         assert!((1..5).all(|index| keys.secret(index).is_err()));
-        assert_eq!(keys.held().secrets[32..], [0; 96]);
+        assert_eq!(keys.held().secrets[1..], [[0; 32]; 3]);
     }
 }

@@ -17,6 +17,7 @@ pub mod json;
 pub mod kafka;
 pub mod keys;
 pub mod lines;
+pub mod lock;
 pub mod moment;
 pub mod open;
 pub mod passes;
@@ -28,6 +29,7 @@ pub mod request;
 pub mod room;
 pub mod rows;
 pub mod seal;
+pub mod secrets;
 #[allow(unsafe_code)]
 pub mod shake;
 #[allow(unsafe_code)]

@@ -226,7 +226,7 @@ mod tests {
         let lease = Lease::new(Cipher::leased(&[7; 32]).unwrap(), &[1; 16], &[2; 16], &[3; 32], b"a/b").unwrap();
         let header = lease.header(&[4; 8]);
         let mut out = Vec::new();
-        push_leased(&mut out, &lease.cipher, header.len(), &[&header[..], &[0; 4], bound].concat(), [5; 12], value).unwrap();
+        push_leased(&mut out, &lease.cipher, header.len(), &[&header[..], &[0; 4], bound].concat(), &[5; 12], value).unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         out.split_off(start)
     }

@@ -28,6 +28,25 @@ fn line<T>(at: *const T) {
 #[inline]
 fn line<T>(_: *const T) {}
 
+/// Has the room behind what was written to a buffer fetched before it is written to.
+#[derive(Debug, Default)]
+pub struct Frontier(usize);
+
+/// How many bytes ahead of what is written room is fetched.
+const WITHIN: usize = 1024;
+
+impl Frontier {
+    #[inline]
+    pub fn advance(&mut self, out: &Vec<u8>) {
+        self.0 = self.0.max(out.len());
+        let until = (out.len() + WITHIN).min(out.capacity());
+        while self.0 < until {
+            line(out.as_ptr().wrapping_byte_add(self.0));
+            self.0 += LINE;
+        }
+    }
+}
+
 /// The items again; `soon` sees each of them `AHEAD` items before it comes.
 pub fn ahead<I: Iterator + Clone>(items: I, soon: impl Fn(I::Item)) -> impl Iterator<Item = I::Item> {
     let mut further = items.clone();

@@ -1,17 +1,19 @@
-//! The key service's answers: JSON of up to some hundred keys, whose material is decoded straight into one buffer.
+//! The key service's answers: JSON of up to some hundred keys, whose material is handed on one by one.
 
 use std::borrow::Cow;
 
 use base64_simd::{Out, STANDARD};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::envelope::push_str;
 use crate::keys::Strings;
+use crate::secrets::Secrets;
 use crate::shuffle::MATERIAL;
 
 /// 528 bytes are a multiple of 3, so their encoding has no padding.
 const ENCODED: usize = MATERIAL / 3 * 4;
+/// Bytes of a tag as our authority makes them.
+const TAG: usize = 32;
 
 /// What is wrong with an answer, in the words of the error that is raised for it.
 pub type Malformed = &'static str;
@@ -98,76 +100,70 @@ fn push_array(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// The answer to `generate-data-key`: materials concatenated, and what envelopes carry of each key.
+/// What envelopes carry of the keys that `generate-data-key` answered with; no policies where no key has one.
 pub struct Generated {
-    pub materials: Zeroizing<Vec<u8>>,
     pub tags: Strings,
     pub policies: Vec<Option<Policy>>,
 }
 
-/// The answer to `retrieve-data-key-fallible`: the materials of those granted, and for each key why it was refused.
-pub struct Retrieved {
-    pub materials: Zeroizing<Vec<u8>>,
-    pub refused: Vec<Option<String>>,
-}
-
-/// Reads the answer to a request for `count` fresh keys.
-pub fn generated(body: &[u8], count: usize) -> Result<Generated, Malformed> {
-    if let Some(read) = plainly(body, count, br#"{"key_material":""#, |rest, read: &mut Plain| {
-        let text = rest.text(br#"","tag":""#)?;
-        STANDARD.decode_append(text, &mut read.tags.bytes).ok()?;
-        read.tags.end();
+/// Reads the answer to a request for `count` fresh keys. `take` is given the material of each by its number; what stands
+/// oddly is read a second time, and given anew.
+pub fn generated(body: &[u8], count: usize, mut take: impl FnMut(usize, &[u8; MATERIAL])) -> Result<Generated, Malformed> {
+    let (mut room, mut tags) = (Room::new(), Strings::with_room(count, TAG));
+    let plain = plainly(body, count, br#"{"key_material":""#, |at, rest| {
+        take(at, room.decoded(rest.take(ENCODED)?).ok()?);
+        STANDARD.decode_append(rest.text(br#"","tag":""#)?, &mut tags.bytes).ok()?;
+        tags.end();
         rest.skip(br#""}"#)
-    }) {
-        return Ok(Generated { materials: read.materials.bytes, tags: read.tags, policies: vec![None; count] });
+    });
+    if plain.is_some() {
+        return Ok(Generated { tags, policies: Vec::new() });
     }
     let made: Made<'_> = serde_json::from_slice(body).map_err(|_| SHAPE)?;
     if made.keys.len() != count {
         return Err(SHAPE);
     }
-    let mut materials = Materials::with_room(count);
-    let (mut tags, mut policies) = (Strings::default(), Vec::with_capacity(count));
-    for key in made.keys {
-        materials.push(key.key_material.as_bytes())?;
+    let (mut tags, mut policies) = (Strings::with_room(count, TAG), Vec::with_capacity(count));
+    for (at, key) in made.keys.into_iter().enumerate() {
+        take(at, room.decoded(key.key_material.as_bytes())?);
         STANDARD.decode_append(key.tag.as_bytes(), &mut tags.bytes).map_err(|_| TAG_WRONG)?;
         tags.end();
         policies.push(key.decryption_policy);
     }
-    Ok(Generated { materials: materials.bytes, tags, policies })
+    Ok(Generated { tags, policies })
 }
 
-/// Reads the answer to a request for `count` keys that were made before.
-pub fn retrieved(body: &[u8], count: usize) -> Result<Retrieved, Malformed> {
-    if let Some(read) = plainly(body, count, br#"{"Ok":{"key_material":""#, |rest, _| rest.skip(br#""}}"#)) {
-        return Ok(Retrieved { materials: read.materials.bytes, refused: vec![None; count] });
+/// Reads the answer to a request for `count` keys that were made before; returns which were refused, and why. `take` is
+/// given the material of the others as by `generated`.
+pub fn retrieved(
+    body: &[u8],
+    count: usize,
+    mut take: impl FnMut(usize, &[u8; MATERIAL]),
+) -> Result<Vec<(usize, String)>, Malformed> {
+    let mut room = Room::new();
+    let plain = plainly(body, count, br#"{"Ok":{"key_material":""#, |at, rest| {
+        take(at, room.decoded(rest.take(ENCODED)?).ok()?);
+        rest.skip(br#""}}"#)
+    });
+    if plain.is_some() {
+        return Ok(Vec::new());
     }
     let again: Again<'_> = serde_json::from_slice(body).map_err(|_| SHAPE)?;
     if again.keys.len() != count {
         return Err(SHAPE);
     }
-    let mut materials = Materials::with_room(count);
-    let mut refused = Vec::with_capacity(count);
-    for answer in again.keys {
+    let mut refused = Vec::new();
+    for (at, answer) in again.keys.into_iter().enumerate() {
         match answer {
-            Answer::Ok(granted) => {
-                materials.push(granted.key_material.as_bytes())?;
-                refused.push(None);
-            }
-            Answer::Err(why) => refused.push(Some(why.into_owned())),
+            Answer::Ok(granted) => take(at, room.decoded(granted.key_material.as_bytes())?),
+            Answer::Err(why) => refused.push((at, why.into_owned())),
         }
     }
-    Ok(Retrieved { materials: materials.bytes, refused })
-}
-
-/// What is read of an answer without a parser.
-struct Plain {
-    materials: Materials,
-    tags: Strings,
+    Ok(refused)
 }
 
 /// Reads an answer that stands exactly as our authority writes it; `None` leaves it to the parser, which judges it.
-fn plainly(body: &[u8], count: usize, before: &[u8], mut after: impl FnMut(&mut Rest<'_>, &mut Plain) -> Option<()>) -> Option<Plain> {
-    let mut read = Plain { materials: Materials::with_room(count), tags: Strings::default() };
+fn plainly(body: &[u8], count: usize, before: &[u8], mut item: impl FnMut(usize, &mut Rest<'_>) -> Option<()>) -> Option<()> {
     let mut rest = Rest(body);
     rest.skip(br#"{"keys":["#)?;
     for at in 0..count {
@@ -175,11 +171,10 @@ fn plainly(body: &[u8], count: usize, before: &[u8], mut after: impl FnMut(&mut 
             rest.skip(b",")?;
         }
         rest.skip(before)?;
-        read.materials.push(rest.take(ENCODED)?).ok()?;
-        after(&mut rest, &mut read)?;
+        item(at, &mut rest)?;
     }
     rest.skip(b"]}")?;
-    rest.0.is_empty().then_some(read)
+    rest.0.is_empty().then_some(())
 }
 
 struct Rest<'a>(&'a [u8]);
@@ -204,34 +199,47 @@ impl<'a> Rest<'a> {
     }
 }
 
-struct Materials {
-    bytes: Zeroizing<Vec<u8>>,
-}
+/// Room for the material of one key at a time.
+struct Room(Secrets<MATERIAL>);
 
-impl Materials {
-    /// Room for all at once: a buffer that grows would leave copies behind.
-    fn with_room(count: usize) -> Self {
-        Self { bytes: Zeroizing::new(Vec::with_capacity(count * MATERIAL)) }
+impl Room {
+    fn new() -> Self {
+        Self(Secrets::zeros(1))
     }
 
-    fn push(&mut self, text: &[u8]) -> Result<(), Malformed> {
+    fn decoded(&mut self, text: &[u8]) -> Result<&[u8; MATERIAL], Malformed> {
         if text.len() != ENCODED {
             return Err(MATERIAL_WRONG);
         }
-        let from = self.bytes.len();
-        self.bytes.resize(from + MATERIAL, 0);
-        let place = Out::from_slice(&mut self.bytes[from..]);
-        let decoded = STANDARD.decode(text, place).map_err(|_| MATERIAL_WRONG)?;
-        if decoded.len() == MATERIAL { Ok(()) } else { Err(MATERIAL_WRONG) }
+        let room = &mut self.0[0];
+        let decoded = STANDARD.decode(text, Out::from_slice(room)).map_err(|_| MATERIAL_WRONG)?.len();
+        if decoded == MATERIAL { Ok(room) } else { Err(MATERIAL_WRONG) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    /// What stands plainly at first is given once more where the rest does not.
+    type Taken = BTreeMap<usize, [u8; MATERIAL]>;
 
     fn material(byte: u8) -> String {
         STANDARD.encode_to_string(vec![byte; MATERIAL])
+    }
+
+    fn made(body: &str, count: usize) -> Result<(Generated, Taken), Malformed> {
+        let mut taken = Taken::new();
+        let read = generated(body.as_bytes(), count, |at, material| taken.extend([(at, *material)]))?;
+        Ok((read, taken))
+    }
+
+    fn again(body: &str, count: usize) -> Result<(Vec<(usize, String)>, Taken), Malformed> {
+        let mut taken = Taken::new();
+        let refused = retrieved(body.as_bytes(), count, |at, material| taken.extend([(at, *material)]))?;
+        Ok((refused, taken))
     }
 
     #[test]
@@ -242,36 +250,34 @@ mod tests {
             material(1),
             material(2).replace('/', "\\/"),
         );
-        let read = generated(body.as_bytes(), 2).unwrap();
+        let (read, taken) = made(&body, 2).unwrap();
         assert_eq!([read.tags.get(0), read.tags.get(1), read.tags.get(2)], [Some(&[0, 1][..]), Some(&[]), None]);
-        assert_eq!(read.materials[MATERIAL - 1..MATERIAL + 1], [1, 2]);
+        assert_eq!(taken, Taken::from([(0, [1; MATERIAL]), (1, [2; MATERIAL])]));
         assert_eq!(read.policies[1].as_ref().unwrap().conditions[0].value.as_deref(), Some("x"));
     }
 
     #[test]
     fn reads_keys_made_before() {
         let body = format!(r#"{{"keys":[{{"Err":"no"}},{{"Ok":{{"key_material":"{}"}}}}]}}"#, material(3));
-        let read = retrieved(body.as_bytes(), 2).unwrap();
-        assert_eq!(read.refused, [Some("no".to_owned()), None]);
-        assert_eq!(read.materials.len(), MATERIAL);
+        assert_eq!(again(&body, 2).unwrap(), (vec![(0, "no".to_owned())], Taken::from([(1, [3; MATERIAL])])));
     }
 
     #[test]
     fn what_stands_as_our_authority_writes_it_is_read_alike() {
-        let made = |tag: &str| format!(r#"{{"key_material":"{}","tag":"{tag}"}}"#, material(4));
-        let plain = format!(r#"{{"keys":[{},{}]}}"#, made("AAE="), made("AAEC"));
-        let again = format!(r#"{{"keys":[{{"Ok":{{"key_material":"{}"}}}}]}}"#, material(5));
-        for (spaced, rest) in [(plain.clone(), again.clone()), (plain.replace(',', " ,"), again.replace(':', ": "))] {
-            let read = generated(spaced.as_bytes(), 2).unwrap();
+        let key = |tag: &str| format!(r#"{{"key_material":"{}","tag":"{tag}"}}"#, material(4));
+        let plain = format!(r#"{{"keys":[{},{}]}}"#, key("AAE="), key("AAEC"));
+        let granted = format!(r#"{{"keys":[{{"Ok":{{"key_material":"{}"}}}}]}}"#, material(5));
+        for (spaced, rest) in [(plain.clone(), granted.clone()), (plain.replace(',', " ,"), granted.replace(':', ": "))] {
+            let (read, taken) = made(&spaced, 2).unwrap();
             assert_eq!([read.tags.get(0), read.tags.get(1)], [Some(&[0, 1][..]), Some(&[0, 1, 2])]);
-            assert_eq!(*read.materials, vec![4; 2 * MATERIAL]);
-            assert_eq!(*retrieved(rest.as_bytes(), 1).unwrap().materials, vec![5; MATERIAL]);
+            assert_eq!(taken, Taken::from([(0, [4; MATERIAL]), (1, [4; MATERIAL])]));
+            assert_eq!(again(&rest, 1).unwrap(), (vec![], Taken::from([(0, [5; MATERIAL])])));
         }
         for bad in [plain.replace("]}", "]} "), plain.replace("AAE=", "AAF="), plain.replace("BAQE", "BA-E"), plain.replacen("},", "}", 1)] {
-            assert_eq!(generated(bad.as_bytes(), 2).is_err(), !bad.ends_with("]} "), "{bad:.40}");
+            assert_eq!(made(&bad, 2).is_err(), !bad.ends_with("]} "), "{bad:.40}");
         }
         for count in [1, 3] {
-            assert!(generated(plain.as_bytes(), count).is_err());
+            assert!(made(&plain, count).is_err());
         }
     }
 
@@ -290,8 +296,8 @@ mod tests {
             &format!(r#"{{"keys":[{{"key_material":"{}","tag":""}},1]}}"#, material(1)),
             &"[".repeat(100_000),
         ] {
-            assert!(generated(body.as_bytes(), 1).is_err(), "{body:.80}");
-            assert!(retrieved(body.as_bytes(), 1).is_err(), "{body:.80}");
+            assert!(made(body, 1).is_err(), "{body:.80}");
+            assert!(again(body, 1).is_err(), "{body:.80}");
         }
     }
 }

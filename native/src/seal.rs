@@ -1,8 +1,9 @@
 //! A batch put together: what is clear copied, what is declared sealed straight into one buffer, each datum framed.
 
 use crate::aead::{Failed, Nonces};
-use crate::envelope::{push_leased, push_record};
+use crate::envelope::{push_leased, RecordSealer};
 use crate::feed::Feed;
+use crate::prefetch::Frontier;
 use crate::program::Program;
 use crate::room;
 use crate::typed;
@@ -175,10 +176,15 @@ pub fn seal(
         largest: 0,
         is_sealed: true,
     };
-    let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), aad: Vec::new() };
+    let are_far = feeds.iter().any(Feed::is_far);
+    let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), singles: RecordSealer::new() };
+    let mut room = Frontier::default();
     for (index, &left_out) in skip.iter().enumerate() {
         let start = out.data.len();
-        sealer.soon(index + SOON);
+        room.advance(&out.data);
+        if are_far {
+            sealer.soon(index + SOON);
+        }
         if !left_out {
             out.data.extend_from_slice(prefix);
             sealer.datum(records.datum(index), records.key(index), found.cuts_of(index), &mut out)?;
@@ -189,13 +195,21 @@ pub fn seal(
     Ok(out)
 }
 
+/// Between neighbours there is often nothing to copy.
+#[inline]
+fn push(out: &mut Vec<u8>, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        out.extend_from_slice(bytes);
+    }
+}
+
 struct Sealer<'a> {
     program: &'a Program,
     found: &'a Found,
     feeds: Vec<Feed>,
     nonces: &'a mut Nonces,
     typed: Vec<u8>,
-    aad: Vec<u8>,
+    singles: RecordSealer,
 }
 
 impl Sealer<'_> {
@@ -214,14 +228,14 @@ impl Sealer<'_> {
     fn datum(&mut self, data: &[u8], key: Option<&[u8]>, cuts: &[Cut], out: &mut Output) -> Result<(), Unsealed> {
         let mut position = 0;
         for cut in cuts {
-            out.data.extend_from_slice(&data[position..cut.start as usize]);
-            out.data.extend_from_slice(cut.prefix.as_slice());
+            push(&mut out.data, &data[position..cut.start as usize]);
+            push(&mut out.data, cut.prefix.as_slice());
             position = cut.end as usize;
             if cut.slot != NONE {
                 out.sealed[cut.slot as usize] += self.value(data, key, cut, &mut out.data)? as u64;
             }
         }
-        out.data.extend_from_slice(&data[position..]);
+        push(&mut out.data, &data[position..]);
         Ok(())
     }
 
@@ -245,11 +259,10 @@ impl Sealer<'_> {
                 Ok(push_leased(out, sealing.cipher, sealing.header, sealing.aad, nonce, value)?)
             }
             Feed::Single(keys) => {
-                let (batch, index) = keys.next(group_of(cut)).ok_or(Unsealed::Keys)?;
-                let (secret, label) = batch.spend(index).map_err(|_| Unsealed::Keys)?;
+                let (secret, label) = keys.next(group_of(cut)).ok_or(Unsealed::Keys)?;
                 self.typed.clear();
                 typed::write(slot, value, &mut self.typed);
-                Ok(push_record(out, &*secret, &label, &self.typed, &mut self.aad)?)
+                Ok(self.singles.push(out, secret, &label, &self.typed)?)
             }
         }
     }

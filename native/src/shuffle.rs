@@ -95,24 +95,39 @@ impl Chain {
 
     /// Equal first words are met by chance once in ten million batches of blocks; then the whole blocks decide.
     fn is_distinct(&self, iv: &Block, input: &[u8; MATERIAL], firsts: &[u32; BLOCKS]) -> bool {
-        // Each with those up to 16 places further in a ring of 33, which are all pairs, in loops of one length.
-        let mut ring = [0u32; BLOCKS + BLOCKS / 2];
-        ring[..BLOCKS].copy_from_slice(firsts);
-        ring[BLOCKS..].copy_from_slice(&firsts[..BLOCKS / 2]);
-        let mut equal = 0u32;
-        for distance in 1..=BLOCKS / 2 {
-            for (word, other) in firsts.iter().zip(&ring[distance..distance + BLOCKS]) {
-                equal |= u32::from(word == other);
-            }
-        }
-        let hit = equal != 0;
-        if !hit {
+        if !is_any_twice(firsts) {
             return true;
         }
         let mut whole: Vec<Block> = (0..BLOCKS).map(|j| self.unchained(iv, input, j)).collect();
         whole.sort_unstable();
         whole.windows(2).all(|pair| pair[0] != pair[1])
     }
+}
+
+fn is_any_twice(words: &[u32; BLOCKS]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, which is all that the function asks for.
+        return unsafe { x86::is_any_twice(words) };
+    }
+    is_any_twice_portable(words)
+}
+
+/// The last with all others, and those each with the next 16 in their ring, which are all pairs: loops of whole registers.
+#[inline(always)]
+fn is_any_twice_portable(words: &[u32; BLOCKS]) -> bool {
+    const RING: usize = BLOCKS - 1;
+    let (last, words) = (words[RING], &words[..RING]);
+    let mut ring = [0; RING + RING / 2];
+    ring[..RING].copy_from_slice(words);
+    ring[RING..].copy_from_slice(&words[..RING / 2]);
+    let mut equal = words.iter().fold(0, |equal, &word| equal | u32::from(word == last));
+    for distance in 1..=RING / 2 {
+        for (word, other) in words.iter().zip(&ring[distance..distance + RING]) {
+            equal |= u32::from(word == other);
+        }
+    }
+    equal != 0
 }
 
 pub fn is_permutation(items: &[u8]) -> bool {
@@ -151,6 +166,13 @@ mod x86 {
             // SAFETY: `place` is 16 bytes, and the store needs no alignment.
             unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), previous) };
         }
+    }
+
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    pub unsafe fn is_any_twice(words: &[u32; BLOCKS]) -> bool {
+        super::is_any_twice_portable(words)
     }
 
     #[inline]

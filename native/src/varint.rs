@@ -39,6 +39,10 @@ pub fn encode(value: i64) -> Encoded {
 /// Appends a length, which no buffer in memory makes negative.
 pub fn push_length(out: &mut Vec<u8>, length: usize) {
     let mut rest = (length as u64) << 1;
+    // As most envelopes' lengths: one place to find in the buffer.
+    if (0x80..0x4000).contains(&rest) {
+        return out.extend_from_slice(&[rest as u8 | 0x80, (rest >> 7) as u8]);
+    }
     while rest > 0x7f {
         out.push((rest as u8 & 0x7f) | 0x80);
         rest >>= 7;

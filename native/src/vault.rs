@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use crate::aead::{cleanse, KEY_BYTES};
+use crate::aead::KEY_BYTES;
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
 use crate::prefetch;
+use crate::secrets::Secrets;
 
 /// What stands before an envelope's iv.
 pub const FRONT_BYTES: usize = 2 + KEYSET_BYTES;
@@ -82,7 +83,7 @@ fn tag_of<'k>(mark: &'k Mark, number: u32, long: &'k LongTags) -> &'k [u8] {
 /// A batch's own copies of leases: what becomes of the cache's own meanwhile does not concern it.
 pub struct Granted {
     /// Beside the marks, so that all are overwritten in one go.
-    ciphers: Box<[[u8; KEY_BYTES]]>,
+    ciphers: Secrets<KEY_BYTES>,
     pub marks: Vec<Mark>,
     pub labels: Vec<Arc<Label>>,
     long: LongTags,
@@ -93,7 +94,7 @@ impl Granted {
     /// Copies of keys by their numbers in a vault; `None` where there is none of a number.
     pub fn new(vault: &Vault, numbers: &[u32]) -> Option<Self> {
         let mut granted = Self {
-            ciphers: vec![[0; KEY_BYTES]; numbers.len()].into(),
+            ciphers: Secrets::zeros(numbers.len()),
             marks: Vec::with_capacity(numbers.len()),
             labels: vault.labels.clone(),
             long: LongTags::new(),
@@ -127,12 +128,6 @@ impl Granted {
 
     pub fn longest_tag(&self) -> usize {
         usize::from(self.longest)
-    }
-}
-
-impl Drop for Granted {
-    fn drop(&mut self) {
-        cleanse(self.ciphers.as_flattened_mut());
     }
 }
 

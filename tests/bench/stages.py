@@ -34,7 +34,7 @@ from worker.zerokms.derive import IV_BYTES
 from worker.zerokms.fresh import FreshKeys
 from worker.zerokms.keys import KeyCache, RetrievedKeys
 
-_COUNT, _ROUNDS, _TURNS = 20_000, 8, 3
+_COUNT, _ROUNDS, _TURNS = 20_000, 30, 3
 _FRAME = b"\0\0\0\0\2"
 _AUDIT = Audit("bench")
 _ASSOCIATED_BYTES = 104

@@ -26,6 +26,7 @@ from worker.checks.start import verify
 from worker.demo.customers import Population, customers, write
 from worker.errors import ConfigError, SourceUnavailable
 from worker.kafka.departure import Departures
+from worker.kafka.groups import described
 from worker.local.tls import CertificateAuthority
 from worker.source.properties import client_id
 
@@ -190,7 +191,9 @@ def test_tokens_that_the_client_library_fetches_itself(secured: SecuredKafka, si
 # kafka-python leaves a connection that it refuses to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["scram", pytest.param("mutual", marks=pytest.mark.heavy), "oauth"])
-def test_a_dead_member_is_removed_with_the_documented_rights(secured: SecuredKafka, site: Deployment, how: str) -> None:
+def test_a_group_is_told_and_a_dead_member_removed_with_the_documented_rights(
+    secured: SecuredKafka, site: Deployment, how: str
+) -> None:
     """Whichever identity the worker has, Read on the group suffices; a stranger's CA does not get that far."""
     group, name = f"topic-{site.name}", client_id("dead--1")
     own = as_scram_user(secured, site, f"remover-{site.name}", rights(site))
@@ -208,12 +211,14 @@ def test_a_dead_member_is_removed_with_the_documented_rights(secured: SecuredKaf
     while not dead.assignment():
         dead.poll(0.1)
 
+    seen = described(connection, group)
     departures = Departures(connection)
     found = departures.members([group], name)
     removed, left = departures.remove(found), departures.members([group], name)
     departures.close()
     dead.close()
 
+    assert [{each.topic for each in member.partitions} for member in seen.members] == [{site.source}]
     assert [len(ids) for ids in found.values()] == [removed] == [1]
     assert left == {group: []}
     stranger = site.directory / "stranger"

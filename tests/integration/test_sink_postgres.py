@@ -34,6 +34,7 @@ _ROWS = RowType(_COLUMNS)
 _KEYS = RowType(_COLUMNS[:1])
 _STAMP = 1_700_000_000_123
 _ENVELOPE = b"\x95" + bytes(60)
+_SESSIONS = "FROM pg_stat_activity WHERE application_name LIKE 'worker %' AND datname = current_database()"
 
 
 class Sinks:
@@ -76,6 +77,9 @@ class Sinks:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def end_sessions(self) -> None:
+        self.query(f"SELECT pg_terminate_backend(pid) {_SESSIONS}")
 
     def close(self) -> None:
         for sink in self._made:
@@ -254,7 +258,7 @@ def test_the_region_is_read_again_at_every_connection(sinks: Sinks) -> None:
     """A declaration that changed while the connection was lost stops the worker."""
     sink = sinks.ready()
     sinks.query("UPDATE worker.residency SET region = 'us-east-1'")
-    sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
+    sinks.end_sessions()
     sink.begin()
     sink.write(output_of([_record(0, 1)]))
     with pytest.raises(SinkUnavailable):
@@ -272,7 +276,7 @@ def test_a_lost_connection_is_made_anew(sinks: Sinks) -> None:
     sink.begin()
     sink.write(output_of([_record(0, 1)]))
     sink.flush()
-    sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
+    sinks.end_sessions()
     with pytest.raises(SinkUnavailable):
         sink.commit({_TP: OffsetRange(0, 1)}, (), None)
     sink.abort()
@@ -434,7 +438,7 @@ def test_a_server_that_does_not_answer_is_given_up(sinks: Sinks) -> None:
 def test_a_silent_network_is_cut(sinks: Sinks) -> None:
     """A connection whose other end falls silent without closing is cut, not waited for."""
     sink = sinks.ready(timeout_s=1)
-    pid = sinks.query("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'worker %'")[0][0]
+    ((pid,),) = sinks.query(f"SELECT pid {_SESSIONS}")
     sink.begin()
     sink.write(output_of([_record(0, 1)]))
     os.kill(pid, signal.SIGSTOP)
@@ -453,7 +457,7 @@ def test_a_read_only_server_is_waited_for(sinks: Sinks) -> None:
     sink = sinks.ready()
     name = sinks.query("SELECT current_database()")[0][0]
     sinks.query(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    sinks.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker %'")
+    sinks.end_sessions()
     sink.begin()
     sink.write(output_of([_record(0, 1)]))
 

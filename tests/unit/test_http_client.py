@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -16,7 +20,7 @@ from worker.authority.remote import Remote
 from worker.avro import RegistrySchemas, registry_conf
 from worker.cli.authority import app as authority
 from worker.errors import ConfigError, WorkerError
-from worker.http_client import open_client, require_https
+from worker.http_client import open_async_client, open_client, require_https
 from worker.zerokms.credentials import base_url, is_allowed
 from worker.zerokms.factory import client_from_environment
 
@@ -115,6 +119,40 @@ def test_a_proxy_that_is_named_is_used(listeners: Callable[[], Listener]) -> Non
     assert service.heard == []
 
 
+def test_an_answer_is_gone_once_nobody_holds_it(listeners: Callable[[], Listener]) -> None:
+    """Key material does not wait in memory for a collection of cycles."""
+    service = listeners()
+    service.reply = Answer(200, b"material")
+    gc.disable()
+    try:
+        with open_client(timeout_s=5) as client:
+            answer = client.post(service.url, content=b"{}")
+            held = weakref.ref(answer)
+            assert answer.content == b"material"
+            del answer
+            assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_an_answer_in_an_event_loop_is_gone_once_nobody_holds_it(listeners: Callable[[], Listener]) -> None:
+    """Likewise."""
+    service = listeners()
+    service.reply = Answer(200, b"material")
+
+    async def ask() -> weakref.ref[httpx.Response]:
+        async with open_async_client(timeout_s=5) as client:
+            answer = await client.post(service.url, content=b"{}")
+            assert answer.content == b"material"
+            return weakref.ref(answer)
+
+    gc.disable()
+    try:
+        assert asyncio.run(ask())() is None
+    finally:
+        gc.enable()
+
+
 def test_an_admin_is_told_of_a_redirect(listeners: Callable[[], Listener]) -> None:
     """The message says what happened and what to name instead."""
     service = listeners()
@@ -189,7 +227,7 @@ def test_every_client_is_made_in_one_place() -> None:
         path.name
         for path in WORKER.rglob("*.py")
         if re.search(
-            r"httpx\.(Async)?Client\(|httpx\.(get|post|put|request|stream)\(|urllib\.request", path.read_text()
+            r"httpx\.(Async)?Client[()]|httpx\.(get|post|put|request|stream)\(|urllib\.request", path.read_text()
         )
     ]
 

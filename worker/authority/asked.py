@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import pybase64
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
-from worker.authority.bound import LOCK, bound_all, checked, resolve
+from worker.authority.audit.hashed import ContextHash
+from worker.authority.bound import LOCK, checked, resolve
 from worker.authority.material import NONCE_BYTES, Item, KeysetSecrets
 from worker.authority.refusal import Refusal
 from worker.native import IS_LOADED, extension
@@ -23,22 +24,27 @@ if TYPE_CHECKING:
     from worker import _native
 
 _FEW, _FEW_NATIVE = 8, 64
-_NO_CONTEXT = b"[]"
-_context: TypeAdapter[list[wire.Element]] = TypeAdapter(Annotated[list[wire.Element], Field(max_length=64)])
+_context: TypeAdapter[list[wire.Element]] = TypeAdapter(list[wire.Element])
 _Errors: TypeAlias = dict[int, Refusal]
 _Body = TypeVar("_Body", bound=BaseModel)
-Leaves = Callable[[Sequence[wire.Element]], bytes]
-"""Returns what a context adds to the keys of an erasable keyset; raises a 403 where a value of it was erased."""
+Values = Sequence[tuple[str, str]]
+"""The names and texts of a context's values."""
+Leaves = Callable[[Values], bytes]
+"""Returns what a context's values add to the keys of an erasable keyset; raises a 403 where one of them was erased."""
 Answer = Callable[[], Any]
 """Derives the keys of a request that nothing can refuse any more, and returns what is sent."""
 
 
 class Maker(NamedTuple):
-    """What keys are made with: a keyset's secrets, a client's share of it, and what finds its contexts' leaves."""
+    """
+    What keys are made with: a keyset's secrets, and a client's share of it.
+
+    `leaves` finds those of contexts; None where the keyset is not erasable.
+    """
 
     secrets: KeysetSecrets
     share: Permutations
-    leaves: Leaves
+    leaves: Leaves | None
 
 
 class Ready(NamedTuple):
@@ -60,9 +66,8 @@ class Asked(Protocol):
         """How many keys of each descriptor."""
         ...
 
-    @property
-    def contexts(self) -> set[str]:
-        """The distinct contexts that are not empty."""
+    def hashes(self, hashed: ContextHash) -> Sequence[str]:
+        """Return the hashes of the distinct contexts that are not empty, ascending."""
         ...
 
     def __len__(self) -> int: ...
@@ -84,10 +89,7 @@ def read(model: type[_Body], data: bytes, most: int = 1000) -> _Body | Asked:
         if native is not None:
             _refuse_many(len(native), most)
             head: Any = model.model_validate(decoding.parse(native.head))
-            try:
-                return NativeAsked(native, head, [_elements(text) for text in native.contexts])
-            except ValidationError:
-                pass
+            return NativeAsked(native, head)
     value = decoding.parse(data)
     keys = value.get("keys") if asks and isinstance(value, dict) else None
     if isinstance(keys, list):
@@ -127,18 +129,18 @@ class PlainAsked:
         """How many keys of each descriptor."""
         return Counter(key.descriptor for key in self.head.keys)
 
-    @property
-    def contexts(self) -> set[str]:
-        """The distinct contexts."""
-        return {str(key.context) for key in self.head.keys if key.context}
+    def hashes(self, hashed: ContextHash) -> Sequence[str]:
+        """See `Asked.hashes`."""
+        return sorted({hashed(key.context) for key in self.head.keys if key.context})
 
     def generate(self, caller: Caller, maker: Maker) -> Answer:
         """See `Asked.generate`."""
         groups = [resolve(caller, key) for key in self.head.keys]
-        contexts = [key.context for key in self.head.keys]
-        leaves, refused = _leaves_of(maker, contexts)
-        _raise_erased(refused)
-        items = [item._replace(leaves=leaves[at]) for at, (item, _, _) in enumerate(groups)]
+        items = [item for item, _, _ in groups]
+        if maker.leaves is not None:
+            leaves, refused = _leaves_of(maker.leaves, [_values(key.context) for key in self.head.keys])
+            _raise_erased(refused)
+            items = [item._replace(leaves=each) for item, each in zip(items, leaves, strict=True)]
         tags = material.make_tags(
             maker.secrets, [(item, version) for item, (_, version, _) in zip(items, groups, strict=True)]
         )
@@ -163,7 +165,8 @@ class PlainAsked:
             assert isinstance(key, wire.RetrieveItem)
             try:
                 item = checked(caller, maker.secrets, key)
-                items.append(item._replace(leaves=maker.leaves(key.context)))
+                leaves = b"" if maker.leaves is None else maker.leaves(_values(key.context))
+                items.append(item._replace(leaves=leaves))
             except Refusal as exc:
                 if exc.status >= 500:
                     raise
@@ -187,11 +190,10 @@ class PlainAsked:
 
 @dataclass(frozen=True, slots=True)
 class NativeAsked:
-    """What lies in native memory; `elements` are its contexts by their numbers."""
+    """What lies in native memory."""
 
     native: _native.Asked
     head: wire.Generate | wire.Retrieve
-    elements: Sequence[Sequence[wire.Element]]
 
     def __len__(self) -> int:
         return len(self.native)
@@ -201,34 +203,28 @@ class NativeAsked:
         """How many keys of each descriptor."""
         return dict(self.native.descriptors)
 
-    @property
-    def contexts(self) -> set[str]:
-        """The distinct contexts."""
-        return {str(context) for context in self.elements if context}
+    def hashes(self, hashed: ContextHash) -> Sequence[str]:
+        """See `Asked.hashes`."""
+        hashes, left = self.native.hashes(hashed.secret)
+        others = {hashed(_context.validate_python(decoding.parse(text))) for text in left}
+        return sorted({*hashes, *others}) if others else hashes
 
     def generate(self, caller: Caller, maker: Maker) -> Answer:
         """See `Asked.generate`."""
-        bound = [bound_all(caller, context) for context in self.elements]
-        leaves, refused = _leaves_of(maker, self.elements)
+        if self.native.barred(caller.claims):
+            raise Refusal(403, LOCK)
+        leaves, refused = self._leaves(maker)
         _raise_erased(refused)
         nonces, native = os.urandom(NONCE_BYTES * len(self)), material.native_share(maker.secrets, maker.share)
-        return lambda: Ready(self.native.generate(native, nonces, bound, leaves))
+        return lambda: Ready(self.native.generate(native, nonces, caller.claims, leaves))
 
     def retrieve(self, caller: Caller, maker: Maker, *, fallible: bool) -> tuple[int, Answer]:
         """See `Asked.retrieve`."""
-        bound: list[bytes | None] = []
-        barred: _Errors = {}
-        for number, context in enumerate(self.elements):
-            try:
-                bound.append(bound_all(caller, context))
-            except Refusal as exc:
-                bound.append(None)
-                barred[number] = exc
         native = material.native_share(maker.secrets, maker.share)
-        leaves, erased = _leaves_of(maker, self.elements)
-        errors: _Errors = {at: Refusal(403, LOCK) for at in self.native.altered(native, bound)}
-        # A context that can't be read, or a wrong tag, is told before that a value was erased.
-        refused = erased | barred
+        leaves, refused = self._leaves(maker)
+        errors: _Errors = {at: Refusal(403, LOCK) for at in self.native.altered(native, caller.claims)}
+        # A missing claim, or a wrong tag, is told before that a value was erased.
+        refused |= dict.fromkeys(self.native.barred(caller.claims), Refusal(403, LOCK))
         if refused:
             for at, number in enumerate(self.native.numbers()):
                 if number in refused:
@@ -237,14 +233,21 @@ class NativeAsked:
         told = {at: str(error) for at, error in errors.items()}
         return len(errors), lambda: Ready(self.native.retrieve(native, told, fallible, leaves))
 
+    def _leaves(self, maker: Maker) -> tuple[list[bytes] | None, _Errors]:
+        return (None, {}) if maker.leaves is None else _leaves_of(maker.leaves, self.native.values())
 
-def _leaves_of(maker: Maker, contexts: Sequence[Sequence[wire.Element]]) -> tuple[list[bytes], _Errors]:
+
+def _values(context: Sequence[wire.Element]) -> Values:
+    return [element.Value for element in context if element.Value is not None]
+
+
+def _leaves_of(find: Leaves, contexts: Iterable[Values]) -> tuple[list[bytes], _Errors]:
     """Return what each context adds, nothing where that is refused, and which are."""
     leaves: list[bytes] = []
     refused: _Errors = {}
-    for number, context in enumerate(contexts):
+    for number, values in enumerate(contexts):
         try:
-            leaves.append(maker.leaves(context))
+            leaves.append(find(values))
         except Refusal as exc:
             if exc.status >= 500:
                 raise
@@ -263,10 +266,6 @@ def _raise_erased(refused: _Errors) -> None:
 def _raise_first(errors: _Errors, *, fallible: bool) -> None:
     if errors and not fallible:
         raise errors[min(errors)]
-
-
-def _elements(text: bytes) -> list[wire.Element]:
-    return [] if text == _NO_CONTEXT else _context.validate_python(decoding.parse(text))
 
 
 def _encode(materials: bytes, count: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from uuid import UUID
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
 from worker.authority.asked import Asked, Maker, asked
+from worker.authority.audit.hashed import ContextHash
 from worker.authority.erasure.subjects import Subjects
 from worker.authority.limits import LimitOptions, Quota
 from worker.authority.material import Item, KeysetSecrets
@@ -37,7 +37,7 @@ class DataKeys:
 
     Args:
         store: shares and secrets.
-        hashed: a keyed hash, for contexts in the audit.
+        hashed: hashes contexts for the audit.
         metrics: where keys are counted.
         limits: what one request and one client may ask.
         subjects: finds what contexts add to the keys of erasable keysets.
@@ -46,7 +46,7 @@ class DataKeys:
     def __init__(
         self,
         store: Store,
-        hashed: Callable[[bytes], str],
+        hashed: ContextHash,
         metrics: Metrics,
         limits: LimitOptions,
         subjects: Subjects,
@@ -154,7 +154,7 @@ class DataKeys:
             client=str(wanted.head.client_id),
             count=len(wanted),
             descriptors=wanted.descriptors,
-            contexts=sorted(self._hashed(context.encode()) for context in wanted.contexts),
+            contexts=wanted.hashes(self._hashed),
         )
         decoding.check_free(wanted.head.unverified_context)
         caller.note["unverified_context"] = wanted.head.unverified_context

@@ -64,7 +64,7 @@ def run(
             move(summary.offsets_done(progress))
 
         if processes == 1:
-            _run_alone(settings, options, observe)
+            _run_alone(settings, options, observe if ends else None)
         else:
             supervisor = Supervisor(
                 settings,
@@ -86,7 +86,7 @@ class _Last:
     progress: Sequence[RouteProgress] = ()
 
 
-def _run_alone(settings: Settings, options: RunOptions, observe: Observe) -> None:
+def _run_alone(settings: Settings, options: RunOptions, observe: Observe | None) -> None:
     with Worker(settings, os.environ) as worker:
         _on_signals(worker)
         worker.run(options, observe=observe)

@@ -7,36 +7,11 @@ and kafka-python speaks it.
 
 from __future__ import annotations
 
-import logging
-import os
-import ssl
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Mapping
 
 from worker.errors import SourceUnavailable
+from worker.kafka.kafka_python import admin_client
 from worker.kafka.properties import Property
-
-_SCRAM_OR_PLAIN = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_KNOWN = frozenset(
-    {
-        "sasl.mechanism",
-        "sasl.mechanisms",
-        "sasl.password",
-        "sasl.username",
-        "ssl.ca.location",
-        "ssl.ca.pem",
-        "ssl.certificate.location",
-        "ssl.certificate.pem",
-        "ssl.endpoint.identification.algorithm",
-        "ssl.key.location",
-        "ssl.key.password",
-        "ssl.key.pem",
-        "enable.ssl.certificate.verification",
-    }
-)
-"""The properties of security that have the same meaning here; with any other one the group is left alone."""
-_TIMEOUT_MS = 2_000
 
 
 class Departures:
@@ -51,23 +26,13 @@ class Departures:
     """
 
     def __init__(self, connection: Mapping[str, Property]) -> None:
-        from kafka.admin import KafkaAdminClient  # when a process has died, which few ever see
-        from kafka.errors import KafkaError
-
-        # What fails is said once, by the error; the library says each of its attempts.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
-        self._errors: tuple[type[Exception], ...] = (KafkaError, OSError, ValueError)
-        spoken = as_spoken(connection)
-        try:
-            self._client = KafkaAdminClient(**spoken)
-        except self._errors as exc:
-            raise SourceUnavailable(f"no broker takes the request to leave: {type(exc).__name__}") from None
+        self._client = admin_client(connection)
 
     def members(self, groups: Collection[str], client_id: str) -> dict[str, list[str]]:
         """Return the ids of a client's dynamic members by group."""
         try:
             described = self._client.describe_groups(sorted(groups))
-        except self._errors as exc:
+        except Exception as exc:
             raise SourceUnavailable(f"the groups are not described: {type(exc).__name__}") from None
         return {
             group: [
@@ -88,7 +53,7 @@ class Departures:
                 asked = [MemberToRemove(member_id=i, reason="its process has died") for i in ids]
                 try:
                     answers = self._client.remove_group_members(group, asked)
-                except self._errors as exc:
+                except Exception as exc:
                     raise SourceUnavailable(f"group {group} keeps its member: {type(exc).__name__}") from None
                 removed += sum(getattr(error, "errno", -1) == 0 for error in answers.values())
         return removed
@@ -96,88 +61,3 @@ class Departures:
     def close(self) -> None:
         """Release the connections."""
         self._client.close()
-
-
-def as_spoken(connection: Mapping[str, Property]) -> dict[str, Any]:
-    """
-    Return librdkafka's properties as kafka-python's configuration: never less strict, or not at all.
-
-    Raises:
-        SourceUnavailable: one has no equal here; names it.
-    """
-    security = ("sasl.", "ssl.", "enable.ssl.", "enable.sasl.")
-    strange = [name for name in connection if name.startswith(security) and name not in _KNOWN]
-    if strange:
-        raise SourceUnavailable(f"kafka-python has no equal for {', '.join(sorted(strange))}")
-    protocol = str(connection.get("security.protocol", "PLAINTEXT")).strip().upper()
-    addresses = str(connection["bootstrap.servers"]).split(",")
-    spoken: dict[str, Any] = {
-        "bootstrap_servers": [address.rpartition("://")[2].strip() for address in addresses],
-        "security_protocol": protocol,
-        "request_timeout_ms": _TIMEOUT_MS,
-        "bootstrap_timeout_ms": _TIMEOUT_MS,
-    }
-    if "SSL" in protocol.split("_"):
-        spoken["ssl_context"] = _context(connection)
-    if protocol.startswith("SASL_"):
-        spoken |= _credentials(connection)
-    return spoken
-
-
-def _credentials(connection: Mapping[str, Property]) -> dict[str, Any]:
-    mechanism = str(connection.get("sasl.mechanisms", connection.get("sasl.mechanism", ""))).strip().upper()
-    tokens = connection.get("oauth_cb")
-    if mechanism in _SCRAM_OR_PLAIN:
-        name, password = (str(connection.get(f"sasl.{what}", "")) for what in ("username", "password"))
-        return {"sasl_mechanism": mechanism, "sasl_plain_username": name, "sasl_plain_password": password}
-    if mechanism == "OAUTHBEARER" and callable(tokens):
-        return {"sasl_mechanism": mechanism, "sasl_oauth_token_provider": _provider(tokens)}
-    raise SourceUnavailable(f"kafka-python has no equal for sasl.mechanisms {mechanism or 'GSSAPI'} as it is set")
-
-
-def _provider(tokens: Callable[[str], tuple[str, float]]) -> object:
-    from kafka.net.sasl.oauth import AbstractTokenProvider
-
-    class Provider(AbstractTokenProvider):  # type: ignore[misc]
-        def token(self) -> str:
-            return tokens("")[0]
-
-    return Provider()
-
-
-def _context(connection: Mapping[str, Property]) -> ssl.SSLContext:
-    told = {name: str(value) for name, value in connection.items() if name.startswith(("ssl.", "enable.ssl"))}
-    where = told.get("ssl.ca.location", "probe")
-    place, pem = None if where == "probe" else Path(where), told.get("ssl.ca.pem")
-    try:
-        context = ssl.create_default_context(
-            cafile=str(place) if place and not place.is_dir() else None,
-            capath=str(place) if place and place.is_dir() else None,
-            cadata=pem,
-        )
-        context.check_hostname = told.get("ssl.endpoint.identification.algorithm", "https").lower() != "none"
-        if told.get("enable.ssl.certificate.verification", "true").lower() == "false":
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        certificate, key = (_text(told, f"ssl.{what}") for what in ("certificate", "key"))
-        if certificate:
-            _load(context, f"{certificate}\n{key}", told.get("ssl.key.password"))
-    except (OSError, ValueError) as exc:
-        raise SourceUnavailable(f"the certificates can't be used here: {type(exc).__name__}") from None
-    return context
-
-
-def _text(told: Mapping[str, str], name: str) -> str:
-    if f"{name}.pem" in told:
-        return told[f"{name}.pem"]
-    return Path(told[f"{name}.location"]).read_text(encoding="ascii") if f"{name}.location" in told else ""
-
-
-def _load(context: ssl.SSLContext, pem: str, password: str | None) -> None:
-    """Give a certificate and its key: the call takes a file alone, and this one is no file of any disk."""
-    handle = os.memfd_create("certificate", os.MFD_CLOEXEC)
-    try:
-        os.write(handle, pem.encode())
-        context.load_cert_chain(f"/proc/self/fd/{handle}", password=password)
-    finally:
-        os.close(handle)

@@ -6,8 +6,9 @@ import difflib
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -45,6 +46,8 @@ class TopicIdentities:
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
+        self.seen: Callable[[frozenset[TopicPartition]], None] = _ignore
+        """Told which partitions a topic has as soon as a broker says it, on a thread of the client."""
         self._at_join: Counter[str] = Counter()
         self._asked: list[tuple[str, Any]] = []
         self._described: list[Future[Any]] = []
@@ -122,7 +125,13 @@ class TopicIdentities:
         self._asked = [("", self._ask_cluster())]
         described = self._admin.describe_topics(TopicCollection(self._topics), request_timeout=_REQUEST_S)
         self._asked += described.items()
+        for topic, future in described.items():
+            future.add_done_callback(partial(self._see, topic))
         self._described = [future for future in (*self._described, *described.values()) if not future.done()]
+
+    def _see(self, topic: str, answered: Future[Any]) -> None:
+        if not answered.cancelled() and answered.exception() is None:
+            self.seen(_partitions(topic, answered.result()))
 
     def _ask_cluster(self) -> Future[Any]:
         """
@@ -159,7 +168,7 @@ class TopicIdentities:
                 raise self._away(exc, topic) from exc
             if topic:
                 self._compare_topic(topic, str(answer.topic_id))
-                self.partitions |= {TopicPartition(topic, n) for n in range(len(answer.partitions))}
+                self.partitions |= _partitions(topic, answer)
             else:
                 self.compare_cluster(self._known(answer))
 
@@ -198,6 +207,14 @@ class TopicIdentities:
                 f"topic {topic!r} was deleted and made again: its id was {known}, now {found}; stored positions mean "
                 "nothing there. `worker positions move` goes to the new one, deliberately"
             )
+
+
+def _partitions(topic: str, described: Any) -> frozenset[TopicPartition]:
+    return frozenset(TopicPartition(topic, n) for n in range(len(described.partitions)))
+
+
+def _ignore(_partitions: frozenset[TopicPartition]) -> None:
+    """Tell nobody."""
 
 
 def _is_unknown_topic(exc: BaseException) -> bool:

@@ -24,6 +24,7 @@ from worker.source.identity import TopicIdentities
 from worker.source.membership import Membership
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
+from worker.source.ownership import group_watch
 from worker.source.properties import GroupMember, consumer_properties
 from worker.source.reports import Reports
 
@@ -34,7 +35,7 @@ _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
 _CONFIRM_S = 5.0
 _LEAVE_S = 2.0
-_WOKEN_S, _UNWOKEN_S = 1.0, 0.25
+_WOKEN_S, _UNWOKEN_S = 2.0, 0.25
 
 
 class KafkaSource:
@@ -83,6 +84,10 @@ class KafkaSource:
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
         self._commits = Commits(self._consumer, self._offsets, needs)
         self._confirmed: int | None = None
+        self._group = None if bounded else group_watch(options, member, connection, conf)
+        if self._group is not None:
+            self._membership.shared = self._group.given
+            self._identities.seen = self._group.exists
 
     def cluster_id(self) -> str:
         """The cluster's id as its broker says it now; raises `SourceUnavailable` if none answers in time."""
@@ -104,14 +109,10 @@ class KafkaSource:
     def subscribe(self, listener: AssignmentListener) -> None:
         """Learn the identities of cluster and topics, then join the group."""
         self._identities.learn()
-        member = self._membership
-        member.listener = listener
-        self._consumer.subscribe(
-            list(self._options.topics),
-            on_assign=member.on_assign,
-            on_revoke=member.on_revoke,
-            on_lost=member.on_lost,
-        )
+        self._membership.listener = listener
+        self._membership.join(self._consumer, self._options.topics)
+        if self._group is not None:
+            self._group.start()
 
     def partitions(self) -> frozenset[TopicPartition]:
         """All partitions of the topics, as they were when the group was joined."""
@@ -119,6 +120,10 @@ class KafkaSource:
 
     def poll(self, max_records: int, timeout_s: float) -> Batch | None:
         """Return records, and serve the group meanwhile."""
+        if self._group is not None and self._group.must_leave():
+            # A static member leaves by this alone; the client joins once its partitions have been given back.
+            self._consumer.unsubscribe()
+            self._membership.join(self._consumer, self._options.topics)
         if self._native is not None:
             return self._receive(self._native, max_records, timeout_s)
         try:
@@ -255,6 +260,8 @@ class KafkaSource:
             return
         self._closed = True
         self._identities.close()
+        if self._group is not None:
+            self._group.close()
         if self._native is not None:
             # What the group still gives while the client closes is only given back.
             self._membership.native = None

@@ -35,6 +35,12 @@ class Membership:
         self.native: _native.Client | None = None
         self.placed: set[TopicPartition] = set()
         """The member's partitions whose position has been given."""
+        self.shared: Callable[[frozenset[TopicPartition]], None] = _ignore
+        """Told what the member has been given; where the protocol gives and takes all at once."""
+
+    def join(self, consumer: Any, topics: Collection[str]) -> None:
+        """Let the client join the group."""
+        consumer.subscribe(list(topics), on_assign=self.on_assign, on_revoke=self.on_revoke, on_lost=self.on_lost)
 
     def fail(self, error: BaseException) -> None:
         """Keep an error for the next `raise_failure`."""
@@ -72,6 +78,7 @@ class Membership:
             self._failure = exc
 
     def _take(self, consumer: Any, partitions: list[Any]) -> None:
+        self.shared(frozenset(_own(partitions)))
         # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
         placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
         try:
@@ -90,6 +97,7 @@ class Membership:
 
     def _give(self, consumer: Any, partitions: list[Any], *, lost: bool) -> None:
         gone = _own(partitions)
+        self.shared(frozenset())
         try:
             if self.listener is not None:
                 self.listener.revoked(gone, lost=lost)
@@ -103,3 +111,7 @@ class Membership:
 
 def _own(partitions: Collection[Any]) -> list[TopicPartition]:
     return [TopicPartition(p.topic, p.partition) for p in partitions]
+
+
+def _ignore(_share: frozenset[TopicPartition]) -> None:
+    """Tell nobody."""

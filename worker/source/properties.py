@@ -38,7 +38,6 @@ def consumer_properties(
         "client.id": client_id(member.instance),
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
-        "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": max(1024, options.queue_bytes // 1024),
         "queued.min.messages": 100_000,
         "max.partition.fetch.bytes": options.fetch_bytes,

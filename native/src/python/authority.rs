@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 
 use super::keys::exactly;
 use crate::asked::Tagger;
+use crate::lock::Claims;
 
 const WHAT: &str = "a share has permutations of 16, 16 and 33, and its keyset an id of 16 bytes";
-const MISMATCH: &str = "a nonce for each key, and what each context stands for";
+const MISMATCH: &str = "a nonce for each key, every claim that contexts name, and what each context adds";
 
 #[pyclass(frozen, module = "worker._native")]
 pub struct Share {
@@ -60,14 +61,24 @@ impl Asked {
         self.0.descriptors.clone()
     }
 
-    #[getter]
-    fn contexts<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        self.0.contexts.iter().map(|context| PyBytes::new(py, context)).collect()
-    }
-
     /// The number of each key's context.
     fn numbers(&self) -> Vec<usize> {
         (0..self.0.len()).filter_map(|place| self.0.context(place)).collect()
+    }
+
+    /// The names and texts of each context's values.
+    fn values(&self) -> Vec<Vec<(&str, &str)>> {
+        self.0.locks.iter().map(|lock| lock.values().collect()).collect()
+    }
+
+    /// See `crate::asked::Asked::hashes`.
+    fn hashes<'py>(&self, py: Python<'py>, secret: &[u8]) -> (Vec<String>, Vec<Bound<'py, PyBytes>>) {
+        let (hashes, left) = py.detach(|| self.0.hashes(secret));
+        (hashes, left.iter().map(|text| PyBytes::new(py, text)).collect())
+    }
+
+    fn barred(&self, claims: Claims) -> Vec<usize> {
+        self.0.barred(&claims)
     }
 
     fn generate<'py>(
@@ -75,18 +86,16 @@ impl Asked {
         py: Python<'py>,
         share: &Share,
         nonces: &[u8],
-        bound: Vec<PyBackedBytes>,
-        leaves: Vec<PyBackedBytes>,
+        claims: Claims,
+        leaves: Option<Vec<PyBackedBytes>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let bound: Vec<&[u8]> = bound.iter().map(|bytes| &bytes[..]).collect();
-        let leaves: Vec<&[u8]> = leaves.iter().map(|bytes| &bytes[..]).collect();
-        let made = py.detach(|| self.0.generate(&share.share, &share.tagger, nonces, &bound, &leaves));
+        let leaves = each(leaves.as_deref());
+        let made = py.detach(|| self.0.generate(&share.share, &share.tagger, nonces, &claims, leaves.as_deref()));
         Ok(PyBytes::new(py, &made.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
     }
 
-    fn altered(&self, py: Python<'_>, share: &Share, bound: Vec<Option<PyBackedBytes>>) -> PyResult<Vec<usize>> {
-        let bound: Vec<Option<&[u8]>> = bound.iter().map(|bytes| bytes.as_ref().map(|bytes| &bytes[..])).collect();
-        let found = py.detach(|| self.0.altered(&share.tagger, &bound));
+    fn altered(&self, py: Python<'_>, share: &Share, claims: Claims) -> PyResult<Vec<usize>> {
+        let found = py.detach(|| self.0.altered(&share.tagger, &claims));
         found.ok_or_else(|| PyValueError::new_err(MISMATCH))
     }
 
@@ -96,14 +105,18 @@ impl Asked {
         share: &Share,
         errors: HashMap<usize, String>,
         fallible: bool,
-        leaves: Vec<PyBackedBytes>,
+        leaves: Option<Vec<PyBackedBytes>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let leaves: Vec<&[u8]> = leaves.iter().map(|bytes| &bytes[..]).collect();
-        let made = py.detach(|| self.0.retrieve(&share.share, &errors, fallible, &leaves));
+        let leaves = each(leaves.as_deref());
+        let made = py.detach(|| self.0.retrieve(&share.share, &errors, fallible, leaves.as_deref()));
         Ok(PyBytes::new(py, &made.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
     }
 
     fn __repr__(&self) -> String {
         format!("Asked({} keys)", self.0.len())
     }
+}
+
+fn each(leaves: Option<&[PyBackedBytes]>) -> Option<Vec<&[u8]>> {
+    Some(leaves?.iter().map(|leaf| &leaf[..]).collect())
 }

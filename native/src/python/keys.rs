@@ -12,10 +12,11 @@ use zeroize::Zeroizing;
 use super::open::Requests;
 use crate::authority::{Item, Share};
 use crate::aead::{Cipher, KEY_BYTES};
-use crate::derive::BadMaterial;
-use crate::envelope::{BadLabel, IV_BYTES};
-use crate::keys::{Labels, Spent};
-
+use crate::derive::{BadMaterial, Derivation};
+use crate::envelope::{BadLabel, RecordSealer, IV_BYTES};
+use crate::keys::{Labels, Spent, Taken};
+use crate::room;
+use crate::secrets::Secrets;
 use crate::shuffle::{Block, BLOCKS, MATERIAL};
 use crate::tree;
 use crate::typed::TEXT;
@@ -78,12 +79,12 @@ impl KeyBatch {
         if policies.len() != count {
             return Err(PyValueError::new_err("a policy, or an empty one, for each key"));
         }
-        let mut secrets = Zeroizing::new(Vec::with_capacity(count * KEY_BYTES));
-        let mut ivs = Vec::with_capacity(count * IV_BYTES);
+        let mut secrets = Secrets::zeros(count);
+        let mut ivs = Vec::with_capacity(count);
         let mut labels = Labels::default();
-        for (key, policy) in keys.iter().zip(policies) {
-            secrets.extend_from_slice(&*secret(py, &key.getattr(pyo3::intern!(py, "secret"))?.extract()?)?);
-            ivs.extend_from_slice(&exactly::<IV_BYTES>(key.getattr(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?);
+        for ((key, policy), place) in keys.iter().zip(policies).zip(secrets.iter_mut()) {
+            *place = *secret(py, &key.getattr(pyo3::intern!(py, "secret"))?.extract()?)?;
+            ivs.push(exactly(key.getattr(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?);
             let tag = key.getattr(pyo3::intern!(py, "tag"))?;
             let keyset = key.getattr(pyo3::intern!(py, "keyset"))?.getattr(pyo3::intern!(py, "bytes"))?;
             let descriptor = key.getattr(pyo3::intern!(py, "descriptor"))?;
@@ -151,7 +152,7 @@ impl ClientKey {
     /// n keys of 32 bytes from n ivs of 16 and materials of 528; raises `ValueError` with what is wrong.
     fn derive<'py>(&self, py: Python<'py>, ivs: &[u8], materials: &[u8]) -> PyResult<Bound<'py, PyByteArray>> {
         let keys = py.detach(|| self.0.derive(ivs, materials)).map_err(refusal)?;
-        Ok(PyByteArray::new(py, &keys))
+        Ok(PyByteArray::new(py, keys.as_flattened()))
     }
 
     /// Reads the answer to `generate-data-key` and derives its keys; `descriptors` say for how many keys each stands.
@@ -166,9 +167,11 @@ impl ClientKey {
         let keyset = exactly(keyset, "a keyset is 16 bytes")?;
         let (keys, policies) = py
             .detach(|| {
-                let mut reply = crate::reply::generated(body, ivs.len() / IV_BYTES)?;
-                let materials = std::mem::take(&mut reply.materials);
-                let secrets = self.0.derive(ivs, &materials).map_err(word)?;
+                let ivs: Result<Vec<Block>, _> = ivs.chunks(IV_BYTES).map(Block::try_from).collect();
+                let ivs = ivs.map_err(|_| word(BadMaterial::Length))?;
+                let mut derivation = Derivation::new(&self.0, ivs.len());
+                let reply = crate::reply::generated(body, ivs.len(), |at, material| derivation.derive(at, &ivs[at], material))?;
+                let secrets = derivation.keys().map_err(word)?;
                 let mut labels = Labels::tagged(reply.tags);
                 if reply.policies.iter().all(Option::is_none) {
                     for (descriptor, count) in &descriptors {
@@ -181,7 +184,7 @@ impl ClientKey {
                         labels.share(1, descriptor, &keyset, &policy);
                     }
                 }
-                let keys = crate::keys::KeyBatch::new(secrets, ivs.to_vec(), labels).ok_or(MISMATCH)?;
+                let keys = crate::keys::KeyBatch::new(secrets, ivs, labels).ok_or(MISMATCH)?;
                 Ok((keys, reply.policies))
             })
             .map_err(PyValueError::new_err::<&'static str>)?;
@@ -206,26 +209,17 @@ impl ClientKey {
         let asked = requests.asked.requests.get(start..stop).ok_or_else(|| PyIndexError::new_err("no such requests"))?;
         let (keys, refused) = py
             .detach(|| {
-                let mut reply = crate::reply::retrieved(body, asked.len())?;
-                let materials = std::mem::take(&mut reply.materials);
-                let granted = asked.iter().zip(&reply.refused).filter(|(_, refused)| refused.is_none());
-                let granted: Vec<u8> = granted.flat_map(|(request, _)| request.iv).collect();
-                let derived = self.0.derive(&granted, &materials).map_err(word)?;
-                let mut each = derived.chunks_exact(KEY_BYTES);
-                let mut secrets = Zeroizing::new(Vec::with_capacity(asked.len() * KEY_BYTES));
-                for refused in &reply.refused {
-                    let secret = if refused.is_none() { each.next() } else { None };
-                    secrets.extend_from_slice(secret.unwrap_or(&[0; KEY_BYTES]));
-                }
-                let ivs = asked.iter().flat_map(|request| request.iv).collect();
+                let mut derivation = Derivation::new(&self.0, asked.len());
+                let refused =
+                    crate::reply::retrieved(body, asked.len(), |at, material| derivation.derive(at, &asked[at].iv, material))?;
+                let secrets = derivation.keys().map_err(word)?;
+                let ivs = asked.iter().map(|request| request.iv).collect();
                 let mut labels = Labels::default();
                 for alike in asked.chunk_by(|one, next| Arc::ptr_eq(&one.descriptor, &next.descriptor)) {
                     labels.share(alike.len(), alike[0].descriptor.as_bytes(), &keyset, b"");
                     alike.iter().for_each(|request| labels.tags.push(&request.tag));
                 }
                 let keys = crate::keys::KeyBatch::new(secrets, ivs, labels).ok_or(MISMATCH)?;
-                let refused: Vec<_> =
-                    reply.refused.into_iter().enumerate().filter_map(|(index, why)| why.map(|why| (index, why))).collect();
                 for (index, _) in &refused {
                     keys.wipe(*index, index + 1);
                 }
@@ -294,40 +288,43 @@ impl Texts {
     }
 }
 
+/// What an envelope of a short value takes, about.
+const ENVELOPE: usize = 192;
+
 fn sealed<'py>(
     py: Python<'py>,
     keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
     count: usize,
     typed: impl Fn(usize, &mut Vec<u8>) + Sync,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-    let held: Vec<_> = keys.iter().map(|(batch, start, count)| (Arc::clone(&batch.0), *start..start + count)).collect();
+    let held: Vec<_> = keys.iter().map(|(batch, start, count)| (Arc::clone(&batch.0), *start, *count)).collect();
     if keys.iter().map(|(_, _, count)| count).sum::<usize>() != count {
         return Err(PyValueError::new_err(MISMATCH));
     }
     drop(keys);
     let sealed = py.detach(|| {
-        let (mut out, mut ends, mut aad) = (Vec::new(), Vec::with_capacity(count), Vec::new());
-        let mut room = Zeroizing::new(Vec::new());
-        let each = held.iter().flat_map(|(batch, places)| places.clone().map(move |index| (batch, index)));
-        for (at, (batch, index)) in each.enumerate() {
-            let (secret, label) = batch.spend(index).map_err(|Spent| WIPED)?;
+        let taken = held.iter().map(|(batch, start, count)| batch.take(*start, *count)).collect::<Result<Vec<_>, _>>();
+        let taken = taken.map_err(|Spent| WIPED)?;
+        let (mut out, mut ends) = (room::take(count * ENVELOPE), Vec::with_capacity(count));
+        let (mut sealer, mut room) = (RecordSealer::new(), Zeroizing::new(Vec::new()));
+        for (at, (secret, label)) in taken.iter().flat_map(Taken::iter).enumerate() {
             room.clear();
             typed(at, &mut room);
-            crate::envelope::push_record(&mut out, &*secret, &label, &room, &mut aad).map_err(|_| "the cipher failed")?;
+            sealer.push(&mut out, secret, &label, &room).map_err(|_| "the cipher failed")?;
             ends.push(out.len());
         }
         Ok((out, ends))
     });
     let (out, ends) = sealed.map_err(PyRuntimeError::new_err::<&'static str>)?;
     let mut start = 0;
-    Ok(ends
-        .into_iter()
-        .map(|end| {
-            let body = crate::varint::read(&out, start).map_or(end, |(_, body)| body);
-            start = end;
-            PyBytes::new(py, &out[body..end])
-        })
-        .collect())
+    let envelopes = ends.into_iter().map(|end| {
+        let body = crate::varint::read(&out, start).map_or(end, |(_, body)| body);
+        start = end;
+        PyBytes::new(py, &out[body..end])
+    });
+    let envelopes = envelopes.collect();
+    room::give(out);
+    Ok(envelopes)
 }
 
 fn word(bad: BadMaterial) -> &'static str {

@@ -10,6 +10,7 @@ use _native::keys::{KeyBatch, Labels};
 use _native::open::{Opener, Source};
 use _native::program::{Beside, Bound, Covered, Node, Program, Slot, Text, Wanting};
 use _native::seal::{demands, seal, Output, Records};
+use _native::secrets::Secrets;
 use _native::typed::Kind;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
@@ -117,8 +118,8 @@ fn keys(count: usize, slot: usize) -> Arc<KeyBatch> {
     let mut labels = Labels::default();
     (0..count).for_each(|_| labels.tags.push(&[1; 8]));
     labels.share(count, LABELS[slot].as_bytes(), &KEYSET, b"");
-    let ivs = (0..count).flat_map(|number| [number as u8; 16]).collect();
-    Arc::new(KeyBatch::new(SECRET.repeat(count).into(), ivs, labels).unwrap())
+    let ivs = (0..count).map(|number| [number as u8; 16]).collect();
+    Arc::new(KeyBatch::new(Secrets::of(&vec![SECRET; count]), ivs, labels).unwrap())
 }
 
 fn feed(program: &Program, slot: usize, contexts: usize, demand: &_native::seal::Demand) -> Feed {

@@ -9,7 +9,7 @@ fn material(byte: u8) -> String {
 }
 
 pub mod fresh_keys {
-    use super::{kind, material, MATERIAL};
+    use super::{kind, material};
     use _native::reply::generated;
 
     pub fn examples() -> Vec<Vec<u8>> {
@@ -22,11 +22,13 @@ pub mod fresh_keys {
     }
 
     pub fn run(input: &[u8]) -> u64 {
-        let found: Vec<_> = (0..3).map(|count| generated(input, count)).collect();
+        let mut taken = [[false; 3]; 3];
+        let found: Vec<_> = (0..3).map(|count| generated(input, count, |at, _| taken[count][at] = true)).collect();
         for (count, made) in found.iter().enumerate() {
             if let Ok(made) = made {
-                assert_eq!(made.materials.len(), count * MATERIAL);
-                assert_eq!((made.tags.len(), made.policies.len()), (count, count));
+                assert!(taken[count][..count].iter().all(|taken| *taken), "each key has its material");
+                assert_eq!(made.tags.len(), count);
+                assert!(made.policies.is_empty() || made.policies.len() == count);
                 for policy in made.policies.iter().flatten() {
                     assert!(!policy.to_msgpack().is_empty());
                 }
@@ -38,7 +40,7 @@ pub mod fresh_keys {
 }
 
 pub mod granted_keys {
-    use super::{kind, material, MATERIAL};
+    use super::{kind, material};
     use _native::reply::retrieved;
 
     pub fn examples() -> Vec<Vec<u8>> {
@@ -50,14 +52,15 @@ pub mod granted_keys {
     }
 
     pub fn run(input: &[u8]) -> u64 {
-        let found: Vec<_> = (0..3).map(|count| retrieved(input, count)).collect();
-        for (count, got) in found.iter().enumerate() {
-            if let Ok(got) = got {
-                let granted = got.refused.iter().filter(|why| why.is_none()).count();
-                assert_eq!((got.refused.len(), got.materials.len()), (count, granted * MATERIAL));
+        let mut taken = [[false; 3]; 3];
+        let found: Vec<_> = (0..3).map(|count| retrieved(input, count, |at, _| taken[count][at] = true)).collect();
+        for (count, refused) in found.iter().enumerate() {
+            if let Ok(refused) = refused {
+                let granted = taken[count].iter().filter(|taken| **taken).count();
+                assert_eq!(granted + refused.len(), count, "a key is granted or refused");
             }
         }
-        kind(found.into_iter().map(|got| got.map(|got| got.materials.len()).map_err(|why| why.len())).collect::<Vec<_>>())
+        kind(found.into_iter().map(|got| got.map(|refused| refused.len()).map_err(|why| why.len())).collect::<Vec<_>>())
     }
 }
 
@@ -91,6 +94,6 @@ pub mod asked_keys {
             let counted: usize = asked.descriptors.iter().map(|(_, count)| count).sum();
             assert_eq!(counted, asked.len());
         }
-        kind(found.into_iter().map(|asked| asked.map(|a| (a.len(), a.descriptors.len(), a.contexts.len()))).collect::<Vec<_>>())
+        kind(found.into_iter().map(|asked| asked.map(|a| (a.len(), a.descriptors.len(), a.locks.len(), a.hashes(b"s").1.len()))).collect::<Vec<_>>())
     }
 }

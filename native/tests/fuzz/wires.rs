@@ -69,7 +69,7 @@ pub mod leased_envelope {
         let lease = Lease::new(Cipher::leased(&[7; 32]).unwrap(), &[1; 16], &[2; 16], tag, descriptor).unwrap();
         let header = lease.header(&[4; 8]);
         let mut out = Vec::new();
-        push_leased(&mut out, &lease.cipher, header.len(), &header, [5; 12], value).unwrap();
+        push_leased(&mut out, &lease.cipher, header.len(), &header, &[5; 12], value).unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         out.split_off(start)
     }
@@ -104,13 +104,13 @@ pub mod leased_envelope {
 pub mod record_envelope {
     use super::kind;
     use _native::aead::{NONCE_BYTES, TAG_BYTES};
-    use _native::envelope::{parse_record, push_record, KeyLabel};
+    use _native::envelope::{parse_record, KeyLabel, RecordSealer};
     use _native::varint;
 
     pub fn sealed(tag: &[u8], descriptor: &[u8], typed: &[u8]) -> Vec<u8> {
         let label = KeyLabel { iv: &[1; 16], tag, descriptor, keyset: &[3; 16], policy: b"" };
         let mut out = Vec::new();
-        push_record(&mut out, &[9; 32], &label, typed, &mut Vec::new()).unwrap();
+        RecordSealer::new().push(&mut out, &[9; 32], &label, typed).unwrap();
         let start = varint::read(&out, 0).unwrap().1;
         out.split_off(start)
     }
@@ -130,7 +130,7 @@ pub mod record_envelope {
                 let (tag, descriptor) = (record.tag, record.descriptor.as_bytes());
                 let label = KeyLabel { iv: record.iv, tag, descriptor, keyset, policy: b"" };
                 let (mut out, typed) = (Vec::new(), vec![0; record.ciphertext.len() - TAG_BYTES]);
-                push_record(&mut out, &[9; 32], &label, &typed, &mut Vec::new()).unwrap();
+                RecordSealer::new().push(&mut out, &[9; 32], &label, &typed).unwrap();
                 let start = varint::read(&out, 0).unwrap().1;
                 assert_eq!(out.len() - start, input.len(), "an envelope has one way to be written");
             }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,8 @@ import pytest
 
 from worker.authority import asked, material, wire
 from worker.authority.access import Caller
-from worker.authority.asked import Asked, Maker, NativeAsked, PlainAsked, Ready
+from worker.authority.asked import Asked, Maker, NativeAsked, PlainAsked, Ready, Values
+from worker.authority.audit.hashed import ContextHash
 from worker.authority.bound import LOCK
 from worker.authority.material import KeysetSecrets
 from worker.authority.refusal import Refusal
@@ -28,9 +30,8 @@ _DRAWN = np.random.default_rng(7)
 SHARE = Permutations(*(_DRAWN.permutation(n).astype(np.uint8) for n in (16, 16, 33)))
 
 
-def leaves(context: Sequence[wire.Element]) -> bytes:
+def leaves(values: Values) -> bytes:
     """What an erasable keyset's contexts add; one of them is erased."""
-    values = [element.Value for element in context if element.Value is not None]
     if ("tenant", "erased") in values:
         raise Refusal(403, "subject_erased", more={"erased": [["tenant", "erased"]]})
     return material.framed(*(b"leaf of " + text.encode() for _, text in values))
@@ -38,7 +39,7 @@ def leaves(context: Sequence[wire.Element]) -> bytes:
 
 _PARTS = UUID(int=5), bytes(range(32)), bytes(range(32, 64))
 MAKERS = {
-    "plain": Maker(KeysetSecrets(*_PARTS), SHARE, lambda _context: b""),
+    "plain": Maker(KeysetSecrets(*_PARTS), SHARE, None),
     "erasable": Maker(KeysetSecrets(*_PARTS, bytes(range(64, 96))), SHARE, leaves),
 }
 
@@ -49,12 +50,15 @@ def maker(request: pytest.FixtureRequest) -> Maker:
     return MAKERS[request.param]
 
 
+HASHED = ContextHash(bytes(range(32)))
 CALLER = Caller("W" * 16, "CS|ann", Rights(frozenset()), None, {"sub": "CS|ann"})
 CONTEXTS: list[list[dict[str, Any]]] = [
     [],
     [{"Value": ["tenant", "acmé"]}],
     [{"Tag": "support"}, {"IdentityClaim": "sub"}],
     [{"identityClaim": "sub"}],
+    [{"Tag": "тикет"}, {"Value": ["it's", "a \"b\" and 'c'"]}],
+    [{"Tag": "тикет"}, {"Value": ["it's", "a \"b\" and 'c'\n\x7f"]}],
 ]
 
 
@@ -99,11 +103,22 @@ def test_fresh_keys_are_the_twins(maker: Maker, monkeypatch: pytest.MonkeyPatch)
     assert told(native.generate(CALLER, maker)) == told(plain.generate(CALLER, maker))
     assert native.head.unverified_context == plain.head.unverified_context
     assert (native.head.client_id, native.head.keyset_id) == (plain.head.client_id, plain.head.keyset_id)
-    assert (len(native), dict(native.descriptors), native.contexts) == (
+    assert (len(native), dict(native.descriptors), native.hashes(HASHED)) == (
         len(plain),
         dict(plain.descriptors),
-        plain.contexts,
+        plain.hashes(HASHED),
     )
+
+
+def test_a_context_is_told_by_what_it_was_told_by_before() -> None:
+    """Equal contexts are found in a trail that earlier versions began, whoever read the request."""
+    context = [{"Tag": "ticket"}, {"Value": ["tenant", "o'hara"]}]
+    said = "[Element(Tag='ticket', Value=None, IdentityClaim=None), "
+    said += "Element(Tag=None, Value=('tenant', \"o'hara\"), IdentityClaim=None)]"
+    expected = [hmac.digest(HASHED.secret, said.encode(), "sha256").hex()[:32]]
+
+    for each in both(wire.Generate, orjson.dumps(body([items(1)[0] | {"context": context}]))):
+        assert each.hashes(HASHED) == expected
 
 
 @pytest.mark.parametrize("fallible", [True, False])
@@ -123,11 +138,10 @@ def test_keys_made_again_are_the_twins(maker: Maker, fallible: bool) -> None:
         lambda key: key | {"iv": base64.b64encode(bytes(16)).decode()},
         lambda key: key | {"context": [*key["context"], {"Tag": "more"}]},
         lambda key: key | {"context": [{"IdentityClaim": "email"}]},
-        lambda key: key | {"context": [{"Tag": "a", "Value": ["b", "c"]}]},
         lambda key: key | {"tag": [key["tag"][0] ^ 1, *key["tag"][1:]]},
         lambda key: key | {"tag": [*key["tag"][:-1], key["tag"][-1] ^ 1]},
     ],
-    ids=["descriptor", "iv", "context", "claim", "element", "nonce", "mac"],
+    ids=["descriptor", "iv", "context", "claim", "nonce", "mac"],
 )
 def test_refusals_are_the_twins(maker: Maker, alter: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Each altered key is refused for itself, in the same words; without `fallible` the first refuses all."""
@@ -156,7 +170,7 @@ def test_what_is_erased_is_refused_by_both() -> None:
         with pytest.raises(Refusal) as refused:
             each.generate(CALLER, maker)
         assert refused.value.more == {"erased": [["tenant", "erased"]]}
-    made = made_of([{**key, "context": gone} for key in items(2)], maker._replace(leaves=lambda _context: b""))
+    made = made_of([{**key, "context": gone} for key in items(2)], maker._replace(leaves=lambda _values: b""))
     altered = {**made[0], "tag": [made[0]["tag"][0] ^ 1, *made[0]["tag"][1:]]}
     answers = []
     for each in both(wire.Retrieve, orjson.dumps(body([*kept, *made, altered]))):
@@ -172,6 +186,8 @@ def test_what_is_erased_is_refused_by_both() -> None:
     ("change", "place"),
     [
         ({"decryption_policy": {"conditions": [{"claim": "sub"}]}, "context": []}, None),
+        ({"context": [{"Tag": "a", "Value": ["b", "c"]}]}, None),
+        ({"context": [{"Tag": "a", "Value": None}]}, None),
         ({"context": None}, "keys.0.context"),
         ({"context": [{"Tag": "t"}] * 65}, "keys.0.context"),
         ({"context": [{"Tog": "t"}]}, "keys.0.context"),
@@ -179,7 +195,17 @@ def test_what_is_erased_is_refused_by_both() -> None:
         ({"more": 1}, "keys.0.more"),
         ({"iv": "AAAA"}, None),
     ],
-    ids=["policy", "no_context", "long_context", "unknown_element", "long_descriptor", "unknown", "short_iv"],
+    ids=[
+        "policy",
+        "two_kinds",
+        "null",
+        "no_context",
+        "long_context",
+        "unknown_element",
+        "long_descriptor",
+        "unknown",
+        "short_iv",
+    ],
 )
 def test_what_is_odd_is_judged_by_the_models(change: dict[str, Any], place: str | None) -> None:
     """What the native reader does not know is read as ever: taken, or refused with its place."""

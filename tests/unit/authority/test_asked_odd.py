@@ -11,7 +11,7 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.authority.test_asked import CALLER, MAKERS, body, items, made_of, told
+from tests.unit.authority.test_asked import CALLER, HASHED, MAKERS, body, items, made_of, told
 from worker.authority import asked, decoding, wire
 from worker.authority.asked import Asked, NativeAsked, PlainAsked
 from worker.authority.refusal import Refusal
@@ -90,7 +90,7 @@ def outcome(read: Callable[[], Asked]) -> Any:
     except (ValidationError, Refusal):
         return "refused"
     head = wanted.head.model_dump(exclude={"keys"})
-    said = head, len(wanted), dict(wanted.descriptors), wanted.contexts
+    said = head, len(wanted), dict(wanted.descriptors), wanted.hashes(HASHED)
     try:
         if isinstance(wanted.head, wire.Retrieve):
             return said, told(wanted.retrieve(CALLER, MAKER, fallible=True)[1])

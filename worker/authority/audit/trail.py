@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from worker import failpoints
 from worker.authority.audit.chain import FIRST, Place, SignedHead, hash_of, line_of
+from worker.authority.audit.hashed import ContextHash
 from worker.authority.audit.segments import closed_name, first_sequence, segments
 from worker.authority.files import own_file
 from worker.authority.refusal import Refusal
@@ -72,7 +72,7 @@ class Trail:
         store: the store's incarnation and version, which stand on every line: one put back behind them is noticed.
         segment_bytes: a file longer than this is closed under its first line's number and another begun.
 
-    `last_store` is the incarnation and version on the newest line found.
+    `hash` hashes contexts; `last_store` is the incarnation and version on the newest line found.
     """
 
     def __init__(
@@ -85,10 +85,11 @@ class Trail:
         store: Callable[[], tuple[int, int]] = lambda: (0, 0),
         segment_bytes: int = 256 * 1024 * 1024,
     ) -> None:
-        self._secret, self._signing = keys.secret, keys.signing
+        self._signing = keys.signing
         self._region, self._sync, self._store = region, sync, store
         self._segment_bytes = segment_bytes
         self.path = path
+        self.hash = ContextHash(keys.secret)
         self.stopped: str | None = None
         self._condition = threading.Condition()
         self._writing = threading.Lock()
@@ -142,10 +143,6 @@ class Trail:
     def record(self, event: dict[str, Any]) -> Receipt:
         """Write one line and wait until it is durable; raises a 503 where it can't be."""
         return self.append(event).result()
-
-    def hash(self, context: bytes) -> str:
-        """Return 16 bytes of a keyed hash in hex, so that equal contexts can be found without being read."""
-        return hmac.new(self._secret, context, hashlib.sha256).hexdigest()[:32]
 
     def close(self) -> None:
         """Write what waits and close the file."""

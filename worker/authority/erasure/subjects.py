@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from worker.authority import wire
+from worker.authority.asked import Leaves
 from worker.authority.erasure import shards
 from worker.authority.erasure.epochs import Epochs
 from worker.authority.erasure.tree import Tree
@@ -40,10 +40,6 @@ def erased(values: Iterable[Value]) -> Refusal:
     return Refusal(403, f"{ERASED}: the keys of this context have been erased in this keyset", more=told)
 
 
-def _nothing(_context: Sequence[wire.Element]) -> bytes:
-    return b""
-
-
 class Subjects:
     """
     Finds the leaves of contexts.
@@ -75,21 +71,21 @@ class Subjects:
         state.opened["erasures", *place] = found
         return found
 
-    def finder(self, secrets: KeysetSecrets) -> Callable[[Sequence[wire.Element]], bytes]:
-        """Return what finds the framed leaves of one request's contexts, each context once; see `leaves`."""
+    def finder(self, secrets: KeysetSecrets) -> Leaves | None:
+        """Return what finds the framed leaves of a request's contexts, each once; None where nothing can be erased."""
         if not secrets.k_pos:
-            return _nothing
+            return None
         found: dict[tuple[Value, ...], bytes | Refusal] = {}
 
-        def find(context: Sequence[wire.Element]) -> bytes:
-            values = tuple(element.Value for element in context if element.Value is not None)
-            leaves = found.get(values)
+        def find(values: Sequence[Value]) -> bytes:
+            place = tuple(values)
+            leaves = found.get(place)
             if leaves is None:
                 try:
-                    leaves = self.leaves(secrets, values)
+                    leaves = self.leaves(secrets, place)
                 except Refusal as refusal:
                     leaves = refusal
-                found[values] = leaves
+                found[place] = leaves
             if isinstance(leaves, Refusal):
                 raise leaves
             return leaves

@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from worker.model import DataKey, Grant, KeySpec
-from worker.native.keys import joined
 from worker.zerokms.keys import passes
+from worker.zerokms.keys.held import Batch, Held
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.passes import Flags
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Gauge, wipe
 
@@ -31,14 +31,6 @@ _AT_ONCE = 2_000
 _NEVER = -1e9
 
 
-@dataclass(slots=True)
-class Batch:
-    """Keys of one answer; `born` is when they were asked for, on the cache's clock."""
-
-    born: float
-    keys: Sequence[DataKey] = field(repr=False)
-
-
 class Pools(Shelf):
     """
     The pools of many contexts, one column for each of their properties; not thread-safe.
@@ -51,9 +43,7 @@ class Pools(Shelf):
         super().__init__(_POOL_BYTES, options.max_pools)
         self._options, self._gauge, self._full = options, gauge, full
         size = len(self.pins)
-        self.batches = np.empty(size, object)
-        self.born = np.full(size, np.inf)
-        self.available = np.zeros(size, np.int64)
+        self.held = Held(size)
         self.pending = np.zeros(size, np.int64)
         self.wanted = np.zeros(size, np.int64)
         self.depth = np.zeros(size, np.int64)
@@ -64,6 +54,11 @@ class Pools(Shelf):
         self._wasted = np.zeros(size, np.int64)
         self._rate = np.zeros(size)
         self._last = np.zeros(size)
+
+    @property
+    def available(self) -> Ints:
+        """How many keys lie ready."""
+        return self.held.available
 
     def begin(self, part: Part, now: float) -> None:
         """Pin what a batch needs, and note what it wants; a pool that has too little is too shallow."""
@@ -98,21 +93,17 @@ class Pools(Shelf):
         slots = part.slots[part.open]
         if self._options.max_age_s:
             limit = now - self._options.max_age_s
-            for slot in slots[self.born[slots] <= limit].tolist():
+            for slot in slots[self.held.born[slots] <= limit].tolist():
                 self._expire(slot, limit)
         at = part.open[self.available[slots] >= part.left[part.open]]
         if not len(at):
             return []
         slots, counts = part.slots[at], part.left[at]
-        runs: list[Sequence[DataKey]] = []
-        for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-            self._pop(slot, count, runs)
-        self.available[slots] -= counts
+        keys = self.held.take(slots, counts)
         self.wanted[slots] -= counts
         self._used[slots] += counts
         self.weigh(slots, self.available[slots] * _KEY_BYTES)
         part.close(at)
-        keys = joined(runs)
         self._gauge.keys("used", len(keys))
         return [Grant(part.at, at, counts, keys)]
 
@@ -147,19 +138,11 @@ class Pools(Shelf):
         self.pending[slots] -= counts
         self.not_before[slots] = 0.0
         current = self._generation[slots] == generations
-        self.available[slots[current]] += counts[current]
-        start, batches = 0, self.batches
-        for slot, count, kept in zip(slots.tolist(), counts.tolist(), current.tolist(), strict=True):
-            got = keys[start : start + count]
-            start += count
-            if kept:
-                batches[slot].append(Batch(born, got))
-            else:
-                wipe(got)
-                self._wasted[slot] += count
-                self._gauge.keys("wasted", count)
+        if current.all():
+            self.held.put(slots, counts, keys, born)
+        else:
+            self._put_current(slots, counts, keys, born, current)
         kept = slots[current]
-        self.born[kept] = np.minimum(self.born[kept], born)
         self.weigh(kept, self.available[kept] * _KEY_BYTES)
         self.forgive(slots)
 
@@ -184,7 +167,7 @@ class Pools(Shelf):
     def expire(self, now: float, start: int = 0) -> int | None:
         """Wipe some of the keys that are past their age; returns where to go on, None at the end."""
         limit, end = now - self._options.max_age_s, start + 100 * _AT_ONCE
-        aged = start + np.flatnonzero((self.available[start:end] > 0) & (self.born[start:end] <= limit))
+        aged = start + np.flatnonzero(self.held.born[start:end] <= limit)
         if len(aged) > _AT_ONCE:
             aged = aged[:_AT_ONCE]
             end = int(aged[-1]) + 1
@@ -198,62 +181,53 @@ class Pools(Shelf):
 
     def oldest(self) -> float:
         """When the oldest key was asked for; infinite where there is none."""
-        return float(self.born[self.available > 0].min(initial=np.inf))
+        return float(self.held.born.min(initial=np.inf))
 
     @property
     def count(self) -> int:
         """How many keys are held."""
-        return sum(len(batch.keys) for slot in self.slots() for batch in self.batches[slot])
+        return int(self.available.sum())
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
-        return [key for slot in self.slots() for batch in self.batches[slot] for key in batch.keys]
+        return [key for slot in self.slots() for batch in self.held.batches(slot) for key in batch.keys]
 
-    def _pop(self, slot: int, count: int, runs: list[Sequence[DataKey]]) -> None:
-        """Take keys out of a pool that has as many, the oldest answer's first."""
-        batches: list[Batch] = self.batches[slot]
-        while count:
-            first = batches[0].keys
-            if len(first) <= count:
-                runs.append(first)
-                count -= len(first)
-                del batches[0]
-                self.born[slot] = batches[0].born if batches else np.inf
+    def _put_current(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, current: Flags) -> None:
+        """Take over the keys of pools that have not been dropped meanwhile, and wipe the others."""
+        start = 0
+        for i, kept in enumerate(current.tolist()):
+            at, got = slots[i : i + 1], keys[start : start + int(counts[i])]
+            start += int(counts[i])
+            if kept:
+                self.held.put(at, counts[i : i + 1], got, born)
             else:
-                runs.append(first[-count:])
-                batches[0].keys = first[:-count]
-                return
+                wipe(got)
+                self._wasted[at] += len(got)
+                self._gauge.keys("wasted", len(got))
 
     def _expire(self, slot: int, limit: float) -> None:
-        aged = sum(1 for batch in self.batches[slot] if batch.born <= limit)
         self.depth[slot] //= 2
-        self._lose(slot, aged, "expired")
-
-    def _lose(self, slot: int, count: int, event: str) -> None:
-        """Wipe the keys of the first so many answers."""
-        batches: list[Batch] = self.batches[slot]
-        lost = 0
-        for batch in batches[:count]:
-            wipe(batch.keys)
-            lost += len(batch.keys)
-        del batches[:count]
-        self.born[slot] = batches[0].born if batches else np.inf
-        self.available[slot] -= lost
-        self._wasted[slot] += lost
-        self._gauge.keys(event, lost)
-        at = np.array([slot])
-        self.weigh(at, self.available[at] * _KEY_BYTES)
+        self._lost(slot, self.held.lose(slot, limit), "expired")
 
     def _let_go(self, slot: int) -> None:
         self._generation[slot] += 1
-        self._lose(slot, len(self.batches[slot]), "wasted")
+        self._lost(slot, self.held.lose(slot), "wasted")
+
+    def _lost(self, slot: int, count: int, event: str) -> None:
+        self._wasted[slot] += count
+        self._gauge.keys(event, count)
+        at = np.array([slot])
+        self.weigh(at, self.available[at] * _KEY_BYTES)
+
+    def _grow(self, size: int) -> None:
+        super()._grow(size)
+        self.held.grow(size)
 
     def _clear(self, slots: Ints) -> None:
-        for slot in slots.tolist():
-            self.batches[slot] = []
-        self.born[slots], self._last[slots] = np.inf, _NEVER
+        self.held.clear(slots)
+        self._last[slots] = _NEVER
         self.not_before[slots] = self._rate[slots] = 0.0
-        for column in (self.available, self.pending, self.wanted, self.depth, self._seen, self._used, self._wasted):
+        for column in (self.pending, self.wanted, self.depth, self._seen, self._used, self._wasted):
             column[slots] = 0
         self.forgive(slots)
 
@@ -284,8 +258,7 @@ class KeyPool:
 
     @property
     def _batches(self) -> Sequence[Batch]:
-        batches: Sequence[Batch] = self._pools.batches[self._slot]
-        return batches
+        return self._pools.held.batches(self._slot)
 
 
 def by_spec(pools: Pools, changed: threading.Condition) -> dict[KeySpec, KeyPool]:

@@ -1,4 +1,4 @@
-"""What is spoken to take a member out of its group is never less strict than the worker's own clients."""
+"""What is spoken by kafka-python is never less strict than the worker's own clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from worker.errors import SourceUnavailable
-from worker.kafka.departure import as_spoken
+from worker.kafka.kafka_python import as_spoken
 from worker.kafka.properties import Property
 from worker.local.tls import CertificateAuthority
 

@@ -1,0 +1,72 @@
+"""A consumer group as its coordinator has it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.errors import SourceUnavailable
+from worker.kafka.kafka_python import admin_client
+from worker.kafka.properties import Property
+from worker.model import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """
+    One member.
+
+    Args:
+        instance: a static member's name, empty for others.
+        partitions: its share.
+    """
+
+    instance: str
+    partitions: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """
+    What a coordinator says of a group.
+
+    Args:
+        is_stable: whether it has been shared, and no member has asked to share it anew.
+        members: all that it counts, those included that died and whose session has not ended.
+    """
+
+    is_stable: bool
+    members: Sequence[Member]
+
+
+def described(connection: Mapping[str, Property], group: str) -> Group:
+    """
+    Ask a group's coordinator, as the brokers name it now, for the group; waits for several requests' timeouts at most.
+
+    Not by librdkafka (2.16): where the coordinator dies under `describe_consumer_groups`, it aborts the process
+    (`rd_kafka_enq_once_del_source_return: Assertion 'eonce->refcnt > 0' failed`).
+
+    Args:
+        connection: what `worker.kafka.properties.connection_properties` returned.
+        group: a group of the classic protocol.
+
+    Raises:
+        SourceUnavailable: kafka-python has no equal for a property, no broker answers, or not for this group.
+    """
+    with contextlib.closing(admin_client(connection)) as client:
+        try:
+            told = client.describe_groups([group])[group]
+        except Exception as exc:
+            raise SourceUnavailable(f"group {group} is not described: {type(exc).__name__}") from None
+    if told["error"] is not None:
+        raise SourceUnavailable(f"group {group} is not described: {told['error']}")
+    return Group(told["group_state"] == "Stable", [_member(each) for each in told["members"]])
+
+
+def _member(told: Mapping[str, Any]) -> Member:
+    # Before it has been given anything a member has no share, not an empty one.
+    share = (told["member_assignment"] or {}).get("assigned_partitions", ())
+    partitions = frozenset(TopicPartition(each["topic"], n) for each in share for n in each["partitions"])
+    return Member(str(told.get("group_instance_id") or ""), partitions)
