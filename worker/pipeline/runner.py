@@ -200,7 +200,7 @@ class RouteRunner:
         """Return how long to wait for a record: not at all while some can go, briefly while some wait for a commit."""
         if self._collector.is_empty():
             if self._is_quiet():
-                return self._source.patience_s
+                return min(self._source.patience_s, self._options.verify_interval_s)
             return min(_POLL_S, self._options.max_latency_ms / 1000 or 0.001)
         return 0.0 if self._under_way.job is None else _GLANCE_S
 

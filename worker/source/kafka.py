@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 # Half of the time after which the loop would have to poll; the group is served by the client's own threads.
 _CONFIRM_S = 5.0
 _LEAVE_S = 2.0
-_WOKEN_S, _UNWOKEN_S = 2.0, 0.25
+_WOKEN_S, _WATCHFUL_S, _UNWOKEN_S = 5.0, 2.0, 0.25
 
 
 class KafkaSource:
@@ -144,7 +144,9 @@ class KafkaSource:
     @property
     def patience_s(self) -> float:
         """How long a `poll` may wait; in native memory what the group says ends it, and so does `wake`."""
-        return _WOKEN_S if self._native is not None and self._membership.placed else _UNWOKEN_S
+        if self._native is None or not self._membership.placed:
+            return _UNWOKEN_S
+        return _WOKEN_S if self._group is None else _WATCHFUL_S
 
     def _receive(self, native: _native.Client, max_records: int, timeout_s: float) -> Batch | None:
         """Take records in native memory; rebalances and the group's errors still come by the consumer's own queue."""

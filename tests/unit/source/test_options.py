@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from worker.kafka.clients import make_consumer
 from worker.kafka.properties import Property
+from worker.source import offsets
 from worker.source.options import Assignment, SourceOptions
 from worker.source.properties import GroupMember, consumer_properties
 
@@ -36,3 +37,10 @@ def test_the_client_takes_the_properties_of_each_assignment(assignment: Assignme
     connection: dict[str, Property] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
     make_consumer(consumer_properties(options, GroupMember("g", "w"), connection, bounded=False)).close()
+
+
+def test_a_fetch_under_way_outlasts_no_question() -> None:
+    """A broker answers a connection's requests in turn: a question behind an idle fetch would else be given up."""
+    properties = consumer_properties(SourceOptions(topics=("t",)), GroupMember("g", "w"), {}, bounded=False)
+
+    assert int(str(properties["fetch.wait.max.ms"])) / 1000 < offsets._EDGE_S
