@@ -110,7 +110,7 @@ def main() -> None:
             kafka.create_topic(way.source, partitions=PARTITIONS)
             kafka.create_topic(f"{way.source}.dead", config={"max.message.bytes": str((1 << 20) + 12 + 4096)})
             fill(kafka, way.source, count)
-            declared = compile_schema(SCHEMA.read_text(), DeclarationOptions(format=way.format))  # type: ignore[arg-type]
+            declared = compile_schema(SCHEMA.read_text(), DeclarationOptions(format=way.format))
             (work / f"{way.format}.avsc").write_text(declared.plan.output_schema)
             _, topic = run(stand, way, number, 0)
             found: dict[str, list[Reading]] = {reader.name: [] for reader in readers}

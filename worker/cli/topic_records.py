@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
@@ -15,7 +16,7 @@ from worker.cli.printing import json_line
 from worker.cli.sources import Line, Reader, Selection
 from worker.cli.topic import SchemaOf, Topic
 from worker.errors import DeclarationError, RecordError, WorkerError
-from worker.model import Batch, Indexes, SourceRecord
+from worker.model import Batch, DecryptionKeys, Indexes, SourceRecord
 from worker.native import extension
 from worker.native.batch import NativeBatch
 from worker.sdk import Regions
@@ -139,7 +140,10 @@ class _NativeLines:
     def _decrypted(self, schema: str, start: int, indexes: Indexes) -> RecordTexts:
         some = self._batch if len(indexes) == len(self._batch) else self._batch.select(indexes)
         encryption, region = self._encryption, self._records.region
-        source = encryption.source(region, None)() if isinstance(encryption, Regions) else encryption.reading(None)
+        if isinstance(encryption, Regions):
+            source: AbstractContextManager[DecryptionKeys] = encryption.source(region, None)()
+        else:
+            source = encryption.reading(None, once=True)
         values = cast("Sequence[bytes]", some.values)  # None of a group is a tombstone.
         return record_texts(values, some.keys, start, schema, source, self._records.clear)
 
