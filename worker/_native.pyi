@@ -61,7 +61,7 @@ class Directory:
     ) -> bytes | None: ...
     def hash_of(self, place: int) -> int: ...
     def remove(self, place: int) -> None: ...
-    def texts(self, place: int) -> list[str]: ...
+    def texts(self, places: Sequence[int]) -> list[list[str]]: ...
 
 def lease_begin(table: Ints, slots: Ints, due: tuple[float, float, float, float, float]) -> tuple[bool, bool]: ...
 def lease_end(table: Ints, slots: Ints) -> None: ...
@@ -173,8 +173,15 @@ class JsonColumn:
 def json_lines(batch: Batch, columns: Sequence[tuple[Sequence[int] | None, JsonColumn]]) -> bytes:
     """A line for each record: its place and key, and its text; each column has the places of its texts."""
 
-def generate_items(ivs: bytes, runs: Sequence[tuple[bytes, int]]) -> bytes:
-    """The items of `generate-data-key`, commas between them."""
+def generate_items(
+    ivs: bytes, runs: Sequence[tuple[bytes, Sequence[str], Sequence[Sequence[str]], Sequence[int]]]
+) -> bytes:
+    """
+    The items of `generate-data-key`, commas between them.
+
+    Of each of `runs`: what stands behind the iv, and where a context is to follow the names of its texts; the texts of
+    every context; how many keys each has.
+    """
 
 @final
 class Texts:

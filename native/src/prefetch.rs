@@ -1,4 +1,5 @@
-//! Memory asked for before it is read: a table of many contexts does not fit into the processor's cache.
+//! Memory asked for before it is used: neither a table of many contexts nor a batch's output fits into the processor's
+//! cache.
 
 /// How many places ahead memory is asked for: what one access to main memory takes, by what a place takes.
 pub const AHEAD: usize = 16;
@@ -63,6 +64,20 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+
+    #[test]
+    fn no_room_is_fetched_but_a_buffers_own() {
+        let (mut room, mut out) = (Frontier::default(), Vec::with_capacity(3 * WITHIN));
+        for written in [0, 1, WITHIN, 3 * WITHIN] {
+            out.resize(written, 0u8);
+            room.advance(&out);
+            let until = (written + WITHIN).min(out.capacity());
+            assert!((until..until + LINE).contains(&room.0), "{written}");
+        }
+        let mut none = Frontier::default();
+        none.advance(&Vec::new());
+        assert_eq!(none.0, 0);
+    }
 
     #[test]
     fn items_are_seen_before_they_come() {

@@ -29,18 +29,56 @@ pub fn retrieves<'c>(requests: &[Request], context: impl Fn(u32, u32) -> Option<
     Some(out)
 }
 
-/// The items of `generate-data-key`: what runs of keys have in common is JSON behind the iv, its brace included.
-pub fn generates(ivs: &[u8], runs: &[(&[u8], usize)]) -> Option<Vec<u8>> {
-    let (mut each, mut out) = (ivs.chunks_exact(IV_BYTES), Vec::new());
-    out.reserve(runs.iter().map(|(common, count)| count * (common.len() + 40)).sum());
-    for (common, count) in runs {
-        for _ in 0..*count {
-            begin(&mut out, each.next()?);
-            out.extend_from_slice(b"\",");
-            out.extend_from_slice(common);
+/// Runs of keys that differ in the texts of their contexts alone.
+pub struct Runs<'a> {
+    /// Everything of an item behind its iv, its closing brace included; where there are names what stands before its
+    /// context.
+    pub head: &'a [u8],
+    pub names: &'a [String],
+    pub contexts: &'a [Vec<String>],
+    /// How many keys each context has.
+    pub counts: &'a [usize],
+}
+
+/// The items of `generate-data-key`.
+pub fn generates(ivs: &[u8], runs: &[Runs<'_>]) -> Option<Vec<u8>> {
+    let mut each = ivs.chunks_exact(IV_BYTES);
+    let (mut out, mut common) = (Vec::with_capacity(ivs.len() * 8), Vec::new());
+    for runs in runs {
+        if runs.contexts.len() != runs.counts.len() {
+            return None;
+        }
+        for (texts, count) in runs.contexts.iter().zip(runs.counts) {
+            common.clear();
+            common.extend_from_slice(runs.head);
+            if !runs.names.is_empty() {
+                write_context(runs.names, texts, &mut common)?;
+                common.push(b'}');
+            }
+            for _ in 0..*count {
+                begin(&mut out, each.next()?);
+                out.extend_from_slice(b"\",");
+                out.extend_from_slice(&common);
+            }
         }
     }
     each.next().is_none().then_some(out)
+}
+
+fn write_context(names: &[String], texts: &[String], out: &mut Vec<u8>) -> Option<()> {
+    if names.len() != texts.len() {
+        return None;
+    }
+    let mut before = b'[';
+    for value in names.iter().zip(texts) {
+        out.push(before);
+        before = b',';
+        out.extend_from_slice(b"{\"Value\":");
+        serde_json::to_writer(&mut *out, &value).ok()?;
+        out.push(b'}');
+    }
+    out.push(b']');
+    Some(())
 }
 
 fn begin(out: &mut Vec<u8>, iv: &[u8]) {
@@ -73,12 +111,23 @@ mod tests {
 
     #[test]
     fn items_are_json() {
-        let made = generates(&[0; 48], &[(b"\"a\":1}", 2), (b"\"b\":2}", 1)]).unwrap();
+        let none = [Vec::new()];
+        let whole = |head, counts| Runs { head, names: &[], contexts: &none, counts };
+        let made = generates(&[0; 48], &[whole(b"\"a\":1}", &[2]), whole(b"\"b\":2}", &[1])]).unwrap();
         let parsed: serde_json::Value = serde_json::from_slice(&[b"[", &made[..], b"]"].concat()).unwrap();
         assert_eq!(parsed[2]["b"], 2);
         assert_eq!(parsed[0]["iv"], "AAAAAAAAAAAAAAAAAAAAAA==");
-        assert!(generates(&[0; 48], &[(b"}", 2)]).is_none());
-        assert!(generates(&[0; 16], &[(b"}", 2)]).is_none());
+        assert!(generates(&[0; 48], &[whole(b"}", &[2])]).is_none());
+        assert!(generates(&[0; 16], &[whole(b"}", &[2])]).is_none());
+        assert!(generates(&[0; 16], &[whole(b"}", &[1, 0])]).is_none());
+        let names = ["a".to_owned(), "b".to_owned()];
+        let contexts = [vec!["x\"".to_owned(), "\u{1f511}".to_owned()], vec!["y".to_owned(), String::new()]];
+        let runs = Runs { head: b"\"context\":", names: &names, contexts: &contexts, counts: &[1, 2] };
+        let made = generates(&[0; 48], &[runs]).unwrap();
+        let parsed: serde_json::Value = serde_json::from_slice(&[b"[", &made[..], b"]"].concat()).unwrap();
+        assert_eq!(parsed[0]["context"], serde_json::json!([{"Value": ["a", "x\""]}, {"Value": ["b", "\u{1f511}"]}]));
+        assert_eq!(parsed[2]["context"], serde_json::json!([{"Value": ["a", "y"]}, {"Value": ["b", ""]}]));
+        assert!(generates(&[0; 16], &[Runs { head: b"", names: &names[..1], contexts: &contexts[..1], counts: &[1] }]).is_none());
         let tag: Vec<u8> = (0..=255).collect();
         let request = Request {
             slot: 0,

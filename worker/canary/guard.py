@@ -10,7 +10,7 @@ from itertools import groupby
 from worker.canary.canary import DESCRIPTOR
 from worker.errors import CanaryError, ConfigError, KeyServiceUnavailable
 from worker.metrics import Metrics
-from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest, Specs
+from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest, SpecRuns, Specs
 from worker.native.keys import joined, request_ids, wipe
 from worker.zerokms.joining import Joiner
 
@@ -111,17 +111,17 @@ class GuardedKeyService:
             requests: those of one keyset together.
             room: how many go with one witness.
         """
-        asked: list[tuple[KeySpec, int]] = []
+        asked: list[SpecRuns] = []
         own: list[slice] = []
         at = 0
-        for keyset, same in groupby(requests.runs, lambda run: run[0].keyset):
-            mine = Specs(same)
+        for keyset, same in groupby(requests.parts, lambda part: part.common.keyset):
+            mine = Specs.of_parts(same)
             for start in range(0, len(mine), room):
                 some = mine[start : start + room]
                 own.append(slice(at, at + len(some)))
-                asked += [*some.runs, (self._witness(keyset), 1)]
+                asked += [*some.parts, *Specs.of([self._witness(keyset)]).parts]
                 at += len(some) + 1
-        return Specs(asked), own
+        return Specs.of_parts(asked), own
 
     def _vouch_for(self, asked: Specs, keys: Sequence[DataKey], own: Sequence[slice], room: int) -> None:
         for keyset, same in groupby(own, lambda stretch: asked[stretch.start].keyset):

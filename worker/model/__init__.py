@@ -60,7 +60,7 @@ from worker.model.records import (
     SinkRecord,
     SourceRecord,
 )
-from worker.model.specs import Specs
+from worker.model.specs import SpecRuns, Specs
 from worker.model.split import Encryptor, FieldUsage, KeyUsage, PlainSealed, Sealed, Split
 from worker.position import Position, TopicPartition
 
@@ -105,6 +105,7 @@ __all__ = [
     "Sealed",
     "SinkRecord",
     "SourceRecord",
+    "SpecRuns",
     "Specs",
     "Split",
     "Stamp",

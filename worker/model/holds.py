@@ -58,7 +58,7 @@ class KeyNeed:
         return spec_of(self.spec, self.names, self.contexts[at])
 
 
-def spec_of(common: KeySpec, names: Sequence[str], texts: Texts) -> KeySpec:
+def spec_of(common: KeySpec, names: Sequence[str], texts: Sequence[str]) -> KeySpec:
     """Return a spec with the named texts as its context."""
     if not names:
         return common

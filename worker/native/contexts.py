@@ -88,9 +88,9 @@ class NativeFamily:
         self._directory.remove(place)
         self._count -= 1
 
-    def texts(self, place: int) -> Texts:
-        """Return the context of a place."""
-        return tuple(self._directory.texts(place))
+    def texts(self, places: Sequence[int]) -> Sequence[Sequence[str]]:
+        """Return the contexts of some places."""
+        return self._directory.texts(places)
 
 
 class NativeDirectory:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from worker.model import KeySpec, PolicyCondition, Specs
+from worker.model import KeySpec, PolicyCondition, SpecRuns, Specs
 from worker.native import IS_LOADED, extension
 from worker.native.keys import Answer, KeyRun, Label
 from worker.zerokms import wire
@@ -19,8 +19,6 @@ from worker.zerokms.derive import IV_BYTES, ClientKey
 
 if TYPE_CHECKING:
     from worker import _native
-
-_Runs = Sequence[tuple[KeySpec, int]]
 
 
 def native_key(client_key: ClientKey) -> _native.ClientKey | None:
@@ -50,8 +48,8 @@ class FreshKeys:
         return [self.ivs[i : i + IV_BYTES] for i in range(0, len(self.ivs), IV_BYTES)]
 
     @cached_property
-    def _runs(self) -> _Runs:
-        return Specs.of(self.specs).runs
+    def _parts(self) -> Sequence[SpecRuns]:
+        return Specs.of(self.specs).parts
 
     def items(self) -> bytes:
         """Return the request's items, JSON with commas between."""
@@ -60,13 +58,15 @@ class FreshKeys:
     def native_items(self) -> bytes:
         """Return the same, written natively."""
         heads: dict[str, bytes] = {}
-        return extension.generate_items(self.ivs, [(_common(spec, heads), count) for spec, count in self._runs])
+        return extension.generate_items(
+            self.ivs, [(_head(part, heads), part.names, part.contexts, part.counts) for part in self._parts]
+        )
 
     def native_keys(self, client_key: _native.ClientKey, keyset: UUID, request_id: UUID, reply: bytes) -> KeyRun | None:
         """Return the keys that a reply brings; None for one that the twin has to judge."""
         # Without their contexts: the answer lives as long as one of its keys is held.
-        named = groupby(self._runs, key=lambda run: run[0].descriptor)
-        descriptors = [(descriptor, sum(count for _, count in same)) for descriptor, same in named]
+        named = groupby(self._parts, key=lambda part: part.common.descriptor)
+        descriptors = [(descriptor, sum(sum(part.counts) for part in same)) for descriptor, same in named]
         try:
             batch, told = client_key.generate(self.ivs, keyset.bytes, descriptors, reply)
         except ValueError:
@@ -76,8 +76,13 @@ class FreshKeys:
         return KeyRun([(answer, 0, len(batch))])
 
 
-def _common(spec: KeySpec, heads: dict[str, bytes]) -> bytes:
-    """Everything of an item behind its iv; `heads` keeps by descriptor what stands before a context."""
+def _head(part: SpecRuns, heads: dict[str, bytes]) -> bytes:
+    """
+    What of an item stands behind its iv: all of it, or where there are names what stands before its context.
+
+    `heads` keeps by descriptor what stands before a context.
+    """
+    spec = part.common
     if spec.policy or spec.descriptor not in heads:
         item = wire.generate_item(spec, b"")
         del item["iv"]
@@ -85,7 +90,8 @@ def _common(spec: KeySpec, heads: dict[str, bytes]) -> bytes:
             return orjson.dumps(item)[1:]
         del item["context"]
         heads[spec.descriptor] = orjson.dumps(item)[1:-1] + b',"context":'
-    return b"%b%b}" % (heads[spec.descriptor], orjson.dumps(wire.context(spec.context)))
+    head = heads[spec.descriptor]
+    return head if part.names else b"%b%b}" % (head, orjson.dumps(wire.context(spec.context)))
 
 
 def _conditions(policy: list[tuple[str, str | None]] | None) -> tuple[PolicyCondition, ...]:

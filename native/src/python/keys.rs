@@ -234,10 +234,15 @@ impl ClientKey {
     }
 }
 
-/// The items of `generate-data-key`; runs of keys share what stands behind the iv, JSON and its closing brace.
+type Runs = (PyBackedBytes, Vec<String>, Vec<Vec<String>>, Vec<usize>);
+
+/// The items of `generate-data-key`; see `crate::request::Runs`.
 #[pyfunction]
-pub fn generate_items<'py>(py: Python<'py>, ivs: &[u8], runs: Vec<(PyBackedBytes, usize)>) -> PyResult<Bound<'py, PyBytes>> {
-    let runs: Vec<(&[u8], usize)> = runs.iter().map(|(common, count)| (&common[..], *count)).collect();
+pub fn generate_items<'py>(py: Python<'py>, ivs: &[u8], runs: Vec<Runs>) -> PyResult<Bound<'py, PyBytes>> {
+    let runs: Vec<crate::request::Runs<'_>> = runs
+        .iter()
+        .map(|(head, names, contexts, counts)| crate::request::Runs { head, names, contexts, counts })
+        .collect();
     let items = crate::request::generates(ivs, &runs).ok_or_else(|| PyValueError::new_err(MISMATCH))?;
     Ok(PyBytes::new(py, &items))
 }

@@ -336,9 +336,10 @@ impl Directory {
         self.directory.remove(place);
     }
 
-    /// The texts of a place's context, without their names.
-    fn texts(&self, place: u32) -> PyResult<Vec<String>> {
-        self.directory.framed(place).map(texts).ok_or_else(|| PyIndexError::new_err("no such place"))
+    /// The texts of the contexts of some places, without their names.
+    fn texts(&self, places: Vec<u32>) -> PyResult<Vec<Vec<String>>> {
+        let found = places.into_iter().map(|place| self.directory.framed(place).map(texts)).collect::<Option<_>>();
+        found.ok_or_else(|| PyIndexError::new_err("no such place"))
     }
 }
 

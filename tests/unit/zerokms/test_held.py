@@ -25,7 +25,8 @@ class Drawn:
 
     def __init__(self, seed: int) -> None:
         self.random, self.service = random.Random(seed), FakeKeyService()
-        self.held = Held(SLOTS)
+        self.held = Held(1)
+        self.held.grow(SLOTS)
         self.model: list[list[tuple[float, list[bytes]]]] = [[] for _ in range(SLOTS)]
         self.keys: dict[bytes, DataKey] = {}
 

@@ -77,7 +77,7 @@ def test_a_context_has_one_slot_until_it_goes(make: type[PlainFamily]) -> None:
     found = family.find([*contexts, ("t1", "fr"), ("t1d", "e")])
 
     assert found.tolist() == [*range(100, 120), -1, *range(121, 150), -1, -1]
-    assert (family.texts(110), len(family)) == (("t10", "de"), 49)
+    assert ([list(texts) for texts in family.texts([110])], len(family)) == ([["t10", "de"]], 49)
     with pytest.raises(ValueError, match="distinct"):
         family.add([("new", "x"), ("t3", "de")], [1, 2])
 

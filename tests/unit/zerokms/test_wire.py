@@ -12,9 +12,11 @@ import httpx
 import pytest
 
 from worker.errors import ConfigError, KeyMaterialError, WorkerError
-from worker.model import IdentityClaim, KeySpec, PolicyCondition, RetrieveRequest, Tag, Value
+from worker.model import IdentityClaim, KeySpec, PolicyCondition, RetrieveRequest, SpecRuns, Specs, Tag, Value
+from worker.native import IS_LOADED
 from worker.zerokms import wire
 from worker.zerokms.credentials import base_url, is_allowed
+from worker.zerokms.fresh import FreshKeys
 from worker.zerokms.http import accept
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "zerokms.json").read_text())["wire_json"]
@@ -35,6 +37,17 @@ def test_writes_a_generate_body_as_a_real_client_does() -> None:
     body = wire.keys_body(CLIENT, KEYSET, items([wire.generate_item(s, b"\x01" * 16) for s in specs]), {})
 
     assert json.loads(body) == VECTORS["generate-data-key"]
+
+
+@pytest.mark.skipif(not IS_LOADED, reason="without the extension there is the twin alone")
+def test_items_written_natively_are_the_twins() -> None:
+    """Contexts that are told by their texts, whole specs, policies and what JSON escapes."""
+    named = SpecRuns(KeySpec(None, 'users/"émail"'), ("tenant", "n\\"), [("a", "b\n"), ("\u00fc", "")], [2, 1])
+    plain = [KeySpec(None, "users/email", CONTEXT), KeySpec(None, "users/email", policy=POLICY), KeySpec(None, "d")]
+    specs = Specs.joined([Specs.of_parts([named]), Specs.of(plain)])
+    asked = FreshKeys(specs, bytes(range(16 * len(specs))))
+
+    assert json.loads(b"[%b]" % asked.native_items()) == json.loads(b"[%b]" % asked.items())
 
 
 def test_writes_a_retrieve_body_as_a_real_client_does() -> None:

@@ -37,8 +37,8 @@ class Family(Protocol):
         """Take a slot away from its context."""
         ...
 
-    def texts(self, slot: int, /) -> Texts:
-        """Return the context of a slot."""
+    def texts(self, slots: Sequence[int], /) -> Sequence[Sequence[str]]:
+        """Return the contexts of some slots."""
         ...
 
 
@@ -72,9 +72,9 @@ class PlainFamily:
         """Take a slot away from its context."""
         del self._slots[self._texts.pop(slot)]
 
-    def texts(self, slot: int) -> Texts:
-        """Return the context of a slot."""
-        return self._texts[slot]
+    def texts(self, slots: Sequence[int]) -> Sequence[Texts]:
+        """Return the contexts of some slots."""
+        return [self._texts[slot] for slot in slots]
 
 
 def picked(contexts: Sequence[Texts], at: Ints) -> Sequence[Texts]:

@@ -45,10 +45,12 @@ class Held:
 
     def grow(self, size: int) -> None:
         """Make room for so many slots."""
+        before = len(self.born)
         for name, column in vars(self).items():
             longer: NDArray[Any] = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
             longer[: len(column)] = column
             setattr(self, name, longer)
+        self.born[before:] = np.inf
 
     def clear(self, slots: Ints) -> None:
         """Begin slots anew, which have no keys."""

@@ -23,6 +23,8 @@ _SHORTEST_S = 0.05
 """Batches that follow each other faster are counted as if they did so."""
 _WASTED = 0.05
 """A pool of which more than this share was never used is not filled ahead of need."""
+_FEW, _SPARE = 64, 0.1
+"""Of so many keys a pool holds no more than this share of what it has given."""
 _POOL_BYTES = 700
 """What a pool is counted as with its context: an estimate, on the high side."""
 _KEY_BYTES = 500
@@ -117,11 +119,16 @@ class Pools(Shelf):
         """Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests."""
         slots, full = part.slots, self._full()
         target = np.minimum(self.depth[slots], (self._rate[slots] * _AHEAD_S).astype(np.int64))
+        # Thousands of pools that each hold a key too many are a batch that nobody needs.
+        spare = (self._used[slots] * _SPARE).astype(np.int64)
+        target = np.minimum(target, spare + np.maximum(target - _FEW, 0))
         held = self.available[slots] + self.pending[slots] - self.wanted[slots]
         room = target - np.maximum(held, 0)
         room = np.where(room < full, room, room // full * full)
         due = room >= np.minimum(full, np.maximum(1, target // 2))
         due &= (now >= self.not_before[slots]) & (self._wasted[slots] <= _WASTED * self._used[slots])
+        # Less than a batch takes spares it no wait.
+        due &= target >= part.need.counts
         if not self._options.max_age_s:
             due[:] = False
         return slots[due], room[due]
@@ -264,4 +271,7 @@ class KeyPool:
 def by_spec(pools: Pools, changed: threading.Condition) -> dict[KeySpec, KeyPool]:
     """Return every pool by what its keys are for."""
     slots = pools.slots()
-    return {spec: KeyPool(pools, slot, changed) for slot, spec in zip(slots, pools.specs(slots), strict=True)}
+    return {
+        spec: KeyPool(pools, slot, changed)
+        for slot, spec in zip(slots, pools.specs(slots, [1] * len(slots)), strict=True)
+    }

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import ContextDenied, KeyServiceUnavailable, WorkerError
-from worker.model import DataKey, Grant, KeySpec, Texts, spec_of
+from worker.model import DataKey, Grant, KeySpec, SpecRuns, Specs, Texts
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.family import Families, Family, picked
 from worker.zerokms.keys.part import Ints, Part
@@ -102,13 +103,14 @@ class Shelf:
             slots[new] = self._add(kin, picked(contexts, new))
         return slots
 
-    def specs(self, slots: Sequence[int]) -> list[KeySpec]:
-        """Return the whole specs of contexts."""
-        return [
-            spec_of(kin.spec, kin.names, kin.family.texts(slot))
-            for slot in slots
-            if (kin := self._kin_of[slot]) is not None
-        ]
+    def specs(self, slots: Sequence[int], counts: Sequence[int]) -> Specs:
+        """Return what keys of contexts are for, so many each."""
+        parts, rest = [], iter(counts)
+        for kin, same in groupby(slots, self._kin_of.__getitem__):
+            assert kin is not None
+            texts = kin.family.texts(list(same))
+            parts.append(SpecRuns(kin.spec, kin.names, texts, list(islice(rest, len(texts)))))
+        return Specs.of_parts(parts)
 
     def slots(self) -> list[int]:
         """Every slot in use."""

@@ -50,7 +50,7 @@ class _Piece:
 
     def specs(self) -> Specs:
         """Return what each key is for."""
-        return Specs(zip(self.shelf.specs(self.slots.tolist()), self.counts.tolist(), strict=True))
+        return self.shelf.specs(self.slots.tolist(), self.counts.tolist())
 
 
 class Stock:
