@@ -16,12 +16,14 @@ SECURE := $(addprefix tests/integration/,test_kafka_security.py test_pins.py tes
 RECORDS ?= 100000
 # As BENCH="--records 1000000 --only 'C|leased'": what `make bench` is given.
 BENCH ?=
+# As AGAINST="../before": work trees of other versions, for `make bench-read`.
+AGAINST ?=
 JOBS ?= 3
 # The extension module is built where cargo is; a second build takes seconds, from native/target.
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-stages bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey sizing backpressure rekey recovery soak \
+.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-stages bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey bench-read sizing backpressure rekey recovery soak \
   secure alone delivery registry interop attack erasure api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -89,6 +91,9 @@ bench-erasure: $(BIN)/.dev ## What an erasable keyset costs the authority beside
 
 bench-loop: $(BIN)/.dev fetch ## The worker's loop against a copy loop and a plain encryptor, in one run
 	$(BIN)/python -m tests.bench.loop
+
+bench-read: $(BIN)/.dev fetch ## `worker decrypt` of a topic with and without the extension, and beside the work trees AGAINST
+	$(BIN)/python -m tests.bench.reading $(if $(AGAINST),--against $(AGAINST))
 
 sizing: $(BIN)/.dev fetch ## Processor and memory of a record, a value and a row, for docs/operations.md (about two minutes)
 	$(BIN)/python -m tests.bench.sizing

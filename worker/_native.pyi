@@ -156,6 +156,23 @@ class Reader:
     def __new__(cls, shapes: Sequence[tuple[Any, ...]], root: int) -> Self: ...
     def read(self, values: Sequence[bytes | None] | Output) -> tuple[list[Any], list[int]]: ...
 
+@final
+class JsonWriter:
+    """Writes Avro binary as JSON; what is not of the type, or is for the twin to say, is refused."""
+
+    def __new__(cls, shapes: Sequence[tuple[Any, ...]], root: int) -> Self: ...
+    def write(self, values: Sequence[bytes | None] | Output, before: bytes) -> tuple[JsonColumn, list[int]]: ...
+
+@final
+class JsonColumn:
+    """Texts side by side, with holes."""
+
+    def __new__(cls, texts: Sequence[bytes]) -> Self: ...
+    def __len__(self) -> int: ...
+
+def json_lines(batch: Batch, columns: Sequence[tuple[Sequence[int] | None, JsonColumn]]) -> bytes:
+    """A line for each record: its place and key, and its text; each column has the places of its texts."""
+
 def generate_items(
     ivs: bytes, runs: Sequence[tuple[bytes, Sequence[str], Sequence[Sequence[str]], Sequence[int]]]
 ) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from datetime import date, time
 from types import NoneType
 
@@ -35,6 +35,14 @@ def written(value: object, *, newline: bool = False) -> bytes:
     # orjson drops a zero of a time's fraction: 22 ms would read as 220.
     option = orjson.OPT_PASSTHROUGH_DATETIME | (orjson.OPT_APPEND_NEWLINE if newline else 0)
     return orjson.dumps(value, default=_as_text, option=option)
+
+
+def marked(line: Mapping[str, object]) -> dict[str, object]:
+    """Return a line whose `value` is `plain`, with `base_values` behind it where it has marks; the rest is plain."""
+    marks: dict[str, str] = {}
+    # What stands beside a value is plain: coordinates, and what is wrong.
+    told = {**line, "value": plain(line["value"], "", marks)} if "value" in line else dict(line)
+    return {**told, "base_values": marks} if marks else told
 
 
 def plain(value: object, path: str = "", marks: MutableMapping[str, str] | None = None) -> object:

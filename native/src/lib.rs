@@ -8,13 +8,17 @@ pub mod arrow;
 pub mod asked;
 pub mod authority;
 pub mod contexts;
+pub mod cursor;
 pub mod derive;
 pub mod envelope;
 pub mod feed;
+pub mod json;
 #[allow(unsafe_code)]
 pub mod kafka;
 pub mod keys;
+pub mod lines;
 pub mod lock;
+pub mod moment;
 pub mod open;
 pub mod passes;
 #[allow(unsafe_code)]

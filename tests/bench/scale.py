@@ -81,7 +81,7 @@ def batches(tenants: Sequence[int]) -> Iterator[Batch]:
     for start in range(0, len(tenants), BATCH):
         each = tenants[start : start + BATCH]
         yield batch_of(
-            SourceRecord(Position("t", 0, i), None, b"\x00\x00\x00\x00\x01" + text(f"tenant-{tenant}") + rest)
+            SourceRecord(Position("t", 0, i), None, b"\x00\x00\x00\x00\x01" + text(f"tenant-{tenant:07}") + rest)
             for i, tenant in enumerate(each)
         )
 
@@ -127,7 +127,7 @@ class Bare:
 
     def __init__(self, service: ZeroKMSClient) -> None:
         self.keys = service.keys_per_request
-        specs = [KeySpec(None, "bench.Customer/name", (Value("tenant", f"tenant-{n}"),)) for n in range(self.keys)]
+        specs = [KeySpec(None, "bench.Customer/name", (Value("tenant", f"tenant-{n:07}"),)) for n in range(self.keys)]
         items = FreshKeys(specs, os.urandom(16 * self.keys)).items()
         self._body = keys_body(service.credentials.client_id, None, items, {})
         self._wire = service._wire

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from tests.contract.batches import of_columns, split_plainly
 from tests.properties.avro_cases import cases
 from tests.unit.encryption.authority import InMemoryAuthority
-from worker.avro import CompiledSchema, DeclarationOptions, compile_schema, frame, open_schema
+from worker.avro import CompiledSchema, DeclarationOptions, OutputSchema, compile_schema, frame, open_schema
 from worker.avro.decode import ValueReader, value_reader
+from worker.cli.printing import json_line
 from worker.encryption import BatchDecryptor, BatchEncryptor, record
 from worker.encryption.leased import LeasedEnvelope
 from worker.encryption.plaintext import to_typed
 from worker.errors import DecodeError, RecordError
 from worker.model import Batch, DataKey, FieldPlan, Format, Position, SourceRecord, ValueColumn
-from worker.native import IS_LOADED
+from worker.native import IS_LOADED, extension
 from worker.native.split import SpanSplit
 
 pytestmark = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
@@ -122,7 +123,28 @@ def check_open(case: Case, seed: int, format_: Format) -> None:
     assert told(native.errors) == told(plain.errors)
     bare = [None if datum is None else datum[len(PREFIX) :] for datum in native.data]
     read = value_reader(reader.writer_schema)
-    assert repr(reader.records(bare)) == repr([None if datum is None else attempt(read, datum) for datum in bare])
+    values = [None if datum is None else attempt(read, datum) for datum in bare]
+    assert repr(reader.records(bare)) == repr(values)
+    check_text(reader, bare, values)
+
+
+def check_text(reader: OutputSchema, data: Sequence[bytes | None], values: Sequence[object]) -> None:
+    columns, errors = reader.texts(data)
+    assert {i: str(error) for i, error in errors.items()} == {
+        i: str(value) for i, value in enumerate(values) if isinstance(value, DecodeError)
+    }
+    absent = [i for i, value in enumerate(values) if value is None or isinstance(value, DecodeError)]
+    batch = extension.Batch(
+        [("in", 0)] * len(data), range(len(data)), [b"k"] * len(data), data, [(1, 5)] * len(data), []
+    )
+    found = extension.json_lines(batch, [*columns, (absent, extension.JsonColumn([b'"value":null'] * len(absent)))])
+    assert found == b"".join(
+        json_line(
+            {"topic": "in", "partition": 0, "offset": i, "timestamp_ms": 5, "key": "k"}
+            | {"value": None if i in absent else value}
+        )
+        for i, value in enumerate(values)
+    )
 
 
 def attempt(reader: ValueReader, datum: bytes) -> object:

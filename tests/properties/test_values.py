@@ -14,15 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contract.batches import of_native
 from tests.properties.avro_cases import sized, zigzag
 from tests.properties.value_cases import FAR, Case, cases
 from tests.unit.encryption.authority import InMemoryAuthority
 from worker.avro import DeclarationOptions, compile_schema, decode_value, encode_value, open_schema
 from worker.avro.canonical import canonical_form
 from worker.avro.schema import dump, parse
+from worker.avro.text import json_texts
+from worker.cli.printing import json_line
 from worker.encryption import BatchDecryptor, BatchEncryptor
 from worker.errors import RecordError
+from worker.model import Position, SourceRecord
 from worker.model.values import BaseValue
+from worker.native import IS_LOADED, extension
+from worker.native.batch import NativeBatch
 from worker.sdk import Encryption
 
 VALUES = st.one_of(
@@ -66,6 +72,19 @@ def check_value(case: Case) -> None:
         assert type(value) is type(base)
     again = encode_value(schema, value) if fits_again(case, value) else case.datum
     assert same(decode_value(schema, again), value)
+
+
+def check_text(case: Case) -> None:
+    schema = json.dumps(case.schema)
+    batch = of_native([SourceRecord(Position("in", 0, 0), None, b"")])
+    assert isinstance(batch, NativeBatch)
+
+    columns, errors = json_texts(schema, [case.datum])
+
+    assert not errors
+    place = {"topic": "in", "partition": 0, "offset": 0, "timestamp_ms": -1, "key": None}
+    wanted = json_line({**place, "value": decode_value(schema, case.datum)})
+    assert extension.json_lines(batch.native, columns) == wanted
 
 
 def fits_again(case: Case, value: object) -> bool:
@@ -118,6 +137,14 @@ def test_every_base_value_is_read_exactly(case: Case) -> None:
     check_value(case)
 
 
+@pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
+@settings(max_examples=400, deadline=None)
+@given(cases())
+def test_json_of_every_base_value_is_the_twins(case: Case) -> None:
+    """The extension writes a value's JSON as its twin does, or leaves it to it."""
+    check_text(case)
+
+
 @settings(max_examples=100, deadline=None)
 @given(cases())
 def test_what_is_encrypted_can_be_read(case: Case) -> None:
@@ -139,6 +166,8 @@ def test_the_sdk_gives_back_what_it_took(case: Case, value: object, chosen: str)
 def test_thousands_of_values(case: Case, value: object, chosen: str) -> None:
     """All three, thousands of times."""
     check_value(case)
+    if IS_LOADED:
+        check_text(case)
     check_worker(case)
     check_sdk(case, value, chosen)
 

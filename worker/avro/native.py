@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker.avro.logical import logical
+from worker.avro.logical import decimal_digits, logical, logical_values
 from worker.avro.reader import zigzag
 from worker.avro.readers import is_widthless
 from worker.avro.schema import Node, null_index
@@ -25,6 +25,16 @@ def program(top: Shape, covered: Sequence[Covered], extract: Sequence[str], *, s
 
 def reader(node: Node) -> extension.Reader:
     """Return what reads a type's values as the library does: a wider union's under the branch's number."""
+    return extension.Reader(*_shapes(node, lambda _node: None))
+
+
+def json_writer(node: Node) -> extension.JsonWriter:
+    """Return what writes a type's values as JSON; those of a logical type that it does not know are for the twin."""
+    return extension.JsonWriter(*_shapes(node, _logical))
+
+
+def _shapes(node: Node, own: Callable[[Node], _Spec | None]) -> tuple[list[_Spec], int]:
+    """Each type once, under a number; `own` is what is said of one beside what its base says."""
     shapes: list[_Spec] = []
     numbers: dict[int, int] = {}
 
@@ -33,7 +43,7 @@ def reader(node: Node) -> extension.Reader:
         if number is None:
             number = numbers[id(node)] = len(shapes)
             shapes.append(("null",))
-            shapes[number] = spec(node)
+            shapes[number] = own(node) or spec(node)
         return number
 
     def spec(node: Node) -> _Spec:
@@ -52,7 +62,23 @@ def reader(node: Node) -> extension.Reader:
             return ("array", of(node.inner[0]), is_widthless(node.inner[0]))
         return ("map", of(node.inner[0])) if kind == "map" else (kind,)
 
-    return extension.Reader(shapes, of(node))
+    return shapes, of(node)
+
+
+def _logical(node: Node) -> _Spec | None:
+    """How a logical type's values are written; None for the base's own."""
+    if logical_values(node) is None:
+        return None
+    word = logical(node)
+    if word == "decimal":
+        return ("decimal", node.attributes.get("size"), decimal_digits(node)[1])
+    if word == "uuid":
+        return ("uuid-bytes",) if node.kind == "fixed" else ("uuid",)
+    units = {"timestamp-millis": 1000, "timestamp-micros": 1}
+    unit = units.get(word.removeprefix("local-"))
+    if unit is not None:
+        return ("timestamp", unit, "" if word.startswith("local-") else "+00:00")
+    return (word,) if word in ("date", "time-millis", "time-micros") else ("twin",)
 
 
 class _Writer:

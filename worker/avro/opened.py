@@ -14,6 +14,7 @@ from worker.avro.native import program
 from worker.avro.schema import Field, Node, dump, null_index, parse, to_json
 from worker.avro.sealed import without_declarations
 from worker.avro.shape import Covered, Shape, Walker, exchanged, field_fingerprint, kind_of
+from worker.avro.text import Columns, json_texts
 from worker.errors import DeclarationError, DecodeError
 from worker.model import FieldPlan, Split
 from worker.native import IS_LOADED, extension
@@ -98,6 +99,10 @@ class OutputSchema:
     def records(self, datums: Sequence[bytes | None]) -> list[dict[str, object] | DecodeError | None]:
         """Restored datums as Python values, or why one is not of the schema; None for None."""
         return decode_values(self.writer_schema, datums)
+
+    def texts(self, datums: Sequence[bytes | None]) -> tuple[Columns, dict[int, DecodeError]]:
+        """What a line of JSON says of each restored datum, or why one is not of the schema; see `json_texts`."""
+        return json_texts(self.writer_schema, datums)
 
 
 def _opened(item: Field, identities: tuple[str, ...], record: Node) -> tuple[FieldPlan, Node, Node] | None:

@@ -70,7 +70,12 @@ def decrypted(
             )
         return encryption.decrypt_records(datums, schema=schema, keys=keys, clear=clear, errors="return")
     except DeclarationError as exc:
-        return [RecordError(str(exc), code="not_encrypted", path=exc.path)] * len(datums)
+        return [not_encrypted(exc)] * len(datums)
+
+
+def not_encrypted(error: DeclarationError) -> RecordError:
+    """Return why no record of a schema without `encryption` opens."""
+    return RecordError(str(error), code="not_encrypted", path=error.path)
 
 
 def failure(error: WorkerError) -> dict[str, object]:

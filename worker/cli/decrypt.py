@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import Annotated
 import typer
 
 from worker.cli import whole_files
-from worker.cli.container import file_lines
 from worker.cli.options import load
-from worker.cli.printing import Form, print_lines
+from worker.cli.printing import Form, print_lines, print_text
 from worker.cli.readers import reader, source_region
-from worker.cli.sources import Selection, envelope_lines, schema_text, table_lines, topic_lines
+from worker.cli.sources import Lines, Selection, container_lines, envelope_lines, schema_text, table_lines
+from worker.cli.topic import Topic
+from worker.cli.topic_records import Texts, TopicRecords
 from worker.errors import ConfigError
 from worker.sdk import Encryption, Regions
-
-Line = dict[str, object]
 
 
 def register(app: typer.Typer) -> None:
@@ -76,8 +74,13 @@ def decrypt(
     def opened() -> AbstractContextManager[Encryption | Regions]:
         return reader(settings, env_prefix, regions, reason)
 
+    make: Lines
+    texts: Texts | None = None
     if topic is not None:
-        make = topic_lines(topic, settings, bootstrap, property_ or [], schema, registry, selection, clear, where)
+        source = Topic.of(topic, settings, bootstrap, property_ or [])
+        schemas = source.schemas(settings, None if schema is None else schema_text(schema), registry)
+        records = TopicRecords(source, schemas, selection, clear, where)
+        make, texts = records.lines, records.texts
     elif table is not None or query is not None:
         selection.refuse("a table's rows, which --query takes a WHERE for")
         make = table_lines(table, query, dsn, schema_text(schema), selection, where)
@@ -91,11 +94,12 @@ def decrypt(
         return
     else:
         selection.refuse("container files")
-
-        def make(encryption: Encryption | Regions) -> Iterator[Line]:
-            return selection.chosen(file_lines(map(Path, files or []), encryption, clear, where))
+        make = container_lines(list(map(Path, files or [])), selection, clear, where)
 
     with opened() as encryption:
-        failed = print_lines(islice(make(encryption), limit), form)
+        if texts is not None and form is Form.JSONL:
+            failed = print_text(texts(encryption, limit))
+        else:
+            failed = print_lines(islice(make(encryption), limit), form)
     if failed:
         raise typer.Exit(1)

@@ -24,9 +24,9 @@ Batches = Iterator[Batch | tuple[Place, WorkerError]]
 def topic_batches(topic: Topic, settings: Settings | None, schema: Path | None, registry: str | None) -> Batches:
     """Yield a topic's records up to its present end; tombstones hold nothing."""
     schemas = topic.schemas(settings, None if schema is None else schema_text(schema), registry)
-    for records in topic.batches(since_ms=None):
+    for batch in topic.batches(since_ms=None):
         by_schema: dict[str, list[tuple[bytes, bytes | None, Place]]] = {}
-        for record in records:
+        for record in map(batch.record, range(len(batch))):
             at = record.position
             place: Place = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
             if record.value is None:

@@ -29,17 +29,23 @@ def print_lines(lines: Iterator[dict[str, object]], form: Form) -> int:
     return {Form.JSONL: _print_json, Form.CSV: _print_csv, Form.TABLE: _print_table}[form](lines)
 
 
-def _print_json(lines: Iterator[dict[str, object]]) -> int:
+def json_line(line: Mapping[str, object]) -> bytes:
+    """Return a line as JSON Lines have it."""
+    return jsonform.written(jsonform.marked(line), newline=True)
+
+
+def print_text(texts: Iterator[tuple[bytes, int]]) -> int:
+    """Write lines that are text already to standard output as they come; the same of how many each part counts."""
     failed, out = 0, sys.stdout.buffer
-    for line in lines:
-        failed += "error" in line
-        marks: dict[str, str] = {}
-        if "value" in line:
-            # What stands beside a value is plain: coordinates, and what is wrong.
-            line["value"] = jsonform.plain(line["value"], "", marks)
-        out.write(jsonform.written({**line, "base_values": marks} if marks else line, newline=True))
+    for text, errors in texts:
+        failed += errors
+        out.write(text)
     out.flush()
     return failed
+
+
+def _print_json(lines: Iterator[dict[str, object]]) -> int:
+    return print_text((json_line(line), int("error" in line)) for line in lines)
 
 
 def _flat(line: Mapping[str, object]) -> dict[str, str]:

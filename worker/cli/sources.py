@@ -1,4 +1,4 @@
-"""What `worker decrypt` reads, as lines: topics, tables, and envelopes on standard input."""
+"""What `worker decrypt` reads, as lines: tables, files, and envelopes on standard input; and which are shown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from worker.cli.container import decrypted, failure
+from worker.cli.container import failure, file_lines
 from worker.cli.summary import bars
-from worker.cli.topic import Topic
-from worker.config import Settings
 from worker.errors import ConfigError, RecordError, WorkerError, why
-from worker.model import SourceRecord
+from worker.model import Batch
 from worker.sdk import Encryption, Regions, Table
 from worker.sink.postgres.query import rows_of
 
@@ -59,82 +57,23 @@ class Selection:
         if ignored:
             raise ConfigError(f"{', '.join(ignored)} can't choose from {source}; records of a --topic can be chosen so")
 
-    def wants(self, record: SourceRecord) -> bool:
-        """Whether a record is shown, as far as that can be told without opening it."""
-        if self.key is not None and record.key != self.key.encode():
-            return False
-        at = record.timestamp_ms
-        return (self.since_ms is None or at >= self.since_ms) and (self.until_ms is None or at < self.until_ms)
+    def of_batch(self, batch: Batch) -> Batch:
+        """Return the records that are shown, as far as that can be told without opening them."""
+        since, until = self.since_ms, self.until_ms
+        at: Sequence[int] = range(len(batch))
+        if self.key is not None:
+            wanted, keys = self.key.encode(), batch.keys
+            at = [i for i in at if keys[i] == wanted]
+        if since is not None or until is not None:
+            stamps = batch.stamps
+            at = [i for i in at if (since is None or stamps[i][1] >= since) and (until is None or stamps[i][1] < until)]
+        return batch if isinstance(at, range) else batch.select(at)
 
     def chosen(self, lines: Iterable[Line]) -> Iterator[Line]:
         """Yield the lines whose values are wanted; an error is always shown."""
         for line in lines:
             if "error" in line or all(_text_at(line.get("value"), name) == value for name, value in self.where):
                 yield line
-
-
-def topic_lines(
-    name: str,
-    settings: Settings | None,
-    bootstrap: str | None,
-    properties: Sequence[str],
-    schema: Path | None,
-    registry: str | None,
-    selection: Selection,
-    clear: Collection[str],
-    region: str | None,
-) -> Lines:
-    """Return what yields a topic's records, from its start or `--from` to its present end."""
-    topic = Topic.of(name, settings, bootstrap, properties)
-    schemas = topic.schemas(settings, None if schema is None else schema_text(schema), registry)
-
-    def lines(encryption: Reader) -> Iterator[Line]:
-        for batch in topic.batches(since_ms=selection.since_ms):
-            records = [record for record in batch if selection.wants(record)]
-            yield from selection.chosen(_records(records, encryption, schemas, clear, region))
-
-    return lines
-
-
-def _records(
-    records: Sequence[SourceRecord],
-    encryption: Reader,
-    schemas: Callable[[SourceRecord], tuple[str, int]],
-    clear: Collection[str],
-    region: str | None,
-) -> list[Line]:
-    lines = [_coordinates(record) for record in records]
-    by_schema: dict[str, list[tuple[int, bytes]]] = {}
-    for i, record in enumerate(records):
-        if record.value is None:
-            lines[i]["value"] = None
-            continue
-        try:
-            schema, start = schemas(record)
-            by_schema.setdefault(schema, []).append((i, record.value[start:]))
-        except RecordError as exc:
-            lines[i] |= failure(exc)
-    for schema, found in by_schema.items():
-        keys = [records[i].key for i, _ in found]
-        datums = [datum for _, datum in found]
-        opened = decrypted(encryption, datums, schema, keys=keys, clear=clear, region=region)
-        for (i, _), value in zip(found, opened, strict=True):
-            lines[i] |= failure(value) if isinstance(value, WorkerError) else {"value": value}
-    return lines
-
-
-def _coordinates(record: SourceRecord) -> Line:
-    at = record.position
-    line: Line = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
-    line["timestamp_ms"] = record.timestamp_ms
-    if record.key is None:
-        line["key"] = None
-        return line
-    try:
-        line["key"] = record.key.decode()
-    except UnicodeDecodeError:
-        line["key_base64"] = base64.b64encode(record.key).decode()
-    return line
 
 
 def table_lines(
@@ -160,6 +99,11 @@ def table_lines(
                 move({table or "query": (number, 0)})
 
     return lines
+
+
+def container_lines(paths: Sequence[Path], selection: Selection, clear: Collection[str], region: str | None) -> Lines:
+    """Return what yields the records of container files."""
+    return lambda encryption: selection.chosen(file_lines(paths, encryption, clear, region))
 
 
 def envelope_lines(field: str | None, schema: str | None, region: str | None) -> Lines:

@@ -16,8 +16,8 @@ from worker.checks.findings import enforce
 from worker.cli.summary import bars
 from worker.errors import ConfigError, RecordError
 from worker.kafka.properties import Property
-from worker.kafka.whole import read_whole
-from worker.model import SourceRecord
+from worker.kafka.whole import read_batches
+from worker.model import Batch, SourceRecord
 from worker.region import Region
 
 SchemaOf = Callable[[SourceRecord], tuple[str, int]]
@@ -61,11 +61,11 @@ class Topic:
         pin = None if bootstrap else kafka.cluster_id
         return cls(name, kafka_connection(kafka, os.environ, overrides=properties), pin)
 
-    def batches(self, *, since_ms: int | None) -> Generator[list[SourceRecord]]:
+    def batches(self, *, since_ms: int | None) -> Generator[Batch]:
         """Yield the topic's records up to its present end, with a bar on a terminal."""
         done = 0
         with bars(shown=True) as move:
-            for batch in read_whole(self.name, self.connection, cluster_id=self.cluster_id, since_ms=since_ms):
+            for batch in read_batches(self.name, self.connection, cluster_id=self.cluster_id, since_ms=since_ms):
                 yield batch
                 done += len(batch)
                 move({self.name: (done, 0)})

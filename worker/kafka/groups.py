@@ -53,15 +53,21 @@ def described(connection: Mapping[str, Property], group: str) -> Group:
         group: a group of the classic protocol.
 
     Raises:
-        SourceUnavailable: kafka-python has no equal for a property, no broker answers, or not for this group.
+        SourceUnavailable: kafka-python has no equal for a property, or no broker says what can be read of this group.
     """
-    with contextlib.closing(admin_client(connection)) as client:
-        try:
-            told = client.describe_groups([group])[group]
-        except Exception as exc:
-            raise SourceUnavailable(f"group {group} is not described: {type(exc).__name__}") from None
+    try:
+        with contextlib.closing(admin_client(connection)) as client:
+            return _read(client.describe_groups([group])[group])
+    except SourceUnavailable as exc:
+        raise SourceUnavailable(f"group {group} is not described: {exc}") from None
+    except Exception as exc:
+        # An answer may be anything, and is read by the library and here.
+        raise SourceUnavailable(f"group {group} is not described: {type(exc).__name__}") from None
+
+
+def _read(told: Mapping[str, Any]) -> Group:
     if told["error"] is not None:
-        raise SourceUnavailable(f"group {group} is not described: {told['error']}")
+        raise SourceUnavailable(str(told["error"]))
     return Group(told["group_state"] == "Stable", [_member(each) for each in told["members"]])
 
 

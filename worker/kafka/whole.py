@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Generator, Mapping
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import ConfigError, RegionViolation, SourceUnavailable
+from worker.kafka.chunk import chunk_of
 from worker.kafka.clients import make_consumer
+from worker.kafka.native import NativeEvent, adopted
 from worker.kafka.properties import Property
 from worker.kafka.refusals import Refusals, named
 from worker.kafka.verdict import read_error
-from worker.model import Position, SourceRecord
+from worker.model import Batch, SourceRecord
+from worker.native.batch import NativeBatch
+
+if TYPE_CHECKING:
+    from worker import _native
 
 _REQUEST_S = 10.0
 _SILENCE_S = 30.0
-_BATCH = 1000
+_WAIT_S = 1.0
+_BATCH = 5000
+_QUEUE_KB = 16 * 1024
 
 
-def read_whole(
+def read_batches(
     topic: str,
     connection: Mapping[str, Property],
     *,
@@ -30,7 +39,7 @@ def read_whole(
     exists: bool = False,
     last: int | None = None,
     since_ms: int | None = None,
-) -> Generator[list[SourceRecord]]:
+) -> Generator[Batch]:
     """
     Yield a topic's committed records as they come, in order within a partition, up to the end it has at the first one.
 
@@ -49,6 +58,8 @@ def read_whole(
     """
     refusals = Refusals()
     conf: dict[str, Any] = {
+        # What lies ready becomes one batch.
+        "queued.max.messages.kbytes": _QUEUE_KB,
         **connection,
         "error_cb": refusals,
         "group.id": f"worker-reader-{uuid.uuid4()}",
@@ -58,20 +69,40 @@ def read_whole(
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 10,
     }
-    consumer = make_consumer(conf)
+    consumer, native = adopted(make_consumer, conf)
     try:
         ends = _ends(consumer, topic, cluster_id=cluster_id, exists=exists)
         starts = {p: OFFSET_BEGINNING if last is None else max(0, end - last) for p, end in ends.items()}
         if since_ms is not None:
             starts = _starts(consumer, topic, ends, since_ms)
+        if native is not None:
+            for partition in starts:
+                native.watch(topic, partition)
         consumer.assign([KafkaPartition(topic, partition, start) for partition, start in starts.items()])
-        yield from _read(consumer, topic, ends)
+        yield from _read(consumer, native, topic, ends)
     except KafkaException as exc:
         if refusals.reason:
             raise SourceUnavailable(f"reading {topic}: {refusals.reason}") from exc
         raise _error(exc.args[0], topic) from exc
     finally:
+        if native is not None:
+            native.end()
         consumer.close()
+
+
+def read_whole(
+    topic: str,
+    connection: Mapping[str, Property],
+    *,
+    cluster_id: str | None = None,
+    exists: bool = False,
+    last: int | None = None,
+    since_ms: int | None = None,
+) -> Generator[list[SourceRecord]]:
+    """Yield a topic's records as objects; see `read_batches`."""
+    batches = read_batches(topic, connection, cluster_id=cluster_id, exists=exists, last=last, since_ms=since_ms)
+    for batch in batches:
+        yield [*map(batch.record, range(len(batch)))]
 
 
 def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: bool) -> dict[int, int]:
@@ -105,43 +136,56 @@ def _starts(consumer: Consumer, topic: str, ends: dict[int, int], since_ms: int)
     return starts
 
 
-def _read(consumer: Consumer, topic: str, ends: dict[int, int]) -> Generator[list[SourceRecord]]:
+def _read(consumer: Consumer, native: _native.Client | None, topic: str, ends: dict[int, int]) -> Generator[Batch]:
     heard = time.monotonic()
     while ends:
-        records: list[SourceRecord] = []
-        messages: list[Any] = list(consumer.consume(1, 1.0))
-        messages += consumer.consume(_BATCH - 1, 0) if messages else []
-        for message in messages:
-            error = message.error()
-            if error is None or error.code() == KafkaError._PARTITION_EOF:
+        batch, events = _received(consumer, native)
+        if batch is not None:
+            heard = time.monotonic()
+            batch = _before_ends(batch, ends)
+        for event in events:
+            error = event.error()
+            if error.code() == KafkaError._PARTITION_EOF:
                 heard = time.monotonic()
-                record = _before_end(message, ends, is_end=error is not None)
-                if record is not None:
-                    records.append(record)
+                if event.offset() >= ends.get(event.partition(), event.offset() + 1):
+                    del ends[event.partition()]
             elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 continue  # The client's library asks for the group's coordinator; nothing is joined or stored.
             elif not isinstance(_error(error, topic), SourceUnavailable):
                 raise _error(error, topic)
-        if records:
-            yield records
+        if batch is not None and len(batch):
+            yield batch
             heard = time.monotonic()
         elif ends and time.monotonic() - heard > _SILENCE_S:
             raise SourceUnavailable(f"reading {topic}: no answer within {_SILENCE_S:.0f} s")
 
 
-def _before_end(message: Any, ends: dict[int, int], *, is_end: bool) -> SourceRecord | None:
-    """Return the message's record where it lies before its partition's end, and note that the end is reached."""
-    partition, offset = message.partition(), message.offset()
-    end = ends.get(partition)
-    if end is None:
-        return None
-    if offset >= end - (not is_end):
-        del ends[partition]
-    if is_end or offset >= end:
-        return None
-    kind, at_ms = message.timestamp()
-    position = Position(message.topic(), partition, offset)
-    return SourceRecord(position, message.key(), message.value(), message.headers() or (), kind, at_ms)
+def _received(consumer: Consumer, native: _native.Client | None) -> tuple[Batch | None, Sequence[Any]]:
+    """Return what lies ready, and what came instead of messages; waits for the first."""
+    # What a native client does not watch yet, and what concerns no partition, still comes to the consumer itself.
+    messages: list[Any] = list(consumer.consume(1, _WAIT_S if native is None else 0))
+    if messages:
+        messages += consumer.consume(_BATCH - 1, 0)
+    elif native is not None:
+        found, events = native.receive(_BATCH, int(_WAIT_S * 1000))
+        return NativeBatch(found) if len(found) else None, [NativeEvent(*event) for event in events]
+    records = [message for message in messages if message.error() is None]
+    return chunk_of(records) if records else None, [message for message in messages if message.error() is not None]
+
+
+def _before_ends(batch: Batch, ends: dict[int, int]) -> Batch:
+    """Return the records that lie before their partition's end, and note the ends that are reached."""
+    kept: list[range] = []
+    for run in batch.runs:
+        end = ends.get(run.partition)
+        if end is None:
+            continue
+        kept.append(range(run.start, batch.find(run, end)))
+        if batch.offsets[run.stop - 1] >= end - 1:
+            del ends[run.partition]
+    if sum(map(len, kept)) == len(batch):
+        return batch
+    return batch.select(kept[0] if len(kept) == 1 else [*chain.from_iterable(kept)])
 
 
 def _error(error: KafkaError, topic: str) -> Exception:

@@ -272,9 +272,9 @@ class Calls(Unpicklable):
         found: dict[str, object] = self.restored([datum], schema, Reading(keys=[key], clear=clear), "raise", source)[0]
         return found
 
-    def reading(self, reason: str | None) -> KeyCall:
-        """Return the keys of one call that decrypts."""
-        return self._call("decrypt", None, reason)
+    def reading(self, reason: str | None, *, once: bool = False) -> KeyCall:
+        """Return the keys of one call that decrypts; `once` says that its values are not read again."""
+        return self._keyring.call(self.scope("decrypt", None, reason), once=once)
 
     def _call(self, purpose: Literal["encrypt", "decrypt"], work: Seal | Open | None, reason: str | None) -> KeyCall:
         return self._keyring.call(self.scope(purpose, work, reason))

@@ -67,9 +67,9 @@ class Keyring:
         """Whom the key service takes us for."""
         return self._identity()
 
-    def call(self, scope: Scope, *, is_joined: bool = False) -> KeyCall:
+    def call(self, scope: Scope, *, is_joined: bool = False, once: bool = False) -> KeyCall:
         """Return the keys of one call; `is_joined` says that it is several, and waits for no others."""
-        return KeyCall(self, scope.of(self.identity.subject), joins=self.joins and not is_joined)
+        return KeyCall(self, scope.of(self.identity.subject), joins=self.joins and not is_joined, once=once)
 
     def close(self) -> None:
         """Wipe what is kept; the service is closed by whoever made it."""
@@ -191,11 +191,12 @@ class KeyCall(Ownership):
         keyring: where they come from.
         scope: whose they are, and what for.
         joins: whether requests for few keys are shared with other calls.
+        once: what is opened is not read again, so that keys of single values need not be kept.
     """
 
-    def __init__(self, keyring: Keyring, scope: Scope, *, joins: bool) -> None:
+    def __init__(self, keyring: Keyring, scope: Scope, *, joins: bool, once: bool = False) -> None:
         super().__init__(keyring.kept, keyring.identity, scope)
-        self._keyring, self._joins = keyring, joins
+        self._keyring, self._joins, self._once = keyring, joins, once
 
     def __enter__(self) -> Self:
         return self
@@ -207,8 +208,8 @@ class KeyCall(Ownership):
     def keys(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         """Return each request's key or refusal, asking once for equal requests; see `DecryptionKeys.keys`."""
         is_whole = len(requests) > JOINED or not self._joins
-        is_native = isinstance(requests, NativeRequests) and is_whole
-        if (is_native and self._goes_past(requests)) or (self._kept is None and len(requests) == 1):
+        is_past = isinstance(requests, NativeRequests) and is_whole and self._goes_past(requests)
+        if is_past or (self._kept is None and len(requests) == 1):
             return self._again(requests)
         found, missing = self.found(requests)
         if missing:
@@ -236,9 +237,10 @@ class KeyCall(Ownership):
             return [use(self.keys(requests))]
         return ahead([partial(self._again, requests.part(start, stop)) for start, stop in spans(len(requests))], use)
 
-    def _goes_past(self, requests: Sequence[RetrieveRequest]) -> bool:
+    def _goes_past(self, requests: NativeRequests) -> bool:
         """Whether requests are not looked up among what is kept: of more than that holds, none would be found again."""
-        return self._kept is None or len(requests) > self._kept.options.max_keys
+        is_many = self._kept is None or len(requests) > self._kept.options.max_keys
+        return is_many or (self._once and any(requests.fingerprint(i) is None for i in range(len(requests))))
 
     def _again(self, requests: Sequence[RetrieveRequest]) -> Sequence[Answer]:
         return self.answered_native(self._keyring.again(self._scope, requests, joins=self._joins))

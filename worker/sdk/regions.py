@@ -206,7 +206,7 @@ class Regions(Unpicklable):
             options: `RecordsOptions`.
         """
         given = Reading(**options)
-        return self._any.restored(datums, schema, given, errors, self._source(region, given.reason))
+        return self._any.restored(datums, schema, given, errors, self.source(region, given.reason))
 
     def decrypt_row(
         self, row: Row, *, table: Table | str, key: bytes | None = None, reason: str | None = None
@@ -226,14 +226,14 @@ class Regions(Unpicklable):
     ) -> list[Any]:
         """Decrypt rows of a table, of the region that the `Table` names; see `Encryption.decrypt_rows`."""
         named = known(table)
-        return self._any.opened_rows(rows, named, keys, errors, reason, self._source(named.region, reason))
+        return self._any.opened_rows(rows, named, keys, errors, reason, self.source(named.region, reason))
 
     def reader(self, region: str) -> Reader:
         """Return what reads single records of a region's topics."""
         self._owners.expect(region)
 
         def read(datum: bytes, schema: str, key: bytes | None, clear: Sequence[str]) -> dict[str, object]:
-            return self._any.restored_one(datum, schema, key, clear, self._source(region, None))
+            return self._any.restored_one(datum, schema, key, clear, self.source(region, None))
 
         return read
 
@@ -247,7 +247,8 @@ class Regions(Unpicklable):
         if region is not None:
             self._owners.expect(region)
 
-    def _source(self, region: str | None, reason: str | None) -> Source:
+    def source(self, region: str | None, reason: str | None) -> Source:
+        """Return what gives the keys of one call that decrypts what is of a region; None for whichever."""
         self._expect(region)
         return lambda: RoutedKeys(self._owners, lambda name: self._clients[name].reading(reason), region)
 
@@ -294,6 +295,5 @@ class Regions(Unpicklable):
         try:
             asked = [self._threads.submit(context.run, one, region, at) for context, (region, at) in jobs]
         except RuntimeError:
-            # Closed meanwhile, by another thread.
-            raise ConfigError(checked.CLOSED) from None
+            raise ConfigError(checked.CLOSED) from None  # Meanwhile, by another thread.
         yield from [job.result() for job in asked]

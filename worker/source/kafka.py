@@ -12,13 +12,13 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from worker.errors import SourceUnavailable
+from worker.kafka.chunk import chunk_of
 from worker.kafka.clients import make_consumer
 from worker.kafka.native import NativeEvent, adopted
 from worker.kafka.properties import Property
 from worker.model import Batch, TopicPartition
 from worker.native.batch import NativeBatch
 from worker.source.base import AssignmentListener, Search
-from worker.source.chunk import chunk_of
 from worker.source.commits import Commits
 from worker.source.identity import TopicIdentities
 from worker.source.membership import Membership

@@ -141,11 +141,11 @@ class Exchanges:
             data = yield self._call(_RETRIEVE, keyset, items, count, audit, request_id)
         except KeyAccessDenied as exc:
             return [KeyRefused(str(exc), is_whole=True)] * count
-        reply = _members(_RETRIEVE, data, count)
+        reply = [_verdict(item) for item in _members(_RETRIEVE, data, count)]
         self._count("retrieved", count)
-        opened = [(i, _member(item["Ok"], "key_material")) for i, item in enumerate(reply) if "Ok" in item]
+        opened = [(i, text) for i, (text, why) in enumerate(reply) if why is None]
         secrets = self._derive(b"".join(requests[i].iv for i, _ in opened), [text for _, text in opened])
-        answers: list[DataKey | KeyRefused] = [_refused(str(item.get("Err", "refused"))) for item in reply]
+        answers: list[DataKey | KeyRefused] = [_refused(why or "") for _, why in reply]
         for (i, _), secret in zip(opened, secrets, strict=True):
             r = requests[i]
             answers[i] = DataKey(
@@ -249,6 +249,16 @@ def _member(item: dict[str, Any], name: str) -> Any:
     if name not in item:
         raise KeyMaterialError(f"the key service sent a key without {name}")
     return item[name]
+
+
+def _verdict(item: dict[str, Any]) -> tuple[Any, str | None]:
+    """Return a key's material, or None and why it is refused."""
+    granted, why = item.get("Ok"), item.get("Err")
+    if len(item) == 1 and isinstance(granted, dict):
+        return _member(granted, "key_material"), None
+    if len(item) == 1 and isinstance(why, str):
+        return None, why
+    raise KeyMaterialError("the key service sent a key that is neither granted nor refused")
 
 
 def _refused(why: str) -> KeyRefused:

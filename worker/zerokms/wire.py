@@ -19,6 +19,7 @@ from worker.model import ContextElement, IdentityClaim, KeySpec, PolicyCondition
 from worker.zerokms.derive import MATERIAL_BYTES
 
 Json = dict[str, Any]
+_POLICY = "the key service sent a malformed decryption policy"
 
 
 def keyset_reference(ref: str | UUID | None) -> Json | None:
@@ -124,7 +125,9 @@ def read_policy(value: object) -> tuple[PolicyCondition, ...]:
     if value is None:
         return ()
     try:
-        conditions = value["conditions"]  # type: ignore[index]
-        return tuple(PolicyCondition(str(c["claim"]), c.get("value")) for c in conditions)
+        conditions = [(c["claim"], c.get("value")) for c in value["conditions"]]  # type: ignore[index]
     except (KeyError, TypeError, AttributeError) as exc:
-        raise KeyMaterialError("the key service sent a malformed decryption policy") from exc
+        raise KeyMaterialError(_POLICY) from exc
+    if not all(isinstance(claim, str) and isinstance(text, str | None) for claim, text in conditions):
+        raise KeyMaterialError(_POLICY)
+    return tuple(PolicyCondition(claim, text) for claim, text in conditions)

@@ -3,6 +3,7 @@
 #[allow(unsafe_code)]
 mod arrow;
 mod authority;
+mod json;
 mod kafka;
 mod keys;
 mod leases;
@@ -53,6 +54,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keys::seal_records, module)?)?;
     module.add_class::<authority::Share>()?;
     module.add_class::<authority::Asked>()?;
+    module.add_class::<json::JsonWriter>()?;
+    module.add_class::<json::JsonColumn>()?;
+    module.add_function(wrap_pyfunction!(json::json_lines, module)?)?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
     module.add_class::<kafka::Client>()?;

@@ -6,8 +6,9 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::split::Output;
-use crate::program::{MAX_NESTING, MAX_NODES, MAX_WIDTHLESS_ITEMS};
-use crate::varint;
+use crate::cursor::Cursor;
+use crate::program::MAX_NODES;
+use crate::walk::Refused;
 
 enum Shape {
     Null,
@@ -34,15 +35,10 @@ pub struct Reader {
     root: u32,
 }
 
-struct Refused;
-
 struct State<'a, 'py> {
     py: Python<'py>,
     shapes: &'a [Shape],
-    data: &'a [u8],
-    at: usize,
-    depth: usize,
-    widthless: u64,
+    cursor: Cursor<'a>,
 }
 
 #[pymethods]
@@ -65,7 +61,7 @@ impl Reader {
     /// Each value, and which were refused; `None` also where there is none to read.
     fn read<'py>(&self, py: Python<'py>, values: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyList>, Vec<usize>)> {
         let (mut found, mut refused) = (Vec::new(), Vec::new());
-        let mut take = |index: usize, data: Option<&[u8]>| {
+        each(values, |index, data| {
             found.push(data.and_then(|data| {
                 let value = self.one(py, data);
                 if value.is_none() {
@@ -73,17 +69,7 @@ impl Reader {
                 }
                 value
             }));
-        };
-        if let Ok(output) = values.cast::<Output>() {
-            let output = output.get();
-            for (index, &left_out) in output.skip.iter().enumerate() {
-                take(index, if left_out { None } else { output.output.get(index) });
-            }
-        } else {
-            for (index, data) in values.extract::<Vec<Option<PyBackedBytes>>>()?.iter().enumerate() {
-                take(index, data.as_deref());
-            }
-        }
+        })?;
         Ok((PyList::new(py, found)?, refused))
     }
 
@@ -94,9 +80,24 @@ impl Reader {
 
 impl Reader {
     fn one<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyAny>> {
-        let mut state = State { py, shapes: &self.shapes, data, at: 0, depth: 0, widthless: 0 };
-        state.value(self.root).ok().filter(|_| state.at == data.len())
+        let mut state = State { py, shapes: &self.shapes, cursor: Cursor::new(data) };
+        state.value(self.root).ok().filter(|_| state.cursor.is_at_end())
     }
+}
+
+/// Calls `take` with the number and the bytes of each of several values, `None` where there is none.
+pub fn each(values: &Bound<'_, PyAny>, mut take: impl FnMut(usize, Option<&[u8]>)) -> PyResult<()> {
+    if let Ok(output) = values.cast::<Output>() {
+        let output = output.get();
+        for (index, &left_out) in output.skip.iter().enumerate() {
+            take(index, if left_out { None } else { output.output.get(index) });
+        }
+    } else {
+        for (index, data) in values.extract::<Vec<Option<PyBackedBytes>>>()?.iter().enumerate() {
+            take(index, data.as_deref());
+        }
+    }
+    Ok(())
 }
 
 fn shape(spec: &Bound<'_, PyTuple>) -> PyResult<Shape> {
@@ -125,38 +126,17 @@ impl<'py> State<'_, 'py> {
         let (py, shapes) = (self.py, self.shapes);
         match &shapes[id as usize] {
             Shape::Null => Ok(py.None().into_bound(py)),
-            Shape::Boolean => match self.take(1)? {
-                [0] => Ok(PyBool::new(py, false).to_owned().into_any()),
-                [1] => Ok(PyBool::new(py, true).to_owned().into_any()),
-                _ => Err(Refused),
-            },
-            Shape::Int => {
-                let before = self.at;
-                let number = i32::try_from(self.long()?).map_err(|_| Refused)?;
-                if self.at - before > 5 {
-                    return Err(Refused);
-                }
-                Ok(PyInt::new(py, number).into_any())
-            }
-            Shape::Long => Ok(PyInt::new(py, self.long()?).into_any()),
-            Shape::Float => {
-                let bytes = self.take(4)?.try_into().map_err(|_| Refused)?;
-                Ok(PyFloat::new(py, f64::from(f32::from_le_bytes(bytes))).into_any())
-            }
-            Shape::Double => {
-                let bytes = self.take(8)?.try_into().map_err(|_| Refused)?;
-                Ok(PyFloat::new(py, f64::from_le_bytes(bytes)).into_any())
-            }
-            Shape::Bytes => Ok(PyBytes::new(py, self.span()?).into_any()),
-            Shape::Text => self.text().map(Bound::into_any),
-            Shape::Fixed(size) => Ok(PyBytes::new(py, self.take(*size)?).into_any()),
-            Shape::Enum(symbols) => {
-                let index = usize::try_from(self.long()?).map_err(|_| Refused)?;
-                Ok(symbols.get(index).ok_or(Refused)?.bind(py).clone().into_any())
-            }
+            Shape::Boolean => Ok(PyBool::new(py, self.cursor.boolean()?).to_owned().into_any()),
+            Shape::Int => Ok(PyInt::new(py, self.cursor.int()?).into_any()),
+            Shape::Long => Ok(PyInt::new(py, self.cursor.long()?).into_any()),
+            Shape::Float => Ok(PyFloat::new(py, f64::from(f32::from_le_bytes(self.cursor.array()?))).into_any()),
+            Shape::Double => Ok(PyFloat::new(py, f64::from_le_bytes(self.cursor.array()?)).into_any()),
+            Shape::Bytes => Ok(PyBytes::new(py, self.cursor.span()?).into_any()),
+            Shape::Text => Ok(PyString::new(py, self.cursor.text()?).into_any()),
+            Shape::Fixed(size) => Ok(PyBytes::new(py, self.cursor.take(*size)?).into_any()),
+            Shape::Enum(symbols) => Ok(symbols.get(self.cursor.index()?).ok_or(Refused)?.bind(py).clone().into_any()),
             Shape::Union(branches) => {
-                let index = usize::try_from(self.long()?).map_err(|_| Refused)?;
-                let (branch, name) = branches.get(index).ok_or(Refused)?;
+                let (branch, name) = branches.get(self.cursor.index()?).ok_or(Refused)?;
                 let value = self.value(*branch)?;
                 let Some(name) = name else { return Ok(value) };
                 let tagged = PyDict::new(py);
@@ -164,89 +144,41 @@ impl<'py> State<'_, 'py> {
                 Ok(tagged.into_any())
             }
             Shape::Record(fields) => {
-                self.enter()?;
+                self.cursor.enter()?;
                 let record = PyDict::new(py);
                 for (name, field) in fields {
                     record.set_item(name, self.value(*field)?).map_err(|_| Refused)?;
                 }
-                self.depth -= 1;
+                self.cursor.leave();
                 Ok(record.into_any())
             }
             Shape::Array { item, widthless } => {
-                self.enter()?;
+                self.cursor.enter()?;
                 let list = PyList::empty(py);
                 self.blocks(*widthless, |state| list.append(state.value(*item)?).map_err(|_| Refused))?;
-                self.depth -= 1;
+                self.cursor.leave();
                 Ok(list.into_any())
             }
             Shape::Map(item) => {
-                self.enter()?;
+                self.cursor.enter()?;
                 let map = PyDict::new(py);
                 self.blocks(false, |state| {
-                    let key = state.text()?;
+                    let key = PyString::new(py, state.cursor.text()?);
                     map.set_item(key, state.value(*item)?).map_err(|_| Refused)
                 })?;
-                self.depth -= 1;
+                self.cursor.leave();
                 Ok(map.into_any())
             }
         }
     }
 
     fn blocks(&mut self, widthless: bool, mut item: impl FnMut(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
-        loop {
-            let count = self.long()?;
-            if count == 0 {
-                return Ok(());
-            }
-            let mut end = None;
-            if count < 0 {
-                let size = usize::try_from(self.long()?).map_err(|_| Refused)?;
-                end = Some(self.at.checked_add(size).filter(|&end| end <= self.data.len()).ok_or(Refused)?);
-            }
-            let count = count.unsigned_abs();
-            if widthless {
-                self.widthless = self.widthless.saturating_add(count);
-                if self.widthless > MAX_WIDTHLESS_ITEMS {
-                    return Err(Refused);
-                }
-            } else if count > (self.data.len() - self.at) as u64 {
-                return Err(Refused);
-            }
-            for _ in 0..count {
+        while let Some(block) = self.cursor.block(widthless)? {
+            for _ in 0..block.count {
                 item(self)?;
             }
-            if end.is_some_and(|end| end != self.at) {
-                return Err(Refused);
-            }
+            self.cursor.close(&block)?;
         }
-    }
-
-    fn enter(&mut self) -> Result<(), Refused> {
-        self.depth += 1;
-        if self.depth > MAX_NESTING { Err(Refused) } else { Ok(()) }
-    }
-
-    fn long(&mut self) -> Result<i64, Refused> {
-        let (value, end) = varint::read(self.data, self.at).ok_or(Refused)?;
-        self.at = end;
-        Ok(value)
-    }
-
-    fn take(&mut self, size: usize) -> Result<&[u8], Refused> {
-        let end = self.at.checked_add(size).ok_or(Refused)?;
-        let taken = self.data.get(self.at..end).ok_or(Refused)?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn span(&mut self) -> Result<&[u8], Refused> {
-        let size = usize::try_from(self.long()?).map_err(|_| Refused)?;
-        self.take(size)
-    }
-
-    fn text(&mut self) -> Result<Bound<'py, PyString>, Refused> {
-        let py = self.py;
-        let text = std::str::from_utf8(self.span()?).map_err(|_| Refused)?;
-        Ok(PyString::new(py, text))
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Avro datums: the walk, there and back, and rows of a table.
+//! Avro datums: the walk, there and back, rows of a table, and JSON.
 
 use std::sync::Arc;
 
@@ -312,5 +312,68 @@ pub mod row {
             assert_eq!(kept.as_slice(), if keyed { &[1u32][..] } else { &[] });
         }
         kind((keyed, made.is_ok(), datum.len().min(80)))
+    }
+}
+
+pub mod json {
+    use super::*;
+    use _native::json::{Shape, Writer};
+
+    /// A record of every shape; `next` leads back to it.
+    fn writer() -> Writer {
+        let types = [
+            Shape::Null,
+            Shape::Boolean,
+            Shape::Int,
+            Shape::Long,
+            Shape::Float,
+            Shape::Double,
+            Shape::Bytes,
+            Shape::Text,
+            Shape::Fixed(3),
+            Shape::Enum([b"\"NEW\""[..].into(), b"\"OLD\""[..].into()].into()),
+            Shape::Date,
+            Shape::TimeMillis,
+            Shape::TimeMicros,
+            Shape::Timestamp(1_000, "+00:00".into()),
+            Shape::Uuid,
+            Shape::UuidBytes,
+            Shape::Decimal(None, 4),
+            Shape::Decimal(Some(2), 9),
+            Shape::Array { item: 7, widthless: false },
+            Shape::Array { item: 0, widthless: true },
+            Shape::Map(2),
+        ];
+        let every = types.len() as u32;
+        let mut shapes = Vec::from(types);
+        shapes.push(Shape::Union([0, every + 1].into()));
+        let fields = (0..=every).map(|id| (format!("\"f{id}\":").into_bytes().into(), id));
+        shapes.push(Shape::Record(fields.collect()));
+        Writer::new(shapes.into(), every + 1).unwrap()
+    }
+
+    pub fn examples() -> Vec<Vec<u8>> {
+        let mut out = vec![1, 2, 4, 0, 0, 0xc0, 0x3f, 0, 0, 0, 0, 0, 0, 0xf0, 0x7f];
+        out.extend([text("\0\u{ff}"), text("\"\n\u{e4}")].concat());
+        out.extend([1, 2, 3, 2, 6, 8, 10, 12]);
+        out.extend(text("01234567-89ab-cdef-0123-456789abcdef"));
+        out.extend([7; 16]);
+        out.extend([4, 0x30, 0x39, 0xff, 0xfe]);
+        out.extend([2, 2, b'x', 0, 6, 0, 2, 2, b'k', 2, 0, 0]);
+        vec![out]
+    }
+
+    pub fn run(input: &[u8]) -> u64 {
+        let mut out = b"[".to_vec();
+        let written = writer().write(input, &mut out);
+        match written {
+            Ok(()) => {
+                out.push(b']');
+                let read: serde_json::Value = serde_json::from_slice(&out).expect("what is written is JSON");
+                assert_eq!(read[0].as_object().map(|record| record.len()), Some(22));
+            }
+            Err(_) => assert_eq!(out, b"["),
+        }
+        kind((written.is_ok(), out.len() / 8))
     }
 }

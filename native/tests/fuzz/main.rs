@@ -105,6 +105,7 @@ targets! {
     datum: datums;
     sealed_datum: datums;
     row: datums;
+    json: datums;
     varint: wires;
     frame: wires;
     leased_envelope: wires;

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.fakes.keyservice import Clock
 from tests.unit.sdk.services import Recording
-from worker import CacheOptions, Encryption
+from worker import CacheOptions, Encryption, output_schema
 from worker.errors import KeyAccessDenied
-from worker.model import KeySpec, RetrieveRequest
+from worker.model import Format, KeySpec, RetrieveRequest
+from worker.native import IS_LOADED
 from worker.sdk.kept import KeptKeys
 from worker.sdk.scope import Scope
+from worker.sdk.texts import record_texts
 
 FIELD = "acme.crm.Customer/email"
 SCOPE = Scope("decrypt")
@@ -25,6 +29,23 @@ def test_keys_are_kept_and_can_be_not() -> None:
             envelopes = [encryption.encrypt(f"v{i}", field=FIELD, format="leased") for i in range(10)]
             assert [encryption.decrypt(envelope) for envelope in envelopes] == [f"v{i}" for i in range(10)]
         assert len(service.asked) == asked
+
+
+@pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
+@pytest.mark.parametrize(("format_", "again"), [("leased", 0), ("record", 1)])
+def test_what_is_read_once_keeps_leases_alone(format_: Format, again: int) -> None:
+    """Keys of single values, which a topic that is read through never asks for again, take no place among them."""
+    service = Recording()
+    fields = [{"name": "email", "type": "string", "encrypted": {"format": format_}}]
+    schema = json.dumps({"type": "record", "name": "acme.crm.Customer", "fields": fields})
+    with Encryption.over(service, window_s=0) as encryption:
+        datums = encryption.encrypt_records([{"email": "ann@x"}, {"email": "bob@x"}], schema=schema)
+        for _ in range(2):
+            reading = encryption.reading(None, once=True)
+            found = record_texts(datums, [None, None], 0, output_schema(schema), reading)
+            assert not found.errors
+
+    assert [asked.call for asked in service.asked].count("retrieve") == 1 + again
 
 
 def test_no_key_outlives_its_age() -> None:

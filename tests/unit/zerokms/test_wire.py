@@ -78,7 +78,18 @@ def test_refuses_material_of_another_form(value: object) -> None:
         wire.material(value)
 
 
-@pytest.mark.parametrize("value", [{}, {"conditions": 1}, {"conditions": [1]}, {"conditions": [{}]}, "x"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"conditions": 1},
+        {"conditions": [1]},
+        {"conditions": [{}]},
+        {"conditions": [{"claim": 1}]},
+        {"conditions": [{"claim": "sub", "value": 1}]},
+        "x",
+    ],
+)
 def test_refuses_a_malformed_policy(value: object) -> None:
     """A policy that is not a list of claims is refused."""
     with pytest.raises(KeyMaterialError):
