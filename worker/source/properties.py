@@ -38,9 +38,9 @@ def consumer_properties(
         "client.id": client_id(member.instance),
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
-        # A third of an idle route's cost are its fetches. A question over the same connection waits for the one under
-        # way, and is to be answered within what the loop grants it (`worker.source.offsets`).
-        "fetch.wait.max.ms": 250,
+        # A question over the same connection waits for the fetch under way: the first record of a start for who the
+        # cluster is, and others are to be answered within what the loop grants them (`worker.source.offsets`).
+        "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": max(1024, options.queue_bytes // 1024),
         "queued.min.messages": 100_000,
         "max.partition.fetch.bytes": options.fetch_bytes,
