@@ -107,7 +107,7 @@ bench-rekey: $(BIN)/.dev fetch ## The rate of a rekey beside the worker's own in
 backpressure: $(BIN)/.dev fetch ## A million records behind a sink ten times slower than the source (about ten minutes)
 	$(PYTEST) -m heavy -s tests/integration/test_backpressure.py
 
-soak: $(BIN)/.dev fetch ## Four topologies under every fault, RECORDS each; SEED repeats a run, the report is in .run/soak
+soak: $(BIN)/.dev fetch ## Five topologies under every fault, RECORDS each; SEED repeats a run, the report is in .run/soak
 	$(BIN)/python -m tests.faults.soak --seed $(SEED) --records $(RECORDS)
 
 recovery: $(BIN)/.dev fetch ## Seconds from a fault until every partition flows again, on three brokers (about ten minutes)
