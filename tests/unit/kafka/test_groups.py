@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from tests.fakes import coordinator
-from tests.fakes.coordinator import Coordinator, string
+from tests.fakes.coordinator import Coordinator
+from tests.fakes.framed import string
 from worker.errors import SourceUnavailable
 from worker.kafka.groups import Group, Member, described
 from worker.kafka.properties import connection_properties
