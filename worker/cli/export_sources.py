@@ -12,6 +12,7 @@ from worker.cli.sources import schema_text
 from worker.cli.topic import Topic
 from worker.config import Settings
 from worker.errors import ConfigError, DecodeError, RecordError, WorkerError
+from worker.model import records_of
 from worker.rekey.export import Batch
 from worker.sdk.rows import envelope_of
 from worker.sink.postgres.query import rows_of
@@ -26,7 +27,7 @@ def topic_batches(topic: Topic, settings: Settings | None, schema: Path | None, 
     schemas = topic.schemas(settings, None if schema is None else schema_text(schema), registry)
     for batch in topic.batches(since_ms=None):
         by_schema: dict[str, list[tuple[bytes, bytes | None, Place]]] = {}
-        for record in map(batch.record, range(len(batch))):
+        for record in records_of(batch):
             at = record.position
             place: Place = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
             if record.value is None:

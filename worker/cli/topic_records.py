@@ -16,7 +16,7 @@ from worker.cli.printing import json_line
 from worker.cli.sources import Line, Reader, Selection
 from worker.cli.topic import SchemaOf, Topic
 from worker.errors import DeclarationError, RecordError, WorkerError
-from worker.model import Batch, DecryptionKeys, Indexes, SourceRecord
+from worker.model import Batch, DecryptionKeys, Indexes, SourceRecord, records_of
 from worker.native import extension
 from worker.native.batch import NativeBatch
 from worker.sdk import Regions
@@ -72,7 +72,7 @@ class TopicRecords:
             yield self.selection.of_batch(batch)
 
     def _shown(self, batch: Batch, encryption: Reader) -> Iterator[Line]:
-        return self.selection.chosen(self._opened([*map(batch.record, range(len(batch)))], encryption))
+        return self.selection.chosen(self._opened(list(records_of(batch)), encryption))
 
     def _opened(self, records: Sequence[SourceRecord], encryption: Reader) -> list[Line]:
         lines = [_coordinates(record) for record in records]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
@@ -18,7 +17,7 @@ from worker.kafka.native import NativeEvent, adopted
 from worker.kafka.properties import Property
 from worker.kafka.refusals import Refusals, named
 from worker.kafka.verdict import read_error
-from worker.model import Batch, SourceRecord
+from worker.model import Batch, SourceRecord, records_of, within
 from worker.native.batch import NativeBatch
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def read_whole(
     """Yield a topic's records as objects; see `read_batches`."""
     batches = read_batches(topic, connection, cluster_id=cluster_id, exists=exists, last=last, since_ms=since_ms)
     for batch in batches:
-        yield [*map(batch.record, range(len(batch)))]
+        yield list(records_of(batch))
 
 
 def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: bool) -> dict[int, int]:
@@ -175,17 +174,15 @@ def _received(consumer: Consumer, native: _native.Client | None) -> tuple[Batch 
 
 def _before_ends(batch: Batch, ends: dict[int, int]) -> Batch:
     """Return the records that lie before their partition's end, and note the ends that are reached."""
-    kept: list[range] = []
+    kept: list[tuple[int, int]] = []
     for run in batch.runs:
         end = ends.get(run.partition)
         if end is None:
             continue
-        kept.append(range(run.start, batch.find(run, end)))
+        kept.append((run.start, batch.find(run, end)))
         if batch.offsets[run.stop - 1] >= end - 1:
             del ends[run.partition]
-    if sum(map(len, kept)) == len(batch):
-        return batch
-    return batch.select(kept[0] if len(kept) == 1 else [*chain.from_iterable(kept)])
+    return within(batch, kept)
 
 
 def _error(error: KafkaError, topic: str) -> Exception:

@@ -7,7 +7,7 @@ and native memory. A record becomes an object only where somebody must look at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -210,6 +210,11 @@ class Output(Columns, Protocol):
     def record(self, index: int) -> SinkRecord:
         """Return one record as an object, with its row."""
         ...
+
+
+def records_of(batch: Batch) -> Iterator[SourceRecord]:
+    """Yield each record as an object."""
+    return map(batch.record, range(len(batch)))
 
 
 def next_offsets(batch: Columns) -> dict[TopicPartition, int]:
