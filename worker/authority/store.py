@@ -110,8 +110,9 @@ class Store:
             self._catch_up(connection)
 
     def snapshot(self) -> tuple[State, Head, str]:
-        """Return the store as of one version, its head, and its key as the root key sealed it, hex."""
+        """Return the store as of its newest version, its head, and its key as the root key sealed it, hex."""
         with self._lock, self._engine.connect() as connection:
+            self._catch_up(connection)
             query = select(schema.meta.c.value).where(schema.meta.c.name == "key")
             return self.state, self.head, connection.execute(query).scalar_one()
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 ENTRY_BYTES = 16 * 1024
 """The longest line; what is more stands as its hash."""
 FIRST = "0" * 64
+_LINKS_BYTES = 512
 _SHORTENED = ("unverified_context", "contexts", "descriptors", "what", "deleted")
 
 
@@ -82,19 +83,25 @@ def _signed(region: str, place: Place, store: tuple[int, int]) -> bytes:
     return "\n".join(map(str, parts)).encode()
 
 
-def line_of(event: dict[str, Any], place: Place) -> bytes:
-    """Return the next line after `place`, without its line feed and at most `ENTRY_BYTES` long."""
+def body_of(event: dict[str, Any]) -> bytes:
+    """Return what a line says of an event, with room for its links; raises `TypeError` for no JSON."""
     salt = os.urandom(16)
-    links = {"chain": place.chain, "seq": place.sequence + 1, "prev": place.hash, "salt": salt.hex()}
-    line = orjson.dumps({**event, **links})
+    event = {**event, "salt": salt.hex()}
+    body = orjson.dumps(event)
     for name in _SHORTENED:
-        if len(line) <= ENTRY_BYTES:
+        if len(body) <= ENTRY_BYTES - _LINKS_BYTES:
             break
         if event.get(name):
             digest = hashlib.sha256(salt + orjson.dumps(event[name], option=orjson.OPT_SORT_KEYS)).hexdigest()
             event = {**event, name: {"sha256": digest, "items": len(event[name])}}
-            line = orjson.dumps({**event, **links})
-    return line
+            body = orjson.dumps(event)
+    return body
+
+
+def line_of(body: bytes, place: Place, store: tuple[int, int]) -> bytes:
+    """Return the next line after `place`, without its line feed and at most `ENTRY_BYTES` long."""
+    links = {"incarnation": store[0], "store": store[1], "chain": place.chain, "seq": place.sequence + 1}
+    return body[:-1] + b"," + orjson.dumps({**links, "prev": place.hash})[1:]
 
 
 def hash_of(line: bytes) -> str:

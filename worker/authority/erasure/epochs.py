@@ -15,6 +15,7 @@ from contextvars import Context
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import schema
 from worker.authority.erasure import shards
@@ -98,6 +99,8 @@ class Epochs:
         if self.holder is None:
             return {"moved": False, "destroyed": [], "epoch": OWN}
         with self._moving:
+            # Another replica may have erased, or ended it, and nobody have asked this one since.
+            self._store.refresh()
             number = self.current
             is_due = any(row["epoch"] == number for row in self._store.state.erasures.values())
             moved = bool(number) and (is_due or always)
@@ -212,6 +215,6 @@ class EpochClock:
         while not self._ending.wait(self._every_s):
             try:
                 self._epochs.move(self._told)
-            except (Refusal, WorkerError) as exc:
+            except (Refusal, WorkerError, SQLAlchemyError) as exc:
                 # Keys go on and what is erased stays refused; when it is gone is what waits.
-                _log.error("epoch_failed", cause=str(exc))
+                _log.error("epoch_failed", cause=type(exc).__name__ if isinstance(exc, SQLAlchemyError) else str(exc))
