@@ -88,6 +88,7 @@ class Public:
 
     async def ready(self, _request: Request) -> Response:
         """Say whether keys can be derived; 503 where not."""
+        await self._look()
         found = await asyncio.to_thread(self._ready)
         return as_json(found, 200 if found["ready"] else 503)
 
@@ -101,9 +102,7 @@ class Public:
             # A scraper sends one fixed bearer: an access key is taken as it is, for this endpoint alone.
             scraping = bearer.startswith("CSAK")
             if scraping:
-                # A store that is away or can't be believed is what the metrics are to tell.
-                with contextlib.suppress(TamperedStore, SQLAlchemyError):
-                    await answering.fresh.look()
+                await self._look()
             caller = answering.tokens.for_scraping(bearer) if scraping else await answering.caller(request)
             caller.require("metrics:read")
 
@@ -119,6 +118,11 @@ class Public:
         response = await self._answering.refusing(request, answer)
         self._answering.count(name, response, began)
         return response
+
+    async def _look(self) -> None:
+        # A store that is away or can't be believed is what is to be told; nobody else may ask this replica meanwhile.
+        with contextlib.suppress(TamperedStore, SQLAlchemyError):
+            await self._answering.fresh.look()
 
     def _turn_away(self, request: Request) -> None:
         if self._answering.guesses.is_turned_away(address(request)):
