@@ -14,10 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import wire
-from worker.authority.answering import Answering, address, as_json
+from worker.authority.answering import Answering, address
 from worker.authority.head import TamperedStore
 from worker.authority.operations import Operations
 from worker.authority.refusal import Refusal
+from worker.authority.replies import as_json
 
 
 class Public:

@@ -196,6 +196,7 @@ class Authority:
             self._deriving,
             guesses,
             self._refusals,
+            data_keys.may_wait,
         )
         return Parts(
             answering,
