@@ -123,9 +123,15 @@ class Answering:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise Refusal(401, "a service token is needed")
-        if self.guesses.is_turned_away(address(request)) and not self.tokens.is_known(token):
-            raise Refusal(429, "too many wrong credentials from this address")
+        if not self.tokens.is_plausible(token):
+            self.turn_away(request)
         return self.tokens.verify(token)
+
+    def turn_away(self, request: Request) -> None:
+        """Raise a 429 where so many of the caller's address wait for having guessed that no more is looked at."""
+        if self.guesses.is_turned_away(address(request)):
+            wait = self.guesses.penalty_s
+            raise Refusal(429, "too many wrong credentials from this address", retry_after_s=wait)
 
     async def unknown(self, request: Request, exc: Exception) -> Response:
         """Return why a caller is not let in; one that guesses waits for it, and whoever gets no token."""

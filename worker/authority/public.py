@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import wire
-from worker.authority.answering import Answering, address
+from worker.authority.answering import Answering
 from worker.authority.head import TamperedStore
 from worker.authority.operations import Operations
 from worker.authority.refusal import Refusal
@@ -52,7 +52,7 @@ class Public:
             if body.accessKey is not None and body.oidcToken is None:
                 return await asyncio.to_thread(tokens.for_access_key, body.accessKey)
             if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
-                self._turn_away(request)
+                self._answering.turn_away(request)
                 return await tokens.for_oidc(body.workspaceId, body.oidcToken)
             raise Refusal(400, "give an accessKey, or an oidcToken and a workspaceId")
 
@@ -62,7 +62,7 @@ class Public:
         """Let a restored authority write again."""
 
         async def answer() -> Any:
-            self._turn_away(request)
+            self._answering.turn_away(request)
             answering = self._answering
             body = await answering.read(request, wire.Unlock, answering.limits.open_body_bytes)
             return await asyncio.to_thread(self._operations.unlock, body)
@@ -124,7 +124,3 @@ class Public:
         # A store that is away or can't be believed is what is to be told; nobody else may ask this replica meanwhile.
         with contextlib.suppress(TamperedStore, SQLAlchemyError):
             await self._answering.fresh.look()
-
-    def _turn_away(self, request: Request) -> None:
-        if self._answering.guesses.is_turned_away(address(request)):
-            raise Refusal(429, "too many wrong credentials from this address")

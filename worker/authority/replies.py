@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import orjson
@@ -52,7 +53,10 @@ def refusal_of(exc: Exception) -> Refusal:
 def refused(refusal: Refusal) -> Response:
     """Return a refusal as an answer."""
     _log.debug("request_refused", status=refusal.status, reason=refusal.reason)
-    return as_json({"error": refusal.reason, **refusal.more}, refusal.status)
+    response = as_json({"error": refusal.reason, **refusal.more}, refusal.status)
+    if refusal.retry_after_s is not None:
+        response.headers["retry-after"] = str(math.ceil(refusal.retry_after_s))
+    return response
 
 
 def as_json(value: Any, status: int = 200) -> Response:
