@@ -141,6 +141,9 @@ class Store:
                     rows = list(tables[str(table.name)].values())
                     if rows:
                         connection.execute(insert(table), rows)
+        except SQLAlchemyError as exc:
+            # Not its text, which has the row.
+            raise ConfigError(f"the database does not take the store: {type(exc).__name__}") from None
         finally:
             engine.dispose()
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.unit.authority.conftest import access_key, party
+from tests.unit.authority.conftest import access_key, existing, party
 from tests.unit.authority.test_audit import SIGNING, asked, trail
 from worker.authority.audit import Trail, TrailKeys
 from worker.authority.dev import DevAuthority
+from worker.authority.enrol import propose
+from worker.authority.oidc import claimed
 from worker.authority.refusal import Refusal
 from worker.errors import KeyAccessDenied
 
@@ -97,3 +102,41 @@ def test_nobody_waits_for_a_writer_that_failed(tmp_path: Path) -> None:
         own.append({"operation": "second"})
     assert "secret" not in str(own.stopped)
     own.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("create-keyset", {"name": "k", "description": "a\0b"}),
+        ("modify-keyset", {"keyset_id": {"Name": "default"}, "description": "a\0b"}),
+        ("propose-client", {"name": "c", "region": "eu-central-1", "description": "\0"}),
+        ("api/access-keys", {"keyName": "a\0", "role": "member"}),
+        ("api/memberships", {"subject": "CS|\0", "role": "auditor"}),
+        ("api/subjects/block", {"subject": "\0"}),
+        ("api/oidc/providers", {"issuer": "i", "audience": "a", "vendor": "other", "jwks": {"keys": [{"kid": "\0"}]}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_one_database_keeps_and_the_other_does_not_is_kept_by_neither(
+    dev: DevAuthority, endpoint: str, body: dict[str, Any]
+) -> None:
+    """A NUL in a file's store would keep its backup from going into PostgreSQL, on the day that it must."""
+    if endpoint == "propose-client":
+        via = existing(dev)
+        with pytest.raises(KeyAccessDenied, match=r"400.*NUL"):
+            propose(dev.admin, name="nul", region="eu-central-1", via=via, description="\0")
+        return
+
+    with pytest.raises(KeyAccessDenied, match=r"400.*NUL"):
+        dev.admin(endpoint, body)
+
+
+@pytest.mark.parametrize("subject", ["x" * 256, "a\nb", "a\0b", "a\u202eb"])
+def test_a_subject_that_no_provider_may_name_is_refused(subject: str) -> None:
+    """It would stand on every line of the audit, of any length, and in rows."""
+    provider = {"issuer": "i", "audience": "a"}
+    claims = {"iss": "i", "aud": "a", "exp": time.time() + 60, "sub": subject}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({"alg": "RS256"}, claims)]
+
+    with pytest.raises(Refusal, match="printable"):
+        claimed(".".join([*parts, "x"]), provider)

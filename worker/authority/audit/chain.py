@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -54,9 +55,10 @@ class SignedHead:
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:
-        """Read what `to_json` wrote; raises `KeyError` where something is missing."""
-        place = Place(body["chain"], body["seq"], body["hash"])
-        return cls(body["region"], place, (body["incarnation"], body["version"]), body["signature"])
+        """Read what `to_json` wrote; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
+        place = Place(str(body["chain"]), int(body["seq"]), str(body["hash"]))
+        store = int(body["incarnation"]), int(body["version"])
+        return cls(str(body["region"]), place, store, str(body["signature"]))
 
     def __str__(self) -> str:
         return f"{self.place} {self.store[0]} {self.store[1]} {self.signature}"
@@ -76,6 +78,11 @@ class SignedHead:
         head = {"chain": place.chain, "seq": place.sequence, "hash": place.hash}
         store = {"incarnation": self.store[0], "version": self.store[1]}
         return {**head, **store, "region": self.region, "signature": self.signature}
+
+
+def head_key(derived: Callable[[bytes], bytes], incarnation: int) -> Ed25519PrivateKey:
+    """Return the key that heads of one incarnation of a store are signed with, of what derives the store's own keys."""
+    return Ed25519PrivateKey.from_private_bytes(derived(b"audit-heads/%d" % incarnation))
 
 
 def _signed(region: str, place: Place, store: tuple[int, int]) -> bytes:
