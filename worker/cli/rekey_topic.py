@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from worker.assembly.graph import Graph
+from worker.authority.files import whole
 from worker.avro import parse_frame
 from worker.cli import summary
 from worker.cli.rekey_call import Call
@@ -77,12 +78,8 @@ def _places(handover: Handover) -> str:
 
 
 def _write(path: Path, handover: Handover) -> None:
-    part = path.with_name(f"{path.name}.partial")
-    try:
-        part.write_bytes(orjson.dumps(handover.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
-        part.replace(path)
-    except OSError as exc:
-        raise ConfigError(f"--handover {str(path)!r} can't be written: {exc.strerror}") from None
+    with whole(path, mode=0o666) as file:
+        file.write(orjson.dumps(handover.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _refused(call: Call) -> Callable[[Position, WorkerError], None]:
