@@ -15,8 +15,8 @@ from worker.cli import summary
 from worker.cli.rekey_call import Call
 from worker.cli.sources import schema_text
 from worker.errors import ConfigError, RecordError, WorkerError
-from worker.kafka.whole import ends_of, read_whole
-from worker.model import Position, SourceRecord, batch_of
+from worker.kafka.whole import ends_of, read_batches
+from worker.model import Position, SourceRecord, batch_of, records_of
 from worker.pipeline.progress import RouteProgress
 from worker.rekey.batches import RekeyProcessor
 from worker.rekey.census import Census, told
@@ -93,9 +93,9 @@ def _verify(call: Call, graph: Graph, topic: str, schemas: StoredSchemas) -> boo
     counted: dict[str, Census] = {}
     broken = 0
 
-    for batch in read_whole(topic, graph.connection, cluster_id=graph.settings.kafka.cluster_id):
+    for batch in read_batches(topic, graph.connection, cluster_id=graph.settings.kafka.cluster_id):
         by_schema: dict[str, list[tuple[SourceRecord, int]]] = {}
-        for record in batch:
+        for record in records_of(batch):
             if record.value is None:
                 continue
             try:
@@ -119,8 +119,8 @@ def _estimate(call: Call, graph: Graph, topic: str, processor: RekeyProcessor) -
     cluster = graph.settings.kafka.cluster_id
     total = sum(ends_of(topic, graph.connection, cluster_id=cluster).values())
     sampled, spent, first = 0, 0.0, 0
-    for records in islice(read_whole(topic, graph.connection, cluster_id=cluster), _SAMPLE):
-        watch = summary.Stopwatch()
+    for batch in islice(read_batches(topic, graph.connection, cluster_id=cluster), _SAMPLE):
+        records, watch = list(records_of(batch)), summary.Stopwatch()
         processor.process(batch_of(records))
         # What the first one needs, the keys above all, the others have.
         spent += watch.seconds if sampled else 0.0

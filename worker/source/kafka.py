@@ -76,7 +76,7 @@ class KafkaSource:
         self._group = None if bounded else group_watch(options, member, connection, conf)
         told = {
             "error_cb": self._reports.on_error,
-            "stats_cb": statistics or _ignore,
+            "stats_cb": statistics or (lambda _said: None),
             "on_commit": self._membership.on_commit,
         }
         self._consumer, self._native = adopted(make_consumer, {**conf, **told})
@@ -289,7 +289,3 @@ class KafkaSource:
         end = time.monotonic() + _LEAVE_S
         while self._consumer.memberid() and time.monotonic() < end:
             self._consumer.consume(1, 0.05)
-
-
-def _ignore(_statistics: str) -> None:
-    """Take what nobody asked for."""
