@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 import threading
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -122,7 +121,7 @@ def test_what_libraries_log_and_warn_of_are_lines_too(monkeypatch: pytest.Monkey
 
 def test_a_full_disk_under_the_log_stops_nothing() -> None:
     """What has no room is lost; who told it goes on."""
-    full = Path("/dev/full").open("w", encoding="utf-8")
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
     log.configure(form="json", stream=full)
 
     structlog.get_logger("test").warning("paused")
