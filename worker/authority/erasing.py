@@ -35,7 +35,7 @@ class Erasing:
 
         def write(transaction: Transaction) -> None:
             state = self._store.state
-            # Not before a backup that it comes after: with a clock that was put back that would be said to hold nothing.
+            # Not before a backup that it comes after, which with a clock put back would be said to hold nothing.
             at = max([self._epochs.clock(), *(row["made_at"] for row in keys_of(state, "backup"))])
             new = {text: position for text, position in places if (keyset["id"], text) not in state.erasures}
             for text, position in new.items():
