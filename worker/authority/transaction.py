@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import orjson
@@ -116,11 +116,17 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def changes_since(connection: Connection, version: int, until: int) -> list[Any] | None:
-    """Return the tables and keys written after a version; None where these are no longer all kept."""
+def changes_since(connection: Connection, version: int, until: int, tables: Container[str]) -> list[Any] | None:
+    """Return the tables and keys written after a version; None where not all are kept as written."""
     table = schema.changes
     where = (table.c.version > version) & (table.c.version <= until)
     found = connection.execute(select(table).where(where).order_by(table.c.version)).all()
     if {row.version for row in found} != set(range(version + 1, until + 1)):
         return None
-    return [orjson.loads(row.row) for row in found]
+    try:
+        named = [
+            (name, tuple(key) if isinstance(key, list) else key) for name, key in (orjson.loads(r.row) for r in found)
+        ]
+        return None if any(name not in tables for name in {*dict(named)}) else named
+    except (ValueError, TypeError):
+        return None
