@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from worker import failpoints, interpreter
-from worker.cli import failures
+from worker.cli import failures, streams
 from worker.errors import WorkerError
 from worker.version import __version__
 
@@ -127,6 +127,7 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 def main() -> None:
     """Run the command line; the console script."""
+    streams.open_missing()
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
     named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
@@ -139,7 +140,8 @@ def main() -> None:
     try:
         try:
             # Past the library's own call, which would put its exception hook in the place of the log's.
-            typer.main.get_command(app)()
+            with streams.written():
+                typer.main.get_command(app)()
         except ModuleNotFoundError as exc:
             missing = failures.missing_extra(exc)
             if missing is None:
