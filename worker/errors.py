@@ -36,14 +36,25 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 from worker.position import Position
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What says that there is no room for a file."""
 
 
 def why(error: OSError | UnicodeDecodeError) -> str:
     """Return why a file can't be read, in the system's words."""
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
+
+
+def unwritten(place: object, error: OSError) -> WorkerError:
+    """Return what a command says of a file or stream that it can't write: the place, the reason and what to do."""
+    if error.errno in FULL:
+        return SinkUnavailable(f"{place} can't be written: {why(error)}; make room there, then call this again")
+    return ConfigError(f"{place} can't be written: {why(error)}")
 
 
 def with_extra(extra: str) -> str:

@@ -1,4 +1,4 @@
-"""The standard streams of a command: full, closed, or cut short by whoever reads them."""
+"""The standard streams of a command: closed, or cut short by whoever reads them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,6 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", ["--version", f"plan {SCHEMA}", "config reference"])
-def test_a_full_disk_is_told(command: str) -> None:
-    """In one line, with the exit code of what is away; a part of the answer must not pass for all of it."""
-    done = shell(f"{WORKER} {command} > /dev/full")
-
-    assert done.returncode == 4
-    assert done.stderr == (
-        "SinkUnavailable: what is printed can't be written: No space left on device; it is not complete\n"
-    )
-
-
 @pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_crash(streams: str) -> None:
     """As some supervisors start their programs: the exit code is all that is left, and it is right."""
@@ -48,7 +37,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
 
 
 _OPENS = (
-    "import os, sys; from worker.cli import streams; streams.open_missing(); "
+    "import os, sys; from worker.cli import output; output.open_missing(); "
     "open(sys.argv[1], 'w'); os.write(1, b'printed'); os.write(2, b'printed'); print('printed')"
 )
 

@@ -111,7 +111,8 @@ class Backups:
                 self._due = self._clock() + self._options.every_s
             except (OSError, Refusal, WorkerError) as exc:
                 # Keys go on; the age of the last backup is what tells the operator.
-                _log.error("backup_failed", cause=getattr(exc, "strerror", None) or type(exc).__name__)
+                told = str(exc) if isinstance(exc, WorkerError) else getattr(exc, "strerror", None)
+                _log.error("backup_failed", cause=told or type(exc).__name__)
                 self._due = self._clock() + _AGAIN_S
 
 
