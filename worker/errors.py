@@ -13,6 +13,7 @@ Every exception of the worker; the class says what its catcher must do.
     │  └─ SinkRejected
     ├─ TransientError               pause, retry, commit nothing
     │  ├─ KeyServiceUnavailable
+    │  │  └─ KeyServiceThrottled    it is there, and wants to be asked less
     │  ├─ RegistryUnavailable
     │  ├─ SourceUnavailable
     │  ├─ SinkUnavailable
@@ -161,6 +162,10 @@ class TransientError(WorkerError):
 
 class KeyServiceUnavailable(TransientError):
     """ZeroKMS or CTS does not answer, or answers 429 or 5xx."""
+
+
+class KeyServiceThrottled(KeyServiceUnavailable):
+    """ZeroKMS or CTS answers 429: a quota is used up. It is no outage; the same after `retry_after_s` is answered."""
 
 
 class RegistryUnavailable(TransientError):

@@ -22,7 +22,8 @@ def own_directory(path: Path) -> None:
 def own_file(path: Path, *, create: bool = False) -> None:
     """Let nobody but its owner read or write a file; `create` makes it where it is absent."""
     if create:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Not for writing: a file that can only be appended to is opened for nothing else.
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
     if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o177:
         _close(path, 0o600)
 
