@@ -1,4 +1,4 @@
-"""Standard output, whose failures say that it is it."""
+"""The standard streams: there from the first line, and output's failures say that it is it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,24 @@ class _Named(io.FileIO):
             raise unwritten("standard output", exc) from exc
 
 
-def named(out: TextIO | None) -> TextIO:
+def open_missing() -> None:
+    """Open what the caller closed (`>&-`) on nothing: the next file or socket would take its number, and its lines."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def named(out: TextIO) -> TextIO:
     """
-    Return the same stream, whose failures are errors that say what it is; where it is closed, one that keeps nothing.
+    Return the same stream, whose failures are errors that say what it is.
 
     The system's own errors of a stream say no more than a number.
     """
-    if out is None:
-        return open(os.devnull, "w", encoding="utf-8")
     out.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Named(out.fileno(), "w", closefd=False)),

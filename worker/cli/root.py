@@ -127,6 +127,7 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 def main() -> None:
     """Run the command line; the console script."""
+    output.open_missing()
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
     named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
