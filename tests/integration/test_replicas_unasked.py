@@ -92,8 +92,8 @@ def test_readiness_says_what_holds_now(new_database: DatabaseFactory, tmp_path: 
     elsewhere = Store(url_of(dsn), EU, Sealer(ROOT))
     try:
         told = []
-        for lock in (("ab",), ()):
-            elsewhere.write(lambda _transaction: None, lock=lambda _lock, lock=lock: lock)
+        for lock in (lambda _: ("ab",), lambda _: ()):
+            elsewhere.write(lambda _transaction: None, lock=lock)
             told.append(httpx.get(f"{replica.url}readyz", timeout=20).json()["store"])
         with psycopg.connect(dsn) as connection:
             connection.execute("ALTER TABLE meta RENAME TO away")
