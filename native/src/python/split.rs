@@ -312,7 +312,7 @@ impl Split {
     /// Seals everything that was not left out, each datum behind `prefix`; `supplies` follow `demands`.
     fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Supply<'_>>>) -> PyResult<Output> {
         let mut feeds = Vec::with_capacity(supplies.len());
-        for (number, supplies) in supplies.into_iter().enumerate().take(self.program.slots.len()) {
+        for (number, supplies) in supplies.iter().enumerate().take(self.program.slots.len()) {
             let contexts = self.table(number)?.len().max(1);
             let leased = self.program.slots[number].leased;
             feeds.push(if leased { leases(py, contexts, supplies)? } else { singles(py, contexts, supplies)? });
@@ -392,22 +392,22 @@ fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyR
     Ok(contexts.into_iter().zip(counts))
 }
 
-fn leases(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
+fn leases<'s>(py: Python<'_>, contexts: usize, supplies: &'s [Supply<'_>]) -> PyResult<Feed<'s>> {
     let mut feed = Leases::new(contexts);
     for (keys, contexts, counts) in supplies {
-        let granted = Arc::clone(&keys.cast::<Granted>()?.get().granted);
-        feed.push(granted, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+        let granted = &keys.cast::<Granted>()?.get().granted;
+        feed.push(granted, each(py, contexts, counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Leased(feed))
 }
 
-fn singles(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
+fn singles<'s>(py: Python<'_>, contexts: usize, supplies: &[Supply<'_>]) -> PyResult<Feed<'s>> {
     let mut feed = Singles::new(contexts);
     for (keys, contexts, counts) in supplies {
         let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
         let stretches: Vec<Stretch> =
             portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect();
-        feed.push(stretches, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+        feed.push(stretches, each(py, contexts, counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Single(feed))
 }
