@@ -20,6 +20,7 @@ use crate::kafka::batch::{self, Part};
 use crate::contexts::{Contexts, Directory};
 use crate::feed::{Feed, Leases, Singles, Stretch};
 use crate::open::Opener;
+use crate::prefetch::AHEAD;
 use crate::seal::{self, Records, Unsealed};
 use crate::unseal;
 use crate::walk::{BoundSpan, Found, Scratch, NONE};
@@ -146,14 +147,18 @@ impl Rows {
             self.rows.resize(contexts.len(), NONE);
             (self.directory, self.gone) = (id, directory.gone());
         }
-        // In two passes, each of which waits for the memory of many contexts at once.
         if !self.rows.contains(&NONE) {
             return;
         }
+        // In two passes, each of which waits for the memory of many contexts at once.
         for (number, row) in (0..).zip(&mut self.rows).filter(|(_, row)| **row == NONE) {
             *row = directory.likely(contexts.hash(number));
         }
-        for (number, row) in (0..).zip(&mut self.rows) {
+        for number in 0..self.rows.len() {
+            if let Some(&row) = self.rows.get(number + AHEAD) {
+                directory.soon(row);
+            }
+            let (row, number) = (&mut self.rows[number], number as u32);
             *row = directory.confirmed(*row, contexts.framed(number), contexts.hash(number));
         }
     }

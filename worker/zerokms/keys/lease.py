@@ -55,17 +55,10 @@ class Leases(Shelf):
 
     def begin(self, part: Part, now: float) -> None:
         """Note the use, grant what has room for all that is wanted of it, and pin the rest."""
-        args = self.table.view(np.int64), part.slots, part.left, part.bytes
-        if self._vault is not None and part.need.is_native:
-            fits, part.is_fresh, part.is_near, native = self._vault.begin(*args, self._due(now))
-            whole = np.frombuffer(fits, np.bool_)
-        else:
-            native = None
-            whole, part.is_fresh, part.is_near = passes.begin(self.table, *args[1:], self._due(now))
-        if not self._options.max_age_s:
-            part.pinned = part.slots
-        elif not whole.all():
-            part.pinned = part.slots[~whole]
+        slots, vault = part.slots, self._vault if part.need.is_native else None
+        begun = passes.begin(self.table, slots, part.left, part.bytes, self._due(now), vault)
+        whole, part.is_fresh, part.is_near, native = begun
+        part.pinned = slots[~whole] if self._options.max_age_s else slots
         part.ready = self._granted(part, part.open, whole, native)
 
     def serve(self, part: Part, now: float) -> list[Grant]:
@@ -74,13 +67,8 @@ class Leases(Shelf):
         slots, left, size = part.slots[at], part.left[at], part.bytes[at]
         if not part.is_fresh:
             self._replace(slots[~self._fresh(slots, now)], now)
-        native = None
-        if self._vault is not None and part.need.is_native:
-            words = self.table.view(np.int64)
-            fits, native = self._vault.take(words, slots, left, size, now, self._options.max_age_s)
-            whole = np.frombuffer(fits, np.bool_)
-        else:
-            whole = passes.take(self.table, slots, left, size, now, self._options.max_age_s)
+        vault = self._vault if part.need.is_native else None
+        whole, native = passes.take(self.table, slots, left, size, self._due(now), vault)
         part.is_fresh = bool(whole.all())
         grants = self._granted(part, at, whole, native)
         if not part.is_fresh:
