@@ -7,7 +7,9 @@ use hashbrown::hash_table::Entry;
 use hashbrown::HashTable;
 
 use crate::prefetch;
-use crate::walk::NONE;
+
+/// No number: of a context, of a place, of a slot.
+pub const NONE: u32 = u32::MAX;
 
 /// The hash of a framed context. It is keyed: producers choose the texts, and shall not choose what collides.
 pub fn hash(framed: &[u8]) -> u64 {
@@ -85,6 +87,16 @@ fn framed_of<'b>(bytes: &'b [u8], ends: &[usize], number: u32) -> &'b [u8] {
     let number = number as usize;
     let start = if number == 0 { 0 } else { ends[number - 1] };
     &bytes[start..ends[number]]
+}
+
+/// Appends `u32 n, n * (F(name) F(value))`; the names are framed already.
+pub fn frame<'v>(out: &mut Vec<u8>, names: &[Box<[u8]>], values: impl Iterator<Item = &'v [u8]>) {
+    out.extend_from_slice(&(names.len() as u32).to_be_bytes());
+    for (name, value) in names.iter().zip(values) {
+        out.extend_from_slice(name);
+        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(value);
+    }
 }
 
 /// The texts of a framed context: `u32 n, n * (F(name) F(text))`.
@@ -328,7 +340,7 @@ mod tests {
 
     fn framed(text: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        crate::walk::frame(&mut out, &[b"\0\0\0\x01n".as_slice().into()], [text.as_bytes()].into_iter());
+        frame(&mut out, &[b"\0\0\0\x01n".as_slice().into()], [text.as_bytes()].into_iter());
         out
     }
 

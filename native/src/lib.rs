@@ -34,6 +34,7 @@ pub mod seal;
 pub mod secrets;
 #[allow(unsafe_code)]
 pub mod shake;
+pub mod shapes;
 #[allow(unsafe_code)]
 pub mod shuffle;
 pub mod tree;

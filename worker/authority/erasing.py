@@ -30,6 +30,9 @@ class Erasing:
             raise Refusal(400, f"the name {RESERVED[0]} is the canary's and is not erased")
         caller.note["what"] = {"names": sorted({name for name, _ in body.values}), "positions": [p for p, _ in places]}
         at = self._epochs.clock()
+        # Had before the write, which everybody else waits for: a command outside may take its time.
+        for epoch in {part["epoch"] for part in shards.parts_of(self._store.state, keyset["id"])}:
+            self._epochs.key_of(epoch)
 
         def write(transaction: Transaction) -> None:
             state = self._store.state

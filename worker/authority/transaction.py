@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -38,6 +39,7 @@ class Transaction:
     def insert(self, table: Table, row: Row) -> None:
         """Put a row in; columns that it leaves out are null."""
         whole = {column.name: row.get(column.name) for column in table.columns}
+        _refuse_nul(whole)
         self._connection.execute(insert(table), whole)
         self._account(table, None, whole)
 
@@ -54,6 +56,7 @@ class Transaction:
         old = self._current(table, key)
         if old is None or any(old[name] != value for name, value in (expect or {}).items()):
             raise Refusal(409, "another request was faster")
+        _refuse_nul(values)
         self._connection.execute(update(table).where(where_key(table, key)).values(values))
         self._account(table, old, {**old, **values})
 
@@ -94,6 +97,23 @@ class Transaction:
         self._sums[table.name] = moved(self._sums[table.name], less=less, more=more)
         key = key_of(table, new if new is not None else old or {})
         self.changes.append(Changed(table, key, new))
+
+
+def _refuse_nul(row: Row) -> None:
+    """Raise a 400 for text that one kind of database keeps and the other does not: no backup would go into that one."""
+    for name, value in row.items():
+        if any("\0" in text for text in _texts(value)):
+            raise Refusal(400, f"{name} holds a NUL character")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value:
+            yield from _texts(each)
+        for each in value.values() if isinstance(value, dict) else ():
+            yield from _texts(each)
 
 
 def changes_since(connection: Connection, version: int, until: int) -> list[Any] | None:

@@ -73,9 +73,10 @@ class KafkaSource:
         self._reports = Reports(self._membership, self.confirm, needs, static=options.static_membership)
         self._closed = False
         conf = consumer_properties(options, member, connection, bounded=bounded)
+        self._group = None if bounded else group_watch(options, member, connection, conf)
         told = {
             "error_cb": self._reports.on_error,
-            "stats_cb": statistics or _ignore,
+            "stats_cb": statistics or (lambda _said: None),
             "on_commit": self._membership.on_commit,
         }
         self._consumer, self._native = adopted(make_consumer, {**conf, **told})
@@ -84,7 +85,6 @@ class KafkaSource:
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
         self._commits = Commits(self._consumer, self._offsets, needs)
         self._confirmed: int | None = None
-        self._group = None if bounded else group_watch(options, member, connection, conf)
         if self._group is not None:
             self._membership.shared = self._group.given
             self._identities.seen = self._group.exists
@@ -289,7 +289,3 @@ class KafkaSource:
         end = time.monotonic() + _LEAVE_S
         while self._consumer.memberid() and time.monotonic() < end:
             self._consumer.consume(1, 0.05)
-
-
-def _ignore(_statistics: str) -> None:
-    """Take what nobody asked for."""

@@ -3,6 +3,7 @@
 #[allow(unsafe_code)]
 mod arrow;
 mod authority;
+mod client;
 mod json;
 mod kafka;
 mod keys;
@@ -13,6 +14,7 @@ mod program;
 mod reader;
 mod rows;
 mod sequence;
+mod shapes;
 mod split;
 mod words;
 
@@ -59,10 +61,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::json_lines, module)?)?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
-    module.add_class::<kafka::Client>()?;
+    module.add_class::<client::Client>()?;
     module.add_class::<outgoing::Outgoing>()?;
-    module.add_function(wrap_pyfunction!(kafka::kafka_load, module)?)?;
-    module.add_function(wrap_pyfunction!(kafka::kafka_newest, module)?)?;
-    module.add_function(wrap_pyfunction!(kafka::kafka_wake, module)?)?;
+    module.add_function(wrap_pyfunction!(client::kafka_load, module)?)?;
+    module.add_function(wrap_pyfunction!(client::kafka_newest, module)?)?;
+    module.add_function(wrap_pyfunction!(client::kafka_wake, module)?)?;
     Ok(())
 }

@@ -8,10 +8,9 @@ use _native::envelope::Lease;
 use _native::feed::{Feed, Leases, Singles};
 use _native::keys::{KeyBatch, Labels};
 use _native::open::{Opener, Source};
-use _native::program::{Beside, Bound, Covered, Node, Program, Slot, Text, Wanting};
+use _native::program::{Beside, Bound, Covered, Kind, Node, Program, Slot, Text, Wanting};
 use _native::seal::{demands, seal, Demand, Output, Records};
 use _native::secrets::Secrets;
-use _native::typed::Kind;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
 use _native::vault::{Granted, Key, Vault};
@@ -326,7 +325,8 @@ pub mod row {
 
 pub mod json {
     use super::*;
-    use _native::json::{Shape, Writer};
+    use _native::json::{name, Logical, Writer};
+    use _native::shapes::{Shape, Shapes};
 
     /// A record of every shape; `next` leads back to it.
     fn writer() -> Writer {
@@ -340,25 +340,25 @@ pub mod json {
             Shape::Bytes,
             Shape::Text,
             Shape::Fixed(3),
-            Shape::Enum([b"\"NEW\""[..].into(), b"\"OLD\""[..].into()].into()),
-            Shape::Date,
-            Shape::TimeMillis,
-            Shape::TimeMicros,
-            Shape::Timestamp(1_000, "+00:00".into()),
-            Shape::Uuid,
-            Shape::UuidBytes,
-            Shape::Decimal(None, 4),
-            Shape::Decimal(Some(2), 9),
+            Shape::Enum([name("NEW"), name("OLD")].into()),
+            Shape::Other(Logical::Date),
+            Shape::Other(Logical::TimeMillis),
+            Shape::Other(Logical::TimeMicros),
+            Shape::Other(Logical::Timestamp(1_000, "+00:00".into())),
+            Shape::Other(Logical::Uuid),
+            Shape::Other(Logical::UuidBytes),
+            Shape::Other(Logical::Decimal(None, 4)),
+            Shape::Other(Logical::Decimal(Some(2), 9)),
             Shape::Array { item: 7, widthless: false },
             Shape::Array { item: 0, widthless: true },
             Shape::Map(2),
         ];
         let every = types.len() as u32;
         let mut shapes = Vec::from(types);
-        shapes.push(Shape::Union([0, every + 1].into()));
-        let fields = (0..=every).map(|id| (format!("\"f{id}\":").into_bytes().into(), id));
+        shapes.push(Shape::Union([(0, None), (every + 1, None)].into()));
+        let fields = (0..=every).map(|id| (name(&format!("f{id}")), id));
         shapes.push(Shape::Record(fields.collect()));
-        Writer::new(shapes.into(), every + 1).unwrap()
+        Writer(Shapes::new(shapes.into(), every + 1).unwrap())
     }
 
     pub fn examples() -> Vec<Vec<u8>> {

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority.audit import Trail
 from worker.authority.erasure.subjects import Subjects
@@ -109,9 +110,10 @@ class Backups:
             try:
                 self.make()
                 self._due = self._clock() + self._options.every_s
-            except (OSError, Refusal, WorkerError) as exc:
+            except (OSError, Refusal, WorkerError, SQLAlchemyError) as exc:
                 # Keys go on; the age of the last backup is what tells the operator.
-                _log.error("backup_failed", cause=getattr(exc, "strerror", None) or type(exc).__name__)
+                told = str(exc) if isinstance(exc, WorkerError) else getattr(exc, "strerror", None)
+                _log.error("backup_failed", cause=told or type(exc).__name__)
                 self._due = self._clock() + _AGAIN_S
 
 

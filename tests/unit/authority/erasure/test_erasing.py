@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from tests.unit.authority.conftest import access_key, lines
 from tests.unit.authority.erasure.conftest import PEOPLE, KeyService, People, value, with_people
 from worker.authority.dev import DevAuthority
+from worker.authority.erasure import epochs
 from worker.authority.erasure.shards import MOST_ERASED
 from worker.authority.remote import Remote
 from worker.authority.server import AuthorityOptions
@@ -147,12 +148,12 @@ def test_what_was_opened_is_let_go_at_the_erasure(people: People) -> None:
     people.make(customer_id=43)
     store = people.own.authority.store
     position = people.erased(ANN)["values"][0]["position"]
-    assert any(position in key for key in store.state.opened)
+    assert any(position in key for key in store.state.opened["erasures"])
 
     people.erase(ANN)
 
-    assert not any(position in key or "shards" in key for key in store.state.opened)
-    assert sum("erasures" in key for key in store.state.opened) == 1
+    assert not store.state.opened["shards"]
+    assert [position in key for key in store.state.opened["erasures"]] == [False]
 
 
 def test_other_keysets_can_not_be_erased_from(people: People) -> None:
@@ -217,9 +218,14 @@ def test_a_key_that_is_still_there_is_not_called_destroyed(options: AuthorityOpt
 
 
 def test_keys_that_are_not_to_be_had_stop_erasable_keysets_alone(
-    people: People, options: AuthorityOptions, key_service: KeyService, tmp_path: Path
+    people: People,
+    options: AuthorityOptions,
+    key_service: KeyService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No key is derived without the tree, readiness says so, other keysets go on, and it comes back by itself."""
+    monkeypatch.setattr(epochs, "AGAIN_S", 0.0)
     kept, key = people.make(customer_id=42)
     people.own.stop()
     key_service.go_away(True)
