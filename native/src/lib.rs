@@ -34,6 +34,7 @@ pub mod secrets;
 pub mod shake;
 #[allow(unsafe_code)]
 pub mod shuffle;
+pub mod stretches;
 pub mod tree;
 pub mod typed;
 pub mod unseal;

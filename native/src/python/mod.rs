@@ -3,6 +3,7 @@
 #[allow(unsafe_code)]
 mod arrow;
 mod authority;
+mod framed;
 mod json;
 mod kafka;
 mod keys;
@@ -14,6 +15,7 @@ mod reader;
 mod rows;
 mod sequence;
 mod split;
+mod stretches;
 mod words;
 
 use aws_lc_rs::digest::{digest, SHA256};
@@ -35,6 +37,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<leases::Granted>()?;
     module.add_class::<leases::Vault>()?;
     module.add_class::<leases::Directory>()?;
+    module.add_class::<framed::Framed>()?;
+    module.add_class::<stretches::Stretches>()?;
+    module.add_class::<stretches::Drawn>()?;
     module.add_function(wrap_pyfunction!(leases::lease_begin, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_end, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_fresh, module)?)?;

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from worker.errors import FatalError, WorkerError
-from worker.model import DataKey, Grant, KeyNeed, Specs
+from worker.model import DataKey, Grant, KeyNeed, SpecRuns, Specs
 from worker.native.keys import KeyRun
 from worker.zerokms.keys.budget import Budget
 from worker.zerokms.keys.gather import Gatherer
@@ -48,9 +48,9 @@ class _Piece:
         """Whether none of the contexts has been used before."""
         return not self.shelf.are_known(self.slots).any()
 
-    def specs(self) -> Specs:
+    def runs(self) -> SpecRuns:
         """Return what each key is for."""
-        return self.shelf.specs(self.slots.tolist(), self.counts.tolist())
+        return self.shelf.runs(self.slots, self.counts)
 
 
 class Stock:
@@ -216,7 +216,7 @@ class Stock:
 
     def _send(self, request: Sequence[_Piece], now: float) -> None:
         self._under_way += 1
-        specs = Specs.joined(piece.specs() for piece in request)
+        specs = Specs.of_parts(piece.runs() for piece in request)
         asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
         asked.add_done_callback(partial(self._settle, request, now))
 
