@@ -76,7 +76,7 @@ impl Contexts<'_> {
             Self::Texts(texts) => {
                 let texts = texts.get(index)?;
                 (texts.len() == names.len()).then_some(())?;
-                write_context(names.iter().map(|name| Cow::from(name)).zip(texts.iter().map(|text| Cow::from(text))), out)
+                write_context(names.iter().map(Cow::from).zip(texts.iter().map(Cow::from)), out)
             }
             Self::Framed(framed, span) => {
                 let mut texts = parts(framed.get(span.start + index)?);
@@ -183,7 +183,7 @@ mod tests {
         framed.push(b"");
         for texts in &contexts {
             let mut one = Vec::new();
-            crate::walk::frame(&mut one, &framed_names, texts.iter().map(String::as_bytes));
+            crate::contexts::frame(&mut one, &framed_names, texts.iter().map(String::as_bytes));
             framed.push(&one);
         }
         assert_eq!(generates(&[0; 48], &[runs(Contexts::Framed(&framed, 1..3))]).unwrap(), made);

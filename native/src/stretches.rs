@@ -1,7 +1,7 @@
 //! Single-use keys by slot: stretches of the answers that brought them, in the order in which they came. The readable twin
 //! is `worker/zerokms/keys/held.py`.
 
-use crate::walk::NONE;
+use crate::contexts::NONE;
 
 /// Keys of an answer, by its number, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,16 +4,21 @@
 mod arrow;
 mod authority;
 mod framed;
+mod client;
+mod client_key;
 mod json;
 mod kafka;
 mod keys;
 mod leases;
+mod materials;
 mod open;
 mod outgoing;
 mod program;
 mod reader;
 mod rows;
+mod sealing;
 mod sequence;
+mod shapes;
 mod split;
 mod stretches;
 mod words;
@@ -51,12 +56,12 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reader::Reader>()?;
     module.add_class::<keys::Lease>()?;
     module.add_class::<keys::KeyBatch>()?;
-    module.add_class::<keys::Texts>()?;
-    module.add_class::<keys::ClientKey>()?;
-    module.add_function(wrap_pyfunction!(keys::materials, module)?)?;
-    module.add_function(wrap_pyfunction!(keys::leaf, module)?)?;
+    module.add_class::<sealing::Texts>()?;
+    module.add_class::<client_key::ClientKey>()?;
+    module.add_function(wrap_pyfunction!(materials::materials, module)?)?;
+    module.add_function(wrap_pyfunction!(materials::leaf, module)?)?;
     module.add_function(wrap_pyfunction!(keys::generate_items, module)?)?;
-    module.add_function(wrap_pyfunction!(keys::seal_records, module)?)?;
+    module.add_function(wrap_pyfunction!(sealing::seal_records, module)?)?;
     module.add_class::<authority::Share>()?;
     module.add_class::<authority::Asked>()?;
     module.add_class::<json::JsonWriter>()?;
@@ -64,10 +69,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::json_lines, module)?)?;
     module.add_class::<kafka::Batch>()?;
     module.add_class::<kafka::Column>()?;
-    module.add_class::<kafka::Client>()?;
+    module.add_class::<client::Client>()?;
     module.add_class::<outgoing::Outgoing>()?;
-    module.add_function(wrap_pyfunction!(kafka::kafka_load, module)?)?;
-    module.add_function(wrap_pyfunction!(kafka::kafka_newest, module)?)?;
-    module.add_function(wrap_pyfunction!(kafka::kafka_wake, module)?)?;
+    module.add_function(wrap_pyfunction!(client::kafka_load, module)?)?;
+    module.add_function(wrap_pyfunction!(client::kafka_newest, module)?)?;
+    module.add_function(wrap_pyfunction!(client::kafka_wake, module)?)?;
     Ok(())
 }

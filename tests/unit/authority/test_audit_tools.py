@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import json
 import os
 import random
@@ -129,6 +130,45 @@ def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path])
 
     with pytest.raises(ConfigError, match="not signed"):
         read_heads(anchor, Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+
+
+def test_a_full_disk_cuts_no_other_line_of_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it left of a line is none, the next one is whole, and the anchor is read."""
+    own, write = trail(tmp_path, sync=False), os.write
+    anchor = Anchor(own, tmp_path / "anchor", every_s=3600)
+    own.record({"operation": "one"})
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:30]))
+    with pytest.raises(OSError, match="full"):
+        anchor.keep()
+    monkeypatch.setattr(os, "write", write)
+    anchor.keep()
+    own.record({"operation": "two"})
+    anchor.close()
+    own.close()
+
+    seen = read_heads(tmp_path / "anchor", PUBLIC)
+
+    assert [place.sequence for place in seen] == [1, 2]
+    assert not verify([tmp_path], seen).findings
+
+
+def test_an_anchor_that_can_only_be_appended_to_is_opened_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file with the attribute `a` is, which refuses every other way of writing."""
+    own, opening = trail(tmp_path, sync=False), os.open
+    (tmp_path / "anchor").touch(mode=0o600)
+
+    def append_only(path: Any, flags: int, *more: Any) -> int:
+        if Path(path).name == "anchor" and flags & (os.O_WRONLY | os.O_RDWR) and not flags & os.O_APPEND:
+            raise PermissionError(errno.EPERM, "append only")
+        return opening(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", append_only)
+    Anchor(own, tmp_path / "anchor", every_s=3600).close()
+    own.close()
+
+    assert len(read_heads(tmp_path / "anchor", PUBLIC)) == 1
 
 
 def test_the_command_exits_1_where_it_finds_something(kept: tuple[Path, Path]) -> None:
@@ -284,6 +324,22 @@ def test_entries_are_found_by_who_what_and_when(own: DevAuthority) -> None:
     assert run(own, "tail", "-n", "1")[0]["operation"] == "read-audit"
     with pytest.raises(KeyAccessDenied, match="audit:read"):
         run(own, "query", key=own.env["CS_CLIENT_ACCESS_KEY"])
+
+
+def test_a_field_among_many_long_ones_is_found(own: DevAuthority) -> None:
+    """Whoever asks for it between so many others that no line holds them does not hide it; others are not found."""
+    first = party(own)
+    names = [f"{number}/{'x' * 480}" for number in range(300)]
+    iv = base64.b64encode(bytes(16)).decode()
+    keys = [{"iv": iv, "descriptor": name} for name in [*names[:150], "card/number", *names[150:]]]
+    first.call("generate-data-key", {"client_id": first.client_id, "keys": keys})
+
+    def found(field: str) -> list[int]:
+        return [entry["count"] for entry in own.admin("api/audit/query", {"field": field, "operation": "generate"})]
+
+    assert found("card/number") == [301]
+    assert found(names[7]) == [301]
+    assert (found("card/numbe"), found("each"), found("sha256")) == ([], [], [])
 
 
 def test_an_auditor_of_some_keysets_reads_no_others(own: DevAuthority) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from worker.authority.audit.chain import Place, SignedHead, hash_of
-from worker.authority.audit.segments import lines
+from worker.authority.audit.segments import lines as lines_of
 from worker.errors import ConfigError
 
 _MOST = 100
@@ -62,7 +62,7 @@ def verify(directories: Sequence[Path], seen: Sequence[Place] = ()) -> Verdict:
         wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
     for directory in directories:
         last = None
-        for path, number, line in lines(directory):
+        for path, number, line in lines_of(directory):
             where = f"{path.name if len(directories) == 1 else path}:{number}"
             last = _check(verdict, where, line, last, wanted, told) or last
     for chain, expired in told.items():
@@ -138,25 +138,27 @@ def _check(
 
 
 def read_heads(path: Path, key: bytes | None) -> list[Place]:
-    """Read an anchor, JSON Lines of signed heads; raises `ConfigError` for one that the key's owner did not sign."""
-    places = []
-    for number, body in _objects(path):
-        try:
-            head = SignedHead.from_json(body)
-        except KeyError as exc:
-            raise ConfigError(f"{path}:{number} is no signed head: {exc} is missing") from None
+    """Read an anchor's places; raises `ConfigError` for a head that the key's owner did not sign."""
+    heads = read_anchor(path)
+    for head in heads:
         if key is not None and not head.is_signed_by(key):
-            raise ConfigError(f"{path}:{number}: the head is not signed by this authority's audit key")
-        places.append(head.place)
-    return places
+            raise ConfigError(f"{path}: the head of line {head.place.sequence} is not signed by this audit key")
+    return [head.place for head in heads]
 
 
-def newest_store(path: Path) -> tuple[int, int]:
-    """Return the newest incarnation and version of the store that an anchor has seen; raises `ConfigError`."""
-    seen = [(body["incarnation"], body["version"]) for _, body in _objects(path) if "version" in body]
-    if not seen:
-        raise ConfigError(f"{path} has no signed head")
-    return max(seen)
+def read_anchor(path: Path) -> list[SignedHead]:
+    """
+    Read an anchor, JSON Lines of signed heads; raises `ConfigError` for a line that is no head.
+
+    What a full disk left of a line is none: whoever can cut lines short can take them out, too.
+    """
+    heads = []
+    for number, body in _objects(path, torn=True):
+        try:
+            heads.append(SignedHead.from_json(body))
+        except (KeyError, TypeError, ValueError):
+            raise ConfigError(f"{path}:{number} is no signed head") from None
+    return heads
 
 
 def read_ledger(path: Path) -> list[Place]:
@@ -182,9 +184,18 @@ def _place(receipt: str) -> Place:
     return Place(chain, int(sequence), digest)
 
 
-def _objects(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+def _objects(path: Path, *, torn: bool = False) -> Iterable[tuple[int, dict[str, Any]]]:
     try:
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            yield number, orjson.loads(line)
-    except (OSError, orjson.JSONDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read as JSON Lines ({type(exc).__name__})") from exc
+        lines = path.read_bytes().splitlines()
+    except OSError as exc:
+        raise ConfigError(f"{path} can't be read: {exc.strerror}") from exc
+    for number, line in enumerate(lines, 1):
+        try:
+            body = orjson.loads(line)
+        except orjson.JSONDecodeError as exc:
+            if torn:
+                continue
+            raise ConfigError(f"{path}:{number} can't be read as JSON Lines") from exc
+        if not isinstance(body, dict):
+            raise ConfigError(f"{path}:{number} is no object")
+        yield number, body

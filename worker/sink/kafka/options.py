@@ -79,6 +79,10 @@ class KafkaSinkOptions(Options):
         return {}
 
 
+NativeHeaders = tuple[list[str] | None, list[str], str | None]
+"""Names to copy (None: all), names that never go out, and the name of the header that tells a record's place."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderPolicy:
     """Which headers go out with a record; `names` to copy, None for all; never those that name the input's schemas."""
@@ -95,7 +99,7 @@ class HeaderPolicy:
         return kept
 
     @property
-    def native(self) -> tuple[list[str] | None, list[str], str | None]:
+    def native(self) -> NativeHeaders:
         """The same, as the extension takes it."""
         names = None if self.names is None else sorted(self.names)
         return names, sorted(SCHEMA_ID_HEADERS), SOURCE_HEADER if self.adds_source else None
