@@ -65,6 +65,11 @@ class KafkaSinkOptions(Options):
         return ()
 
     @property
+    def stored(self) -> tuple[str, ...]:
+        """Topics store values as they are."""
+        return ()
+
+    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.topic
