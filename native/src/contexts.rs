@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use hashbrown::hash_table::Entry;
 use hashbrown::HashTable;
 
+use crate::prefetch;
+
 /// No number: of a context, of a place, of a slot.
 pub const NONE: u32 = u32::MAX;
 
@@ -115,17 +117,20 @@ pub fn texts(framed: &[u8]) -> Vec<String> {
 
 /// Families whose places lie in a context's row.
 const NEAR: usize = 10;
+/// The longest context that lies in its row.
+const INLINE: usize = 64;
 
 /// The places of contexts in a key cache: a row for each context, which has a place for each family (a field, say).
 #[derive(Default)]
 pub struct Directory {
-    table: HashTable<u32>,
+    table: HashTable<Known>,
     rows: Vec<Row>,
     /// `rows` times `stride` places of the families beyond those in the row.
     far: Vec<u32>,
     stride: usize,
+    /// The contexts that do not lie in their rows.
     bytes: Vec<u8>,
-    /// Bytes of contexts that are gone.
+    /// Bytes of those that are gone.
     waste: usize,
     free: Vec<u32>,
     /// For each place its row and family.
@@ -133,15 +138,41 @@ pub struct Directory {
     gone: u64,
 }
 
-/// A line of the processor's cache. A place is `NONE` where a family does not hold the context.
+/// Tells contexts apart without a look at their rows, which are seldom near.
+struct Known {
+    tag: u32,
+    row: u32,
+}
+
+/// Bits of a hash that the table itself does not compare.
+fn tag(hash: u64) -> u32 {
+    (hash >> 24) as u32
+}
+
+/// Two lines of the processor's cache. A place is `NONE` where a family does not hold the context.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Row {
     hash: u64,
+    /// Where it lies in `bytes`, if it does.
     start: usize,
     length: u32,
     holders: u32,
     near: [u32; NEAR],
+    text: [u8; INLINE],
+}
+
+impl Row {
+    #[inline]
+    fn framed<'r>(&'r self, bytes: &'r [u8]) -> &'r [u8] {
+        let length = self.length as usize;
+        self.text.get(..length).unwrap_or_else(|| &bytes[self.start..self.start + length])
+    }
+
+    /// How much of `bytes` it takes.
+    fn outside(&self) -> usize {
+        if self.length as usize > INLINE { self.length as usize } else { 0 }
+    }
 }
 
 impl Directory {
@@ -152,13 +183,22 @@ impl Directory {
 
     /// The row of a context, `NONE` where no family holds it.
     pub fn row(&self, framed: &[u8], hash: u64) -> u32 {
-        self.table.find(hash, |&row| self.is(row, framed, hash)).copied().unwrap_or(NONE)
+        let found = self.table.find(hash, |entry| entry.tag == tag(hash) && self.is(entry.row, framed, hash));
+        found.map_or(NONE, |entry| entry.row)
     }
 
-    /// A row with this hash, `NONE` where there is none; `confirmed` tells whether it is the context's.
+    /// A row that is almost surely the one with this hash, `NONE` where there is none; `confirmed` tells.
     #[inline]
     pub fn likely(&self, hash: u64) -> u32 {
-        self.table.find(hash, |&row| self.rows[row as usize].hash == hash).copied().unwrap_or(NONE)
+        self.table.find(hash, |entry| entry.tag == tag(hash)).map_or(NONE, |entry| entry.row)
+    }
+
+    /// Lets the processor fetch a row.
+    #[inline]
+    pub fn soon(&self, row: u32) {
+        if let Some(row) = self.rows.get(row as usize) {
+            prefetch::fetch(row);
+        }
     }
 
     /// The row of a context, which is likely to be this one.
@@ -169,8 +209,8 @@ impl Directory {
 
     #[inline]
     fn is(&self, row: u32, framed: &[u8], hash: u64) -> bool {
-        let Row { hash: own, start, length, .. } = self.rows[row as usize];
-        own == hash && &self.bytes[start..start + length as usize] == framed
+        let row = &self.rows[row as usize];
+        row.hash == hash && row.framed(&self.bytes) == framed
     }
 
     /// The place that a family has for a row, `NONE` for none.
@@ -222,13 +262,13 @@ impl Directory {
             return;
         }
         self.set(row, family, NONE);
-        let Row { hash, length, holders, .. } = &mut self.rows[row as usize];
-        *holders -= 1;
-        if *holders == 0 {
-            if let Ok(entry) = self.table.find_entry(*hash, |&other| other == row) {
+        let held = &mut self.rows[row as usize];
+        held.holders -= 1;
+        if held.holders == 0 {
+            if let Ok(entry) = self.table.find_entry(held.hash, |other| other.row == row) {
                 entry.remove();
             }
-            self.waste += *length as usize;
+            self.waste += held.outside();
             self.free.push(row);
             self.gone += 1;
             if self.waste > self.bytes.len() / 2 + 4096 {
@@ -244,13 +284,16 @@ impl Directory {
 
     /// The framed context of a place.
     pub fn framed(&self, place: u32) -> Option<&[u8]> {
-        let row = self.rows.get(self.held.get(place as usize)?.0 as usize)?;
-        self.bytes.get(row.start..row.start + row.length as usize)
+        Some(self.rows.get(self.held.get(place as usize)?.0 as usize)?.framed(&self.bytes))
     }
 
     fn add(&mut self, framed: &[u8], hash: u64) -> u32 {
-        let row = Row { hash, start: self.bytes.len(), length: framed.len() as u32, holders: 0, near: [NONE; NEAR] };
-        self.bytes.extend_from_slice(framed);
+        let (start, length) = (self.bytes.len(), framed.len() as u32);
+        let mut row = Row { hash, start, length, holders: 0, near: [NONE; NEAR], text: [0; INLINE] };
+        match row.text.get_mut(..framed.len()) {
+            Some(text) => text.copy_from_slice(framed),
+            None => self.bytes.extend_from_slice(framed),
+        }
         let number = match self.free.pop() {
             Some(number) => {
                 self.rows[number as usize] = row;
@@ -263,7 +306,7 @@ impl Directory {
             }
         };
         let rows = &self.rows;
-        self.table.insert_unique(hash, number, |&other| rows[other as usize].hash);
+        self.table.insert_unique(hash, Known { tag: tag(hash), row: number }, |other| rows[other.row as usize].hash);
         number
     }
 
@@ -282,9 +325,9 @@ impl Directory {
 
     fn compact(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.waste);
-        for row in self.rows.iter_mut().filter(|row| row.holders > 0) {
+        for row in self.rows.iter_mut().filter(|row| row.holders > 0 && row.outside() > 0) {
             let start = bytes.len();
-            bytes.extend_from_slice(&self.bytes[row.start..row.start + row.length as usize]);
+            bytes.extend_from_slice(row.framed(&self.bytes));
             row.start = start;
         }
         (self.bytes, self.waste) = (bytes, 0);
@@ -314,14 +357,16 @@ mod tests {
     #[test]
     fn places_come_and_go() {
         let mut directory = Directory::default();
+        // Some of them too long for their rows.
+        let framed_of = |round, n: u32| framed(&format!("tenant-{round}-{n:00$}", n as usize % 90));
         for round in 0..3u32 {
             for n in 0..2000u32 {
-                let text = framed(&format!("tenant-{round}-{n}"));
+                let text = framed_of(round, n);
                 assert!(directory.put(&text, hash(&text), n % 15, n));
                 assert!(!directory.put(&text, hash(&text), n % 15, n));
             }
             for n in 0..2000u32 {
-                let text = framed(&format!("tenant-{round}-{n}"));
+                let text = framed_of(round, n);
                 let row = directory.row(&text, hash(&text));
                 assert_eq!(directory.confirmed(directory.likely(hash(&text)), &text, hash(&text)), row);
                 assert_eq!(directory.confirmed(row, &framed("another"), 0), NONE);

@@ -8,19 +8,19 @@ use crate::keys::{KeyBatch, Taken};
 use crate::prefetch;
 use crate::program::Slot;
 use crate::seal::Unsealed;
-use crate::vault::{Granted, FRONT_BYTES};
+use crate::vault::{Granted, Key, FRONT_BYTES, INLINE_TAG};
 use crate::walk::NONE;
 
 /// Ciphers are kept where a batch has at most so many leases: those of more take longer to come from memory than to be set
 /// up anew for each value.
 const KEPT: usize = 64;
 
-pub enum Feed {
-    Leased(Leases),
+pub enum Feed<'k> {
+    Leased(Leases<'k>),
     Single(Singles),
 }
 
-impl Feed {
+impl Feed<'_> {
     /// Whether its leases are too many to be near when their turn comes.
     pub fn is_far(&self) -> bool {
         matches!(self, Self::Leased(leases) if leases.are_far())
@@ -37,45 +37,67 @@ impl Feed {
 
 /// Stretches of keys, context after context, in the order in which they were granted.
 struct Chains<T> {
-    /// For each context its present stretch, and its last one.
-    heads: Vec<u32>,
-    tails: Vec<u32>,
+    /// For each context its present stretch; behind them, those that come later.
     links: Vec<Link<T>>,
+    /// For each context its last stretch.
+    tails: Vec<u32>,
 }
 
 struct Link<T> {
     left: u32,
     next: u32,
-    of: T,
+    of: Option<T>,
 }
 
 impl<T> Chains<T> {
     fn new(contexts: usize) -> Self {
-        Self { heads: vec![NONE; contexts], tails: vec![NONE; contexts], links: Vec::new() }
+        let links = (0..contexts).map(|_| Link { left: 0, next: NONE, of: None }).collect();
+        Self { links, tails: vec![NONE; contexts] }
     }
 
     fn push(&mut self, context: u32, left: u32, of: T) -> Result<(), Unsealed> {
-        let number = self.links.len() as u32;
         let tail = self.tails.get_mut(context as usize).ok_or(Unsealed::Keys)?;
-        match std::mem::replace(tail, number) {
-            NONE => self.heads[context as usize] = number,
-            last => self.links[last as usize].next = number,
+        let link = Link { left, next: NONE, of: Some(of) };
+        if *tail == NONE {
+            *tail = context;
+            self.links[context as usize] = link;
+        } else {
+            let number = self.links.len() as u32;
+            self.links[std::mem::replace(tail, number) as usize].next = number;
+            self.links.push(link);
         }
-        self.links.push(Link { left, next: NONE, of });
         Ok(())
     }
 
-    /// The stretch for a context's next value, and its number.
+    /// What a context's next value is for, as far as that is known.
     #[inline]
-    fn next(&mut self, context: usize) -> Option<(u32, &mut Link<T>)> {
-        let head = self.heads.get_mut(context)?;
-        while *head != NONE && self.links[*head as usize].left == 0 {
-            *head = self.links[*head as usize].next;
+    fn coming(&self, context: usize) -> Option<&T> {
+        self.links.get(context)?.of.as_ref()
+    }
+
+    /// What a context's next value is for.
+    #[inline]
+    fn next(&mut self, context: usize) -> Option<&mut T> {
+        while self.links.get(context)?.left == 0 {
+            self.follow(context)?;
         }
-        let number = *head;
-        let link = self.links.get_mut(number as usize)?;
+        let link = self.links.get_mut(context)?;
         link.left -= 1;
-        Some((number, link))
+        link.of.as_mut()
+    }
+
+    /// Lets a context's next stretch take the place of the present one.
+    #[cold]
+    fn follow(&mut self, context: usize) -> Option<()> {
+        let next = self.links.get(context)?.next;
+        let link = self.links.get_mut(next as usize)?;
+        let link = Link { left: link.left, next: link.next, of: link.of.take() };
+        // The last one was moved from its place.
+        if link.next == NONE {
+            self.tails[context] = context as u32;
+        }
+        self.links[context] = link;
+        Some(())
     }
 }
 
@@ -88,14 +110,17 @@ pub struct Sealing<'f> {
     pub aad: &'f mut Vec<u8>,
 }
 
-struct Lease {
+#[derive(Clone, Copy)]
+struct Lease<'k> {
+    key: &'k Key,
     granted: u32,
-    key: u32,
+    /// Its place among these.
+    index: u32,
 }
 
 /// What the associated data at hand was made for.
-struct Present {
-    number: u32,
+struct Present<'k> {
+    key: Option<&'k Key>,
     granted: u32,
     label: u32,
     tag: usize,
@@ -103,116 +128,113 @@ struct Present {
     shared: usize,
 }
 
-pub struct Leases {
-    granted: Vec<Arc<Granted>>,
-    chains: Chains<Lease>,
+pub struct Leases<'k> {
+    /// What was granted, and how many leases came before it.
+    granted: Vec<(&'k Granted, usize)>,
+    chains: Chains<Lease<'k>>,
+    count: usize,
     growth: usize,
-    present: Present,
+    present: Present<'k>,
     aad: Vec<u8>,
     /// Of each lease where there are few, else of the present one alone.
     ciphers: Vec<Option<Cipher>>,
 }
 
-impl Leases {
+impl<'k> Leases<'k> {
     /// Takes how many contexts the slot has.
     pub fn new(contexts: usize) -> Self {
         Self {
             granted: Vec::new(),
             chains: Chains::new(contexts),
+            count: 0,
             growth: 0,
-            present: Present { number: NONE, granted: NONE, label: NONE, tag: 0, header: 0, shared: 0 },
+            present: Present { key: None, granted: NONE, label: NONE, tag: 0, header: 0, shared: 0 },
             aad: Vec::new(),
             ciphers: Vec::new(),
         }
     }
 
     /// Takes keys over: for each its context and how many values it serves.
-    pub fn push(&mut self, granted: Arc<Granted>, each: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        if each.len() != granted.marks.len() {
+    pub fn push(&mut self, granted: &'k Granted, each: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
+        if each.len() != granted.len() {
             return Err(Unsealed::Keys);
         }
         let number = self.granted.len() as u32;
-        self.chains.links.reserve(each.len());
-        for (key, (context, values)) in each.enumerate() {
-            self.chains.push(context, values, Lease { granted: number, key: key as u32 })?;
+        for (index, (context, values)) in each.enumerate() {
+            let key = granted.key(index).ok_or(Unsealed::Keys)?;
+            self.chains.push(context, values, Lease { key, granted: number, index: index as u32 })?;
         }
         let label = granted.labels.iter().map(|label| label.front.len() + label.back.len()).max().unwrap_or_default();
         // Around the label: iv, tag behind its length, fingerprint, and the value's own longer length.
         self.growth = self.growth.max(label + IV_BYTES + 1 + granted.longest_tag() + FINGERPRINT_BYTES + TAIL_BYTES + 4);
-        self.granted.push(granted);
-        let leases = self.chains.links.len();
-        self.ciphers.resize_with(if self.are_far() { 1 } else { leases }, || None);
+        self.granted.push((granted, self.count));
+        self.count += granted.len();
+        self.ciphers.resize_with(if self.are_far() { 1 } else { self.count }, || None);
         Ok(())
     }
 
     fn are_far(&self) -> bool {
-        self.chains.links.len() > KEPT
+        self.count > KEPT
     }
 
     /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.
     #[inline]
     pub fn soon(&self, context: usize) {
-        if !self.are_far() {
-            return;
+        if let Some(lease) = self.chains.coming(context) {
+            prefetch::fetch(lease.key);
         }
-        let Some(Link { of: lease, .. }) = self.chains.heads.get(context).and_then(|&head| self.chains.links.get(head as usize)) else {
-            return;
-        };
-        let granted = &self.granted[lease.granted as usize];
-        prefetch::fetch(&granted.marks[lease.key as usize]);
-        prefetch::fetch(granted.cipher(lease.key));
     }
 
     /// What a context's next value is sealed with.
     #[inline]
     pub fn next(&mut self, slot: &Slot, context: usize, framed: &[u8]) -> Result<Sealing<'_>, Unsealed> {
-        let (number, link) = self.chains.next(context).ok_or(Unsealed::Keys)?;
-        let lease = &link.of;
+        let lease = *self.chains.next(context).ok_or(Unsealed::Keys)?;
         let are_kept = self.ciphers.len() > 1;
-        let cipher = &mut self.ciphers[if are_kept { number as usize } else { 0 }];
-        if self.present.number != number {
-            let granted = &self.granted[lease.granted as usize];
-            let mark = &granted.marks[lease.key as usize];
-            let present = &mut self.present;
-            present.number = number;
-            let tag = granted.tag(lease.key);
-            if (present.granted, present.label, present.tag) != (lease.granted, mark.label, tag.len()) {
-                (present.granted, present.label, present.tag) = (lease.granted, mark.label, tag.len());
-                let label = granted.labels.get(mark.label as usize).ok_or(Unsealed::Keys)?;
-                self.aad.clear();
-                self.aad.extend_from_slice(&label.front);
-                self.aad.extend_from_slice(&mark.iv);
-                self.aad.push(tag.len() as u8);
-                self.aad.extend_from_slice(tag);
-                self.aad.extend_from_slice(&label.back);
-                self.aad.extend_from_slice(&slot.fingerprint);
-                present.header = self.aad.len();
-            } else {
-                // Leases of a field differ in these two alone.
-                let (iv, rest) = self.aad[FRONT_BYTES..].split_at_mut(IV_BYTES);
-                iv.copy_from_slice(&mark.iv);
-                match (rest[1..].first_chunk_mut::<32>(), tag.first_chunk()) {
-                    // Of a length that is known this is one store.
-                    (Some(rest), Some(tag)) if present.tag == 32 => *rest = *tag,
-                    _ => rest[1..=tag.len()].copy_from_slice(tag),
-                }
-                self.aad.truncate(present.header);
-            }
-            self.aad.extend_from_slice(framed);
-            if slot.bind.is_empty() {
-                self.aad.extend_from_slice(&[0; 4]);
-            }
-            present.shared = self.aad.len();
-            let key = granted.cipher(lease.key);
-            match &mut *cipher {
+        let place = if are_kept { self.granted[lease.granted as usize].1 + lease.index as usize } else { 0 };
+        if !self.present.key.is_some_and(|key| std::ptr::eq(key, lease.key)) {
+            self.name(&lease, slot, framed)?;
+            match &mut self.ciphers[place] {
                 Some(_) if are_kept => (),
-                Some(cipher) => cipher.set(key)?,
-                none => *none = Some(Cipher::new(key)?),
+                Some(cipher) => cipher.set(&lease.key.cipher)?,
+                none => *none = Some(Cipher::new(&lease.key.cipher)?),
             }
         }
         self.aad.truncate(self.present.shared);
-        let cipher = cipher.as_ref().ok_or(Unsealed::Keys)?;
+        let cipher = self.ciphers[place].as_ref().ok_or(Unsealed::Keys)?;
         Ok(Sealing { cipher, header: self.present.header, aad: &mut self.aad })
+    }
+
+    /// Writes the associated data of a lease's values, as far as they share it.
+    #[inline]
+    fn name(&mut self, lease: &Lease<'k>, slot: &Slot, framed: &[u8]) -> Result<(), Unsealed> {
+        let (present, key, tag) = (&mut self.present, lease.key, lease.key.tag_len());
+        present.key = Some(key);
+        let is_alike = (present.granted, present.label, present.tag) == (lease.granted, key.label, tag);
+        match self.aad.get_mut(FRONT_BYTES..).and_then(|rest| rest.first_chunk_mut()) {
+            // Leases of a field differ in these alone; of a length that is known it is a few stores.
+            Some(named) if is_alike && tag == INLINE_TAG => {
+                *named = key.named;
+                self.aad.truncate(present.header);
+            }
+            _ => {
+                (present.granted, present.label, present.tag) = (lease.granted, key.label, tag);
+                let granted = self.granted[lease.granted as usize].0;
+                let label = granted.labels.get(key.label as usize).ok_or(Unsealed::Keys)?;
+                self.aad.clear();
+                self.aad.extend_from_slice(&label.front);
+                self.aad.extend_from_slice(&key.named[..=IV_BYTES]);
+                self.aad.extend_from_slice(granted.tag(lease.index as usize).ok_or(Unsealed::Keys)?);
+                self.aad.extend_from_slice(&label.back);
+                self.aad.extend_from_slice(&slot.fingerprint);
+                present.header = self.aad.len();
+            }
+        }
+        self.aad.extend_from_slice(framed);
+        if slot.bind.is_empty() {
+            self.aad.extend_from_slice(&[0; 4]);
+        }
+        present.shared = self.aad.len();
+        Ok(())
     }
 }
 
@@ -261,8 +283,8 @@ impl Singles {
     /// The key of a context's next value, and what its envelope carries of it.
     #[inline]
     pub fn next(&mut self, context: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
-        let (_, link) = self.chains.next(context)?;
-        link.of.next += 1;
-        self.taken.get(link.of.taken)?.get(link.of.next - 1)
+        let single = self.chains.next(context)?;
+        single.next += 1;
+        self.taken.get(single.taken)?.get(single.next - 1)
     }
 }

@@ -4,6 +4,8 @@
 
 #[allow(unsafe_code)]
 pub mod aead;
+#[allow(unsafe_code)]
+pub mod arena;
 pub mod arrow;
 pub mod asked;
 pub mod authority;

@@ -161,7 +161,7 @@ pub fn seal(
     records: &dyn Records,
     skip: &[bool],
     prefix: &[u8],
-    feeds: Vec<Feed>,
+    feeds: Vec<Feed<'_>>,
     nonces: &mut Nonces,
 ) -> Result<Output, Unsealed> {
     if feeds.len() != program.slots.len() || skip.len() != found.ends.len() || records.len() != skip.len() {
@@ -206,7 +206,7 @@ fn push(out: &mut Vec<u8>, bytes: &[u8]) {
 struct Sealer<'a> {
     program: &'a Program,
     found: &'a Found,
-    feeds: Vec<Feed>,
+    feeds: Vec<Feed<'a>>,
     nonces: &'a mut Nonces,
     typed: Vec<u8>,
     singles: RecordSealer,

@@ -10,17 +10,19 @@ import httpx
 import psycopg
 import pyrage
 import pytest
+from sqlalchemy import update
 
 from tests.conftest import DatabaseFactory
 from tests.integration.test_replicas import ROOT, Replica
 from tests.unit.authority.erasure.conftest import key_service_in
-from worker.authority import wire
+from worker.authority import schema, wire
 from worker.authority.access import Caller
 from worker.authority.erasing import Erasing
 from worker.authority.erasure.epochs import Epochs
 from worker.authority.erasure.keyholder import CommandKeys
 from worker.authority.erasure.subjects import Subjects
 from worker.authority.escrow import ServerMadeClients
+from worker.authority.head import TamperedStore
 from worker.authority.keysets import Keysets
 from worker.authority.management import new_workspace
 from worker.authority.recovery.backup import read_backup, write_backup
@@ -90,7 +92,7 @@ def test_readiness_says_what_holds_now(new_database: DatabaseFactory, tmp_path: 
     elsewhere = Store(url_of(dsn), EU, Sealer(ROOT))
     try:
         told = []
-        for lock in (("ab",), ()):
+        for lock in (lambda _: ("ab",), lambda _: ()):
             elsewhere.write(lambda _transaction: None, lock=lock)
             told.append(httpx.get(f"{replica.url}readyz", timeout=20).json()["store"])
         with psycopg.connect(dsn) as connection:
@@ -104,3 +106,39 @@ def test_readiness_says_what_holds_now(new_database: DatabaseFactory, tmp_path: 
         replica.stop()
 
     assert told == ["restored and locked", "ok", "can't be reached", "ok"]
+
+
+@pytest.mark.parametrize("row", ["{", "[]", '["else", "x"]', '["workspaces", {}]', '["grants", "x"]', "7"])
+def test_a_list_of_changes_that_somebody_altered_is_not_believed(pair: Pair, row: str) -> None:
+    """Everything is read anew, and counted against the head: what another wrote is there, and nothing else."""
+    later = new_workspace(pair.one, "later")
+    with pair.one._engine.begin() as connection:
+        one_of_them = (schema.changes.c.version > 2) & schema.changes.c.row.contains("keysets")
+        assert connection.execute(update(schema.changes).where(one_of_them).values(row=row)).rowcount == 1
+
+    pair.other.refresh()
+
+    assert later in pair.other.state.workspaces
+
+
+@pytest.mark.parametrize("head", ["x", "00"])
+def test_a_head_that_nobody_wrote_stops_a_replica(pair: Pair, head: str) -> None:
+    """It says so, and goes on saying so."""
+    with pair.one._engine.begin() as connection:
+        connection.execute(update(schema.meta).where(schema.meta.c.name == "head").values(value=head))
+
+    with pytest.raises(TamperedStore, match="head"):
+        pair.other.refresh()
+
+    assert pair.other.broken is not None
+
+
+def test_two_unlock_at_the_same_moment(pair: Pair) -> None:
+    """Each at another replica that has not seen the other's: both are done with."""
+    pair.one.write(lambda _transaction: None, lock=lambda _lock: ("ann", "bob"))
+    pair.other.refresh()
+
+    pair.one.write(lambda _transaction: None, lock=lambda now: tuple(each for each in now if each != "ann"))
+    pair.other.write(lambda _transaction: None, lock=lambda now: tuple(each for each in now if each != "bob"))
+
+    assert pair.other.head.lock == ()

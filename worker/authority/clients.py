@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -101,8 +100,12 @@ def public_client(row: Row) -> dict[str, Any]:
     return {k: row[k] for k in ("id", "name", "description", "created_by", "via", "region", "state")}
 
 
-def _descendants(state: State, client: str) -> Iterator[str]:
+def _descendants(state: State, client: str) -> list[str]:
+    """Return those that were enrolled through a client, those through these, and so on; however long the line is."""
+    children: dict[str, list[str]] = {}
     for row in state.clients.values():
-        if row["via"] == client:
-            yield row["id"]
-            yield from _descendants(state, row["id"])
+        children.setdefault(row["via"] or "", []).append(row["id"])
+    found = [client]
+    for each in found:
+        found += children.get(each, ())
+    return found[1:]

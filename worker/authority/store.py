@@ -23,6 +23,7 @@ from worker.errors import ConfigError, RegionViolation
 from worker.region import Region
 
 __all__ = ["Row", "State", "Store"]
+Lock = tuple[str, ...]
 BeforeCommit = Callable[[Head, Sequence[Changed]], None]
 _TABLES = {table.name: table for table in schema.AUTHORISING}
 
@@ -78,8 +79,10 @@ class Store:
             self.close()
             raise
 
-    def write(self, change: Callable[[Transaction], object], *, lock: tuple[str, ...] | None = None) -> None:
-        """Run `change` in one transaction and let every later request see it; `lock` is what it waits for then."""
+    def write(
+        self, change: Callable[[Transaction], object], *, lock: Callable[[Lock], Lock] = lambda lock: lock
+    ) -> None:
+        """Run `change` in one transaction and let every later request see it; `lock` says what it waits for then."""
         with self._lock, self._engine.connect().execution_options(write=True) as connection:
             with connection.begin():
                 self._catch_up(connection, lock=True)
@@ -88,7 +91,7 @@ class Store:
                     change(transaction)
                 except TamperedStore as exc:
                     self._break(str(exc))
-                head = transaction.finish(self.head.lock if lock is None else lock)
+                head = transaction.finish(lock(self.head.lock))
                 sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
                 self.before_commit(head, transaction.changes)
@@ -164,20 +167,20 @@ class Store:
             self._break("the store's head is missing")
         if sealed == self._sealed_head:
             return
-        head = Head.open(sealed, self.sealer, str(self.region))
+        head = self._head(sealed)
         if (head.incarnation, head.version) <= (self.head.incarnation, self.head.version):
             if head != self.head:
                 self._break("the store has been put back to an older state")
             self._sealed_head = sealed
             return
-        named = changes_since(connection, self.head.version, head.version)
+        named = changes_since(connection, self.head.version, head.version, _TABLES)
         if named is None or head.incarnation != self.head.incarnation:
             self._load(connection)
             return
         changes: list[Changed] = []
         sums = dict(self.head.sums)
         for name, key in named:
-            table, key = _TABLES[name], tuple(key) if isinstance(key, list) else key
+            table = _TABLES[name]
             if any(c.table is table and c.key == key for c in changes):
                 continue
             found = connection.execute(select(table).where(where_key(table, key))).first()
@@ -188,6 +191,12 @@ class Store:
         if sums != head.sums:
             self._break("rows of the store are not those that the authority wrote")
         self.head, self.state, self._sealed_head = head, self.state.after(changes), sealed
+
+    def _head(self, sealed: str) -> Head:
+        try:
+            return Head.open(sealed, self.sealer, str(self.region))
+        except (ConfigError, ValueError):
+            self._break("the store's head is not one that the authority wrote")
 
     def _break(self, reason: str) -> NoReturn:
         self.broken = reason
@@ -201,7 +210,7 @@ class Store:
         sealed = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "head")).scalar()
         if sealed is None:
             self._break("the store's head is missing")
-        head, state = Head.open(sealed, self.sealer, str(self.region)), State.read(connection)
+        head, state = self._head(sealed), State.read(connection)
         for table in schema.AUTHORISING:
             if total(self._rows_key, table, list(state.tables[table.name].values())) != head.sums.get(table.name):
                 self._break(f"the rows of {table.name} are not those that the authority wrote")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -116,11 +116,21 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def changes_since(connection: Connection, version: int, until: int) -> list[Any] | None:
-    """Return the tables and keys written after a version; None where these are no longer all kept."""
+def changes_since(connection: Connection, version: int, until: int, tables: Mapping[str, Table]) -> list[Any] | None:
+    """Return the tables and keys written after a version; None where not all are kept as written."""
     table = schema.changes
     where = (table.c.version > version) & (table.c.version <= until)
     found = connection.execute(select(table).where(where).order_by(table.c.version)).all()
     if {row.version for row in found} != set(range(version + 1, until + 1)):
         return None
-    return [orjson.loads(row.row) for row in found]
+    named = []
+    for row in found:
+        try:
+            name, key = orjson.loads(row.row)
+            parts = tuple(key) if isinstance(key, list) else (key,)
+            if len(parts) != len(tables[name].primary_key) or not all(isinstance(part, str) for part in parts):
+                return None
+        except (ValueError, TypeError, KeyError):
+            return None
+        named.append((name, parts if len(parts) > 1 else parts[0]))
+    return named

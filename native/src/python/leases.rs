@@ -1,7 +1,6 @@
 //! The leases of a key cache: where contexts have their places, passes over a batch's, and the keys themselves.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
 
 use pyo3::buffer::{PyBuffer, ReadOnlyCell};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
@@ -15,11 +14,14 @@ use crate::aead::{leased, KEY_BYTES};
 use crate::contexts::{hash, texts};
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
 use crate::keys::Spent;
-use crate::passes::{Ahead, NoSlot, Table};
+use crate::passes::{Ahead, Begun, NoSlot, Table};
 use crate::vault::Key;
 use crate::walk::{frame, NONE};
 
 const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
+
+/// The note of a key whose request is not known.
+const UNKNOWN: u32 = NONE - 1;
 
 fn label(_: BadLabel) -> PyErr {
     PyValueError::new_err(LABEL)
@@ -67,13 +69,13 @@ fn store(
 ) -> PyResult<u32> {
     let cipher = leased(data_key).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
     let number = vault.label(keyset, descriptor).map_err(label)?;
-    vault.put(Key::new(*cipher, *iv, number, request), tag).map_err(label)
+    vault.put(Key::new(*cipher, *iv, number), tag, request).map_err(label)
 }
 
-/// A batch's own copies of leases; nothing of them can be read but what envelopes show.
+/// The leases of one batch; nothing of them can be read but what envelopes show.
 #[pyclass(frozen, module = "worker._native")]
 pub struct Granted {
-    pub granted: Arc<crate::vault::Granted>,
+    pub granted: crate::vault::Granted,
     requests: Vec<Py<PyAny>>,
 }
 
@@ -82,14 +84,14 @@ impl Granted {
     /// Copies of `DataKey`s.
     #[new]
     fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
-        let mut vault = crate::vault::Vault::default();
-        let numbers = keys.iter().map(|key| put(&mut vault, &key, NONE)).collect::<PyResult<Vec<_>>>()?;
-        let granted = crate::vault::Granted::new(&vault, &numbers).ok_or_else(no_key)?;
-        Ok(Self { granted: Arc::new(granted), requests: Vec::new() })
+        let mut vault = crate::vault::Vault::new();
+        let numbers = keys.iter().map(|key| put(&mut vault, &key, UNKNOWN)).collect::<PyResult<_>>()?;
+        let granted = vault.grant(numbers, |_| ()).ok_or_else(no_key)?;
+        Ok(Self { granted, requests: Vec::new() })
     }
 
     fn __len__(&self) -> usize {
-        self.granted.marks.len()
+        self.granted.len()
     }
 
     /// The ids of the requests that brought the keys.
@@ -101,7 +103,7 @@ impl Granted {
     /// The keyset and the descriptor of the first key, of which the others are too.
     #[getter]
     fn label<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, String)> {
-        let label = self.granted.marks.first().and_then(|mark| self.granted.labels.get(mark.label as usize));
+        let label = self.granted.key(0).and_then(|key| self.granted.labels.get(key.label as usize));
         let label = label.ok_or_else(|| PyIndexError::new_err("no keys"))?;
         Ok((PyBytes::new(py, &label.front[2..]), String::from_utf8_lossy(&label.back[1..]).into_owned()))
     }
@@ -109,11 +111,11 @@ impl Granted {
     /// The iv of each key.
     #[getter]
     fn ivs<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        self.granted.marks.iter().map(|mark| PyBytes::new(py, &mark.iv)).collect()
+        (0..self.granted.len()).filter_map(|index| self.granted.iv(index)).map(|iv| PyBytes::new(py, iv)).collect()
     }
 
     fn __repr__(&self) -> String {
-        format!("Granted({} keys)", self.granted.marks.len())
+        format!("Granted({} keys)", self.granted.len())
     }
 }
 
@@ -168,7 +170,7 @@ impl Vault {
             let id = key.getattr(pyo3::intern!(py, "request_id"))?;
             let request = match &last {
                 Some((held, number)) if held.is(&id) => *number,
-                _ if id.is_none() => NONE,
+                _ if id.is_none() => UNKNOWN,
                 _ => self.request(id.clone().unbind()),
             };
             last = Some((id, request));
@@ -196,7 +198,22 @@ impl Vault {
         Ok(())
     }
 
-    /// What `lease_take` does, with a batch's own copies of the keys of those that had room.
+    /// What `lease_begin` does, with the keys of those that had room, for a batch.
+    fn begin<'py>(
+        &mut self,
+        py: Python<'py>,
+        table: PyBuffer<i64>,
+        slots: PyBuffer<i64>,
+        values: PyBuffer<i64>,
+        bytes: PyBuffer<i64>,
+        due: Due,
+    ) -> PyResult<(Bound<'py, PyBytes>, bool, bool, Granted)> {
+        let mut numbers = Vec::with_capacity(slots.item_count());
+        let begun = begun(py, [&table, &slots, &values, &bytes], due, |key| numbers.push(key as u32))?;
+        Ok((PyBytes::new(py, &begun.whole), begun.fresh, begun.near, self.granted(py, numbers)?))
+    }
+
+    /// What `lease_take` does, with the keys of those that had room, for a batch.
     #[allow(clippy::too_many_arguments)]
     fn take<'py>(
         &mut self,
@@ -210,27 +227,30 @@ impl Vault {
     ) -> PyResult<(Bound<'py, PyBytes>, Granted)> {
         let mut numbers = Vec::with_capacity(slots.item_count());
         let whole = taken(py, [&table, &slots, &values, &bytes], now, max_age_s, |key| numbers.push(key as u32))?;
-        let granted = crate::vault::Granted::new(&self.vault, &numbers).ok_or_else(no_key)?;
+        Ok((whole, self.granted(py, numbers)?))
+    }
+}
+
+impl Vault {
+    /// Keys for a batch, and the requests that brought them.
+    fn granted(&mut self, py: Python<'_>, numbers: Vec<u32>) -> PyResult<Granted> {
         self.mark += 1;
-        let mut requests = Vec::new();
-        let mut last = NONE;
-        for mark in &granted.marks {
-            if mark.request == last {
-                continue;
+        let (mut requests, mut last) = (Vec::new(), UNKNOWN);
+        let told = |note| {
+            if std::mem::replace(&mut last, note) == note {
+                return;
             }
-            last = mark.request;
-            if let Some(Some(request)) = self.requests.get_mut(last as usize) {
+            if let Some(Some(request)) = self.requests.get_mut(note as usize) {
                 if request.mark != self.mark {
                     request.mark = self.mark;
                     requests.push(request.id.clone_ref(py));
                 }
             }
-        }
-        Ok((whole, Granted { granted: Arc::new(granted), requests }))
+        };
+        let granted = self.vault.grant(numbers, told).ok_or_else(no_key)?;
+        Ok(Granted { granted, requests })
     }
-}
 
-impl Vault {
     fn request(&mut self, id: Py<PyAny>) -> u32 {
         let request = Some(Request { id, keys: 0, mark: 0 });
         match self.free.pop() {
@@ -376,19 +396,49 @@ fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + Clone
     slots.iter().map(ReadOnlyCell::get)
 }
 
-/// Pins leases for a batch; tells whether all of them can be used, and whether the next of one may be due.
+/// `now, max_age_s, gap, values, bytes` of `crate::passes::Ahead`.
+type Due = (f64, f64, f64, f64, f64);
+
+/// Notes the use of leases by a batch. Returns for each a byte, whether it had room for all that is wanted of it, which is
+/// taken then; whether all can be used; and whether the next of one may be due.
 #[pyfunction]
-pub fn lease_begin(
-    py: Python<'_>,
+pub fn lease_begin<'py>(
+    py: Python<'py>,
     table: PyBuffer<i64>,
     slots: PyBuffer<i64>,
-    due: (f64, f64, f64, f64, f64),
-) -> PyResult<(bool, bool)> {
-    let due = ahead(due);
-    with(py, &table, &slots, |table, slots| table.begin(of(slots), &due))
+    values: PyBuffer<i64>,
+    bytes: PyBuffer<i64>,
+    due: Due,
+) -> PyResult<(Bound<'py, PyBytes>, bool, bool)> {
+    let begun = begun(py, [&table, &slots, &values, &bytes], due, |_| ())?;
+    Ok((PyBytes::new(py, &begun.whole), begun.fresh, begun.near))
 }
 
-fn ahead((now, max_age_s, gap, values, bytes): (f64, f64, f64, f64, f64)) -> Ahead {
+fn begun(
+    py: Python<'_>,
+    [table, slots, values, bytes]: [&PyBuffer<i64>; 4],
+    due: Due,
+    told: impl FnMut(i32),
+) -> PyResult<Begun> {
+    let each = wanted(py, values, bytes)?;
+    let due = ahead(due);
+    with(py, table, slots, |table, slots| table.begin(of(slots).zip(each).map(flat), &due, told))
+}
+
+/// Values and bytes.
+fn wanted<'b>(
+    py: Python<'b>,
+    values: &'b PyBuffer<i64>,
+    bytes: &'b PyBuffer<i64>,
+) -> PyResult<impl ExactSizeIterator<Item = (i64, i64)> + Clone + 'b> {
+    Ok(of(ints(values, py)?).zip(of(ints(bytes, py)?)))
+}
+
+fn flat((slot, (values, bytes)): (i64, (i64, i64))) -> (i64, i64, i64) {
+    (slot, values, bytes)
+}
+
+fn ahead((now, max_age_s, gap, values, bytes): Due) -> Ahead {
     Ahead { now, max_age_s, gap, values, bytes }
 }
 
@@ -430,21 +480,18 @@ fn taken<'py>(
     max_age_s: f64,
     told: impl FnMut(i32),
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let wanted = ints(values, py)?.iter().zip(ints(bytes, py)?).map(|(values, bytes)| (values.get(), bytes.get()));
-    let whole = with(py, table, slots, |table, slots| {
-        let wanted = of(slots).zip(wanted).map(|(slot, (values, bytes))| (slot, values, bytes));
-        table.take(wanted, now, max_age_s, told)
-    })?;
+    let each = wanted(py, values, bytes)?;
+    let whole = with(py, table, slots, |table, slots| table.take(of(slots).zip(each).map(flat), now, max_age_s, told))?;
     Ok(PyBytes::new(py, &whole))
 }
 
-/// Those of the slots whose next lease is due: `(now, max_age_s, gap, values, bytes)` as `crate::passes::Ahead`.
+/// Those of the slots whose next lease is due.
 #[pyfunction]
 pub fn lease_ahead<'py>(
     py: Python<'py>,
     table: PyBuffer<i64>,
     slots: PyBuffer<i64>,
-    due: (f64, f64, f64, f64, f64),
+    due: Due,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let due = ahead(due);
     let found = with(py, &table, &slots, |table, slots| table.ahead(of(slots), &due))?;

@@ -20,6 +20,7 @@ use crate::kafka::batch::{self, Part};
 use crate::contexts::{Contexts, Directory};
 use crate::feed::{Feed, Leases, Singles, Stretch};
 use crate::open::Opener;
+use crate::prefetch::AHEAD;
 use crate::seal::{self, Records, Unsealed};
 use crate::unseal;
 use crate::walk::{BoundSpan, Found, Scratch, NONE};
@@ -146,14 +147,18 @@ impl Rows {
             self.rows.resize(contexts.len(), NONE);
             (self.directory, self.gone) = (id, directory.gone());
         }
-        // In two passes, each of which waits for the memory of many contexts at once.
         if !self.rows.contains(&NONE) {
             return;
         }
+        // In two passes, each of which waits for the memory of many contexts at once.
         for (number, row) in (0..).zip(&mut self.rows).filter(|(_, row)| **row == NONE) {
             *row = directory.likely(contexts.hash(number));
         }
-        for (number, row) in (0..).zip(&mut self.rows) {
+        for number in 0..self.rows.len() {
+            if let Some(&row) = self.rows.get(number + AHEAD) {
+                directory.soon(row);
+            }
+            let (row, number) = (&mut self.rows[number], number as u32);
             *row = directory.confirmed(*row, contexts.framed(number), contexts.hash(number));
         }
     }
@@ -312,7 +317,7 @@ impl Split {
     /// Seals everything that was not left out, each datum behind `prefix`; `supplies` follow `demands`.
     fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Supply<'_>>>) -> PyResult<Output> {
         let mut feeds = Vec::with_capacity(supplies.len());
-        for (number, supplies) in supplies.into_iter().enumerate().take(self.program.slots.len()) {
+        for (number, supplies) in supplies.iter().enumerate().take(self.program.slots.len()) {
             let contexts = self.table(number)?.len().max(1);
             let leased = self.program.slots[number].leased;
             feeds.push(if leased { leases(py, contexts, supplies)? } else { singles(py, contexts, supplies)? });
@@ -392,22 +397,22 @@ fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyR
     Ok(contexts.into_iter().zip(counts))
 }
 
-fn leases(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
+fn leases<'s>(py: Python<'_>, contexts: usize, supplies: &'s [Supply<'_>]) -> PyResult<Feed<'s>> {
     let mut feed = Leases::new(contexts);
     for (keys, contexts, counts) in supplies {
-        let granted = Arc::clone(&keys.cast::<Granted>()?.get().granted);
-        feed.push(granted, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+        let granted = &keys.cast::<Granted>()?.get().granted;
+        feed.push(granted, each(py, contexts, counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Leased(feed))
 }
 
-fn singles(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
+fn singles<'s>(py: Python<'_>, contexts: usize, supplies: &[Supply<'_>]) -> PyResult<Feed<'s>> {
     let mut feed = Singles::new(contexts);
     for (keys, contexts, counts) in supplies {
         let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
         let stretches: Vec<Stretch> =
             portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect();
-        feed.push(stretches, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+        feed.push(stretches, each(py, contexts, counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Single(feed))
 }

@@ -9,7 +9,7 @@ use _native::feed::{Feed, Leases, Singles};
 use _native::keys::{KeyBatch, Labels};
 use _native::open::{Opener, Source};
 use _native::program::{Beside, Bound, Covered, Kind, Node, Program, Slot, Text, Wanting};
-use _native::seal::{demands, seal, Output, Records};
+use _native::seal::{demands, seal, Demand, Output, Records};
 use _native::secrets::Secrets;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
@@ -121,28 +121,37 @@ fn keys(count: usize, slot: usize) -> Arc<KeyBatch> {
     Arc::new(KeyBatch::new(Secrets::of(&vec![SECRET; count]), ivs, labels).unwrap())
 }
 
-fn feed(program: &Program, slot: usize, contexts: usize, demand: &_native::seal::Demand) -> Feed {
-    let each: Vec<_> = demand.contexts.iter().zip(&demand.counts).map(|(&context, &count)| (context, count as u32)).collect();
+fn each(demand: &Demand) -> impl ExactSizeIterator<Item = (u32, u32)> + '_ {
+    demand.contexts.iter().zip(&demand.counts).map(|(&context, &count)| (context, count as u32))
+}
+
+/// A lease for each context.
+fn granted(slot: usize, demand: &Demand) -> Granted {
+    let mut vault = Vault::new();
+    let label = vault.label(&KEYSET, LABELS[slot].as_bytes()).unwrap();
+    let numbers = (0..demand.contexts.len())
+        .map(|number| vault.put(Key::new(*leased(&SECRET).unwrap(), [number as u8; 16], label), &[1; 8], 0).unwrap())
+        .collect();
+    vault.grant(numbers, |_| ()).unwrap()
+}
+
+fn feed<'k>(program: &Program, slot: usize, contexts: usize, demand: &Demand, granted: &'k Granted) -> Feed<'k> {
     if !program.slots[slot].leased {
         let total = demand.counts.iter().sum::<i64>();
         let mut feed = Singles::new(contexts);
-        feed.push(vec![(keys(total as usize, slot), 0, total as u32)], each.into_iter()).unwrap();
+        feed.push(vec![(keys(total as usize, slot), 0, total as u32)], each(demand)).unwrap();
         return Feed::Single(feed);
     }
-    let mut vault = Vault::default();
-    let label = vault.label(&KEYSET, LABELS[slot].as_bytes()).unwrap();
-    let numbers: Vec<u32> = (0..each.len())
-        .map(|number| vault.put(Key::new(*leased(&SECRET).unwrap(), [number as u8; 16], label, 0), &[1; 8]).unwrap())
-        .collect();
     let mut feed = Leases::new(contexts);
-    let granted = Granted::new(&vault, &numbers).unwrap();
-    feed.push(Arc::new(granted), each.into_iter()).unwrap();
+    feed.push(granted, each(demand)).unwrap();
     Feed::Leased(feed)
 }
 
 fn sealed(program: &Program, found: &Found, datum: &[u8]) -> Output {
-    let feeds = demands(program, found, &[false]).into_iter().enumerate().map(|(slot, demand)| {
-        feed(program, slot, found.contexts[program.tables[slot]].len().max(1), &demand)
+    let demands = demands(program, found, &[false]);
+    let granted: Vec<_> = demands.iter().enumerate().map(|(slot, demand)| granted(slot, demand)).collect();
+    let feeds = demands.iter().zip(&granted).enumerate().map(|(slot, (demand, granted))| {
+        feed(program, slot, found.contexts[program.tables[slot]].len().max(1), demand, granted)
     });
     seal(program, found, &One(datum), &[false], b"", feeds.collect(), &mut Nonces::new()).unwrap()
 }

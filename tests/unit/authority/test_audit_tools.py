@@ -326,6 +326,22 @@ def test_entries_are_found_by_who_what_and_when(own: DevAuthority) -> None:
         run(own, "query", key=own.env["CS_CLIENT_ACCESS_KEY"])
 
 
+def test_a_field_among_many_long_ones_is_found(own: DevAuthority) -> None:
+    """Whoever asks for it between so many others that no line holds them does not hide it; others are not found."""
+    first = party(own)
+    names = [f"{number}/{'x' * 480}" for number in range(300)]
+    iv = base64.b64encode(bytes(16)).decode()
+    keys = [{"iv": iv, "descriptor": name} for name in [*names[:150], "card/number", *names[150:]]]
+    first.call("generate-data-key", {"client_id": first.client_id, "keys": keys})
+
+    def found(field: str) -> list[int]:
+        return [entry["count"] for entry in own.admin("api/audit/query", {"field": field, "operation": "generate"})]
+
+    assert found("card/number") == [301]
+    assert found(names[7]) == [301]
+    assert (found("card/numbe"), found("each"), found("sha256")) == ([], [], [])
+
+
 def test_an_auditor_of_some_keysets_reads_no_others(own: DevAuthority) -> None:
     """A key narrowed to one keyset reads what happened with that one, whatever it asks for."""
     second = own.create_keyset("eu/second")["id"]

@@ -14,11 +14,14 @@ import pytest
 
 from tests.unit.authority.conftest import access_key, existing, party
 from tests.unit.authority.test_audit import SIGNING, asked, trail
+from worker.authority import schema
 from worker.authority.audit import Trail, TrailKeys
+from worker.authority.clients import _descendants
 from worker.authority.dev import DevAuthority
 from worker.authority.enrol import propose
 from worker.authority.oidc import claimed
 from worker.authority.refusal import Refusal
+from worker.authority.state import State
 from worker.errors import KeyAccessDenied
 
 HALF = b"\xed\xa0\x80"
@@ -140,3 +143,13 @@ def test_a_subject_that_no_provider_may_name_is_refused(subject: str) -> None:
 
     with pytest.raises(Refusal, match="printable"):
         claimed(".".join([*parts, "x"]), provider)
+
+
+def test_a_long_line_of_clients_is_deleted_whole() -> None:
+    """Each enrolled through the one before, as years of rotations leave them."""
+    rows = {f"c{n}": {"id": f"c{n}", "via": f"c{n - 1}" if n else None} for n in range(5000)}
+    tables: dict[str, dict[Any, Any]] = {str(table.name): {} for table in schema.AUTHORISING}
+
+    found = _descendants(State(tables | {"clients": rows}), "c10")
+
+    assert len(found) == len(set(found)) == 4989

@@ -44,12 +44,12 @@ def both(monkeypatch: pytest.MonkeyPatch, table: Rows, slots: Ints, max_age_s: f
     for native in (True, False):
         monkeypatch.setattr(passes, "IS_LOADED", native)
         mine = copied(table)
-        fits = passes.take(mine, slots, slots % 4, slots % 3, NOW, max_age_s)
+        fits, _ = passes.take(mine, slots, slots % 4, slots % 3, due)
         ahead = passes.ahead(mine, slots, due)
-        begun = passes.begin(mine, slots, due)
+        whole, *begun = passes.begin(mine, slots, slots % 3, slots % 4, due)
         fresh = passes.fresh(mine, slots, NOW, max_age_s)
         passes.end(mine, slots[::2].copy())
-        said.append([fits.tolist(), ahead.tolist(), begun, fresh.tolist(), mine.tolist()])
+        said.append([fits.tolist(), ahead.tolist(), whole.tolist(), begun, fresh.tolist(), mine.tolist()])
     return said
 
 

@@ -31,6 +31,8 @@ from worker.errors import ConfigError, WorkerError
 _log = structlog.get_logger(__name__)
 AGAIN_S = 1.0
 """How long after a key was not to be had the command is not asked again, however many ask for keys."""
+LOOK_S = 60.0
+"""How often it is looked whether an epoch is old enough, and whether a key is still to be destroyed."""
 OWN = 0
 """The epoch of trees under the store's own key, which no epoch ends: what is erased there is refused, and not gone."""
 
@@ -109,13 +111,16 @@ class Epochs:
             transaction.insert(schema.wrapping_keys, under.first)
         transaction.insert(schema.shards, shards.new_part(keyset, under.number, under.sealer))
 
-    def move(self, told: Callable[[dict[str, Any]], None], *, always: bool = False) -> dict[str, Any]:
+    def move(
+        self, told: Callable[[dict[str, Any]], None], *, always: bool = False, older_than_s: float = 0.0
+    ) -> dict[str, Any]:
         """
         End the epoch where something was erased in it, and destroy the keys of those that have ended.
 
         Args:
             told: what is about to be written, for the audit's line of it.
             always: end it whether or not anything was erased.
+            older_than_s: end none that began later; how long ago is told by the store, whoever has been started since.
 
         Raises:
             Refusal: 503, the new key can't be made, or an old one not be destroyed: that is tried again.
@@ -127,6 +132,8 @@ class Epochs:
             self._store.refresh()
             number = self.current
             is_due = any(row["epoch"] == number for row in self._store.state.erasures.values())
+            # A clock that was put back must not keep it for ever.
+            is_due = is_due and abs(self.clock() - self._begun(number)) >= older_than_s
             moved = bool(number) and (is_due or always)
             if moved:
                 self._end(number, told)
@@ -158,6 +165,9 @@ class Epochs:
         at = self.clock()
         self._store.write(lambda t: t.update(schema.wrapping_keys, row["name"], {"destroyed_at": at}))
         return at
+
+    def _begun(self, number: int) -> float:
+        return next((float(r["made_at"]) for r in keys_of(self._store.state, "epoch") if r["number"] == number), 0.0)
 
     def _make(self, kind: str, number: int, label: str = "") -> tuple[Row, Sealer]:
         assert self.holder is not None
@@ -213,11 +223,11 @@ def keys_of(state: State, kind: str) -> list[Row]:
 
 class EpochClock:
     """
-    Ends epochs at an interval until closed, where something was erased in them.
+    Ends each epoch in which something was erased once it is old enough, until closed.
 
     Args:
         epochs: whose.
-        every_s: the interval; until then what was erased is refused and not gone.
+        every_s: how old; until then what was erased is refused and not gone.
         record: writes a line of the audit.
     """
 
@@ -236,9 +246,9 @@ class EpochClock:
         self._record({"operation": "end-epoch", "outcome": "allowed", "what": what})
 
     def _run(self) -> None:
-        while not self._ending.wait(self._every_s):
+        while not self._ending.wait(min(self._every_s, LOOK_S)):
             try:
-                self._epochs.move(self._told)
+                self._epochs.move(self._told, older_than_s=self._every_s)
             except (Refusal, WorkerError, SQLAlchemyError) as exc:
                 # Keys go on and what is erased stays refused; when it is gone is what waits.
                 _log.error("epoch_failed", cause=type(exc).__name__ if isinstance(exc, SQLAlchemyError) else str(exc))

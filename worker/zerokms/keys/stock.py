@@ -112,7 +112,13 @@ class Stock:
     def serve(self, parts: Sequence[Part]) -> list[Grant]:
         """Grant what is at hand."""
         now = self._clock()
-        return [grant for part in parts if len(part.open) for grant in self._shelf(part.need).serve(part, now)]
+        grants = []
+        for part in parts:
+            ready, part.ready = part.ready, []
+            grants += ready
+            if len(part.open):
+                grants += self._shelf(part.need).serve(part, now)
+        return grants
 
     def refuse(self, part: Part, i: int) -> None:
         """Note that a context of a batch gets no keys."""
