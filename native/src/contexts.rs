@@ -1,5 +1,6 @@
 //! Contexts as numbers: those of one batch, and those that a key cache holds.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
@@ -99,20 +100,20 @@ pub fn frame<'v>(out: &mut Vec<u8>, names: &[Box<[u8]>], values: impl Iterator<I
     }
 }
 
-/// The texts of a framed context: `u32 n, n * (F(name) F(text))`.
-pub fn texts(framed: &[u8]) -> Vec<String> {
+/// The names and texts of a framed context, by turns: `u32 n, n * (F(name) F(text))`.
+pub fn parts(framed: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let mut rest = framed.get(4..).unwrap_or_default();
-    let mut found = Vec::new();
-    let mut next = || {
+    std::iter::from_fn(move || {
         let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-        let text = rest.get(4..4 + length)?;
+        let part = rest.get(4..4 + length)?;
         rest = &rest[4 + length..];
-        Some(text)
-    };
-    while next().is_some() {
-        found.push(String::from_utf8_lossy(next().unwrap_or_default()).into_owned());
-    }
-    found
+        Some(String::from_utf8_lossy(part))
+    })
+}
+
+/// The texts of a framed context.
+pub fn texts(framed: &[u8]) -> Vec<String> {
+    parts(framed).skip(1).step_by(2).map(Cow::into_owned).collect()
 }
 
 /// Families whose places lie in a context's row.

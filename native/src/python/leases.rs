@@ -7,11 +7,12 @@ use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use super::framed::Framed;
 use super::keys::{exactly, secret, KeyBatch};
 use super::split::Split;
 use super::words;
 use crate::aead::{leased, KEY_BYTES};
-use crate::contexts::{hash, texts};
+use crate::contexts::hash;
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
 use crate::keys::Spent;
 use crate::passes::{Ahead, Begun, NoSlot, Table};
@@ -357,9 +358,13 @@ impl Directory {
     }
 
     /// The texts of the contexts of some places, without their names.
-    fn texts(&self, places: Vec<u32>) -> PyResult<Vec<Vec<String>>> {
-        let found = places.into_iter().map(|place| self.directory.framed(place).map(texts)).collect::<Option<_>>();
-        found.ok_or_else(|| PyIndexError::new_err("no such place"))
+    fn texts(&self, py: Python<'_>, places: PyBuffer<i64>) -> PyResult<Framed> {
+        let mut found = crate::request::Framed::default();
+        for place in of(ints(&places, py)?) {
+            let framed = self.directory.framed(u32::try_from(place)?).ok_or_else(|| PyIndexError::new_err("no such place"))?;
+            found.push(framed);
+        }
+        Ok(Framed::new(found))
     }
 }
 

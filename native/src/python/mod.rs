@@ -3,6 +3,7 @@
 #[allow(unsafe_code)]
 mod arrow;
 mod authority;
+mod framed;
 mod client;
 mod client_key;
 mod json;
@@ -19,6 +20,7 @@ mod sealing;
 mod sequence;
 mod shapes;
 mod split;
+mod stretches;
 mod words;
 
 use aws_lc_rs::digest::{digest, SHA256};
@@ -40,6 +42,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<leases::Granted>()?;
     module.add_class::<leases::Vault>()?;
     module.add_class::<leases::Directory>()?;
+    module.add_class::<framed::Framed>()?;
+    module.add_class::<stretches::Stretches>()?;
+    module.add_class::<stretches::Drawn>()?;
     module.add_function(wrap_pyfunction!(leases::lease_begin, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_end, module)?)?;
     module.add_function(wrap_pyfunction!(leases::lease_fresh, module)?)?;

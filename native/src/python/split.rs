@@ -13,6 +13,7 @@ use super::leases::Granted;
 use super::open::{sources, word, Requests, Sources};
 use super::program::Program;
 use super::sequence::{items, Sequence};
+use super::stretches::Drawn;
 use super::words::{ints, shorts};
 use super::kafka::Column;
 use crate::aead::Nonces;
@@ -409,9 +410,13 @@ fn leases<'s>(py: Python<'_>, contexts: usize, supplies: &'s [Supply<'_>]) -> Py
 fn singles<'s>(py: Python<'_>, contexts: usize, supplies: &[Supply<'_>]) -> PyResult<Feed<'s>> {
     let mut feed = Singles::new(contexts);
     for (keys, contexts, counts) in supplies {
-        let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
-        let stretches: Vec<Stretch> =
-            portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect();
+        let stretches: Vec<Stretch> = match keys.cast::<Drawn>() {
+            Ok(drawn) => drawn.get().stretches().collect(),
+            Err(_) => {
+                let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
+                portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect()
+            }
+        };
         feed.push(stretches, each(py, contexts, counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Single(feed))
