@@ -185,6 +185,20 @@ def test_what_the_server_refuses_is_named(sinks: Sinks) -> None:
     assert caught.value.positions == (Position("customers", 0, 4),)
 
 
+def test_a_row_that_no_page_holds_is_named(sinks: Sinks) -> None:
+    """By itself, though the server speaks of a line behind the last one."""
+    case = Case([value(n, name="n" * (9_000 if n == 2 else 1)) for n in range(1, 5)], [b"%d" % n for n in range(1, 5)])
+    sink = sinks(table="ready", topic_id="ready")
+    sink.ensure_schema()
+    sink.tables.create_table(case.compiled.row_type, topic="customers")
+    sinks.query("ALTER TABLE ready ALTER name SET STORAGE PLAIN")
+
+    with pytest.raises(SinkRejected) as caught:
+        case.write(sinks, "ready", case.ready)
+
+    assert caught.value.positions == (Position("customers", 0, 1),)
+
+
 def test_a_key_that_is_no_number_is_named(sinks: Sinks) -> None:
     """The key column's type refuses it."""
     case = Case([value(1), value(2)], [b"1", b"two"])
