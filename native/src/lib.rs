@@ -37,6 +37,7 @@ pub mod shake;
 pub mod shapes;
 #[allow(unsafe_code)]
 pub mod shuffle;
+pub mod stretches;
 pub mod tree;
 pub mod typed;
 pub mod unseal;

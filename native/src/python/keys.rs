@@ -9,9 +9,11 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyList};
 use zeroize::Zeroizing;
 
+use super::framed::Framed;
 use crate::aead::{Cipher, KEY_BYTES};
 use crate::envelope::BadLabel;
 use crate::keys::{Labels, Spent};
+use crate::request;
 use crate::secrets::Secrets;
 
 pub fn exactly<const N: usize>(bytes: &[u8], what: &'static str) -> PyResult<[u8; N]> {
@@ -127,15 +129,31 @@ impl KeyBatch {
 /// What is said where counts or lengths differ.
 pub const MISMATCH: &str = "the keys do not add up";
 
-type Runs = (PyBackedBytes, Vec<String>, Vec<Vec<String>>, Vec<usize>);
+#[derive(FromPyObject)]
+pub enum Contexts {
+    Framed(Framed),
+    Texts(Vec<Vec<String>>),
+}
 
 /// The items of `generate-data-key`; see `crate::request::Runs`.
 #[pyfunction]
-pub fn generate_items<'py>(py: Python<'py>, ivs: &[u8], runs: Vec<Runs>) -> PyResult<Bound<'py, PyBytes>> {
-    let runs: Vec<crate::request::Runs<'_>> = runs
-        .iter()
-        .map(|(head, names, contexts, counts)| crate::request::Runs { head, names, contexts, counts })
-        .collect();
-    let items = crate::request::generates(ivs, &runs).ok_or_else(|| PyValueError::new_err(MISMATCH))?;
-    Ok(PyBytes::new(py, &items))
+pub fn generate_items<'py>(
+    py: Python<'py>,
+    ivs: &[u8],
+    runs: Vec<(PyBackedBytes, Vec<String>, Contexts, Vec<usize>)>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let items = py.detach(|| {
+        let runs: Vec<request::Runs<'_>> = runs
+            .iter()
+            .map(|(head, names, contexts, counts)| {
+                let contexts = match contexts {
+                    Contexts::Framed(framed) => framed.contexts(),
+                    Contexts::Texts(texts) => request::Contexts::Texts(texts),
+                };
+                request::Runs { head, names, contexts, counts }
+            })
+            .collect();
+        request::generates(ivs, &runs)
+    });
+    Ok(PyBytes::new(py, &items.ok_or_else(|| PyValueError::new_err(MISMATCH))?))
 }

@@ -16,6 +16,7 @@ from tests.unit.authority.conftest import access_key, existing, party
 from tests.unit.authority.test_audit import SIGNING, asked, trail
 from worker.authority import schema
 from worker.authority.audit import Trail, TrailKeys
+from worker.authority.audit.export import as_csv
 from worker.authority.clients import _descendants
 from worker.authority.dev import DevAuthority
 from worker.authority.enrol import propose
@@ -153,3 +154,11 @@ def test_a_long_line_of_clients_is_deleted_whole() -> None:
     found = _descendants(State(tables | {"clients": rows}), "c10")
 
     assert len(found) == len(set(found)) == 4989
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1"])
+def test_no_cell_of_an_export_is_a_formula(text: str) -> None:
+    """What a caller named, a spreadsheet shows and does not compute."""
+    _, row = as_csv([{"operation": "generate", "subject": text}])
+
+    assert f"'{text}" in row

@@ -234,7 +234,7 @@ def test_another_authority_s_anchor_does_not_say_how_far_this_one_had_come(lost:
 
     done = lost.restore()
 
-    assert "another one's anchor" in str(done.exception)
+    assert "is it another one's?" in str(done.exception)
 
 
 def test_a_line_that_a_full_disk_cut_short_is_none_of_the_anchor_s(lost: Lost) -> None:

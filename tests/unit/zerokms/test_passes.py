@@ -83,6 +83,22 @@ def test_a_context_has_one_slot_until_it_goes(make: type[PlainFamily]) -> None:
 
 
 @built
+def test_contexts_that_are_asked_for_read_as_texts() -> None:
+    """Of a native family they are a sequence of texts, and a stretch of them is one again."""
+    family = Families().make(("tenant",))
+    family.add([(f"t{i}\u20ac",) for i in range(5)], list(range(5)))
+
+    texts = family.texts([4, 0, 2])
+
+    assert list(texts) == [["t4\u20ac"], ["t0\u20ac"], ["t2\u20ac"]]
+    assert (texts[-1], len(texts[1:]), list(texts[1:][:1])) == (["t2\u20ac"], 2, [["t0\u20ac"]])
+    with pytest.raises(IndexError):
+        texts[1:][2]
+    with pytest.raises(ValueError, match="step"):
+        texts[::2]
+
+
+@built
 def test_families_keep_their_contexts_apart() -> None:
     """The same texts have another slot in each family, and leaving one leaves the others."""
     families = Families()

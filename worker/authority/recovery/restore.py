@@ -29,32 +29,27 @@ from worker.region import Region
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """How far the store had come, by an anchor that its host could not rewrite; `heads` are what says so."""
+    """How far the store had come, by an anchor that its host could not rewrite; `head` is what says so."""
 
     incarnation: int
     version: int
-    heads: Sequence[SignedHead] = ()
+    head: SignedHead | None = None
 
     @classmethod
     def of(cls, heads: Sequence[SignedHead]) -> Self:
-        """Return the newest of an anchor's heads; raises `ConfigError` where it has none."""
-        if not heads:
+        """Return what the newest of an anchor's heads says; raises `ConfigError` where it has none."""
+        newest = max(heads, key=lambda head: head.store, default=None)
+        if newest is None:
             raise ConfigError("the anchor has no signed head")
-        return cls(*max(head.store for head in heads), heads)
+        return cls(*newest.store, newest)
 
     def check(self, region: str, secret: bytes) -> None:
-        """Raise `ConfigError` where a head is another store's: it would not say how far this one had come."""
-        signers: dict[int, bytes] = {}
-        for head in self.heads:
-            signer = signers.get(head.store[0])
-            if signer is None:
-                key = head_key(lambda purpose: derived(secret, purpose), head.store[0])
-                signer = signers[head.store[0]] = key.public_key().public_bytes_raw()
-            if head.region != region or not head.is_signed_by(signer):
-                raise ConfigError(
-                    f"the anchor's head of line {head.place.sequence} is not signed by the backup's authority: "
-                    "is it another one's anchor?"
-                )
+        """Raise `ConfigError` where the head is another store's: it would not say how far this one had come."""
+        if self.head is None:
+            return
+        key = head_key(lambda purpose: derived(secret, purpose), self.incarnation).public_key()
+        if self.head.region != region or not self.head.is_signed_by(key.public_bytes_raw()):
+            raise ConfigError("the anchor's newest head is not signed by the backup's authority: is it another one's?")
 
 
 @dataclass(frozen=True, slots=True)
