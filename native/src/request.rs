@@ -34,7 +34,7 @@ pub fn retrieves<'c>(requests: &[Request], context: impl Fn(u32, u32) -> Option<
     Some(out)
 }
 
-/// Contexts, framed as `crate::walk::frame` does.
+/// Contexts, framed as `crate::contexts::frame` does.
 #[derive(Default)]
 pub struct Framed(Strings);
 

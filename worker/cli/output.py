@@ -47,8 +47,12 @@ def named(out: TextIO) -> TextIO:
     The system's own errors of a stream say no more than a number.
     """
     out.flush()
+    try:
+        number = out.fileno()
+    except io.UnsupportedOperation:  # A caller's own, in memory.
+        return out
     return io.TextIOWrapper(
-        io.BufferedWriter(_Named(out.fileno(), "w", closefd=False)),
+        io.BufferedWriter(_Named(number, "w", closefd=False)),
         encoding=out.encoding,
         errors=out.errors,
         line_buffering=out.isatty(),

@@ -7,7 +7,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::shapes::shapes;
-use super::split::Output;
+use super::output::Output;
 use crate::cursor::Cursor;
 use crate::shapes::{Shape, Shapes};
 use crate::walk::Refused;

@@ -2,7 +2,8 @@
 
 use super::found::BoundSpan;
 use super::nodes::State;
-use super::{Refused, NONE};
+use super::Refused;
+use crate::contexts::NONE;
 use crate::program::{Beside, Bound, Text, Wanting};
 
 impl State<'_> {

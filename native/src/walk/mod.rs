@@ -7,7 +7,6 @@ mod beside;
 mod found;
 mod nodes;
 
-pub use crate::contexts::{frame, NONE};
 pub use found::{BoundSpan, Cut, Found};
 pub use nodes::Scratch;
 

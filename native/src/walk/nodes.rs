@@ -1,7 +1,8 @@
 //! The walk from node to node.
 
 use super::found::{Cut, Found};
-use super::{Refused, NONE};
+use super::Refused;
+use crate::contexts::NONE;
 use crate::program::{Covered, Node, NodeId, Program, MAX_DATUM_BYTES, MAX_NESTING, MAX_WIDTHLESS_ITEMS};
 use crate::varint::{self, Encoded};
 

@@ -14,7 +14,8 @@ use _native::secrets::Secrets;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
 use _native::vault::{Granted, Key, Vault};
-use _native::walk::{Found, Scratch, NONE};
+use _native::contexts::NONE;
+use _native::walk::{Found, Scratch};
 
 const SECRET: [u8; 32] = [9; 32];
 const KEYSET: [u8; 16] = [3; 16];

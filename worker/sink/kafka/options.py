@@ -10,6 +10,7 @@ from pydantic import Field
 
 from worker.model import Header, TopicPartition
 from worker.options import Options
+from worker.topic_names import TopicName
 
 SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 """They name the input's schemas; the output's id stands in front of its value."""
@@ -23,7 +24,7 @@ class KafkaSinkOptions(Options):
 
     kind: Literal["kafka"] = "kafka"
     """A Kafka sink."""
-    topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    topic: TopicName
     """Where the encrypted records go."""
     partitioning: Literal["same", "key"] = "same"
     """
@@ -61,6 +62,11 @@ class KafkaSinkOptions(Options):
     @property
     def searchable(self) -> tuple[str, ...]:
         """Topics hold no search terms."""
+        return ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Topics store values as they are."""
         return ()
 
     @property

@@ -1,120 +1,9 @@
-//! Contexts as numbers: those of one batch, and those that a key cache holds.
+//! The contexts that a key cache holds.
 
-use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::OnceLock;
-
-use hashbrown::hash_table::Entry;
 use hashbrown::HashTable;
 
+use super::NONE;
 use crate::prefetch;
-
-/// No number: of a context, of a place, of a slot.
-pub const NONE: u32 = u32::MAX;
-
-/// The hash of a framed context. It is keyed: producers choose the texts, and shall not choose what collides.
-pub fn hash(framed: &[u8]) -> u64 {
-    static STATE: OnceLock<RandomState> = OnceLock::new();
-    STATE.get_or_init(RandomState::new).hash_one(framed)
-}
-
-/// The distinct contexts of a batch, framed, by the order in which they were met.
-#[derive(Debug, Default)]
-pub struct Contexts {
-    /// How many there may be.
-    most: usize,
-    table: HashTable<u32>,
-    hashes: Vec<u64>,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// A batch of more contexts than these is likely to have a different one for each record.
-const MANY: usize = 256;
-
-impl Contexts {
-    /// Takes how many there may be.
-    pub fn new(most: usize) -> Self {
-        Self { most, ..Self::default() }
-    }
-
-    /// The number of a context, which is new at its first call.
-    pub fn number(&mut self, framed: &[u8]) -> u32 {
-        let hash = hash(framed);
-        let Self { most, table, hashes, bytes, ends } = self;
-        if ends.len() == MANY && table.capacity() < *most {
-            // At once, and not at each doubling: every entry would move anew.
-            table.reserve(*most - MANY, |&number| hashes[number as usize]);
-            hashes.reserve(*most - MANY);
-            ends.reserve(*most - MANY);
-        }
-        let same = |&number: &u32| hashes[number as usize] == hash && framed_of(bytes, ends, number) == framed;
-        match table.entry(hash, same, |&number| hashes[number as usize]) {
-            Entry::Occupied(held) => *held.get(),
-            Entry::Vacant(free) => {
-                let number = ends.len() as u32;
-                free.insert(number);
-                hashes.push(hash);
-                bytes.extend_from_slice(framed);
-                ends.push(bytes.len());
-                number
-            }
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    pub fn framed(&self, number: u32) -> &[u8] {
-        framed_of(&self.bytes, &self.ends, number)
-    }
-
-    pub fn hash(&self, number: u32) -> u64 {
-        self.hashes[number as usize]
-    }
-
-    /// The texts of a context, without their names.
-    pub fn texts(&self, number: u32) -> Vec<String> {
-        texts(self.framed(number))
-    }
-}
-
-fn framed_of<'b>(bytes: &'b [u8], ends: &[usize], number: u32) -> &'b [u8] {
-    let number = number as usize;
-    let start = if number == 0 { 0 } else { ends[number - 1] };
-    &bytes[start..ends[number]]
-}
-
-/// Appends `u32 n, n * (F(name) F(value))`; the names are framed already.
-pub fn frame<'v>(out: &mut Vec<u8>, names: &[Box<[u8]>], values: impl Iterator<Item = &'v [u8]>) {
-    out.extend_from_slice(&(names.len() as u32).to_be_bytes());
-    for (name, value) in names.iter().zip(values) {
-        out.extend_from_slice(name);
-        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
-        out.extend_from_slice(value);
-    }
-}
-
-/// The names and texts of a framed context, by turns: `u32 n, n * (F(name) F(text))`.
-pub fn parts(framed: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
-    let mut rest = framed.get(4..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-        let part = rest.get(4..4 + length)?;
-        rest = &rest[4 + length..];
-        Some(String::from_utf8_lossy(part))
-    })
-}
-
-/// The texts of a framed context.
-pub fn texts(framed: &[u8]) -> Vec<String> {
-    parts(framed).skip(1).step_by(2).map(Cow::into_owned).collect()
-}
 
 /// Families whose places lie in a context's row.
 const NEAR: usize = 10;
@@ -337,23 +226,9 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash;
+    use super::super::samples::framed;
     use super::*;
-
-    fn framed(text: &str) -> Vec<u8> {
-        let mut out = Vec::new();
-        frame(&mut out, &[b"\0\0\0\x01n".as_slice().into()], [text.as_bytes()].into_iter());
-        out
-    }
-
-    #[test]
-    fn each_context_has_one_number() {
-        let mut contexts = Contexts::default();
-        let met: Vec<u32> = ["a", "b", "a", "", "b"].iter().map(|text| contexts.number(&framed(text))).collect();
-        assert_eq!(met, [0, 1, 0, 2, 1]);
-        assert_eq!(contexts.texts(1), ["b"]);
-        assert_eq!(contexts.texts(2), [""]);
-        assert_eq!(contexts.len(), 3);
-    }
 
     #[test]
     fn places_come_and_go() {

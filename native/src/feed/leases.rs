@@ -1,105 +1,17 @@
-//! The keys of one slot's values, handed out value by value.
+//! Keys that serve many values.
 
-use std::sync::Arc;
-
-use crate::aead::{Cipher, KEY_BYTES, TAIL_BYTES};
-use crate::envelope::{KeyLabel, FINGERPRINT_BYTES, IV_BYTES};
-use crate::keys::{KeyBatch, Taken};
+use super::chains::Chains;
+use super::Unsealed;
+use crate::aead::{Cipher, TAIL_BYTES};
+use crate::contexts::NONE;
+use crate::envelope::{FINGERPRINT_BYTES, IV_BYTES};
 use crate::prefetch;
 use crate::program::Slot;
-use crate::seal::Unsealed;
 use crate::vault::{Granted, Key, FRONT_BYTES, INLINE_TAG};
-use crate::walk::NONE;
 
 /// Ciphers are kept where a batch has at most so many leases: those of more take longer to come from memory than to be set
 /// up anew for each value.
 const KEPT: usize = 64;
-
-pub enum Feed<'k> {
-    Leased(Leases<'k>),
-    Single(Singles),
-}
-
-impl Feed<'_> {
-    /// Whether its leases are too many to be near when their turn comes.
-    pub fn is_far(&self) -> bool {
-        matches!(self, Self::Leased(leases) if leases.are_far())
-    }
-
-    /// What a value may grow by, at most.
-    pub fn growth(&self) -> usize {
-        match self {
-            Self::Leased(leases) => leases.growth,
-            Self::Single(_) => 256,
-        }
-    }
-}
-
-/// Stretches of keys, context after context, in the order in which they were granted.
-struct Chains<T> {
-    /// For each context its present stretch; behind them, those that come later.
-    links: Vec<Link<T>>,
-    /// For each context its last stretch.
-    tails: Vec<u32>,
-}
-
-struct Link<T> {
-    left: u32,
-    next: u32,
-    of: Option<T>,
-}
-
-impl<T> Chains<T> {
-    fn new(contexts: usize) -> Self {
-        let links = (0..contexts).map(|_| Link { left: 0, next: NONE, of: None }).collect();
-        Self { links, tails: vec![NONE; contexts] }
-    }
-
-    fn push(&mut self, context: u32, left: u32, of: T) -> Result<(), Unsealed> {
-        let tail = self.tails.get_mut(context as usize).ok_or(Unsealed::Keys)?;
-        let link = Link { left, next: NONE, of: Some(of) };
-        if *tail == NONE {
-            *tail = context;
-            self.links[context as usize] = link;
-        } else {
-            let number = self.links.len() as u32;
-            self.links[std::mem::replace(tail, number) as usize].next = number;
-            self.links.push(link);
-        }
-        Ok(())
-    }
-
-    /// What a context's next value is for, as far as that is known.
-    #[inline]
-    fn coming(&self, context: usize) -> Option<&T> {
-        self.links.get(context)?.of.as_ref()
-    }
-
-    /// What a context's next value is for.
-    #[inline]
-    fn next(&mut self, context: usize) -> Option<&mut T> {
-        while self.links.get(context)?.left == 0 {
-            self.follow(context)?;
-        }
-        let link = self.links.get_mut(context)?;
-        link.left -= 1;
-        link.of.as_mut()
-    }
-
-    /// Lets a context's next stretch take the place of the present one.
-    #[cold]
-    fn follow(&mut self, context: usize) -> Option<()> {
-        let next = self.links.get(context)?.next;
-        let link = self.links.get_mut(next as usize)?;
-        let link = Link { left: link.left, next: link.next, of: link.of.take() };
-        // The last one was moved from its place.
-        if link.next == NONE {
-            self.tails[context] = context as u32;
-        }
-        self.links[context] = link;
-        Some(())
-    }
-}
 
 /// What a value is sealed with.
 pub struct Sealing<'f> {
@@ -133,7 +45,7 @@ pub struct Leases<'k> {
     granted: Vec<(&'k Granted, usize)>,
     chains: Chains<Lease<'k>>,
     count: usize,
-    growth: usize,
+    pub(super) growth: usize,
     present: Present<'k>,
     aad: Vec<u8>,
     /// Of each lease where there are few, else of the present one alone.
@@ -173,7 +85,7 @@ impl<'k> Leases<'k> {
         Ok(())
     }
 
-    fn are_far(&self) -> bool {
+    pub(super) fn are_far(&self) -> bool {
         self.count > KEPT
     }
 
@@ -235,56 +147,5 @@ impl<'k> Leases<'k> {
         }
         present.shared = self.aad.len();
         Ok(())
-    }
-}
-
-/// A stretch of a batch's keys: the first, and how many.
-pub type Stretch = (Arc<KeyBatch>, u32, u32);
-
-/// Keys that each serve one value.
-pub struct Singles {
-    taken: Vec<Taken>,
-    chains: Chains<Single>,
-}
-
-struct Single {
-    taken: usize,
-    /// The place of the key for the next value.
-    next: usize,
-}
-
-impl Singles {
-    /// Takes how many contexts the slot has.
-    pub fn new(contexts: usize) -> Self {
-        Self { taken: Vec::new(), chains: Chains::new(contexts) }
-    }
-
-    /// Takes keys over: for each context how many of them, one after the other.
-    pub fn push(&mut self, keys: Vec<Stretch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        let (mut at, mut next) = (self.taken.len(), 0);
-        for (batch, start, count) in keys.into_iter().filter(|(_, _, count)| *count > 0) {
-            self.taken.push(batch.take(start as usize, count as usize).map_err(|_| Unsealed::Keys)?);
-        }
-        for (context, mut count) in each {
-            while count > 0 {
-                let left = self.taken.get(at).ok_or(Unsealed::Keys)?.len() - next;
-                let here = count.min(left as u32);
-                self.chains.push(context, here, Single { taken: at, next })?;
-                next += here as usize;
-                count -= here;
-                if next == self.taken[at].len() {
-                    (at, next) = (at + 1, 0);
-                }
-            }
-        }
-        if at == self.taken.len() { Ok(()) } else { Err(Unsealed::Keys) }
-    }
-
-    /// The key of a context's next value, and what its envelope carries of it.
-    #[inline]
-    pub fn next(&mut self, context: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
-        let single = self.chains.next(context)?;
-        single.next += 1;
-        self.taken.get(single.taken)?.get(single.next - 1)
     }
 }

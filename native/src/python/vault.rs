@@ -1,23 +1,19 @@
-//! The leases of a key cache: where contexts have their places, passes over a batch's, and the keys themselves.
+//! The leases of a key cache, and those that a batch was granted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use pyo3::buffer::{PyBuffer, ReadOnlyCell};
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::framed::Framed;
+use super::buffers::ints;
 use super::keys::{exactly, secret, KeyBatch};
-use super::split::Split;
+use super::passes::{begun, taken, Due};
 use super::words;
 use crate::aead::{leased, KEY_BYTES};
-use crate::contexts::hash;
+use crate::contexts::NONE;
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
 use crate::keys::Spent;
-use crate::passes::{Ahead, Begun, NoSlot, Table};
 use crate::vault::Key;
-use crate::walk::{frame, NONE};
 
 const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
 
@@ -30,10 +26,6 @@ fn label(_: BadLabel) -> PyErr {
 
 fn no_key() -> PyErr {
     PyIndexError::new_err("no such key")
-}
-
-fn no_slot(_: NoSlot) -> PyErr {
-    PyIndexError::new_err("no such slot")
 }
 
 /// Reads a `DataKey` into a vault; where native memory has it, no copy of it is made in Python's.
@@ -265,240 +257,4 @@ impl Vault {
             }
         }
     }
-}
-
-/// Where contexts have their places, family by family.
-#[pyclass(module = "worker._native")]
-pub struct Directory {
-    directory: crate::contexts::Directory,
-    /// Tells one directory from another that a batch was looked up in.
-    id: u64,
-}
-
-#[pymethods]
-impl Directory {
-    #[new]
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { directory: crate::contexts::Directory::default(), id: NEXT.fetch_add(1, Ordering::Relaxed) }
-    }
-
-    /// The places of some contexts of a split, by their numbers there; -1 where a family does not hold one.
-    fn find<'py>(&self, split: &Bound<'py, Split>, slot: usize, contexts: PyBuffer<u32>, family: u32) -> PyResult<Bound<'py, PyBytes>> {
-        let py = split.py();
-        let contexts = contexts.as_slice(py).ok_or_else(|| PyValueError::new_err("contexts follow each other in memory"))?;
-        let mut places = Vec::with_capacity(contexts.len());
-        split.get().with_rows(slot, self.id, &self.directory, |rows| {
-            for context in contexts {
-                let row = rows.get(context.get() as usize).copied().unwrap_or(NONE);
-                places.push(signed(self.directory.place(row, family)));
-            }
-        })?;
-        words::ints(py, &places)
-    }
-
-    /// The same of contexts as texts under names.
-    fn find_texts<'py>(&self, py: Python<'py>, names: Vec<String>, contexts: Vec<Vec<String>>, family: u32) -> PyResult<Bound<'py, PyBytes>> {
-        let place = |framed: Vec<u8>| signed(self.directory.place(self.directory.row(&framed, hash(&framed)), family));
-        words::ints(py, &framed(&names, &contexts).map(place).collect::<Vec<_>>())
-    }
-
-    /// Gives some contexts of a split places; returns their hashes, or None where one has a place already.
-    fn put<'py>(
-        &mut self,
-        split: &Bound<'py, Split>,
-        slot: usize,
-        contexts: PyBuffer<u32>,
-        family: u32,
-        places: PyBuffer<i64>,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let py = split.py();
-        let (table, places) = (split.get().table(slot)?, ints(&places, py)?);
-        let mut hashes = Vec::with_capacity(places.len());
-        for (number, place) in contexts.to_vec(py)?.into_iter().zip(of(places)) {
-            if number as usize >= table.len() {
-                return Err(PyIndexError::new_err("no such context"));
-            }
-            let (framed, hash, place) = (table.framed(number), table.hash(number), u32::try_from(place)?);
-            if !self.directory.put(framed, hash, family, place) {
-                return Ok(None);
-            }
-            hashes.push(hash as i64);
-        }
-        words::ints(py, &hashes).map(Some)
-    }
-
-    /// The same of contexts as texts under names.
-    fn put_texts<'py>(
-        &mut self,
-        py: Python<'py>,
-        names: Vec<String>,
-        contexts: Vec<Vec<String>>,
-        family: u32,
-        places: PyBuffer<i64>,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let mut hashes = Vec::with_capacity(contexts.len());
-        for (framed, place) in framed(&names, &contexts).zip(of(ints(&places, py)?)) {
-            let hash = hash(&framed);
-            if !self.directory.put(&framed, hash, family, u32::try_from(place)?) {
-                return Ok(None);
-            }
-            hashes.push(hash as i64);
-        }
-        words::ints(py, &hashes).map(Some)
-    }
-
-    /// The hash of a place's context.
-    fn hash_of(&self, place: u32) -> PyResult<i64> {
-        self.directory.hash_of(place).map(|hash| hash as i64).ok_or_else(|| PyIndexError::new_err("no such place"))
-    }
-
-    fn remove(&mut self, place: u32) {
-        self.directory.remove(place);
-    }
-
-    /// The texts of the contexts of some places, without their names.
-    fn texts(&self, py: Python<'_>, places: PyBuffer<i64>) -> PyResult<Framed> {
-        let mut found = crate::request::Framed::default();
-        for place in of(ints(&places, py)?) {
-            let framed = self.directory.framed(u32::try_from(place)?).ok_or_else(|| PyIndexError::new_err("no such place"))?;
-            found.push(framed);
-        }
-        Ok(Framed::new(found))
-    }
-}
-
-fn framed<'t>(names: &[String], contexts: &'t [Vec<String>]) -> impl Iterator<Item = Vec<u8>> + 't {
-    let names: Vec<Box<[u8]>> =
-        names.iter().map(|name| [&(name.len() as u32).to_be_bytes(), name.as_bytes()].concat().into()).collect();
-    contexts.iter().map(move |texts| {
-        let mut out = Vec::new();
-        frame(&mut out, &names, texts.iter().map(String::as_bytes));
-        out
-    })
-}
-
-fn signed(place: u32) -> i64 {
-    if place == NONE { -1 } else { i64::from(place) }
-}
-
-fn ints<'b>(buffer: &'b PyBuffer<i64>, py: Python<'b>) -> PyResult<&'b [ReadOnlyCell<i64>]> {
-    buffer.as_slice(py).ok_or_else(|| PyValueError::new_err("numbers follow each other in memory"))
-}
-
-/// Calls a pass with the table, and the numbers of slots.
-fn with<T>(
-    py: Python<'_>,
-    table: &PyBuffer<i64>,
-    slots: &PyBuffer<i64>,
-    pass: impl FnOnce(Table<'_>, &[ReadOnlyCell<i64>]) -> Result<T, NoSlot>,
-) -> PyResult<T> {
-    let words = table.as_mut_slice(py).ok_or_else(|| PyValueError::new_err("a table is words that can be written"))?;
-    pass(Table(words), ints(slots, py)?).map_err(no_slot)
-}
-
-fn of(slots: &[ReadOnlyCell<i64>]) -> impl ExactSizeIterator<Item = i64> + Clone + '_ {
-    slots.iter().map(ReadOnlyCell::get)
-}
-
-/// `now, max_age_s, gap, values, bytes` of `crate::passes::Ahead`.
-type Due = (f64, f64, f64, f64, f64);
-
-/// Notes the use of leases by a batch. Returns for each a byte, whether it had room for all that is wanted of it, which is
-/// taken then; whether all can be used; and whether the next of one may be due.
-#[pyfunction]
-pub fn lease_begin<'py>(
-    py: Python<'py>,
-    table: PyBuffer<i64>,
-    slots: PyBuffer<i64>,
-    values: PyBuffer<i64>,
-    bytes: PyBuffer<i64>,
-    due: Due,
-) -> PyResult<(Bound<'py, PyBytes>, bool, bool)> {
-    let begun = begun(py, [&table, &slots, &values, &bytes], due, |_| ())?;
-    Ok((PyBytes::new(py, &begun.whole), begun.fresh, begun.near))
-}
-
-fn begun(
-    py: Python<'_>,
-    [table, slots, values, bytes]: [&PyBuffer<i64>; 4],
-    due: Due,
-    told: impl FnMut(i32),
-) -> PyResult<Begun> {
-    let each = wanted(py, values, bytes)?;
-    let due = ahead(due);
-    with(py, table, slots, |table, slots| table.begin(of(slots).zip(each).map(flat), &due, told))
-}
-
-/// Values and bytes.
-fn wanted<'b>(
-    py: Python<'b>,
-    values: &'b PyBuffer<i64>,
-    bytes: &'b PyBuffer<i64>,
-) -> PyResult<impl ExactSizeIterator<Item = (i64, i64)> + Clone + 'b> {
-    Ok(of(ints(values, py)?).zip(of(ints(bytes, py)?)))
-}
-
-fn flat((slot, (values, bytes)): (i64, (i64, i64))) -> (i64, i64, i64) {
-    (slot, values, bytes)
-}
-
-fn ahead((now, max_age_s, gap, values, bytes): Due) -> Ahead {
-    Ahead { now, max_age_s, gap, values, bytes }
-}
-
-#[pyfunction]
-pub fn lease_end(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> PyResult<()> {
-    with(py, &table, &slots, |table, slots| table.end(of(slots)))
-}
-
-#[pyfunction]
-pub fn lease_fresh<'py>(
-    py: Python<'py>,
-    table: PyBuffer<i64>,
-    slots: PyBuffer<i64>,
-    now: f64,
-    max_age_s: f64,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let fresh = with(py, &table, &slots, |table, slots| table.fresh(of(slots), now, max_age_s))?;
-    Ok(PyBytes::new(py, &fresh))
-}
-
-/// For each lease a byte: whether it had room for all that is wanted of it, which is taken then.
-#[pyfunction]
-pub fn lease_take<'py>(
-    py: Python<'py>,
-    table: PyBuffer<i64>,
-    slots: PyBuffer<i64>,
-    values: PyBuffer<i64>,
-    bytes: PyBuffer<i64>,
-    now: f64,
-    max_age_s: f64,
-) -> PyResult<Bound<'py, PyBytes>> {
-    taken(py, [&table, &slots, &values, &bytes], now, max_age_s, |_| ())
-}
-
-fn taken<'py>(
-    py: Python<'py>,
-    [table, slots, values, bytes]: [&PyBuffer<i64>; 4],
-    now: f64,
-    max_age_s: f64,
-    told: impl FnMut(i32),
-) -> PyResult<Bound<'py, PyBytes>> {
-    let each = wanted(py, values, bytes)?;
-    let whole = with(py, table, slots, |table, slots| table.take(of(slots).zip(each).map(flat), now, max_age_s, told))?;
-    Ok(PyBytes::new(py, &whole))
-}
-
-/// Those of the slots whose next lease is due.
-#[pyfunction]
-pub fn lease_ahead<'py>(
-    py: Python<'py>,
-    table: PyBuffer<i64>,
-    slots: PyBuffer<i64>,
-    due: Due,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let due = ahead(due);
-    let found = with(py, &table, &slots, |table, slots| table.ahead(of(slots), &due))?;
-    words::ints(py, &found)
 }
