@@ -22,6 +22,8 @@ pub mod lines;
 pub mod lock;
 pub mod moment;
 pub mod open;
+pub mod order;
+pub mod output;
 pub mod passes;
 #[allow(unsafe_code)]
 pub mod prefetch;

@@ -19,6 +19,14 @@ pub fn fetch<T>(value: &T) {
     }
 }
 
+/// Lets the processor fetch what will be read soon of items that lie side by side.
+#[inline]
+pub fn fetch_all<T>(items: &[T]) {
+    for offset in (0..size_of_val(items)).step_by(LINE) {
+        line(items.as_ptr().wrapping_byte_add(offset));
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn line<T>(at: *const T) {

@@ -3,7 +3,9 @@
 use crate::aead::Nonces;
 use crate::envelope::{push_leased, RecordSealer};
 use crate::feed::{Feed, Unsealed};
-use crate::prefetch::Frontier;
+use crate::order;
+use crate::output::Output;
+use crate::prefetch::{self, Frontier};
 use crate::program::Program;
 use crate::room;
 use crate::typed;
@@ -13,6 +15,8 @@ use crate::walk::{BoundSpan, Cut, Found};
 
 /// How many datums ahead keys are fetched.
 const SOON: usize = 4;
+/// How many ahead datums themselves are fetched, where they do not come as they lie in memory.
+const LATER: usize = 8;
 
 /// Datums and the records' keys, by their number in the batch.
 pub trait Records: Sync {
@@ -30,41 +34,6 @@ pub struct Demand {
     pub contexts: Vec<u32>,
     pub counts: Vec<i64>,
     pub bytes: Vec<i64>,
-}
-
-/// Output datums in one buffer; one that was left out is empty.
-#[derive(Debug, Default)]
-pub struct Output {
-    pub data: Vec<u8>,
-    pub ends: Vec<usize>,
-    /// Bytes of envelopes, by slot.
-    pub sealed: Vec<u64>,
-    /// Bytes of the largest datum.
-    pub largest: usize,
-    /// Whether what stands in the buffer is no secret, so that its memory is used again.
-    pub is_sealed: bool,
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if self.is_sealed {
-            room::give(std::mem::take(&mut self.data));
-        }
-    }
-}
-
-impl Output {
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        self.data.get(start..end)
-    }
-
-    /// Bytes of a stretch of datums.
-    pub fn bytes_of(&self, start: usize, stop: usize) -> usize {
-        let end = |index: usize| index.min(self.ends.len()).checked_sub(1).map_or(0, |last| self.ends[last]);
-        end(stop).saturating_sub(end(start))
-    }
 }
 
 /// A value's context by its number, 0 where its field has none.
@@ -156,28 +125,28 @@ pub fn seal(
     }
     let growth = feeds.iter().map(Feed::growth).max().unwrap_or_default();
     let clear: usize = (0..records.len()).filter(|&i| !skip[i]).map(|i| records.datum(i).len() + prefix.len()).sum();
-    let mut out = Output {
-        data: room::take(clear + found.cuts.len() * growth),
-        ends: Vec::with_capacity(records.len()),
-        sealed: vec![0; program.slots.len()],
-        largest: 0,
-        is_sealed: true,
-    };
     let are_far = feeds.iter().any(Feed::is_far);
+    let order = if are_far { order::by_context(program, found) } else { None };
+    let turn = |number: usize| order.as_ref().map_or(Some(number), |order| order.get(number).map(|&index| index as usize));
+    let mut out = Output::new(room::take(clear + found.cuts.len() * growth), records.len());
+    (out.sealed, out.is_sealed, out.is_scattered) = (vec![0; program.slots.len()], true, order.is_some());
     let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), singles: RecordSealer::new() };
     let mut room = Frontier::default();
-    for (index, &left_out) in skip.iter().enumerate() {
+    for (number, index) in (0..records.len()).map_while(turn).enumerate() {
         let start = out.data.len();
         room.advance(&out.data);
-        if are_far {
-            sealer.soon(index + SOON);
+        if let Some(soon) = turn(number + SOON).filter(|_| are_far) {
+            sealer.soon(soon);
         }
-        if !left_out {
+        if let Some(later) = turn(number + LATER).filter(|_| order.is_some()) {
+            prefetch::fetch_all(records.datum(later));
+            prefetch::fetch_all(found.cuts_of(later));
+        }
+        if !skip[index] {
             out.data.extend_from_slice(prefix);
             sealer.datum(records.datum(index), records.key(index), found.cuts_of(index), &mut out)?;
         }
-        out.ends.push(out.data.len());
-        out.largest = out.largest.max(out.data.len() - start);
+        out.is_datum(index, start);
     }
     Ok(out)
 }

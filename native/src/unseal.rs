@@ -2,7 +2,8 @@
 
 use crate::open::{Asked, Fault, Opener, Place};
 use crate::program::Program;
-use crate::seal::{group_of, Output, Records};
+use crate::output::Output;
+use crate::seal::{group_of, Records};
 use crate::typed;
 use crate::contexts::{frame, NONE};
 use crate::walk::{BoundSpan, Cut, Found};
@@ -68,9 +69,7 @@ pub fn open(
         return None;
     }
     let room: usize = (0..records.len()).filter(|&i| !skip[i]).map(|i| records.datum(i).len() + prefix.len()).sum();
-    let mut out = Output::default();
-    out.data.reserve_exact(room);
-    out.ends.reserve_exact(skip.len());
+    let mut out = Output::new(Vec::with_capacity(room), skip.len());
     let (mut failures, mut work) = (Vec::new(), Work { program, found, bound: Vec::new(), typed: Vec::new() });
     for (record, left_out) in skip.iter_mut().enumerate() {
         let start = out.data.len();
@@ -82,7 +81,7 @@ pub fn open(
                 *left_out = true;
             }
         }
-        out.ends.push(out.data.len());
+        out.is_datum(record, start);
     }
     Some((out, failures))
 }

@@ -8,7 +8,7 @@ use super::batch::{Batch, Part};
 use super::client::{Closed, Tracker};
 use super::headers::{List, Policy};
 use super::rounds::{Limit, Rounds};
-use crate::seal;
+use crate::output::Output;
 
 const TOPIC_HANDLE: c_int = 2;
 const PARTITION: c_int = 3;
@@ -38,7 +38,7 @@ impl From<Closed> for Refused {
 /// An output on its way: its messages, in rounds.
 pub struct Outgoing {
     source: Arc<Batch>,
-    values: Vec<Arc<seal::Output>>,
+    values: Vec<Arc<Output>>,
     /// Which record has which value of which output, below zero for a tombstone; `None`: the only output's, each its own.
     rows: Option<Vec<(usize, i64, usize)>>,
     policy: Policy,
@@ -49,7 +49,7 @@ impl Outgoing {
     /// Without a limit there is one round.
     pub fn new(
         source: Arc<Batch>,
-        values: Vec<Arc<seal::Output>>,
+        values: Vec<Arc<Output>>,
         rows: Option<Vec<(usize, i64, usize)>>,
         policy: Policy,
         limit: Option<Limit>,

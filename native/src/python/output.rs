@@ -6,12 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::sequence::{items, Sequence};
-use crate::seal;
 
 /// Framed output datums, a sequence of `bytes`, or of None where a record was left out.
 #[pyclass(frozen, module = "worker._native", sequence)]
 pub struct Output {
-    pub output: Arc<seal::Output>,
+    pub output: Arc<crate::output::Output>,
     pub skip: Vec<bool>,
 }
 
