@@ -10,7 +10,7 @@ import pytest
 from tests.contract.batches import STAGES, Stages
 from tests.unit.encryption.authority import InMemoryAuthority
 from worker.avro import CompiledSchema, DeclarationOptions, compile_schema, encode_value, frame, open_schema
-from worker.encryption import BatchDecryptor
+from worker.encryption import BatchDecryptor, LeasedEnvelope
 from worker.errors import KeyServiceUnavailable
 from worker.model import DataKey, KeySpec, Position, Sealed, SourceRecord, Split
 
@@ -175,6 +175,32 @@ def test_envelopes_stand_beside_their_values(stages: Stages, format: str) -> Non
     ]
     opened = BatchDecryptor(case.authority).decrypt(columns)
     assert opened.values == [column.values for column in case.split.columns]
+
+
+@stages
+def test_a_context_s_values_get_its_keys_in_the_records_order(stages: Stages) -> None:
+    """In whatever order they are sealed: a hundred contexts by turns, five records each, two values a key."""
+    declared = {"format": "leased", "context": ["tenant"]}
+    fields = [{"name": "tenant", "type": "string"}, {"name": "email", "type": "string", "encrypted": declared}]
+    compiled = compile_schema(json.dumps({"type": "record", "name": "Mail", "fields": fields}), DeclarationOptions())
+    texts = [(f"t{n % 100}".encode(), b"x" * (n % 7)) for n in range(500)]
+    datums = [b"".join(bytes((2 * len(text),)) + text for text in pair) for pair in texts]
+    records = [SourceRecord(Position("in", 0, n), None, b"\0\0\0\0\7" + datum) for n, datum in enumerate(datums)]
+    authority = InMemoryAuthority(lease_values=2)
+    split = stages.split(compiled, stages.build(records), [None] * 500, 5)
+
+    [sealed] = stages.encryptor(authority).seal([(split, PREFIX)])
+
+    back = open_schema(compiled.plan.output_schema).split([(data or b"")[5:] for data in sealed.data], [None] * 500)
+    plain = BatchDecryptor(authority).decrypt(back.columns)
+    assert back.join([[value or b"" for value in column] for column in plain.values]) == datums
+    given: dict[str, list[bytes]] = {}
+    for spec, key in zip(authority.specs, authority.generated, strict=True):
+        given.setdefault(spec.context[0].value, []).extend([key.iv] * 2)
+    taken: dict[str, list[bytes]] = {}
+    for n, envelope in enumerate(sealed.envelopes[0]):
+        taken.setdefault(f"t{n % 100}", []).append(LeasedEnvelope.parse(envelope).iv)
+    assert taken == {tenant: ivs[:5] for tenant, ivs in given.items()}
 
 
 @stages
