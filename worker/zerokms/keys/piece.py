@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
 from worker.model import SpecRuns
-from worker.zerokms.keys.part import Ints
+from worker.zerokms.keys.part import PLACES, Ints
 from worker.zerokms.keys.passes import Flags
 from worker.zerokms.keys.shelf import Shelf
 
@@ -18,10 +19,11 @@ class Piece:
     """
     Keys that one request asks for slots of one shelf: how many for each, and for which generation of it.
 
-    `is_needed`: a batch waits for them.
+    `places` are those of their contexts in the batch, ascending (`Part.places`); `is_needed`: the batch waits for them.
     """
 
     shelf: Shelf
+    places: Ints
     slots: Ints
     counts: Ints
     generations: Ints
@@ -33,7 +35,8 @@ class Piece:
 
     def picked(self, at: slice | Flags) -> Piece:
         """Return some of the slots."""
-        return replace(self, slots=self.slots[at], counts=self.counts[at], generations=self.generations[at])
+        places, slots = self.places[at], self.slots[at]
+        return replace(self, places=places, slots=slots, counts=self.counts[at], generations=self.generations[at])
 
     def parted(self) -> list[Piece]:
         """Return the slots of contexts that have been used before, and then those of new ones."""
@@ -49,6 +52,37 @@ class Piece:
     def runs(self) -> SpecRuns:
         """Return what each key is for."""
         return self.shelf.runs(self.slots, self.counts)
+
+
+def ordered(pieces: Iterable[Piece], size: int) -> list[Piece]:
+    """Order what is asked for: contexts that have been used before first, then what a batch waits for."""
+    parted = [part for piece in pieces for part in piece.parted()]
+
+    def rank(piece: Piece) -> tuple[bool, bool]:
+        return piece.is_new(), not piece.is_needed
+
+    return [piece for _, alike in groupby(sorted(parted, key=rank), key=rank) for piece in _woven(list(alike), size)]
+
+
+def _woven(pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
+    """
+    Cut pieces so that what several fields need for contexts of one place stands in one request.
+
+    The fields of a batch mostly have the same contexts in the same order, each or most of them, and a context costs the
+    service once a request.
+    """
+    if len(pieces) < 2:
+        return pieces
+    counts = np.sum([np.bincount(piece.places, piece.counts, PLACES) for piece in pieces], axis=0)
+    request_of = (np.cumsum(counts) - 1) // size
+    numbers = np.arange(request_of[-1] + 2)
+    ends = [np.searchsorted(request_of[piece.places], numbers).tolist() for piece in pieces]
+    return [
+        piece.cut(own[number], own[number + 1])
+        for number in range(len(numbers) - 1)
+        for piece, own in zip(pieces, ends, strict=True)
+        if own[number] < own[number + 1]
+    ]
 
 
 def requests(pieces: Sequence[Piece], size: int) -> list[list[Piece]]:
