@@ -13,6 +13,7 @@ Every exception of the worker; the class says what its catcher must do.
     │  └─ SinkRejected
     ├─ TransientError               pause, retry, commit nothing
     │  ├─ KeyServiceUnavailable
+    │  │  └─ KeyServiceThrottled    it is there, and wants to be asked less
     │  ├─ RegistryUnavailable
     │  ├─ SourceUnavailable
     │  ├─ SinkUnavailable
@@ -36,14 +37,25 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 from worker.position import Position
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What says that there is no room for a file."""
 
 
 def why(error: OSError | UnicodeDecodeError) -> str:
     """Return why a file can't be read, in the system's words."""
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
+
+
+def unwritten(place: object, error: OSError) -> WorkerError:
+    """Return what a command says of a file or stream that it can't write: the place, the reason and what to do."""
+    if error.errno in FULL:
+        return SinkUnavailable(f"{place} can't be written: {why(error)}; make room there, then call this again")
+    return ConfigError(f"{place} can't be written: {why(error)}")
 
 
 def with_extra(extra: str) -> str:
@@ -150,6 +162,10 @@ class TransientError(WorkerError):
 
 class KeyServiceUnavailable(TransientError):
     """ZeroKMS or CTS does not answer, or answers 429 or 5xx."""
+
+
+class KeyServiceThrottled(KeyServiceUnavailable):
+    """ZeroKMS or CTS answers 429: a quota is used up. It is no outage; the same after `retry_after_s` is answered."""
 
 
 class RegistryUnavailable(TransientError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import threading
 import time
@@ -22,6 +24,8 @@ from worker.errors import ConfigError
 from worker.http_client import is_loopback
 from worker.options import host_and_port
 
+# The date that a reply bears.
+_DATE_S = 1.0
 _FOR_OTHERS = ("origin", "sec-fetch-site", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -140,6 +144,29 @@ def _act(surface: Surface, name: str, route: str | None = None) -> Response:
     return JSONResponse({"done": name, "route": route})
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's, which looks ten times a second whether it ends; this one is told, and looks up for the date alone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        """Serve until told to end."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _DATE_S)
+
+    def end(self) -> None:
+        """Have it end; safe from any thread, at any time."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+
 class HttpServer:
     """
     Serves an application on a thread until closed.
@@ -166,7 +193,7 @@ class HttpServer:
             proxy_headers=False,
             ws="none",
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         try:
             self._socket = config.bind_socket()
         except SystemExit as exc:
@@ -184,7 +211,7 @@ class HttpServer:
 
     def close(self) -> None:
         """Stop serving and wait for the thread."""
-        self._server.should_exit = True
+        self._server.end()
         if self._thread.is_alive():
             self._thread.join(5)
         self._socket.close()

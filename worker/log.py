@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -10,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import PurePath
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 import stamina
 import structlog
@@ -63,9 +64,25 @@ def configure(
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         # One write a line, so that lines of several processes on one stream stay apart.
-        logger_factory=structlog.WriteLoggerFactory(target),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(target))),
         cache_logger_on_first_use=False,
     )
+
+
+class _Unfailing:
+    """A stream of lines that loses those that have no room; a full disk under the log stops nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write and flush."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
 class _Readers:

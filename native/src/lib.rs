@@ -4,6 +4,8 @@
 
 #[allow(unsafe_code)]
 pub mod aead;
+#[allow(unsafe_code)]
+pub mod arena;
 pub mod arrow;
 pub mod asked;
 pub mod authority;
@@ -32,8 +34,10 @@ pub mod seal;
 pub mod secrets;
 #[allow(unsafe_code)]
 pub mod shake;
+pub mod shapes;
 #[allow(unsafe_code)]
 pub mod shuffle;
+pub mod stretches;
 pub mod tree;
 pub mod typed;
 pub mod unseal;

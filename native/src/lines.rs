@@ -97,7 +97,7 @@ fn key(key: Option<&[u8]>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::batch::{Chunk, Place, Span};
+    use crate::kafka::chunk::{Chunk, Place, Span};
 
     #[test]
     fn a_hole_leaves_its_place_to_the_next() {

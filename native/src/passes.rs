@@ -18,6 +18,7 @@ const USES: usize = 1;
 const GAP: usize = 4;
 const RENEW: usize = 5;
 const KEY: usize = 12;
+const HELD: usize = 0;
 const USED: usize = 1;
 const FOLLOWED: usize = 2;
 const ASKED: usize = 3;
@@ -85,9 +86,25 @@ impl Lease<'_> {
     }
 
     #[inline]
+    fn is_aged(&self, now: f64, max_age_s: f64) -> bool {
+        if max_age_s > 0.0 { now - self.float(BORN) >= max_age_s } else { self.flag(USED) }
+    }
+
+    #[inline]
     fn is_fresh(&self, now: f64, max_age_s: f64) -> bool {
-        let aged = if max_age_s > 0.0 { now - self.float(BORN) >= max_age_s } else { self.flag(USED) };
-        !aged && self.int(VALUES) > 0 && self.int(BYTES) > 0
+        !self.is_aged(now, max_age_s) && self.int(VALUES) > 0 && self.int(BYTES) > 0
+    }
+
+    /// Takes values and bytes off it where it is fresh and has room for all; tells whether it had.
+    #[inline]
+    fn take(&self, fresh: bool, values: i64, bytes: i64) -> bool {
+        let fits = fresh && self.int(VALUES) >= values && self.int(BYTES) >= bytes;
+        if fits {
+            self.set(VALUES, self.int(VALUES) - values);
+            self.set(BYTES, self.int(BYTES) - bytes);
+            self.set_used();
+        }
+        fits
     }
 
     #[inline]
@@ -112,6 +129,17 @@ pub struct Ahead {
     pub bytes: f64,
 }
 
+/// What a batch's leases are like at its begin.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Whether all of them can be used, however much room they have.
+    pub fresh: bool,
+    /// Whether one is near its end.
+    pub near: bool,
+    /// For each a byte: whether it had room for all that is wanted of it.
+    pub whole: Vec<u8>,
+}
+
 /// A slot that is not in the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoSlot;
@@ -132,21 +160,36 @@ impl<'t> Table<'t> {
         })
     }
 
-    /// Pins leases for a batch and notes the use; tells whether all of them can be used, and whether one is near its end.
-    pub fn begin(&self, slots: impl Iterator<Item = i64> + Clone, due: &Ahead) -> Result<(bool, bool), NoSlot> {
-        let (mut fresh, mut near) = (true, false);
-        for slot in self.fetched(slots) {
+    /// Notes the use of leases by a batch and takes what is wanted, a slot, values and bytes, off those that have room for
+    /// all; tells each one's key. The others are pinned, or all where leases have no age.
+    pub fn begin(
+        &self,
+        wanted: impl ExactSizeIterator<Item = (i64, i64, i64)> + Clone,
+        due: &Ahead,
+        mut told: impl FnMut(i32),
+    ) -> Result<Begun, NoSlot> {
+        let mut begun = Begun { fresh: true, near: false, whole: Vec::with_capacity(wanted.len()) };
+        let slots = self.fetched(wanted.clone().map(|(slot, ..)| slot));
+        for (slot, (_, values, bytes)) in slots.zip(wanted) {
             let lease = self.lease(slot)?;
             let (gap, known) = (due.now - lease.float(SEEN), lease.single(GAP));
             let gap = if known >= RARELY { gap } else { known + 0.3 * (gap - known) };
             lease.set_half(GAP, (gap as f32).to_ne_bytes());
             lease.set(SEEN, due.now.to_bits() as i64);
             lease.set_short(USES, (lease.short(USES) + 1).min(OFTEN));
-            lease.set_short(PINS, lease.short(PINS) + 1);
-            fresh &= lease.is_fresh(due.now, due.max_age_s);
-            near |= lease.is_near(due);
+            let fresh = lease.is_fresh(due.now, due.max_age_s);
+            begun.fresh &= fresh;
+            begun.near |= lease.is_near(due);
+            let fits = lease.take(fresh, values, bytes);
+            begun.whole.push(u8::from(fits));
+            if fits {
+                told(lease.short(KEY));
+            }
+            if !fits || due.max_age_s <= 0.0 {
+                lease.set_short(PINS, lease.short(PINS) + 1);
+            }
         }
-        Ok((fresh, near))
+        Ok(begun)
     }
 
     /// Lets go of what a batch pinned.
@@ -180,12 +223,9 @@ impl<'t> Table<'t> {
         let slots = self.fetched(wanted.clone().map(|(slot, ..)| slot));
         for (slot, (_, values, bytes)) in slots.zip(wanted) {
             let lease = self.lease(slot)?;
-            let fits = lease.is_fresh(now, max_age_s) && lease.int(VALUES) >= values && lease.int(BYTES) >= bytes;
+            let fits = lease.take(lease.is_fresh(now, max_age_s), values, bytes);
             whole.push(u8::from(fits));
             if fits {
-                lease.set(VALUES, lease.int(VALUES) - values);
-                lease.set(BYTES, lease.int(BYTES) - bytes);
-                lease.set_used();
                 told(lease.short(KEY));
             }
         }
@@ -198,7 +238,8 @@ impl<'t> Table<'t> {
         for slot in slots {
             let lease = self.lease(slot)?;
             if lease.is_near(due)
-                && lease.is_fresh(due.now, due.max_age_s)
+                && lease.flag(HELD)
+                && !lease.is_aged(due.now, due.max_age_s)
                 && lease.single(GAP) <= due.gap
                 && !lease.flag(ASKED)
                 && !lease.flag(FOLLOWED)
@@ -219,7 +260,8 @@ mod tests {
         let words: Vec<Cell<i64>> = (0..WORDS).map(|_| Cell::new(0)).collect();
         let table = Table(&words);
         let due = Ahead { now: 0.0, max_age_s: 1.0, gap: 1.0, values: 1.0, bytes: 1.0 };
-        assert_eq!(table.begin([0, 0].into_iter(), &due), Ok((false, true)));
+        let begun = table.begin([(0, 1, 1), (0, 1, 1)].into_iter(), &due, |_| ());
+        assert_eq!(begun, Ok(Begun { fresh: false, near: true, whole: vec![0, 0] }));
         assert_eq!(Table(&words).lease(0).map(|lease| lease.short(PINS)), Ok(2));
         for slot in [1, -1, i64::MAX] {
             assert_eq!(table.end([slot].into_iter()), Err(NoSlot));

@@ -13,8 +13,10 @@ pub fn fetch<T>(value: &T) {
     for offset in (0..size_of::<T>()).step_by(LINE) {
         line(start.wrapping_byte_add(offset));
     }
-    // A value that begins within a line may end in one more.
-    line(start.wrapping_byte_add(size_of::<T>().saturating_sub(1)));
+    // One that begins within a line may end in one more.
+    if (size_of::<T>() + LINE - 1) % LINE + 1 > align_of::<T>() {
+        line(start.wrapping_byte_add(size_of::<T>().saturating_sub(1)));
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,5 @@
 //! A schema's plan as a flat table of nodes, which the walk follows by their numbers.
 
-use crate::typed::Kind;
 use crate::varint::Encoded;
 
 /// Deepest nesting of records, arrays and maps in one datum.
@@ -87,6 +86,21 @@ pub enum Text {
     Symbols(Box<[String]>),
     Uuid,
     Nullable(i64, Box<Text>),
+}
+
+/// How a field's values are carried by typed plaintext; `Avro` carries any bytes as they stand.
+#[derive(Debug)]
+pub enum Kind {
+    Boolean,
+    Int,
+    Long,
+    Float,
+    Double,
+    Text,
+    Enum(Box<[Box<[u8]>]>),
+    Date,
+    TimestampMs,
+    Avro,
 }
 
 /// What a slot's values become.

@@ -1,8 +1,13 @@
 //! What the key service is asked, as JSON. The readable twin is `worker/zerokms/wire.py`.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use base64_simd::STANDARD;
 
+use crate::contexts::parts;
 use crate::envelope::IV_BYTES;
+use crate::keys::Strings;
 use crate::open::Request;
 
 /// The items of `retrieve-data-key`, with commas between them; `None` where a context is missing.
@@ -29,13 +34,65 @@ pub fn retrieves<'c>(requests: &[Request], context: impl Fn(u32, u32) -> Option<
     Some(out)
 }
 
+/// Contexts, framed as `crate::contexts::frame` does.
+#[derive(Default)]
+pub struct Framed(Strings);
+
+impl Framed {
+    pub fn push(&mut self, framed: &[u8]) {
+        self.0.push(framed);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        self.0.get(index)
+    }
+}
+
+/// Contexts of keys: their texts, or names and texts framed, of which a stretch is meant.
+pub enum Contexts<'a> {
+    Texts(&'a [Vec<String>]),
+    Framed(&'a Framed, Range<usize>),
+}
+
+impl Contexts<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Framed(_, span) => span.len(),
+        }
+    }
+
+    /// Appends a context's JSON.
+    fn write(&self, index: usize, names: &[String], out: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Self::Texts(texts) => {
+                let texts = texts.get(index)?;
+                (texts.len() == names.len()).then_some(())?;
+                write_context(names.iter().map(Cow::from).zip(texts.iter().map(Cow::from)), out)
+            }
+            Self::Framed(framed, span) => {
+                let mut texts = parts(framed.get(span.start + index)?);
+                write_context(std::iter::from_fn(|| Some((texts.next()?, texts.next()?))), out)
+            }
+        }
+    }
+}
+
 /// Runs of keys that differ in the texts of their contexts alone.
 pub struct Runs<'a> {
     /// Everything of an item behind its iv, its closing brace included; where there are names what stands before its
     /// context.
     pub head: &'a [u8],
     pub names: &'a [String],
-    pub contexts: &'a [Vec<String>],
+    pub contexts: Contexts<'a>,
     /// How many keys each context has.
     pub counts: &'a [usize],
 }
@@ -48,11 +105,11 @@ pub fn generates(ivs: &[u8], runs: &[Runs<'_>]) -> Option<Vec<u8>> {
         if runs.contexts.len() != runs.counts.len() {
             return None;
         }
-        for (texts, count) in runs.contexts.iter().zip(runs.counts) {
+        for (index, count) in runs.counts.iter().enumerate() {
             common.clear();
             common.extend_from_slice(runs.head);
             if !runs.names.is_empty() {
-                write_context(runs.names, texts, &mut common)?;
+                runs.contexts.write(index, runs.names, &mut common)?;
                 common.push(b'}');
             }
             for _ in 0..*count {
@@ -65,12 +122,9 @@ pub fn generates(ivs: &[u8], runs: &[Runs<'_>]) -> Option<Vec<u8>> {
     each.next().is_none().then_some(out)
 }
 
-fn write_context(names: &[String], texts: &[String], out: &mut Vec<u8>) -> Option<()> {
-    if names.len() != texts.len() {
-        return None;
-    }
+fn write_context<'t>(values: impl Iterator<Item = (Cow<'t, str>, Cow<'t, str>)>, out: &mut Vec<u8>) -> Option<()> {
     let mut before = b'[';
-    for value in names.iter().zip(texts) {
+    for value in values {
         out.push(before);
         before = b',';
         out.extend_from_slice(b"{\"Value\":");
@@ -112,7 +166,7 @@ mod tests {
     #[test]
     fn items_are_json() {
         let none = [Vec::new()];
-        let whole = |head, counts| Runs { head, names: &[], contexts: &none, counts };
+        let whole = |head, counts| Runs { head, names: &[], contexts: Contexts::Texts(&none), counts };
         let made = generates(&[0; 48], &[whole(b"\"a\":1}", &[2]), whole(b"\"b\":2}", &[1])]).unwrap();
         let parsed: serde_json::Value = serde_json::from_slice(&[b"[", &made[..], b"]"].concat()).unwrap();
         assert_eq!(parsed[2]["b"], 2);
@@ -122,12 +176,23 @@ mod tests {
         assert!(generates(&[0; 16], &[whole(b"}", &[1, 0])]).is_none());
         let names = ["a".to_owned(), "b".to_owned()];
         let contexts = [vec!["x\"".to_owned(), "\u{1f511}".to_owned()], vec!["y".to_owned(), String::new()]];
-        let runs = Runs { head: b"\"context\":", names: &names, contexts: &contexts, counts: &[1, 2] };
-        let made = generates(&[0; 48], &[runs]).unwrap();
+        let runs = |contexts| Runs { head: b"\"context\":", names: &names, contexts, counts: &[1, 2] };
+        let made = generates(&[0; 48], &[runs(Contexts::Texts(&contexts))]).unwrap();
+        let framed_names = ["a", "b"].map(|name| [&[0, 0, 0, 1], name.as_bytes()].concat().into());
+        let mut framed = Framed::default();
+        framed.push(b"");
+        for texts in &contexts {
+            let mut one = Vec::new();
+            crate::contexts::frame(&mut one, &framed_names, texts.iter().map(String::as_bytes));
+            framed.push(&one);
+        }
+        assert_eq!(generates(&[0; 48], &[runs(Contexts::Framed(&framed, 1..3))]).unwrap(), made);
+        assert!(generates(&[0; 48], &[runs(Contexts::Framed(&framed, 2..3))]).is_none());
+        assert!(generates(&[0; 48], &[runs(Contexts::Framed(&framed, 2..4))]).is_none());
         let parsed: serde_json::Value = serde_json::from_slice(&[b"[", &made[..], b"]"].concat()).unwrap();
         assert_eq!(parsed[0]["context"], serde_json::json!([{"Value": ["a", "x\""]}, {"Value": ["b", "\u{1f511}"]}]));
         assert_eq!(parsed[2]["context"], serde_json::json!([{"Value": ["a", "y"]}, {"Value": ["b", ""]}]));
-        assert!(generates(&[0; 16], &[Runs { head: b"", names: &names[..1], contexts: &contexts[..1], counts: &[1] }]).is_none());
+        assert!(generates(&[0; 16], &[Runs { head: b"", names: &names[..1], contexts: Contexts::Texts(&contexts[..1]), counts: &[1] }]).is_none());
         let tag: Vec<u8> = (0..=255).collect();
         let request = Request {
             slot: 0,

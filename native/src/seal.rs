@@ -1,31 +1,18 @@
 //! A batch put together: what is clear copied, what is declared sealed straight into one buffer, each datum framed.
 
-use crate::aead::{Failed, Nonces};
+use crate::aead::Nonces;
 use crate::envelope::{push_leased, RecordSealer};
-use crate::feed::Feed;
+use crate::feed::{Feed, Unsealed};
 use crate::prefetch::Frontier;
 use crate::program::Program;
 use crate::room;
 use crate::typed;
 use crate::varint;
-use crate::walk::{frame, BoundSpan, Cut, Found, NONE};
+use crate::contexts::{frame, NONE};
+use crate::walk::{BoundSpan, Cut, Found};
 
 /// How many datums ahead keys are fetched.
 const SOON: usize = 4;
-
-/// Why a batch could not be sealed; nothing of it is to be used.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unsealed {
-    /// The keys do not add up to the values, or one was used before.
-    Keys,
-    Library,
-}
-
-impl From<Failed> for Unsealed {
-    fn from(_: Failed) -> Self {
-        Self::Library
-    }
-}
 
 /// Datums and the records' keys, by their number in the batch.
 pub trait Records: Sync {
@@ -161,7 +148,7 @@ pub fn seal(
     records: &dyn Records,
     skip: &[bool],
     prefix: &[u8],
-    feeds: Vec<Feed>,
+    feeds: Vec<Feed<'_>>,
     nonces: &mut Nonces,
 ) -> Result<Output, Unsealed> {
     if feeds.len() != program.slots.len() || skip.len() != found.ends.len() || records.len() != skip.len() {
@@ -206,7 +193,7 @@ fn push(out: &mut Vec<u8>, bytes: &[u8]) {
 struct Sealer<'a> {
     program: &'a Program,
     found: &'a Found,
-    feeds: Vec<Feed>,
+    feeds: Vec<Feed<'a>>,
     nonces: &'a mut Nonces,
     typed: Vec<u8>,
     singles: RecordSealer,

@@ -4,26 +4,11 @@
 
 use base64_simd::STANDARD;
 
-use crate::program::Slot;
+use crate::program::{Kind, Slot};
 use crate::varint;
 
 const EPOCH_DAY: i64 = 719_163;
 const LAST_DAY: i64 = 3_652_059;
-
-/// How a field's values are carried; `Avro` carries any bytes as they stand.
-#[derive(Debug)]
-pub enum Kind {
-    Boolean,
-    Int,
-    Long,
-    Float,
-    Double,
-    Text,
-    Enum(Box<[Box<[u8]>]>),
-    Date,
-    TimestampMs,
-    Avro,
-}
 
 /// What a text's typed plaintext begins with.
 pub const TEXT: [u8; 2] = [1, 8];

@@ -4,7 +4,8 @@ use crate::open::{Asked, Fault, Opener, Place};
 use crate::program::Program;
 use crate::seal::{group_of, Output, Records};
 use crate::typed;
-use crate::walk::{frame, BoundSpan, Cut, Found, NONE};
+use crate::contexts::{frame, NONE};
+use crate::walk::{BoundSpan, Cut, Found};
 
 /// A record that could not be put together.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Keys of leases: those that a cache holds, and a batch's own copies of some of them.
+//! Keys of leases: those that a cache holds, and those of them that a batch seals with.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use crate::aead::KEY_BYTES;
+use crate::arena::{Arena, Lent};
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
-use crate::prefetch;
-use crate::secrets::Secrets;
 
 /// What stands before an envelope's iv.
 pub const FRONT_BYTES: usize = 2 + KEYSET_BYTES;
-const INLINE_TAG: usize = 32;
+/// The length of a tag that lies with its key, as all but the public service's longer ones do.
+pub const INLINE_TAG: usize = 32;
+const NAMED_BYTES: usize = IV_BYTES + 1 + INLINE_TAG;
 
 /// What the keys of one field and keyset share.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,95 +36,80 @@ impl Label {
     }
 }
 
-/// What an envelope carries of a lease.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Mark {
-    pub iv: [u8; IV_BYTES],
-    tag: [u8; INLINE_TAG],
-    pub label: u32,
-    /// The request that brought it, by its number in the vault; `NONE` where that is not known.
-    pub request: u32,
-    length: u8,
-}
-
-/// One lease: the key of its cipher, and what an envelope carries of it. Whoever holds it overwrites it.
+/// One lease: the key of its cipher, and what an envelope carries of it.
 ///
-/// A batch copies thousands of these out of a large table: each lies in two lines of the processor's cache.
+/// A batch reads thousands of these out of a large table: each lies in two lines of the processor's cache.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 pub struct Key {
-    cipher: [u8; KEY_BYTES],
-    mark: Mark,
-    is_held: bool,
+    pub cipher: [u8; KEY_BYTES],
+    /// As they follow each other in an envelope: iv, length of the tag, tag where it is not longer than here is room.
+    pub named: [u8; NAMED_BYTES],
+    pub label: u32,
 }
 
 impl Key {
     /// Takes a key without its tag, which `Vault::put` adds.
-    pub fn new(cipher: [u8; KEY_BYTES], iv: [u8; IV_BYTES], label: u32, request: u32) -> Self {
-        Self { cipher, mark: Mark { iv, tag: [0; INLINE_TAG], label, request, length: 0 }, is_held: true }
+    pub fn new(cipher: [u8; KEY_BYTES], iv: [u8; IV_BYTES], label: u32) -> Self {
+        let mut named = [0; NAMED_BYTES];
+        named[..IV_BYTES].copy_from_slice(&iv);
+        Self { cipher, named, label }
     }
 
-    fn wipe(&mut self) {
+    pub fn tag_len(&self) -> usize {
+        usize::from(self.named[IV_BYTES])
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self { cipher: [0; KEY_BYTES], named: [0; NAMED_BYTES], label: 0 }
+    }
+}
+
+impl Zeroize for Key {
+    fn zeroize(&mut self) {
+        // The rest stands in envelopes.
         self.cipher.zeroize();
-        self.is_held = false;
     }
 }
 
 /// Tags that are too long to lie with their keys.
 type LongTags = HashMap<u32, Arc<[u8]>>;
 
-fn tag_of<'k>(mark: &'k Mark, number: u32, long: &'k LongTags) -> &'k [u8] {
-    match mark.tag.get(..usize::from(mark.length)) {
-        Some(tag) => tag,
-        None => long.get(&number).map(|tag| &**tag).unwrap_or_default(),
-    }
-}
-
-/// A batch's own copies of leases: what becomes of the cache's own meanwhile does not concern it.
+/// The leases of one batch: what becomes of them in the cache meanwhile does not concern it.
 pub struct Granted {
-    /// Beside the marks, so that all are overwritten in one go.
-    ciphers: Secrets<KEY_BYTES>,
-    pub marks: Vec<Mark>,
+    keys: Lent<Key>,
     pub labels: Vec<Arc<Label>>,
+    /// By the key's place among these.
     long: LongTags,
     longest: u8,
 }
 
 impl Granted {
-    /// Copies of keys by their numbers in a vault; `None` where there is none of a number.
-    pub fn new(vault: &Vault, numbers: &[u32]) -> Option<Self> {
-        let mut granted = Self {
-            ciphers: Secrets::zeros(numbers.len()),
-            marks: Vec::with_capacity(numbers.len()),
-            labels: vault.labels.clone(),
-            long: LongTags::new(),
-            longest: 0,
-        };
-        let soon = |&number: &u32| {
-            if let Some(key) = vault.keys.get(number as usize) {
-                prefetch::fetch(key);
-            }
-        };
-        for &number in prefetch::ahead(numbers.iter(), soon) {
-            let Key { cipher, mark, .. } = vault.keys.get(number as usize).filter(|key| key.is_held)?;
-            let at = granted.marks.len();
-            if usize::from(mark.length) > INLINE_TAG {
-                granted.long.insert(at as u32, tag_of(mark, number, &vault.long).into());
-            }
-            granted.longest = granted.longest.max(mark.length);
-            granted.ciphers[at] = *cipher;
-            granted.marks.push(*mark);
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    #[inline]
+    pub fn key(&self, index: usize) -> Option<&Key> {
+        self.keys.get(index)
+    }
+
+    pub fn iv(&self, index: usize) -> Option<&[u8; IV_BYTES]> {
+        self.key(index)?.named.first_chunk()
+    }
+
+    pub fn tag(&self, index: usize) -> Option<&[u8]> {
+        let key = self.key(index)?;
+        match key.named.get(IV_BYTES + 1..IV_BYTES + 1 + key.tag_len()) {
+            Some(tag) => Some(tag),
+            None => self.long.get(&(index as u32)).map(|tag| &**tag),
         }
-        Some(granted)
-    }
-
-    pub fn cipher(&self, number: u32) -> &[u8; KEY_BYTES] {
-        &self.ciphers[number as usize]
-    }
-
-    pub fn tag(&self, number: u32) -> &[u8] {
-        tag_of(&self.marks[number as usize], number, &self.long)
     }
 
     pub fn longest_tag(&self) -> usize {
@@ -132,15 +118,18 @@ impl Granted {
 }
 
 /// The leases of a cache, by numbers that are used again.
-#[derive(Default)]
 pub struct Vault {
-    keys: Vec<Key>,
-    free: Vec<u32>,
+    keys: Arc<Arena<Key>>,
     labels: Vec<Arc<Label>>,
     long: LongTags,
+    longest: u8,
 }
 
 impl Vault {
+    pub fn new() -> Self {
+        Self { keys: Arena::new(), labels: Vec::new(), long: LongTags::new(), longest: 0 }
+    }
+
     /// The number of what the keys of a field and keyset share, which is new at its first call.
     pub fn label(&mut self, keyset: &[u8; KEYSET_BYTES], descriptor: &[u8]) -> Result<u32, BadLabel> {
         let same = |held: &Arc<Label>| held.front[2..] == *keyset && held.back[1..] == *descriptor;
@@ -151,51 +140,46 @@ impl Vault {
         Ok(self.labels.len() as u32 - 1)
     }
 
-    pub fn put(&mut self, mut key: Key, tag: &[u8]) -> Result<u32, BadLabel> {
-        key.mark.length = u8::try_from(tag.len()).map_err(|_| BadLabel)?;
-        let number = self.free.pop().unwrap_or(self.keys.len() as u32);
-        match key.mark.tag.get_mut(..tag.len()) {
-            Some(place) => place.copy_from_slice(tag),
-            None => {
-                self.long.insert(number, tag.into());
-            }
+    /// Takes a key over, which is overwritten where it was; its note is `Arena::put`'s.
+    pub fn put(&mut self, mut key: Key, tag: &[u8], note: u32) -> Result<u32, BadLabel> {
+        let length = u8::try_from(tag.len()).map_err(|_| BadLabel)?;
+        key.named[IV_BYTES] = length;
+        let place = key.named.get_mut(IV_BYTES + 1..IV_BYTES + 1 + tag.len());
+        let is_long = place.is_none();
+        if let Some(place) = place {
+            place.copy_from_slice(tag);
         }
-        if (number as usize) < self.keys.len() {
-            self.keys[number as usize] = key;
-        } else {
-            self.grow();
-            self.keys.push(key);
+        let number = self.keys.put(&key, note);
+        key.zeroize();
+        if is_long {
+            self.long.insert(number, tag.into());
         }
-        key.wipe();
+        self.longest = self.longest.max(length);
         Ok(number)
     }
 
-    /// Overwrites a key; returns the request that brought it.
+    /// Gives a key up, which is overwritten when no batch has it; returns its note.
     pub fn free(&mut self, number: u32) -> Option<u32> {
-        let key = self.keys.get_mut(number as usize).filter(|key| key.is_held)?;
-        key.wipe();
-        if usize::from(key.mark.length) > INLINE_TAG {
-            self.long.remove(&number);
-        }
-        self.free.push(number);
-        Some(key.mark.request)
+        let note = self.keys.free(number)?;
+        self.long.remove(&number);
+        Some(note)
     }
 
-    /// A vector that grows by itself leaves its old memory as it was.
-    fn grow(&mut self) {
-        if self.keys.len() < self.keys.capacity() {
-            return;
+    /// Keys by their numbers for a batch, and each one's note; `None` where there is none of a number.
+    pub fn grant(&self, numbers: Vec<u32>, told: impl FnMut(u32)) -> Option<Granted> {
+        let mut long = LongTags::new();
+        if !self.long.is_empty() {
+            let found = (0..).zip(&numbers).filter_map(|(index, number)| Some((index, Arc::clone(self.long.get(number)?))));
+            long.extend(found);
         }
-        let mut more = Vec::with_capacity((2 * self.keys.len()).max(64));
-        more.extend_from_slice(&self.keys);
-        self.keys.iter_mut().for_each(Key::wipe);
-        self.keys = more;
+        let keys = self.keys.lend(numbers, told)?;
+        Some(Granted { keys, labels: self.labels.clone(), long, longest: self.longest })
     }
 }
 
-impl Drop for Vault {
-    fn drop(&mut self) {
-        self.keys.iter_mut().for_each(Key::wipe);
+impl Default for Vault {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -204,7 +188,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> Key {
-        Key::new([byte; 32], [byte; 16], 0, u32::from(byte))
+        Key::new([byte; 32], [byte; 16], 0)
     }
 
     #[test]
@@ -212,22 +196,22 @@ mod tests {
         assert_eq!(Label::new(&[0; 16], b"").err(), Some(BadLabel));
         assert_eq!(Label::new(&[0; 16], &[b'a'; 256]).err(), Some(BadLabel));
         assert_eq!(&*Label::new(&[0; 16], b"ab").unwrap().back, b"\x02ab");
-        assert_eq!(Vault::default().put(key(1), &[0; 256]), Err(BadLabel));
+        assert_eq!(Vault::new().put(key(1), &[0; 256], 0), Err(BadLabel));
     }
 
     #[test]
-    fn copies_outlive_what_they_were_made_of() {
+    fn a_batch_keeps_what_the_cache_gives_up() {
         let tag = |n: u8| vec![n; usize::from(n) % 41];
-        let mut vault = Vault::default();
-        let numbers: Vec<u32> = (0..200).map(|n| vault.put(key(n), &tag(n)).unwrap()).collect();
-        let copies = Granted::new(&vault, &numbers).unwrap();
-        assert_eq!(vault.free(7), Some(7));
-        assert_eq!(vault.free(7), None);
-        assert_eq!(vault.keys[7].cipher, [0; 32]);
-        assert!(Granted::new(&vault, &[6, 7]).is_none());
-        assert_eq!(vault.put(key(9), b"").unwrap(), 7);
-        assert_eq!(copies.cipher(7), &[7; 32]);
-        assert!((0..200).all(|n| copies.tag(n) == tag(n as u8)));
-        assert_eq!(copies.longest_tag(), 40);
+        let mut vault = Vault::new();
+        let numbers: Vec<u32> = (0..200).map(|n| vault.put(key(n), &tag(n), u32::from(n)).unwrap()).collect();
+        let granted = vault.grant(numbers, |_| ()).unwrap();
+        assert_eq!((vault.free(7), vault.free(7), vault.free(40)), (Some(7), None, Some(40)));
+        assert!(vault.grant(vec![6, 7], |_| ()).is_none());
+        assert_eq!(vault.put(key(9), b"", 0).unwrap(), 200);
+        assert!((0..200).all(|n| granted.key(n).unwrap().cipher == [n as u8; 32]));
+        assert!((0..200).all(|n| granted.tag(n).unwrap() == tag(n as u8) && granted.iv(n) == Some(&[n as u8; 16])));
+        assert_eq!((granted.longest_tag(), granted.len()), (40, 200));
+        drop(granted);
+        assert_eq!(vault.put(key(9), b"", 0).unwrap(), 40);
     }
 }

@@ -185,12 +185,14 @@ class Case:
         self.turns += 1
         tenants = drawn(self.count, records, self.shape, self.turns)
         if self.kind == "record":
-            # Pools fill up while other cases have their turn, and while a batch is made: what they have by then is no
+            # Pools fill up while other cases have their turn, and while batches are made: what they have by then is no
             # rate.
+            made = list(batches(tenants))
             for batch in list(batches(tenants[: KeyOptions().max_pool_keys])):
                 self.seal(batch)
-        made = batches(tenants)
-        took = [self.seal(batch) for batch in (list(made) if self.kind == "record" else made)]
+            took = [self.seal(batch) for batch in made]
+        else:
+            took = [self.seal(batch) for batch in batches(tenants)]
         rate = records / sum(took)
         self.best = max(self.best, rate if self.kind == "record" else max(rate, BATCH / min(took)))
 

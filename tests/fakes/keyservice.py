@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from worker.errors import KeyAccessDenied, WorkerError
+from worker.errors import KeyAccessDenied, KeyServiceThrottled, WorkerError
 from worker.model import (
     Audit,
     ContextElement,
@@ -51,6 +51,7 @@ class FakeKeyService:
         self.granted: set[UUID] = {DEFAULT, OTHER}
         self.deleted = False
         self.error: WorkerError | None = None
+        self.quota: int | None = None
         self.before: Callable[[], None] = lambda: None
         self.calls: list[tuple[str, int]] = []
         self._lock = threading.Lock()
@@ -58,6 +59,10 @@ class FakeKeyService:
 
     def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
         self._enter("generate", len(requests))
+        if self.quota is not None:
+            if self.quota < len(requests):
+                raise KeyServiceThrottled("the quota of keys a minute is used up", retry_after_s=30)
+            self.quota -= len(requests)
         request_id = uuid4()
         return [self._new(spec, request_id) for spec in requests]
 

@@ -23,8 +23,8 @@ from tests.faults.watch import fold
 from tests.leaks import scan
 from worker.avro import DeclarationOptions, compile_schema
 from worker.errors import FatalError
-from worker.kafka.whole import read_whole
-from worker.model import SourceRecord
+from worker.kafka.whole import read_batches
+from worker.model import SourceRecord, records_of
 from worker.sdk import Encryption
 from worker.sink.ledger import verify
 from worker.sink.postgres.retention import verify_table
@@ -83,7 +83,7 @@ class Judge:
 
     def _read(self, topic: str) -> list[SourceRecord]:
         kafka = self._stand.kafka
-        records = list(chain.from_iterable(read_whole(topic, kafka.client)))
+        records = list(chain.from_iterable(map(records_of, read_batches(topic, kafka.client))))
         self._places[f"topic {topic}"] = b"\0".join(
             part for r in records for part in (r.key, r.value, *(v for _, v in r.headers)) if part
         )

@@ -171,18 +171,29 @@ def test_a_value_that_no_row_holds_is_named_by_the_twin(sinks: Sinks, mode: str)
     assert caught.value.positions == (Position("customers", 0, 1),)
 
 
-def test_what_the_server_refuses_is_named(sinks: Sinks) -> None:
-    """A constraint of the table's own speaks of the record, not of the batch."""
-    case = Case([value(n) for n in range(1, 9)], [b"%d" % n for n in range(1, 9)])
+@pytest.mark.parametrize(
+    ("alter", "changed", "offset"),
+    [
+        ("ADD CHECK (small <> -5)", {}, 4),
+        # The server speaks of a line behind the last one.
+        ("ALTER name SET STORAGE PLAIN", {2: {"name": "n" * 9_000}}, 1),
+    ],
+    ids=["a constraint", "no page holds it"],
+)
+def test_what_the_server_refuses_is_named(
+    sinks: Sinks, alter: str, changed: Mapping[int, Mapping[str, object]], offset: int
+) -> None:
+    """What is wrong with one record is said of it, not of the batch."""
+    case = Case([value(n, **changed.get(n, {})) for n in range(1, 9)], [b"%d" % n for n in range(1, 9)])
     sink = sinks(table="ready", topic_id="ready")
     sink.ensure_schema()
     sink.tables.create_table(case.compiled.row_type, topic="customers")
-    sinks.query("ALTER TABLE ready ADD CHECK (small <> -5)")
+    sinks.query(f"ALTER TABLE ready {alter}")
 
     with pytest.raises(SinkRejected) as caught:
         case.write(sinks, "ready", case.ready)
 
-    assert caught.value.positions == (Position("customers", 0, 4),)
+    assert caught.value.positions == (Position("customers", 0, offset),)
 
 
 def test_a_key_that_is_no_number_is_named(sinks: Sinks) -> None:

@@ -9,9 +9,9 @@ from tests.conftest import TopicFactory
 from worker.cli.replay import to_source
 from worker.errors import RegionViolation
 from worker.kafka.properties import connection_properties
-from worker.kafka.whole import read_whole
+from worker.kafka.whole import read_batches
 from worker.metrics import Metrics
-from worker.model import Position, SourceRecord
+from worker.model import Position, SourceRecord, records_of
 from worker.sink.kafka import ClusterPin
 
 pytestmark = pytest.mark.integration
@@ -38,5 +38,5 @@ def test_nothing_goes_back_to_another_cluster(own: bool, kafka: Kafka, topic: To
         with pytest.raises(RegionViolation, match=f"'elsewhere'.*{kafka.cluster_id}"):
             to_source(connection, records, pin)
 
-    found = [record for batch in read_whole(name, connection) for record in batch]
+    found = [record for batch in read_batches(name, connection) for record in records_of(batch)]
     assert [record.value for record in found] == [b"in the clear"] * own

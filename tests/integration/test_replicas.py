@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import DatabaseFactory
 from tests.unit.authority.conftest import Party
 from worker.authority.enrol import Existing, accept, propose
+from worker.authority.erasure.keyholder import KeyHolder
 from worker.authority.management import Narrowing, make_access_key, new_workspace
 from worker.authority.recovery.backup import write_backup
 from worker.authority.recovery.restore import Anchored, Source, restore
@@ -34,13 +35,12 @@ ROOT = bytes(range(32))
 class Replica:
     """One authority on a thread, over a database that it shares."""
 
-    def __init__(self, directory: Path, database: str) -> None:
+    def __init__(self, directory: Path, database: str, root: bytes = ROOT, keys: KeyHolder | None = None) -> None:
         self._socket = bind("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         url = database.replace("postgresql://", "postgresql+psycopg://", 1)
-        self.authority = Authority(
-            Region("eu-central-1"), directory, ROOT, self.url, AuthorityOptions(audit_sync=False, database=url)
-        )
+        options = AuthorityOptions(audit_sync=False, database=url, keys=keys)
+        self.authority = Authority(Region("eu-central-1"), directory, root, self.url, options)
         self._server = server(self.authority.app, self.authority.guard)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()

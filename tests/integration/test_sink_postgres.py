@@ -330,6 +330,21 @@ def test_a_constraint_that_upsert_breaks_is_traced_to_its_record(sinks: Sinks) -
 
 
 @pytest.mark.parametrize("options", [{}, _UPSERT], ids=["append", "upsert"])
+def test_a_row_that_no_page_holds_is_named_and_no_other(sinks: Sinks, options: dict[str, object]) -> None:
+    """The server puts rows into the table together, and speaks of the line that it has read last by then."""
+    sink = sinks.ready(**options)
+    sinks.query("ALTER TABLE crm.customers ALTER name SET STORAGE PLAIN")
+    sink.begin()
+    sink.write(output_of([_record(n, n, name=os.urandom(20_000).hex() if n in (0, 7) else "n") for n in range(9)]))
+
+    with pytest.raises(SinkRejected) as caught:
+        sink.flush()
+
+    sink.abort()
+    assert [position.offset for position in caught.value.positions] == [0, 7]
+
+
+@pytest.mark.parametrize("options", [{}, _UPSERT], ids=["append", "upsert"])
 def test_all_rows_that_a_table_refuses_are_named_at_once(sinks: Sinks, options: dict[str, object]) -> None:
     """Dozens among hundreds: whoever calls encrypts the batch once more, not once a row; nothing is written."""
     sink = sinks.ready(**options)

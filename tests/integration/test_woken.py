@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.components import Kafka
 from tests.integration.test_delivery_holes import Told
+from worker.kafka.properties import Property
 from worker.model import TopicPartition
 from worker.native import IS_LOADED
 from worker.source.kafka import KafkaSource
@@ -22,18 +24,17 @@ pytestmark = [
 FOR_EVER_S = 3600.0
 
 
-def member(kafka: Kafka, topic: str, instance: str) -> tuple[KafkaSource, Told]:
-    source = KafkaSource(SourceOptions(topics=(topic,)), GroupMember(f"group-{topic}", instance), kafka.client)
+def member(kafka: Kafka, topic: str, instance: str, **properties: Property) -> tuple[KafkaSource, Told]:
+    connection = {**kafka.client, **properties}
+    source = KafkaSource(SourceOptions(topics=(topic,)), GroupMember(f"group-{topic}", instance), connection)
     told = Told()
     source.subscribe(told)
     return source, told
 
 
-@pytest.fixture
-def reader(kafka: Kafka) -> Iterator[tuple[KafkaSource, Told, str]]:
-    """The only member of its group, which has placed its partitions and waits."""
-    topic = kafka.create_topic(partitions=2)
-    source, told = member(kafka, topic, "w0")
+def place(source: KafkaSource, told: Told) -> None:
+    """Let a group's only member begin to read its two partitions."""
+    (topic,) = {partition.topic for partition in source.partitions()}
     while "assigned" not in told.events:
         source.poll(1, 0.05)
     positions = {TopicPartition(topic, n): 0 for n in range(2)}
@@ -42,6 +43,14 @@ def reader(kafka: Kafka) -> Iterator[tuple[KafkaSource, Told, str]]:
             del positions[placed]
         source.poll(1, 0.05)
     source.resume(source.partitions())
+
+
+@pytest.fixture
+def reader(kafka: Kafka) -> Iterator[tuple[KafkaSource, Told, str]]:
+    """The only member of its group, which has placed its partitions and waits."""
+    topic = kafka.create_topic(partitions=2)
+    source, told = member(kafka, topic, "w0")
+    place(source, told)
     yield source, told, topic
     source.close()
 
@@ -76,3 +85,21 @@ def test_a_wait_ends_when_the_group_moves(kafka: Kafka, reader: tuple[KafkaSourc
     other.close()
 
     assert given.events[0] == "assigned"
+
+
+def test_no_batch_waits_for_a_fetch_under_way(kafka: Kafka) -> None:
+    """Who the cluster is was asked before the first fetch; the next one is under way for half a minute."""
+    topic = kafka.create_topic(partitions=2)
+    producer = Producer(kafka.client)
+    producer.produce(topic, b"v")
+    assert producer.flush(30) == 0
+    source, told = member(kafka, topic, "w0", **{"fetch.wait.max.ms": 30_000})
+    place(source, told)
+    while source.poll(10, 0.05) is None:
+        continue
+    # Longer than a broker takes for the next fetch to arrive there.
+    assert source.poll(10, 0.5) is None
+
+    source.confirm()
+
+    source.close()

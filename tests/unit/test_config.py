@@ -99,6 +99,14 @@ def test_the_instance_name_is_no_setting(tmp_path: Path) -> None:
     assert config.load(written(tmp_path, MINIMAL), environ={"WORKER_INSTANCE": "w-0"}).region == "eu-central-1"
 
 
+def test_a_byte_order_mark_and_windows_lines_are_skipped(tmp_path: Path) -> None:
+    """Editors of Windows write both."""
+    path = tmp_path / "worker.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
+
+    assert config.load(path, environ={}).region == "eu-central-1"
+
+
 def test_a_missing_file_is_named() -> None:
     """A path that can't be read is named."""
     with pytest.raises(ConfigError, match=r"/nowhere\.toml"):

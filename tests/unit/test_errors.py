@@ -17,6 +17,7 @@ from worker import errors
         (errors.ResidencyError, errors.RecordError, 3),
         (errors.SinkRejected, errors.RecordError, 3),
         (errors.KeyServiceUnavailable, errors.TransientError, 4),
+        (errors.KeyServiceThrottled, errors.KeyServiceUnavailable, 4),
         (errors.RegistryUnavailable, errors.TransientError, 4),
         (errors.SourceUnavailable, errors.TransientError, 4),
         (errors.SinkUnavailable, errors.TransientError, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,3 +152,15 @@ def test_a_route_is_told_by_name() -> None:
 
     assert (done.status_code, unknown.status_code, paused) == (200, 404, ["customers"])
     assert "orders" in unknown.json()["error"]
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_server_ends_whenever_it_is_told(is_started: bool) -> None:
+    """Before it serves, or while it begins to."""
+    server = HttpServer(application(empty()), "127.0.0.1:0")
+    if is_started:
+        server.start()
+
+    server.close()
+
+    assert not any(thread.name == "http" for thread in threading.enumerate())

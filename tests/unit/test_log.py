@@ -117,3 +117,14 @@ def test_what_libraries_log_and_warn_of_are_lines_too(monkeypatch: pytest.Monkey
     assert (library["event"], library["logger"], library["text"]) == ("library", "library", "it happened")
     assert (crash["event"], crash["cause"], crash["thread"]) == ("crashed", "ValueError", "deliver")
     assert "alice" not in stream.getvalue()
+
+
+def test_a_full_disk_under_the_log_stops_nothing() -> None:
+    """What has no room is lost; who told it goes on."""
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    log.configure(form="json", stream=full)
+
+    structlog.get_logger("test").warning("paused")
+
+    with pytest.raises(OSError, match="No space left"):
+        full.close()

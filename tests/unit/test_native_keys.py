@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from worker.authority.dev import DevAuthority
@@ -17,6 +18,7 @@ from worker.native.keys import KeyRun, joined, request_ids, wipe
 from worker.native.requests import NativeRequests
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
+from worker.zerokms.keys.held import Held
 from worker.zerokms.options import ClientOptions
 
 pytestmark = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
@@ -56,6 +58,31 @@ def test_a_run_is_a_sequence_of_keys(run: KeyRun) -> None:
         run[9]
     with pytest.raises(ValueError, match="step"):
         run[::2]
+
+
+def test_what_is_drawn_from_a_cache_is_a_run(run: KeyRun) -> None:
+    """Stretches of several answers, out of their order, without an object for each."""
+    ivs = [key.iv for key in run]
+    held = Held(2)
+    held.put(np.array([1, 0]), np.array([4, 5]), run, 1.0)
+
+    drawn = held.take(np.array([0, 1]), np.array([5, 3]))
+
+    assert isinstance(drawn, KeyRun)
+    assert drawn.first.iv == ivs[4]
+    assert request_ids(drawn) == request_ids(run)
+    assert [key.iv for key in drawn] == ivs[4:] + ivs[:3]
+    assert [key.iv for key in drawn[4:6]] == [ivs[8], ivs[0]]
+    wipe(drawn)
+    assert [i for i, key in enumerate(run) if is_there(key)] == [3]
+
+
+def is_there(key: DataKey) -> bool:
+    """Whether a key has not been wiped."""
+    try:
+        return bool(key.secret)
+    except RuntimeError:
+        return False
 
 
 def test_each_key_seals_once_and_is_asked_for_again(run: KeyRun, client: ZeroKMSClient) -> None:

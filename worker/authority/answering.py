@@ -11,30 +11,24 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-import structlog
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from starlette.requests import ClientDisconnect
 
-from worker import log
 from worker.authority import asked
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
 from worker.authority.connections import Guesses
 from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
-from worker.authority.head import Head, TamperedStore
+from worker.authority.head import Head
 from worker.authority.limits import LimitOptions
 from worker.authority.refusal import Refusal
 from worker.authority.refusals import Refusals
+from worker.authority.replies import as_json, places, refusal_of, refused
 from worker.authority.state import Changed
 from worker.authority.tokens import Tokens
-from worker.errors import KeyAccessDenied
 from worker.metrics import Metrics
 
-_log = structlog.get_logger(__name__)
 _MALFORMED = (400, 408, 413)
 _LARGE_BYTES = 256 * 1024
 """What is longer is read beside the loop, one after the other: five hundred keys, made again, are half as long."""
@@ -78,6 +72,7 @@ class Answering:
         deriving: the one thread for large derivations.
         guesses: hold up who sends wrong credentials.
         refusals: says which refusals have a line of their own.
+        may_wait: says whether an answer may wait for what is outside; nobody else waits with it.
     """
 
     tokens: Tokens
@@ -88,6 +83,10 @@ class Answering:
     deriving: ThreadPoolExecutor = field(repr=False)
     guesses: Guesses
     refusals: Refusals
+    may_wait: Callable[[Caller, Any], bool]
+    _waiting: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "waiting"), init=False, repr=False
+    )
     _large: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large"), init=False, repr=False)
     _long: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False, repr=False)
 
@@ -124,13 +123,19 @@ class Answering:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise Refusal(401, "a service token is needed")
-        if self.guesses.is_turned_away(address(request)) and not self.tokens.is_known(token):
-            raise Refusal(429, "too many wrong credentials from this address")
+        if not self.tokens.is_plausible(token):
+            self.turn_away(request)
         return self.tokens.verify(token)
+
+    def turn_away(self, request: Request) -> None:
+        """Raise a 429 where so many of the caller's address wait for having guessed that no more is looked at."""
+        if self.guesses.is_turned_away(address(request)):
+            wait = self.guesses.penalty_s
+            raise Refusal(429, "too many wrong credentials from this address", retry_after_s=wait)
 
     async def unknown(self, request: Request, exc: Exception) -> Response:
         """Return why a caller is not let in; one that guesses waits for it, and whoever gets no token."""
-        refusal = _refusal(exc)
+        refusal = refusal_of(exc)
         if refusal.status in (401, 429) or request.url.path.startswith("/api/authori"):
             await self.guesses.wrong(address(request))
         return refused(refusal)
@@ -157,7 +162,7 @@ class Answering:
             response = as_json(await self._act(request, endpoint, model, action, caller))
             outcome: dict[str, Any] = {"outcome": "allowed"}
         except Exception as exc:
-            refusal = _refusal(exc)
+            refusal = refusal_of(exc)
             response = refused(refusal)
             word = "malformed" if refusal.status in _MALFORMED else "failed" if refusal.status >= 500 else "refused"
             outcome = {"outcome": word, "status": refusal.status, "reason": refusal.reason}
@@ -186,10 +191,11 @@ class Answering:
         caller.require(*endpoint.scopes)
         body = None if model is None else await self.read(request, model)
         if endpoint.kind == "derive":
-            if asked.is_brief(body):
+            # One thread each: more would only take the interpreter from each other.
+            thread = self._waiting if self.may_wait(caller, body) else self.deriving
+            if thread is self.deriving and asked.is_brief(body):
                 return action(caller, body)
-            # One thread: more would only take the interpreter from each other.
-            return await asyncio.get_running_loop().run_in_executor(self.deriving, action, caller, body)
+            return await asyncio.get_running_loop().run_in_executor(thread, action, caller, body)
         if endpoint.kind == "change":
             row = request.path_params.get("row")
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
@@ -213,7 +219,7 @@ class Answering:
                 return asked.read(model, data, self.limits.keys_per_request)
             return await asyncio.get_running_loop().run_in_executor(self._large, self._read_large, model, data)
         except ValidationError as exc:
-            raise Refusal(400, "the body is not valid: " + "; ".join(_places(exc)[:5])) from None
+            raise Refusal(400, "the body is not valid: " + places(exc)) from None
 
     def _read_large(self, model: type[BaseModel], data: bytes) -> Any:
         began = time.perf_counter()
@@ -244,46 +250,3 @@ def _event(endpoint: Endpoint, caller: Caller, request: Request) -> dict[str, An
     }
     more = derived if endpoint.kind == "derive" else {}
     return {"operation": endpoint.name, **who, "address": address(request), **more, **caller.note}
-
-
-def _places(exc: ValidationError) -> list[str]:
-    found = exc.errors(include_input=False, include_url=False)
-    texts = {
-        f"{'.'.join(map(str, e['loc']))}: {e['msg'] if e['type'].endswith('_is_gone') else e['type']}" for e in found
-    }
-    return sorted(texts)
-
-
-def _refusal(exc: Exception) -> Refusal:
-    """Return an error as what the caller is told."""
-    if isinstance(exc, Refusal):
-        return exc
-    if isinstance(exc, IntegrityError):
-        return Refusal(409, "another request was faster")
-    if isinstance(exc, KeyAccessDenied):
-        return Refusal(403, str(exc))
-    if isinstance(exc, ClientDisconnect):
-        return Refusal(400, "the caller went away")
-    if isinstance(exc, TamperedStore):
-        return Refusal(503, str(exc))
-    if isinstance(exc, SQLAlchemyError):
-        _log.error("store_failed", cause=type(exc).__name__)
-        return Refusal(503, "the store can't be reached")
-    # Whatever it is, the request has its line and its answer says nothing of it.
-    _log.error("request_failed", cause=type(exc).__name__, at=log.places(exc))
-    return Refusal(500, "the authority failed")
-
-
-def refused(refusal: Refusal) -> Response:
-    """Return a refusal as an answer."""
-    _log.debug("request_refused", status=refusal.status, reason=refusal.reason)
-    return as_json({"error": refusal.reason, **refusal.more}, refusal.status)
-
-
-def as_json(value: Any, status: int = 200) -> Response:
-    """Return a value as an answer; bytes are a file."""
-    if isinstance(value, asked.Ready):
-        return Response(value.json, status_code=status, media_type="application/json")
-    if isinstance(value, bytes):
-        return Response(value, media_type="application/octet-stream")
-    return Response(orjson.dumps(value), status_code=status, media_type="application/json")

@@ -8,11 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from worker.authority import wire
 from worker.authority.access import Caller
 from worker.authority.audit import Trail, TrailKeys
+from worker.authority.audit.chain import head_key
 from worker.authority.audit.query import Query, last
 from worker.authority.audit.segments import chain_of
 from worker.authority.head import TamperedStore
@@ -66,7 +65,7 @@ class Auditing:
 
 def open_trail(store: Store, path: Path, *, sync: bool) -> Trail:
     """Open the audit trail beside a store; raises `TamperedStore` where the store is older than the trail knows it."""
-    signing = Ed25519PrivateKey.from_private_bytes(store.derived(b"audit-heads/%d" % store.head.incarnation))
+    signing = head_key(store.derived, store.head.incarnation)
     keys = TrailKeys(store.derived(b"audit-contexts"), signing)
     trail = Trail(path, keys, str(store.region), sync=sync, store=lambda: (store.head.incarnation, store.head.version))
     if trail.last_store > (store.head.incarnation, store.head.version):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +41,7 @@ class Clients:
         """Hold a client to quotas of its own, or to reasons; a bound caller would hold itself to less."""
         caller.require_no_client()
         row = find_client(self._store.state, caller, body.client_id)
+        require_reach(self._store.state, caller, row)
         changes = body.model_dump(include=set(LIMITS) & body.model_fields_set)
         if changes:
             self._store.write(lambda t: t.update(schema.clients, row["id"], changes))
@@ -55,6 +55,8 @@ class Clients:
         if body.cascade:
             caller.require_no_client()
         caller.require_client(first["id"])
+        for client in doomed:
+            require_reach(state, caller, state.clients[client])
         caller.note["deleted"] = doomed
         alive = [c for c in state.clients.values() if c["workspace"] == caller.workspace and c["state"] == "active"]
         last = {c["id"] for c in alive} <= set(doomed) and first["state"] == "active"
@@ -85,13 +87,25 @@ def find_client(state: State, caller: Caller, client: UUID | str) -> Row:
     return row
 
 
+def require_reach(state: State, caller: Caller, client: Row) -> None:
+    """Raise a 403 where a caller that is narrowed to keysets would change a client that has others."""
+    if caller.rights.keysets is not None:
+        held = (keyset for owner, keyset in state.grants if owner == client["id"])
+        for keyset in (client["default_keyset"], *held):
+            caller.require_keyset(keyset)
+
+
 def public_client(row: Row) -> dict[str, Any]:
     """Return a client as the wire has it, without its keysets."""
     return {k: row[k] for k in ("id", "name", "description", "created_by", "via", "region", "state")}
 
 
-def _descendants(state: State, client: str) -> Iterator[str]:
+def _descendants(state: State, client: str) -> list[str]:
+    """Return those that were enrolled through a client, those through these, and so on; however long the line is."""
+    children: dict[str, list[str]] = {}
     for row in state.clients.values():
-        if row["via"] == client:
-            yield row["id"]
-            yield from _descendants(state, row["id"])
+        children.setdefault(row["via"] or "", []).append(row["id"])
+    found = [client]
+    for each in found:
+        found += children.get(each, ())
+    return found[1:]

@@ -225,6 +225,11 @@ class Guesses:
         self._left: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
         self._waiting: defaultdict[str, int] = defaultdict(int)
 
+    @property
+    def penalty_s(self) -> float:
+        """How long one that is not looked at had better wait."""
+        return self._limits.penalty_s
+
     def is_turned_away(self, address: str) -> bool:
         """Whether so many wrong ones wait that another is not looked at unless it is known to be right."""
         return self._waiting.get(address, 0) >= self._limits.waiting_guesses

@@ -104,6 +104,16 @@ class DataKeys:
         material.check_tag(secrets, 0, item)
         return secrets
 
+    def may_wait(self, caller: Caller, body: Any) -> bool:
+        """Whether an answer may wait for what is kept outside of the process: an epoch's key, of an erasable keyset."""
+        head: wire.Generate | wire.Retrieve | wire.LoadKeyset = getattr(body, "head", body)
+        client = self._store.state.clients.get(str(head.client_id))
+        default = None if client is None else client["default_keyset"]
+        try:
+            return bool(find_keyset(self._store, caller.workspace, head.keyset_id, default=default)["erasable"])
+        except Refusal:
+            return False
+
     def grant(self, caller: Caller, client_id: UUID, ref: wire.KeysetRef) -> Grant:
         """Find what the caller's one client may use; raises 403 or 404, the keyset's own state first."""
         state, client = self._store.state, str(client_id)
@@ -190,7 +200,7 @@ def find_keyset(store: Store, workspace: str, ref: wire.KeysetRef, *, default: s
 def open_grant(store: Store, client: str, keyset: Row) -> Grant:
     """Open a client's share; raises a 404 where it has no grant."""
     state, place = store.state, (client, keyset["id"])
-    opened = state.opened.get(place)
+    opened = state.opened["grants"].get(place)
     if isinstance(opened, Grant):
         return opened
     sealed = state.grants.get(place)
@@ -198,7 +208,7 @@ def open_grant(store: Store, client: str, keyset: Row) -> Grant:
         raise Refusal(404, "Keyset not granted to this client")
     share = Permutations.from_cbor(store.sealer.open(sealed["share"], what=f"grant/{client}/{keyset['id']}"))
     grant = Grant(client, keyset, open_secrets(store, keyset), share)
-    state.opened[place] = grant
+    state.opened["grants"][place] = grant
     return grant
 
 

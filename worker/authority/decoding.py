@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import json
+import math
 import re
 from typing import Any
 
@@ -20,14 +21,15 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(data: bytes) -> Any:
-    """Read JSON; raises a 400 for anything malformed, repeated names, half characters and deep nesting included."""
+    """Read JSON in UTF-8; raises a 400 for repeated names, half characters, deep nesting and anything malformed."""
     with contextlib.suppress(orjson.JSONDecodeError, TypeError):
         # What is written again as it was read lost nothing: it has no repeated name, nor a number that was rounded.
         value = orjson.loads(data)
         if orjson.dumps(value) == data:
             return value
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_constant)
+        # As text: of bytes the module takes UTF-16 too, and half characters as they are.
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -55,6 +57,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(_text: str) -> float:
     raise ValueError("not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond what a double holds")
+    return number
 
 
 def decode_iv(text: str) -> bytes:

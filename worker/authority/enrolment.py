@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from worker.authority import decoding, schema, wire
 from worker.authority.access import Caller, hash_secret
-from worker.authority.clients import LIMITS, find_client, public_client
+from worker.authority.clients import LIMITS, find_client, public_client, require_reach
 from worker.authority.datakeys import DataKeys, find_keyset
 from worker.authority.escrow import begin_workspace
 from worker.authority.material import Item
@@ -77,6 +77,7 @@ class Enrolment:
         """Consent to a proposed client; answers what has been approved."""
         caller.require_no_client()
         row = find_client(self._store.state, caller, body.client_id)
+        require_reach(self._store.state, caller, row)
         if row["state"] != "proposed":
             raise Refusal(409, f"the client is {row['state']}")
         caller.note["what"] = shown = {**public_client(row), "keyset_id": [row["default_keyset"]]}

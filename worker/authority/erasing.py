@@ -29,10 +29,14 @@ class Erasing:
         if any(value[0] == RESERVED[0] for value in body.values):
             raise Refusal(400, f"the name {RESERVED[0]} is the canary's and is not erased")
         caller.note["what"] = {"names": sorted({name for name, _ in body.values}), "positions": [p for p, _ in places]}
-        at = self._epochs.clock()
+        # Had before the write, which everybody else waits for: a command outside may take its time.
+        for epoch in {part["epoch"] for part in shards.parts_of(self._store.state, keyset["id"])}:
+            self._epochs.key_of(epoch)
 
         def write(transaction: Transaction) -> None:
             state = self._store.state
+            # Not before a backup that it comes after, which with a clock put back would be said to hold nothing.
+            at = max([self._epochs.clock(), *(row["made_at"] for row in keys_of(state, "backup"))])
             new = {text: position for text, position in places if (keyset["id"], text) not in state.erasures}
             for text, position in new.items():
                 part = shards.find(state.shards, keyset["id"], position)

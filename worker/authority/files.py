@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from worker.errors import ConfigError
+from worker.errors import ConfigError, unwritten
 
 
 def own_directory(path: Path) -> None:
@@ -19,20 +22,48 @@ def own_directory(path: Path) -> None:
 def own_file(path: Path, *, create: bool = False) -> None:
     """Let nobody but its owner read or write a file; `create` makes it where it is absent."""
     if create:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Not for writing: a file that can only be appended to is opened for nothing else.
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
     if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o177:
         _close(path, 0o600)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is its owner's alone; it appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    """Write a file that is its owner's alone; raises as `whole`."""
+    with whole(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+
+
+@contextlib.contextmanager
+def whole(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """
+    Write a file that appears whole or not at all; a pipe or device that stands there is written as it is.
+
+    Args:
+        path: where it will be, whatever is there now.
+        mode: of the file, as the umask leaves it.
+
+    Raises:
+        SinkUnavailable, ConfigError: it can't be written, as `unwritten` says.
+    """
+    special = path.exists() and not path.is_file()
+    part = path if special else path.with_name(path.name + ".part")
+    try:
+        if not special:
+            part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | (0 if special else os.O_CREAT | os.O_EXCL), mode), "wb") as file:
+            yield file
+            file.flush()
+            if not special:
+                os.fsync(file.fileno())
+                part.replace(path)
+    except BaseException as exc:
+        if not special:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            raise unwritten(path, exc) from exc
+        raise
 
 
 def check_secret(path: Path) -> None:

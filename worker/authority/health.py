@@ -16,8 +16,9 @@ from worker.errors import WorkerError
 
 def readiness(store: Store, trail: Trail, subjects: Subjects) -> dict[str, Any]:
     """Return `ready` and, of each part, "ok" or why not; derives a key of one keyset of each kind and drops it."""
+    away = "can't be reached" if store.is_away else None
     parts = {
-        "store": store.broken or ("restored and locked" if store.head.lock else "ok"),
+        "store": store.broken or away or ("restored and locked" if store.head.lock else "ok"),
         "audit": trail.stopped or "ok",
         "derivation": _derive(store, subjects),
     }

@@ -10,7 +10,7 @@ from uuid import uuid4
 from worker.authority import schema, wire
 from worker.authority.access import Caller
 from worker.authority.datakeys import find_keyset, public_keyset
-from worker.authority.erasure.epochs import Epochs
+from worker.authority.erasure.epochs import Epochs, Planting
 from worker.authority.escrow import ServerMadeClients
 from worker.authority.refusal import Refusal
 from worker.authority.relation import relation_of, share_of
@@ -64,7 +64,9 @@ class Keysets:
             if body.erasable:
                 raise Refusal(400, "an erasable keyset is made by itself: then grant it to a client")
             return {**public_keyset(row), "client": self._server_made.create_with(caller, row, body.client.name)}
-        self._store.write(partial(self._insert, row))
+        # Before the write, which everybody else waits for: a command outside may take its time.
+        under = self._epochs.planting() if body.erasable else None
+        self._store.write(partial(self._insert, row, under))
         return public_keyset(row)
 
     def list(self, caller: Caller, body: wire.ListKeysets) -> list[dict[str, Any]]:
@@ -117,10 +119,10 @@ class Keysets:
         self._store.write(lambda t: t.delete(schema.grants, (client, keyset["id"])))
         return {}
 
-    def _insert(self, row: Row, transaction: Transaction) -> None:
+    def _insert(self, row: Row, under: Planting | None, transaction: Transaction) -> None:
         transaction.insert(schema.keysets, row)
-        if row["erasable"]:
-            self._epochs.plant(transaction, row["id"])
+        if under is not None:
+            self._epochs.plant(transaction, row["id"], under)
 
     def _find(self, caller: Caller, ref: wire.KeysetRef) -> Row:
         keyset = find_keyset(self._store, caller.workspace, ref)

@@ -34,6 +34,16 @@ class LimitOptions(BaseModel):
     generate_per_minute: int = 60_000_000
     retrieve_per_minute: int = 60_000_000
 
+    def fitting(self, *quotas: int | None) -> int:
+        """Return the most keys in one request that a client with quotas of its own, None for ours, may ask for."""
+        own = [ours if its is None else its for ours, its in zip(self._quotas, quotas or (None, None), strict=True)]
+        # A worker's canary goes with every request: of one key none would be of use.
+        return max(2, min(self.keys_per_request, *own))
+
+    @property
+    def _quotas(self) -> tuple[int, int]:
+        return self.generate_per_minute, self.retrieve_per_minute
+
 
 class Quota:
     """A token bucket per client that holds one minute's worth; thread-safe."""
@@ -45,12 +55,23 @@ class Quota:
         self._left: LRUCache[str, tuple[float, float]] = LRUCache(100_000)
 
     def take(self, client: str, count: int, own: int | None = None) -> None:
-        """Take `count` keys, of `own` a minute where the client has a quota of its own; raises a 429 for too many."""
+        """
+        Take `count` keys, of `own` a minute where the client has a quota of its own.
+
+        Raises a 429 for too many, which says when they are there; more than a minute's at once never are.
+        """
         per_minute = self._per_minute if own is None else own
+        if count > per_minute:
+            raise Refusal(
+                429,
+                f"{count} keys in one request; this client has {per_minute} a minute: ask for fewer at once",
+                retry_after_s=60,
+            )
         with self._lock:
             now = self._clock()
             left, since = self._left.get(client, (float(per_minute), now))
             left = min(per_minute, left + (now - since) * per_minute / 60)
             if left < count:
-                raise Refusal(429, "this client's quota of keys a minute is used up")
+                wait = (count - left) * 60 / per_minute
+                raise Refusal(429, "this client's quota of keys a minute is used up", retry_after_s=wait)
             self._left[client] = (left - count, now)

@@ -15,6 +15,8 @@ from joserfc.jwk import KeySet
 
 from worker.authority.refusal import Refusal
 
+_SUBJECT_CHARACTERS = 255
+"""OpenID Connect Core 2: a `sub` must not be longer; it stands in rows and on lines."""
 _ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 
 
@@ -57,6 +59,8 @@ def _check(claims: dict[str, Any], provider: dict[str, Any]) -> str:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise Refusal(401, "the identity provider's token names no subject")
+    if len(subject) > _SUBJECT_CHARACTERS or not subject.isprintable():
+        raise Refusal(401, f"a subject has at most {_SUBJECT_CHARACTERS} characters, all of them printable")
     if subject.startswith("CSAK"):
         raise Refusal(401, "a subject that begins with CSAK could be taken for an access key")
     return subject

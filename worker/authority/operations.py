@@ -83,8 +83,7 @@ class Operations:
             lock = self._store.head.lock
             if shown not in lock:
                 raise Refusal(401, "the authority is not locked, or by another credential")
-            # Kept in the store: the next may be presented to another process, or after a restart.
-            missing = tuple(each for each in lock if each != shown)
-            self._trail.record({"operation": "unlock", "outcome": "allowed", "missing": len(missing)})
-            self._store.write(lambda _transaction: None, lock=missing)
-        return {"missing": len(missing)}
+            # Kept in the store: the next may be presented to another process, at the same moment or after a restart.
+            self._trail.record({"operation": "unlock", "outcome": "allowed", "missing": len(lock) - 1})
+            self._store.write(lambda _transaction: None, lock=lambda now: tuple(each for each in now if each != shown))
+            return {"missing": len(self._store.head.lock)}

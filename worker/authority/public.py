@@ -14,10 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import wire
-from worker.authority.answering import Answering, address, as_json
+from worker.authority.answering import Answering
 from worker.authority.head import TamperedStore
 from worker.authority.operations import Operations
 from worker.authority.refusal import Refusal
+from worker.authority.replies import as_json
 
 
 class Public:
@@ -51,7 +52,7 @@ class Public:
             if body.accessKey is not None and body.oidcToken is None:
                 return await asyncio.to_thread(tokens.for_access_key, body.accessKey)
             if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
-                self._turn_away(request)
+                self._answering.turn_away(request)
                 return await tokens.for_oidc(body.workspaceId, body.oidcToken)
             raise Refusal(400, "give an accessKey, or an oidcToken and a workspaceId")
 
@@ -61,7 +62,7 @@ class Public:
         """Let a restored authority write again."""
 
         async def answer() -> Any:
-            self._turn_away(request)
+            self._answering.turn_away(request)
             answering = self._answering
             body = await answering.read(request, wire.Unlock, answering.limits.open_body_bytes)
             return await asyncio.to_thread(self._operations.unlock, body)
@@ -88,6 +89,7 @@ class Public:
 
     async def ready(self, _request: Request) -> Response:
         """Say whether keys can be derived; 503 where not."""
+        await self._look()
         found = await asyncio.to_thread(self._ready)
         return as_json(found, 200 if found["ready"] else 503)
 
@@ -101,9 +103,7 @@ class Public:
             # A scraper sends one fixed bearer: an access key is taken as it is, for this endpoint alone.
             scraping = bearer.startswith("CSAK")
             if scraping:
-                # A store that is away or can't be believed is what the metrics are to tell.
-                with contextlib.suppress(TamperedStore, SQLAlchemyError):
-                    await answering.fresh.look()
+                await self._look()
             caller = answering.tokens.for_scraping(bearer) if scraping else await answering.caller(request)
             caller.require("metrics:read")
 
@@ -120,6 +120,7 @@ class Public:
         self._answering.count(name, response, began)
         return response
 
-    def _turn_away(self, request: Request) -> None:
-        if self._answering.guesses.is_turned_away(address(request)):
-            raise Refusal(429, "too many wrong credentials from this address")
+    async def _look(self) -> None:
+        # A store that is away or can't be believed is what is to be told; nobody else may ask this replica meanwhile.
+        with contextlib.suppress(TamperedStore, SQLAlchemyError):
+            await self._answering.fresh.look()

@@ -15,13 +15,21 @@ class Refusal(Exception):
         reason: for the caller to read.
         code: the account code of a 402.
         more: what else the answer says to who asked, and nobody else is told.
+        retry_after_s: of a 429, when the same would be answered.
     """
 
     def __init__(
-        self, status: int, reason: str, *, code: str | None = None, more: Mapping[str, Any] | None = None
+        self,
+        status: int,
+        reason: str,
+        *,
+        code: str | None = None,
+        more: Mapping[str, Any] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.code = code
+        self.retry_after_s = retry_after_s
         self.more = {} if more is None else dict(more)

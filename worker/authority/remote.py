@@ -12,6 +12,7 @@ from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
 from worker.http_client import open_client, require_https, silence
 
 _TIMEOUT_S = 10
+_ADMIN = "give the access key of somebody who has that scope, as an admin's: CS_ADMIN_ACCESS_KEY, or --access-key"
 
 
 class Remote:
@@ -77,7 +78,9 @@ class Remote:
                 f"{endpoint}: {self._base} answers with a redirect ({reply.status_code}); name the authority itself"
             )
         if not reply.is_success:
-            raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {_reason(reply)}")
+            reason = _reason(reply)
+            hint = f"; {_ADMIN}" if reason.endswith("is missing") else ""
+            raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {reason}{hint}")
         self.headers = dict(reply.headers)
         if reply.headers.get("content-type") == "application/octet-stream":
             return reply.content

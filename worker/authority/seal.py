@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from worker.authority.files import check_secret
-from worker.errors import ConfigError
+from worker.errors import ConfigError, unwritten
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
@@ -54,14 +54,25 @@ class Sealer:
 def root_from_file(path: Path, *, create: bool = False) -> bytes:
     """Read the root key, 64 hex characters; with `create` make one, readable by its owner alone."""
     if create and not path.exists():
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(os.urandom(ROOT_BYTES).hex())
+        _make_root(path)
     check_secret(path)
     try:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as exc:
         raise ConfigError(f"the root key file {path} can't be read as {2 * ROOT_BYTES} hex characters") from exc
+
+
+def _make_root(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        raise unwritten(path, exc) from exc
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(os.urandom(ROOT_BYTES).hex())
+    except OSError as exc:
+        path.unlink()
+        raise unwritten(path, exc) from exc
 
 
 def root_key(file: Path | None, text: str | None, command: str | None) -> bytes:

@@ -178,7 +178,7 @@ class Authority:
         self._deriving = ThreadPoolExecutor(1, "derive")
         self.subjects = Subjects(self.store, self.epochs)
         self._refusals = Refusals(self.trail.append)
-        self.tokens = Tokens(self.store, base_url, options.limits.keys_per_request)
+        self.tokens = Tokens(self.store, base_url, options.limits)
         self.app: FastAPI = application(self._parts(directory, options, server_made))
         if options.backups is not None and is_first:
             made, last = partial(note_backup, directory), last_backup(directory)
@@ -196,6 +196,7 @@ class Authority:
             self._deriving,
             guesses,
             self._refusals,
+            data_keys.may_wait,
         )
         return Parts(
             answering,

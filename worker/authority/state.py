@@ -34,10 +34,12 @@ class State:
 
     Args:
         tables: each authorising table's rows by key.
-        opened: what has been unsealed from these rows and may be used again.
+        opened: what has been unsealed from these rows and may be used again, by table and key.
     """
 
-    def __init__(self, tables: Mapping[str, dict[Key, Row]], opened: dict[Any, object] | None = None) -> None:
+    def __init__(
+        self, tables: Mapping[str, dict[Key, Row]], opened: dict[str, dict[Key, object]] | None = None
+    ) -> None:
         self.tables = tables
         self.workspaces: dict[str, Row] = tables["workspaces"]
         self.signing_keys = sorted(tables["signing_keys"].values(), key=lambda r: float(r["created_at"]))
@@ -51,7 +53,7 @@ class State:
         self.grants = tables["grants"]
         self.shards: dict[tuple[str, str], Row] = tables["shards"]
         self.erasures: dict[tuple[str, str], Row] = tables["erasures"]
-        self.opened = {} if opened is None else opened
+        self.opened = {name: {} for name in ("grants", *_PARTS)} if opened is None else opened
 
     @classmethod
     def read(cls, connection: Connection) -> State:
@@ -71,14 +73,22 @@ class State:
                 tables[change.table.name][change.key] = change.row
         if touched & {"keysets", "clients", "grants"}:
             return State(tables)
-        gone = [(str(change.table.name), *change.key) for change in changes if change.table.name in _PARTS]
-        if not gone:
+        if not touched & set(_PARTS):
             return State(tables, self.opened)
         # A copy: whoever answers a request by the state of before puts nothing of it into this one.
-        opened = dict(self.opened)
-        for place in gone:
-            opened.pop(place, None)
+        opened = {name: dict(kept) for name, kept in self.opened.items()}
+        for change in changes:
+            if change.table.name in _PARTS:
+                opened[change.table.name].pop(change.key, None)
         return State(tables, opened)
+
+    def keep(self, table: str, key: Key, value: object, most: int) -> None:
+        """Keep what a row was unsealed to; where there are `most` of its table, the older half goes first."""
+        kept = self.opened[table]
+        if len(kept) >= most:
+            for old in list(kept)[: most // 2]:
+                kept.pop(old, None)
+        kept[key] = value
 
 
 def read_rows(connection: Connection, table: Table) -> dict[Key, Row]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text, update
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import schema
 from worker.authority.adopt import reseal
-from worker.authority.files import own_directory, own_file
+from worker.authority.database import alone, engine_of, migrate, open_alone
 from worker.authority.head import Head, TamperedStore, moved, term, total
 from worker.authority.seal import ROOT_BYTES, Sealer
 from worker.authority.state import Changed, Row, State, read_rows, where_key
@@ -25,6 +23,7 @@ from worker.errors import ConfigError, RegionViolation
 from worker.region import Region
 
 __all__ = ["Row", "State", "Store"]
+Lock = tuple[str, ...]
 BeforeCommit = Callable[[Head, Sequence[Changed]], None]
 _TABLES = {table.name: table for table in schema.AUTHORISING}
 
@@ -33,7 +32,7 @@ class Store:
     """
     Opens, migrates, pins and authenticates the store.
 
-    A write is durable when `write` returns; the next request sees it.
+    A write is durable when `write` returns; the next request sees it. `is_away` says that the last look found nothing.
 
     Args:
         place: a SQLite file, which one process owns; or the URL of a PostgreSQL database, which replicas share.
@@ -60,16 +59,17 @@ class Store:
         self.region = region
         self.before_commit = before_commit
         self.broken: str | None = None
+        self.is_away = False
         self._root, self._former = root, former
         self.rekeyed = False
         self._lock = threading.Lock()
         self.is_shared = isinstance(place, str)
         self.state: State
         self.head: Head
-        self._owner = _own(place) if isinstance(place, Path) else None
-        self._engine = _engine(place)
+        self._owner = open_alone(place) if isinstance(place, Path) else None
+        self._engine = engine_of(place)
         try:
-            _migrate(self._engine)
+            migrate(self._engine)
             secret = self._pin()
             self.sealer = Sealer(secret)
             self._rows_key = derived(secret, b"rows")
@@ -79,8 +79,10 @@ class Store:
             self.close()
             raise
 
-    def write(self, change: Callable[[Transaction], object], *, lock: tuple[str, ...] | None = None) -> None:
-        """Run `change` in one transaction and let every later request see it; `lock` is what it waits for then."""
+    def write(
+        self, change: Callable[[Transaction], object], *, lock: Callable[[Lock], Lock] = lambda lock: lock
+    ) -> None:
+        """Run `change` in one transaction and let every later request see it; `lock` says what it waits for then."""
         with self._lock, self._engine.connect().execution_options(write=True) as connection:
             with connection.begin():
                 self._catch_up(connection, lock=True)
@@ -89,7 +91,7 @@ class Store:
                     change(transaction)
                 except TamperedStore as exc:
                     self._break(str(exc))
-                head = transaction.finish(self.head.lock if lock is None else lock)
+                head = transaction.finish(lock(self.head.lock))
                 sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
                 self.before_commit(head, transaction.changes)
@@ -106,12 +108,18 @@ class Store:
 
     def refresh(self) -> None:
         """See what other replicas have written; raises `TamperedStore` where something else has."""
-        with self._lock, self._engine.connect() as connection:
-            self._catch_up(connection)
+        try:
+            with self._lock, self._engine.connect() as connection:
+                self._catch_up(connection)
+        except SQLAlchemyError:
+            self.is_away = True
+            raise
+        self.is_away = False
 
     def snapshot(self) -> tuple[State, Head, str]:
-        """Return the store as of one version, its head, and its key as the root key sealed it, hex."""
+        """Return the store as of its newest version, its head, and its key as the root key sealed it, hex."""
         with self._lock, self._engine.connect() as connection:
+            self._catch_up(connection)
             query = select(schema.meta.c.value).where(schema.meta.c.name == "key")
             return self.state, self.head, connection.execute(query).scalar_one()
 
@@ -121,12 +129,12 @@ class Store:
     ) -> None:
         """Make a store of rows and what authenticates them; for a restore. Raises `ConfigError` where there is one."""
         if isinstance(place, Path):
-            _own(place).close()
-        engine = _engine(place)
+            open_alone(place).close()
+        engine = engine_of(place)
         try:
-            _migrate(engine)
+            migrate(engine)
             with engine.connect().execution_options(write=True) as connection, connection.begin():
-                _alone(connection)
+                alone(connection)
                 if connection.execute(select(schema.meta.c.name)).first() is not None:
                     raise ConfigError("the database has a store already: a backup is restored to where none is")
                 _keep(connection, "region", str(region))
@@ -136,6 +144,9 @@ class Store:
                     rows = list(tables[str(table.name)].values())
                     if rows:
                         connection.execute(insert(table), rows)
+        except SQLAlchemyError as exc:
+            # Not its text, which has the row.
+            raise ConfigError(f"the database does not take the store: {type(exc).__name__}") from None
         finally:
             engine.dispose()
 
@@ -156,20 +167,20 @@ class Store:
             self._break("the store's head is missing")
         if sealed == self._sealed_head:
             return
-        head = Head.open(sealed, self.sealer, str(self.region))
+        head = self._head(sealed)
         if (head.incarnation, head.version) <= (self.head.incarnation, self.head.version):
             if head != self.head:
                 self._break("the store has been put back to an older state")
             self._sealed_head = sealed
             return
-        named = changes_since(connection, self.head.version, head.version)
+        named = changes_since(connection, self.head.version, head.version, _TABLES)
         if named is None or head.incarnation != self.head.incarnation:
             self._load(connection)
             return
         changes: list[Changed] = []
         sums = dict(self.head.sums)
         for name, key in named:
-            table, key = _TABLES[name], tuple(key) if isinstance(key, list) else key
+            table = _TABLES[name]
             if any(c.table is table and c.key == key for c in changes):
                 continue
             found = connection.execute(select(table).where(where_key(table, key))).first()
@@ -180,6 +191,12 @@ class Store:
         if sums != head.sums:
             self._break("rows of the store are not those that the authority wrote")
         self.head, self.state, self._sealed_head = head, self.state.after(changes), sealed
+
+    def _head(self, sealed: str) -> Head:
+        try:
+            return Head.open(sealed, self.sealer, str(self.region))
+        except (ConfigError, ValueError):
+            self._break("the store's head is not one that the authority wrote")
 
     def _break(self, reason: str) -> NoReturn:
         self.broken = reason
@@ -193,7 +210,7 @@ class Store:
         sealed = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "head")).scalar()
         if sealed is None:
             self._break("the store's head is missing")
-        head, state = Head.open(sealed, self.sealer, str(self.region)), State.read(connection)
+        head, state = self._head(sealed), State.read(connection)
         for table in schema.AUTHORISING:
             if total(self._rows_key, table, list(state.tables[table.name].values())) != head.sums.get(table.name):
                 self._break(f"the rows of {table.name} are not those that the authority wrote")
@@ -201,7 +218,7 @@ class Store:
 
     def _pin(self) -> bytes:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
-            _alone(connection)
+            alone(connection)
             found = {r.name: r.value for r in connection.execute(select(schema.meta))}
             if found and found.get("region") != str(self.region):
                 raise RegionViolation(f"the store is {found.get('region')}'s, the authority serves {self.region}")
@@ -237,21 +254,6 @@ class Store:
         return secret
 
 
-def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.connect().execution_options(write=True) as connection, connection.begin():
-        _alone(connection)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _alone(connection: Connection) -> None:
-    """Let replicas that start at the same moment migrate and begin a store one after the other."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('authority'))"))
-
-
 def derived(secret: bytes, purpose: bytes) -> bytes:
     """Return a key for one purpose from the store's key."""
     return hashlib.sha256(b"authority-" + purpose + b"\x00" + secret).digest()
@@ -261,35 +263,3 @@ def _keep(connection: Connection, name: str, value: str) -> None:
     table = schema.meta
     if not connection.execute(update(table).where(table.c.name == name).values(value=value)).rowcount:
         connection.execute(insert(table), {"name": name, "value": value})
-
-
-def _own(path: Path) -> TextIO:
-    own_directory(path.parent)
-    owner = path.with_suffix(".lock").open("w")
-    try:
-        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        owner.close()
-        raise ConfigError(f"another process has the authority's store {path}") from exc
-    for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        own_file(name, create=name == path)
-    return owner
-
-
-def _engine(place: Path | str) -> Engine:
-    if isinstance(place, str):
-        return create_engine(place, pool_pre_ping=True)
-    engine = create_engine(f"sqlite:///{place}")
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        # The transactions are begun below: the module's own would begin after the first read.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
-
-    return engine

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
+import os
 import time
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+import orjson
 import structlog
 from cachetools import LRUCache
 from joserfc import jwt
@@ -19,6 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker.authority import oidc, schema
 from worker.authority.access import Caller, hash_secret
 from worker.authority.jwks import ProviderKeys
+from worker.authority.limits import LimitOptions
+from worker.authority.material import framed
 from worker.authority.people import ACCESS_KEY_SUBJECT, rights_of_subject
 from worker.authority.refusal import Refusal
 from worker.authority.rights import Rights
@@ -26,6 +31,7 @@ from worker.authority.store import Row, Store
 
 LIFETIME_S = 900
 _LEEWAY_S = 60
+_NONCE_BYTES = 16
 _USE_GRAIN_S = 60
 """How exact an access key's last use is; fewer writes for busy ones."""
 _log = structlog.get_logger(__name__)
@@ -38,11 +44,11 @@ class Tokens:
     Args:
         store: signing keys, access keys, providers.
         base_url: of this authority, with a slash at its end; the issuer and the ZeroKMS host of every token.
-        keys_per_request: the most keys in one request, which every token says.
+        limits: of a request, which every token says.
     """
 
-    def __init__(self, store: Store, base_url: str, keys_per_request: int) -> None:
-        self._store, self._keys_per_request = store, keys_per_request
+    def __init__(self, store: Store, base_url: str, limits: LimitOptions) -> None:
+        self._store, self._limits = store, limits
         self.base_url = base_url
         self.provider_keys = ProviderKeys()
         if not store.state.signing_keys:
@@ -100,9 +106,26 @@ class Tokens:
             raise Refusal(401, "token has expired")
         return self._caller(claims)
 
-    def is_known(self, text: str) -> bool:
-        """Whether a token has been verified before; it may have expired or been revoked since."""
-        return hashlib.sha256(text.encode()).digest() in self._verified
+    def is_plausible(self, text: str) -> bool:
+        """
+        Whether a token is worth looking at while its address is full of wrong ones: without its signature.
+
+        It has been verified before, or has the mark of one that this authority or a replica issued, and has not ended.
+        """
+        if hashlib.sha256(text.encode()).digest() in self._verified:
+            return True
+        try:
+            payload = text.split(".")[1]
+            claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            mark, subject, expires = str(claims["jti"]), str(claims["sub"]), int(claims["exp"])
+            own = self._mark(bytes.fromhex(mark)[:_NONCE_BYTES], subject, expires)
+        except (ValueError, KeyError, TypeError, IndexError):
+            return False
+        return hmac.compare_digest(own, mark) and time.time() < expires + _LEEWAY_S
+
+    def _mark(self, nonce: bytes, subject: str, expires: int) -> str:
+        text = framed(nonce, subject.encode(), str(expires).encode())
+        return (nonce + hmac.digest(self._store.derived(b"token-marks"), text, "sha256")[:_NONCE_BYTES]).hex()
 
     def _caller(self, claims: dict[str, Any]) -> Caller:
         state, workspace, subject = self._store.state, claims["workspace"], claims["sub"]
@@ -151,6 +174,8 @@ class Tokens:
     def _issue(self, workspace: str, subject: str, role: str, rights: Rights, more: dict[str, Any]) -> dict[str, Any]:
         if (workspace, subject) in self._store.state.blocked:
             raise Refusal(401, "the subject is blocked")
+        client = self._store.state.clients.get(rights.client or "")
+        quotas = () if client is None else (client["generate_per_minute"], client["retrieve_per_minute"])
         now = int(time.time())
         claims = {
             "iss": self.base_url,
@@ -158,6 +183,7 @@ class Tokens:
             "aud": self.base_url,
             "iat": now,
             "exp": now + LIFETIME_S,
+            "jti": self._mark(os.urandom(_NONCE_BYTES), subject, now + LIFETIME_S),
             "workspace": workspace,
             "org_id": workspace,
             "scope": sorted(rights.scopes),
@@ -165,10 +191,9 @@ class Tokens:
             "region": str(self._store.region),
             "incarnation": self._store.head.incarnation,
             "services": {"zerokms": self.base_url},
-            "keys_per_request": self._keys_per_request,
+            "keys_per_request": self._limits.fitting(*quotas),
             **more,
         }
-        client = self._store.state.clients.get(rights.client or "")
         if client is not None and client["needs_reason"]:
             # So that a reader refuses by itself what would be refused here; the client's own row decides.
             claims["reason_required"] = True

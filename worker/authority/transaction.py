@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -38,6 +39,7 @@ class Transaction:
     def insert(self, table: Table, row: Row) -> None:
         """Put a row in; columns that it leaves out are null."""
         whole = {column.name: row.get(column.name) for column in table.columns}
+        _refuse_nul(whole)
         self._connection.execute(insert(table), whole)
         self._account(table, None, whole)
 
@@ -54,6 +56,7 @@ class Transaction:
         old = self._current(table, key)
         if old is None or any(old[name] != value for name, value in (expect or {}).items()):
             raise Refusal(409, "another request was faster")
+        _refuse_nul(values)
         self._connection.execute(update(table).where(where_key(table, key)).values(values))
         self._account(table, old, {**old, **values})
 
@@ -96,11 +99,38 @@ class Transaction:
         self.changes.append(Changed(table, key, new))
 
 
-def changes_since(connection: Connection, version: int, until: int) -> list[Any] | None:
-    """Return the tables and keys written after a version; None where these are no longer all kept."""
+def _refuse_nul(row: Row) -> None:
+    """Raise a 400 for text that one kind of database keeps and the other does not: no backup would go into that one."""
+    for name, value in row.items():
+        if any("\0" in text for text in _texts(value)):
+            raise Refusal(400, f"{name} holds a NUL character")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value:
+            yield from _texts(each)
+        for each in value.values() if isinstance(value, dict) else ():
+            yield from _texts(each)
+
+
+def changes_since(connection: Connection, version: int, until: int, tables: Mapping[str, Table]) -> list[Any] | None:
+    """Return the tables and keys written after a version; None where not all are kept as written."""
     table = schema.changes
     where = (table.c.version > version) & (table.c.version <= until)
     found = connection.execute(select(table).where(where).order_by(table.c.version)).all()
     if {row.version for row in found} != set(range(version + 1, until + 1)):
         return None
-    return [orjson.loads(row.row) for row in found]
+    named = []
+    for row in found:
+        try:
+            name, key = orjson.loads(row.row)
+            parts = tuple(key) if isinstance(key, list) else (key,)
+            if len(parts) != len(tables[name].primary_key) or not all(isinstance(part, str) for part in parts):
+                return None
+        except (ValueError, TypeError, KeyError):
+            return None
+        named.append((name, parts if len(parts) > 1 else parts[0]))
+    return named

@@ -73,7 +73,7 @@ class _Writers:
         if kind == "map":
             return _map_writer(self.of(node.inner[0]))
         if kind == "union":
-            return _union_writer([(branch.kind, self.of(branch)) for branch in node.inner])
+            return _union_writer([(branch, self.of(branch)) for branch in node.inner])
         return {"null": _null, "boolean": _boolean, "bytes": _bytes, "string": _string}[kind]
 
 
@@ -214,19 +214,42 @@ def _map_writer(inner: Write) -> Write:
     return write
 
 
-def _union_writer(branches: list[tuple[str, Write]]) -> Write:
-    places = [(kind, zigzag(i), write) for i, (kind, write) in enumerate(branches)]
+class _SeveralBranches(RecordError):
+    """Which type was meant is not to be told, and one of them may declare what another has in the clear."""
+
+
+def _union_writer(branches: list[tuple[Node, Write]]) -> Write:
+    places = [(branch.kind, zigzag(i), write) for i, (branch, write) in enumerate(branches)]
     # A whole number comes back as one, where a branch for it is there.
     integers_first = sorted(places, key=lambda place: place[0] in _FLOATS)
-    alone = [kind for kind, _ in branches if kind != "null"]
+    alone = [branch.kind for branch, _ in branches if branch.kind != "null"]
+    named = {branch.branch: zigzag(i) for i, (branch, _) in enumerate(branches)}
+    writes = {branch.branch: write for branch, write in branches}
 
     def write(value: object) -> bytes:
-        refusal = None
+        if isinstance(value, tuple):
+            if len(value) != 2 or not isinstance(value[0], str) or value[0] not in named:
+                raise _unfit(f"a branch is named as (name, value), with one of {', '.join(named)}")
+            return named[value[0]] + writes[value[0]](value[1])
+        refusal, found = None, list[bytes]()
         for kind, index, step in integers_first if isinstance(value, int) else places:
             try:
-                return index + step(value)
+                found.append(index + step(value))
+            except _SeveralBranches:
+                raise
             except RecordError as exc:
                 refusal = exc if [kind] == alone else refusal
+            if found and not isinstance(value, Mapping):
+                return found[0]
+        if len(found) > 1:
+            fits = [name for name, index in named.items() if any(each.startswith(index) for each in found)]
+            raise _SeveralBranches(
+                f"the value is of several branches of the union: name the one that is meant, as ({fits[0]!r}, value); "
+                f"it fits {', '.join(fits)}",
+                code="union_mismatch",
+            )
+        if found:
+            return found[0]
         if refusal is not None and value is not None:
             raise refusal
         raise _unfit("the value is of no branch of the union")

@@ -13,7 +13,8 @@ from worker.kafka.clients import make_producer
 from worker.kafka.properties import Property
 from worker.kafka.topics import BROKERS_TIME, Topics
 from worker.kafka.verdict import write_error
-from worker.kafka.whole import read_whole
+from worker.kafka.whole import read_batches
+from worker.model import records_of
 
 _TIMEOUT_S = 30.0
 
@@ -38,8 +39,8 @@ class CanaryTopic:
         if not self._topics().exists(self.topic):
             return None
         try:
-            for records in read_whole(self.topic, self._connection, exists=True):
-                for record in records:
+            for batch in read_batches(self.topic, self._connection, exists=True):
+                for record in records_of(batch):
                     if record.key == keyset.bytes:
                         return record.value or b""
         except SourceUnavailable as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from worker.assembly.graph import Graph
@@ -100,6 +100,7 @@ def _check_tables(
     provide = tables.create_table if create else tables.check_schema
     key = written_key(schemas, route, declaration)
     key_type = None if key is None else row_type(key)
+    fields: set[str] = set()
     for found in review(schemas, route, declaration):
         for topic in found.topics:
             name = f"{route.name}: table of {topic}"
@@ -108,10 +109,20 @@ def _check_tables(
             if told is not None:
                 refused = f"takes the records; refused one by one: {'; '.join(told)}" if told else "takes every record"
                 findings.append(Finding(name, "ok", found=refused))
+        fields.update(column.name for column in row_type(found.plan.output_schema).columns)
         findings += _idle_indexes(route, found.plan.fields)
         values = partial(graph.routes.record_keys(route).check_values, found.plan.fields)
         findings.append(timed(f"{route.name}: key columns", values))
-    return findings
+    return findings + _unmet_columns(route, fields)
+
+
+def _unmet_columns(route: RouteSettings, fields: Collection[str]) -> list[Finding]:
+    """Return a warning where `columns` names a field of no schema: the one that is meant is stored otherwise."""
+    unmet = [name for name in route.sink.stored if name not in fields]
+    if not (unmet and fields):
+        return []
+    said = f"columns names {', '.join(unmet)}, which no schema of the route has; they have {', '.join(sorted(fields))}"
+    return [Finding(f"{route.name}: columns", "warning", found=said)]
 
 
 def _idle_indexes(route: RouteSettings, fields: Sequence[FieldPlan]) -> list[Finding]:

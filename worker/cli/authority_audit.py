@@ -71,11 +71,14 @@ def export(
 ) -> None:
     """Write the workspace's entries for a SIEM or a spreadsheet."""
     from worker.authority.audit.export import FORMS
+    from worker.authority.files import whole
 
     if form not in FORMS:
         raise ConfigError(f"--format is one of {', '.join(FORMS)}, not {form!r}")
-    with output.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(FORMS[form](_pages(url, access_key, {"since": since, "until": until})))
+    with whole(output, mode=0o666) as file:
+        file.writelines(
+            line.encode() for line in FORMS[form](_pages(url, access_key, {"since": since, "until": until}))
+        )
     typer.echo(f"written: {output}")
 
 

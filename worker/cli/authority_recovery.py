@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.authority_options import AdminKey, Url
-from worker.errors import ConfigError
+from worker.errors import ConfigError, why
 
 if TYPE_CHECKING:
     from worker.authority.recovery.restore import Source
@@ -136,9 +136,13 @@ def _root(file: Path | None, command: str | None) -> Sealer:
 
 
 def _source(path: Path, identity: Path, journal: Path | None, anchor: Path | None, command: str | None) -> Source:
-    from worker.authority.audit.verify import newest_store
+    from worker.authority.audit.verify import read_anchor
     from worker.authority.erasure.keyholder import CommandKeys
     from worker.authority.recovery.restore import Anchored, Source
 
-    anchored = None if anchor is None else Anchored(*newest_store(anchor))
-    return Source(path.read_bytes(), identity, journal, anchored, None if command is None else CommandKeys(command))
+    anchored = None if anchor is None else Anchored.of(read_anchor(anchor))
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"the backup {path} can't be read: {why(exc)}") from exc
+    return Source(data, identity, journal, anchored, None if command is None else CommandKeys(command))

@@ -244,8 +244,11 @@ def _descendants(rows: list[dict[str, Any]], client_id: str) -> list[str]:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(text, encoding="utf-8")
+    from worker.authority.files import write_whole
+
+    if path.exists():
+        raise ConfigError(f"{path} is there already; name another file")
+    write_whole(path, text.encode())
 
 
 def _say(value: dict[str, Any], *, as_json: bool) -> None:

@@ -28,12 +28,13 @@ from worker.config import Settings
 from worker.encryption import BatchDecryptor
 from worker.errors import ConfigError, DecryptionError
 from worker.kafka.properties import Property
-from worker.kafka.whole import read_whole
-from worker.model import SourceRecord
-from worker.pipeline.deadletter import SUFFIX, open_letters, position_of
+from worker.kafka.whole import read_batches
+from worker.model import SourceRecord, records_of
+from worker.pipeline.deadletter import open_letters, position_of
 from worker.pipeline.job import Failure
 from worker.pipeline.letterfile import read_letters
 from worker.sink.kafka import ClusterPin
+from worker.topic_names import dead_topic
 
 app = typer.Typer(help="List, show and replay sealed dead letters.", no_args_is_help=True)
 
@@ -181,7 +182,7 @@ def letters_of(settings: Settings, connection: Mapping[str, Property], wanted: W
     for topic in dict.fromkeys(topic for r in routes for topic in r.source.topics):
         # A table's route may seal a record more than once: the last letter of a record and route stands for all.
         found: dict[tuple[str, str], SourceRecord] = {}
-        for record in chain.from_iterable(read_whole(topic + SUFFIX, connection)):
+        for record in chain.from_iterable(map(records_of, read_batches(dead_topic(topic), connection))):
             row = row_of(record)
             if record.value is not None and wanted.takes(row):
                 found[row["letter"], row["route"]] = record

@@ -101,5 +101,6 @@ def decrypt(
             failed = print_text(texts(encryption, limit))
         else:
             failed = print_lines(islice(make(encryption), limit), form)
+        selection.refuse_unmet()
     if failed:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _only(regions: Regions) -> Encryption:
 
 
 def _values(given: list[str] | None, schema: str | None) -> Iterator[object]:
-    for number, text in enumerate(given or (line.rstrip("\n") for line in sys.stdin)):
+    for number, text in enumerate(given or _lines()):
         if schema is None:
             yield text
             continue
@@ -87,6 +88,18 @@ def _values(given: list[str] | None, schema: str | None) -> Iterator[object]:
             yield json.loads(text)
         except json.JSONDecodeError:
             raise ConfigError(f"value {number} is no JSON, which --schema asks for") from None
+
+
+def _lines() -> Iterator[str]:
+    """The lines of standard input without their ends, nor the byte-order mark that files of Windows begin with."""
+    for number, line in enumerate(sys.stdin.buffer):
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        try:
+            yield (text if number else text.removeprefix(codecs.BOM_UTF8)).decode()
+        except UnicodeDecodeError:
+            raise ConfigError(
+                f"value {number} is no text in UTF-8; bytes are encrypted whole, as --file, or in a program"
+            ) from None
 
 
 def _text(envelope: bytes) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
-from worker.errors import ConfigError, WorkerError, with_extra
+from worker.errors import FULL, ConfigError, SinkUnavailable, WorkerError, unwritten, why, with_extra
 
 _EXTRAS = {
     "authority": ("sqlalchemy", "alembic", "fastapi", "pyrage"),
@@ -28,8 +29,40 @@ def end(error: WorkerError, *, as_line: bool) -> int:
         from rich.console import Console
 
         told = f"{type(error).__name__}: {error}"
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(told)
+        # Where nobody can be told, the code still says what happened.
+        with contextlib.suppress(OSError):
+            Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(told)
     return error.exit_code
+
+
+def of_environment(error: Exception) -> WorkerError | None:
+    """Return what an exception says that this machine lacks: a module, room, a right; None for any other."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing_extra(error)
+    return of_system(error) if isinstance(error, OSError) else of_store(error)
+
+
+def of_system(error: OSError) -> WorkerError | None:
+    """Return what the system refuses, of a file or for want of room; None for any other, which is a crash."""
+    if error.filename is None and error.errno not in FULL:
+        return None
+    if error.errno in FULL:
+        return unwritten(error.filename or "a file", error)
+    return ConfigError(f"{error.filename}: {why(error)}")
+
+
+def of_store(error: Exception) -> WorkerError | None:
+    """Return what a SQLite store's file refuses, whoever opened it; None for any other."""
+    import sqlite3
+
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    # Of an extended code the low byte is the kind. Its message has the statement and its values: neither is told.
+    kind = None if code is None else code & 0xFF
+    if kind in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return SinkUnavailable("the store can't be written: its disk is full or fails; make room, then call this again")
+    if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return ConfigError("the store can't be written: its file or directory is read-only for this user, or not there")
+    return None
 
 
 def missing_extra(error: ModuleNotFoundError) -> ConfigError | None:

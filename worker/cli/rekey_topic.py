@@ -9,13 +9,14 @@ from pathlib import Path
 import orjson
 
 from worker.assembly.graph import Graph
+from worker.authority.files import whole
 from worker.avro import parse_frame
 from worker.cli import summary
 from worker.cli.rekey_call import Call
 from worker.cli.sources import schema_text
 from worker.errors import ConfigError, RecordError, WorkerError
-from worker.kafka.whole import ends_of, read_whole
-from worker.model import Position, SourceRecord, batch_of
+from worker.kafka.whole import ends_of, read_batches
+from worker.model import Position, SourceRecord, batch_of, records_of
 from worker.pipeline.progress import RouteProgress
 from worker.rekey.batches import RekeyProcessor
 from worker.rekey.census import Census, told
@@ -77,12 +78,8 @@ def _places(handover: Handover) -> str:
 
 
 def _write(path: Path, handover: Handover) -> None:
-    part = path.with_name(f"{path.name}.partial")
-    try:
-        part.write_bytes(orjson.dumps(handover.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
-        part.replace(path)
-    except OSError as exc:
-        raise ConfigError(f"--handover {str(path)!r} can't be written: {exc.strerror}") from None
+    with whole(path, mode=0o666) as file:
+        file.write(orjson.dumps(handover.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _refused(call: Call) -> Callable[[Position, WorkerError], None]:
@@ -96,9 +93,9 @@ def _verify(call: Call, graph: Graph, topic: str, schemas: StoredSchemas) -> boo
     counted: dict[str, Census] = {}
     broken = 0
 
-    for batch in read_whole(topic, graph.connection, cluster_id=graph.settings.kafka.cluster_id):
+    for batch in read_batches(topic, graph.connection, cluster_id=graph.settings.kafka.cluster_id):
         by_schema: dict[str, list[tuple[SourceRecord, int]]] = {}
-        for record in batch:
+        for record in records_of(batch):
             if record.value is None:
                 continue
             try:
@@ -122,8 +119,8 @@ def _estimate(call: Call, graph: Graph, topic: str, processor: RekeyProcessor) -
     cluster = graph.settings.kafka.cluster_id
     total = sum(ends_of(topic, graph.connection, cluster_id=cluster).values())
     sampled, spent, first = 0, 0.0, 0
-    for records in islice(read_whole(topic, graph.connection, cluster_id=cluster), _SAMPLE):
-        watch = summary.Stopwatch()
+    for batch in islice(read_batches(topic, graph.connection, cluster_id=cluster), _SAMPLE):
+        records, watch = list(records_of(batch)), summary.Stopwatch()
         processor.process(batch_of(records))
         # What the first one needs, the keys above all, the others have.
         spent += watch.seconds if sampled else 0.0

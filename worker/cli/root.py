@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from worker import failpoints, interpreter
-from worker.cli import failures
+from worker.cli import failures, output
 from worker.errors import WorkerError
 from worker.version import __version__
 
@@ -127,6 +127,7 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 def main() -> None:
     """Run the command line; the console script."""
+    output.open_missing()
     failpoints.arm(os.environ.get("FAILPOINTS", ""))
     # The name of what is meant, empty where it is the program itself; a shell that completes asks for all.
     named = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
@@ -136,17 +137,32 @@ def main() -> None:
         _log()
     mount(None if any(name.endswith("_COMPLETE") for name in os.environ) else named)
     interpreter.set_up()
+    sys.stdout = output.named(sys.stdout)
     try:
-        try:
-            # Past the library's own call, which would put its exception hook in the place of the log's.
-            typer.main.get_command(app)()
-        except ModuleNotFoundError as exc:
-            missing = failures.missing_extra(exc)
-            if missing is None:
-                raise
-            raise missing from None
+        _run()
     except WorkerError as exc:
+        output.give_up()
         # A service's log is read by programs, to its last line.
         sys.exit(
             failures.end(exc, as_line=named == "run" and not importlib.import_module("worker.log").is_for_people())
         )
+
+
+def _run() -> None:
+    """Run what is meant; what the environment lacks is an error like any other."""
+    try:
+        try:
+            # Past the library's own call, which would put its exception hook in the place of the log's.
+            typer.main.get_command(app)()
+        except SystemExit:
+            sys.stdout.flush()
+            raise
+    except BrokenPipeError:
+        # Whoever read has seen enough.
+        output.give_up()
+        sys.exit(1)
+    except Exception as exc:
+        told = failures.of_environment(exc)
+        if told is None:
+            raise
+        raise told from None

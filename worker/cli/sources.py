@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from worker import jsonform
 from worker.cli.container import failure, file_lines
 from worker.cli.summary import bars
 from worker.errors import ConfigError, RecordError, WorkerError, why
@@ -29,13 +30,17 @@ class Selection:
     Args:
         since_ms, until_ms: their timestamps, milliseconds; the second is not included.
         key: their key as text.
-        where: names of fields, dots between nested ones, and what they are in the clear.
+        where: names of fields, dots between nested ones, and what they are in the clear, as it is printed.
+        met: filled with those of the names that a record had, or has room for.
+        fields: filled with the fields of the records that were looked at.
     """
 
     since_ms: int | None
     until_ms: int | None
     key: str | None
     where: tuple[tuple[str, str], ...]
+    met: set[str] = field(default_factory=set, init=False)
+    fields: dict[str, None] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, *, from_: str | None, to: str | None, key: str | None, where: Sequence[str]) -> Selection:
@@ -46,7 +51,10 @@ class Selection:
             if not found or not name:
                 raise ConfigError(f"--where-field {each!r} is not name=value")
             pairs.append((name, value))
-        return cls(_milliseconds("--from", from_), _milliseconds("--to", to), key, tuple(pairs))
+        since, until = _milliseconds("--from", from_), _milliseconds("--to", to)
+        if since is not None and until is not None and since >= until:
+            raise ConfigError(f"--from {from_} is not before --to {to}: no record is between them")
+        return cls(since, until, key, tuple(pairs))
 
     def refuse(self, source: str, *, fields: bool = True) -> None:
         """Raise `ConfigError` where a source can't be chosen from as was asked: what would be ignored is refused."""
@@ -72,8 +80,31 @@ class Selection:
     def chosen(self, lines: Iterable[Line]) -> Iterator[Line]:
         """Yield the lines whose values are wanted; an error is always shown."""
         for line in lines:
-            if "error" in line or all(_text_at(line.get("value"), name) == value for name, value in self.where):
+            if "error" in line or all(self._is(line.get("value"), name, text) for name, text in self.where):
                 yield line
+
+    def refuse_unmet(self) -> None:
+        """Raise `ConfigError` where records were read and none has one of the fields: a slip, most likely."""
+        unmet = [name for name, _ in self.where if name not in self.met]
+        if self.fields and unmet:
+            raise ConfigError(
+                f"--where-field {', '.join(unmet)}: no record that was read has such a field; they have "
+                f"{', '.join(self.fields)}"
+            )
+
+    def _is(self, value: object, path: str, text: str) -> bool:
+        self.fields.update(dict.fromkeys(value) if isinstance(value, Mapping) else {})
+        for name in path.split("."):
+            if isinstance(value, Mapping) and name in value:
+                value = value[name]
+            else:
+                if value is None:  # A tombstone, or a record within that is not there this time.
+                    self.met.add(path)
+                return False
+        self.met.add(path)
+        return value is not None and text == (
+            value if isinstance(value, str) else jsonform.dumps(value).decode().strip('"')
+        )
 
 
 def table_lines(
@@ -162,11 +193,3 @@ def _milliseconds(option: str, text: str | None) -> int | None:
     except ValueError:
         raise ConfigError(f"{option} {text!r} is no time as 2026-11-26T04:30:00Z") from None
     return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _text_at(value: object, path: str) -> str | None:
-    for name in path.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return None
-        value = value[name]
-    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -28,7 +28,7 @@ def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any]
         ConfigError: a value is wrong, missing or unknown; the message has a line for each, with its place.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as exc:
         raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:

@@ -17,6 +17,7 @@ from worker.demo.access import expect_refusal, open_email, open_records, reader
 from worker.demo.claims import Output, collect, require
 from worker.demo.customers import ENCRYPTED, SCHEMA, Population, customers, write
 from worker.demo.site import TOPIC, Site
+from worker.sdk import CacheOptions
 
 _POPULATIONS = {
     "eu-central-1": Population({"DE": "de_DE", "FR": "fr_FR", "IT": "it_IT"}, seed=1),
@@ -140,14 +141,11 @@ def _tell(console: Console, regions: list[_Region]) -> None:
         opened = open_records(mine, datums, schema)
         require(opened == [dict(eu.written[each]) for each in sample], "EU credentials read back what was written")
         _tell_opened(console, opened[0], len(sample))
-    envelope = eu.output.rows[identity]["email"]
-    require(isinstance(envelope, bytes), "the table's email is an envelope")
-    assert isinstance(envelope, bytes)
     with reader(ap.site.env) as other:
-        error = expect_refusal(other, envelope)
+        error = expect_refusal(other, _email(eu, identity))
     console.rule("The same e-mail, with AP credentials")
     console.print(error, highlight=False, markup=False)
-    _tell_revocation(console, eu, identity, envelope)
+    _tell_revocation(console, eu, sample[:2])
 
 
 def _tell_row(console: Console, region: _Region, identity: str) -> None:
@@ -166,13 +164,22 @@ def _tell_opened(console: Console, record: Mapping[str, object], count: int) -> 
         console.print(f"  {name:<11} {value}", highlight=False, markup=False)
 
 
-def _tell_revocation(console: Console, region: _Region, identity: str, envelope: bytes) -> None:
-    """Read as the second client, delete it, and try again."""
+def _tell_revocation(console: Console, region: _Region, customers: list[str]) -> None:
+    """Read one customer as the second client, delete it, and try another: what was read is readable for a while."""
     console.rule("A client is deleted")
+    first, second = (_email(region, each) for each in customers)
     with reader(region.site.env, suffix="_2") as support:
-        found = open_email(support, envelope)
-        require(found == region.written[identity]["email"], "the second client reads what the worker wrote")
+        found = open_email(support, first)
+        require(found == region.written[customers[0]]["email"], "the second client reads what the worker wrote")
         console.print(f"Client {region.site.env['CS_CLIENT_ID_2']} reads {found}", highlight=False, markup=False)
         region.site.delete_client(region.site.env["CS_CLIENT_ID_2"])
-        error = expect_refusal(support, envelope)
-    console.print("It is deleted at the authority; its next decrypt:", error, highlight=False, markup=False)
+        error = expect_refusal(support, second)
+    console.print("It is deleted at the authority; the next customer's e-mail:", error, highlight=False, markup=False)
+    console.print(f"What it has read it may read for at most {CacheOptions().max_age_s:g} s more (docs/sdk.md).")
+
+
+def _email(region: _Region, identity: str) -> bytes:
+    envelope = region.output.rows[identity]["email"]
+    require(isinstance(envelope, bytes), "the table's email is an envelope")
+    assert isinstance(envelope, bytes)
+    return envelope

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from worker import _native
 
 
-def single_portions(keys: Sequence[DataKey]) -> list[tuple[_native.KeyBatch, int, int]]:
-    """Return where single-use keys are; plain ones are copied to native memory, and wiped here."""
-    if isinstance(keys, KeyRun):
-        return keys.portions
+def singles_of(keys: Sequence[DataKey]) -> _native.Drawn | list[tuple[_native.KeyBatch, int, int]]:
+    """Return single-use keys as a batch in native memory takes them; plain ones are copied there, and wiped here."""
+    return keys.supply if isinstance(keys, KeyRun) else _copied(keys)
+
+
+def _copied(keys: Sequence[DataKey]) -> list[tuple[_native.KeyBatch, int, int]]:
     try:
         return [(batch_of(keys), 0, len(keys))]
     finally:
@@ -45,7 +47,7 @@ def seal_texts(keys: Sequence[DataKey], texts: _native.Texts, start: int) -> lis
     """Seal the texts from a place on, each under its own key, as MessagePack; the keys are used up."""
     held = _held(keys)
     try:
-        return texts.seal(single_portions(keys) if held is None else held, start)
+        return texts.seal(_copied(keys) if held is None else held, start)
     finally:
         wipe(keys)
 

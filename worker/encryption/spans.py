@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.encryption.columns import PlainSealing, refusal_of
-from worker.encryption.handles import leases_of, single_portions
+from worker.encryption.handles import leases_of, singles_of
 from worker.encryption.tally import Tally
 from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import FieldPlan, FieldUsage, Grant, KeyNeed, KeySpec, KeyUsage, PlainSealed
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker import _native
 
-    _Keys = _native.Granted | Sequence[tuple[_native.KeyBatch, int, int]]
+    _Keys = _native.Granted | _native.Drawn | Sequence[tuple[_native.KeyBatch, int, int]]
     _Supply = tuple[_Keys, NDArray[np.uint32], NDArray[np.int64]]
 
 
@@ -126,7 +126,8 @@ class SpanSealing:
             self._rest.seal(need - len(self._fields), grant)
             return
         each = self._fields[need]
-        self._supplies[each.slot].append((self._keys(each, grant), each.numbers[grant.at], grant.counts))
+        numbers = each.numbers if len(grant.at) == len(each.numbers) else each.numbers[grant.at]
+        self._supplies[each.slot].append((self._keys(each, grant), numbers, grant.counts))
 
     def _keys(self, each: _Field, grant: Grant) -> _Keys:
         """Bring keys to native memory where they are not there yet."""
@@ -134,7 +135,7 @@ class SpanSealing:
             self._tally.add_granted(grant.native, int(grant.counts.sum()), is_shared=self._is_shared)
             return grant.native
         self._tally.add_all(grant.keys, each.plan.format, int(grant.counts.sum()))
-        return leases_of(grant.keys) if each.plan.format == "leased" else single_portions(grant.keys)
+        return leases_of(grant.keys) if each.plan.format == "leased" else singles_of(grant.keys)
 
     def refuse(self, need: int, at: int, refusal: WorkerError) -> None:
         """Take the records of a context out; what is left has to be sealed anew (`is_short`)."""
@@ -152,7 +153,9 @@ class SpanSealing:
     def release(self) -> None:
         """Wipe single-use keys that were given and not used."""
         for keys, _, _ in chain.from_iterable(self._supplies):
-            if not isinstance(keys, extension.Granted):
+            if isinstance(keys, extension.Drawn):
+                keys.wipe()
+            elif not isinstance(keys, extension.Granted):
                 for holder, start, count in keys:
                     holder.wipe(start, start + count)
 
@@ -165,6 +168,8 @@ class SpanSealing:
     def sealed(self) -> SpanSealed:
         """Seal every value."""
         output = self._split.spans.seal(self._prefix, self._supplies)
+        # Each key has served its value and is gone: nothing is left to be wiped.
+        self._supplies = []
         fields = [
             FieldUsage(each.plan, int(each.need.counts.sum()), int(each.need.totals.sum()), output.sealed[each.slot])
             for each in self._fields

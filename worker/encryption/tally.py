@@ -24,7 +24,7 @@ class Tally:
         """Count so many values under keys of one field, which has one keyset."""
         if not keys:
             return
-        first = keys[0]
+        first = keys.first if isinstance(keys, KeyRun) else keys[0]
         count = self._counts.setdefault((first.keyset, kind), _Count())
         count.values += values
         count.descriptors.add(first.descriptor)

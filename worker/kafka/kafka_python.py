@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import SourceUnavailable
+from worker.errors import ConfigError, SourceUnavailable
 from worker.kafka.properties import Property
 
 if TYPE_CHECKING:
@@ -41,6 +41,25 @@ _KNOWN = frozenset(
 _TIMEOUT_MS = 2_000
 
 
+def require(what: str) -> None:
+    """
+    Refuse where kafka-python is not installed, before anything relies on it.
+
+    Args:
+        what: relies on it, as a setting or an option is called.
+
+    Raises:
+        ConfigError: it is not there, or too old; says what to install.
+    """
+    try:
+        import kafka.net.compat  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            f"{what} needs kafka-python, 3.0 or newer, and this environment has none: install the worker anew with its "
+            "dependencies, or pip install 'kafka-python>=3.0'"
+        ) from None
+
+
 def admin_client(connection: Mapping[str, Property]) -> KafkaAdminClient:
     """
     Return a client that has met the cluster; its user closes it.
@@ -49,8 +68,10 @@ def admin_client(connection: Mapping[str, Property]) -> KafkaAdminClient:
         connection: what `worker.kafka.properties.connection_properties` returned.
 
     Raises:
-        SourceUnavailable: kafka-python has no equal for a property, or no broker answers.
+        ConfigError: kafka-python is not installed.
+        SourceUnavailable: it has no equal for a property, or no broker answers.
     """
+    require("asking for a consumer group")
     from kafka.admin import KafkaAdminClient  # here and below: most workers never ask
     from kafka.net.compat import KafkaNetClient
 

@@ -32,10 +32,15 @@ def adopted(
         make: makes the client.
         properties: librdkafka's.
     """
-    if _PLUGINS in properties or not _is_usable():
+    if not is_adoptable(properties):
         return make(properties), None
     client = make({**properties, _PLUGINS: str(extension.__file__)})
     return client, extension.kafka_newest()
+
+
+def is_adoptable(properties: Mapping[str, Any]) -> bool:
+    """Whether the extension can have a client of these properties."""
+    return _PLUGINS not in properties and _is_usable()
 
 
 def wake() -> None:

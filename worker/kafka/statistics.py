@@ -9,7 +9,7 @@ import orjson
 
 from worker.metrics import Metrics
 
-INTERVAL_MS = 10_000
+INTERVAL_MS = 30_000
 """How often a client tells its statistics; an operator changes it by `statistics.interval.ms`, 0 ends it."""
 
 _FAULTS = {"timeout": "req_timeouts", "retry": "txretries", "disconnect": "disconnects"}

@@ -17,7 +17,7 @@ from worker.kafka.native import NativeEvent, adopted
 from worker.kafka.properties import Property
 from worker.kafka.refusals import Refusals, named
 from worker.kafka.verdict import read_error
-from worker.model import Batch, SourceRecord, records_of, within
+from worker.model import Batch, within
 from worker.native.batch import NativeBatch
 
 if TYPE_CHECKING:
@@ -87,21 +87,6 @@ def read_batches(
         if native is not None:
             native.end()
         consumer.close()
-
-
-def read_whole(
-    topic: str,
-    connection: Mapping[str, Property],
-    *,
-    cluster_id: str | None = None,
-    exists: bool = False,
-    last: int | None = None,
-    since_ms: int | None = None,
-) -> Generator[list[SourceRecord]]:
-    """Yield a topic's records as objects; see `read_batches`."""
-    batches = read_batches(topic, connection, cluster_id=cluster_id, exists=exists, last=last, since_ms=since_ms)
-    for batch in batches:
-        yield list(records_of(batch))
 
 
 def _ends(consumer: Consumer, topic: str, *, cluster_id: str | None, exists: bool) -> dict[int, int]:
@@ -193,7 +178,7 @@ def ends_of(topic: str, connection: Mapping[str, Property], *, cluster_id: str |
     """
     Return the last stable offset of each of a topic's partitions that holds anything.
 
-    Raises as `read_whole`.
+    Raises as `read_batches`.
     """
     refusals = Refusals()
     conf: dict[str, Any] = {**connection, "error_cb": refusals, "group.id": f"worker-reader-{uuid.uuid4()}"}

@@ -88,9 +88,9 @@ class NativeFamily:
         self._directory.remove(place)
         self._count -= 1
 
-    def texts(self, places: Sequence[int]) -> Sequence[Sequence[str]]:
+    def texts(self, places: Ints | Sequence[int]) -> Sequence[Sequence[str]]:
         """Return the contexts of some places."""
-        return self._directory.texts(places)
+        return self._directory.texts(np.asarray(places, np.int64))
 
 
 class NativeDirectory:

@@ -91,11 +91,37 @@ class HeldKey(DataKey):
 class KeyRun(Sequence[DataKey]):
     """Keys one after the other, stretches of answers; each becomes an object when it is asked for."""
 
-    __slots__ = ("_length", "parts")
+    __slots__ = ("_drawn", "_length", "_parts")
 
     def __init__(self, parts: Iterable[tuple[Answer, int, int]]) -> None:
-        self.parts = [(answer, start, stop) for answer, start, stop in parts if start < stop]
-        self._length = sum(stop - start for _, start, stop in self.parts)
+        self._parts = [(answer, start, stop) for answer, start, stop in parts if start < stop]
+        self._length = sum(stop - start for _, start, stop in self._parts)
+        self._drawn: _native.Drawn | None = None
+
+    @classmethod
+    def of(cls, drawn: _native.Drawn) -> KeyRun:
+        """Return the keys that were drawn from a cache; their stretches too are made when they are asked for."""
+        run = cls(())
+        run._drawn, run._length = drawn, len(drawn)
+        return run
+
+    @property
+    def parts(self) -> list[tuple[Answer, int, int]]:
+        """The stretches: an answer, the first of its keys that is meant, and the end."""
+        if self._drawn is not None and not self._parts:
+            self._parts = self._drawn.parts
+        return self._parts
+
+    @property
+    def first(self) -> DataKey:
+        """The first key."""
+        return self[0] if self._drawn is None else HeldKey(*self._drawn.first)
+
+    @property
+    def request_ids(self) -> set[UUID | None]:
+        """Which requests brought them."""
+        answers = [answer for answer, _, _ in self.parts] if self._drawn is None else self._drawn.answers
+        return {answer.request_id for answer in answers}
 
     def __len__(self) -> int:
         return self._length
@@ -131,8 +157,16 @@ class KeyRun(Sequence[DataKey]):
         """Batches, the first of their keys that is meant, and how many."""
         return [(answer.batch, start, stop - start) for answer, start, stop in self.parts]
 
+    @property
+    def supply(self) -> _native.Drawn | list[tuple[_native.KeyBatch, int, int]]:
+        """The keys as a batch in native memory takes them."""
+        return self.portions if self._drawn is None else self._drawn
+
     def wipe(self) -> None:
         """Overwrite every key."""
+        if self._drawn is not None:
+            self._drawn.wipe()
+            return
         for answer, start, stop in self.parts:
             answer.batch.wipe(start, stop)
 
@@ -182,5 +216,5 @@ def wipe(keys: Iterable[DataKey]) -> None:
 def request_ids(keys: Sequence[DataKey]) -> set[UUID | None]:
     """Return which requests brought some keys."""
     if isinstance(keys, KeyRun):
-        return {answer.request_id for answer, _, _ in keys.parts}
+        return keys.request_ids
     return {key.request_id for key in keys}

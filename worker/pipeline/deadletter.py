@@ -15,8 +15,8 @@ from worker.model import FieldPlan, Header, Position, SourceRecord, ValueColumn
 from worker.pipeline.job import Failure
 from worker.pipeline.options import DeadLetterOptions
 from worker.sink.base import DeadLetter
+from worker.topic_names import dead_topic
 
-SUFFIX = ".dead"
 _VERSION = 1
 _WINDOW_S = 60.0
 
@@ -129,7 +129,7 @@ class DeadLetters:
         }
         key = f"{position.topic}/{position.partition}/{position.offset}".encode()
         return DeadLetter(
-            position.topic + SUFFIX, key, envelope, [(name, text.encode()) for name, text in headers.items()]
+            dead_topic(position.topic), key, envelope, [(name, text.encode()) for name, text in headers.items()]
         )
 
 

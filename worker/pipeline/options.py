@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from worker.options import Options
+from worker.topic_names import TopicName
 
 
 class DeliveryOptions(Options):
@@ -80,7 +81,7 @@ class ResidencyOptions(Options):
     `dead` refuses another region's record to the dead letters, `forward` writes it, encrypted, to that region's
     topic.
     """
-    topics: dict[str, str] = Field(default_factory=dict)
+    topics: dict[str, TopicName] = Field(default_factory=dict)
     """Region -> topic, for `forward`."""
 
     @model_validator(mode="after")

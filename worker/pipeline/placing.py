@@ -18,6 +18,8 @@ from worker.sink.base import Sink
 from worker.source.base import Source
 
 _log = structlog.get_logger(__name__)
+# Partitions without a leader are asked for in vain; after so long the loop turns, and the others are asked for next.
+_SEARCH_S = 1.0
 
 
 class Placing:
@@ -135,12 +137,15 @@ class Placing:
             for partition, search in searches.items():
                 lanes[partition].search = search
         starts: dict[TopicPartition, int] = {}
+        end = time.monotonic() + _SEARCH_S
         for partition, lane in lanes.items():
             try:
                 found = lane.search.answer() if lane.search is not None else None
             except TransientError as exc:
                 lane.search = None
                 self._wait(partition, lane, exc)
+                if time.monotonic() >= end:
+                    break
                 continue
             if found is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,7 +17,7 @@ from worker.avro.container import ContainerWriter
 from worker.avro.rows import RowReader
 from worker.avro.schema import parse
 from worker.encryption import BatchDecryptor
-from worker.errors import ConfigError, FatalError, SinkUnavailable, TransientError, WorkerError
+from worker.errors import ConfigError, FatalError, TransientError, WorkerError, unwritten
 from worker.sink.postgres.plain import PlainTable
 
 Refused = Callable[[Mapping[str, object], WorkerError], None]
@@ -136,20 +137,22 @@ class ContainerTarget:
     def add(self, schema: str, datums: Sequence[bytes]) -> None:
         """Append a block."""
         if schema not in self._files:
-            self._files[schema] = self._begun(schema)
-        _, file, writer = self._files[schema]
-        self._write(file, writer.block(datums))
+            self._files[schema] = begun = self._begun(schema)
+            self._write(*begun[:2], begun[2].header)
+        path, file, writer = self._files[schema]
+        self._write(path, file, writer.block(datums))
 
     def finish(self) -> None:
         """Put the files in their places."""
         try:
-            for path, file, _ in self._files.values():
+            for _, file, _ in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
+            for path in self.paths:
                 _partial(path).rename(path)
         except OSError as exc:
-            raise SinkUnavailable(f"{self._path}: {exc.strerror}") from exc
+            raise unwritten(self._path, exc) from exc
 
     @property
     def paths(self) -> list[Path]:
@@ -159,7 +162,9 @@ class ContainerTarget:
     def close(self) -> None:
         """Remove what is not whole: it is in the clear."""
         for path, file, _ in self._files.values():
-            file.close()
+            # What a full disk did not take would be tried, and told, a second time.
+            with contextlib.suppress(OSError):
+                file.close()
             _partial(path).unlink(missing_ok=True)
 
     def _begun(self, schema: str) -> tuple[Path, BinaryIO, ContainerWriter]:
@@ -173,17 +178,15 @@ class ContainerTarget:
             # In the clear: for its owner alone.
             handle = os.open(_partial(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except OSError as exc:
-            raise ConfigError(f"{path}: can't be written: {exc.strerror}") from exc
-        file = os.fdopen(handle, "wb")
-        self._write(file, writer.header)
-        return path, file, writer
+            raise unwritten(path, exc) from exc
+        return path, os.fdopen(handle, "wb"), writer
 
     @staticmethod
-    def _write(file: BinaryIO, data: bytes) -> None:
+    def _write(path: Path, file: BinaryIO, data: bytes) -> None:
         try:
             file.write(data)
         except OSError as exc:
-            raise SinkUnavailable(f"{file.name}: {exc.strerror}") from exc
+            raise unwritten(path, exc) from exc
 
 
 class TableTarget:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from worker.avro import slot_of
-from worker.avro.arrow import Layout, arrow_array, arrow_layout
+from worker.avro.arrow import Layout, arrow_array, arrow_layout, arrow_type, arrow_values, no_room
+from worker.avro.schema import parse
 from worker.encryption.unspans import fault_of, sources_of
-from worker.errors import WorkerError
+from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import DataKey, FieldPlan, KeyRefused
 from worker.native import IS_LOADED, extension
 from worker.native.requests import NativeRequests
@@ -38,13 +39,36 @@ class Opened:
     array: Callable[[], Any] = field(repr=False)
 
 
+def refuse_unheld(plans: Mapping[str, FieldPlan]) -> None:
+    """Raise `ConfigError` for a column whose values no Arrow type holds as they are."""
+    for name, plan in plans.items():
+        try:
+            arrow_type(parse(plan.schema))
+        except ConfigError as exc:
+            raise ConfigError(f"column {name} ({plan.identity}): {exc}") from None
+
+
+def values_of(column: Any, name: str, plan: FieldPlan) -> list[object]:
+    """Return a column's values in the clear as the field's type wants them; raises `RecordError`, with the row."""
+    try:
+        return arrow_values(plan.schema, column)
+    except RecordError as exc:
+        raise RecordError(f"column {name}, {exc}", path=name) from None
+
+
 def of_values(plan: FieldPlan, values: list[Any]) -> Opened:
     """Return Python's values, and errors among them, as a column."""
+    faults: dict[int, WorkerError] = {}
     # A look at the types alone, which of a million values takes milliseconds.
-    if not any(issubclass(kind, WorkerError) for kind in set(map(type, values))):
-        return Opened({}, partial(arrow_array, plan.schema, values))
-    faults = {i: value for i, value in enumerate(values) if isinstance(value, WorkerError)}
-    return Opened(faults, lambda: arrow_array(plan.schema, [None if i in faults else v for i, v in enumerate(values)]))
+    if any(issubclass(kind, WorkerError) for kind in set(map(type, values))):
+        faults = {i: value for i, value in enumerate(values) if isinstance(value, WorkerError)}
+        values = [None if i in faults else value for i, value in enumerate(values)]
+    try:
+        made = arrow_array(plan.schema, values)
+    except RecordError:
+        faults |= (beyond := no_room(plan.schema, values))
+        made = arrow_array(plan.schema, [None if i in beyond else value for i, value in enumerate(values)])
+    return Opened(faults, lambda: made)
 
 
 @dataclass(frozen=True, slots=True)

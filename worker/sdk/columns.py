@@ -23,7 +23,7 @@ from worker.sdk.values import plan as plan_of
 try:
     import pyarrow as pa
 
-    from worker.sdk.arrays import Opened, hold, of_values
+    from worker.sdk.arrays import Opened, hold, of_values, refuse_unheld, values_of
     from worker.sdk.frames import Back, names_of, taken
 except ImportError as exc:
     raise ConfigError(f"tables need the extra 'tables' (pyarrow): {with_extra('tables')}") from exc
@@ -74,14 +74,17 @@ Plans = Mapping[str, FieldPlan]
 
 
 def chosen(table: Any, schema: str | None, columns: Mapping[str, Column | str] | None) -> Plans:
-    """Return the plans of a table's encrypted columns."""
+    """Return the plans of a table's encrypted columns, each of a type that Arrow has."""
     if (schema is None) == (columns is None):
         raise ConfigError("give the table's output schema, or columns: which are encrypted?")
     if schema is None:
-        return _mapped(table, columns or {})
-    reader = open_schema(schema)
-    reader.refuse_clear()
-    return _planned(table, reader.fields, reader.names)
+        found = _mapped(table, columns or {})
+    else:
+        reader = open_schema(schema)
+        reader.refuse_clear()
+        found = _planned(table, reader.fields, reader.names)
+    refuse_unheld(found)
+    return found
 
 
 def declared(table: Any, schema: str | None, columns: Mapping[str, Column | str] | None) -> Plans:
@@ -230,7 +233,7 @@ def _envelopes(column: Any, name: str) -> list[bytes | None]:
 def _plaintexts(column: Any, name: str, plan: FieldPlan) -> list[bytes | None]:
     keeps_null = plan.null == "keep" and plan.null_branch is not None
     out: list[bytes | None] = []
-    for value in column.to_pylist():
+    for value in values_of(column, name, plan):
         if value is None and keeps_null:
             out.append(None)
             continue
@@ -238,7 +241,9 @@ def _plaintexts(column: Any, name: str, plan: FieldPlan) -> list[bytes | None]:
             out.append(encode_value(plan.schema, value))
         except RecordError as exc:
             what = (
-                f"a {type(value).__name__}" if value is not None else 'null, which needs a type as ["null", "string"]'
+                f"of type {type(value).__name__}: give another Column(type=...)"
+                if value is not None
+                else 'null, which needs a type as ["null", "string"]'
             )
             where = f"column {name}, row {len(out)}"
             raise RecordError(f"{where}: {exc}; this is {what}", code=exc.code, path=name) from None

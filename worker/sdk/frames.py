@@ -67,7 +67,12 @@ def _into_batch(made: Any, _: Collection[str]) -> Any:
 def _into_frame(frame: Any, labels: Mapping[str, Any], made: Any, changed: Collection[str]) -> Any:
     out = frame.copy(deep=False)
     for name in changed:
-        out[labels[name]] = _values(made.column(name))
+        try:
+            out[labels[name]] = _values(made.column(name))
+        except (pa.ArrowException, ValueError, OverflowError):
+            raise RecordError(
+                f"column {name} holds what pandas has no room for; read it as a pyarrow table", path=name
+            ) from None
     return out
 
 
@@ -76,4 +81,4 @@ def _values(column: Any) -> Any:
 
     # As floats, which is pandas' way for whole numbers and nulls, the large ones would be others.
     whole = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()} if column.null_count else {}
-    return column.to_pandas(types_mapper=whole.get).array
+    return column.to_pandas(types_mapper=whole.get, maps_as_pydicts="strict").array

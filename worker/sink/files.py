@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import BinaryIO, Self
 
 import orjson
 
-from worker.errors import ConfigError, SinkUnavailable
+from worker.errors import ConfigError, unwritten
 
 _VERSION = 1
 
@@ -62,7 +63,7 @@ class FileSink:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._out = self._partial.open("ab")
         except OSError as exc:
-            raise ConfigError(f"{self._partial}: can't be written: {exc.strerror}") from exc
+            raise unwritten(self._partial, exc) from exc
         try:
             fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -103,7 +104,7 @@ class FileSink:
             )
             self._store(self.checkpoint)
         except OSError as exc:
-            raise SinkUnavailable(f"{self._partial}: {exc.strerror}") from exc
+            raise unwritten(self._partial, exc) from exc
 
     def finish(self) -> None:
         """Put the whole, committed file in its place; the dead letters first, so that it is never without them."""
@@ -114,7 +115,7 @@ class FileSink:
             self._progress.unlink()
             _sync_directory(self._target.parent)
         except OSError as exc:
-            raise SinkUnavailable(f"{self._target}: {exc.strerror}") from exc
+            raise unwritten(self._target, exc) from exc
 
     @staticmethod
     def tidy(target: Path) -> None:
@@ -123,9 +124,11 @@ class FileSink:
 
     def close(self) -> None:
         """Let go of it; safe to call twice."""
-        self._out.close()
-        if self._letters is not None:
-            self._letters.close()
+        for file in (self._out, self._letters):
+            if file is not None:
+                # What was not committed does not count, and a full disk would be told a second time.
+                with contextlib.suppress(OSError):
+                    file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +151,7 @@ class FileSink:
         try:
             file.write(data)
         except OSError as exc:
-            raise SinkUnavailable(f"{file.name}: {exc.strerror}") from exc
+            raise unwritten(file.name, exc) from exc
 
     def _resume(self, identity: str, *, replaces: bool) -> Checkpoint:
         known = self._load()

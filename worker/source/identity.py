@@ -46,7 +46,7 @@ class TopicIdentities:
         self._cluster_id = cluster_id
         self._ids: dict[str, str] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
-        self.seen: Callable[[frozenset[TopicPartition]], None] = _ignore
+        self.seen: Callable[[frozenset[TopicPartition]], None] = lambda _partitions: None
         """Told which partitions a topic has as soon as a broker says it, on a thread of the client."""
         self._at_join: Counter[str] = Counter()
         self._asked: list[tuple[str, Any]] = []
@@ -211,10 +211,6 @@ class TopicIdentities:
 
 def _partitions(topic: str, described: Any) -> frozenset[TopicPartition]:
     return frozenset(TopicPartition(topic, n) for n in range(len(described.partitions)))
-
-
-def _ignore(_partitions: frozenset[TopicPartition]) -> None:
-    """Tell nobody."""
 
 
 def _is_unknown_topic(exc: BaseException) -> bool:

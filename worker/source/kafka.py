@@ -20,6 +20,7 @@ from worker.model import Batch, TopicPartition
 from worker.native.batch import NativeBatch
 from worker.source.base import AssignmentListener, Search
 from worker.source.commits import Commits
+from worker.source.confirmation import Confirmation
 from worker.source.identity import TopicIdentities
 from worker.source.membership import Membership
 from worker.source.offsets import Offsets, as_kafka
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from worker import _native
 
 _log = structlog.get_logger(__name__)
-# Half of the time after which the loop would have to poll; the group is served by the client's own threads.
-_CONFIRM_S = 5.0
 _LEAVE_S = 2.0
 _WOKEN_S, _WATCHFUL_S, _UNWOKEN_S = 5.0, 2.0, 0.25
 
@@ -73,9 +72,10 @@ class KafkaSource:
         self._reports = Reports(self._membership, self.confirm, needs, static=options.static_membership)
         self._closed = False
         conf = consumer_properties(options, member, connection, bounded=bounded)
+        self._group = None if bounded else group_watch(options, member, connection, conf)
         told = {
             "error_cb": self._reports.on_error,
-            "stats_cb": statistics or _ignore,
+            "stats_cb": statistics or (lambda _said: None),
             "on_commit": self._membership.on_commit,
         }
         self._consumer, self._native = adopted(make_consumer, {**conf, **told})
@@ -83,8 +83,7 @@ class KafkaSource:
         self._identities = TopicIdentities(connection, options.topics, cluster_id=cluster_id)
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
         self._commits = Commits(self._consumer, self._offsets, needs)
-        self._confirmed: int | None = None
-        self._group = None if bounded else group_watch(options, member, connection, conf)
+        self._confirmation = Confirmation(self._consumer, self._native, self._identities, options.topics[0], needs)
         if self._group is not None:
             self._membership.shared = self._group.given
             self._identities.seen = self._group.exists
@@ -204,8 +203,9 @@ class KafkaSource:
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
         """Fetch these again, at once."""
+        self._confirmation.ahead(partitions, self._offsets)
         self._consumer.resume(as_kafka(partitions))
-        self._offsets.wake(partitions)
+        self._offsets.reach(partitions)
 
     def store(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Begin to store the group's offsets with the topics' ids beside them."""
@@ -236,21 +236,8 @@ class KafkaSource:
         return self._identities.verify()
 
     def confirm(self) -> None:
-        """
-        Refuse another cluster behind the same address before any record of it is delivered.
-
-        Asks over this client's own connections, since another client's may still lead to the cluster of before; not
-        again while the client has made none since, where it can tell.
-        """
-        connections = self._native.connections() if self._native is not None else None
-        if connections is not None and connections == self._confirmed:
-            return
-        try:
-            found = self._consumer.list_topics(self._options.topics[0], timeout=_CONFIRM_S).cluster_id
-        except KafkaException as exc:
-            raise self._reports.error(exc.args[0], "asking for the cluster's identity") from exc
-        self._identities.compare_cluster(str(found))
-        self._confirmed = connections
+        """Refuse another cluster behind the same address before any record of it is delivered."""
+        self._confirmation.confirm()
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the lag by the end that the last fetch reported."""
@@ -289,7 +276,3 @@ class KafkaSource:
         end = time.monotonic() + _LEAVE_S
         while self._consumer.memberid() and time.monotonic() < end:
             self._consumer.consume(1, 0.05)
-
-
-def _ignore(_statistics: str) -> None:
-    """Take what nobody asked for."""

@@ -35,7 +35,7 @@ class Membership:
         self.native: _native.Client | None = None
         self.placed: set[TopicPartition] = set()
         """The member's partitions whose position has been given."""
-        self.shared: Callable[[frozenset[TopicPartition]], None] = _ignore
+        self.shared: Callable[[frozenset[TopicPartition]], None] = lambda _share: None
         """Told what the member has been given; where the protocol gives and takes all at once."""
 
     def join(self, consumer: Any, topics: Collection[str]) -> None:
@@ -111,7 +111,3 @@ class Membership:
 
 def _own(partitions: Collection[Any]) -> list[TopicPartition]:
     return [TopicPartition(p.topic, p.partition) for p in partitions]
-
-
-def _ignore(_share: frozenset[TopicPartition]) -> None:
-    """Tell nobody."""

@@ -22,7 +22,7 @@ from worker.source.options import SourceOptions
 from worker.source.tags import Tag
 
 # Brokers answer within milliseconds; what takes longer must not keep the loop from its polls, and is asked again.
-_TOGETHER_S, _ALONE_S, _EDGE_S, _AGAIN_S = 1.0, 0.1, 0.3, 1.0
+_TOGETHER_S, _ALONE_S, _EDGE_S, _AGAIN_S = 1.0, 0.1, 0.8, 1.0
 # Times that a broker takes for the ends of a log.
 _LATEST, _EARLIEST = -1, -2
 
@@ -137,16 +137,19 @@ class Offsets:
                 found[partition] = max(0, marks[1] - position)
         return found
 
-    def wake(self, partitions: Collection[TopicPartition]) -> None:
+    def reach(self, partitions: Collection[TopicPartition], timeout_s: float = 0.0) -> None:
         """
-        Have the client look at once what it may fetch: left alone it notices a resumed partition up to a second later.
+        Ask each partition's leader something, so that the client connects to it, and looks at once what it may fetch:
+        left alone it notices a resumed partition up to a second later.
 
-        A question to each leader does that; nobody waits for the answer.
+        Args:
+            partitions: whose leaders.
+            timeout_s: how long to wait for the answers; nobody needs them.
         """
         if partitions:
             asked = [KafkaPartition(p.topic, p.partition, _LATEST) for p in partitions]
             with contextlib.suppress(KafkaException):
-                self._consumer.offsets_for_times(asked, timeout=0)
+                self._consumer.offsets_for_times(asked, timeout=timeout_s)
 
     def _together(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """

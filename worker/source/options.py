@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from worker.options import Options
+from worker.topic_names import SourceTopic
 
 Assignment = Literal["cooperative", "eager", "consumer"]
 Start = Literal["earliest", "latest"] | AwareDatetime
@@ -16,7 +17,7 @@ Start = Literal["earliest", "latest"] | AwareDatetime
 class SourceOptions(Options):
     """`source` of a route."""
 
-    topics: tuple[str, ...] = Field(min_length=1)
+    topics: tuple[SourceTopic, ...] = Field(min_length=1)
     """Names of the topics to read."""
     start: Start = "earliest"
     """Where a partition without a stored position begins: `earliest`, `latest`, or a time with its zone."""

@@ -11,6 +11,7 @@ import structlog
 
 from worker.errors import SourceUnavailable
 from worker.kafka.groups import Group, described
+from worker.kafka.kafka_python import require
 from worker.kafka.properties import Property
 from worker.model import TopicPartition
 from worker.source.options import SourceOptions
@@ -187,9 +188,15 @@ def group_watch(
     connection: Mapping[str, Property],
     consumer: Mapping[str, Property],
 ) -> GroupWatch | None:
-    """Return the watch of a group that can leave a partition without an owner; its broker shares a `consumer` group."""
+    """
+    Return the watch of a group that can leave a partition without an owner; its broker shares a `consumer` group.
+
+    Raises:
+        ConfigError: kafka-python, by which it looks, is not installed.
+    """
     if not options.static_membership or options.protocol == "consumer":
         return None
+    require("static_membership")
     refresh_s = int(str(consumer["topic.metadata.refresh.interval.ms"])) / 1000
     ask = partial(described, connection, member.group)
     return GroupWatch(ask, Ownership(member.instance, max(0.0, refresh_s) + _JOIN_S))

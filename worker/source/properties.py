@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from worker.kafka.native import is_adoptable
 from worker.kafka.properties import Property, client_properties
 from worker.kafka.statistics import INTERVAL_MS
 from worker.source.options import SourceOptions
@@ -38,9 +39,9 @@ def consumer_properties(
         "client.id": client_id(member.instance),
         # At librdkafka's default of 1000 ms a consumer that outruns its queue idles most of the time.
         "fetch.queue.backoff.ms": 10,
-        # A question over the same connection waits for the fetch under way: the first record of a start for who the
-        # cluster is, and others are to be answered within what the loop grants them (`worker.source.offsets`).
-        "fetch.wait.max.ms": 100,
+        # A question over the same connection waits for the fetch under way, within what the loop grants it
+        # (`worker.source.offsets`). A client that can't tell its connections asks who the cluster is before each batch.
+        "fetch.wait.max.ms": 500 if is_adoptable(connection) else 100,
         "queued.max.messages.kbytes": max(1024, options.queue_bytes // 1024),
         "queued.min.messages": 100_000,
         "max.partition.fetch.bytes": options.fetch_bytes,

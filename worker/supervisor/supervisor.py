@@ -19,6 +19,7 @@ from worker.assembly.run import RunOptions
 from worker.config import Settings
 from worker.errors import ConfigError, FatalError, Fenced, ProcessFailed
 from worker.http import HttpServer, application
+from worker.kafka.kafka_python import require
 from worker.log import LogFormat
 from worker.metrics import Metrics
 from worker.pipeline.progress import RouteProgress, merged
@@ -106,8 +107,10 @@ class Supervisor:
 
         Raises:
             ProcessFailed: a process ended with a verdict, or crashed too often; the others were stopped gracefully.
-            ConfigError: the port is taken, or there is no place for the metrics.
+            ConfigError: the port is taken, there is no place for the metrics, or kafka-python is not installed.
         """
+        # It takes a process that was killed out of its group.
+        require("--processes")
         try:
             shared = tempfile.TemporaryDirectory(prefix="worker-metrics-")
         except OSError as exc:

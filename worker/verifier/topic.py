@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from worker.avro import SchemaRef, SchemaSource, decode_value, parse_frame
 from worker.errors import RecordError
 from worker.kafka.properties import Property
-from worker.kafka.whole import read_whole
-from worker.model import EncryptionPlan, SourceRecord
+from worker.kafka.whole import read_batches
+from worker.model import EncryptionPlan, SourceRecord, records_of
 from worker.verifier.findings import Seen, judged
 from worker.verifier.places import values_at
 
@@ -38,8 +38,8 @@ class TopicVerifier:
             ConfigError: there is no such topic, or the right to read it is missing.
             SourceUnavailable, RegistryUnavailable: brokers or registry do not answer.
         """
-        for records in read_whole(topic, connection, cluster_id=cluster_id, last=last):
-            self.judge(records, seen)
+        for batch in read_batches(topic, connection, cluster_id=cluster_id, last=last):
+            self.judge(records_of(batch), seen)
 
     def judge(self, records: Iterable[SourceRecord], seen: Seen) -> None:
         """Judge records as a reader gets them; a tombstone holds nothing."""

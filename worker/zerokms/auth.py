@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet as JwkSet
 
-from worker.errors import KeyAccessDenied, KeyServiceUnavailable, RegionViolation
+from worker.errors import KeyAccessDenied, KeyServiceThrottled, KeyServiceUnavailable, RegionViolation
 from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.zerokms.credentials import AccessKey, Credentials, is_allowed
@@ -174,7 +174,8 @@ class TokenSource:
             self._refusal = (self._clock() + REFUSAL_S, refusal)
             raise refusal
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-            raise KeyServiceUnavailable(f"CTS at {self._cts} answers {status}", retry_after_s=retry_after(reply))
+            away = KeyServiceThrottled if status == httpx.codes.TOO_MANY_REQUESTS else KeyServiceUnavailable
+            raise away(f"CTS at {self._cts} answers {status}", retry_after_s=retry_after(reply))
         raise KeyAccessDenied(
             f"CTS at {self._cts} refuses the credential ({status}): CS_CLIENT_ACCESS_KEY is no access key of this "
             "authority, or was deleted; `worker access-key create` makes one"

@@ -15,7 +15,14 @@ from uuid import UUID
 import httpx
 import orjson
 
-from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable, SubjectErased
+from worker.errors import (
+    ConfigError,
+    FatalError,
+    KeyAccessDenied,
+    KeyServiceThrottled,
+    KeyServiceUnavailable,
+    SubjectErased,
+)
 from worker.http_client import silence
 from worker.metrics import Metrics
 from worker.metrics.traces import OFF
@@ -70,7 +77,8 @@ class Wire:
         A token that the service refuses is exchanged anew, once. `request_id` is what the body tells the audit.
 
         Raises:
-            KeyServiceUnavailable: no answer, 429 or 5xx.
+            KeyServiceUnavailable: no answer, or 5xx.
+            KeyServiceThrottled: 429.
             KeyAccessDenied: 401, 403 or 404.
             ConfigError: 409 or another request that can't succeed as it is.
         """
@@ -133,7 +141,12 @@ def accept(endpoint: str, reply: httpx.Response) -> bytes:
         if reply.headers.get("content-type", "").split(";")[0].strip() != "application/json":
             raise KeyServiceUnavailable(f"{endpoint}: the answer is no JSON; is a proxy in between?")
         return reply.content
-    if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        raise KeyServiceThrottled(
+            f"{endpoint}: the key service wants to be asked less (429): {_reason(reply.text)}",
+            retry_after_s=retry_after(reply),
+        )
+    if status >= 500:
         away = f"{endpoint}: the key service at {reply.url.netloc.decode()} answers {status}"
         raise KeyServiceUnavailable(away, retry_after_s=retry_after(reply))
     if status not in _REFUSALS:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import stamina
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.errors import KeyServiceUnavailable
+from worker.errors import KeyServiceThrottled, KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, DataKey, KeyRefused, KeyService, KeySpec, RetrieveRequest
 
@@ -52,7 +52,8 @@ class Breaker:
     Counts outages in a row; open, it refuses at once, and after `open_s` lets one caller try.
 
     pybreaker holds a lock for the whole of a call, so that five requests could never be under way at once; this one
-    is held only to count. A refusal is an answer, so only `KeyServiceUnavailable` counts. Thread-safe.
+    is held only to count. A refusal is an answer, and a quota that is used up too: only other `KeyServiceUnavailable`
+    count. Thread-safe.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class ResilientKeyService:
         if not isinstance(error, KeyServiceUnavailable) or self.breaker.state is not BreakerState.CLOSED:
             return False
         if self._metrics is not None:
-            reason = "throttled" if error.retry_after_s is not None else "unavailable"
+            reason = "throttled" if isinstance(error, KeyServiceThrottled) else "unavailable"
             self._metrics.inc("worker_authority_retries_total", reason=reason)
         if error.retry_after_s is None:
             return True
@@ -171,7 +172,8 @@ class ResilientKeyService:
         try:
             result = call()
         except KeyServiceUnavailable as exc:
-            self.breaker.leave(exc)
+            # A quota that is used up is one caller's: the service is there, and whoever asks for else has it.
+            self.breaker.leave(None if isinstance(exc, KeyServiceThrottled) else exc)
             raise
         except BaseException:
             self.breaker.leave()

@@ -43,8 +43,8 @@ pub union ArgumentValue {
 
 type OnNew = unsafe extern "C" fn(Ptr, Ptr, Ptr, *mut c_char, usize) -> c_int;
 type OnAcknowledged = unsafe extern "C" fn(Ptr, *const Message, Ptr) -> c_int;
-type OnBrokerState =
-    unsafe extern "C" fn(Ptr, i32, *const c_char, *const c_char, c_int, *const c_char, Ptr) -> c_int;
+type OnBrokerState = unsafe extern "C" fn(Ptr, i32, *const c_char, *const c_char, c_int, *const c_char, Ptr) -> c_int;
+type OnThreadStart = unsafe extern "C" fn(Ptr, c_int, *const c_char, Ptr) -> c_int;
 type OnDestroy = unsafe extern "C" fn(Ptr, Ptr) -> c_int;
 type OnEvent = unsafe extern "C" fn(Ptr, Ptr);
 
@@ -71,6 +71,7 @@ functions! {
     conf_interceptor_add_on_new: fn(Ptr, *const c_char, OnNew, Ptr) -> c_int;
     interceptor_add_on_acknowledgement: fn(Ptr, *const c_char, OnAcknowledged, Ptr) -> c_int;
     interceptor_add_on_broker_state_change: fn(Ptr, *const c_char, OnBrokerState, Ptr) -> c_int;
+    interceptor_add_on_thread_start: fn(Ptr, *const c_char, OnThreadStart, Ptr) -> c_int;
     interceptor_add_on_destroy: fn(Ptr, *const c_char, OnDestroy, Ptr) -> c_int;
     queue_new: fn(Ptr) -> Ptr;
     queue_destroy: fn(Ptr);

@@ -1,54 +1,8 @@
-//! Records in columns: what was received together is a chunk, and a batch is places in chunks.
+//! The records of a batch: places in chunks.
 
 use std::sync::Arc;
 
-/// A stretch of a chunk's bytes; a length below zero stands for none at all.
-#[derive(Debug, Clone, Copy)]
-pub struct Span {
-    pub at: usize,
-    pub len: i64,
-}
-
-impl Span {
-    pub const NONE: Self = Self { at: 0, len: -1 };
-
-    fn of(self, data: &[u8]) -> Option<&[u8]> {
-        usize::try_from(self.len).ok().and_then(|len| data.get(self.at..self.at + len))
-    }
-}
-
-pub type Headers = Vec<(String, Option<Vec<u8>>)>;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub topic: Arc<str>,
-    pub partition: i32,
-}
-
-/// Records that were received together; never changed once made.
-#[derive(Debug, Default)]
-pub struct Chunk {
-    pub data: Vec<u8>,
-    pub keys: Vec<Span>,
-    pub values: Vec<Span>,
-    pub offsets: Vec<i64>,
-    pub stamps: Vec<(u8, i64)>,
-    /// The place of each record, by its number in `places`.
-    pub at: Vec<u32>,
-    pub places: Vec<Place>,
-    /// Empty where no record has any.
-    pub headers: Vec<Headers>,
-}
-
-impl Chunk {
-    pub fn push(&mut self, bytes: Option<&[u8]>) -> Span {
-        bytes.map_or(Span::NONE, |bytes| {
-            let at = self.data.len();
-            self.data.extend_from_slice(bytes);
-            Span { at, len: bytes.len() as i64 }
-        })
-    }
-}
+use super::chunk::{Chunk, Place};
 
 /// A stretch of records from one partition with ascending offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,23 +24,11 @@ pub struct Batch {
     header_bytes: Option<usize>,
 }
 
-/// Which schema each key or value names, by what it begins with.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Frames {
-    pub groups: Vec<(Vec<u8>, Vec<usize>)>,
-    pub named: Vec<usize>,
-    pub bare: Vec<usize>,
-    pub absent: Vec<usize>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Key,
     Value,
 }
-
-const ID_BYTES: usize = 5;
-const GUID_BYTES: usize = 17;
 
 impl Batch {
     pub fn of(chunk: Chunk) -> Self {
@@ -217,7 +159,11 @@ impl Batch {
         let (mut low, mut high) = (start, stop.min(self.len()));
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.offset(middle) < offset { low = middle + 1 } else { high = middle }
+            if self.offset(middle) < offset {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         low
     }
@@ -238,41 +184,15 @@ impl Batch {
         }
         Self::made(chunks, rows)
     }
-
-    /// Parts the records by the schema that their key or value names; `header` may name it instead.
-    pub fn frames(&self, part: Part, header: &str) -> Frames {
-        let mut found = Frames::default();
-        for index in 0..self.len() {
-            let Some(data) = self.part(part, index) else {
-                found.absent.push(index);
-                continue;
-            };
-            if self.headers(index).iter().any(|(name, _)| name == header) {
-                found.named.push(index);
-                continue;
-            }
-            let head = match data.first() {
-                Some(0) if data.len() >= ID_BYTES => &data[..ID_BYTES],
-                Some(1) if data.len() >= GUID_BYTES => &data[..GUID_BYTES],
-                _ => {
-                    found.bare.push(index);
-                    continue;
-                }
-            };
-            match found.groups.iter_mut().rev().find(|(known, _)| known == head) {
-                Some((_, members)) => members.push(index),
-                None => found.groups.push((head.to_vec(), vec![index])),
-            }
-        }
-        found
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod samples {
+    use super::super::chunk::Span;
     use super::*;
 
-    fn chunk(records: &[(i32, i64, &[u8])]) -> Batch {
+    /// A batch of one chunk: partition, offset and value of each record.
+    pub fn batch(records: &[(i32, i64, &[u8])]) -> Batch {
         let mut chunk = Chunk::default();
         for (partition, offset, value) in records {
             let value = chunk.push(Some(value));
@@ -285,28 +205,24 @@ mod tests {
         }
         Batch::of(chunk)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::batch as made;
+    use super::*;
 
     #[test]
     fn runs_end_where_partition_or_order_does() {
-        let batch = chunk(&[(0, 1, b"a"), (0, 2, b"b"), (1, 3, b"c"), (1, 3, b"d"), (0, 9, b"e")]);
+        let batch = made(&[(0, 1, b"a"), (0, 2, b"b"), (1, 3, b"c"), (1, 3, b"d"), (0, 9, b"e")]);
         let runs: Vec<_> = batch.runs().iter().map(|run| (run.place.partition, run.start, run.stop)).collect();
         assert_eq!(runs, [(0, 0, 2), (1, 2, 3), (1, 3, 4), (0, 4, 5)]);
         assert_eq!(batch.find(0, 2, 2), 1);
         assert_eq!(batch.find(0, 2, 3), 2);
-        let both = batch.concat([chunk(&[(0, 10, b"f")])].iter());
+        let both = batch.concat([made(&[(0, 10, b"f")])].iter());
         assert_eq!(both.runs().last().map(|run| (run.start, run.stop)), Some((4, 6)));
         let picked = both.select([0, 5].into_iter()).unwrap();
         assert_eq!((picked.len(), picked.runs().len(), picked.part(Part::Value, 1)), (2, 1, Some(&b"f"[..])));
         assert!(both.select([6].into_iter()).is_none());
-    }
-
-    #[test]
-    fn frames_are_told_by_their_first_bytes() {
-        let guid = [1u8; 20];
-        let batch = chunk(&[(0, 1, b"\0\0\0\0\x07x"), (0, 2, b"\0\0"), (0, 3, &guid), (0, 4, b"\0\0\0\0\x07"), (0, 5, b"")]);
-        let frames = batch.frames(Part::Value, "h");
-        assert_eq!(frames.groups, [(b"\0\0\0\0\x07".to_vec(), vec![0, 3]), (guid[..17].to_vec(), vec![2])]);
-        assert_eq!((frames.bare, frames.absent.len()), (vec![1, 4], 0));
-        assert_eq!(batch.frames(Part::Key, "h").absent.len(), 5);
     }
 }

@@ -1,7 +1,8 @@
 //! Which headers go out with a record, and how librdkafka is given them.
 
 use super::api::{Api, Ptr};
-use super::batch::{Batch, Place};
+use super::batch::Batch;
+use super::chunk::Place;
 
 /// What the header that says where a record came from takes beside its name, at most.
 const SOURCE: usize = 300;

@@ -7,7 +7,9 @@
 
 mod api;
 pub mod batch;
+pub mod chunk;
 pub mod client;
+mod frames;
 pub mod headers;
 mod plugin;
 pub mod producer;

@@ -11,6 +11,19 @@ use super::client::Tracker;
 
 const NAME: *const c_char = c"residency_worker".as_ptr();
 
+/// `RD_KAFKA_THREAD_BROKER`; the main thread's timers begin parts of a transaction, and have no slack.
+const THREAD_BROKER: c_int = 2;
+#[cfg(target_os = "linux")]
+const PR_SET_TIMERSLACK: c_int = 29;
+/// How much later than asked a client's thread may look at the clock.
+#[cfg(target_os = "linux")]
+const SLACK_NS: std::ffi::c_ulong = 20_000_000;
+
+#[cfg(target_os = "linux")]
+extern "C" {
+    fn prctl(option: c_int, ...) -> c_int;
+}
+
 thread_local! {
     /// The client that was made last on this thread: its making returns to the thread that asks for it.
     static NEWEST: RefCell<Option<Arc<Tracker>>> = const { RefCell::new(None) };
@@ -57,6 +70,7 @@ unsafe extern "C" fn on_new(rk: Ptr, _conf: Ptr, _opaque: Ptr, _error: *mut c_ch
     unsafe {
         (api.interceptor_add_on_acknowledgement)(rk, NAME, on_acknowledged, opaque);
         (api.interceptor_add_on_broker_state_change)(rk, NAME, on_broker_state, opaque);
+        (api.interceptor_add_on_thread_start)(rk, NAME, on_thread_start, std::ptr::null_mut());
         (api.interceptor_add_on_destroy)(rk, NAME, on_destroy, opaque);
     }
     NEWEST.with_borrow_mut(|newest| *newest = Some(tracker));
@@ -69,6 +83,17 @@ unsafe extern "C" fn on_acknowledged(_rk: Ptr, message: *const Message, opaque: 
     // confluent-kafka marks its own messages, and hears of them itself.
     if message.private.is_null() {
         tracker.report(message);
+    }
+    0
+}
+
+/// Called on each of the client's threads as it begins. At rest one that speaks to a broker wakes every second; with slack
+/// the kernel wakes those of all clients together. What comes, a message or an answer, wakes them as soon as ever.
+unsafe extern "C" fn on_thread_start(_rk: Ptr, kind: c_int, _name: *const c_char, _opaque: Ptr) -> c_int {
+    #[cfg(target_os = "linux")]
+    if kind == THREAD_BROKER {
+        // SAFETY: the kernel takes two numbers, for the thread that calls.
+        unsafe { prctl(PR_SET_TIMERSLACK, SLACK_NS) };
     }
     0
 }

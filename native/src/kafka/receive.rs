@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int, CStr};
 use std::sync::Arc;
 
 use super::api::{Api, Message, Ptr};
-use super::batch::{Batch, Chunk, Headers, Place, Span};
+use super::batch::Batch;
+use super::chunk::{Chunk, Headers, Place, Span};
 use super::client::{Closed, Tracker};
 
 /// What came instead of a message: librdkafka's code and words, and where.

@@ -14,7 +14,7 @@ use crate::arrow::{Binary, Builder, Kind, Layout, Odd};
 use crate::open::{Asked, Fault, Opener, Place, Source};
 use crate::program::Slot;
 use crate::typed;
-use crate::walk::NONE;
+use crate::contexts::NONE;
 
 /// Arrow's buffers say that they hold signed bytes. Validity, offsets, data, the place of the first value in them, how many there are, whether offsets have 64 bits.
 type Given = (Option<PyBuffer<i8>>, PyBuffer<i8>, Option<PyBuffer<i8>>, usize, usize, bool);

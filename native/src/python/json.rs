@@ -3,11 +3,12 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::kafka::Batch;
 use super::reader::each;
-use crate::json::{self, Shape};
+use super::shapes::shapes;
+use crate::json::{self, Logical};
 use crate::lines::{self, Column};
 
 /// Writes values of one type as JSON.
@@ -21,10 +22,9 @@ pub struct JsonColumn(Column);
 #[pymethods]
 impl JsonWriter {
     #[new]
-    fn new(shapes: Vec<Bound<'_, PyTuple>>, root: u32) -> PyResult<Self> {
-        let shapes = shapes.iter().map(shape).collect::<PyResult<Box<[_]>>>()?;
-        let writer = json::Writer::new(shapes, root);
-        writer.map(Self).ok_or_else(|| PyValueError::new_err("the writer refers to what it does not have"))
+    fn new(specs: Vec<Bound<'_, PyTuple>>, root: u32) -> PyResult<Self> {
+        let name = |text: &Bound<'_, PyString>| Ok(json::name(&text.to_cow()?));
+        shapes(&specs, root, name, logical).map(|shapes| Self(json::Writer(shapes)))
     }
 
     /// Each value behind `before`, and which were refused; a hole also where there is none to write.
@@ -79,44 +79,16 @@ pub fn json_lines<'py>(
     Ok(PyBytes::new(py, &made))
 }
 
-fn shape(spec: &Bound<'_, PyTuple>) -> PyResult<Shape> {
-    let word: String = spec.get_item(0)?.extract()?;
-    Ok(match word.as_str() {
-        "null" => Shape::Null,
-        "boolean" => Shape::Boolean,
-        "int" => Shape::Int,
-        "long" => Shape::Long,
-        "float" => Shape::Float,
-        "double" => Shape::Double,
-        "bytes" => Shape::Bytes,
-        "string" => Shape::Text,
-        "fixed" => Shape::Fixed(spec.get_item(1)?.extract()?),
-        "enum" => Shape::Enum(spec.get_item(1)?.extract::<Vec<String>>()?.iter().map(|symbol| name(symbol, "")).collect()),
-        "union" => {
-            let branches: Vec<(u32, Option<String>)> = spec.get_item(1)?.extract()?;
-            Shape::Union(branches.into_iter().map(|(branch, _)| branch).collect())
-        }
-        "record" => {
-            let fields: Vec<(String, u32)> = spec.get_item(1)?.extract()?;
-            Shape::Record(fields.iter().map(|(field, id)| (name(field, ":"), *id)).collect())
-        }
-        "array" => Shape::Array { item: spec.get_item(1)?.extract()?, widthless: spec.get_item(2)?.extract()? },
-        "map" => Shape::Map(spec.get_item(1)?.extract()?),
-        "date" => Shape::Date,
-        "time-millis" => Shape::TimeMillis,
-        "time-micros" => Shape::TimeMicros,
-        "timestamp" => Shape::Timestamp(spec.get_item(1)?.extract()?, spec.get_item(2)?.extract::<String>()?.into()),
-        "uuid" => Shape::Uuid,
-        "uuid-bytes" => Shape::UuidBytes,
-        "decimal" => Shape::Decimal(spec.get_item(1)?.extract()?, spec.get_item(2)?.extract()?),
-        "twin" => Shape::Twin,
-        _ => return Err(PyValueError::new_err("the writer has a shape of a kind that is unknown")),
-    })
-}
-
-fn name(text: &str, behind: &str) -> Box<[u8]> {
-    let mut out = Vec::new();
-    json::text(text, &mut out);
-    out.extend_from_slice(behind.as_bytes());
-    out.into()
+fn logical(word: &str, spec: &Bound<'_, PyTuple>) -> PyResult<Option<Logical>> {
+    Ok(Some(match word {
+        "date" => Logical::Date,
+        "time-millis" => Logical::TimeMillis,
+        "time-micros" => Logical::TimeMicros,
+        "timestamp" => Logical::Timestamp(spec.get_item(1)?.extract()?, spec.get_item(2)?.extract::<String>()?.into()),
+        "uuid" => Logical::Uuid,
+        "uuid-bytes" => Logical::UuidBytes,
+        "decimal" => Logical::Decimal(spec.get_item(1)?.extract()?, spec.get_item(2)?.extract()?),
+        "twin" => Logical::Twin,
+        _ => return Ok(None),
+    }))
 }

@@ -12,7 +12,7 @@ use super::program::slot;
 use crate::open::{Asked, Fault, Opener, Place, Source};
 use crate::request;
 use crate::typed;
-use crate::walk::NONE;
+use crate::contexts::NONE;
 
 /// Keys in the order of the requests: whose, from which of its keys on, for how many requests; none for a refusal.
 pub type Sources<'py> = Vec<(Option<Bound<'py, PyAny>>, usize, usize)>;

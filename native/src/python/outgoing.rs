@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::kafka::Batch;
-use super::split::Output;
+use super::output::Output;
 use crate::kafka::headers::Policy;
 use crate::kafka::producer;
 use crate::kafka::rounds::Limit;

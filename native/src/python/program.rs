@@ -6,8 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::program::{Beside, Bound as Bind, Covered, Node, Slot, Text, Wanting};
-use crate::typed::Kind;
+use crate::program::{Beside, Bound as Bind, Covered, Kind, Node, Slot, Text, Wanting};
 use crate::varint::Encoded;
 
 #[pyclass(frozen, module = "worker._native")]

@@ -1,61 +1,35 @@
 //! Avro binary as Python's values, as the library in Python gives them; what is not of its type is refused.
 
-use pyo3::exceptions::PyValueError;
+use std::convert::Infallible;
+
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use super::split::Output;
+use super::shapes::shapes;
+use super::output::Output;
 use crate::cursor::Cursor;
-use crate::program::MAX_NODES;
+use crate::shapes::{Shape, Shapes};
 use crate::walk::Refused;
-
-enum Shape {
-    Null,
-    Boolean,
-    Int,
-    Long,
-    Float,
-    Double,
-    Bytes,
-    Text,
-    Fixed(usize),
-    Enum(Vec<Py<PyString>>),
-    /// Where a name is given, a branch's value stands under it in a dictionary.
-    Union(Vec<(u32, Option<Py<PyString>>)>),
-    Record(Vec<(Py<PyString>, u32)>),
-    Array { item: u32, widthless: bool },
-    Map(u32),
-}
 
 /// Reads values of one type.
 #[pyclass(frozen, module = "worker._native")]
-pub struct Reader {
-    shapes: Vec<Shape>,
-    root: u32,
-}
+pub struct Reader(Table);
+
+/// Where a branch has a name its value stands under it in a dictionary.
+type Table = Shapes<Py<PyString>, Infallible>;
 
 struct State<'a, 'py> {
     py: Python<'py>,
-    shapes: &'a [Shape],
+    shapes: &'a Table,
     cursor: Cursor<'a>,
 }
 
 #[pymethods]
 impl Reader {
     #[new]
-    fn new(shapes: Vec<Bound<'_, PyTuple>>, root: u32) -> PyResult<Self> {
-        let shapes = shapes.iter().map(shape).collect::<PyResult<Vec<_>>>()?;
-        let known = |id: &u32| (*id as usize) < shapes.len();
-        let sound = shapes.len() <= MAX_NODES
-            && known(&root)
-            && shapes.iter().all(|shape| match shape {
-                Shape::Union(branches) => branches.iter().all(|(id, _)| known(id)),
-                Shape::Record(fields) => fields.iter().all(|(_, id)| known(id)),
-                Shape::Array { item: id, .. } | Shape::Map(id) => known(id),
-                _ => true,
-            });
-        if sound { Ok(Self { shapes, root }) } else { Err(PyValueError::new_err("the reader refers to what it does not have")) }
+    fn new(specs: Vec<Bound<'_, PyTuple>>, root: u32) -> PyResult<Self> {
+        shapes(&specs, root, |name| Ok(name.clone().unbind()), |_, _| Ok(None)).map(Self)
     }
 
     /// Each value, and which were refused; `None` also where there is none to read.
@@ -80,8 +54,8 @@ impl Reader {
 
 impl Reader {
     fn one<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyAny>> {
-        let mut state = State { py, shapes: &self.shapes, cursor: Cursor::new(data) };
-        state.value(self.root).ok().filter(|_| state.cursor.is_at_end())
+        let mut state = State { py, shapes: &self.0, cursor: Cursor::new(data) };
+        state.value(self.0.root()).ok().filter(|_| state.cursor.is_at_end())
     }
 }
 
@@ -100,31 +74,10 @@ pub fn each(values: &Bound<'_, PyAny>, mut take: impl FnMut(usize, Option<&[u8]>
     Ok(())
 }
 
-fn shape(spec: &Bound<'_, PyTuple>) -> PyResult<Shape> {
-    let word: String = spec.get_item(0)?.extract()?;
-    Ok(match word.as_str() {
-        "null" => Shape::Null,
-        "boolean" => Shape::Boolean,
-        "int" => Shape::Int,
-        "long" => Shape::Long,
-        "float" => Shape::Float,
-        "double" => Shape::Double,
-        "bytes" => Shape::Bytes,
-        "string" => Shape::Text,
-        "fixed" => Shape::Fixed(spec.get_item(1)?.extract()?),
-        "enum" => Shape::Enum(spec.get_item(1)?.extract()?),
-        "union" => Shape::Union(spec.get_item(1)?.extract()?),
-        "record" => Shape::Record(spec.get_item(1)?.extract()?),
-        "array" => Shape::Array { item: spec.get_item(1)?.extract()?, widthless: spec.get_item(2)?.extract()? },
-        "map" => Shape::Map(spec.get_item(1)?.extract()?),
-        _ => return Err(PyValueError::new_err("the reader has a shape of a kind that is unknown")),
-    })
-}
-
 impl<'py> State<'_, 'py> {
     fn value(&mut self, id: u32) -> Result<Bound<'py, PyAny>, Refused> {
         let (py, shapes) = (self.py, self.shapes);
-        match &shapes[id as usize] {
+        match shapes.get(id) {
             Shape::Null => Ok(py.None().into_bound(py)),
             Shape::Boolean => Ok(PyBool::new(py, self.cursor.boolean()?).to_owned().into_any()),
             Shape::Int => Ok(PyInt::new(py, self.cursor.int()?).into_any()),
@@ -146,7 +99,7 @@ impl<'py> State<'_, 'py> {
             Shape::Record(fields) => {
                 self.cursor.enter()?;
                 let record = PyDict::new(py);
-                for (name, field) in fields {
+                for (name, field) in fields.iter() {
                     record.set_item(name, self.value(*field)?).map_err(|_| Refused)?;
                 }
                 self.cursor.leave();
@@ -169,10 +122,15 @@ impl<'py> State<'_, 'py> {
                 self.cursor.leave();
                 Ok(map.into_any())
             }
+            Shape::Other(never) => match *never {},
         }
     }
 
-    fn blocks(&mut self, widthless: bool, mut item: impl FnMut(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
+    fn blocks(
+        &mut self,
+        widthless: bool,
+        mut item: impl FnMut(&mut Self) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
         while let Some(block) = self.cursor.block(widthless)? {
             for _ in 0..block.count {
                 item(self)?;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::kafka::Batch;
-use super::split::Output;
+use super::output::Output;
 use crate::kafka::batch::{self, Part};
 use crate::rows::{copied, Beside, Field, Form, Kind, Record, Shape};
 

@@ -1,118 +1,24 @@
-//! A batch taken apart, and what it was sealed to.
+//! A batch taken apart.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use super::keys::KeyBatch;
-use super::leases::Granted;
 use super::open::{sources, word, Requests, Sources};
+use super::output::Output;
 use super::program::Program;
-use super::sequence::{items, Sequence};
+use super::records::records_of;
+use super::supplies::{leases, singles, Supply, KEYS};
 use super::words::{ints, shorts};
-use super::kafka::Column;
 use crate::aead::Nonces;
-use crate::kafka::batch::{self, Part};
-use crate::contexts::{Contexts, Directory};
-use crate::feed::{Feed, Leases, Singles, Stretch};
+use crate::contexts::{Contexts, Directory, Rows, NONE};
+use crate::feed::Unsealed;
 use crate::open::Opener;
-use crate::seal::{self, Records, Unsealed};
+use crate::seal::{self, Records};
 use crate::unseal;
-use crate::walk::{BoundSpan, Found, Scratch, NONE};
-
-/// Values and keys that Python owns.
-struct Objects {
-    values: Vec<PyBackedBytes>,
-    keys: Option<Vec<Option<PyBackedBytes>>>,
-    start: usize,
-}
-
-impl Records for Objects {
-    fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    fn datum(&self, index: usize) -> &[u8] {
-        self.values[index].get(self.start..).unwrap_or_default()
-    }
-
-    fn key(&self, index: usize) -> Option<&[u8]> {
-        self.keys.as_ref()?.get(index)?.as_deref()
-    }
-}
-
-/// A batch in native memory.
-struct Native {
-    batch: Arc<batch::Batch>,
-    start: usize,
-    keyed: bool,
-}
-
-impl Records for Native {
-    fn len(&self) -> usize {
-        self.batch.len()
-    }
-
-    fn datum(&self, index: usize) -> &[u8] {
-        self.batch.part(Part::Value, index).and_then(|value| value.get(self.start..)).unwrap_or_default()
-    }
-
-    fn key(&self, index: usize) -> Option<&[u8]> {
-        if self.keyed { self.batch.part(Part::Key, index) } else { None }
-    }
-}
-
-/// Keys that Python owns, beside values in native memory.
-struct Mixed {
-    values: Native,
-    keys: Vec<Option<PyBackedBytes>>,
-}
-
-impl Records for Mixed {
-    fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    fn datum(&self, index: usize) -> &[u8] {
-        self.values.datum(index)
-    }
-
-    fn key(&self, index: usize) -> Option<&[u8]> {
-        self.keys.get(index)?.as_deref()
-    }
-}
-
-fn records_of(values: &Bound<'_, PyAny>, keys: Option<&Bound<'_, PyAny>>, start: usize) -> PyResult<Box<dyn Records + Send>> {
-    let Ok(column) = values.cast::<Column>() else {
-        let values: Vec<PyBackedBytes> = values.extract()?;
-        let keys = keys.map(|keys| keys.extract::<Vec<Option<PyBackedBytes>>>()).transpose()?;
-        if keys.as_ref().is_some_and(|keys| keys.len() != values.len()) {
-            return Err(PyValueError::new_err("a key, or none, for each value"));
-        }
-        return Ok(Box::new(Objects { values, keys, start }));
-    };
-    let column = column.get();
-    if column.part != Part::Value {
-        return Err(PyValueError::new_err("a batch's values are asked for"));
-    }
-    let own = |keys: &Column| keys.part == Part::Key && Arc::ptr_eq(&keys.batch, &column.batch);
-    let keyed = keys.is_some_and(|keys| keys.cast::<Column>().is_ok_and(|keys| own(keys.get())));
-    let values = Native { batch: Arc::clone(&column.batch), start, keyed };
-    match keys {
-        Some(keys) if !keyed => {
-            let keys: Vec<Option<PyBackedBytes>> = keys.extract()?;
-            if keys.len() != values.len() {
-                return Err(PyValueError::new_err("a key, or none, for each value"));
-            }
-            Ok(Box::new(Mixed { values, keys }))
-        }
-        _ => Ok(Box::new(values)),
-    }
-}
+use crate::walk::{BoundSpan, Found, Scratch};
 
 #[pyclass(frozen, module = "worker._native")]
 pub struct Split {
@@ -131,41 +37,10 @@ struct Counted {
     values: Vec<usize>,
 }
 
-/// The rows of contexts in the directory with this id, good as long as no more contexts have gone from it.
-#[derive(Default)]
-struct Rows {
-    directory: u64,
-    gone: u64,
-    rows: Vec<u32>,
-}
-
-impl Rows {
-    fn look_up(&mut self, id: u64, directory: &Directory, contexts: &Contexts) {
-        if self.rows.len() != contexts.len() || (self.directory, self.gone) != (id, directory.gone()) {
-            self.rows.clear();
-            self.rows.resize(contexts.len(), NONE);
-            (self.directory, self.gone) = (id, directory.gone());
-        }
-        // In two passes, each of which waits for the memory of many contexts at once.
-        if !self.rows.contains(&NONE) {
-            return;
-        }
-        for (number, row) in (0..).zip(&mut self.rows).filter(|(_, row)| **row == NONE) {
-            *row = directory.likely(contexts.hash(number));
-        }
-        for (number, row) in (0..).zip(&mut self.rows) {
-            *row = directory.confirmed(*row, contexts.framed(number), contexts.hash(number));
-        }
-    }
-}
-
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Leases or stretches of keys, the context of each (of leases) or of each run (of keys), and how many values those
-/// serve.
-type Supply<'py> = (Bound<'py, PyAny>, PyBuffer<u32>, PyBuffer<i64>);
 /// Numbers of contexts, 32 bits each, and numbers of values and bytes, 64 bits each, in native order.
 type Asked<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
@@ -312,7 +187,7 @@ impl Split {
     /// Seals everything that was not left out, each datum behind `prefix`; `supplies` follow `demands`.
     fn seal(&self, py: Python<'_>, prefix: &[u8], supplies: Vec<Vec<Supply<'_>>>) -> PyResult<Output> {
         let mut feeds = Vec::with_capacity(supplies.len());
-        for (number, supplies) in supplies.into_iter().enumerate().take(self.program.slots.len()) {
+        for (number, supplies) in supplies.iter().enumerate().take(self.program.slots.len()) {
             let contexts = self.table(number)?.len().max(1);
             let leased = self.program.slots[number].leased;
             feeds.push(if leased { leases(py, contexts, supplies)? } else { singles(py, contexts, supplies)? });
@@ -363,8 +238,6 @@ impl Split {
 /// Records put together, and why others were not: record, field, the reason, the number of the request.
 type Restored = (Output, Vec<(usize, u32, &'static str, u32)>);
 
-const KEYS: &str = "the keys do not add up to the values";
-
 impl Split {
     /// The contexts of a field.
     pub fn table(&self, slot: usize) -> PyResult<&Contexts> {
@@ -380,83 +253,5 @@ impl Split {
         rows.look_up(id, directory, contexts);
         then(&rows.rows);
         Ok(())
-    }
-}
-
-fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyResult<impl ExactSizeIterator<Item = (u32, u32)>> {
-    let (contexts, counts) = (contexts.to_vec(py)?, counts.to_vec(py)?);
-    let counts = counts.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>()?;
-    if contexts.len() != counts.len() {
-        return Err(PyRuntimeError::new_err(KEYS));
-    }
-    Ok(contexts.into_iter().zip(counts))
-}
-
-fn leases(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
-    let mut feed = Leases::new(contexts);
-    for (keys, contexts, counts) in supplies {
-        let granted = Arc::clone(&keys.cast::<Granted>()?.get().granted);
-        feed.push(granted, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
-    }
-    Ok(Feed::Leased(feed))
-}
-
-fn singles(py: Python<'_>, contexts: usize, supplies: Vec<Supply<'_>>) -> PyResult<Feed> {
-    let mut feed = Singles::new(contexts);
-    for (keys, contexts, counts) in supplies {
-        let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
-        let stretches: Vec<Stretch> =
-            portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect();
-        feed.push(stretches, each(py, &contexts, &counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
-    }
-    Ok(Feed::Single(feed))
-}
-
-/// Framed output datums, a sequence of `bytes`, or of None where a record was left out.
-#[pyclass(frozen, module = "worker._native", sequence)]
-pub struct Output {
-    pub output: Arc<seal::Output>,
-    pub skip: Vec<bool>,
-}
-
-impl Sequence for Output {
-    fn len(&self) -> usize {
-        self.skip.len()
-    }
-
-    fn item<'py>(&self, py: Python<'py>, index: usize) -> Option<Bound<'py, PyBytes>> {
-        if self.skip[index] { None } else { self.output.get(index).map(|data| PyBytes::new(py, data)) }
-    }
-}
-
-#[pymethods]
-impl Output {
-    fn __len__(&self) -> usize {
-        self.skip.len()
-    }
-
-    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        items(self, py, index)
-    }
-
-    /// Bytes of envelopes, by slot.
-    #[getter]
-    fn sealed(&self) -> Vec<u64> {
-        self.output.sealed.clone()
-    }
-
-    /// Bytes of a stretch of records.
-    fn content_bytes(&self, start: usize, stop: usize) -> usize {
-        self.output.bytes_of(start, stop)
-    }
-
-    /// Bytes of the largest record.
-    #[getter]
-    fn largest(&self) -> usize {
-        self.output.largest
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Output({} records)", self.skip.len())
     }
 }

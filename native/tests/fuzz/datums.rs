@@ -8,14 +8,14 @@ use _native::envelope::Lease;
 use _native::feed::{Feed, Leases, Singles};
 use _native::keys::{KeyBatch, Labels};
 use _native::open::{Opener, Source};
-use _native::program::{Beside, Bound, Covered, Node, Program, Slot, Text, Wanting};
-use _native::seal::{demands, seal, Output, Records};
+use _native::program::{Beside, Bound, Covered, Kind, Node, Program, Slot, Text, Wanting};
+use _native::seal::{demands, seal, Demand, Output, Records};
 use _native::secrets::Secrets;
-use _native::typed::Kind;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
 use _native::vault::{Granted, Key, Vault};
-use _native::walk::{Found, Scratch, NONE};
+use _native::contexts::NONE;
+use _native::walk::{Found, Scratch};
 
 const SECRET: [u8; 32] = [9; 32];
 const KEYSET: [u8; 16] = [3; 16];
@@ -122,28 +122,37 @@ fn keys(count: usize, slot: usize) -> Arc<KeyBatch> {
     Arc::new(KeyBatch::new(Secrets::of(&vec![SECRET; count]), ivs, labels).unwrap())
 }
 
-fn feed(program: &Program, slot: usize, contexts: usize, demand: &_native::seal::Demand) -> Feed {
-    let each: Vec<_> = demand.contexts.iter().zip(&demand.counts).map(|(&context, &count)| (context, count as u32)).collect();
+fn each(demand: &Demand) -> impl ExactSizeIterator<Item = (u32, u32)> + '_ {
+    demand.contexts.iter().zip(&demand.counts).map(|(&context, &count)| (context, count as u32))
+}
+
+/// A lease for each context.
+fn granted(slot: usize, demand: &Demand) -> Granted {
+    let mut vault = Vault::new();
+    let label = vault.label(&KEYSET, LABELS[slot].as_bytes()).unwrap();
+    let numbers = (0..demand.contexts.len())
+        .map(|number| vault.put(Key::new(*leased(&SECRET).unwrap(), [number as u8; 16], label), &[1; 8], 0).unwrap())
+        .collect();
+    vault.grant(numbers, |_| ()).unwrap()
+}
+
+fn feed<'k>(program: &Program, slot: usize, contexts: usize, demand: &Demand, granted: &'k Granted) -> Feed<'k> {
     if !program.slots[slot].leased {
         let total = demand.counts.iter().sum::<i64>();
         let mut feed = Singles::new(contexts);
-        feed.push(vec![(keys(total as usize, slot), 0, total as u32)], each.into_iter()).unwrap();
+        feed.push(vec![(keys(total as usize, slot), 0, total as u32)], each(demand)).unwrap();
         return Feed::Single(feed);
     }
-    let mut vault = Vault::default();
-    let label = vault.label(&KEYSET, LABELS[slot].as_bytes()).unwrap();
-    let numbers: Vec<u32> = (0..each.len())
-        .map(|number| vault.put(Key::new(*leased(&SECRET).unwrap(), [number as u8; 16], label, 0), &[1; 8]).unwrap())
-        .collect();
     let mut feed = Leases::new(contexts);
-    let granted = Granted::new(&vault, &numbers).unwrap();
-    feed.push(Arc::new(granted), each.into_iter()).unwrap();
+    feed.push(granted, each(demand)).unwrap();
     Feed::Leased(feed)
 }
 
 fn sealed(program: &Program, found: &Found, datum: &[u8]) -> Output {
-    let feeds = demands(program, found, &[false]).into_iter().enumerate().map(|(slot, demand)| {
-        feed(program, slot, found.contexts[program.tables[slot]].len().max(1), &demand)
+    let demands = demands(program, found, &[false]);
+    let granted: Vec<_> = demands.iter().enumerate().map(|(slot, demand)| granted(slot, demand)).collect();
+    let feeds = demands.iter().zip(&granted).enumerate().map(|(slot, (demand, granted))| {
+        feed(program, slot, found.contexts[program.tables[slot]].len().max(1), demand, granted)
     });
     seal(program, found, &One(datum), &[false], b"", feeds.collect(), &mut Nonces::new()).unwrap()
 }
@@ -317,7 +326,8 @@ pub mod row {
 
 pub mod json {
     use super::*;
-    use _native::json::{Shape, Writer};
+    use _native::json::{name, Logical, Writer};
+    use _native::shapes::{Shape, Shapes};
 
     /// A record of every shape; `next` leads back to it.
     fn writer() -> Writer {
@@ -331,25 +341,25 @@ pub mod json {
             Shape::Bytes,
             Shape::Text,
             Shape::Fixed(3),
-            Shape::Enum([b"\"NEW\""[..].into(), b"\"OLD\""[..].into()].into()),
-            Shape::Date,
-            Shape::TimeMillis,
-            Shape::TimeMicros,
-            Shape::Timestamp(1_000, "+00:00".into()),
-            Shape::Uuid,
-            Shape::UuidBytes,
-            Shape::Decimal(None, 4),
-            Shape::Decimal(Some(2), 9),
+            Shape::Enum([name("NEW"), name("OLD")].into()),
+            Shape::Other(Logical::Date),
+            Shape::Other(Logical::TimeMillis),
+            Shape::Other(Logical::TimeMicros),
+            Shape::Other(Logical::Timestamp(1_000, "+00:00".into())),
+            Shape::Other(Logical::Uuid),
+            Shape::Other(Logical::UuidBytes),
+            Shape::Other(Logical::Decimal(None, 4)),
+            Shape::Other(Logical::Decimal(Some(2), 9)),
             Shape::Array { item: 7, widthless: false },
             Shape::Array { item: 0, widthless: true },
             Shape::Map(2),
         ];
         let every = types.len() as u32;
         let mut shapes = Vec::from(types);
-        shapes.push(Shape::Union([0, every + 1].into()));
-        let fields = (0..=every).map(|id| (format!("\"f{id}\":").into_bytes().into(), id));
+        shapes.push(Shape::Union([(0, None), (every + 1, None)].into()));
+        let fields = (0..=every).map(|id| (name(&format!("f{id}")), id));
         shapes.push(Shape::Record(fields.collect()));
-        Writer::new(shapes.into(), every + 1).unwrap()
+        Writer(Shapes::new(shapes.into(), every + 1).unwrap())
     }
 
     pub fn examples() -> Vec<Vec<u8>> {

@@ -25,7 +25,8 @@ pub mod varint {
 
 pub mod frame {
     use super::kind;
-    use _native::kafka::batch::{Batch, Chunk, Part, Place, Span};
+    use _native::kafka::batch::{Batch, Part};
+    use _native::kafka::chunk::{Chunk, Place, Span};
 
     /// Values behind lengths of one byte.
     pub fn examples() -> Vec<Vec<u8>> {
@@ -141,8 +142,8 @@ pub mod record_envelope {
 
 pub mod typed_plaintext {
     use super::kind;
-    use _native::program::Slot;
-    use _native::typed::{read, write, Kind};
+    use _native::program::{Kind, Slot};
+    use _native::typed::{read, write};
 
     /// The first byte chooses the type and whether it is a union with null.
     fn slot(choice: u8) -> Slot {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from worker.authority.audit import Trail, TrailKeys
 from worker.authority.audit.anchor import Anchor
 from worker.authority.audit.chain import Place, SignedHead, hash_of
 from worker.authority.audit.export import ocsf
+from worker.authority.audit.query import Query
 from worker.authority.audit.retention import Retention
 from worker.authority.audit.segments import segments
 from worker.authority.audit.verify import read_heads, verify
@@ -129,6 +132,140 @@ def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path])
 
     with pytest.raises(ConfigError, match="not signed"):
         read_heads(anchor, Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+
+
+def test_a_full_disk_cuts_no_other_line_of_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it left of a line is none, the next one is whole, and the anchor is read."""
+    own, write = trail(tmp_path, sync=False), os.write
+    anchor = Anchor(own, tmp_path / "anchor", every_s=3600)
+    own.record({"operation": "one"})
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:30]))
+    with pytest.raises(OSError, match="full"):
+        anchor.keep()
+    monkeypatch.setattr(os, "write", write)
+    anchor.keep()
+    own.record({"operation": "two"})
+    anchor.close()
+    own.close()
+
+    seen = read_heads(tmp_path / "anchor", PUBLIC)
+
+    assert [place.sequence for place in seen] == [1, 2]
+    assert not verify([tmp_path], seen).findings
+
+
+def test_an_anchor_that_can_only_be_appended_to_is_opened_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file with the attribute `a` is, which refuses every other way of writing."""
+    own, opening = trail(tmp_path, sync=False), os.open
+    (tmp_path / "anchor").touch(mode=0o600)
+
+    def append_only(path: Any, flags: int, *more: Any) -> int:
+        if Path(path).name == "anchor" and flags & (os.O_WRONLY | os.O_RDWR) and not flags & os.O_APPEND:
+            raise PermissionError(errno.EPERM, "append only")
+        return opening(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", append_only)
+    Anchor(own, tmp_path / "anchor", every_s=3600).close()
+    own.close()
+
+    assert len(read_heads(tmp_path / "anchor", PUBLIC)) == 1
+
+
+@pytest.mark.parametrize("after", [-1, 0, 13, 50, 77, 97, 98, 99, 100, 5000])
+def test_nothing_is_left_out_after_a_number(kept: tuple[Path, Path], after: int) -> None:
+    """Wherever files begin and end: whoever asks page by page gets every line once."""
+    directory, _ = kept
+    assert len(segments(directory)) > 3
+
+    found = [entry["seq"] for entry in Query(workspace="W").find(directory, after=after)]
+
+    assert found == list(range(max(after, 0) + 1, 101))
+
+
+def test_a_file_that_is_closed_while_it_is_read_is_read_once(kept: tuple[Path, Path]) -> None:
+    """Neither twice nor not at all."""
+    directory, _ = kept
+    reading = Query(workspace="W").find(directory)
+    found = [next(reading)["seq"]]
+    active = directory / "audit.jsonl"
+    active.rename(directory / f"audit-{json.loads(active.read_text().splitlines()[0])['seq']:012d}.jsonl")
+    active.touch(mode=0o600)
+
+    found += [entry["seq"] for entry in reading]
+
+    assert found == list(range(1, 101))
+
+
+def moved_away(directory: Path, count: int) -> Path:
+    """The oldest files in a directory of their own."""
+    archive = directory / "archive"
+    archive.mkdir()
+    for path in segments(directory)[:count]:
+        path.rename(archive / path.name)
+    return archive
+
+
+def test_files_that_were_moved_away_are_the_same_chain(kept: tuple[Path, Path]) -> None:
+    """Named beside what is left, in either order, they are whole; without them what was seen of them is missing."""
+    directory, anchor = kept
+    seen, archive = read_heads(anchor, PUBLIC), moved_away(directory, 2)
+
+    for both in ([archive, directory], [directory, archive]):
+        verdict = verify(both, seen)
+        assert (verdict.findings, verdict.entries, verdict.anchored) == ([], 101, len(seen))
+    assert verify([directory], seen).findings
+
+
+APART: dict[str, tuple[str, Callable[[Path, Path], Any]]] = {
+    "last line altered": ("was changed after", lambda archive, _: altered_last(segments(archive)[-1])),
+    "a file between": ("dropped", lambda archive, _: segments(archive)[-1].unlink()),
+    "in both": ("is a copy", lambda archive, own: shutil.copy(segments(archive)[-1], own)),
+    "a directory that is none": ("has no trail", lambda archive, _: shutil.rmtree(archive)),
+}
+
+
+def altered_last(path: Path) -> None:
+    first, _, last = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
+    path.write_bytes(first + b"\n" + last.replace(b'"W"', b'"X"') + b"\n")
+
+
+@pytest.mark.parametrize("kind", APART, ids=lambda kind: kind.replace(" ", "_"))
+def test_what_lies_in_two_directories_must_fit(kept: tuple[Path, Path], kind: str) -> None:
+    """A line where one ends and the other goes on is checked as any."""
+    directory, _ = kept
+    archive, (finding, act) = moved_away(directory, 2), APART[kind]
+    act(archive, directory)
+
+    assert any(finding in found for found in verify([archive, directory]).findings)
+
+
+def test_an_authority_that_went_on_from_a_copy_is_found(tmp_path: Path) -> None:
+    """Both trails are whole by themselves, and say different things of one chain."""
+    for name in ("first", "copy"):
+        (tmp_path / name).mkdir()
+    own = trail(tmp_path / "first", sync=False)
+    own.close()
+    shutil.copy(own.path, tmp_path / "copy")
+    for name in ("first", "copy"):
+        again = trail(tmp_path / name, sync=False)
+        again.record({"operation": name})
+        again.close()
+
+    verdict = verify([tmp_path / "first", tmp_path / "copy"])
+
+    assert any("went on from a copy" in found for found in verdict.findings)
+
+
+def test_a_file_of_another_name_is_none_of_the_trail(kept: tuple[Path, Path]) -> None:
+    """A copy that somebody left beside them stops neither the check nor a question."""
+    directory, _ = kept
+    for name in ("audit-000000000000 copy.jsonl", "audit-1x.jsonl", "audit-7.jsonl"):
+        shutil.copy(segments(directory)[0], directory / name)
+
+    assert (verify([directory]).findings, verify([directory]).entries) == ([], 101)
+    assert len(list(Query(workspace="W").find(directory, after=50))) == 50
 
 
 def test_the_command_exits_1_where_it_finds_something(kept: tuple[Path, Path]) -> None:
@@ -284,6 +421,22 @@ def test_entries_are_found_by_who_what_and_when(own: DevAuthority) -> None:
     assert run(own, "tail", "-n", "1")[0]["operation"] == "read-audit"
     with pytest.raises(KeyAccessDenied, match="audit:read"):
         run(own, "query", key=own.env["CS_CLIENT_ACCESS_KEY"])
+
+
+def test_a_field_among_many_long_ones_is_found(own: DevAuthority) -> None:
+    """Whoever asks for it between so many others that no line holds them does not hide it; others are not found."""
+    first = party(own)
+    names = [f"{number}/{'x' * 480}" for number in range(300)]
+    iv = base64.b64encode(bytes(16)).decode()
+    keys = [{"iv": iv, "descriptor": name} for name in [*names[:150], "card/number", *names[150:]]]
+    first.call("generate-data-key", {"client_id": first.client_id, "keys": keys})
+
+    def found(field: str) -> list[int]:
+        return [entry["count"] for entry in own.admin("api/audit/query", {"field": field, "operation": "generate"})]
+
+    assert found("card/number") == [301]
+    assert found(names[7]) == [301]
+    assert (found("card/numbe"), found("each"), found("sha256")) == ([], [], [])
 
 
 def test_an_auditor_of_some_keysets_reads_no_others(own: DevAuthority) -> None:

@@ -69,7 +69,7 @@ def test_one_that_fails_is_not_the_last(own: DevAuthority, tmp_path: Path) -> No
     options, authority = BackupOptions(place, (RECIPIENT,)), own.authority
     backups = Backups(options, authority.subjects, authority.trail, lambda: told.append(1), last=time.time())
     place.rmdir()
-    with pytest.raises(OSError):
+    with pytest.raises(ConfigError, match="can't be written: No such file"):
         backups.make()
     assert told == []
     assert not any(line["operation"] == "backup" for line in lines(own))
@@ -84,3 +84,28 @@ def test_a_recipient_that_is_none_is_refused_at_the_start(own: DevAuthority, tmp
     """Not on the day of the first backup."""
     with pytest.raises(ConfigError, match="age public key"):
         Backups(BackupOptions(tmp_path / "b", ("age1no",)), own.authority.subjects, own.authority.trail, lambda: None)
+
+
+@pytest.mark.parametrize("last", [-1e6, 1e6], ids=["long_ago", "clock_put_back"])
+def test_one_is_made_where_the_last_may_be_of_any_age(own: DevAuthority, tmp_path: Path, last: float) -> None:
+    """A clock that was ahead and is right again keeps nobody from backups until it comes there."""
+    place, now = tmp_path / "backups", 2e9
+    options, authority = BackupOptions(place, (RECIPIENT,), every_s=3600), own.authority
+    backups = Backups(options, authority.subjects, authority.trail, lambda: None, last=now + last, clock=lambda: now)
+
+    until(lambda: bool(backups.kept))
+
+    backups.close()
+
+
+def test_one_is_not_deleted_for_a_younger_name(own: DevAuthority, tmp_path: Path) -> None:
+    """What was made while the clock was ahead does not make every later one the oldest."""
+    place, now = tmp_path / "backups", 2e9
+    options, authority = BackupOptions(place, (RECIPIENT,), every_s=1e9, keep=1), own.authority
+    backups = Backups(options, authority.subjects, authority.trail, lambda: None, last=now, clock=lambda: now)
+    (place / "authority-eu-central-1-20991231T000000.000000Z.age").touch()
+
+    made = backups.make()
+
+    backups.close()
+    assert made.exists()

@@ -44,6 +44,14 @@ def test_a_client_is_enrolled_through_another(own: DevAuthority, tmp_path: Path)
     assert (tmp_path / "e").stat().st_mode & 0o077 == 0
 
 
+def test_a_scope_that_lacks_says_whose_key_to_give(own: DevAuthority) -> None:
+    """Outside of the tutorial the variable of an administrator is not set, and a worker's key is tried."""
+    env = {**own.env, "CS_ADMIN_ACCESS_KEY": "", "CS_CLIENT_ACCESS_KEY": own.env["CS_CLIENT_ACCESS_KEY"]}
+
+    with pytest.raises(KeyAccessDenied, match=r"dataset:create is missing; .*CS_ADMIN_ACCESS_KEY"):
+        CliRunner().invoke(keyset.app, ["create", "another"], env=env, catch_exceptions=False)
+
+
 def test_an_enrolment_in_two_hands(own: DevAuthority, tmp_path: Path) -> None:
     """Propose, approve and accept are three commands; the accepted client reads, the proposal is used up."""
     kept, key = party(own).generate()

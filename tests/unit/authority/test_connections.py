@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import time_machine
 
 from tests.unit.authority.conftest import Party, party
 from worker.authority.connections import ConnectionLimits, Guesses
@@ -254,3 +255,23 @@ def test_a_provider_that_hangs_holds_up_nobody_else() -> None:
         return time.monotonic()
 
     assert asyncio.run(ask())
+
+
+def test_a_token_that_this_process_has_not_seen_is_looked_at_all_the_same(own: DevAuthority) -> None:
+    """Behind one address with many who guess, a token of another replica's gets in; garbage and ended ones do not."""
+    tokens = own.authority.tokens
+    text = tokens.for_access_key(own.env["CS_CLIENT_ACCESS_KEY"])["accessToken"]
+    header, payload, signature = text.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+    def altered(**said: object) -> str:
+        body = base64.urlsafe_b64encode(json.dumps(claims | said).encode()).decode().rstrip("=")
+        return f"{header}.{body}.{signature}"
+
+    assert tokens.is_plausible(text)
+    for other in ({"exp": claims["exp"] + 1}, {"sub": "CS|else"}, {"jti": "00" * 32}, {"jti": "x"}, {"exp": "x"}):
+        assert not tokens.is_plausible(altered(**other))
+    for garbage in ("", "a", "a.b.c", f"{header}..{signature}", "a." + "A" * 9 + ".c"):
+        assert not tokens.is_plausible(garbage)
+    with time_machine.travel(claims["exp"] + 61):
+        assert not tokens.is_plausible(text)

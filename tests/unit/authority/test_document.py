@@ -177,7 +177,7 @@ def test_every_answer_is_as_the_document_says(full: DevAuthority, http: httpx.Cl
     for endpoint in ENDPOINTS:
         nobody(endpoint.path[1:], None, endpoint.method, status=401, row="x")
     nobody("api/authorise", {"accessKey": "x"}, status=401)
-    full.authority.store.write(lambda _: None, lock=(hash_secret(CREDENTIAL).hex(),))
+    full.authority.store.write(lambda _: None, lock=lambda _: (hash_secret(CREDENTIAL).hex(),))
     nobody("readyz", None, "GET", status=503)
     admin("list-keysets", {}, status=503)
     assert nobody("api/unlock", {"credential": CREDENTIAL}) == {"missing": 0}

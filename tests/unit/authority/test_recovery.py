@@ -174,6 +174,81 @@ def test_what_is_not_whole_is_refused_whole(lost: Lost, damage: str) -> None:
     assert not (lost.place / "new" / "authority.sqlite").exists()
 
 
+def forged(lost: Lost, alter: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Write the backup anew as whoever knows its recipient can, which is no secret."""
+    identity = pyrage.x25519.Identity.from_str((lost.place / "identity").read_text().splitlines()[1])
+    opened = pyrage.decrypt((lost.place / "backup").read_bytes(), [identity])
+    data = b"".join(alter(opened.splitlines(keepends=True)))
+    (lost.place / "backup").write_bytes(pyrage.encrypt(data, [identity.to_public()]))
+
+
+def recounted(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:-1], json.dumps({"rows": len(lines) - 2}).encode()]
+
+
+def without(lines: list[bytes], table: str) -> list[bytes]:
+    at = next(number for number, line in enumerate(lines) if line.startswith(f'["{table}"'.encode()))
+    return recounted([*lines[:at], *lines[at + 1 :]])
+
+
+def headed(lines: list[bytes], **said: Any) -> list[bytes]:
+    return [json.dumps(json.loads(lines[0]) | said).encode() + b"\n", *lines[1:]]
+
+
+FORGED: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "nothing": lambda _: [],
+    "one line": lambda lines: lines[:1],
+    "no json": lambda lines: [b"\xff\n", *lines[1:]],
+    "a list": lambda lines: [b"[]\n", *lines[1:]],
+    "no region": lambda lines: [lines[0].replace(b'"region"', b'"r"'), *lines[1:]],
+    "no hex": lambda lines: headed(lines, meta={"key": "x", "head": "y"}),
+    "no meta": lambda lines: headed(lines, meta=None),
+    "an unknown table": lambda lines: recounted([*lines[:-1], b'["else",{}]\n', lines[-1]]),
+    "half a row": lambda lines: recounted([*lines[:-1], b'["grants",{"client":"x"}]\n', lines[-1]]),
+    "a row of lists": lambda lines: recounted([*lines[:-1], b'["blocked_subjects",[]]\n', lines[-1]]),
+    "no revocation": lambda lines: without(lines, "blocked_subjects"),
+    "a role more": lambda lines: [line.replace(b'"role":"member"', b'"role":"admin"') for line in lines],
+    "a key to ask for": lambda lines: headed(lines, trees="--all"),
+}
+
+
+@pytest.mark.parametrize("alter", FORGED.values(), ids=[name.replace(" ", "_") for name in FORGED])
+def test_a_backup_that_somebody_else_wrote_is_refused(lost: Lost, alter: Callable[[list[bytes]], list[bytes]]) -> None:
+    """In words, and no store is made: not one row more, less or else, and no key command runs by its word."""
+    forged(lost, alter)
+
+    done = lost.restore("--epoch-key-command", "false")
+
+    assert isinstance(done.exception, (ConfigError, FatalError)), done.output
+    assert not (lost.place / "new" / "authority.sqlite").exists()
+
+
+def test_another_authority_s_anchor_does_not_say_how_far_this_one_had_come(lost: Lost) -> None:
+    """With it a journal that ends early would do, and what was revoked since would be in force again."""
+    cut(lost.place / "journal")
+    with DevAuthority(
+        "eu-central-1", lost.place / "foreign", options=AuthorityOptions(anchor=lost.place / "anchor of another")
+    ):
+        pass
+    shutil.copy(lost.place / "anchor of another", lost.place / "anchor")
+
+    done = lost.restore()
+
+    assert "is it another one's?" in str(done.exception)
+
+
+def test_a_line_that_a_full_disk_cut_short_is_none_of_the_anchor_s(lost: Lost) -> None:
+    """The store comes back by the others, and a journal that ends before these is refused all the same."""
+    with (lost.place / "anchor").open("ab") as file:
+        file.write(b'{"chain":"0')
+    shutil.copy(lost.place / "journal", lost.place / "whole")
+    cut(lost.place / "journal")
+    assert "the anchor has seen" in str(lost.restore().exception)
+    shutil.move(lost.place / "whole", lost.place / "journal")
+
+    assert lost.restore().exit_code == 0
+
+
 def test_another_region_refuses_the_backup(lost: Lost) -> None:
     """A backup is restored in its own region."""
     assert isinstance(lost.restore(region="ap-southeast-2").exception, RegionViolation)

@@ -308,8 +308,9 @@ def test_a_bound_admin_reaches_no_other_client(own: DevAuthority, endpoint: str,
 
 
 def test_an_identity_narrowed_to_keysets_reaches_no_other(own: DevAuthority) -> None:
-    """A key narrowed to one keyset derives in it alone, lists it alone and grants no other."""
-    from tests.unit.authority.conftest import access_key, party
+    """A key narrowed to one keyset derives in it alone, lists it alone, and touches no client that has others."""
+    from tests.unit.authority.conftest import access_key, existing, party
+    from worker.authority.enrol import propose
     from worker.authority.remote import Remote
     from worker.errors import KeyAccessDenied
 
@@ -319,6 +320,8 @@ def test_an_identity_narrowed_to_keysets_reaches_no_other(own: DevAuthority) -> 
     narrow = party(own, access_key=access_key(own, client, keysets=[second["id"]]))
     admin = Remote(own.url, access_key(own, None, "admin", keysets=[second["id"]]))
 
+    proposed = str(propose(own.admin, name="third", region="eu-central-1", via=existing(own)).client_id)
+
     narrow.generate(keyset={"Name": "eu/second"})
     assert [k["name"] for k in narrow.call("list-keysets", {})] == ["eu/second"]
     for act in (
@@ -326,6 +329,10 @@ def test_an_identity_narrowed_to_keysets_reaches_no_other(own: DevAuthority) -> 
         lambda: admin("disable-keyset", {"keyset_id": DEFAULT}),
         lambda: admin("create-keyset", {"name": "x", "description": "x"}),
         lambda: admin("api/access-keys", {"keyName": "wide", "role": "member", "client": client}),
+        lambda: admin("approve-client", {"client_id": proposed}),
+        lambda: admin("api/clients/limits", {"client_id": client, "needs_reason": True}),
+        lambda: admin("delete-client", {"client_id": client}),
+        lambda: admin("delete-client", {"client_id": proposed, "cascade": True}),
     ):
         with pytest.raises(KeyAccessDenied, match=r"narrowed|more rights"):
             act()

@@ -138,7 +138,7 @@ def test_each_verb_asks_what_the_docs_say(own: DevAuthority, tmp_path: Path, mon
     run("authority audit tail")
     run("authority audit query")
     run("authority audit export", "--output", str(tmp_path / "audit"))
-    own.authority.store.write(lambda _: None, lock=(hash_secret(CREDENTIAL).hex(),))
+    own.authority.store.write(lambda _: None, lock=lambda _: (hash_secret(CREDENTIAL).hex(),))
     run("authority unlock", "--credential", CREDENTIAL)
 
     assert set(run.asked) == verbs() - OFFLINE

@@ -42,6 +42,25 @@ def test_values_go_and_come_back(authority: dict[str, str]) -> None:
         assert encryption.decrypt(sealed.stdout.splitlines()[0], field=FIELD) == "ann@x"
 
 
+def test_lines_of_windows_are_the_values_alone(authority: dict[str, str]) -> None:
+    """With a carriage return or a byte-order mark no search would find them again; blanks are somebody's own."""
+    sealed = run(authority, "encrypt", "--field", FIELD, text="\ufeffann@x\r\n bob@x \r\n")
+
+    opened = run(authority, "decrypt", "-", "--field", FIELD, text=sealed.stdout)
+
+    assert [json.loads(line)["value"] for line in opened.stdout.splitlines()] == ["ann@x", " bob@x "]
+
+
+def test_a_line_that_is_no_text_is_named(authority: dict[str, str]) -> None:
+    """By its number alone; the lines before it are done."""
+    command = [*COMMAND, "encrypt", "--field", FIELD]
+    environ = {"PATH": os.environ["PATH"], **authority}
+    done = subprocess.run(command, env=environ, input=b"ann@x\nb\xffb\n", capture_output=True, timeout=55, check=False)
+
+    assert (done.returncode, len(done.stdout.splitlines())) == (2, 1)
+    assert b"value 1 is no text in UTF-8" in done.stderr
+
+
 def test_values_of_a_type_are_json(authority: dict[str, str], tmp_path: Path) -> None:
     """With a schema each line is a JSON value of it."""
     schema = tmp_path / "type.avsc"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ssl
+import sys
 
 import pytest
 
-from worker.errors import SourceUnavailable
+from worker.errors import ConfigError, SourceUnavailable
 from worker.kafka.kafka_python import as_spoken
 from worker.kafka.properties import Property
 from worker.local.tls import CertificateAuthority
+from worker.source.kafka import KafkaSource
+from worker.source.options import SourceOptions
+from worker.source.properties import GroupMember
 
 BROKERS: dict[str, Property] = {"bootstrap.servers": "SSL://one:9093, two:9093"}
 
@@ -65,3 +69,12 @@ def test_a_refusal_holds_no_secret() -> None:
 
     assert "ssl.keystore.password" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_static_member_begins_only_where_the_library_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What watches the group's partitions is not found missing by a thread, later."""
+    monkeypatch.setitem(sys.modules, "kafka.net.compat", None)
+    options = SourceOptions(topics=["customers"], static_membership=True)
+
+    with pytest.raises(ConfigError, match=r"static_membership needs kafka-python.* pip install"):
+        KafkaSource(options, GroupMember("group", "one"), BROKERS)

@@ -22,6 +22,7 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Position, TopicPartition
+from worker.pipeline import placing
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Failure
 from worker.pipeline.options import Bounds, DeliveryOptions
@@ -480,6 +481,33 @@ def test_a_partition_that_cant_be_placed_holds_no_other_up(owns_positions: bool)
     bench.stop()
 
     assert alone == {0}
+
+
+class Leaderless(list[int]):
+    """No partition has a leader; at which poll of a source one was asked for."""
+
+    def __init__(self, source: MemorySource) -> None:
+        super().__init__()
+        self._source = source
+
+    def __contains__(self, _partition: object) -> bool:
+        self.append(self._source.polls)
+        return True
+
+
+def test_the_loop_turns_between_questions_that_use_its_time_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions without a leader are asked for one a turn, where each of them takes all of a turn's time."""
+    monkeypatch.setattr(placing, "_SEARCH_S", 0.0)
+    bench = Bench(mode="at-least-once")
+    asked = Leaderless(bench.source)
+    monkeypatch.setattr(bench.source, "leaderless", asked)
+    bench.source.give(P0, P1)
+    bench.start()
+
+    bench.until(lambda: len(asked) > 3)
+    bench.stop()
+
+    assert len(asked) == len(set(asked))
 
 
 def test_a_released_batch_is_not_tried_again_after_a_failed_flush() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
 import anyio
 import cbor2
+import numpy as np
 import pytest
 
 from tests.unit.encryption.authority import KEYSET, InMemoryAuthority
@@ -26,6 +28,18 @@ SERVED = re.compile(r"from_env|Encryption\(|cursor|registry|Table\(")
 DOCS = Path(__file__).parents[3] / "docs"
 
 
+class Tier(StrEnum):
+    """As applications name what they store."""
+
+    GOLD = "gold"
+
+
+class Level(IntEnum):
+    """And number."""
+
+    HIGH = 3
+
+
 @pytest.fixture
 def encryption() -> Encryption:
     return Encryption.over(InMemoryAuthority())
@@ -40,6 +54,20 @@ def test_a_value_comes_back(encryption: Encryption, chosen: Format, value: objec
     assert encryption.decrypt(envelope, field=FIELD) == value
     assert encryption.decrypt(envelope) == value
     assert type(encryption.decrypt(envelope)) is type(value)
+
+
+@pytest.mark.parametrize("value", [Tier.GOLD, Level.HIGH, np.float64(0.5), np.str_("ann")])
+@pytest.mark.parametrize("chosen", FORMATS)
+def test_a_subclass_comes_back_as_what_it_equals(encryption: Encryption, chosen: Format, value: object) -> None:
+    """Enumerations of texts or numbers, and NumPy's: in either format alike."""
+    assert encryption.decrypt(encryption.encrypt(value, field=FIELD, format=chosen), field=FIELD) == value
+
+
+@pytest.mark.parametrize("value", [b"ann", None, [1]])
+def test_what_needs_a_schema_to_be_read_needs_it_to_be_sealed(encryption: Encryption, value: object) -> None:
+    """Bytes among them, which nobody could tell from a decimal."""
+    with pytest.raises(RecordError, match="schema"):
+        encryption.encrypt(value, field=FIELD, format="leased")
 
 
 @pytest.mark.parametrize(

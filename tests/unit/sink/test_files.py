@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import pytest
 
+from tests.disk import no_room
 from worker.errors import ConfigError, SinkUnavailable
 from worker.sink.files import FileSink, dead_path
 
@@ -99,14 +100,16 @@ def test_dead_letters_of_another_run_are_not_overwritten(tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_unavailable_and_the_run_can_be_continued(tmp_path: Path) -> None:
-    """What can't be written now is tried again by the next run, from the last checkpoint."""
+    """What can't be written now is told once, and tried again by the next run, from the last checkpoint."""
     target = tmp_path / "a.avro"
     begun(target)
-    (tmp_path / "a.avro.progress.new").mkdir()
 
-    with FileSink(target, "this") as sink, pytest.raises(SinkUnavailable):
+    sink = FileSink(target, "this")
+    sink.write(b"more")
+    with no_room(), pytest.raises(SinkUnavailable, match="make room"):
         sink.commit(read=9, blocks=3, counts={})
-    (tmp_path / "a.avro.progress.new").rmdir()
+    with no_room():
+        sink.close()
 
     with FileSink(target, "this") as sink:
         assert sink.checkpoint.read == 7

@@ -238,6 +238,27 @@ def test_an_outage_fails_the_batch_and_keeps_what_is_held() -> None:
         assert len(batch(cache, need("leased", ["a"]))) == 1
 
 
+def test_what_has_come_is_given_before_a_failure() -> None:
+    """A batch of which one request fails has been given, and so can wipe, every single-use key that had come."""
+
+    class Failing(FakeKeyService):
+        def generate(self, requests: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+            keys = super().generate(requests, audit)
+            if len(requests) < 500:
+                raise KeyServiceUnavailable("away")
+            return keys
+
+    with make(Failing()) as cache, cache.hold([need("record", tenants(0, 600))]) as hold:
+        with cache._stock.changed:
+            cache._stock.changed.wait_for(lambda: cache._stock.settled == 2, 20)
+        grants = iter(hold)
+        given = next(grants)
+        with pytest.raises(KeyServiceUnavailable, match="away"):
+            next(grants)
+
+    assert len(given.keys) == 500
+
+
 def test_fetches_ahead_by_each_contexts_own_rate() -> None:
     """A context that comes once in a while costs its own keys; of those of a steady one few are wasted."""
     service, clock = FakeKeyService(), Clock()

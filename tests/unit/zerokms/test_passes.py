@@ -44,12 +44,12 @@ def both(monkeypatch: pytest.MonkeyPatch, table: Rows, slots: Ints, max_age_s: f
     for native in (True, False):
         monkeypatch.setattr(passes, "IS_LOADED", native)
         mine = copied(table)
-        fits = passes.take(mine, slots, slots % 4, slots % 3, NOW, max_age_s)
+        fits, _ = passes.take(mine, slots, slots % 4, slots % 3, due)
         ahead = passes.ahead(mine, slots, due)
-        begun = passes.begin(mine, slots, due)
+        whole, *begun = passes.begin(mine, slots, slots % 3, slots % 4, due)
         fresh = passes.fresh(mine, slots, NOW, max_age_s)
         passes.end(mine, slots[::2].copy())
-        said.append([fits.tolist(), ahead.tolist(), begun, fresh.tolist(), mine.tolist()])
+        said.append([fits.tolist(), ahead.tolist(), whole.tolist(), begun, fresh.tolist(), mine.tolist()])
     return said
 
 
@@ -80,6 +80,22 @@ def test_a_context_has_one_slot_until_it_goes(make: type[PlainFamily]) -> None:
     assert ([list(texts) for texts in family.texts([110])], len(family)) == ([["t10", "de"]], 49)
     with pytest.raises(ValueError, match="distinct"):
         family.add([("new", "x"), ("t3", "de")], [1, 2])
+
+
+@built
+def test_contexts_that_are_asked_for_read_as_texts() -> None:
+    """Of a native family they are a sequence of texts, and a stretch of them is one again."""
+    family = Families().make(("tenant",))
+    family.add([(f"t{i}\u20ac",) for i in range(5)], list(range(5)))
+
+    texts = family.texts([4, 0, 2])
+
+    assert list(texts) == [["t4\u20ac"], ["t0\u20ac"], ["t2\u20ac"]]
+    assert (texts[-1], len(texts[1:]), list(texts[1:][:1])) == (["t2\u20ac"], 2, [["t0\u20ac"]])
+    with pytest.raises(IndexError):
+        texts[1:][2]
+    with pytest.raises(ValueError, match="step"):
+        texts[::2]
 
 
 @built

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.keyservice import Clock, FakeKeyService
-from worker.errors import KeyAccessDenied, KeyServiceUnavailable
+from worker.errors import KeyAccessDenied, KeyServiceThrottled, KeyServiceUnavailable
 from worker.metrics import Metrics
 from worker.model import Audit, KeySpec
 from worker.zerokms.resilient import BreakerState, ResilienceOptions, ResilientKeyService
@@ -94,3 +94,39 @@ def test_leaves_a_long_wish_to_the_runner() -> None:
         ResilientKeyService(service, options=QUICK).generate(SPEC, AUDIT)
 
     assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_quota_that_is_used_up_is_no_outage(before: int) -> None:
+    """However often a 429 comes, the breaker stays closed for everybody; it says that the service is there."""
+    service = FakeKeyService()
+    once = ResilientKeyService(service, options=QUICK.model_copy(update={"attempts": 1}))
+    for error in [*[KeyServiceUnavailable("away")] * before, *[KeyServiceThrottled("quota", retry_after_s=60)] * 9]:
+        service.error = error
+        with pytest.raises(type(error)):
+            once.generate(SPEC, AUDIT)
+
+    service.error = KeyServiceUnavailable("away")
+    with pytest.raises(KeyServiceUnavailable):
+        once.generate(SPEC, AUDIT)
+    service.error = None
+
+    assert once.breaker.state is BreakerState.CLOSED
+    assert len(once.generate(SPEC, AUDIT)) == 1
+
+
+def test_a_short_wish_is_waited_for() -> None:
+    """What will be there in a moment is had within the call, and is counted as throttled."""
+    service, metrics = FakeKeyService(), Metrics("eu-central-1")
+    service.error = KeyServiceThrottled("quota", retry_after_s=0.01)
+    options = QUICK.model_copy(update={"wait_max_s": 1})
+
+    def recover() -> None:
+        if len(service.calls) == 2:
+            service.error = None
+
+    service.before = recover
+
+    assert len(ResilientKeyService(service, options=options, metrics=metrics).generate(SPEC, AUDIT)) == 1
+    labels = {"region": "eu-central-1", "reason": "throttled"}
+    assert metrics.registry.get_sample_value("worker_authority_retries_total", labels) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -38,9 +39,15 @@ class Anchor:
         head = self._trail.head
         if head.place.sequence == self._last:
             return
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        line = orjson.dumps(head.to_json()) + b"\n"
+        fd = os.open(self._path, os.O_RDWR | os.O_APPEND)
         try:
-            os.write(fd, orjson.dumps(head.to_json()) + b"\n")
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                # What a full disk left of a line; it ends here and is none.
+                line = b"\n" + line
+            if os.write(fd, line) != len(line):
+                raise OSError(errno.ENOSPC, "the disk is full")
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -78,7 +78,7 @@ def _request(entry: Entry) -> str:
 def _cell(value: Any) -> Any:
     text = orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value
     # A spreadsheet would take it for a formula; what a caller claims is not ours.
-    return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@") else text
+    return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _row(values: Iterable[Any]) -> str:

@@ -11,8 +11,12 @@ from typing import Any
 
 import orjson
 
+from worker.authority.audit.chain import mark_of
 from worker.authority.audit.segments import lines
 from worker.errors import ConfigError
+
+_EACH = b'"each":"'
+"""What a line has whose descriptors were too many to stand there; they are told by their marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,12 @@ class Query:
 
     def find(self, directory: Path, *, after: int = -1) -> Iterator[dict[str, Any]]:
         """Yield the entries found after a number, oldest first."""
-        texts = (self.workspace, self.subject, self.client, self.keyset, self.field, self.operation, self.outcome)
+        texts = (self.workspace, self.subject, self.client, self.keyset, self.operation, self.outcome)
         # A line that has not the words at all is not parsed.
         needles = [orjson.dumps(text)[1:-1] for text in texts if text is not None]
+        field = b"" if self.field is None else orjson.dumps(self.field)[1:-1]
         for _, _, line in lines(directory, after):
-            if all(needle in line for needle in needles):
+            if all(needle in line for needle in needles) and (field in line or _EACH in line):
                 try:
                     entry = orjson.loads(line)
                 except orjson.JSONDecodeError:
@@ -68,12 +73,21 @@ class Query:
             return False
         if self.keyset is not None and self.keyset not in (entry.get("keyset"), entry.get("keyset_name")):
             return False
-        if self.field is not None and self.field not in entry.get("descriptors", ()):
+        if self.field is not None and not _names(entry, self.field):
             return False
         if self.since is None and self.until is None:
             return True
         at = datetime.fromisoformat(entry["time"])
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+
+def _names(entry: dict[str, Any], field: str) -> bool:
+    descriptors = entry.get("descriptors", {})
+    marks = descriptors.get("each")
+    if not isinstance(marks, str):
+        return field in descriptors
+    mark = mark_of(field, bytes.fromhex(entry["salt"]))
+    return any(marks[at : at + len(mark)] == mark for at in range(0, len(marks), len(mark)))
 
 
 def last(entries: Iterable[dict[str, Any]], count: int) -> list[dict[str, Any]]:

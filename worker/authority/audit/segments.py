@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
 ACTIVE = "audit.jsonl"
+_CLOSED = re.compile(r"audit-[0-9]{12,}\.jsonl")
 
 
 def segments(directory: Path) -> list[Path]:
-    """Return a trail's files in the order of their lines."""
-    closed = sorted(directory.glob("audit-[0-9]*.jsonl"))
+    """Return a trail's files in the order of their lines; a file of any other name is none of it."""
+    closed = sorted(path for path in directory.glob("audit-[0-9]*.jsonl") if _CLOSED.fullmatch(path.name))
     return [*closed, *(p for p in (directory / ACTIVE,) if p.exists())]
 
 
@@ -29,14 +35,40 @@ def first_sequence(path: Path) -> int:
 
 def lines(directory: Path, after: int = -1) -> Iterator[tuple[Path, int, bytes]]:
     """Yield a trail's lines, of files that may have any after a number: file, number in it from 1, and bytes."""
-    files = segments(directory)
-    begins = [int(path.stem.removeprefix("audit-")) if path.name != ACTIVE else after + 1 for path in files]
-    # A file whose successor begins at or before `after + 1` has nothing that is asked for.
-    wanted = [path for at, path in enumerate(files) if at + 1 == len(files) or begins[at + 1] > after + 1 or after < 0]
-    for path in wanted:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                yield path, number, line
+    with ExitStack() as stack:
+        active, newest = directory / ACTIVE, None
+        if active.exists():
+            # Opened before the others are listed: closed meanwhile, it is read as what it was.
+            newest = stack.enter_context(active.open("rb"))
+        closed = [path for path in segments(directory) if path.name != ACTIVE and not _is(path, newest)]
+        begins = [int(path.stem.removeprefix("audit-")) for path in closed] + [_begin(newest)]
+        # A file whose successor begins at or before `after + 1` has nothing that is asked for.
+        for path, following in zip(closed, begins[1:], strict=True):
+            if following > after + 1:
+                with path.open("rb") as file:
+                    yield from _numbered(path, file)
+        if newest is not None:
+            yield from _numbered(active, newest)
+
+
+def _numbered(path: Path, file: BinaryIO) -> Iterator[tuple[Path, int, bytes]]:
+    for number, line in enumerate(file, 1):
+        yield path, number, line
+
+
+def _is(path: Path, file: BinaryIO | None) -> bool:
+    return file is not None and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+
+
+def _begin(file: BinaryIO | None) -> int:
+    """Return the number of the first line; beyond all others where there is none, or where it can't be read."""
+    try:
+        begin = int(orjson.loads(b"" if file is None else file.readline())["seq"])
+    except (ValueError, KeyError, TypeError):
+        begin = sys.maxsize
+    if file is not None:
+        file.seek(0)
+    return begin
 
 
 def chain_of(directory: Path) -> str | None:

@@ -17,8 +17,8 @@ import orjson
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from worker import failpoints
-from worker.authority.audit.chain import FIRST, Place, SignedHead, hash_of, line_of
+from worker import failpoints, log
+from worker.authority.audit.chain import FIRST, Place, SignedHead, body_of, hash_of, line_of
 from worker.authority.audit.hashed import ContextHash
 from worker.authority.audit.segments import closed_name, first_sequence, segments
 from worker.authority.files import own_file
@@ -53,7 +53,7 @@ class TrailKeys:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    event: dict[str, Any]
+    body: bytes
     receipt: Future[Receipt]
 
 
@@ -128,8 +128,15 @@ class Trail:
             return self._sign(self._place)
 
     def append(self, event: dict[str, Any]) -> Future[Receipt]:
-        """Write one line; the future has its receipt once it is durable, or a 503."""
-        waiting = _Waiting({"time": datetime.now(UTC), "region": self._region, **event}, Future())
+        """Write one line; the future has its receipt once it is durable, or a 503. Raises a 500 for what is no JSON."""
+        try:
+            # By whoever asks: what can't be written concerns its own request, and not the thread that writes all.
+            body = body_of({"time": datetime.now(UTC), "region": self._region, **event})
+        except TypeError:
+            _log.error("audit_not_written", cause="the event is no JSON")
+            raise Refusal(500, "the authority failed") from None
+        waiting = _Waiting(body, Future())
+        waiting.receipt.set_running_or_notify_cancel()
         if not self._sync:
             self._write([waiting])
             return waiting.receipt
@@ -160,14 +167,21 @@ class Trail:
                 batch, self._pending = self._pending, []
             if not batch:
                 return
-            self._write(batch)
+            try:
+                self._write(batch)
+            except Exception as exc:
+                # Whoever waits must hear of it, or waits for ever.
+                self.stopped = f"the audit trail failed ({type(exc).__name__}); the authority stops"
+                _log.error("audit_failed", cause=type(exc).__name__, at=log.places(exc))
+                for waiting in (waiting for waiting in batch if not waiting.receipt.done()):
+                    waiting.receipt.set_exception(Refusal(503, _UNWRITABLE))
 
     def _write(self, batch: list[_Waiting]) -> None:
         with self._writing:
             place, lines, places = self._place, [], []
-            incarnation, version = self._store()
+            store = self._store()
             for waiting in batch:
-                line = line_of({**waiting.event, "incarnation": incarnation, "store": version}, place)
+                line = line_of(waiting.body, place, store)
                 place = Place(place.chain, place.sequence + 1, hash_of(line))
                 lines.append(line + b"\n")
                 places.append(place)

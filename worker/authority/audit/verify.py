@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from worker.authority.audit.chain import Place, SignedHead, hash_of
-from worker.authority.audit.segments import lines
+from worker.authority.audit.segments import lines as lines_of
 from worker.errors import ConfigError
 
 _MOST = 100
@@ -52,111 +53,155 @@ def verify(directories: Sequence[Path], seen: Sequence[Place] = ()) -> Verdict:
     Read whole trails.
 
     Args:
-        directories: hold their files, each those of one process.
+        directories: hold their files, each those of one process; files that were moved away lie in one of their own.
         seen: places that an anchor or a ledger has; each must be there, as it was.
     """
-    verdict = Verdict()
-    told: dict[str, _Expired] = {}
-    wanted: dict[tuple[str, int], set[str]] = {}
-    for place in seen:
-        wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
+    reader = _Reader(seen)
     for directory in directories:
-        last = None
-        for path, number, line in lines(directory):
-            where = f"{path.name if len(directories) == 1 else path}:{number}"
-            last = _check(verdict, where, line, last, wanted, told) or last
-    for chain, expired in told.items():
-        if 0 <= expired.through == expired.first[0] and expired.hash != expired.first[1]:
-            verdict.found(f"chain {chain} does not go on from line {expired.through}, up to which it was let go")
-    missing: Counter[str] = Counter()
-    for chain, sequence in wanted:
-        if chain not in verdict.chains:
-            missing[chain] += 1
-            continue
-        first, end = verdict.chains[chain]
-        if sequence < first and chain in told and sequence <= told[chain].through:
-            verdict.expired += 1
-        elif not first <= sequence <= end:
-            verdict.found(f"line {sequence} of chain {chain} was seen and is not there: the trail was cut off")
-    for chain, count in missing.items():
-        verdict.found(
-            f"{count} lines of chain {chain} were seen and none is there: is another process's directory missing?"
-        )
-    return verdict
+        reader.read(directory, is_alone=len(directories) == 1)
+    reader.join()
+    reader.look_for()
+    return reader.verdict
 
 
-@dataclass(frozen=True, slots=True)
-class _Expired:
-    """Up to which line a chain was let go, its hash, and what the first line that is left says it follows."""
+@dataclass(slots=True)
+class _Run:
+    """What one directory has of a chain: its first line's number, the hash that this one follows, and its last line."""
 
-    through: int
-    hash: str
-    first: tuple[int, str]
+    directory: Path
+    first: int
+    before: str
+    last: Place
 
 
-def _check(
-    verdict: Verdict,
-    where: str,
-    line: bytes,
-    last: Place | None,
-    wanted: dict[tuple[str, int], set[str]],
-    told: dict[str, _Expired],
-) -> Place | None:
-    if not line.endswith(b"\n"):
-        verdict.found(f"{where}: the line ends early")
-    text = line.rstrip(b"\n")
-    try:
-        entry = orjson.loads(text)
-        place = Place(str(entry["chain"]), int(entry["seq"]), hash_of(text))
-        before = str(entry["prev"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        verdict.found(f"{where}: this is no line of a trail")
-        return None
-    verdict.entries += 1
-    if last is not None and (place.chain, place.sequence) != (last.chain, last.sequence + 1):
-        verdict.found(f"{where}: line {place.sequence} follows {last.sequence}: dropped, doubled or moved")
-    elif last is not None and before != last.hash:
-        verdict.found(f"{where}: line {last.sequence} was changed after {place.sequence} was written")
-    if place.chain not in verdict.chains:
-        told[place.chain] = _Expired(-1, "", (place.sequence - 1, before))
-    if entry.get("operation") == "chain" and entry.get("outcome") == "expired":
-        try:
-            expired = _Expired(int(entry["through"]), str(entry["through_hash"]), told[place.chain].first)
-        except (KeyError, TypeError, ValueError):
-            verdict.found(f"{where}: it does not say up to where the chain was let go")
-        else:
-            told[place.chain] = max(told[place.chain], expired, key=lambda e: e.through)
-    first, _ = verdict.chains.get(place.chain, (place.sequence, 0))
-    verdict.chains[place.chain] = (first, place.sequence)
-    hashes = wanted.get((place.chain, place.sequence))
-    if hashes is not None:
+class _Reader:
+    """Reads directories one after the other, and then says how they fit together and to what was seen."""
+
+    def __init__(self, seen: Sequence[Place]) -> None:
+        self.verdict = Verdict()
+        self._wanted: dict[tuple[str, int], set[str]] = {}
+        for place in seen:
+            self._wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
+        self._runs: dict[str, list[_Run]] = {}
+        self._expired: dict[str, tuple[int, str]] = {}
+
+    def read(self, directory: Path, *, is_alone: bool) -> None:
+        """Check each line against the one before it, and what was seen of it."""
+        runs: dict[str, _Run] = {}
+        last: Place | None = None
+        for path, number, line in lines_of(directory):
+            where = f"{path.name if is_alone else path}:{number}"
+            if not line.endswith(b"\n"):
+                self.verdict.found(f"{where}: the line ends early")
+            text = line.rstrip(b"\n")
+            try:
+                entry = orjson.loads(text)
+                place, before = Place(str(entry["chain"]), int(entry["seq"]), hash_of(text)), str(entry["prev"])
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                self.verdict.found(f"{where}: this is no line of a trail")
+                continue
+            self._check(where, place, before, last)
+            if entry.get("operation") == "chain" and entry.get("outcome") == "expired":
+                self._let_go(where, place.chain, entry)
+            last, run = place, runs.get(place.chain)
+            if run is None:
+                runs[place.chain] = _Run(directory, place.sequence, before, place)
+            else:
+                run.last = place
+        if not runs:
+            self.verdict.found(f"{directory} has no trail")
+        for chain, run in runs.items():
+            self._runs.setdefault(chain, []).append(run)
+
+    def join(self) -> None:
+        """Check that what several directories have of one chain is one chain."""
+        for chain, runs in self._runs.items():
+            runs.sort(key=lambda run: run.first)
+            self.verdict.chains[chain] = runs[0].first, max(run.last.sequence for run in runs)
+            through, digest = self._expired.get(chain, (-1, ""))
+            if 0 <= through == runs[0].first - 1 and digest != runs[0].before:
+                self.verdict.found(f"chain {chain} does not go on from line {through}, up to which it was let go")
+            for one, other in pairwise(runs):
+                if other.first <= one.last.sequence:
+                    self.verdict.found(
+                        f"{one.directory} and {other.directory} both have line {other.first} of chain {chain}: one "
+                        "is a copy, or the authority went on from a copy"
+                    )
+                elif other.first == one.last.sequence + 1 and other.before != one.last.hash:
+                    self.verdict.found(
+                        f"{one.directory}: line {one.last.sequence} was changed after {other.first} was written"
+                    )
+                elif one.last.sequence < other.first - 1 > through:
+                    self.verdict.found(
+                        f"{other.directory}: line {other.first} of chain {chain} follows {one.last.sequence} in "
+                        f"{one.directory}: dropped"
+                    )
+
+    def look_for(self) -> None:
+        """Check that what was seen is there."""
+        missing: Counter[str] = Counter()
+        for (chain, sequence), hashes in self._wanted.items():
+            if chain not in self.verdict.chains:
+                missing[chain] += 1
+                continue
+            first, end = self.verdict.chains[chain]
+            through, digest = self._expired.get(chain, (-1, ""))
+            if sequence < first and sequence <= through:
+                self.verdict.expired += 1
+                if sequence == through and hashes != {digest}:
+                    self.verdict.found(
+                        f"line {sequence} of chain {chain}, the last that was let go, is not the one seen"
+                    )
+            elif not first <= sequence <= end:
+                self.verdict.found(f"line {sequence} of chain {chain} was seen and is not there: the trail was cut off")
+        for chain, count in missing.items():
+            self.verdict.found(
+                f"{count} lines of chain {chain} were seen and none is there: is another process's directory missing?"
+            )
+
+    def _check(self, where: str, place: Place, before: str, last: Place | None) -> None:
+        self.verdict.entries += 1
+        if last is not None and (place.chain, place.sequence) != (last.chain, last.sequence + 1):
+            self.verdict.found(f"{where}: line {place.sequence} follows {last.sequence}: dropped, doubled or moved")
+        elif last is not None and before != last.hash:
+            self.verdict.found(f"{where}: line {last.sequence} was changed after {place.sequence} was written")
+        hashes = self._wanted.get((place.chain, place.sequence))
         if hashes == {place.hash}:
-            verdict.anchored += 1
+            self.verdict.anchored += 1
+        elif hashes is not None:
+            self.verdict.found(f"{where}: line {place.sequence} is not the one that was seen: the trail was rewritten")
+
+    def _let_go(self, where: str, chain: str, entry: dict[str, Any]) -> None:
+        try:
+            told = int(entry["through"]), str(entry["through_hash"])
+        except (KeyError, TypeError, ValueError):
+            self.verdict.found(f"{where}: it does not say up to where the chain was let go")
         else:
-            verdict.found(f"{where}: line {place.sequence} is not the one that was seen: the trail was rewritten")
-    return place
+            self._expired[chain] = max(self._expired.get(chain, (-1, "")), told)
 
 
 def read_heads(path: Path, key: bytes | None) -> list[Place]:
-    """Read an anchor, JSON Lines of signed heads; raises `ConfigError` for one that the key's owner did not sign."""
-    places = []
-    for number, body in _objects(path):
-        try:
-            head = SignedHead.from_json(body)
-        except KeyError as exc:
-            raise ConfigError(f"{path}:{number} is no signed head: {exc} is missing") from None
+    """Read an anchor's places; raises `ConfigError` for a head that the key's owner did not sign."""
+    heads = read_anchor(path)
+    for head in heads:
         if key is not None and not head.is_signed_by(key):
-            raise ConfigError(f"{path}:{number}: the head is not signed by this authority's audit key")
-        places.append(head.place)
-    return places
+            raise ConfigError(f"{path}: the head of line {head.place.sequence} is not signed by this audit key")
+    return [head.place for head in heads]
 
 
-def newest_store(path: Path) -> tuple[int, int]:
-    """Return the newest incarnation and version of the store that an anchor has seen; raises `ConfigError`."""
-    seen = [(body["incarnation"], body["version"]) for _, body in _objects(path) if "version" in body]
-    if not seen:
-        raise ConfigError(f"{path} has no signed head")
-    return max(seen)
+def read_anchor(path: Path) -> list[SignedHead]:
+    """
+    Read an anchor, JSON Lines of signed heads; raises `ConfigError` for a line that is no head.
+
+    What a full disk left of a line is none: whoever can cut lines short can take them out, too.
+    """
+    heads = []
+    for number, body in _objects(path, torn=True):
+        try:
+            heads.append(SignedHead.from_json(body))
+        except (KeyError, TypeError, ValueError):
+            raise ConfigError(f"{path}:{number} is no signed head") from None
+    return heads
 
 
 def read_ledger(path: Path) -> list[Place]:
@@ -182,9 +227,18 @@ def _place(receipt: str) -> Place:
     return Place(chain, int(sequence), digest)
 
 
-def _objects(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+def _objects(path: Path, *, torn: bool = False) -> Iterable[tuple[int, dict[str, Any]]]:
     try:
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            yield number, orjson.loads(line)
-    except (OSError, orjson.JSONDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read as JSON Lines ({type(exc).__name__})") from exc
+        lines = path.read_bytes().splitlines()
+    except OSError as exc:
+        raise ConfigError(f"{path} can't be read: {exc.strerror}") from exc
+    for number, line in enumerate(lines, 1):
+        try:
+            body = orjson.loads(line)
+        except orjson.JSONDecodeError as exc:
+            if torn:
+                continue
+            raise ConfigError(f"{path}:{number} can't be read as JSON Lines") from exc
+        if not isinstance(body, dict):
+            raise ConfigError(f"{path}:{number} is no object")
+        yield number, body

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import schema
 from worker.authority.erasure import shards
@@ -27,8 +29,21 @@ from worker.authority.transaction import Transaction
 from worker.errors import ConfigError, WorkerError
 
 _log = structlog.get_logger(__name__)
+AGAIN_S = 1.0
+"""How long after a key was not to be had the command is not asked again, however many ask for keys."""
+LOOK_S = 60.0
+"""How often it is looked whether an epoch is old enough, and whether a key is still to be destroyed."""
 OWN = 0
 """The epoch of trees under the store's own key, which no epoch ends: what is erased there is refused, and not gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planting:
+    """An epoch that a tree is planted in: its number, what seals under its key, and its row where it is the first."""
+
+    number: int
+    sealer: Sealer
+    first: Row | None
 
 
 class Epochs:
@@ -46,6 +61,7 @@ class Epochs:
         self._store = store
         self._own = Sealer(store.derived(b"trees"))
         self._known: tuple[str, Sealer] | None = None
+        self._failed: tuple[str, float] = ("", 0.0)
         self._moving = threading.Lock()
         if holder is None and any(row["destroyed_at"] is None for row in keys_of(store.state, "epoch")):
             raise ConfigError("the store's erasable keysets are under keys of a key command: give --epoch-key-command")
@@ -63,34 +79,48 @@ class Epochs:
         known = self._known
         if known is not None and known[0] == name:
             return known[1]
+        refusal = Refusal(503, f"the key of epoch {number} is not to be had: is the key command at work?")
+        if self._failed[0] == name and time.monotonic() < self._failed[1]:
+            raise refusal
         try:
             if self.holder is None or not name:
                 raise ConfigError(f"nobody holds the key of epoch {number}")
             sealer = Sealer(self.holder.get(name))
         except ConfigError as exc:
             _log.error("epoch_key_unavailable", epoch=number, cause=str(exc))
-            raise Refusal(503, f"the key of epoch {number} is not to be had: is the key command at work?") from None
+            self._failed = (name, time.monotonic() + AGAIN_S)
+            raise refusal from None
         self._known = (name, sealer)
         return sealer
 
-    def plant(self, transaction: Transaction, keyset: str) -> None:
-        """Write a new keyset's tree, and the first epoch where there is none; within the write of the keyset."""
-        number, sealer = OWN, self._own
-        if self.holder is not None and self.current:
-            number, sealer = self.current, self.key_of(self.current)
-        elif self.holder is not None:
-            number = OWN + 1
-            row, sealer = self._make("epoch", number)
-            transaction.insert(schema.wrapping_keys, row)
-        transaction.insert(schema.shards, shards.new_part(keyset, number, sealer))
+    def planting(self) -> Planting:
+        """Return what a new keyset's tree goes under, a first epoch where there is none; the command runs here."""
+        if self.holder is None:
+            return Planting(OWN, self._own, None)
+        number = self.current
+        if number:
+            return Planting(number, self.key_of(number), None)
+        row, sealer = self._make("epoch", OWN + 1)
+        return Planting(OWN + 1, sealer, row)
 
-    def move(self, told: Callable[[dict[str, Any]], None], *, always: bool = False) -> dict[str, Any]:
+    def plant(self, transaction: Transaction, keyset: str, under: Planting) -> None:
+        """Write a new keyset's tree within the write of the keyset; raises a 409 where an epoch has ended since."""
+        if self.holder is not None and self.current != (under.number if under.first is None else OWN):
+            raise Refusal(409, "another request was faster")
+        if under.first is not None:
+            transaction.insert(schema.wrapping_keys, under.first)
+        transaction.insert(schema.shards, shards.new_part(keyset, under.number, under.sealer))
+
+    def move(
+        self, told: Callable[[dict[str, Any]], None], *, always: bool = False, older_than_s: float = 0.0
+    ) -> dict[str, Any]:
         """
         End the epoch where something was erased in it, and destroy the keys of those that have ended.
 
         Args:
             told: what is about to be written, for the audit's line of it.
             always: end it whether or not anything was erased.
+            older_than_s: end none that began later; how long ago is told by the store, whoever has been started since.
 
         Raises:
             Refusal: 503, the new key can't be made, or an old one not be destroyed: that is tried again.
@@ -98,8 +128,12 @@ class Epochs:
         if self.holder is None:
             return {"moved": False, "destroyed": [], "epoch": OWN}
         with self._moving:
+            # Another replica may have erased, or ended it, and nobody have asked this one since.
+            self._store.refresh()
             number = self.current
             is_due = any(row["epoch"] == number for row in self._store.state.erasures.values())
+            # A clock that was put back must not keep it for ever.
+            is_due = is_due and abs(self.clock() - self._begun(number)) >= older_than_s
             moved = bool(number) and (is_due or always)
             if moved:
                 self._end(number, told)
@@ -131,6 +165,9 @@ class Epochs:
         at = self.clock()
         self._store.write(lambda t: t.update(schema.wrapping_keys, row["name"], {"destroyed_at": at}))
         return at
+
+    def _begun(self, number: int) -> float:
+        return next((float(r["made_at"]) for r in keys_of(self._store.state, "epoch") if r["number"] == number), 0.0)
 
     def _make(self, kind: str, number: int, label: str = "") -> tuple[Row, Sealer]:
         assert self.holder is not None
@@ -186,11 +223,11 @@ def keys_of(state: State, kind: str) -> list[Row]:
 
 class EpochClock:
     """
-    Ends epochs at an interval until closed, where something was erased in them.
+    Ends each epoch in which something was erased once it is old enough, until closed.
 
     Args:
         epochs: whose.
-        every_s: the interval; until then what was erased is refused and not gone.
+        every_s: how old; until then what was erased is refused and not gone.
         record: writes a line of the audit.
     """
 
@@ -209,9 +246,9 @@ class EpochClock:
         self._record({"operation": "end-epoch", "outcome": "allowed", "what": what})
 
     def _run(self) -> None:
-        while not self._ending.wait(self._every_s):
+        while not self._ending.wait(min(self._every_s, LOOK_S)):
             try:
-                self._epochs.move(self._told)
-            except (Refusal, WorkerError) as exc:
+                self._epochs.move(self._told, older_than_s=self._every_s)
+            except (Refusal, WorkerError, SQLAlchemyError) as exc:
                 # Keys go on and what is erased stays refused; when it is gone is what waits.
-                _log.error("epoch_failed", cause=str(exc))
+                _log.error("epoch_failed", cause=type(exc).__name__ if isinstance(exc, SQLAlchemyError) else str(exc))

@@ -49,8 +49,12 @@ def key_of_part(row: Mapping[str, Any], sealer: Sealer) -> bytes:
 
 def tree_of(row: Mapping[str, Any], key: bytes) -> Tree:
     """Open a part's tree."""
-    opened = Sealer(key).open(row["nodes"], what=_nodes(row["keyset"], row["prefix"]))
-    return Tree.from_bytes(row["prefix"], opened)
+    return Tree.from_bytes(row["prefix"], nodes_of(row, key))
+
+
+def nodes_of(row: Mapping[str, Any], key: bytes) -> bytes:
+    """Open a part's tree as it was written."""
+    return Sealer(key).open(row["nodes"], what=_nodes(row["keyset"], row["prefix"]))
 
 
 def wrapped(row: Row, key: bytes, epoch: int, sealer: Sealer) -> Row:

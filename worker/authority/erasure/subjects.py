@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from worker.authority.asked import Leaves
 from worker.authority.erasure import shards
 from worker.authority.erasure.epochs import Epochs
-from worker.authority.erasure.tree import Tree
+from worker.authority.erasure.tree import leaf_in
 from worker.authority.material import KeysetSecrets, framed
 from worker.authority.refusal import Refusal
 from worker.authority.state import State
@@ -20,6 +20,8 @@ RESERVED = ("zk-canary", "tree")
 ERASED = "subject_erased"
 """How a refusal begins where a value of the context has been erased."""
 _MOST_LEAVES = 65_536
+_MOST_PARTS = 512
+"""Of at most some 60 kB each; to open one again takes as long as to find a few leaves in it."""
 Value = tuple[str, str]
 
 
@@ -59,16 +61,12 @@ class Subjects:
         place = (keyset, as_text(position))
         if place in state.erasures:
             return None
-        known = state.opened.get(("erasures", *place))
+        known = state.opened["erasures"].get(place)
         if isinstance(known, bytes):
             return known
-        found = self._tree(state, keyset, position).leaf(position)
-        if found is None:
-            return None
-        if len(state.opened) > _MOST_LEAVES:
-            for old in [key for key in list(state.opened) if key[0] == "erasures"]:
-                state.opened.pop(old, None)
-        state.opened["erasures", *place] = found
+        found = self._find(state, keyset, position)
+        if found is not None:
+            state.keep("erasures", place, found, _MOST_LEAVES)
         return found
 
     def finder(self, secrets: KeysetSecrets) -> Leaves | None:
@@ -104,17 +102,16 @@ class Subjects:
         """Return the framed leaf that no erasure takes out: what a backup's probe and readiness look at."""
         return self.leaves(secrets, [RESERVED]) if secrets.k_pos else b""
 
-    def _tree(self, state: State, keyset: str, position: int) -> Tree:
+    def _find(self, state: State, keyset: str, position: int) -> bytes | None:
         row = shards.find(state.shards, keyset, position)
         if row is None:
             raise Refusal(503, "the keyset's tree lacks a part; restore the store")
-        place = ("shards", keyset, row["prefix"])
-        opened = state.opened.get(place)
-        if isinstance(opened, Tree):
-            return opened
+        place = (keyset, row["prefix"])
         try:
-            tree = shards.tree_of(row, shards.key_of_part(row, self.epochs.key_of(row["epoch"])))
+            nodes = state.opened["shards"].get(place)
+            if not isinstance(nodes, bytes):
+                nodes = shards.nodes_of(row, shards.key_of_part(row, self.epochs.key_of(row["epoch"])))
+                state.keep("shards", place, nodes, _MOST_PARTS)
+            return leaf_in(row["prefix"], nodes, position)
         except ConfigError as exc:
             raise Refusal(503, f"the keyset's tree does not open: {exc}") from None
-        state.opened[place] = tree
-        return tree

@@ -27,7 +27,7 @@ from worker.authority.recovery.rows import TABLES, from_json, to_json
 from worker.authority.relation import root_share
 from worker.authority.state import Row, key_of
 from worker.authority.store import Store
-from worker.errors import ConfigError
+from worker.errors import ConfigError, why
 
 _FORMAT = "authority-backup-1"
 _PROBE = Item(bytes(16), b"zk-probe", b"", bytes(32))
@@ -84,22 +84,33 @@ def check_recipients(recipients: list[str]) -> list[Any]:
 
 def read_backup(data: bytes, identity: Path) -> Backup:
     """Decrypt and read a backup; raises `ConfigError` where it is cut short, altered, or another's."""
-    texts = [line for line in identity.read_text(encoding="ascii").splitlines() if line and not line.startswith("#")]
     try:
+        texts = [t for line in identity.read_text(encoding="ascii").splitlines() if (t := line.strip()) and t[0] != "#"]
         opened = pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(text) for text in texts])
     except (pyrage.DecryptError, pyrage.IdentityError) as exc:
         raise ConfigError(f"the backup does not open with {identity}: {exc}") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"the age identity {identity} can't be read: {why(exc)}") from exc
+    try:
+        return _read(opened)
+    except (ValueError, KeyError, TypeError, IndexError) as exc:
+        # It opens, so somebody wrote it who knew a recipient, which is no secret.
+        raise ConfigError(f"the backup is not one that an authority wrote ({type(exc).__name__})") from None
+
+
+def _read(opened: bytes) -> Backup:
     lines = io.BytesIO(opened).readlines()
     header, rows, end = orjson.loads(lines[0]), lines[1:-1], orjson.loads(lines[-1])
-    if header.get("format") != _FORMAT or end != {"rows": len(rows)}:
+    if header["format"] != _FORMAT or end != {"rows": len(rows)}:
         raise ConfigError("the backup is cut short, or of another version")
     tables: dict[str, dict[Any, Row]] = {str(table.name): {} for table in schema.AUTHORISING}
     for line in rows:
         name, body = orjson.loads(line)
         row = from_json(TABLES[name], body)
         tables[name][key_of(TABLES[name], row)] = row
-    trees = header.get("trees")
-    return Backup(header["region"], header["made_at"], header["meta"], header["probes"], tables, trees)
+    meta = {name: bytes.fromhex(header["meta"][name]).hex() for name in ("key", "head")}
+    trees, probes = header.get("trees"), {str(k): str(v) for k, v in header["probes"].items()}
+    return Backup(str(header["region"]), float(header["made_at"]), meta, probes, tables, trees)
 
 
 def _lines(store: Store, subjects: Subjects, label: str) -> Iterator[bytes]:

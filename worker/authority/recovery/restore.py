@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from worker.authority import schema
 from worker.authority.access import hash_secret
+from worker.authority.audit.chain import SignedHead, head_key
 from worker.authority.erasure.epochs import Epochs
 from worker.authority.erasure.journaled import replayed
 from worker.authority.erasure.keyholder import KeyHolder
@@ -21,18 +22,34 @@ from worker.authority.head import Head, TamperedStore, total
 from worker.authority.recovery.backup import Backup, probe, read_backup
 from worker.authority.recovery.journal import read_journal
 from worker.authority.seal import Sealer
-from worker.authority.state import Row
-from worker.authority.store import Store, derived
+from worker.authority.store import Row, Store, derived
 from worker.errors import ConfigError, RegionViolation
 from worker.region import Region
 
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """How far the store had come, by an anchor that its host could not rewrite."""
+    """How far the store had come, by an anchor that its host could not rewrite; `head` is what says so."""
 
     incarnation: int
     version: int
+    head: SignedHead | None = None
+
+    @classmethod
+    def of(cls, heads: Sequence[SignedHead]) -> Self:
+        """Return what the newest of an anchor's heads says; raises `ConfigError` where it has none."""
+        newest = max(heads, key=lambda head: head.store, default=None)
+        if newest is None:
+            raise ConfigError("the anchor has no signed head")
+        return cls(*newest.store, newest)
+
+    def check(self, region: str, secret: bytes) -> None:
+        """Raise `ConfigError` where the head is another store's: it would not say how far this one had come."""
+        if self.head is None:
+            return
+        key = head_key(lambda purpose: derived(secret, purpose), self.incarnation).public_key()
+        if self.head.region != region or not self.head.is_signed_by(key.public_bytes_raw()):
+            raise ConfigError("the anchor's newest head is not signed by the backup's authority: is it another one's?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +111,9 @@ def restore(place: Path | str, region: Region, root: Sealer, source: Source, peo
         raise RegionViolation(f"the backup is {backup.region}'s, it is restored for {region}")
     secret = root.open(bytes.fromhex(backup.meta["key"]), what="meta/key")
     head = Head.open(backup.meta["head"], Sealer(secret), str(region))
-    _check(backup.tables, head, secret)
+    _check(backup, head, secret)
+    if source.anchored is not None:
+        source.anchored.check(str(region), secret)
     backed_up = dict(backup.tables["shards"])
     version = _replay(backup.tables, head, secret, source)
     own = Sealer(derived(secret, b"trees"))
@@ -135,11 +154,14 @@ def drill(region: Region, root: Sealer, source: Source) -> dict[str, Any]:
     return {**found, "wrong": wrong, "recovery_s": round(time.perf_counter() - began, 3)}
 
 
-def _check(tables: dict[str, dict[Any, Row]], head: Head, secret: bytes) -> None:
+def _check(backup: Backup, head: Head, secret: bytes) -> None:
     key = derived(secret, b"rows")
     for table in schema.AUTHORISING:
-        if total(key, table, list(tables[str(table.name)].values())) != head.sums.get(str(table.name)):
+        if total(key, table, list(backup.tables[str(table.name)].values())) != head.sums.get(str(table.name)):
             raise TamperedStore(f"the backup's rows of {table.name} are not those that the authority wrote")
+    # Whoever knows a recipient can write a backup; what it has the key command asked for must be the authority's.
+    if backup.trees is not None and backup.trees not in backup.tables["wrapping_keys"]:
+        raise TamperedStore("the backup's trees are under a key that the authority did not make")
 
 
 def _replay(tables: dict[str, dict[Any, Row]], head: Head, secret: bytes, source: Source) -> int:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority.audit import Trail
 from worker.authority.erasure.subjects import Subjects
@@ -21,6 +22,7 @@ from worker.errors import WorkerError
 _log = structlog.get_logger(__name__)
 # A failed one is tried again sooner than the next is due.
 _AGAIN_S = 300.0
+_LOOK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Backups:
         own_directory(options.directory)
         self._options, self._subjects, self._trail, self._made, self._clock = options, subjects, trail, made, clock
         self._store = subjects.store
-        self._due = last + options.every_s
+        self._last = last
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
         self._thread.start()
@@ -86,7 +88,8 @@ class Backups:
         what = {"recipients": list(self._options.recipients), "version": version, "bytes": len(data), "file": path.name}
         self._trail.record({"operation": "backup", "outcome": "allowed", "what": what})
         self._made()
-        for old in self.kept[: -self._options.keep]:
+        # Not the one just made, whatever the clock said of others.
+        for old in (each for each in self.kept[: -self._options.keep] if each != path):
             # Its key first: a backup whose key is still there is not left lying anywhere else.
             self._subjects.epochs.expire(_label(old))
             old.unlink()
@@ -103,16 +106,21 @@ class Backups:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ending.wait(max(0.0, min(self._due - self._clock(), 60.0))):
-            if self._clock() < self._due:
+        pause_s = 0.0
+        while not self._ending.wait(pause_s):
+            left_s = self._last + self._options.every_s - self._clock()
+            # More than the interval: the clock has been put back, and the last may be of any age.
+            if 0 < left_s <= self._options.every_s:
+                pause_s = min(left_s, _LOOK_S)
                 continue
             try:
                 self.make()
-                self._due = self._clock() + self._options.every_s
-            except (OSError, Refusal, WorkerError) as exc:
+                self._last, pause_s = self._clock(), 0.0
+            except (OSError, Refusal, WorkerError, SQLAlchemyError) as exc:
                 # Keys go on; the age of the last backup is what tells the operator.
-                _log.error("backup_failed", cause=getattr(exc, "strerror", None) or type(exc).__name__)
-                self._due = self._clock() + _AGAIN_S
+                told = str(exc) if isinstance(exc, WorkerError) else getattr(exc, "strerror", None)
+                _log.error("backup_failed", cause=told or type(exc).__name__)
+                pause_s = _AGAIN_S
 
 
 def _label(path: Path) -> str:

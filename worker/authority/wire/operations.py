@@ -21,7 +21,7 @@ class AuditQuery(Body):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     chain: UUID | None = None
-    after: int = -1
+    after: int = Field(-1, ge=-1, lt=1 << 63)
     limit: int = Field(1000, ge=1, le=5000)
     newest: bool = False
 

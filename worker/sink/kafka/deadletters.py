@@ -9,7 +9,8 @@ from worker.kafka.topics import Topics
 from worker.sink.base import DeadLetter
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
-from worker.sink.kafka.topics import dead_topic, ensure_dead_topics
+from worker.sink.kafka.topics import ensure_dead_topics
+from worker.topic_names import dead_topic
 
 PRODUCER_DEFAULTS: Mapping[str, Property] = {"compression.type": "lz4", "linger.ms": 5}
 """Envelopes hold much that repeats (keyset, tag, descriptor); lz4 is the cheapest that finds it."""

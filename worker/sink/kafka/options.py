@@ -10,6 +10,7 @@ from pydantic import Field
 
 from worker.model import Header, TopicPartition
 from worker.options import Options
+from worker.topic_names import TopicName
 
 SCHEMA_ID_HEADERS = frozenset({"__value_schema_id", "__key_schema_id"})
 """They name the input's schemas; the output's id stands in front of its value."""
@@ -23,7 +24,7 @@ class KafkaSinkOptions(Options):
 
     kind: Literal["kafka"] = "kafka"
     """A Kafka sink."""
-    topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    topic: TopicName
     """Where the encrypted records go."""
     partitioning: Literal["same", "key"] = "same"
     """
@@ -64,6 +65,11 @@ class KafkaSinkOptions(Options):
         return ()
 
     @property
+    def stored(self) -> tuple[str, ...]:
+        """Topics store values as they are."""
+        return ()
+
+    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.topic
@@ -77,6 +83,10 @@ class KafkaSinkOptions(Options):
     def key_columns(self) -> dict[str, str]:
         """Topics have no columns."""
         return {}
+
+
+NativeHeaders = tuple[list[str] | None, list[str], str | None]
+"""Names to copy (None: all), names that never go out, and the name of the header that tells a record's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,7 @@ class HeaderPolicy:
         return kept
 
     @property
-    def native(self) -> tuple[list[str] | None, list[str], str | None]:
+    def native(self) -> NativeHeaders:
         """The same, as the extension takes it."""
         names = None if self.names is None else sorted(self.names)
         return names, sorted(SCHEMA_ID_HEADERS), SOURCE_HEADER if self.adds_source else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from worker.kafka.verdict import error_of, write_error
 from worker.native import extension
 from worker.native.batch import NativeOutput
 from worker.sink.kafka.deliveries import Deliveries
+from worker.sink.kafka.options import NativeHeaders
 
 if TYPE_CHECKING:
     from worker import _native
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
 
-NativeHeaders = tuple[Sequence[str] | None, Sequence[str], str | None]
 _POLL_EVERY = 1000
 # By itself a client asks how many partitions a topic has every five minutes.
 _LEARN_S = 5.0

@@ -13,8 +13,8 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from worker.kafka.clients import make_admin
 from worker.kafka.properties import Property, client_properties
 from worker.kafka.verdict import error_of, write_error
-from worker.kafka.whole import read_whole
-from worker.model import SourceRecord
+from worker.kafka.whole import read_batches
+from worker.model import SourceRecord, records_of
 from worker.sink.checkpoint import ChainReport, Checkpoint, Follower, KeyOf, Told, ignored, parse_checkpoint
 from worker.sink.kafka.producer import BatchProducer
 from worker.sink.ledger import parse
@@ -110,8 +110,8 @@ class LedgerTopic:
         return kept, cuts
 
     def _records(self, cuts: Mapping[int, int] | None = None) -> Iterator[SourceRecord]:
-        for batch in read_whole(self.topic, self.connection, cluster_id=self.cluster_id):
-            for record in batch:
+        for batch in read_batches(self.topic, self.connection, cluster_id=self.cluster_id):
+            for record in records_of(batch):
                 at = record.position
                 if cuts is None or at.offset < cuts.get(at.partition, 0):
                     yield record

@@ -20,9 +20,10 @@ from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer, Message
-from worker.sink.kafka.topics import dead_topic, missing_topic
+from worker.sink.kafka.topics import missing_topic
 from worker.sink.kafka.transactions import Ownership, TransactionalProducer
 from worker.sink.ledger import Chain
+from worker.topic_names import dead_topic
 
 # A batch of one record is this much larger than key, value and headers: batch header 61, record framing up to 40.
 _FRAMING_BYTES = 128

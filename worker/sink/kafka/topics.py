@@ -6,16 +6,12 @@ from collections.abc import Sequence
 
 from worker.errors import ConfigError
 from worker.kafka.topics import BROKERS_TIME, TopicFacts, Topics
+from worker.topic_names import dead_topic
 
 DEAD_OVERHEAD_BYTES = 4096
 """What sealing may add to a record: envelope, coordinates and error headers."""
 
 _COPIED = ("cleanup.policy", "retention.ms", "retention.bytes")
-
-
-def dead_topic(source_topic: str) -> str:
-    """Return the name of a source topic's dead-letter topic."""
-    return f"{source_topic}.dead"
 
 
 def missing_topic(name: str) -> ConfigError:
@@ -27,9 +23,9 @@ def missing_topic(name: str) -> ConfigError:
 
 
 def like_source(source: TopicFacts) -> dict[str, str]:
-    """Return settings of a sink topic that keeps what its source keeps, with room for envelopes."""
+    """Return settings of a sink topic that keeps what its source keeps, with room for many envelopes, or base64."""
     copied = {name: source.config[name] for name in _COPIED if name in source.config}
-    room = source.max_message_bytes + DEAD_OVERHEAD_BYTES
+    room = 2 * source.max_message_bytes + DEAD_OVERHEAD_BYTES
     return {**copied, "max.message.bytes": str(room), "message.timestamp.type": "CreateTime"}
 
 

@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from worker.errors import ConfigError, FatalError, SinkRejected, SinkUnavailable, WorkerError
 
+_TOO_LARGE = "54000"
 _LINE = re.compile(r"^COPY \S.*?, line (\d+)", re.MULTILINE)
 _REFUSED_CONNECTION = re.compile(
     r"authentication failed|no pg_hba\.conf entry|does not exist|permission denied for database|no password supplied"
@@ -145,6 +146,9 @@ def address(dsn: str) -> tuple[str, int] | None:
 
 def copy_line(exc: psycopg.Error) -> int | None:
     """Return the 0-based row of a COPY that the server refused, None where it does not say."""
+    # Rows are put into pages many at a time: of one that no page holds it says the line that it had read by then.
+    if exc.sqlstate == _TOO_LARGE:
+        return None
     match = _LINE.search(exc.diag.context or "")
     return int(match[1]) - 1 if match else None
 

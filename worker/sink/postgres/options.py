@@ -73,6 +73,11 @@ class PostgresSinkOptions(Options):
         return tuple(name for name, storage in self.columns.items() if storage == "eql")
 
     @property
+    def stored(self) -> tuple[str, ...]:
+        """The fields of which `columns` says how they are stored."""
+        return tuple(self.columns)
+
+    @property
     def subject(self) -> str:
         """What subjects of output schemas are named after."""
         return self.all_tables[0]

@@ -37,7 +37,7 @@ class Family(Protocol):
         """Take a slot away from its context."""
         ...
 
-    def texts(self, slots: Sequence[int], /) -> Sequence[Sequence[str]]:
+    def texts(self, slots: Ints | Sequence[int], /) -> Sequence[Sequence[str]]:
         """Return the contexts of some slots."""
         ...
 
@@ -72,9 +72,9 @@ class PlainFamily:
         """Take a slot away from its context."""
         del self._slots[self._texts.pop(slot)]
 
-    def texts(self, slots: Sequence[int]) -> Sequence[Texts]:
+    def texts(self, slots: Ints | Sequence[int]) -> Sequence[Texts]:
         """Return the contexts of some slots."""
-        return [self._texts[slot] for slot in slots]
+        return [self._texts[slot] for slot in np.asarray(slots).tolist()]
 
 
 def picked(contexts: Sequence[Texts], at: Ints) -> Sequence[Texts]:

@@ -1,16 +1,16 @@
-"""The keys of many pools: of most a stretch of one answer, which is a row of columns."""
+"""The keys of many pools, in native memory where they came there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.model import DataKey
-from worker.native.keys import Answer, KeyRun, joined
+from worker.native import IS_LOADED, extension
+from worker.native.keys import KeyRun, joined
 from worker.zerokms.keys.part import Ints
 from worker.zerokms.keys.upkeep import wipe
 
@@ -27,8 +27,8 @@ class Held:
     """
     Keys by slot, in the order in which they came; not thread-safe.
 
-    A slot's first keys are a stretch of an answer in native memory, so that those of thousands of slots come and go by
-    a few vector operations. What comes on top of them, or is no such stretch, is in a list of the slot's own.
+    Those that are in native memory stay there, so that the keys of thousands of slots come and go in one call each. A
+    slot that has any other is a list here until it is empty again.
 
     `available` is how many keys each slot has, `born` when the oldest of them was asked for, infinite where there is
     none.
@@ -37,120 +37,86 @@ class Held:
     def __init__(self, size: int) -> None:
         self.available = np.zeros(size, np.int64)
         self.born = np.full(size, np.inf)
-        self._answers = np.empty(size, object)
-        self._starts = np.zeros(size, np.int64)
-        self._sizes = np.zeros(size, np.int64)
-        self._since = np.zeros(size)
-        self._more: NDArray[np.object_] = np.empty(size, object)
+        self._native = extension.Stretches() if IS_LOADED else None
+        self._plain: dict[int, list[Batch]] = {}
 
     def grow(self, size: int) -> None:
         """Make room for so many slots."""
-        before = len(self.born)
-        for name, column in vars(self).items():
-            longer: NDArray[Any] = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
-            longer[: len(column)] = column
-            setattr(self, name, longer)
-        self.born[before:] = np.inf
+        more = size - len(self.born)
+        self.available = np.concatenate((self.available, np.zeros(more, np.int64)))
+        self.born = np.concatenate((self.born, np.full(more, np.inf)))
 
     def clear(self, slots: Ints) -> None:
         """Begin slots anew, which have no keys."""
-        self.available[slots] = self._sizes[slots] = 0
+        self.available[slots] = 0
         self.born[slots] = np.inf
-        self._answers[slots] = self._more[slots] = None
 
     def put(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float) -> None:
         """Add keys, slot after slot, so many each."""
-        stops = np.cumsum(counts)
-        starts, first = stops - counts, self.available[slots] == 0
-        if isinstance(keys, KeyRun) and len(keys.parts) == 1:
-            [(answer, start, _)] = keys.parts
-            empty = slots[first]
-            self._answers[empty] = answer
-            self._starts[empty] = start + starts[first]
-            self._sizes[empty] = counts[first]
-            self._since[empty] = born
+        if self._native is not None and isinstance(keys, KeyRun) and not self._plain:
+            self._native.put(slots, counts, keys.parts, born)
         else:
-            first[:] = False
-        for i in np.flatnonzero(~first).tolist():
-            slot, batch = slots[i], Batch(born, keys[starts[i] : stops[i]])
-            self._more[slot] = [*(self._more[slot] or ()), batch]
+            ends = np.cumsum(counts).tolist()
+            for slot, start, end in zip(slots.tolist(), [0, *ends], ends, strict=False):
+                self._plain[slot] = [*self._listed(slot), Batch(born, keys[start:end])]
         self.available[slots] += counts
         self.born[slots] = np.minimum(self.born[slots], born)
 
     def take(self, slots: Ints, counts: Ints) -> Sequence[DataKey]:
         """Return keys, slot after slot, the oldest answer's first; each slot has as many."""
-        quick = self._sizes[slots] >= counts
-        at, taken = slots[quick], counts[quick]
-        self._sizes[at] -= taken
         self.available[slots] -= counts
-        starts, answers = self._starts[at] + self._sizes[at], self._answers[at]
-        self._emptied(at[self._sizes[at] == 0])
-        runs: list[Sequence[DataKey]] = []
-        done = 0
-        for passed, i in enumerate(np.flatnonzero(~quick).tolist()):
-            upto = slice(done, i - passed)
-            runs.append(_run(answers[upto], starts[upto], taken[upto]))
-            runs += self._popped(int(slots[i]), int(counts[i]))
-            done = i - passed
-        runs.append(_run(answers[done:], starts[done:], taken[done:]))
-        return joined(runs)
+        if self._native is not None and not self._plain:
+            drawn, born = self._native.draw(slots, counts)
+            self.born[slots] = np.frombuffer(born)
+            return KeyRun.of(drawn)
+        each = zip(slots.tolist(), counts.tolist(), strict=True)
+        return joined(chain.from_iterable(self._popped(slot, count) for slot, count in each))
 
     def batches(self, slot: int) -> list[Batch]:
         """Return what a slot has."""
-        size, more = int(self._sizes[slot]), self._more[slot] or []
-        if not size:
-            return more
-        start = int(self._starts[slot])
-        return [Batch(float(self._since[slot]), KeyRun([(self._answers[slot], start, start + size)])), *more]
+        if slot in self._plain or self._native is None:
+            return self._plain.get(slot, [])
+        return [Batch(born, KeyRun([part])) for born, part in self._native.held(slot)]
 
     def lose(self, slot: int, limit: float = np.inf) -> int:
         """Wipe what a slot has that was asked for until `limit`; returns how many keys that were."""
-        kept, lost = [], 0
-        for batch in self.batches(slot):
-            if batch.born > limit:
-                kept.append(batch)
-            else:
-                wipe(batch.keys)
-                lost += len(batch.keys)
-        self._set(slot, kept)
+        if slot not in self._plain and self._native is not None:
+            drawn, self.born[slot] = self._native.lose(slot, limit)
+            drawn.wipe()
+            lost = len(drawn)
+        else:
+            old = [batch.keys for batch in self.batches(slot) if batch.born <= limit]
+            for keys in old:
+                wipe(keys)
+            self._set(slot, [batch for batch in self.batches(slot) if batch.born > limit])
+            lost = sum(map(len, old))
         self.available[slot] -= lost
         return lost
 
+    def _listed(self, slot: int) -> list[Batch]:
+        """Return what a slot has, which native memory forgets."""
+        held = self.batches(slot)
+        if slot not in self._plain and self._native is not None:
+            self._native.lose(slot, np.inf)
+        return held
+
     def _popped(self, slot: int, count: int) -> Iterator[Sequence[DataKey]]:
         """Take keys out of several answers of a slot."""
-        batches = self.batches(slot)
+        batches = self._listed(slot)
         while count:
-            first = batches[0].keys
-            if len(first) <= count:
-                yield first
-                count -= len(first)
+            first = batches[0]
+            if len(first.keys) <= count:
+                yield first.keys
                 batches = batches[1:]
             else:
-                yield first[-count:]
-                batches = [Batch(batches[0].born, first[:-count]), *batches[1:]]
-                count = 0
+                yield first.keys[:count]
+                batches = [Batch(first.born, first.keys[count:]), *batches[1:]]
+            count -= min(count, len(first.keys))
         self._set(slot, batches)
 
     def _set(self, slot: int, batches: list[Batch]) -> None:
-        self._sizes[slot], self._answers[slot], self._more[slot] = 0, None, batches
         self.born[slot] = min((batch.born for batch in batches), default=np.inf)
-
-    def _emptied(self, slots: Ints) -> None:
-        """Note that nothing is left of what came first."""
-        self._answers[slots] = None
-        self.born[slots] = np.inf
-        for slot in slots[self.available[slots] > 0].tolist():
-            self._set(slot, self._more[slot])
-
-
-def _run(answers: NDArray[np.object_], starts: Ints, counts: Ints) -> KeyRun:
-    """Return the keys of stretches; those that follow each other become one."""
-    stops = starts + counts
-    is_new = np.ones(len(starts), np.bool_)
-    is_new[1:] = (starts[1:] != stops[:-1]) | (answers[1:] != answers[:-1])
-    first = np.flatnonzero(is_new)
-    last = np.append(first[1:], len(starts))[: len(first)] - 1
-    parts: list[tuple[Answer, int, int]] = list(
-        zip(answers[first].tolist(), starts[first].tolist(), stops[last].tolist(), strict=True)
-    )
-    return KeyRun(parts)
+        if batches:
+            self._plain[slot] = batches
+        else:
+            self._plain.pop(slot, None)

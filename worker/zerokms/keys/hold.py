@@ -11,7 +11,7 @@ from worker.errors import KeyServiceUnavailable, WorkerError
 from worker.model import Grant, KeyNeed
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Part
-from worker.zerokms.keys.stock import Stock
+from worker.zerokms.keys.stock import Asked, Stock
 from worker.zerokms.keys.upkeep import Gauge
 
 _CACHES = {"leased": "lease", "record": "pool"}
@@ -40,6 +40,7 @@ class Hold:
         self._stock, self._needs, self._options, self._gauge = stock, needs, options, gauge
         self._is_loose = is_loose
         self._parts: list[Part] = []
+        self._asked = Asked()
         self._number = 0
         self.refused: dict[tuple[int, int], WorkerError] = {}
 
@@ -50,7 +51,7 @@ class Hold:
             if self._is_loose:
                 self._stock.loosen(self._parts)
             self._judge()
-            self._stock.ask(self._parts, ahead=True)
+            self._stock.ask(self._parts, self._asked, ahead=True)
         return self
 
     def __exit__(
@@ -95,17 +96,19 @@ class Hold:
         deadline = time.perf_counter() + self._options.wait_s
         with self._stock.changed:
             while True:
-                grants = self._stock.serve(self._parts)
-                self._judge()
-                if grants or not self._is_open():
+                # Whatever else has failed: what was taken is given, or nobody wiped it.
+                if grants := self._stock.serve(self._parts):
                     return grants
+                self._judge()
+                if not self._is_open():
+                    return []
                 settled = self._stock.settled
-                self._stock.ask(self._parts)
+                self._stock.ask(self._parts, self._asked)
                 if self._stock.settled != settled:
                     # An answer that came before anybody could wait for it settled within `ask`; it notifies nobody.
                     continue
                 left = deadline - time.perf_counter()
-                if left <= 0 or not self._stock.changed.wait(left):
+                if left <= 0 or not self._stock.wait(self._asked, left):
                     raise KeyServiceUnavailable(f"no data key arrived within {self._options.wait_s:g} s")
 
     def _judge(self) -> None:

@@ -53,42 +53,44 @@ class Leases(Shelf):
         self._held, self._used, self._loose = table["held"], table["used"], table["loose"]
         self._followed, self._asked = table["followed"], table["asked"]
 
+    def begin(self, part: Part, now: float) -> None:
+        """Note the use, grant what has room for all that is wanted of it, and pin the rest."""
+        slots, vault = part.slots, self._vault if part.need.is_native else None
+        begun = passes.begin(self.table, slots, part.left, part.bytes, self._due(now), vault)
+        whole, part.is_fresh, part.is_near, native = begun
+        part.pinned = slots[~whole] if self._options.max_age_s else slots
+        part.ready = self._granted(part, part.open, whole, native)
+
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant what is at hand; what stays open has no lease with room."""
-        at, grants = part.open, []
-        slots, left, size = part.slots, part.left, part.bytes
-        if len(at) < len(slots):
-            slots, left, size = slots[at], left[at], size[at]
+        at = part.open
+        slots, left, size = part.slots[at], part.left[at], part.bytes[at]
         if not part.is_fresh:
             self._replace(slots[~self._fresh(slots, now)], now)
-        native = None
-        if self._vault is not None and part.need.is_native:
-            words = self.table.view(np.int64)
-            fits, native = self._vault.take(words, slots, left, size, now, self._options.max_age_s)
-            whole = np.frombuffer(fits, np.bool_)
-        else:
-            whole = passes.take(self.table, slots, left, size, now, self._options.max_age_s)
+        vault = self._vault if part.need.is_native else None
+        whole, native = passes.take(self.table, slots, left, size, self._due(now), vault)
         part.is_fresh = bool(whole.all())
-        split = at[:0]
+        grants = self._granted(part, at, whole, native)
         if not part.is_fresh:
-            rest = ~whole
-            split = at[rest][self._fresh(slots[rest], now)]
-            at, left, slots = at[whole], left[whole], slots[whole]
-        if len(at):
-            keys = [self._handed(slot) for slot in slots.tolist()] if native is None else []
-            grants.append(Grant(part.at, at, left.copy(), keys, native))
-            part.close(at)
-        if len(split):
-            grants.append(self._split(part, split, now))
+            split = at[~whole][self._fresh(slots[~whole], now)]
+            if len(split):
+                grants.append(self._split(part, split, now))
         return grants
 
-    def begin(self, part: Part, now: float) -> None:
-        """Pin what a batch needs, and note the use."""
-        part.is_fresh, part.is_near = passes.begin(self.table, part.slots, self._due(now))
+    def _granted(self, part: Part, at: Ints, whole: NDArray[np.bool_], native: object | None) -> list[Grant]:
+        """Return the grant of those contexts whose leases had room for all."""
+        if not whole.all():
+            at = at[whole]
+        if not len(at):
+            return []
+        keys = [self._handed(slot) for slot in part.slots[at].tolist()] if native is None else []
+        grant = Grant(part.at, at, part.left[at], keys, native)
+        part.close(at)
+        return [grant]
 
     def end(self, part: Part) -> None:
         """Let go of what a batch pinned; a lease without an age was for this one alone."""
-        passes.end(self.table, part.slots)
+        passes.end(self.table, part.pinned)
         if not self._options.max_age_s:
             for slot in part.slots.tolist():
                 self._let_go(slot)

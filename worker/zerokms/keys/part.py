@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model import KeyNeed
+from worker.model import Grant, KeyNeed
 
 Ints = NDArray[np.int64]
 
@@ -24,6 +24,8 @@ class Part:
         open: places of contexts that lack keys, ascending.
         left: n numbers of values that lack keys.
         bytes: n sizes of these values together.
+        pinned: the slots that stay until the batch ends.
+        ready: what was granted when the batch began.
     """
 
     at: int
@@ -33,6 +35,8 @@ class Part:
     open: Ints = field(init=False)
     left: Ints = field(init=False)
     bytes: Ints = field(init=False)
+    pinned: Ints = field(init=False)
+    ready: list[Grant] = field(init=False, default_factory=list)
     is_near: bool = False
     """Whether one of its leases was near its end when it began."""
     is_fresh: bool = False
@@ -41,6 +45,7 @@ class Part:
     def __post_init__(self) -> None:
         self.open = np.arange(len(self.need.counts))
         self.left, self.bytes = self.need.counts.copy(), self.need.totals.copy()
+        self.pinned = self.slots[:0]
 
     def sizes(self, i: int) -> Ints:
         """Return the sizes of a context's values that lack keys."""

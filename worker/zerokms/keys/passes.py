@@ -7,13 +7,16 @@ each.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.native import IS_LOADED, extension
 from worker.zerokms.keys.part import Ints
+
+if TYPE_CHECKING:
+    from worker import _native
 
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.void]
@@ -68,20 +71,42 @@ class Due(NamedTuple):
     bytes: float
 
 
-def begin(table: Rows, slots: Ints, due: Due) -> tuple[bool, bool]:
-    """Pin leases for a batch and note the use; returns whether all can be used, and whether one is near its end."""
+def begin(
+    table: Rows, slots: Ints, values: Ints, size: Ints, due: Due, vault: _native.Vault | None = None
+) -> tuple[Flags, bool, bool, _native.Granted | None]:
+    """
+    Note the use of leases by a batch, and take values and bytes off those that have room for all.
+
+    The others are pinned, or all where leases have no age.
+
+    Returns:
+        Which had room for all; whether all can be used; whether one was near its end; their keys out of the vault.
+    """
+    if vault is not None:
+        whole, are_fresh, is_near, keys = vault.begin(table.view(np.int64), slots, values, size, due)
+        return np.frombuffer(whole, np.bool_), are_fresh, is_near, keys
     if IS_LOADED:
-        return extension.lease_begin(table.view(np.int64), slots, due)
+        whole, are_fresh, is_near = extension.lease_begin(table.view(np.int64), slots, values, size, due)
+        return np.frombuffer(whole, np.bool_), are_fresh, is_near, None
     gap, known = due.now - table["seen"][slots], table["gap"][slots].astype(np.float64)
     table["gap"][slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
     table["seen"][slots] = due.now
-    pin(table, slots)
-    return bool(fresh(table, slots, due.now, due.max_age_s).all()), bool(_near(table, slots, due).any())
+    note(table, slots)
+    are_fresh = bool(fresh(table, slots, due.now, due.max_age_s).all())
+    is_near = bool(_near(table, slots, due).any())
+    fit, _ = take(table, slots, values, size, due)
+    table["pins"][slots[~fit] if due.max_age_s else slots] += 1
+    return fit, are_fresh, is_near, None
+
+
+def note(table: Rows, slots: Ints) -> None:
+    """Count a use of slots of any shelf."""
+    table["uses"][slots] = np.minimum(table["uses"][slots] + 1, OFTEN)
 
 
 def pin(table: Rows, slots: Ints) -> None:
     """Pin slots of any shelf, and count the use."""
-    table["uses"][slots] = np.minimum(table["uses"][slots] + 1, OFTEN)
+    note(table, slots)
     table["pins"][slots] += 1
 
 
@@ -97,32 +122,43 @@ def fresh(table: Rows, slots: Ints, now: float, max_age_s: float) -> Flags:
     """Tell which leases can be used; one without an age serves the one batch that asked for it."""
     if IS_LOADED:
         return np.frombuffer(extension.lease_fresh(table.view(np.int64), slots, now, max_age_s), np.bool_)
-    aged = now - table["born"][slots] >= max_age_s if max_age_s else table["used"][slots]
-    usable: Flags = ~aged & (table["values"][slots] > 0) & (table["bytes"][slots] > 0)
+    usable: Flags = ~_aged(table, slots, now, max_age_s)
+    usable &= (table["values"][slots] > 0) & (table["bytes"][slots] > 0)
     return usable
 
 
-def take(table: Rows, slots: Ints, values: Ints, size: Ints, now: float, max_age_s: float) -> Flags:
-    """Take values and bytes off those leases that have room for all; returns which these are."""
+def take(
+    table: Rows, slots: Ints, values: Ints, size: Ints, due: Due, vault: _native.Vault | None = None
+) -> tuple[Flags, _native.Granted | None]:
+    """Take values and bytes off those leases that have room for all; returns which these are, and their keys."""
+    if vault is not None:
+        whole, keys = vault.take(table.view(np.int64), slots, values, size, due.now, due.max_age_s)
+        return np.frombuffer(whole, np.bool_), keys
     if IS_LOADED:
-        return np.frombuffer(extension.lease_take(table.view(np.int64), slots, values, size, now, max_age_s), np.bool_)
-    fit: Flags = fresh(table, slots, now, max_age_s)
+        whole = extension.lease_take(table.view(np.int64), slots, values, size, due.now, due.max_age_s)
+        return np.frombuffer(whole, np.bool_), None
+    fit: Flags = fresh(table, slots, due.now, due.max_age_s)
     fit &= (table["values"][slots] >= values) & (table["bytes"][slots] >= size)
     chosen = slots[fit]
     table["values"][chosen] -= values[fit]
     table["bytes"][chosen] -= size[fit]
     table["used"][chosen] = True
-    return fit
+    return fit, None
 
 
 def ahead(table: Rows, slots: Ints, due: Due) -> Ints:
     """Return those of the slots whose next lease should be fetched now, but for one that failed just before."""
     if IS_LOADED:
         return np.frombuffer(extension.lease_ahead(table.view(np.int64), slots, due), np.int64)
-    wanted = _near(table, slots, due) & fresh(table, slots, due.now, due.max_age_s)
+    wanted: Flags = _near(table, slots, due) & table["held"][slots] & ~_aged(table, slots, due.now, due.max_age_s)
     wanted &= table["gap"][slots] <= due.gap
     wanted &= ~table["asked"][slots] & ~table["followed"][slots]
     return slots[wanted]
+
+
+def _aged(table: Rows, slots: Ints, now: float, max_age_s: float) -> Flags:
+    aged: Flags = now - table["born"][slots] >= max_age_s if max_age_s else table["used"][slots]
+    return aged
 
 
 def _near(table: Rows, slots: Ints, due: Due) -> Flags:

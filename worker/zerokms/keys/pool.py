@@ -270,8 +270,4 @@ class KeyPool:
 
 def by_spec(pools: Pools, changed: threading.Condition) -> dict[KeySpec, KeyPool]:
     """Return every pool by what its keys are for."""
-    slots = pools.slots()
-    return {
-        spec: KeyPool(pools, slot, changed)
-        for slot, spec in zip(slots, pools.specs(slots, [1] * len(slots)), strict=True)
-    }
+    return {pools.spec(slot): KeyPool(pools, slot, changed) for slot in pools.slots()}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import ContextDenied, KeyServiceUnavailable, WorkerError
-from worker.model import DataKey, Grant, KeySpec, SpecRuns, Specs, Texts
+from worker.model import DataKey, Grant, KeySpec, SpecRuns, Texts
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.family import Families, Family, picked
 from worker.zerokms.keys.part import Ints, Part
@@ -103,14 +102,15 @@ class Shelf:
             slots[new] = self._add(kin, picked(contexts, new))
         return slots
 
-    def specs(self, slots: Sequence[int], counts: Sequence[int]) -> Specs:
-        """Return what keys of contexts are for, so many each."""
-        parts, rest = [], iter(counts)
-        for kin, same in groupby(slots, self._kin_of.__getitem__):
-            assert kin is not None
-            texts = kin.family.texts(list(same))
-            parts.append(SpecRuns(kin.spec, kin.names, texts, list(islice(rest, len(texts)))))
-        return Specs.of_parts(parts)
+    def runs(self, slots: Ints, counts: Ints) -> SpecRuns:
+        """Return what keys of contexts of one need are for, so many each."""
+        kin = self._kin_of[slots[0]]
+        assert kin is not None
+        return SpecRuns(kin.spec, kin.names, kin.family.texts(slots), counts.tolist())
+
+    def spec(self, slot: int) -> KeySpec:
+        """Return what a context's keys are for."""
+        return next(self.runs(np.array([slot]), np.ones(1, np.int64)).each())[0]
 
     def slots(self) -> list[int]:
         """Every slot in use."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
 
 from worker.errors import FatalError, WorkerError
 from worker.model import DataKey, Grant, KeyNeed, Specs
@@ -18,39 +16,18 @@ from worker.zerokms.keys.gather import Gatherer
 from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.narrow import Answer, Generate
 from worker.zerokms.keys.options import KeyOptions
-from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.part import Part
+from worker.zerokms.keys.piece import Piece, requests
 from worker.zerokms.keys.pool import Pools
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, wipe
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Keys that one request asks for slots of one shelf: how many for each, and for which generation of it."""
+@dataclass(slots=True)
+class Asked:
+    """How many requests are under way for what a batch lacks."""
 
-    shelf: Shelf
-    slots: Ints
-    counts: Ints
-    generations: Ints
-
-    def cut(self, start: int, stop: int) -> _Piece:
-        """Return a stretch of the slots."""
-        return _Piece(self.shelf, self.slots[start:stop], self.counts[start:stop], self.generations[start:stop])
-
-    def parted(self) -> list[_Piece]:
-        """Return the slots of contexts that have been used before, and then those of new ones."""
-        known = self.shelf.are_known(self.slots)
-        if known.all() or not known.any():
-            return [self]
-        return [_Piece(self.shelf, self.slots[p], self.counts[p], self.generations[p]) for p in (known, ~known)]
-
-    def is_new(self) -> bool:
-        """Whether none of the contexts has been used before."""
-        return not self.shelf.are_known(self.slots).any()
-
-    def specs(self) -> Specs:
-        """Return what each key is for."""
-        return self.shelf.specs(self.slots.tolist(), self.counts.tolist())
+    left: int = 0
 
 
 class Stock:
@@ -112,7 +89,13 @@ class Stock:
     def serve(self, parts: Sequence[Part]) -> list[Grant]:
         """Grant what is at hand."""
         now = self._clock()
-        return [grant for part in parts if len(part.open) for grant in self._shelf(part.need).serve(part, now)]
+        grants = []
+        for part in parts:
+            ready, part.ready = part.ready, []
+            grants += ready
+            if len(part.open):
+                grants += self._shelf(part.need).serve(part, now)
+        return grants
 
     def refuse(self, part: Part, i: int) -> None:
         """Note that a context of a batch gets no keys."""
@@ -139,28 +122,44 @@ class Stock:
                 found.append((i, failure))
         return found
 
-    def ask(self, parts: Sequence[Part], *, ahead: bool = False) -> None:
+    def ask(self, parts: Sequence[Part], asked: Asked, *, ahead: bool = False) -> None:
         """
-        Ask for what batches lack, in full requests of one keyset each.
+        Ask for what a batch lacks, in full requests of one keyset each.
 
         Args:
-            parts: what the batches need.
-            ahead: ask on the way for what their contexts will lack soon.
+            parts: what the batch needs.
+            asked: counts the requests for it.
+            ahead: ask on the way for what its contexts will lack soon.
         """
         now = self._clock()
-        wanted: dict[str | None, list[_Piece]] = {}
+        wanted: dict[str | None, list[Piece]] = {}
         for part in parts:
             if len(part.open):
                 shelf = self._shelf(part.need)
-                self._note(part, shelf, shelf.lacking(part, now), wanted)
+                self._note(part, shelf.lacking(part, now), wanted, is_needed=True)
         if ahead and (wanted or self._under_way < self._options.fetches):
             for part in parts:
                 shelf = self._shelf(part.need)
-                self._note(part, shelf, shelf.ahead(part, now), wanted)
+                self._note(part, shelf.ahead(part, now), wanted, is_needed=False)
         for found in wanted.values():
-            pieces = sorted((part for piece in found for part in piece.parted()), key=_Piece.is_new)
-            for request in _requests(pieces, self._full()):
-                self._send(request, now)
+            pieces = sorted((part for piece in found for part in piece.parted()), key=Piece.is_new)
+            for request in requests(pieces, self._full()):
+                self._send(request, now, asked if any(piece.is_needed for piece in request) else Asked())
+
+    def wait(self, asked: Asked, timeout_s: float) -> bool:
+        """
+        Wait until half of the requests for what a batch lacks have ended, or one has failed; whether any has.
+
+        At each wake-up all that a batch lacks is looked at: by halves, that is twice as much in all as at once.
+        """
+        failed, settled, enough = self._failed, self.settled, asked.left // 2
+        is_own = asked.left > 0
+
+        def is_due() -> bool:
+            return self._failed != failed or (asked.left <= enough if is_own else self.settled != settled)
+
+        self.changed.wait_for(is_due, timeout_s)
+        return self.settled != settled
 
     def trim(self) -> None:
         """Give up contexts until all are within the bounds."""
@@ -207,23 +206,25 @@ class Stock:
     def _shelf(self, need: KeyNeed) -> Shelf:
         return self.leases if need.format == "leased" else self.pools
 
-    @staticmethod
-    def _note(part: Part, shelf: Shelf, lacking: Wanted, wanted: dict[str | None, list[_Piece]]) -> None:
+    def _note(self, part: Part, lacking: Wanted, wanted: dict[str | None, list[Piece]], *, is_needed: bool) -> None:
         slots, counts = lacking
         if len(slots):
-            piece = _Piece(shelf, slots, counts, shelf.ask(slots, counts))
+            shelf = self._shelf(part.need)
+            piece = Piece(shelf, slots, counts, shelf.ask(slots, counts), is_needed)
             wanted.setdefault(part.need.spec.keyset, []).append(piece)
 
-    def _send(self, request: Sequence[_Piece], now: float) -> None:
+    def _send(self, request: Sequence[Piece], now: float, waiting: Asked) -> None:
         self._under_way += 1
-        specs = Specs.joined(piece.specs() for piece in request)
+        waiting.left += 1
+        specs = Specs.of_parts(piece.runs() for piece in request)
         asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
-        asked.add_done_callback(partial(self._settle, request, now))
+        asked.add_done_callback(partial(self._settle, request, now, waiting))
 
-    def _settle(self, request: Sequence[_Piece], born: float, done: Future[Sequence[Answer]]) -> None:
+    def _settle(self, request: Sequence[Piece], born: float, waiting: Asked, done: Future[Sequence[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
         with self.changed:
             self._under_way -= 1
+            waiting.left -= 1
             self.settled += 1
             if error is None:
                 self._deliver(request, born, done.result())
@@ -235,7 +236,7 @@ class Stock:
                 self.trim()
             self.changed.notify_all()
 
-    def _deliver(self, request: Sequence[_Piece], born: float, answers: Sequence[Answer]) -> None:
+    def _deliver(self, request: Sequence[Piece], born: float, answers: Sequence[Answer]) -> None:
         start = 0
         for piece in request:
             end = start + int(piece.counts.sum())
@@ -250,42 +251,10 @@ class Stock:
                 wipe(keys)
                 self._refuse(piece, next(answer for answer in got if isinstance(answer, WorkerError)))
 
-    def _refuse(self, piece: _Piece, error: WorkerError) -> None:
+    def _refuse(self, piece: Piece, error: WorkerError) -> None:
         self._failed += 1
         now = self._clock()
         piece.shelf.failed(piece.slots, piece.counts, now, piece.generations, Failure(self._failed, now, error))
-
-
-def _requests(pieces: Sequence[_Piece], size: int) -> list[list[_Piece]]:
-    """Part pieces into full requests; only the last is not full."""
-    requests: list[list[_Piece]] = []
-    room = 0
-    for piece in pieces:
-        rest = piece
-        while len(rest.slots):
-            if not room:
-                requests.append([])
-                room = size
-            ends = np.cumsum(rest.counts)
-            whole = int(np.searchsorted(ends, room, side="right"))
-            if whole:
-                requests[-1].append(rest.cut(0, whole))
-                room -= int(ends[whole - 1])
-                rest = rest.cut(whole, len(rest.slots))
-            else:
-                first, rest = _split(rest, room)
-                requests[-1].append(first)
-                room = 0
-    return requests
-
-
-def _split(piece: _Piece, count: int) -> tuple[_Piece, _Piece]:
-    """Cut so many of the first slot's keys off; each part comes or fails by itself, and until then the slot stays."""
-    counts = piece.counts.copy()
-    counts[0] -= count
-    piece.shelf.pins[piece.slots[0]] += 1
-    first = replace(piece.cut(0, 1), counts=np.array([count]))
-    return first, replace(piece, counts=counts)
 
 
 def _unexpected(error: BaseException) -> str:

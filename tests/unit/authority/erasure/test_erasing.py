@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyrage
 import pytest
+import time_machine
 from typer.testing import CliRunner
 
 from tests.unit.authority.conftest import access_key, lines
 from tests.unit.authority.erasure.conftest import PEOPLE, KeyService, People, value, with_people
 from worker.authority.dev import DevAuthority
+from worker.authority.erasure import epochs
 from worker.authority.erasure.shards import MOST_ERASED
+from worker.authority.recovery.backup import write_backup
 from worker.authority.remote import Remote
 from worker.authority.server import AuthorityOptions
 from worker.cli import authority as command
@@ -147,12 +152,12 @@ def test_what_was_opened_is_let_go_at_the_erasure(people: People) -> None:
     people.make(customer_id=43)
     store = people.own.authority.store
     position = people.erased(ANN)["values"][0]["position"]
-    assert any(position in key for key in store.state.opened)
+    assert any(position in key for key in store.state.opened["erasures"])
 
     people.erase(ANN)
 
-    assert not any(position in key or "shards" in key for key in store.state.opened)
-    assert sum("erasures" in key for key in store.state.opened) == 1
+    assert not store.state.opened["shards"]
+    assert [position in key for key in store.state.opened["erasures"]] == [False]
 
 
 def test_other_keysets_can_not_be_erased_from(people: People) -> None:
@@ -217,9 +222,14 @@ def test_a_key_that_is_still_there_is_not_called_destroyed(options: AuthorityOpt
 
 
 def test_keys_that_are_not_to_be_had_stop_erasable_keysets_alone(
-    people: People, options: AuthorityOptions, key_service: KeyService, tmp_path: Path
+    people: People,
+    options: AuthorityOptions,
+    key_service: KeyService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No key is derived without the tree, readiness says so, other keysets go on, and it comes back by itself."""
+    monkeypatch.setattr(epochs, "AGAIN_S", 0.0)
     kept, key = people.make(customer_id=42)
     people.own.stop()
     key_service.go_away(True)
@@ -255,3 +265,38 @@ def test_the_command_line_says_which_of_the_two_holds(people: People) -> None:
     assert "destroyed: epoch-eu-central-1-1-" in run("end-epoch")
     assert "gone from the store since" in run("erased", *value_of)
     assert json.loads(run("erased", *value_of, "--json"))["values"][0]["state"] == "gone"
+
+
+def test_an_epoch_ends_by_its_age_however_often_it_was_started_anew(
+    people: People, options: AuthorityOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restarts within the interval do not keep what was erased; one that is not old enough stays."""
+    people.erase(ANN)
+    own, told = people.own.authority.epochs, list[dict[str, object]]()
+    began = time.time()
+    assert own.move(told.append, older_than_s=3600)["moved"] is False
+    people.own.stop()
+    monkeypatch.setattr(epochs, "LOOK_S", 0.01)
+    with (
+        time_machine.travel(began + 3601),
+        DevAuthority("eu-central-1", tmp_path / "own", options=replace(options, epoch_every_s=3600)) as again,
+    ):
+        asked = {"keyset_id": PEOPLE, "values": [["customer_id", "42"]]}
+        deadline = time.monotonic() + 20
+        while again.admin("api/erased", asked)["values"][0]["state"] != "gone":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_clock_that_is_put_back_hides_no_backup(people: People, tmp_path: Path) -> None:
+    """One that was made before an erasure holds what was erased, whatever time either says."""
+    store, own = people.own.authority.store, people.own.authority.epochs
+    people.make(customer_id=42)
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    own.clock = lambda: time.time() + 86_400
+    write_backup(store, [recipient], people.own.authority.subjects)
+    own.clock = time.time
+
+    told = people.erase(ANN)
+
+    assert len(told["backups"]) == 1

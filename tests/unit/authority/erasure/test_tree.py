@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.authority.erasure import tree as module
-from worker.authority.erasure.tree import NODE_BYTES, Tree, bits, walk
+from worker.authority.erasure.tree import NODE_BYTES, Tree, bits, leaf_in, walk
 from worker.errors import ConfigError
 from worker.native import IS_LOADED
 
@@ -113,3 +113,19 @@ def test_a_part_is_read_as_a_part() -> None:
 
     assert (left.leaf(5), right.leaf(2**64 - 5)) == (None, None)
     assert left.leaf(os.getpid()) is not None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(positions, max_size=40, unique=True), positions)
+def test_a_leaf_is_found_without_reading_the_tree(out: list[int], other: int) -> None:
+    """In what was written it is the one that the root gives, in the whole and in parts; none where it is out."""
+    whole = Tree.random()
+    parts = [part for half in whole.without(out).halves() for part in half.halves()]
+
+    for part in (whole.without(out), *parts):
+        for position in {other, *out, *(position ^ 1 for position in out), *(near(out[0]) if out else ())}:
+            is_kept = position not in out and bits(position).startswith(part.prefix)
+            expected = walk(whole.nodes[0], position, 0) if is_kept else None
+            assert leaf_in(part.prefix, part.to_bytes(), position) == expected
+    with pytest.raises(ConfigError, match="not its nodes"):
+        leaf_in("", whole.without(out).to_bytes()[:-1], other)

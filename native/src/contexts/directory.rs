@@ -1,120 +1,26 @@
-//! Contexts as numbers: those of one batch, and those that a key cache holds.
+//! The contexts that a key cache holds.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::OnceLock;
-
-use hashbrown::hash_table::Entry;
 use hashbrown::HashTable;
 
-use crate::walk::NONE;
-
-/// The hash of a framed context. It is keyed: producers choose the texts, and shall not choose what collides.
-pub fn hash(framed: &[u8]) -> u64 {
-    static STATE: OnceLock<RandomState> = OnceLock::new();
-    STATE.get_or_init(RandomState::new).hash_one(framed)
-}
-
-/// The distinct contexts of a batch, framed, by the order in which they were met.
-#[derive(Debug, Default)]
-pub struct Contexts {
-    /// How many there may be.
-    most: usize,
-    table: HashTable<u32>,
-    hashes: Vec<u64>,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// A batch of more contexts than these is likely to have a different one for each record.
-const MANY: usize = 256;
-
-impl Contexts {
-    /// Takes how many there may be.
-    pub fn new(most: usize) -> Self {
-        Self { most, ..Self::default() }
-    }
-
-    /// The number of a context, which is new at its first call.
-    pub fn number(&mut self, framed: &[u8]) -> u32 {
-        let hash = hash(framed);
-        let Self { most, table, hashes, bytes, ends } = self;
-        if ends.len() == MANY && table.capacity() < *most {
-            // At once, and not at each doubling: every entry would move anew.
-            table.reserve(*most - MANY, |&number| hashes[number as usize]);
-            hashes.reserve(*most - MANY);
-            ends.reserve(*most - MANY);
-        }
-        let same = |&number: &u32| hashes[number as usize] == hash && framed_of(bytes, ends, number) == framed;
-        match table.entry(hash, same, |&number| hashes[number as usize]) {
-            Entry::Occupied(held) => *held.get(),
-            Entry::Vacant(free) => {
-                let number = ends.len() as u32;
-                free.insert(number);
-                hashes.push(hash);
-                bytes.extend_from_slice(framed);
-                ends.push(bytes.len());
-                number
-            }
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    pub fn framed(&self, number: u32) -> &[u8] {
-        framed_of(&self.bytes, &self.ends, number)
-    }
-
-    pub fn hash(&self, number: u32) -> u64 {
-        self.hashes[number as usize]
-    }
-
-    /// The texts of a context, without their names.
-    pub fn texts(&self, number: u32) -> Vec<String> {
-        texts(self.framed(number))
-    }
-}
-
-fn framed_of<'b>(bytes: &'b [u8], ends: &[usize], number: u32) -> &'b [u8] {
-    let number = number as usize;
-    let start = if number == 0 { 0 } else { ends[number - 1] };
-    &bytes[start..ends[number]]
-}
-
-/// The texts of a framed context: `u32 n, n * (F(name) F(text))`.
-pub fn texts(framed: &[u8]) -> Vec<String> {
-    let mut rest = framed.get(4..).unwrap_or_default();
-    let mut found = Vec::new();
-    let mut next = || {
-        let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-        let text = rest.get(4..4 + length)?;
-        rest = &rest[4 + length..];
-        Some(text)
-    };
-    while next().is_some() {
-        found.push(String::from_utf8_lossy(next().unwrap_or_default()).into_owned());
-    }
-    found
-}
+use super::NONE;
+use crate::prefetch;
 
 /// Families whose places lie in a context's row.
 const NEAR: usize = 10;
+/// The longest context that lies in its row.
+const INLINE: usize = 64;
 
 /// The places of contexts in a key cache: a row for each context, which has a place for each family (a field, say).
 #[derive(Default)]
 pub struct Directory {
-    table: HashTable<u32>,
+    table: HashTable<Known>,
     rows: Vec<Row>,
     /// `rows` times `stride` places of the families beyond those in the row.
     far: Vec<u32>,
     stride: usize,
+    /// The contexts that do not lie in their rows.
     bytes: Vec<u8>,
-    /// Bytes of contexts that are gone.
+    /// Bytes of those that are gone.
     waste: usize,
     free: Vec<u32>,
     /// For each place its row and family.
@@ -122,15 +28,41 @@ pub struct Directory {
     gone: u64,
 }
 
-/// A line of the processor's cache. A place is `NONE` where a family does not hold the context.
+/// Tells contexts apart without a look at their rows, which are seldom near.
+struct Known {
+    tag: u32,
+    row: u32,
+}
+
+/// Bits of a hash that the table itself does not compare.
+fn tag(hash: u64) -> u32 {
+    (hash >> 24) as u32
+}
+
+/// Two lines of the processor's cache. A place is `NONE` where a family does not hold the context.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Row {
     hash: u64,
+    /// Where it lies in `bytes`, if it does.
     start: usize,
     length: u32,
     holders: u32,
     near: [u32; NEAR],
+    text: [u8; INLINE],
+}
+
+impl Row {
+    #[inline]
+    fn framed<'r>(&'r self, bytes: &'r [u8]) -> &'r [u8] {
+        let length = self.length as usize;
+        self.text.get(..length).unwrap_or_else(|| &bytes[self.start..self.start + length])
+    }
+
+    /// How much of `bytes` it takes.
+    fn outside(&self) -> usize {
+        if self.length as usize > INLINE { self.length as usize } else { 0 }
+    }
 }
 
 impl Directory {
@@ -141,13 +73,22 @@ impl Directory {
 
     /// The row of a context, `NONE` where no family holds it.
     pub fn row(&self, framed: &[u8], hash: u64) -> u32 {
-        self.table.find(hash, |&row| self.is(row, framed, hash)).copied().unwrap_or(NONE)
+        let found = self.table.find(hash, |entry| entry.tag == tag(hash) && self.is(entry.row, framed, hash));
+        found.map_or(NONE, |entry| entry.row)
     }
 
-    /// A row with this hash, `NONE` where there is none; `confirmed` tells whether it is the context's.
+    /// A row that is almost surely the one with this hash, `NONE` where there is none; `confirmed` tells.
     #[inline]
     pub fn likely(&self, hash: u64) -> u32 {
-        self.table.find(hash, |&row| self.rows[row as usize].hash == hash).copied().unwrap_or(NONE)
+        self.table.find(hash, |entry| entry.tag == tag(hash)).map_or(NONE, |entry| entry.row)
+    }
+
+    /// Lets the processor fetch a row.
+    #[inline]
+    pub fn soon(&self, row: u32) {
+        if let Some(row) = self.rows.get(row as usize) {
+            prefetch::fetch(row);
+        }
     }
 
     /// The row of a context, which is likely to be this one.
@@ -158,8 +99,8 @@ impl Directory {
 
     #[inline]
     fn is(&self, row: u32, framed: &[u8], hash: u64) -> bool {
-        let Row { hash: own, start, length, .. } = self.rows[row as usize];
-        own == hash && &self.bytes[start..start + length as usize] == framed
+        let row = &self.rows[row as usize];
+        row.hash == hash && row.framed(&self.bytes) == framed
     }
 
     /// The place that a family has for a row, `NONE` for none.
@@ -211,13 +152,13 @@ impl Directory {
             return;
         }
         self.set(row, family, NONE);
-        let Row { hash, length, holders, .. } = &mut self.rows[row as usize];
-        *holders -= 1;
-        if *holders == 0 {
-            if let Ok(entry) = self.table.find_entry(*hash, |&other| other == row) {
+        let held = &mut self.rows[row as usize];
+        held.holders -= 1;
+        if held.holders == 0 {
+            if let Ok(entry) = self.table.find_entry(held.hash, |other| other.row == row) {
                 entry.remove();
             }
-            self.waste += *length as usize;
+            self.waste += held.outside();
             self.free.push(row);
             self.gone += 1;
             if self.waste > self.bytes.len() / 2 + 4096 {
@@ -233,13 +174,16 @@ impl Directory {
 
     /// The framed context of a place.
     pub fn framed(&self, place: u32) -> Option<&[u8]> {
-        let row = self.rows.get(self.held.get(place as usize)?.0 as usize)?;
-        self.bytes.get(row.start..row.start + row.length as usize)
+        Some(self.rows.get(self.held.get(place as usize)?.0 as usize)?.framed(&self.bytes))
     }
 
     fn add(&mut self, framed: &[u8], hash: u64) -> u32 {
-        let row = Row { hash, start: self.bytes.len(), length: framed.len() as u32, holders: 0, near: [NONE; NEAR] };
-        self.bytes.extend_from_slice(framed);
+        let (start, length) = (self.bytes.len(), framed.len() as u32);
+        let mut row = Row { hash, start, length, holders: 0, near: [NONE; NEAR], text: [0; INLINE] };
+        match row.text.get_mut(..framed.len()) {
+            Some(text) => text.copy_from_slice(framed),
+            None => self.bytes.extend_from_slice(framed),
+        }
         let number = match self.free.pop() {
             Some(number) => {
                 self.rows[number as usize] = row;
@@ -252,7 +196,7 @@ impl Directory {
             }
         };
         let rows = &self.rows;
-        self.table.insert_unique(hash, number, |&other| rows[other as usize].hash);
+        self.table.insert_unique(hash, Known { tag: tag(hash), row: number }, |other| rows[other.row as usize].hash);
         number
     }
 
@@ -271,9 +215,9 @@ impl Directory {
 
     fn compact(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.waste);
-        for row in self.rows.iter_mut().filter(|row| row.holders > 0) {
+        for row in self.rows.iter_mut().filter(|row| row.holders > 0 && row.outside() > 0) {
             let start = bytes.len();
-            bytes.extend_from_slice(&self.bytes[row.start..row.start + row.length as usize]);
+            bytes.extend_from_slice(row.framed(&self.bytes));
             row.start = start;
         }
         (self.bytes, self.waste) = (bytes, 0);
@@ -282,35 +226,23 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash;
+    use super::super::samples::framed;
     use super::*;
-
-    fn framed(text: &str) -> Vec<u8> {
-        let mut out = Vec::new();
-        crate::walk::frame(&mut out, &[b"\0\0\0\x01n".as_slice().into()], [text.as_bytes()].into_iter());
-        out
-    }
-
-    #[test]
-    fn each_context_has_one_number() {
-        let mut contexts = Contexts::default();
-        let met: Vec<u32> = ["a", "b", "a", "", "b"].iter().map(|text| contexts.number(&framed(text))).collect();
-        assert_eq!(met, [0, 1, 0, 2, 1]);
-        assert_eq!(contexts.texts(1), ["b"]);
-        assert_eq!(contexts.texts(2), [""]);
-        assert_eq!(contexts.len(), 3);
-    }
 
     #[test]
     fn places_come_and_go() {
         let mut directory = Directory::default();
+        // Some of them too long for their rows.
+        let framed_of = |round, n: u32| framed(&format!("tenant-{round}-{n:00$}", n as usize % 90));
         for round in 0..3u32 {
             for n in 0..2000u32 {
-                let text = framed(&format!("tenant-{round}-{n}"));
+                let text = framed_of(round, n);
                 assert!(directory.put(&text, hash(&text), n % 15, n));
                 assert!(!directory.put(&text, hash(&text), n % 15, n));
             }
             for n in 0..2000u32 {
-                let text = framed(&format!("tenant-{round}-{n}"));
+                let text = framed_of(round, n);
                 let row = directory.row(&text, hash(&text));
                 assert_eq!(directory.confirmed(directory.likely(hash(&text)), &text, hash(&text)), row);
                 assert_eq!(directory.confirmed(row, &framed("another"), 0), NONE);

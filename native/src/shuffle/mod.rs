@@ -1,6 +1,11 @@
 //! The permutation algebra on blocks of 16 bytes, in registers where the processor shuffles bytes, in plain code where
 //! it does not. The only `unsafe` of the derivation is here.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use zeroize::Zeroize;
 
 pub const BLOCK: usize = 16;
@@ -64,7 +69,13 @@ impl Chain {
         self.run_portable(iv, input, out, firsts);
     }
 
-    pub fn run_portable(&self, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
+    pub fn run_portable(
+        &self,
+        iv: &Block,
+        input: &[u8; MATERIAL],
+        out: &mut [u8; MATERIAL],
+        firsts: &mut [u32; BLOCKS],
+    ) {
         let mut previous = *iv;
         for (j, first) in firsts.iter_mut().enumerate() {
             let unchained = self.unchained(iv, input, j);
@@ -137,91 +148,6 @@ pub fn is_permutation(items: &[u8]) -> bool {
         seen |= 1u64.checked_shl(u32::from(item)).unwrap_or(0);
         fresh
     })
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{__m128i, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi8, _mm_storeu_si128, _mm_xor_si128};
-
-    use super::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
-
-    /// # Safety
-    /// The processor has SSSE3. Loads and stores stay within the arrays, since every number of `order` is below 33.
-    #[target_feature(enable = "ssse3")]
-    pub unsafe fn run(chain: &Chain, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
-        let (own, through) = (load(&chain.own), load(&chain.chain));
-        let before = chain.before.as_ref().map(|p| load(p));
-        let iv = load(iv);
-        let mut previous = iv;
-        for (j, first) in firsts.iter_mut().enumerate() {
-            let number = usize::from(chain.order[j]);
-            let mut block = _mm_shuffle_epi8(block_of(input, number), own);
-            if let Some(before) = before {
-                let earlier = if number == 0 { iv } else { block_of(input, number - 1) };
-                block = _mm_xor_si128(block, _mm_shuffle_epi8(earlier, before));
-            }
-            *first = _mm_cvtsi128_si32(block) as u32;
-            previous = _mm_xor_si128(block, _mm_shuffle_epi8(previous, through));
-            let place = &mut out[j * BLOCK..][..BLOCK];
-            // SAFETY: `place` is 16 bytes, and the store needs no alignment.
-            unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), previous) };
-        }
-    }
-
-    /// # Safety
-    /// The processor has AVX2.
-    #[target_feature(enable = "avx2")]
-    pub unsafe fn is_any_twice(words: &[u32; BLOCKS]) -> bool {
-        super::is_any_twice_portable(words)
-    }
-
-    #[inline]
-    #[target_feature(enable = "ssse3")]
-    fn load(block: &Block) -> __m128i {
-        // SAFETY: a block is 16 bytes, and the load needs no alignment.
-        unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "ssse3")]
-    fn block_of(input: &[u8; MATERIAL], number: usize) -> __m128i {
-        let block = &input[number * BLOCK..][..BLOCK];
-        // SAFETY: `block` is 16 bytes, and the load needs no alignment.
-        unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-mod neon {
-    use std::arch::aarch64::{uint8x16_t, veorq_u8, vgetq_lane_u32, vld1q_u8, vqtbl1q_u8, vreinterpretq_u32_u8, vst1q_u8};
-
-    use super::{Block, Chain, BLOCK, BLOCKS, MATERIAL};
-
-    pub fn run(chain: &Chain, iv: &Block, input: &[u8; MATERIAL], out: &mut [u8; MATERIAL], firsts: &mut [u32; BLOCKS]) {
-        let (own, through, iv) = (load(&chain.own), load(&chain.chain), load(iv));
-        let before = chain.before.as_ref().map(|p| load(p));
-        let mut previous = iv;
-        for (j, first) in firsts.iter_mut().enumerate() {
-            let number = usize::from(chain.order[j]);
-            // SAFETY: NEON is part of every aarch64; the store is of 16 bytes into a slice of 16.
-            unsafe {
-                let mut block = vqtbl1q_u8(load(&input[number * BLOCK..][..BLOCK]), own);
-                if let Some(before) = before {
-                    let earlier = if number == 0 { iv } else { load(&input[(number - 1) * BLOCK..][..BLOCK]) };
-                    block = veorq_u8(block, vqtbl1q_u8(earlier, before));
-                }
-                *first = vgetq_lane_u32::<0>(vreinterpretq_u32_u8(block));
-                previous = veorq_u8(block, vqtbl1q_u8(previous, through));
-                vst1q_u8(out[j * BLOCK..][..BLOCK].as_mut_ptr(), previous);
-            }
-        }
-    }
-
-    fn load(block: &[u8]) -> uint8x16_t {
-        assert!(block.len() >= BLOCK);
-        // SAFETY: the slice has 16 bytes, and the load needs no alignment.
-        unsafe { vld1q_u8(block.as_ptr()) }
-    }
 }
 
 #[cfg(test)]

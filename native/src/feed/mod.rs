@@ -1,0 +1,44 @@
+//! The keys of one slot's values, handed out value by value.
+
+mod chains;
+mod leases;
+mod singles;
+
+pub use leases::{Leases, Sealing};
+pub use singles::{Singles, Stretch};
+
+use crate::aead::Failed;
+
+/// Why a batch could not be sealed; nothing of it is to be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unsealed {
+    /// The keys do not add up to the values, or one was used before.
+    Keys,
+    Library,
+}
+
+impl From<Failed> for Unsealed {
+    fn from(_: Failed) -> Self {
+        Self::Library
+    }
+}
+
+pub enum Feed<'k> {
+    Leased(Leases<'k>),
+    Single(Singles),
+}
+
+impl Feed<'_> {
+    /// Whether its leases are too many to be near when their turn comes.
+    pub fn is_far(&self) -> bool {
+        matches!(self, Self::Leased(leases) if leases.are_far())
+    }
+
+    /// What a value may grow by, at most.
+    pub fn growth(&self) -> usize {
+        match self {
+            Self::Leased(leases) => leases.growth,
+            Self::Single(_) => 256,
+        }
+    }
+}

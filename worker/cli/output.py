@@ -1,0 +1,67 @@
+"""The standard streams: there from the first line, and output's failures say that it is it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from worker.errors import WorkerError, unwritten
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _Named(io.FileIO):
+    """The descriptor."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write, as any file; raises `SinkUnavailable` where there is no room."""
+        try:
+            return super().write(data)
+        except OSError as exc:
+            # A reader that has seen enough, as `head` has, is no fault.
+            if exc.errno == errno.EPIPE:
+                raise
+            raise unwritten("standard output", exc) from exc
+
+
+def open_missing() -> None:
+    """Open what the caller closed (`>&-`) on nothing: the next file or socket would take its number, and its lines."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def named(out: TextIO) -> TextIO:
+    """
+    Return the same stream, whose failures are errors that say what it is.
+
+    The system's own errors of a stream say no more than a number.
+    """
+    out.flush()
+    try:
+        number = out.fileno()
+    except io.UnsupportedOperation:  # A caller's own, in memory.
+        return out
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Named(number, "w", closefd=False)),
+        encoding=out.encoding,
+        errors=out.errors,
+        line_buffering=out.isatty(),
+    )
+
+
+def give_up() -> None:
+    """Let go of what standard output does not take: at the exit it would be tried, and told, once more."""
+    try:
+        sys.stdout.flush()
+    except (OSError, WorkerError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
