@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from worker.model import Grant, KeyNeed
 
 Ints = NDArray[np.int64]
-PLACES = 2**16
+PLACES = 2**14
 """How finely places of contexts in a batch are told apart."""
 
 

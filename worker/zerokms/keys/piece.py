@@ -35,15 +35,15 @@ class Piece:
 
     def picked(self, at: slice | Flags) -> Piece:
         """Return some of the slots."""
-        places, slots = self.places[at], self.slots[at]
-        return replace(self, places=places, slots=slots, counts=self.counts[at], generations=self.generations[at])
+        picked = (column[at] for column in (self.places, self.slots, self.counts, self.generations))
+        return Piece(self.shelf, *picked, self.is_needed)
 
-    def parted(self) -> list[Piece]:
-        """Return the slots of contexts that have been used before, and then those of new ones."""
+    def parted(self) -> list[tuple[bool, Piece]]:
+        """Return the slots of contexts that have been used before, and those of new ones; whether they are new."""
         known = self.shelf.are_known(self.slots)
         if known.all() or not known.any():
-            return [self]
-        return [self.picked(known), self.picked(~known)]
+            return [(not known.any(), self)]
+        return [(False, self.picked(known)), (True, self.picked(~known))]
 
     def is_new(self) -> bool:
         """Whether none of the contexts has been used before."""
@@ -56,12 +56,11 @@ class Piece:
 
 def ordered(pieces: Iterable[Piece], size: int) -> list[Piece]:
     """Order what is asked for: contexts that have been used before first, then what a batch waits for."""
-    parted = [part for piece in pieces for part in piece.parted()]
-
-    def rank(piece: Piece) -> tuple[bool, bool]:
-        return piece.is_new(), not piece.is_needed
-
-    return [piece for _, alike in groupby(sorted(parted, key=rank), key=rank) for piece in _woven(list(alike), size)]
+    ranks: dict[tuple[bool, bool], list[Piece]] = {}
+    for piece in pieces:
+        for is_new, part in piece.parted():
+            ranks.setdefault((is_new, not part.is_needed), []).append(part)
+    return [piece for rank in sorted(ranks) for piece in _woven(ranks[rank], size)]
 
 
 def _woven(pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
@@ -73,7 +72,7 @@ def _woven(pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
     """
     if len(pieces) < 2:
         return pieces
-    counts = np.sum([np.bincount(piece.places, piece.counts, PLACES) for piece in pieces], axis=0)
+    counts = np.sum([np.bincount(piece.places, piece.counts, PLACES) for piece in pieces], axis=0, dtype=np.int64)
     request_of = (np.cumsum(counts) - 1) // size
     numbers = np.arange(request_of[-1] + 2)
     ends = [np.searchsorted(request_of[piece.places], numbers).tolist() for piece in pieces]
@@ -83,6 +82,19 @@ def _woven(pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
         for piece, own in zip(pieces, ends, strict=True)
         if own[number] < own[number + 1]
     ]
+
+
+def merged(pieces: Sequence[Piece]) -> list[Piece]:
+    """Join neighbours of one shelf, whose keys come or fail in one call."""
+    return [_joined(list(alike)) for _, alike in groupby(pieces, key=lambda piece: (id(piece.shelf), piece.is_needed))]
+
+
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    each = zip(*((piece.places, piece.slots, piece.counts, piece.generations) for piece in pieces), strict=True)
+    return Piece(first.shelf, *map(np.concatenate, each), first.is_needed)
 
 
 def requests(pieces: Sequence[Piece], size: int) -> list[list[Piece]]:
@@ -97,6 +109,10 @@ def requests(pieces: Sequence[Piece], size: int) -> list[list[Piece]]:
                 room = size
             ends = np.cumsum(rest.counts)
             whole = int(np.searchsorted(ends, room, side="right"))
+            if whole == len(ends):
+                requests[-1].append(rest)
+                room -= int(ends[-1])
+                break
             if whole:
                 requests[-1].append(rest.cut(0, whole))
                 room -= int(ends[whole - 1])

@@ -17,7 +17,7 @@ from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.narrow import Answer, Generate
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Part
-from worker.zerokms.keys.piece import Piece, ordered, requests
+from worker.zerokms.keys.piece import Piece, merged, ordered, requests
 from worker.zerokms.keys.pool import Pools
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, wipe
@@ -218,7 +218,7 @@ class Stock:
         waiting.left += 1
         specs = Specs.of_parts(piece.runs() for piece in request)
         asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
-        asked.add_done_callback(partial(self._settle, request, now, waiting))
+        asked.add_done_callback(partial(self._settle, merged(request), now, waiting))
 
     def _settle(self, request: Sequence[Piece], born: float, waiting: Asked, done: Future[Sequence[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
