@@ -35,8 +35,8 @@ class Piece:
 
     def picked(self, at: slice | Flags) -> Piece:
         """Return some of the slots."""
-        picked = (column[at] for column in (self.places, self.slots, self.counts, self.generations))
-        return Piece(self.shelf, *picked, self.is_needed)
+        places, slots, counts = self.places[at], self.slots[at], self.counts[at]
+        return Piece(self.shelf, places, slots, counts, self.generations[at], self.is_needed)
 
     def parted(self) -> list[tuple[bool, Piece]]:
         """Return the slots of contexts that have been used before, and those of new ones; whether they are new."""
@@ -90,11 +90,11 @@ def merged(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:
-    first = pieces[0]
     if len(pieces) == 1:
-        return first
-    each = zip(*((piece.places, piece.slots, piece.counts, piece.generations) for piece in pieces), strict=True)
-    return Piece(first.shelf, *map(np.concatenate, each), first.is_needed)
+        return pieces[0]
+    columns = ((piece.places, piece.slots, piece.counts, piece.generations) for piece in pieces)
+    places, slots, counts, generations = map(np.concatenate, zip(*columns, strict=True))
+    return Piece(pieces[0].shelf, places, slots, counts, generations, pieces[0].is_needed)
 
 
 def requests(pieces: Sequence[Piece], size: int) -> list[list[Piece]]:
