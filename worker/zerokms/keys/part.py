@@ -54,11 +54,10 @@ class Part:
         return np.asarray(self.need.sizes_of(i), np.int64)[-self.left[i] :]
 
     def places(self, slots: Ints) -> Ints:
-        """Return where in the batch the contexts of some of the slots stand, in shares of `PLACES`."""
-        count = len(self.slots)
-        place_of = np.empty(int(self.slots.max()) + 1, np.int64)
-        place_of[self.slots] = np.arange(count) * PLACES // count
-        return place_of[slots]
+        """Return where in the batch the contexts of some of the slots stand, in shares of `PLACES`, ascending."""
+        chosen = np.zeros(int(self.slots.max()) + 1, np.bool_)
+        chosen[slots] = True
+        return np.flatnonzero(chosen[self.slots]) * PLACES // len(self.slots)
 
     def close(self, at: Ints) -> None:
         """Note that these contexts have all of their keys, or get none."""

@@ -70,7 +70,7 @@ def _woven(pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
     The fields of a batch mostly have the same contexts in the same order, each or most of them, and a context costs the
     service once a request.
     """
-    if len(pieces) < 2:
+    if len(pieces) < 2 or sum(int(piece.counts.sum()) for piece in pieces) <= size:
         return pieces
     counts = np.sum([np.bincount(piece.places, piece.counts, PLACES) for piece in pieces], axis=0, dtype=np.int64)
     request_of = (np.cumsum(counts) - 1) // size
