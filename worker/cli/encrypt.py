@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import codecs
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Annotated
 
 import typer
 
+from worker.avro.printed import value_of_text
 from worker.cli import whole_files
 from worker.cli.options import load
 from worker.cli.readers import reader
 from worker.cli.sources import schema_text
 from worker.encryption import record
-from worker.errors import ConfigError
+from worker.errors import ConfigError, RecordError
 from worker.model import Format
 from worker.sdk import Encryption, Regions
 
@@ -31,7 +31,8 @@ def encrypt(
     values: Annotated[list[str] | None, typer.Argument(help="Values; by default the lines of standard input.")] = None,
     field: Annotated[str, typer.Option("--field", help="The field, as acme.crm.Customer/email.")] = ...,  # type: ignore[assignment]
     schema: Annotated[
-        Path | None, typer.Option("--schema", help="The field's Avro type; values are then JSON, else text.")
+        Path | None,
+        typer.Option("--schema", help="The field's Avro type; values are then JSON as decrypt prints it, else text."),
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="record (base85) or leased (base64).")] = "record",
     keyset: Annotated[str | None, typer.Option("--keyset", help="Name or uuid; by default the client's own.")] = None,
@@ -85,9 +86,9 @@ def _values(given: list[str] | None, schema: str | None) -> Iterator[object]:
             yield text
             continue
         try:
-            yield json.loads(text)
-        except json.JSONDecodeError:
-            raise ConfigError(f"value {number} is no JSON, which --schema asks for") from None
+            yield value_of_text(schema, text)
+        except RecordError as exc:
+            raise ConfigError(f"value {number}, which is JSON as `worker decrypt` prints it: {exc}") from None
 
 
 def _lines() -> Iterator[str]:

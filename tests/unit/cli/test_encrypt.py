@@ -51,6 +51,21 @@ def test_lines_of_windows_are_the_values_alone(authority: dict[str, str]) -> Non
     assert [json.loads(line)["value"] for line in opened.stdout.splitlines()] == ["ann@x", " bob@x "]
 
 
+def test_values_of_any_type_go_as_they_are_printed(authority: dict[str, str], tmp_path: Path) -> None:
+    """What `decrypt -` prints with a schema is what `encrypt` takes with it."""
+    schema = tmp_path / "amount.avsc"
+    schema.write_text('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}')
+    described = ("--field", "acme.crm.Order/amount", "--schema", str(schema))
+
+    sealed = run(authority, "encrypt", *described, text='"12.30"\n-0.05\n')
+    refused = run(authority, "encrypt", *described, "twelve")
+    opened = run(authority, "decrypt", "-", *described, text=sealed.stdout)
+
+    assert [json.loads(line)["value"] for line in opened.stdout.splitlines()] == ["12.30", "-0.05"]
+    assert refused.returncode == 2
+    assert "value 0, which is JSON as `worker decrypt` prints it: it is no JSON" in refused.stderr
+
+
 def test_a_line_that_is_no_text_is_named(authority: dict[str, str]) -> None:
     """By its number alone; the lines before it are done."""
     command = [*COMMAND, "encrypt", "--field", FIELD]

@@ -42,6 +42,18 @@ def batch(cache: KeyCache, *needs: KeyNeed) -> list[Grant]:
         return list(hold)
 
 
+class Noting(FakeKeyService):
+    """Keeps the texts of each request's contexts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[list[str]] = []
+
+    def generate(self, specs: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        self.requests.append([element.value for s in specs for element in s.context if isinstance(element, Value)])
+        return super().generate(specs, audit)
+
+
 def asked(service: FakeKeyService) -> list[int]:
     return [count for _, count in service.calls]
 
@@ -86,23 +98,29 @@ def test_never_evicts_what_the_batch_needs() -> None:
 
 def test_asks_for_known_contexts_first() -> None:
     """Where a batch lacks keys of contexts that were used before and of new ones, the former fill the first request."""
-    requests: list[list[str]] = []
-
-    class Noting(FakeKeyService):
-        def generate(self, specs: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
-            requests.append([element.value for s in specs for element in s.context if isinstance(element, Value)])
-            return super().generate(specs, audit)
-
-    clock = Clock()
-    with make(Noting(), clock, max_age_s=100) as cache:
+    service, clock = Noting(), Clock()
+    with make(service, clock, max_age_s=100) as cache:
         for _ in range(2):
             batch(cache, need("leased", ["z"]))
-        requests.clear()
+        service.requests.clear()
         clock.now += 100
         batch(cache, need("leased", [*tenants(0, 600), "z"]))
 
-    assert sorted(map(len, requests)) == [101, 500]
-    assert next(len(request) for request in requests if "z" in request) == 500
+    assert sorted(map(len, service.requests)) == [101, 500]
+    assert next(len(request) for request in service.requests if "z" in request) == 500
+
+
+@pytest.mark.parametrize("kind", ["leased", "record"])
+def test_asks_for_a_context_in_one_request(kind: Format) -> None:
+    """What several fields need for one context goes out together, also where a field has fewer contexts."""
+    service = Noting()
+    fields = [need(kind, tenants(0, 1_000), descriptor=f"d{i}") for i in range(3)]
+    fewer = need(kind, tenants(0, 1_000)[1::2])
+    with make(service) as cache:
+        batch(cache, *fields, fewer)
+
+    assert len(service.requests) == 7
+    assert sum(len(set(request)) for request in service.requests) < 1_000 + 3 * 7
 
 
 def test_a_scan_leaves_the_frequent_in() -> None:

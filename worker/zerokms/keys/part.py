@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from worker.model import Grant, KeyNeed
 
 Ints = NDArray[np.int64]
+PLACES = 2**14
+"""How finely places of contexts in a batch are told apart."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +52,12 @@ class Part:
     def sizes(self, i: int) -> Ints:
         """Return the sizes of a context's values that lack keys."""
         return np.asarray(self.need.sizes_of(i), np.int64)[-self.left[i] :]
+
+    def places(self, slots: Ints) -> Ints:
+        """Return where in the batch the contexts of some of the slots stand, in shares of `PLACES`, ascending."""
+        chosen = np.zeros(int(self.slots.max()) + 1, np.bool_)
+        chosen[slots] = True
+        return np.flatnonzero(chosen[self.slots]) * PLACES // len(self.slots)
 
     def close(self, at: Ints) -> None:
         """Note that these contexts have all of their keys, or get none."""

@@ -17,7 +17,7 @@ from worker.zerokms.keys.lease import Leases
 from worker.zerokms.keys.narrow import Answer, Generate
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Part
-from worker.zerokms.keys.piece import Piece, requests
+from worker.zerokms.keys.piece import Piece, merged, ordered, requests
 from worker.zerokms.keys.pool import Pools
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, wipe
@@ -142,8 +142,8 @@ class Stock:
                 shelf = self._shelf(part.need)
                 self._note(part, shelf.ahead(part, now), wanted, is_needed=False)
         for found in wanted.values():
-            pieces = sorted((part for piece in found for part in piece.parted()), key=Piece.is_new)
-            for request in requests(pieces, self._full()):
+            full = self._full()
+            for request in requests(ordered(found, full), full):
                 self._send(request, now, asked if any(piece.is_needed for piece in request) else Asked())
 
     def wait(self, asked: Asked, timeout_s: float) -> bool:
@@ -210,7 +210,7 @@ class Stock:
         slots, counts = lacking
         if len(slots):
             shelf = self._shelf(part.need)
-            piece = Piece(shelf, slots, counts, shelf.ask(slots, counts), is_needed)
+            piece = Piece(shelf, part.places(slots), slots, counts, shelf.ask(slots, counts), is_needed)
             wanted.setdefault(part.need.spec.keyset, []).append(piece)
 
     def _send(self, request: Sequence[Piece], now: float, waiting: Asked) -> None:
@@ -218,7 +218,7 @@ class Stock:
         waiting.left += 1
         specs = Specs.of_parts(piece.runs() for piece in request)
         asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
-        asked.add_done_callback(partial(self._settle, request, now, waiting))
+        asked.add_done_callback(partial(self._settle, merged(request), now, waiting))
 
     def _settle(self, request: Sequence[Piece], born: float, waiting: Asked, done: Future[Sequence[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
