@@ -12,7 +12,7 @@ from tests.unit.encryption.authority import InMemoryAuthority
 from worker.avro import CompiledSchema, DeclarationOptions, compile_schema, encode_value, frame, open_schema
 from worker.encryption import BatchDecryptor, LeasedEnvelope
 from worker.errors import KeyServiceUnavailable
-from worker.model import DataKey, KeySpec, Position, Sealed, SourceRecord, Split
+from worker.model import DataKey, KeySpec, Position, Sealed, SourceRecord, Split, Value
 
 PREFIX = frame(9)
 stages = pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES.keys())
@@ -194,13 +194,13 @@ def test_a_context_s_values_get_its_keys_in_the_records_order(stages: Stages) ->
     back = open_schema(compiled.plan.output_schema).split([(data or b"")[5:] for data in sealed.data], [None] * 500)
     plain = BatchDecryptor(authority).decrypt(back.columns)
     assert back.join([[value or b"" for value in column] for column in plain.values]) == datums
-    given: dict[str, list[bytes]] = {}
+    given: dict[object, list[bytes]] = {}
     for spec, key in zip(authority.specs, authority.generated, strict=True):
-        given.setdefault(spec.context[0].value, []).extend([key.iv] * 2)
-    taken: dict[str, list[bytes]] = {}
+        given.setdefault(spec.context, []).extend([key.iv] * 2)
+    taken: dict[object, list[bytes]] = {}
     for n, envelope in enumerate(sealed.envelopes[0]):
-        taken.setdefault(f"t{n % 100}", []).append(LeasedEnvelope.parse(envelope).iv)
-    assert taken == {tenant: ivs[:5] for tenant, ivs in given.items()}
+        taken.setdefault((Value("tenant", f"t{n % 100}"),), []).append(LeasedEnvelope.parse(envelope).iv)
+    assert taken == {context: ivs[:5] for context, ivs in given.items()}
 
 
 @stages
