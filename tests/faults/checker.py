@@ -11,16 +11,16 @@ def findings(expected: Iterable[int], found: Sequence[tuple[int, int]], *, exact
     Compare what was produced with what a sink holds.
 
     Args:
-        expected: ids, ascending per lane as they were produced.
+        expected: ids, in the order in which the source's log has those of each lane.
         found: (lane, id) in the order in which the sink holds them; a lane is a key or a partition.
         exactly_once: whether a duplicate is a finding; without it the order is judged by each id's first copy.
     """
     counts = Counter(i for _, i in found)
-    wanted = set(expected)
+    wanted = {i: place for place, i in enumerate(expected)}
     wrong = []
-    if missing := sorted(wanted - counts.keys()):
+    if missing := sorted(wanted.keys() - counts.keys()):
         wrong.append(f"{len(missing)} missing, first {missing[:5]}")
-    if foreign := sorted(counts.keys() - wanted):
+    if foreign := sorted(counts.keys() - wanted.keys()):
         wrong.append(f"{len(foreign)} never produced, first {foreign[:5]}")
     twice = sorted(i for i, n in counts.items() if n > 1)
     if twice and exactly_once:
@@ -28,10 +28,10 @@ def findings(expected: Iterable[int], found: Sequence[tuple[int, int]], *, exact
     last: dict[int, int] = {}
     seen: set[int] = set()
     for lane, i in found:
-        if i in seen:
+        if i in seen or i not in wanted:
             continue
         seen.add(i)
-        if i < last.get(lane, -1):
+        if lane in last and wanted[i] < wanted[last[lane]]:
             wrong.append(f"lane {lane}: {i} comes after {last[lane]}")
             break
         last[lane] = i

@@ -137,8 +137,10 @@ class Input:
         return True
 
     def of(self, kind: Kind) -> list[int]:
-        """Return all ids of a kind."""
-        return [i for i in range(len(self.lane)) if self.kind(i) == kind]
+        """Return all ids of a kind in the order of each partition's log, which a retry may turn about."""
+        acknowledged = [i for ids in self._ids for i in ids]
+        rest = sorted(set(range(len(self.lane))).difference(acknowledged))
+        return [i for i in (*acknowledged, *rest) if self.kind(i) == kind]
 
     def allow(self, count: int) -> None:
         """Let the producing thread go on up to `count` records in all."""
