@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from worker.avro.logical import Logical, Unfit, logical, logical_values
 from worker.avro.reader import under, zigzag
@@ -15,6 +16,7 @@ from worker.errors import RecordError
 from worker.model.values import BaseValue
 
 Write = Callable[[Any], bytes]
+T = TypeVar("T")
 _BITS = {"int": 31, "long": 63}
 _FLOATS = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
 
@@ -27,8 +29,15 @@ def encode_value(schema: str, value: object) -> bytes:
         RecordError: it is no value of the type, or would not come back as it is: digits too many, an unknown or missing
             key, a datetime without a zone. The message says where and what is wanted, and never the value.
     """
-    try:
+    with told():
         return _writer(schema)(value)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Let the message of what refuses a value begin with where it stands."""
+    try:
+        yield
     except RecordError as exc:
         raise RecordError(f"{exc.path}: {exc}" if exc.path else str(exc), code=exc.code, path=exc.path) from None
 
@@ -77,13 +86,15 @@ class _Writers:
         return {"null": _null, "boolean": _boolean, "bytes": _bytes, "string": _string}[kind]
 
 
-def _unfit(message: str) -> RecordError:
+def unfit(message: str) -> RecordError:
+    """Return the refusal of a value that is none of its type."""
     return RecordError(message, code="union_mismatch")
 
 
-def _within(place: str, write: Write, value: object) -> bytes:
+def within(place: str, step: Callable[[Any], T], value: object) -> T:
+    """Take a value that stands within another; a refusal says where."""
     try:
-        return write(value)
+        return step(value)
     except RecordError as exc:
         exc.path = under(place, exc.path)
         raise
@@ -95,40 +106,40 @@ def _logical_writer(found: Logical, plain: Write, word: str) -> Write:
             # What decryption had to show as its base value goes back as that.
             if isinstance(found.read(value), BaseValue):
                 return plain(value)
-            raise _unfit(f"a base value that a {word} has a reading of")
+            raise unfit(f"a base value that a {word} has a reading of")
         try:
             return plain(found.write(value))
         except Unfit as exc:
-            raise _unfit(str(exc)) from None
+            raise unfit(str(exc)) from None
 
     return write
 
 
 def _null(value: object) -> bytes:
     if value is not None:
-        raise _unfit("the type is null, and the value is none")
+        raise unfit("the type is null, and the value is none")
     return b""
 
 
 def _boolean(value: object) -> bytes:
     if not isinstance(value, bool):
-        raise _unfit("a boolean is a bool")
+        raise unfit("a boolean is a bool")
     return b"\1" if value else b"\0"
 
 
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes | bytearray):
-        raise _unfit("bytes are bytes")
+        raise unfit("bytes are bytes")
     return zigzag(len(value)) + bytes(value)
 
 
 def _string(value: object) -> bytes:
     if not isinstance(value, str):
-        raise _unfit("a string is a str")
+        raise unfit("a string is a str")
     try:
         data = value.encode()
     except UnicodeEncodeError:
-        raise _unfit("the text holds a lone surrogate, which UTF-8 can't carry") from None
+        raise unfit("the text holds a lone surrogate, which UTF-8 can't carry") from None
     return zigzag(len(data)) + data
 
 
@@ -137,7 +148,7 @@ def _integer_writer(kind: str) -> Write:
 
     def write(value: object) -> bytes:
         if not isinstance(value, int) or isinstance(value, bool) or not -limit <= value < limit:
-            raise _unfit(f"the type is {kind}: an int of {_BITS[kind] + 1} bits")
+            raise unfit(f"the type is {kind}: an int of {_BITS[kind] + 1} bits")
         return zigzag(int(value))
 
     return write
@@ -148,14 +159,14 @@ def _float_writer(kind: str) -> Write:
 
     def write(value: object) -> bytes:
         if not isinstance(value, float | int) or isinstance(value, bool):
-            raise _unfit(f"the type is {kind}: a float")
+            raise unfit(f"the type is {kind}: a float")
         try:
             data = form.pack(value)
             exact = form.unpack(data)[0] == value or math.isnan(value)
         except OverflowError:
             exact = False
         if not exact:
-            raise _unfit(f"the number is none that a {kind} holds exactly")
+            raise unfit(f"the number is none that a {kind} holds exactly")
         return data
 
     return write
@@ -166,7 +177,7 @@ def _enum_writer(symbols: list[str]) -> Write:
 
     def write(value: object) -> bytes:
         if not isinstance(value, str) or value not in written:
-            raise _unfit("the text is no symbol of the enum")
+            raise unfit("the text is no symbol of the enum")
         return written[value]
 
     return write
@@ -175,7 +186,7 @@ def _enum_writer(symbols: list[str]) -> Write:
 def _fixed_writer(size: int) -> Write:
     def write(value: object) -> bytes:
         if not isinstance(value, bytes | bytearray) or len(value) != size:
-            raise _unfit(f"a fixed of this type is {size} bytes")
+            raise unfit(f"a fixed of this type is {size} bytes")
         return bytes(value)
 
     return write
@@ -184,12 +195,12 @@ def _fixed_writer(size: int) -> Write:
 def _record_writer(writes: Mapping[str, Write]) -> Write:
     def write(value: object) -> bytes:
         if not isinstance(value, Mapping):
-            raise _unfit("a record is a dict")
+            raise unfit("a record is a dict")
         if missing := [name for name in writes if name not in value]:
-            raise _unfit(f"the record lacks {', '.join(missing)}; a default is not filled in, since it would come back")
+            raise unfit(f"the record lacks {', '.join(missing)}; a default is not filled in, since it would come back")
         if len(value) != len(writes):
-            raise _unfit(f"the record has keys that its type has not: {', '.join(writes)} are all")
-        return b"".join([_within(name, step, value[name]) for name, step in writes.items()])
+            raise unfit(f"the record has keys that its type has not: {', '.join(writes)} are all")
+        return b"".join([within(name, step, value[name]) for name, step in writes.items()])
 
     return write
 
@@ -197,8 +208,8 @@ def _record_writer(writes: Mapping[str, Write]) -> Write:
 def _array_writer(item: Write) -> Write:
     def write(value: object) -> bytes:
         if not isinstance(value, list):
-            raise _unfit("an array is a list")
-        items = [_within("[]", item, v) for v in value]
+            raise unfit("an array is a list")
+        items = [within("[]", item, v) for v in value]
         return (zigzag(len(items)) + b"".join(items) if items else b"") + b"\0"
 
     return write
@@ -207,8 +218,8 @@ def _array_writer(item: Write) -> Write:
 def _map_writer(inner: Write) -> Write:
     def write(value: object) -> bytes:
         if not isinstance(value, Mapping):
-            raise _unfit("a map is a dict")
-        items = [_within("{}", _string, k) + _within("{}", inner, v) for k, v in value.items()]
+            raise unfit("a map is a dict")
+        items = [within("{}", _string, k) + within("{}", inner, v) for k, v in value.items()]
         return (zigzag(len(items)) + b"".join(items) if items else b"") + b"\0"
 
     return write
@@ -229,7 +240,7 @@ def _union_writer(branches: list[tuple[Node, Write]]) -> Write:
     def write(value: object) -> bytes:
         if isinstance(value, tuple):
             if len(value) != 2 or not isinstance(value[0], str) or value[0] not in named:
-                raise _unfit(f"a branch is named as (name, value), with one of {', '.join(named)}")
+                raise unfit(f"a branch is named as (name, value), with one of {', '.join(named)}")
             return named[value[0]] + writes[value[0]](value[1])
         refusal, found = None, list[bytes]()
         for kind, index, step in integers_first if isinstance(value, int) else places:
@@ -252,6 +263,6 @@ def _union_writer(branches: list[tuple[Node, Write]]) -> Write:
             return found[0]
         if refusal is not None and value is not None:
             raise refusal
-        raise _unfit("the value is of no branch of the union")
+        raise unfit("the value is of no branch of the union")
 
     return write

@@ -8,11 +8,12 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from worker.avro.encode import told, unfit, within
 from worker.avro.logical import logical, logical_values
-from worker.avro.reader import under
 from worker.avro.schema import Node, parse
 from worker.errors import RecordError
 from worker.model.values import BaseValue
@@ -34,10 +35,8 @@ def value_of_text(schema: str, text: str) -> object:
         value = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
         raise RecordError("it is no JSON, or has a key twice") from None
-    try:
+    with told():
         return _read(parse(schema), value)
-    except RecordError as exc:
-        raise RecordError(f"{exc.path}: {exc}" if exc.path else str(exc), code=exc.code, path=exc.path) from None
 
 
 def _no_constant(word: str) -> object:
@@ -51,10 +50,6 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _unfit(message: str) -> RecordError:
-    return RecordError(message, code="union_mismatch")
-
-
 def _read(node: Node, value: Any) -> object:
     word = logical(node)
     if word and logical_values(node) is not None:
@@ -63,27 +58,19 @@ def _read(node: Node, value: Any) -> object:
         return _record(node, value)
     if node.kind == "array":
         if not isinstance(value, list):
-            raise _unfit("an array is a list")
-        return [_within("[]", node.inner[0], each) for each in value]
+            raise unfit("an array is a list")
+        return [within("[]", partial(_read, node.inner[0]), each) for each in value]
     if node.kind == "map":
         if not isinstance(value, dict):
-            raise _unfit("a map is an object")
-        return {key: _within("{}", node.inner[0], each) for key, each in value.items()}
+            raise unfit("a map is an object")
+        return {key: within("{}", partial(_read, node.inner[0]), each) for key, each in value.items()}
     return _union(node.inner, value) if node.kind == "union" else _plain(node, value)
-
-
-def _within(place: str, node: Node, value: object) -> object:
-    try:
-        return _read(node, value)
-    except RecordError as exc:
-        exc.path = under(place, exc.path)
-        raise
 
 
 def _record(node: Node, value: object) -> object:
     if not isinstance(value, dict) or value.keys() != {each.name for each in node.fields}:
-        raise _unfit(f"a record is an object of {', '.join(each.name for each in node.fields)}")
-    return {each.name: _within(each.name, each.node, value[each.name]) for each in node.fields}
+        raise unfit(f"a record is an object of {', '.join(each.name for each in node.fields)}")
+    return {each.name: within(each.name, partial(_read, each.node), value[each.name]) for each in node.fields}
 
 
 def _plain(node: Node, value: Any) -> object:
@@ -93,7 +80,7 @@ def _plain(node: Node, value: Any) -> object:
     if kind in ("float", "double"):
         if type(value) in (int, Decimal) or value in _NOT_FINITE:
             return float(value)
-        raise _unfit(f'a {kind} is a number, "NaN", "Infinity" or "-Infinity"')
+        raise unfit(f'a {kind} is a number, "NaN", "Infinity" or "-Infinity"')
     wanted, what = {
         "null": (type(None), "null"),
         "boolean": (bool, "true or false"),
@@ -101,9 +88,9 @@ def _plain(node: Node, value: Any) -> object:
         "long": (int, "a whole number"),
     }.get(kind, (str, "text"))
     if type(value) is not wanted:
-        raise _unfit(f"a value of type {kind} is {what}")
+        raise unfit(f"a value of type {kind} is {what}")
     if kind == "enum" and value not in node.attributes["symbols"]:
-        raise _unfit("the text is no symbol of the enum")
+        raise unfit("the text is no symbol of the enum")
     return value
 
 
@@ -115,7 +102,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _no_bytes() -> bytes:
-    raise _unfit("bytes are text in base64")
+    raise unfit("bytes are text in base64")
 
 
 def _logical(node: Node, word: str, value: object) -> object:
@@ -131,7 +118,7 @@ def _logical(node: Node, word: str, value: object) -> object:
     except RecordError:
         read = None
     if not isinstance(read, BaseValue):
-        raise _unfit(f"a {word} is {_WANTED.get(word, 'a decimal number')}")
+        raise unfit(f"a {word} is {_WANTED.get(word, 'a decimal number')}")
     return read
 
 
@@ -182,14 +169,14 @@ def _union(branches: list[Node], value: object) -> object:
         found.append((name, _read(named[name], value[name])))
     if not found:
         alone = refusal if len(named) <= 2 else None
-        raise alone or _unfit("the value is of no branch of the union")
+        raise alone or unfit("the value is of no branch of the union")
     if len(found) == 1:
         return found[0]
     # Whole numbers go into the first branch that holds them, as in a program.
     if all(type(each) in (int, float) for _, each in found):
         return value if isinstance(value, int) else found[0]
     fits = ", ".join(name for name, _ in found)
-    raise _unfit(
+    raise unfit(
         f'the value is of several branches of the union: name the one that is meant, as {{"{found[0][0]}": value}}; '
         f"it fits {fits}"
     )
