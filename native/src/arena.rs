@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use zeroize::Zeroize;
 
+use crate::slab;
+
 /// Places of the first block; each later block has as many as all before it.
 const FIRST: u32 = 64;
 /// Blocks, with as many places as 32 bits can number.
@@ -53,11 +55,8 @@ impl<T: Zeroize + Copy + Default> Arena<T> {
     /// Takes a value over; returns its number. A note is less than `u32::MAX`.
     pub fn put(&self, value: &T, note: u32) -> u32 {
         let mut state = self.held();
-        let number = state.free.pop().unwrap_or_else(|| {
-            state.notes.push(GONE);
-            state.notes.len() as u32 - 1
-        });
-        state.notes[number as usize] = note;
+        let State { notes, free, .. } = &mut *state;
+        let number = slab::put(notes, free, note);
         let (size, place) = at(number);
         let block = self.blocks[size].get_or_init(|| (0..u64::from(FIRST) << size).map(|_| UnsafeCell::default()).collect());
         // SAFETY: the lock is held, and the place was never lent, or all to whom it was are gone.

@@ -39,6 +39,7 @@ pub mod shake;
 pub mod shapes;
 #[allow(unsafe_code)]
 pub mod shuffle;
+pub mod slab;
 pub mod stretches;
 pub mod tree;
 pub mod typed;

@@ -2,6 +2,7 @@
 //! is `worker/zerokms/keys/held.py`.
 
 use crate::contexts::NONE;
+use crate::slab;
 
 /// Keys of an answer, by its number, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,16 +71,7 @@ impl<A: Clone> Stretches<A> {
         let Some(Some(answer)) = self.answers.get_mut(of.answer as usize) else { return };
         answer.held += 1;
         let link = Link { of, next: NONE, born };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.links[number as usize] = link;
-                number
-            }
-            None => {
-                self.links.push(link);
-                self.links.len() as u32 - 1
-            }
-        };
+        let number = slab::put(&mut self.links, &mut self.free, link);
         if self.ends.len() <= slot {
             self.ends.resize(slot + 1, (NONE, NONE));
         }
@@ -93,16 +85,7 @@ impl<A: Clone> Stretches<A> {
     /// Takes an answer over, of which stretches are put next; returns its number. `settle` forgets it where none is.
     pub fn add(&mut self, of: A) -> u32 {
         let answer = Some(Answer { of, held: 0, place: 0, draw: 0 });
-        match self.unused.pop() {
-            Some(number) => {
-                self.answers[number as usize] = answer;
-                number
-            }
-            None => {
-                self.answers.push(answer);
-                self.answers.len() as u32 - 1
-            }
-        }
+        slab::put(&mut self.answers, &mut self.unused, answer)
     }
 
     /// Forgets an answer of which nothing is held.

@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 
 use super::NONE;
 use crate::prefetch;
+use crate::slab;
 
 /// Families whose places lie in a context's row.
 const NEAR: usize = 10;
@@ -184,17 +185,8 @@ impl Directory {
             Some(text) => text.copy_from_slice(framed),
             None => self.bytes.extend_from_slice(framed),
         }
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.rows[number as usize] = row;
-                number
-            }
-            None => {
-                self.rows.push(row);
-                self.far.resize(self.far.len() + self.stride, NONE);
-                self.rows.len() as u32 - 1
-            }
-        };
+        let number = slab::put(&mut self.rows, &mut self.free, row);
+        self.far.resize(self.rows.len() * self.stride, NONE);
         let rows = &self.rows;
         self.table.insert_unique(hash, Known { tag: tag(hash), row: number }, |other| rows[other.row as usize].hash);
         number

@@ -13,6 +13,7 @@ use crate::aead::{leased, KEY_BYTES};
 use crate::contexts::NONE;
 use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
 use crate::keys::Spent;
+use crate::slab;
 use crate::vault::Key;
 
 const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
@@ -246,15 +247,6 @@ impl Vault {
 
     fn request(&mut self, id: Py<PyAny>) -> u32 {
         let request = Some(Request { id, keys: 0, mark: 0 });
-        match self.free.pop() {
-            Some(number) => {
-                self.requests[number as usize] = request;
-                number
-            }
-            None => {
-                self.requests.push(request);
-                self.requests.len() as u32 - 1
-            }
-        }
+        slab::put(&mut self.requests, &mut self.free, request)
     }
 }
