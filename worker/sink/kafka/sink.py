@@ -70,13 +70,14 @@ class KafkaSink:
         statistics = ClientStatistics(metrics, route=route.name, client="sink")
         if transactional_id is None:
             self._producer = BatchProducer(
-                self._opening, name=self._name, timeout_s=options.timeout_s, statistics=statistics
+                self._opening, name=self._name, topic=options.topic, timeout_s=options.timeout_s, statistics=statistics
             )
         else:
             self._transactions = TransactionalProducer(
                 self._opening,
-                Ownership(transactional_id, options.transaction_timeout_s, options.topic),
+                Ownership(transactional_id, options.transaction_timeout_s),
                 name=self._name,
+                topic=options.topic,
                 timeout_s=options.timeout_s,
                 statistics=statistics,
                 ended=lambda outcome: metrics.inc("worker_transactions_total", route=route.name, outcome=outcome),
@@ -192,6 +193,10 @@ class KafkaSink:
         self._producer.abort()
         if self._transactions is not None:
             self._transactions.settle()
+
+    def rest(self) -> None:
+        """Let the producer go, with its threads and connections; another one under its name fences as it did."""
+        self._producer.discard()
 
     def close(self) -> None:
         """Abort what is open and release the connection."""
