@@ -75,9 +75,8 @@ class KafkaSink:
         else:
             self._transactions = TransactionalProducer(
                 self._opening,
-                Ownership(transactional_id, options.transaction_timeout_s),
+                Ownership(transactional_id, options.transaction_timeout_s, options.topic),
                 name=self._name,
-                topic=options.topic,
                 timeout_s=options.timeout_s,
                 statistics=statistics,
                 ended=lambda outcome: metrics.inc("worker_transactions_total", route=route.name, outcome=outcome),

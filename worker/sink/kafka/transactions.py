@@ -27,10 +27,11 @@ _LOST_S, _GLANCE_S = 0.5, 0.1
 
 
 class Ownership(NamedTuple):
-    """A transactional id, stable over restarts, and a transaction's timeout at the brokers in seconds."""
+    """A transactional id, stable over restarts, a transaction's timeout at the brokers in seconds, and a topic."""
 
     transactional_id: str
     expires_s: float
+    topic: str
 
 
 class TransactionalProducer(BatchProducer):
@@ -52,13 +53,12 @@ class TransactionalProducer(BatchProducer):
         ownership: Ownership,
         *,
         name: str,
-        topic: str,
         timeout_s: float,
         statistics: Callable[[str], None] | None = None,
         ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        super().__init__(properties, name=name, topic=topic, timeout_s=timeout_s, statistics=statistics)
-        self._id, self._expires_s = ownership
+        super().__init__(properties, name=name, topic=ownership.topic, timeout_s=timeout_s, statistics=statistics)
+        self._id, self._expires_s = ownership.transactional_id, ownership.expires_s
         self._ended = ended
         self._began_at = 0.0
         self._in_transaction = False
