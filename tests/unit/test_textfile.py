@@ -42,5 +42,5 @@ def test_a_relative_path_is_told_with_where_it_counts_from(tmp_path: Path, monke
 
     with pytest.raises(ConfigError, match=f"token can't be read: No such file .* {tmp_path}"):
         read_text("token")
-    with pytest.raises(ConfigError, match="No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"No such file or directory$"):
         read_text(tmp_path / "token")
