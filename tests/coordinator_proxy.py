@@ -37,9 +37,7 @@ class CoordinatorProxy(Proxy):
             writer.close()
             there.close()
 
-    async def _requests(
-        self, reader: asyncio.StreamReader, there: asyncio.StreamWriter, asked: dict[int, int]
-    ) -> None:
+    async def _requests(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter, asked: dict[int, int]) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 frame = await _frame(reader)
@@ -49,9 +47,7 @@ class CoordinatorProxy(Proxy):
                 await there.drain()
         there.close()
 
-    async def _answers(
-        self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, int]
-    ) -> None:
+    async def _answers(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, int]) -> None:
         named = b"127.0.0.1" + struct.pack(">i", self.port)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:

@@ -14,8 +14,8 @@ from tests.coordinator_proxy import CoordinatorProxy
 from tests.integration.test_delivery_holes import until
 from tests.integration.test_delivery_kafka import Member, produce, read_all
 from worker.errors import SourceUnavailable
-from worker.kafka.groups import consumer_described
 from worker.kafka.groups import Member as Told
+from worker.kafka.groups import consumer_described
 from worker.kafka.properties import connection_properties
 from worker.local import LocalKafka
 from worker.model import TopicPartition
@@ -80,3 +80,21 @@ def test_what_a_member_is_to_take_is_heard_of(quick: Kafka) -> None:
 
     assert (first.error, second.error) == (None, None)
     assert sorted(i for _, i in found) == list(range(2000))
+
+
+def test_a_group_is_told_as_its_coordinator_has_it(kafka: Kafka, topic: TopicFactory) -> None:
+    """Members by their client's id; a group that nobody has made is refused."""
+    source = topic(partitions=4)
+    connection = connection_properties(kafka.bootstrap, kafka.properties)
+    member = Member(kafka, source, topic(partitions=4), instance="w7", assignment="consumer").start()
+    until(lambda: member.health.assigned == 4)
+
+    def told() -> list[tuple[str, Told]]:
+        return [(each.client, each) for each in consumer_described(connection, f"group-{source}").members]
+
+    whole = frozenset(TopicPartition(source, n) for n in range(4))
+    until(lambda: told() == [("worker-w7", Told("", whole))])
+    member.stop()
+
+    with pytest.raises(SourceUnavailable, match=f"group nobody-{source} is not described"):
+        consumer_described(connection, f"nobody-{source}")
