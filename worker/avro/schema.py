@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.avro.mistaken import name_told, object_told, text_told
+from worker.avro.words import PRIMITIVES
 from worker.errors import DeclarationError
 
-PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 MAX_NESTING = 64
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 """Avro's rule for a name."""
@@ -94,7 +95,7 @@ def parse(schema: str, references: Sequence[str] = ()) -> Node:
             parser.node(_json(text), "", "", 0)
         return parser.node(_json(schema), "", "", 0)
     except json.JSONDecodeError as exc:
-        raise DeclarationError(f"the schema is not JSON: {exc}") from exc
+        raise DeclarationError(text_told(exc)) from exc
     except RecursionError as exc:
         raise DeclarationError("the schema nests too deep") from exc
     except ValueError as exc:
@@ -136,7 +137,8 @@ class _Parser:
         if isinstance(json_type, list):
             return self._union(json_type, namespace, path, depth)
         if not isinstance(json_type, dict):
-            raise DeclarationError(f"{path or 'the schema'}: a type is a name, an object or a list", path=path)
+            found = "and here is none" if json_type is None else "and not a number"
+            raise DeclarationError(f"{path or 'the schema'}: a type is a name, an object or a list, {found}", path=path)
         kind = json_type.get("type")
         if isinstance(kind, dict | list):
             if set(json_type) - {"type"}:
@@ -148,9 +150,10 @@ class _Parser:
             return self._complex(json_type, kind, namespace, path, depth)
         if kind in PRIMITIVES:
             return Node(kind, attributes={k: v for k, v in json_type.items() if k != "type"})
-        if isinstance(kind, str) and not json_type.keys() & {"encrypted", "encryption"}:
+        told = object_told(json_type)
+        if not told and isinstance(kind, str) and not json_type.keys() & {"encrypted", "encryption"}:
             return self._reference(kind, namespace, path)
-        raise DeclarationError(f"{path or 'the schema'}: {kind!r} is no Avro type", path=path)
+        raise DeclarationError(f"{path or 'the schema'}: {told or f'{kind!r} is no Avro type'}", path=path)
 
     def _reference(self, name: str, namespace: str, path: str) -> Node:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
@@ -158,7 +161,7 @@ class _Parser:
             # As Java writes a type without a namespace that is referred to within one.
             return self._named[name]
         if full not in self._named:
-            raise DeclarationError(f"{path or 'the schema'}: type {full!r} is not defined before its use", path=path)
+            raise DeclarationError(f"{path or 'the schema'}: {name_told(name, full)}", path=path)
         return self._named[full]
 
     def _union(self, branches: list[Any], namespace: str, path: str, depth: int) -> Node:
