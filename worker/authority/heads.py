@@ -65,6 +65,7 @@ class BoundedConnection(h11.Connection):
 
     @staticmethod
     def _check_lines(held: bytes) -> None:
+        held = held[: _HEAD_BYTES + 1]
         end = _END.search(held)
         size = len(held) if end is None else end.end()
         if size > _HEAD_BYTES or held.count(b"\n", 0, size) > _HEAD_LINES:
