@@ -21,6 +21,7 @@ _LONG_BYTES, _ODD_BYTES, _OTHER_BYTES = 160 * 1024, 8 * 1024, 256 * 1024
 What is longer is read in a thread, one after the other of each caller: five hundred keys, made again, are not. Of what
 is not read natively that is much less, and a body that asks for no keys has a bound of its own.
 """
+_REFUSED_BYTES = 8 * 1024 * 1024
 
 
 class Bodies:
@@ -80,18 +81,24 @@ class Bodies:
 
 async def _received(request: Request, most: int, held: AsyncExitStack, turn: asyncio.Semaphore) -> list[bytes]:
     """Return a body as it came; a long one waits for its caller's turn, unread."""
-    if int(request.headers.get("content-length", 0)) > most:
-        raise Refusal(413, f"the body is longer than {most} bytes")
     parts: list[bytes] = []
     size, is_long = 0, False
+    is_refused = int(request.headers.get("content-length", 0)) > most
     async for part in request.stream():
         size += len(part)
-        if size > most:
-            raise Refusal(413, f"the body is longer than {most} bytes")
+        is_refused = is_refused or size > most
+        if is_refused:
+            # Whoever still sends would not read an answer: the rest comes, within reason, and is not kept.
+            parts.clear()
+            if size > _REFUSED_BYTES:
+                break
+            continue
         parts.append(part)
         if size > _LONG_BYTES and not is_long:
             is_long = True
             await held.enter_async_context(turn)
+    if is_refused:
+        raise Refusal(413, f"the body is longer than {most} bytes")
     return parts
 
 
