@@ -34,7 +34,7 @@ DOORS = {
         "worker/local/",
         "worker/sdk/serializers.py",
     ),
-    "kafka": ("worker/kafka/kafka_python.py", "worker/kafka/departure.py"),
+    "kafka": ("worker/kafka/kafka_python.py", "worker/kafka/departure.py", "worker/kafka/schemas/"),
     "fastavro": ("worker/avro/",),
     "httpx": ("worker/http_client.py", "worker/cli/running.py", "worker/zerokms/", "worker/authority/", "worker/demo"),
     "psycopg": ("worker/sink/", "worker/local/", "worker/demo"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from worker.errors import ConfigError, why
+from worker.errors import ConfigError
+from worker.textfile import read_text
 
 
 class Prefixed(dict[str, str]):
@@ -58,11 +58,7 @@ def read(environ: Mapping[str, str], name: str) -> str | None:
         return value or None
     if value:
         raise ConfigError(f"both {named(environ, name)} and {named(environ, name)}_FILE are set; keep one")
-    try:
-        return Path(path).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as exc:
-        own = named(environ, name)
-        raise ConfigError(f"{own}_FILE = {path!r} can't be read: {why(exc)}") from None
+    return read_text(path, f"{named(environ, name)}_FILE = {path!r}").strip() or None
 
 
 def require(environ: Mapping[str, str], name: str, why: str) -> str:

@@ -37,6 +37,7 @@ A message says what failed, where, and what to do. It never holds a plaintext, a
 
 from __future__ import annotations
 
+import codecs
 import errno
 from collections.abc import Sequence
 
@@ -48,7 +49,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def why(error: OSError | UnicodeDecodeError) -> str:
     """Return why a file can't be read, in the system's words."""
-    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is no text in UTF-8"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    utf16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "it is no text in UTF-8" + (" but in UTF-16: save it anew" if utf16 else "")
 
 
 def unwritten(place: object, error: OSError) -> WorkerError:

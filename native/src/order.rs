@@ -2,46 +2,35 @@
 
 use crate::contexts::NONE;
 use crate::program::Program;
-use crate::walk::{Cut, Found};
+use crate::walk::Found;
 
-/// How many datums a context has on average, at least, for which its keys are worth bringing together.
-const EACH: usize = 3;
-
-/// Datums by their contexts, those of a context in their own order, so that a key that serves several of them is set up once.
+/// Datums by their contexts, those of a context in their own order: a key that serves several of them is set up once, and
+/// what leads to keys is read as it lies in memory.
 ///
-/// `None` where a context has few, and where a datum has several contexts: which value a context's next key is for must not
+/// `None` where there are no contexts, and where a datum has several: which value a context's next key is for must not
 /// depend on how fast it is sealed.
 pub fn by_context(program: &Program, found: &Found) -> Option<Vec<u32>> {
-    let (contexts, datums) = (found.contexts.first()?.len(), found.ends.len());
-    if contexts == 0 || contexts * EACH > datums || program.tables.iter().any(|&table| table != 0) {
+    let (contexts, datums) = (found.contexts.first()?.len(), found.groups.len());
+    if contexts == 0 || found.are_mixed || program.tables.iter().any(|&table| table != 0) {
         return None;
     }
-    let mut groups = Vec::with_capacity(datums);
+    // What has no values goes with the first context.
+    let place = |group: u32| if group == NONE { 0 } else { group as usize };
     let mut ends = vec![0u32; contexts];
-    for index in 0..datums {
-        let group = group(found.cuts_of(index))?;
-        groups.push(group);
-        *ends.get_mut(group as usize)? += 1;
+    for &group in &found.groups {
+        *ends.get_mut(place(group))? += 1;
     }
     let mut before = 0;
     for end in &mut ends {
         before += std::mem::replace(end, before);
     }
     let mut order = vec![0; datums];
-    for (index, group) in (0..).zip(groups) {
-        let place = &mut ends[group as usize];
-        order[*place as usize] = index;
-        *place += 1;
+    for (index, &group) in (0..).zip(&found.groups) {
+        let end = &mut ends[place(group)];
+        order[*end as usize] = index;
+        *end += 1;
     }
     Some(order)
-}
-
-/// The context of all of a datum's values; `None` where they have several.
-#[inline]
-fn group(cuts: &[Cut]) -> Option<u32> {
-    let mut groups = cuts.iter().filter(|cut| cut.slot != NONE).map(|cut| cut.group);
-    let Some(first) = groups.next() else { return Some(0) };
-    groups.all(|group| group == first).then_some(first)
 }
 
 #[cfg(test)]
@@ -50,6 +39,7 @@ mod tests {
     use crate::contexts::frame;
     use crate::program::{Kind, Node, Slot};
     use crate::varint::Encoded;
+    use crate::walk::Cut;
 
     fn program(names: &[&[u8]]) -> Program {
         let slot = |name: &&[u8]| Slot {
@@ -73,6 +63,7 @@ mod tests {
             assert_eq!(found.contexts[0].number(&framed), number);
         }
         for datum in datums {
+            let start = found.cuts.len();
             found.cuts.extend(datum.iter().map(|group| Cut {
                 start: 0,
                 end: 0,
@@ -83,7 +74,7 @@ mod tests {
                 bound: NONE,
                 prefix: Encoded::EMPTY,
             }));
-            found.ends.push(found.cuts.len() as u32);
+            found.end(start);
         }
         found
     }
@@ -108,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn the_order_stays_where_a_key_serves_few() {
-        assert_eq!(order(&[b"n"], &[&[Some(0)], &[Some(1)], &[Some(0)], &[Some(1)], &[Some(0)]]), None);
-        assert_eq!(order(&[b"n"], &[]), None);
+    fn what_has_no_contexts_stays_in_its_order() {
+        let program = program(&[b"n"]);
+        assert_eq!(by_context(&program, &Found::new(&program, 0)), None);
     }
 }

@@ -44,6 +44,12 @@ impl Output {
         self.largest = self.largest.max(end - start);
     }
 
+    /// Lets the processor fetch where `is_datum` will write.
+    #[inline]
+    pub fn soon(&self, index: usize) {
+        prefetch::fetch(&self.spans[index]);
+    }
+
     /// Datums are mostly read one after the other.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         if self.is_scattered {

@@ -151,11 +151,11 @@ impl<'t> Table<'t> {
         self.0.get(at..).and_then(|rest| rest.first_chunk()).map(Lease).ok_or(NoSlot)
     }
 
-    /// The slots again, with their leases on the way.
+    /// The slots again, with their leases on the way: none reaches into another line.
     fn fetched<'a, I: Iterator<Item = i64> + Clone>(&'a self, slots: I) -> impl Iterator<Item = i64> + use<'a, 't, I> {
         prefetch::ahead(slots, |slot| {
             if let Ok(lease) = self.lease(slot) {
-                prefetch::fetch(lease.0);
+                prefetch::fetch(&lease.0[0]);
             }
         })
     }

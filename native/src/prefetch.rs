@@ -22,9 +22,12 @@ pub fn fetch<T>(value: &T) {
 /// Lets the processor fetch what will be read soon of items that lie side by side.
 #[inline]
 pub fn fetch_all<T>(items: &[T]) {
-    for offset in (0..size_of_val(items)).step_by(LINE) {
+    let size = size_of_val(items);
+    for offset in (0..size).step_by(LINE) {
         line(items.as_ptr().wrapping_byte_add(offset));
     }
+    // Those that begin within a line may end in one more.
+    line(items.as_ptr().wrapping_byte_add(size.saturating_sub(1)));
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -130,17 +130,18 @@ pub fn seal(
     let turn = |number: usize| order.as_ref().map_or(Some(number), |order| order.get(number).map(|&index| index as usize));
     let mut out = Output::new(room::take(clear + found.cuts.len() * growth), records.len());
     (out.sealed, out.is_sealed, out.is_scattered) = (vec![0; program.slots.len()], true, order.is_some());
-    let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), singles: RecordSealer::new() };
+    let mut sealer = Sealer { program, found, feeds, nonces, typed: Vec::new(), singles: RecordSealer::new(), coming: NONE };
     let mut room = Frontier::default();
     for (number, index) in (0..records.len()).map_while(turn).enumerate() {
         let start = out.data.len();
         room.advance(&out.data);
         if let Some(soon) = turn(number + SOON).filter(|_| are_far) {
-            sealer.soon(soon);
+            sealer.soon(soon, order.is_some());
         }
         if let Some(later) = turn(number + LATER).filter(|_| order.is_some()) {
             prefetch::fetch_all(records.datum(later));
             prefetch::fetch_all(found.cuts_of(later));
+            out.soon(later);
         }
         if !skip[index] {
             out.data.extend_from_slice(prefix);
@@ -166,18 +167,22 @@ struct Sealer<'a> {
     nonces: &'a mut Nonces,
     typed: Vec<u8>,
     singles: RecordSealer,
+    /// The context whose keys are on their way.
+    coming: u32,
 }
 
 impl Sealer<'_> {
-    /// Has the keys of a datum on their way before its turn comes.
+    /// Has the keys of a datum on their way before its turn comes; those of a context once where its datums come together.
     #[inline]
-    fn soon(&self, index: usize) {
-        if index < self.found.ends.len() {
+    fn soon(&mut self, index: usize, are_together: bool) {
+        let Some(&context) = self.found.groups.get(index) else { return };
+        if !are_together {
             for cut in self.found.cuts_of(index).iter().filter(|cut| cut.slot != NONE) {
-                if let Feed::Leased(leases) = &self.feeds[cut.slot as usize] {
-                    leases.soon(group_of(cut));
-                }
+                self.feeds[cut.slot as usize].soon(group_of(cut));
             }
+        } else if self.coming != context {
+            self.coming = context;
+            self.feeds.iter().for_each(|feed| feed.soon(context as usize));
         }
     }
 

@@ -4,7 +4,8 @@ How long a start takes, and what idle routes cost: `make bench-start`.
 Commands are started several times, one after the other, and the quickest counts: what else the machine does can only
 make one slower. The first record is timed from the process's start to its arrival at a reader of the committed output,
 exactly once, from a topic that was there before. Then a worker of `ROUTES` routes (20), each with a topic of its own,
-is left alone for `SECONDS` (30).
+is left alone until its routes rest, and for `SECONDS` (30) more. A record that wakes a route is timed from its
+acknowledgement to its arrival, beside one that comes right after it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from tests.bench.keys import Report
 from tests.bench.latency import cpu_of, settings, site
 from tests.bench.loop import PARTITIONS, fill
 from tests.components import Kafka
 from tests.program import COMMAND
+from worker.pipeline.delivery import REST_AFTER_S
 
 ROUTES = int(os.environ.get("ROUTES", "20"))
 SECONDS = float(os.environ.get("SECONDS", "30"))
@@ -90,6 +92,20 @@ def await_record(reader: Consumer) -> None:
         assert time.monotonic() < deadline, "no record arrives"
 
 
+def on_its_way(kafka: Kafka, source: str, target: str) -> float:
+    """Seconds from a record's acknowledgement to its arrival."""
+    own = {"group.id": target, "isolation.level": "read_committed", "fetch.queue.backoff.ms": 1}
+    reader = Consumer({**kafka.client, **own})
+    reader.assign([TopicPartition(target, n, OFFSET_END) for n in range(PARTITIONS)])
+    reader.poll(1)
+    fill(kafka, source, 1)
+    began = time.perf_counter()
+    await_record(reader)
+    took = time.perf_counter() - began
+    reader.close()
+    return took
+
+
 def idle(report: Report, kafka: Kafka, env: dict[str, str], work: Path) -> None:
     """Many routes that have nothing to do."""
     pairs = [topics(kafka) for _ in range(ROUTES)]
@@ -103,13 +119,15 @@ def idle(report: Report, kafka: Kafka, env: dict[str, str], work: Path) -> None:
             reader.assign([TopicPartition(target, n, 0) for n in range(PARTITIONS)])
             await_record(reader)
             reader.close()
-        time.sleep(5)
+        time.sleep(REST_AFTER_S + 5)
         status = Path(f"/proc/{process.pid}/status").read_text()
         threads, before = int(re.findall(r"Threads:\s+(\d+)", status)[0]), cpu_of(process.pid)
         descriptors = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
         time.sleep(SECONDS)
         used = (cpu_of(process.pid) - before) * 60 / SECONDS
+        woken, awake = (on_its_way(kafka, *pairs[0]) for _ in range(2))
     report.show(f"{ROUTES} idle routes: threads, descriptors", f"{threads}, {descriptors}")
+    report.show("a record that wakes a route, one right after it, ms", f"{woken * 1000:.0f}, {awake * 1000:.0f}")
     report.check(f"{ROUTES} idle routes: CPU s a minute and route", used / ROUTES, 0.05, at_least=False)
 
 

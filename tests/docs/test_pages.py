@@ -175,7 +175,16 @@ def test_every_event_is_told() -> None:
 
     # Words that a call chooses among.
     of_rebalances, of_two = {"assigned", "revoked", "lost"}, {"route_paused", "route_resumed", "plaintext_found"}
-    chosen = {*of_rebalances, *of_two, "process_ended", "sink_verified", "position_moved", "schema_warning"}
+    of_watches = {"partitions_unowned", "assignment_unheard"}
+    chosen = {
+        *of_rebalances,
+        *of_two,
+        *of_watches,
+        "process_ended",
+        "sink_verified",
+        "position_moved",
+        "schema_warning",
+    }
     assert logged() - told == set(), "tell it in docs/logs.md"
     assert told - logged() - fields - chosen == set()
 

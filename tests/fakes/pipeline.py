@@ -250,6 +250,9 @@ class MemorySink:
         self.aborts += 1
         self._records, self._letters = [], []
 
+    def rest(self) -> None:
+        self._enter("rest")
+
     def close(self) -> None:
         self.closed = True
 

@@ -60,6 +60,7 @@ class Mistake:
         environ: variables besides the credentials; an empty one is unset.
         arguments: the command; `check` of the file if not given.
         schema: what stands in place of the schema's file.
+        encodings: of the settings and of the schema.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Mistake:
     environ: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ("check", "--config", "worker.toml")
     schema: object = field(default_factory=lambda: SCHEMA)
+    encodings: tuple[str, str] = ("utf-8", "utf-8")
 
 
 RUN = ("run", "--config", "worker.toml", "--set", 'http.listen="127.0.0.1:0"')
@@ -153,9 +155,40 @@ MISTAKES = [
     Mistake(
         name="the file is not there",
         arguments=("check", "--config", "wroker.toml"),
-        says=(r"wroker\.toml: can't be read: No such file",),
+        says=(r"wroker\.toml can't be read: No such file",),
     ),
     Mistake(name="the file is no TOML", change=("[kafka]", "[kafka"), says=("worker.toml: is not TOML", "line 5")),
+    Mistake(
+        name="the file is YAML",
+        change=(FILE, "# ours\nregion: eu-central-1\nkafka:\n  bootstrap: x:1\n"),
+        says=("worker.toml: is not TOML", "line 2", "it is YAML", "worker config template"),
+    ),
+    Mistake(name="the file is JSON", change=(FILE, '{"region": "eu-central-1"}'), says=("it is JSON",)),
+    Mistake(
+        name="the file is UTF-16",
+        encodings=("utf-16", "utf-8"),
+        says=("worker.toml can't be read: it is no text in UTF-8 but in UTF-16",),
+    ),
+    Mistake(
+        name="a schema is UTF-16",
+        encodings=("utf-8", "utf-16"),
+        says=(r"\[schemas.local\] input = 'customer.avsc' can't be read: it is no text in UTF-8 but in UTF-16",),
+    ),
+    Mistake(
+        name="routes stand in one bracket",
+        change=("[[routes]]", "[routes]"),
+        says=(r"routes: each begins with \[\[routes\]\]",),
+    ),
+    Mistake(
+        name="the first of several routes stands in one bracket",
+        change=("[[routes]]", FILE[FILE.index("[[routes]]") + 1 :].replace("[routes]]", "[routes]") + "[[routes]]"),
+        says=("is not TOML", r"a route begins with \[\[routes\]\]"),
+    ),
+    Mistake(
+        name="two schemas have one output id",
+        change=("local = { ", 'local = { "2" = { input = "worker.toml", output_id = 1001 }, '),
+        says=(r"schema 1 \(customer.avsc\)", r"schema 2 \(worker.toml\)", "one output_id, 1001", "give each its own"),
+    ),
     Mistake(name="no route", change=(FILE[FILE.index("[[routes]]") :], ""), says=("routes: is missing",)),
     Mistake(
         name="two routes have one group",
@@ -362,7 +395,29 @@ MISTAKES = [
     Mistake(
         name="a plan's file is not there",
         arguments=("plan", "costumer.avsc"),
-        says=(r"costumer\.avsc can't be read as text: No such file",),
+        says=(
+            r"costumer\.avsc can't be read: No such file or directory",
+            "a relative path counts from the working directory",
+        ),
+    ),
+    Mistake(
+        name="one of two compared schemas is no JSON",
+        arguments=("plan", "--diff", "worker.toml", "customer.avsc"),
+        says=("worker.toml: ", "JSON"),
+    ),
+    Mistake(
+        name="a key's schema is no JSON",
+        arguments=("plan", "--key", "customer.avsc"),
+        schema="{",
+        says=("customer.avsc: ", "JSON"),
+    ),
+    Mistake(
+        name="a provider's keys are no JSON",
+        arguments=(
+            *("authority", "provider", "add", "--issuer", "i", "--audience", "a", "--url", "http://127.0.0.1:1"),
+            *("--access-key", "CSAKAAAA.BBBBCCCCDDDD", "--jwks", "worker.toml"),
+        ),
+        says=("--jwks 'worker.toml' is not JSON", "jwks_uri"),
     ),
     Mistake(name="a schema is no JSON", arguments=PLAN, schema="{", says=(r"customer\.avsc", "JSON")),
     Mistake(
@@ -423,8 +478,9 @@ def test_a_mistake_is_answered(
     """What, where and what to do are said; the exit code is right; no secret, no traceback, nothing written."""
     schema = mistake.schema if isinstance(mistake.schema, str) else json.dumps(mistake.schema)
     assert mistake.change[0] in FILE
-    (tmp_path / "worker.toml").write_text(FILE.replace(*mistake.change) if mistake.change[0] else FILE)
-    (tmp_path / "customer.avsc").write_text(schema)
+    file = FILE.replace(*mistake.change) if mistake.change[0] else FILE
+    (tmp_path / "worker.toml").write_text(file, encoding=mistake.encodings[0])
+    (tmp_path / "customer.avsc").write_text(schema, encoding=mistake.encodings[1])
     monkeypatch.chdir(tmp_path)
     environ = {name: value for name, value in (CREDENTIALS | dict(mistake.environ)).items() if value}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker import environment
@@ -19,8 +18,9 @@ from worker.avro import (
     compile_once,
     compile_schema,
 )
-from worker.errors import ConfigError, DeclarationError
+from worker.errors import DeclarationError
 from worker.model import EncryptionPlan
+from worker.textfile import read_text
 
 if TYPE_CHECKING:
     from worker.avro import RegistrySchemas
@@ -36,10 +36,10 @@ def open_schemas(settings: SchemaSettings, environ: Mapping[str, str]) -> Schema
     """
     if settings.registry:
         return open_registry(settings, environ, settings.registry, auto_register=settings.auto_register)
-    files = {
-        int(number): LocalSchema(input=_read(item.input), output_id=item.output_id, key=item.key, file=item.input)
-        for number, item in settings.local.items()
-    }
+    files = {}
+    for number, item in settings.local.items():
+        text = read_text(item.input, f"[schemas.local] input = {item.input!r}")
+        files[int(number)] = LocalSchema(text, item.output_id, item.key, item.input)
     return LocalSchemas(files)
 
 
@@ -124,10 +124,3 @@ def output_subject(route: RouteSettings) -> Callable[[str], str]:
     from worker.pipeline.schemas import subject_of
 
     return subject_of(route.subject_strategy, route.sink.subject)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(f"[schemas.local] input = {path!r} can't be read: {exc.strerror}") from exc

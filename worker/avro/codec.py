@@ -111,7 +111,9 @@ class CompiledSchema:
             if extract or options.strict:
                 raise DeclarationError("the root is no record, nor a union of records")
             if _declares_anything(root, options, metadata_tags):
-                raise DeclarationError("a root that is no record, nor a union of records, may declare nothing")
+                raise DeclarationError(
+                    "a root that is no record, nor a union of records, declares nothing; make it a field of a record"
+                )
         compiled = _compiled(root, options, metadata_tags, lineage)
         compiled.refuse_lost()
         self.undeclared = Undeclared(compiled.top, compiled.passed)

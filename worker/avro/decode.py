@@ -14,7 +14,8 @@ from worker.avro.logical import logical_values
 from worker.avro.native import reader
 from worker.avro.reader import Read, State, located
 from worker.avro.readers import Readers
-from worker.avro.schema import PRIMITIVES, Node, parse
+from worker.avro.schema import Node, parse
+from worker.avro.words import PRIMITIVES
 from worker.errors import DecodeError
 from worker.native import IS_LOADED
 

@@ -8,7 +8,7 @@ there. One that counts reads every base value: exactly, or as the marked base va
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from worker.avro.reader import bytes_span, read_long, zigzag
 from worker.avro.schema import Node
+from worker.avro.words import LOGICAL
 from worker.errors import DecodeError
 from worker.model.values import BaseValue, base_value
 
@@ -28,7 +29,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _UNLIMITED = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 # Beyond it, arithmetic on the number would not end: a hostile scale is no reason to compute 10^2147483647.
 _MAX_SHIFT = 100_000
-_STAMPS = tuple(f"{place}timestamp-{unit}" for place in ("", "local-") for unit in ("millis", "micros", "nanos"))
 
 
 class Unfit(Exception):
@@ -77,16 +77,9 @@ def logical_values(node: Node) -> Logical | None:
 
 
 def _allowed(node: Node) -> Iterable[str]:
-    allowed: Mapping[str, Iterable[str]] = {
-        "int": ("date", "time-millis"),
-        "long": ("time-micros", *_STAMPS),
-        "bytes": ("decimal", "big-decimal"),
-        "string": ("uuid",),
-        "fixed": {12: ("duration", "decimal"), 16: ("uuid", "decimal")}.get(
-            node.attributes.get("size", 0), ("decimal",)
-        ),
-    }
-    return allowed.get(node.kind, ())
+    if node.kind == "fixed":
+        return {12: ("duration", "decimal"), 16: ("uuid", "decimal")}.get(node.attributes.get("size", 0), ("decimal",))
+    return LOGICAL.get(node.kind, ())
 
 
 def _is_decimal(node: Node) -> bool:

@@ -58,7 +58,7 @@ class OutputSchema:
             raise DeclarationError(
                 f"the schema of {', '.join(self.names)} has no `encryption`: its records are in the clear, or a "
                 "registry dropped the property and what looks like a value is an envelope; give the output schema "
-                "that the worker made",
+                "that the worker made (`worker plan --json SCHEMA` prints it as `output_schema`)",
                 path=self.names[0],
             )
 

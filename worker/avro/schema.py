@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.avro.mistaken import name_told, object_told, symbols_told, text_told, union_told
+from worker.avro.words import PRIMITIVES
 from worker.errors import DeclarationError
 
-PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 MAX_NESTING = 64
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-"""Avro's rule for a name."""
-
 AMBIGUOUS = re.compile(r"[./\[\]{}<>\s]")
 """What can't stand in a name that stands in a path."""
 
@@ -94,7 +92,7 @@ def parse(schema: str, references: Sequence[str] = ()) -> Node:
             parser.node(_json(text), "", "", 0)
         return parser.node(_json(schema), "", "", 0)
     except json.JSONDecodeError as exc:
-        raise DeclarationError(f"the schema is not JSON: {exc}") from exc
+        raise DeclarationError(text_told(exc)) from exc
     except RecursionError as exc:
         raise DeclarationError("the schema nests too deep") from exc
     except ValueError as exc:
@@ -136,7 +134,8 @@ class _Parser:
         if isinstance(json_type, list):
             return self._union(json_type, namespace, path, depth)
         if not isinstance(json_type, dict):
-            raise DeclarationError(f"{path or 'the schema'}: a type is a name, an object or a list", path=path)
+            found = "and here is none" if json_type is None else "and not a number"
+            raise DeclarationError(f"{path or 'the schema'}: a type is a name, an object or a list, {found}", path=path)
         kind = json_type.get("type")
         if isinstance(kind, dict | list):
             if set(json_type) - {"type"}:
@@ -148,9 +147,10 @@ class _Parser:
             return self._complex(json_type, kind, namespace, path, depth)
         if kind in PRIMITIVES:
             return Node(kind, attributes={k: v for k, v in json_type.items() if k != "type"})
-        if isinstance(kind, str) and not json_type.keys() & {"encrypted", "encryption"}:
+        told = object_told(json_type)
+        if not told and isinstance(kind, str) and not json_type.keys() & {"encrypted", "encryption"}:
             return self._reference(kind, namespace, path)
-        raise DeclarationError(f"{path or 'the schema'}: {kind!r} is no Avro type", path=path)
+        raise DeclarationError(f"{path or 'the schema'}: {told or f'{kind!r} is no Avro type'}", path=path)
 
     def _reference(self, name: str, namespace: str, path: str) -> Node:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
@@ -158,16 +158,14 @@ class _Parser:
             # As Java writes a type without a namespace that is referred to within one.
             return self._named[name]
         if full not in self._named:
-            raise DeclarationError(f"{path or 'the schema'}: type {full!r} is not defined before its use", path=path)
+            raise DeclarationError(f"{path or 'the schema'}: {name_told(name, full)}", path=path)
         return self._named[full]
 
     def _union(self, branches: list[Any], namespace: str, path: str, depth: int) -> Node:
         inner = [self.node(branch, namespace, path, depth + 1) for branch in branches]
         words = [node.branch for node in inner]
-        if not inner or len(set(words)) != len(words) or "union" in words:
-            raise DeclarationError(
-                f"{path or 'the schema'}: a union has branches, each of another type, none a union", path=path
-            )
+        if told := union_told(words):
+            raise DeclarationError(f"{path or 'the schema'}: {told}", path=path)
         return Node("union", inner=inner)
 
     def _complex(self, json_type: dict[str, Any], kind: str, namespace: str, path: str, depth: int) -> Node:
@@ -178,9 +176,8 @@ class _Parser:
             return node
         namespace = self._define(node, json_type, namespace, path)
         if kind == "enum":
-            symbols = node.attributes.get("symbols")
-            if not _names(symbols) or len(set(symbols)) != len(symbols):  # type: ignore[arg-type]
-                raise DeclarationError(f"{node.name}: an enum's symbols are distinct names", path=path)
+            if told := symbols_told(node.attributes.get("symbols")):
+                raise DeclarationError(f"{node.name}: {told}", path=path)
         elif kind == "fixed":
             size = node.attributes.get("size")
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
@@ -235,10 +232,6 @@ def _original(node: Node) -> str:
         raise DeclarationError(f"{node.name}: `encryption` stands on a type, and names no record that it is a copy of")
     aliases(told, node.name)
     return name
-
-
-def _names(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, str) and NAME.match(v) is not None for v in values)
 
 
 def to_json(node: Node, seen: set[str] | None = None, namespace: str = "") -> Any:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from worker.avro.frame import SchemaRef
 from worker.avro.history import SchemaVersion, root_names
-from worker.errors import RecordError
+from worker.errors import ConfigError, RecordError
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,18 @@ class LocalSchema:
 
 
 class LocalSchemas(SchemaSource):
-    """Schemas from the config; no registry is asked."""
+    """Schemas from the config; no registry is asked. Raises `ConfigError` where two would have one output id."""
 
     def __init__(self, schemas: Mapping[int, LocalSchema]) -> None:
         self._schemas = dict(schemas)
+        owners: dict[int, int] = {}
+        for number, own in self._schemas.items():
+            other = owners.setdefault(own.output_id, number)
+            if self._schemas[other].input != own.input:
+                raise ConfigError(
+                    f"[schemas.local] {self._schemas[other].label(other)} and {own.label(number)} have one output_id, "
+                    f"{own.output_id}, so that no reader could tell their records apart; give each its own"
+                )
         self._got: dict[SchemaRef, RegisteredSchema] = {}
 
     def _local(self, ref: SchemaRef) -> LocalSchema:

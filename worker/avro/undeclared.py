@@ -25,6 +25,7 @@ class Undeclared:
         clear = [(i, b) for i, b in enumerate(branches) if isinstance(b, Shape) and _is_clear(b, passed)]
         self._clear = {i: branch.node.branch for i, branch in clear}
         self._is_all = len(self._clear) == len(branches)
+        self._has_fields = any(branch.node.kind == "record" for _, branch in clear)
 
     @property
     def is_all(self) -> bool:
@@ -37,9 +38,10 @@ class Undeclared:
             return
         missing = [name for name in self._clear.values() if name not in options.clear]
         if missing:
+            remedy = "declare what is to be encrypted" if self._has_fields else "make it a declared field of a record"
             raise DeclarationError(
-                f"{', '.join(missing)} declares nothing, so every value would be written in the clear; declare what is "
-                f"to be encrypted, or list {', '.join(map(repr, missing))} under the route's clear",
+                f"{', '.join(missing)} declares nothing, so every value would be written in the clear; {remedy}, "
+                f"or list {', '.join(map(repr, missing))} under the route's clear",
                 path=missing[0],
             )
 

@@ -10,6 +10,7 @@ import typer
 
 from worker.cli.authority_options import AdminKey, Url
 from worker.errors import ConfigError
+from worker.textfile import read_text
 
 Subject = Annotated[str, typer.Argument(help="A token's subject, as CS|<sub>, or CS|CSAK<id> of an access key.")]
 Role = Annotated[str | None, typer.Option(help="admin, control, member, writer, auditor or monitor.")]
@@ -58,7 +59,7 @@ def add_provider(
     """Trust an identity provider; whoever names its keys can be any of its subjects."""
     if (jwks_uri is None) == (jwks is None):
         raise ConfigError("give either --jwks-uri or --jwks")
-    keys = {"jwks_uri": jwks_uri} if jwks is None else {"jwks": json.loads(jwks.read_text(encoding="utf-8"))}
+    keys = {"jwks_uri": jwks_uri} if jwks is None else {"jwks": _json_of(jwks)}
     body = {"issuer": issuer, "audience": audience, "vendor": vendor, **keys}
     _call(url, access_key, "api/oidc/providers", body | _default(default_role, default_client))
 
@@ -108,6 +109,15 @@ def list_members(url: Url, access_key: AdminKey) -> None:
 def remove_member(membership: Id, url: Url, access_key: AdminKey) -> None:
     """Take a role back at the next request; the subject falls to its provider's default, if that has one."""
     _call(url, access_key, f"api/memberships/{membership}", None, "DELETE")
+
+
+def _json_of(path: Path) -> object:
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"--jwks {str(path)!r} is not JSON: give the provider's key set, as its jwks_uri has it"
+        ) from None
 
 
 def _default(role: str | None, client: str | None) -> dict[str, str]:

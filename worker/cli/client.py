@@ -11,6 +11,7 @@ import typer
 
 from worker.cli.authority_options import AccessKey, Json, Url
 from worker.errors import ConfigError
+from worker.textfile import read_text
 
 if TYPE_CHECKING:
     from worker.authority.enrol import Existing, Proposal
@@ -61,7 +62,7 @@ def create(
 
     call = Remote(url, access_key)
     if accept_from is not None:
-        proposed = Proposal.from_json(accept_from.read_text(encoding="utf-8"))
+        proposed = Proposal.from_json(read_text(accept_from))
         key = accept(Remote(url, own_access_key or access_key), proposed)
         env = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
         write_env(_needed(env_file), _place(call, url, region) | env, prefix=prefix, export=export)

@@ -18,8 +18,9 @@ from worker.avro.keys import KeySchema
 from worker.avro.references import in_order
 from worker.avro.review import changes, lint
 from worker.cli.planned import PlanFormat, Shown, show
-from worker.errors import ConfigError, DeclarationError, why
+from worker.errors import ConfigError, DeclarationError
 from worker.region import Region
+from worker.textfile import read_text
 
 if TYPE_CHECKING:
     from worker.config import RouteSettings, Settings
@@ -80,24 +81,28 @@ def plan(
         options = options.model_copy(update={"clear": ()})
     if options.clear is not None:
         options = options.model_copy(update={"clear": None if diff else (*options.clear, *(clear or ()))})
-    texts = [_read(path) for path in schemas or []]
+    files = [str(path) for path in schemas or []]
+    texts = [read_text(path) for path in schemas or []]
     references = in_order(_references(reference or []))
     if references and (diff or lint_ or key or settings is not None):
         raise ConfigError("--reference is for planning files; a registry knows its references itself")
     if diff:
         if len(texts) != 2:
             raise ConfigError("--diff takes the old schema and the new one")
+        for file, text in zip(files, texts, strict=True):
+            with _named(file):
+                compile_schema(text, options)
         said, lost = changes(texts[0], texts[1], options)
         _print({"changes": said, "lost": lost}, said or ["nothing changes"], json)
         raise typer.Exit(1 if lost else 0)
     if key:
         if not texts:
             raise ConfigError("--key takes the files of key schemas")
-        for text in texts:
-            _show_key(KeySchema(text, options), json)
+        for file, text in zip(files, texts, strict=True):
+            with _named(file):
+                _show_key(KeySchema(text, options), json)
         return
     failed = False
-    files = [str(path) for path in schemas or []]
     for planned in _planned(texts, options, settings, chosen, files, references):
         warnings = lint(planned.plan.input_schema, options) if lint_ else []
         for warning in planned.warnings:
@@ -162,11 +167,17 @@ def _planned(
 
 
 def _planned_file(file: str, text: str, options: DeclarationOptions, references: Sequence[str]) -> Planned:
-    try:
+    with _named(file):
         compiled = compile_schema(SchemaVersion(text, tuple(references)), options)
+    return Planned(compiled.plan, file, warnings=compiled.warnings)
+
+
+@contextlib.contextmanager
+def _named(file: str) -> Iterator[None]:
+    try:
+        yield
     except DeclarationError as exc:
         raise DeclarationError(f"{file}: {exc}", path=exc.path) from exc
-    return Planned(compiled.plan, file, warnings=compiled.warnings)
 
 
 def _references(given: Sequence[str]) -> dict[str, str]:
@@ -177,14 +188,7 @@ def _references(given: Sequence[str]) -> dict[str, str]:
         if not path.exists():
             path = Path(item.partition("=")[2] or item)
         paths += sorted(path.glob("*.avsc")) if path.is_dir() else [path]
-    return {str(path): _read(path) for path in paths}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read as text: {why(exc)}") from exc
+    return {str(path): read_text(path) for path in paths}
 
 
 def _print(value: object, lines: list[str], json: bool) -> None:

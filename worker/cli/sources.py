@@ -12,10 +12,11 @@ from pathlib import Path
 from worker import jsonform
 from worker.cli.container import failure, file_lines
 from worker.cli.summary import bars
-from worker.errors import ConfigError, RecordError, WorkerError, why
+from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import Batch
 from worker.sdk import Encryption, Regions, Table
 from worker.sink.postgres.query import rows_of
+from worker.textfile import read_text
 
 Line = dict[str, object]
 Reader = Encryption | Regions
@@ -179,10 +180,7 @@ def schema_text(path: Path | None) -> str:
     """Return a schema file's text; raises `ConfigError`."""
     if path is None:
         raise ConfigError("give --schema with the output schema's file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"--schema {str(path)!r} can't be read: {why(exc)}") from None
+    return read_text(path, f"--schema {str(path)!r}")
 
 
 def _milliseconds(option: str, text: str | None) -> int | None:

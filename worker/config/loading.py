@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,11 @@ from worker.config.environment import from_environment, refuse_unknown
 from worker.config.settings import Settings
 from worker.config.wrong import Given, describe
 from worker.errors import ConfigError
+from worker.textfile import read_text
+
+_JSON = re.compile(r"\s*\{")
+_YAML = re.compile(r"(?:\s*#[^\n]*\n)*\s*(?:---|[\w-]+:(?:\s|\Z))")
+_ONE_ROUTE = re.compile(r"^\s*\[routes\]", re.MULTILINE)
 
 
 def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -27,12 +33,11 @@ def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any]
     Raises:
         ConfigError: a value is wrong, missing or unknown; the message has a line for each, with its place.
     """
+    text = read_text(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as exc:
-        raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: is not TOML: {exc}") from exc
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path}: is not TOML: {exc}{_slip(text)}") from exc
     refuse_unknown(environ)
     variables, overrides = from_environment(environ), overrides or {}
     merged = _merge(_merge(values, variables), overrides)
@@ -43,6 +48,14 @@ def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any]
         raise ConfigError(f"{path}:\n{describe(exc, given)}") from None
     _cross_check(path, settings)
     return settings
+
+
+def _slip(text: str) -> str:
+    """Return what was written instead of TOML, in words; empty where that can't be told."""
+    if _JSON.match(text) or _YAML.match(text):
+        word = "JSON" if _JSON.match(text) else "YAML"
+        return f"; it is {word}: `worker config template` prints each section as TOML has it"
+    return "; a route begins with [[routes]], in two brackets" if _ONE_ROUTE.search(text) else ""
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def _line(kind: str, found: Place, message: str, given: Given) -> str:
     place = _as_written(found, given.merged)
     whence = given.whence(place)
     told = {"extra_forbidden": _unknown, "missing": _missing, "union_tag_invalid": _of_no_kind}.get(kind)
+    if kind in ("list_type", "tuple_type") and place == ("routes",):
+        return "  routes: each begins with [[routes]], in two brackets"
     what = _IN_TOML.get(kind, message.removeprefix("Value error, ")) if told is None else told(place, given)
     route = at(given.merged, (*place[:2], "name")) if place[:1] == ("routes",) and len(place) > 2 else None
     of_route = f" (route {route})" if isinstance(route, str) else ""

@@ -26,15 +26,19 @@ def library_version() -> str:
     return str(libversion()[0])
 
 
-def make_consumer(properties: Mapping[str, Any]) -> Consumer:
+def make_consumer(properties: Mapping[str, Any], *, late: Callable[[], None] = lambda: None) -> Consumer:
     """
     Return a consumer.
+
+    Args:
+        properties: librdkafka's.
+        late: called, on the thread that polls, where requests had no answer in time.
 
     Raises:
         ConfigError: a property is unknown or has a value that the client refuses.
         SourceUnavailable: there is no access token now.
     """
-    return _made(Consumer, properties, SourceUnavailable)
+    return _made(Consumer, properties, SourceUnavailable, ClientLog(late=late))
 
 
 def make_producer(properties: Mapping[str, Any], *, lost: Callable[[], None] = lambda: None) -> Producer:

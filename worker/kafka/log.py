@@ -10,7 +10,6 @@ import structlog
 _log = structlog.get_logger(__name__)
 _TEXT_CHARACTERS = 400
 _KINDS = ("consumer", "producer")
-_FAILURE = "FAIL"
 
 
 class ClientLog:
@@ -19,10 +18,11 @@ class ClientLog:
 
     Args:
         lost: called for each connection that ends or can't be made. The client reports only the latter as an error.
+        late: called where requests had no answer in time, whose answers are dropped.
     """
 
-    def __init__(self, lost: Callable[[], None] = lambda: None) -> None:
-        self._lost = lost
+    def __init__(self, lost: Callable[[], None] = lambda: None, late: Callable[[], None] = lambda: None) -> None:
+        self._told = {"FAIL": lost, "REQTMOUT": late}
 
     def log(self, level: int, _form: str, kind: str, client: str, text: str) -> None:
         """
@@ -34,7 +34,7 @@ class ClientLog:
             client: the client's name, as `worker-0#consumer-3`.
             text: what happened; it names brokers and properties, and holds no record and no credential.
         """
-        if kind == _FAILURE:
-            self._lost()
+        if tell := self._told.get(kind):
+            tell()
         role = next((role for role in _KINDS if f"#{role}" in client), "client")
         _log.log(min(level, logging.WARNING), "librdkafka", kind=kind, client=role, text=text[:_TEXT_CHARACTERS])

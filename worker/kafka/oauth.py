@@ -9,14 +9,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Self
 
 import structlog
 from pydantic import Field, model_validator
 
-from worker.errors import ConfigError, SourceUnavailable, WorkerError, why
+from worker.errors import ConfigError, SourceUnavailable, WorkerError
 from worker.options import Options
+from worker.textfile import read_text
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class OauthTokens:
         """
         path = self._options.token_file
         where = f"[kafka] oauth token_file {path!r}" if path is not None else "[kafka] oauth command"
-        text = (_of_file(where, path) if path is not None else self._of_command(where)).strip()
+        text = (read_text(path, where) if path is not None else self._of_command(where)).strip()
         if not text or len(text.split()) != 1:
             raise ConfigError(f"{where} gives no token: one word is expected")
         expiry = _expiry(text)
@@ -110,13 +110,6 @@ class OauthTokens:
             _log.warning("kafka_token_unusable", error=error)
         elif changed:
             _log.info("kafka_token_usable")
-
-
-def _of_file(where: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{where} can't be read: {why(exc)}") from None
 
 
 def _expiry(token: str) -> float | None:

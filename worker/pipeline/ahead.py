@@ -1,8 +1,7 @@
-"""The next batch, processed while the one before it is written."""
+"""The next batch, processed while the one before it waits for its keys or is written."""
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from worker.model import Batch
 from worker.pipeline.collect import Collector
 from worker.pipeline.job import Job, Processed
 from worker.pipeline.stages import Processor
+from worker.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,14 @@ class Begun:
 
 
 class OneByOne:
-    """A processor of which two threads make use."""
+    """A processor of which threads make use by turns: while one waits for keys another goes on."""
 
     def __init__(self, processor: Processor) -> None:
-        self._processor, self._lock = processor, threading.Lock()
+        self._processor, self._turn = processor, Turn()
 
     def process(self, batch: Batch) -> Processed:
-        """Process a batch, after any other; see `Processor.process`."""
-        with self._lock:
+        """Process a batch, once any other has ended or waits; see `Processor.process`."""
+        with self._turn.taken():
             return self._processor.process(batch)
 
 
@@ -40,14 +40,15 @@ class Ahead:
     Where it turns out that the batch is to be another one it is given back; what was made of it is never used.
 
     Args:
-        processor: called on a thread of this object's own.
+        processor: called on threads of this object's own.
         collector: where batches come from, and go back to.
         route: the route's name.
     """
 
     def __init__(self, processor: Processor, collector: Collector, route: str) -> None:
         self._processor, self._collector = processor, collector
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"process-{route}")
+        # The batch that it holds, and the one before it, which may wait for keys yet.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"process-{route}")
         self._begun: Begun | None = None
 
     @property
@@ -61,14 +62,14 @@ class Ahead:
         return self._begun is None and self._collector.is_empty()
 
     def begin(self, job: Job) -> None:
-        """Take what was collected, and process it as soon as the batch before it has been."""
+        """Take what was collected, and process it once the batch before it waits for its keys, or has them."""
         begun = self.take()
         if begun is not None:
-            result = self._thread.submit(self._after, job, begun.batch)
+            result = self._threads.submit(self._after, job, begun.batch)
             self._begun = Begun(begun.batch, begun.collected_at, result)
 
     def _after(self, job: Job, batch: Batch) -> Processed:
-        job.is_processed.wait()
+        job.may_be_followed.wait()
         return self._processor.process(batch)
 
     def take(self) -> Begun | None:
@@ -87,4 +88,4 @@ class Ahead:
 
     def close(self) -> None:
         """Begin nothing more; does not wait for what is under way."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)

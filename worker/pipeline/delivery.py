@@ -32,13 +32,16 @@ from worker.pipeline.repeats import Repeats
 from worker.pipeline.stages import Stages
 
 _log = structlog.get_logger(__name__)
+# The threads of a producer to which nothing comes take as much CPU in this time as one takes that is made anew.
+REST_AFTER_S = 30.0
 
 
 class Delivery:
     """
     Delivers one job at a time; while the loop runs, the only caller of the sink.
 
-    What is away is waited for, piece by piece; a batch that the sink refuses without naming records is halved.
+    What is away is waited for, piece by piece; a batch that the sink refuses without naming records is halved. A sink
+    to which nothing has come for `REST_AFTER_S` rests.
 
     Args:
         stages: make sink records, take them, and seal those that can't be processed.
@@ -88,11 +91,19 @@ class Delivery:
 
     def _run(self) -> None:
         structlog.contextvars.bind_contextvars(route=self._health.route)
-        while (task := self._tasks.get()) is not None:
+        while (task := self._next()) is not None:
             if isinstance(task, Claim):
                 self._ask(task)
             else:
                 self._deliver(task)
+
+    def _next(self) -> Job | Claim | None:
+        """Return the next task; a sink that is given none for a while rests until one comes."""
+        try:
+            return self._tasks.get(timeout=REST_AFTER_S)
+        except queue.Empty:
+            self._sink.rest()
+            return self._tasks.get()
 
     def _ask(self, claim: Claim) -> None:
         try:

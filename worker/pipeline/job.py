@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from worker.errors import RecordError, SinkRejected
+from worker.errors import RecordError, SinkRejected, TransientError
 from worker.model import Batch, Fates, Output, Position, SourceRecord, TopicPartition, next_offsets, since
 from worker.pipeline.assignment import Lane
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions
+from worker.turn import noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Job:
     ) -> None:
         self.batch = batch
         self._ahead = ahead
-        self.is_processed = threading.Event()
+        self.may_be_followed = threading.Event()
         self.lanes = lanes
         self.metadata = metadata
         self.collected_at = time.monotonic() if collected_at is None else collected_at
@@ -109,10 +111,20 @@ class Job:
             yield f"{run.place}@{offsets[run.start]}..{offsets[run.stop - 1]}"
 
     def processed(self, batch: Batch, process: Callable[[Batch], Processed]) -> Processed:
-        """Return what a batch becomes: what was begun before its turn, once and for the whole batch, else anew."""
+        """
+        Return what a batch becomes: what was begun before its turn, once and for the whole batch, else anew.
+
+        The next one may begin once this one waits for its keys, or has them.
+        """
         ahead, self._ahead = self._ahead, None
-        result = ahead.result() if ahead is not None and batch is self.batch else process(batch)
-        self.is_processed.set()
+        if ahead is not None and batch is self.batch:
+            self.may_be_followed.set()
+            # Whatever was away then, the batch before this one has got past it since.
+            with suppress(TransientError):
+                return ahead.result()
+        with noticed(self.may_be_followed.set):
+            result = process(batch)
+        self.may_be_followed.set()
         return result
 
     def touches(self, partitions: Iterable[TopicPartition]) -> bool:
@@ -163,7 +175,7 @@ class Job:
         """Hand the batch back to the loop."""
         self.outcome = outcome
         self.error = error
-        self.is_processed.set()
+        self.may_be_followed.set()
         self.done.set()
 
     def _raise_if_cancelled(self) -> None:

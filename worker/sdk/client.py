@@ -11,7 +11,7 @@ from typing import Self, Unpack
 from uuid import UUID
 
 from worker import environment
-from worker.errors import ConfigError, why
+from worker.errors import ConfigError
 from worker.model import KeyService
 from worker.model.receipts import as_json
 from worker.region import WorkspaceCrn
@@ -22,6 +22,7 @@ from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, 
 from worker.sdk.reasons import Reasons
 from worker.sdk.table_calls import TableCalls
 from worker.sdk.terms import Index, Terms
+from worker.textfile import read_text
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.credentials import AccessKey, Credentials, OidcToken
 from worker.zerokms.derive import ClientKey
@@ -227,7 +228,4 @@ def _identity(given: Access) -> AccessKey | OidcToken:
 
 
 def _token_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"oidc_token_file {str(path)!r} can't be read: {why(exc)}") from None
+    return read_text(path, f"oidc_token_file {str(path)!r}").strip()

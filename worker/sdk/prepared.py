@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -150,12 +151,19 @@ def is_plain_text(value: object, given: Sealing) -> TypeGuard[str]:
 
 
 def raised(results: list[Any], errors: str) -> list[Any]:
-    """Return results, or raise the first error among them."""
+    """Return results, or raise the first error among them; of several it says which one it is, counted from 0."""
     if errors == "raise":
-        for item in results:
+        for i, item in enumerate(results):
             if isinstance(item, WorkerError):
-                raise item
+                raise item if len(results) == 1 else placed(item, i)
     return results
+
+
+def placed(error: WorkerError, index: int) -> WorkerError:
+    """Return an error that says which of several items it is of; a copy, since one refusal may stand for many."""
+    told = copy.copy(error)
+    told.args = (f"item {index}: {error}",)
+    return told
 
 
 def _lock(given: Sealing | Opening) -> tuple[ContextElement, ...]:

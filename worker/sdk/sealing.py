@@ -13,10 +13,11 @@ from worker.encryption import leased
 from worker.encryption.handles import seal_singles, seal_texts
 from worker.encryption.plaintext import to_typed
 from worker.encryption.values import typed_of_values
+from worker.errors import RecordError
 from worker.model import DataKey, LeasePortion
 from worker.native import IS_LOADED, extension
 from worker.sdk.options import Sealing
-from worker.sdk.prepared import Seal
+from worker.sdk.prepared import Seal, placed
 from worker.sdk.values import plan, schema_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,19 @@ def ready_singles(seal: Seal, values: Sequence[object], given: Sealing) -> Ready
 
 
 def ready(seal: Seal, values: Sequence[object], given: Sealing) -> Ready:
-    """Turn values into plaintexts; raises `RecordError` for one that has no exact form."""
+    """Turn values into plaintexts; raises `RecordError` for one that has no exact form, and says which it is."""
+    try:
+        return _ready(seal, values, given)
+    except RecordError:
+        for i, value in enumerate(values if len(values) > 1 else ()):
+            try:
+                _ready(seal, [value], given)
+            except RecordError as exc:
+                raise placed(exc, i) from None
+        raise
+
+
+def _ready(seal: Seal, values: Sequence[object], given: Sealing) -> Ready:
     if given.format == "leased":
         chosen = schema_of(values) if given.schema is None else given.schema
         return Ready(seal, [encode_value(chosen, value) for value in values], plan(chosen).fingerprint)

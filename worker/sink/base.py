@@ -122,7 +122,7 @@ class DeadLetterWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections; safe to call twice."""
+        """Release connections, which the next letter takes again; safe to call twice."""
         ...
 
 
@@ -213,6 +213,10 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Forget the batch: nothing of it becomes visible where the sink has transactions."""
+        ...
+
+    def rest(self) -> None:
+        """Let go, between two batches, of what costs while nothing is written; the next `begin` takes it again."""
         ...
 
     def close(self) -> None:

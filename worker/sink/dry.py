@@ -77,6 +77,9 @@ class DrySink:
     def abort(self) -> None:
         """Nothing is undone."""
 
+    def rest(self) -> None:
+        """Nothing costs."""
+
     def close(self) -> None:
         """Nothing is held."""
 

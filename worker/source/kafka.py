@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,9 +26,9 @@ from worker.source.identity import TopicIdentities
 from worker.source.membership import Membership
 from worker.source.offsets import Offsets, as_kafka
 from worker.source.options import SourceOptions
-from worker.source.ownership import group_watch
 from worker.source.properties import GroupMember, consumer_properties
 from worker.source.reports import Reports
+from worker.source.watch import group_watch
 
 if TYPE_CHECKING:
     from worker import _native
@@ -72,13 +73,14 @@ class KafkaSource:
         self._reports = Reports(self._membership, self.confirm, needs, static=options.static_membership)
         self._closed = False
         conf = consumer_properties(options, member, connection, bounded=bounded)
-        self._group = None if bounded else group_watch(options, member, connection, conf)
+        self._group = group_watch(options, member, connection, conf, bounded=bounded)
         told = {
             "error_cb": self._reports.on_error,
             "stats_cb": statistics or (lambda _said: None),
             "on_commit": self._membership.on_commit,
         }
-        self._consumer, self._native = adopted(make_consumer, {**conf, **told})
+        late = (lambda: None) if self._group is None else self._group.late
+        self._consumer, self._native = adopted(partial(make_consumer, late=late), {**conf, **told})
         self._membership.native = self._native
         self._identities = TopicIdentities(connection, options.topics, cluster_id=cluster_id)
         self._offsets = Offsets(self._consumer, self._identities, options, needs)
@@ -120,7 +122,7 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> Batch | None:
         """Return records, and serve the group meanwhile."""
         if self._group is not None and self._group.must_leave():
-            # A static member leaves by this alone; the client joins once its partitions have been given back.
+            # The client leaves by this alone, and joins once its partitions have been given back.
             self._consumer.unsubscribe()
             self._membership.join(self._consumer, self._options.topics)
         if self._native is not None:

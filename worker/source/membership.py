@@ -35,8 +35,9 @@ class Membership:
         self.native: _native.Client | None = None
         self.placed: set[TopicPartition] = set()
         """The member's partitions whose position has been given."""
+        self._share: frozenset[TopicPartition] = frozenset()
         self.shared: Callable[[frozenset[TopicPartition]], None] = lambda _share: None
-        """Told what the member has been given; where the protocol gives and takes all at once."""
+        """Told what the member's share is from now on."""
 
     def join(self, consumer: Any, topics: Collection[str]) -> None:
         """Let the client join the group."""
@@ -78,7 +79,8 @@ class Membership:
             self._failure = exc
 
     def _take(self, consumer: Any, partitions: list[Any]) -> None:
-        self.shared(frozenset(_own(partitions)))
+        self._share |= frozenset(_own(partitions))
+        self.shared(self._share)
         # Offset 0 while paused: no lookup, no fetch; `seek` gives the true one before `resume`.
         placed = [KafkaPartition(p.topic, p.partition, 0) for p in partitions]
         try:
@@ -97,7 +99,8 @@ class Membership:
 
     def _give(self, consumer: Any, partitions: list[Any], *, lost: bool) -> None:
         gone = _own(partitions)
-        self.shared(frozenset())
+        self._share -= frozenset(gone)
+        self.shared(self._share)
         try:
             if self.listener is not None:
                 self.listener.revoked(gone, lost=lost)

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 
-import structlog
-
-from worker.errors import SourceUnavailable
-from worker.kafka.groups import Group, described
-from worker.kafka.kafka_python import require
-from worker.kafka.properties import Property
+from worker.kafka.groups import Group
 from worker.model import TopicPartition
-from worker.source.options import SourceOptions
-from worker.source.properties import GroupMember
 
-_log = structlog.get_logger(__name__)
-# Beyond the time in which every member's client asks for its topics: joining takes a heartbeat or two.
-_JOIN_S = 2.0
 _AGAIN_S, _LONGEST_S = 2.0, 10.0
 # One leaves, and the next sees what came of it.
 _APART_S = 5.0
 _DOUBLINGS = 6
-# About a minute: a broker that is away for less is told of by who reads.
-_SILENT = 8
 _NONE: frozenset[TopicPartition] = frozenset()
 
 
@@ -44,6 +30,8 @@ class Ownership:
         patience_s: how long a group may take by itself, since this member saw it move or a partition appear.
         clock: seconds, monotonic.
     """
+
+    event = "partitions_unowned"
 
     def __init__(self, instance: str, patience_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._instance, self._patience_s, self._clock = instance, patience_s, clock
@@ -67,6 +55,9 @@ class Ownership:
         """Take what this member owns from now on."""
         self._share = share
         self._begin()
+
+    def late(self) -> None:
+        """Take that an answer was dropped: a member of a classic group asks again."""
 
     def unanswered(self) -> None:
         """Ask again, ever less often."""
@@ -104,99 +95,3 @@ class Ownership:
         self._moved_at = self._clock()
         self._unowned_since, self._pause_s = None, _AGAIN_S
         self.look_at = self._moved_at + self._patience_s * 2 ** min(self._attempts, _DOUBLINGS)
-
-
-class GroupWatch:
-    """
-    Looks at a group, on a thread of its own, until it has an owner for every partition; then sleeps until it moves.
-
-    Args:
-        ask: returns the group, within a bounded time; raises `SourceUnavailable`.
-        ownership: judges it.
-    """
-
-    def __init__(self, ask: Callable[[], Group], ownership: Ownership) -> None:
-        self._ask, self._ownership = ask, ownership
-        self._changed = threading.Condition()
-        self._closed = False
-        self._unowned = _NONE
-
-    def start(self) -> None:
-        """Begin to look."""
-        threading.Thread(target=self._run, name="group-watch", daemon=True).start()
-
-    def exists(self, partitions: frozenset[TopicPartition]) -> None:
-        """Take partitions that there are; safe from any thread."""
-        with self._changed:
-            if self._ownership.exists(partitions):
-                self._changed.notify()
-
-    def given(self, share: frozenset[TopicPartition]) -> None:
-        """Take what this member owns from now on; safe from any thread."""
-        with self._changed:
-            self._unowned = _NONE
-            self._ownership.given(share)
-            self._changed.notify()
-
-    def must_leave(self) -> bool:
-        """Return, once each time, that this member must leave and join again; safe from any thread."""
-        if not self._unowned:
-            return False
-        with self._changed:
-            unowned, self._unowned = self._unowned, _NONE
-        if unowned:
-            _log.warning("partitions_unowned", partitions=sorted(str(p) for p in unowned))
-        return bool(unowned)
-
-    def close(self) -> None:
-        """Look no more; waits for no answer."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _run(self) -> None:
-        failures = 0
-        while self._await_turn():
-            asked_at = time.monotonic()
-            try:
-                group = self._ask()
-            except SourceUnavailable as exc:
-                failures += 1
-                if failures == _SILENT:
-                    _log.warning("group_unwatched", error=str(exc))
-                with self._changed:
-                    self._ownership.unanswered()
-                continue
-            failures = 0
-            with self._changed:
-                self._unowned = self._ownership.judge(group, asked_at)
-
-    def _await_turn(self) -> bool:
-        """Wait until it is time to look; returns whether this goes on."""
-        with self._changed:
-            while not self._closed:
-                at = self._ownership.look_at
-                if at is not None and at <= time.monotonic():
-                    return True
-                self._changed.wait(None if at is None else at - time.monotonic())
-        return False
-
-
-def group_watch(
-    options: SourceOptions,
-    member: GroupMember,
-    connection: Mapping[str, Property],
-    consumer: Mapping[str, Property],
-) -> GroupWatch | None:
-    """
-    Return the watch of a group that can leave a partition without an owner; its broker shares a `consumer` group.
-
-    Raises:
-        ConfigError: kafka-python, by which it looks, is not installed.
-    """
-    if not options.static_membership or options.protocol == "consumer":
-        return None
-    require("static_membership")
-    refresh_s = int(str(consumer["topic.metadata.refresh.interval.ms"])) / 1000
-    ask = partial(described, connection, member.group)
-    return GroupWatch(ask, Ownership(member.instance, max(0.0, refresh_s) + _JOIN_S))

@@ -193,7 +193,7 @@ class TokenSource:
             raise KeyServiceUnavailable(f"CTS at {self._cts} sent no usable token") from exc
         services = claims.get("services")
         zerokms = services.get("zerokms") if isinstance(services, dict) else None
-        self._check_region(workspace, zerokms)
+        self._check_region(workspace, zerokms, claims.get("region"))
         # The public service has none; an authority that once had one goes on having it.
         if claims.get("incarnation") is not None or self._incarnation:
             self._check_incarnation(claims.get("incarnation"))
@@ -204,10 +204,16 @@ class TokenSource:
         most = most if type(most) is int and most > 0 else None
         return ServiceToken(text, workspace, issuer, subject, zerokms, until, expiry, scopes, needs_reason, most)
 
-    def _check_region(self, workspace: str, zerokms: object) -> None:
+    def _check_region(self, workspace: str, zerokms: object, region: object) -> None:
         own = self._credentials.workspace
         if workspace != own.workspace:
             raise RegionViolation(f"the service token is of workspace {workspace!r}, configured is {own.workspace!r}")
+        # An authority of ours says where it is; the public service's hosts do.
+        if isinstance(region, str) and region.removesuffix(".aws") != str(own.region):
+            raise RegionViolation(
+                f"the authority at {self._cts} is of region {region!r}, the workspace's CRN says {str(own.region)!r}; "
+                "set CS_WORKSPACE_CRN as the authority gave it, or reach that region's own authority"
+            )
         if zerokms is not None and not is_allowed(str(zerokms), own.region.zerokms_url, self._allow_hosts):
             expected = own.region.zerokms_url or "no host of its own"
             raise RegionViolation(

@@ -7,7 +7,7 @@ use crate::prefetch;
 use crate::slab;
 
 /// Families whose places lie in a context's row.
-const NEAR: usize = 10;
+pub const NEAR: usize = 10;
 /// The longest context that lies in its row.
 const INLINE: usize = 64;
 
@@ -27,6 +27,7 @@ pub struct Directory {
     /// For each place its row and family.
     held: Vec<(u32, u32)>,
     gone: u64,
+    changes: u64,
 }
 
 /// Tells contexts apart without a look at their rows, which are seldom near.
@@ -70,6 +71,11 @@ impl Directory {
     /// How many contexts have gone: row numbers are good as long as none has.
     pub fn gone(&self) -> u64 {
         self.gone
+    }
+
+    /// How often a context was given a place, or lost one.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The row of a context, `NONE` where no family holds it.
@@ -118,7 +124,14 @@ impl Directory {
         }
     }
 
+    /// A row's places of the first families.
+    #[inline]
+    pub fn near(&self, row: u32) -> [u32; NEAR] {
+        self.rows.get(row as usize).map_or([NONE; NEAR], |row| row.near)
+    }
+
     fn set(&mut self, row: u32, family: u32, place: u32) {
+        self.changes += 1;
         let (row, family) = (row as usize, family as usize);
         match self.rows[row].near.get_mut(family) {
             Some(near) => *near = place,

@@ -2,6 +2,7 @@
 
 use super::Unsealed;
 use crate::contexts::NONE;
+use crate::prefetch;
 
 /// Stretches of keys, context after context, in the order in which they were granted.
 pub struct Chains<T> {
@@ -35,6 +36,14 @@ impl<T> Chains<T> {
             self.links.push(link);
         }
         Ok(())
+    }
+
+    /// Lets the processor fetch a context's present stretch.
+    #[inline]
+    pub fn soon(&self, context: usize) {
+        if let Some(link) = self.links.get(context) {
+            prefetch::fetch(link);
+        }
     }
 
     /// What a context's next value is for, as far as that is known.

@@ -13,6 +13,9 @@ use crate::vault::{Granted, Key, FRONT_BYTES, INLINE_TAG};
 /// up anew for each value.
 const KEPT: usize = 64;
 
+/// How many contexts ahead what leads to keys is fetched: contexts mostly come by their numbers.
+const FURTHER: usize = 16;
+
 /// What a value is sealed with.
 pub struct Sealing<'f> {
     pub cipher: &'f Cipher,
@@ -89,9 +92,9 @@ impl<'k> Leases<'k> {
         self.count > KEPT
     }
 
-    /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.
     #[inline]
-    pub fn soon(&self, context: usize) {
+    pub(super) fn soon(&self, context: usize) {
+        self.chains.soon(context.saturating_add(FURTHER));
         if let Some(lease) = self.chains.coming(context) {
             prefetch::fetch(lease.key);
         }

@@ -34,6 +34,14 @@ impl Feed<'_> {
         matches!(self, Self::Leased(leases) if leases.are_far())
     }
 
+    /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.
+    #[inline]
+    pub fn soon(&self, context: usize) {
+        if let Self::Leased(leases) = self {
+            leases.soon(context);
+        }
+    }
+
     /// What a value may grow by, at most.
     pub fn growth(&self) -> usize {
         match self {

@@ -36,8 +36,7 @@ impl Directory {
         let mut places = Vec::with_capacity(contexts.len());
         split.get().with_rows(slot, self.id, &self.directory, |rows| {
             for context in contexts {
-                let row = rows.get(context.get() as usize).copied().unwrap_or(NONE);
-                places.push(signed(self.directory.place(row, family)));
+                places.push(signed(rows.place(&self.directory, context.get(), family)));
             }
         })?;
         words::ints(py, &places)

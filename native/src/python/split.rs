@@ -246,12 +246,12 @@ impl Split {
     }
 
     /// Calls `then` with the rows that a field's contexts have in a directory.
-    pub fn with_rows(&self, slot: usize, id: u64, directory: &Directory, then: impl FnOnce(&[u32])) -> PyResult<()> {
+    pub fn with_rows(&self, slot: usize, id: u64, directory: &Directory, then: impl FnOnce(&Rows)) -> PyResult<()> {
         let contexts = self.table(slot)?;
         let mut tables = held(&self.rows);
         let rows = &mut tables[self.program.tables[slot]];
         rows.look_up(id, directory, contexts);
-        then(&rows.rows);
+        then(rows);
         Ok(())
     }
 }

@@ -33,6 +33,10 @@ pub struct Found {
     pub cuts: Vec<Cut>,
     /// Where each datum's cuts end; they begin where the last one's end.
     pub ends: Vec<u32>,
+    /// The context of each datum's values; `NONE` without values, the first one's where they have several.
+    pub groups: Vec<u32>,
+    /// Whether a datum has values of several contexts.
+    pub are_mixed: bool,
     pub refused: Vec<u32>,
     pub bound: Vec<BoundSpan>,
     /// How many values each slot has.
@@ -48,6 +52,8 @@ impl Found {
         Self {
             cuts: Vec::with_capacity(records * program.slots.len().min(8)),
             ends: Vec::with_capacity(records),
+            groups: Vec::with_capacity(records),
+            are_mixed: false,
             refused: Vec::new(),
             bound: Vec::new(),
             values: vec![0; program.slots.len()],

@@ -55,10 +55,19 @@ impl Found {
             self.extracted.truncate(extracted);
             self.refused.push(self.ends.len() as u32);
         }
-        for cut in self.cuts[cuts..].iter().filter(|cut| cut.slot != NONE) {
-            self.values[cut.slot as usize] += 1;
-        }
         self.extracted.resize(extracted + program.extracts, None);
+        self.end(cuts);
+    }
+
+    /// Ends the datum whose cuts begin at `start`.
+    pub fn end(&mut self, start: usize) {
+        let mut group = NONE;
+        for cut in self.cuts[start..].iter().filter(|cut| cut.slot != NONE) {
+            self.values[cut.slot as usize] += 1;
+            self.are_mixed |= group != NONE && group != cut.group;
+            group = cut.group;
+        }
+        self.groups.push(group);
         self.ends.push(self.cuts.len() as u32);
     }
 }

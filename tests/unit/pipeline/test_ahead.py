@@ -1,4 +1,4 @@
-"""The next batch is processed while the one before it is written, and never written out of turn."""
+"""The next batch is processed while the one before it waits or is written, and never written out of turn."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.unit.pipeline.test_runner import P0, P1, Bench
 from worker.errors import KeyServiceUnavailable, PositionsChanged
 from worker.model import Batch
 from worker.pipeline.job import Processed
+from worker.turn import given_way
 
 
 @pytest.fixture
@@ -32,6 +33,25 @@ class SecondFails(CopyProcessor):
         if batch.offsets[0] == 10 and not self.failed:
             self.failed, self.faults = True, [KeyServiceUnavailable("away")]
         return super().process(batch)
+
+
+class Waits(CopyProcessor):
+    """Waits in the first batch until it may go on, as for keys, and notes how batches follow each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+        self.came = threading.Event()
+
+    def process(self, batch: Batch) -> Processed:
+        number = batch.offsets[0] // 10
+        self.steps.append(f"{number} begins")
+        if number == 0:
+            with given_way():
+                assert self.came.wait(20)
+        result = super().process(batch)
+        self.steps.append(f"{number} ends")
+        return result
 
 
 def stuck(bench: Bench) -> threading.Event:
@@ -56,6 +76,22 @@ def test_the_next_batch_is_processed_before_its_turn_and_once(bench: Bench) -> N
     assert written == []
     assert bench.sink.offsets() == list(range(30))
     assert bench.processor.calls == 3
+
+
+def test_the_next_batch_begins_while_one_waits_for_its_keys(bench: Bench) -> None:
+    """It has all of its keys before the first one has; each is written in its turn."""
+    bench.processor = processor = Waits()
+    bench.source.give(P0)
+    bench.start()
+    bench.until(lambda: len(processor.steps) == 3)
+    steps, written = list(processor.steps), list(bench.sink.committed)
+
+    processor.came.set()
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+
+    assert steps == ["0 begins", "1 begins", "1 ends"]
+    assert written == []
+    assert bench.sink.offsets() == list(range(30))
 
 
 def test_what_fails_before_its_turn_is_processed_again(bench: Bench) -> None:

@@ -22,7 +22,7 @@ from worker.errors import (
 )
 from worker.metrics import Metrics
 from worker.model import Position, TopicPartition
-from worker.pipeline import placing
+from worker.pipeline import delivery, placing
 from worker.pipeline.health import RouteHealth
 from worker.pipeline.job import Failure
 from worker.pipeline.options import Bounds, DeliveryOptions
@@ -608,3 +608,22 @@ def test_a_thin_stream_waits_for_nothing(bench: Bench) -> None:
     bench.until(lambda: bench.sink.stored.get(P0) == 30)
 
     assert bench.sink.offsets() == [27, 28, 29]
+
+
+def test_a_sink_rests_between_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once nothing has come for a while, and not again before it was used; the next batch finds it as ever."""
+    monkeypatch.setattr(delivery, "REST_AFTER_S", 0.05)
+    bench.source.logs[P0] = numbered(P0, range(20))
+    bench.source.give(P0)
+    bench.start()
+    bench.until(lambda: bench.sink.calls[-1:] == ["rest"])
+    polls = bench.source.polls
+    bench.until(lambda: bench.source.polls > polls + 20)
+
+    rested = bench.sink.calls.count("rest")
+    bench.source.logs[P0] += numbered(P0, range(20, 30))
+    bench.until(lambda: bench.sink.stored.get(P0) == 30)
+    bench.until(lambda: bench.sink.calls[-1] == "rest")
+
+    assert bench.sink.offsets() == list(range(30))
+    assert bench.sink.calls.count("rest") == rested + 1

@@ -106,6 +106,24 @@ def test_many_values_share_one_call(chosen: Format) -> None:
 
 
 @pytest.mark.parametrize("chosen", FORMATS)
+def test_what_is_wrong_with_one_of_many_says_which(encryption: Encryption, chosen: Format) -> None:
+    """Counted from 0 as in the list; alone it needs no number, and an error that is returned stands in its place."""
+    good = encryption.encrypt("ann", field=FIELD, format=chosen)
+    schema = '"string"' if chosen == "leased" else None
+
+    with pytest.raises(RecordError, match=r"^item 2: "):
+        encryption.encrypt_many(["ann", "bob", b"x"], field=FIELD, format=chosen, schema=schema)
+    with pytest.raises(RecordError, match=r"^(?!item)"):
+        encryption.encrypt(b"x", field=FIELD, format=chosen, schema=schema)
+    with pytest.raises(DecryptionError, match=r"^item 1: not an envelope"):
+        encryption.decrypt_many([good, b""], field=FIELD)
+    with pytest.raises(DecryptionError, match=r"^not an envelope"):
+        encryption.decrypt(b"", field=FIELD)
+    returned = encryption.decrypt_many([good, b""], field=FIELD, errors="return")[1]
+    assert str(returned).startswith("not an envelope")
+
+
+@pytest.mark.parametrize("chosen", FORMATS)
 def test_refuses_another_field(encryption: Encryption, chosen: Format) -> None:
     """A value asked for as another field is refused; its own descriptor can be had beside the value."""
     envelope = encryption.encrypt("ann", field=FIELD, format=chosen)

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from worker.errors import SourceUnavailable
 from worker.kafka.groups import Group, Member
 from worker.model import TopicPartition
-from worker.source.ownership import GroupWatch, Ownership
+from worker.source.ownership import Ownership
+from worker.source.watch import GroupWatch
 
 ALL = frozenset(TopicPartition("t", n) for n in range(3))
 THIRD = frozenset({TopicPartition("t", 2)})

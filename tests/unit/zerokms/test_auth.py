@@ -207,6 +207,8 @@ def test_refuses_a_forged_token(cts: Cts, clock: Clock) -> None:
         {"services": {"zerokms": "http://eu-central-1.aws.viturhosted.net/"}},
         {"services": {"zerokms": "https://eu-central-1.aws.viturhosted.net.evil.test/"}},
         {"workspace": "AAAAAAAAAAAAAAAA"},
+        {"region": "ap-southeast-2"},
+        {"region": ""},
     ],
 )
 def test_refuses_a_token_of_another_region_or_workspace(cts: Cts, clock: Clock, claims: dict[str, object]) -> None:
@@ -215,6 +217,24 @@ def test_refuses_a_token_of_another_region_or_workspace(cts: Cts, clock: Clock, 
 
     with pytest.raises(RegionViolation):
         source(cts, clock).token()
+
+
+def test_an_authority_of_another_region_is_named_with_the_crns(cts: Cts, clock: Clock) -> None:
+    """Where its host is listed, only its own word tells that the CRN's region is a slip."""
+    cts.claims = {"region": "ap-southeast-2"}
+
+    with pytest.raises(
+        RegionViolation, match=r"of region 'ap-southeast-2', .* says 'eu-central-1'; set CS_WORKSPACE_CRN"
+    ):
+        source(cts, clock).token()
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "eu-central-1.aws", None])
+def test_a_token_may_name_its_region_or_none(cts: Cts, clock: Clock, region: str | None) -> None:
+    """The public service's names it nowhere."""
+    cts.claims = {"region": region}
+
+    assert source(cts, clock).token().workspace == WORKSPACE
 
 
 @pytest.mark.parametrize("later", [1, None, "2", True])

@@ -308,6 +308,54 @@ def test_a_steady_stream_does_not_wait() -> None:
     assert late == 0
 
 
+class Second(FakeKeyService):
+    """Answers its second request only when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = threading.Event()
+
+    def generate(self, specs: Sequence[KeySpec], audit: Audit) -> list[DataKey]:
+        if self.calls:
+            assert self.may_answer.wait(20)
+        return super().generate(specs, audit)
+
+
+def test_what_came_for_one_batch_is_not_given_to_the_next() -> None:
+    """A batch that began later waits for its own keys: the first one would have to ask again, behind all of them."""
+    service = Second()
+    with make(service) as cache, cache.hold([need("record", ["a"], each=5)]) as first:
+        stock = cache._stock
+        with stock.changed:
+            assert stock.changed.wait_for(lambda: stock.pools.available.max() == 5, 20)
+        with cache.hold([need("record", ["a"], each=3)]) as second:
+            with stock.changed:
+                early = stock.serve(second._parts)
+            given = [len(grant.keys) for grant in first]
+            service.may_answer.set()
+            later = [len(grant.keys) for grant in second]
+
+    assert (early, given, later) == ([], [5], [3])
+
+
+def test_batches_that_begin_in_pairs_fetch_no_more_ahead() -> None:
+    """Where two threads have batches under way, a second's demand is what both take in a second."""
+    service, clock, wanted = FakeKeyService(), Clock(), need("record", tenants(0, 20), each=50)
+    with make(service, clock) as cache:
+        pools = cache._stock.pools
+        for _ in range(20):
+            with cache.hold([wanted]) as first:
+                clock.now += 0.001
+                with cache.hold([wanted]) as second:
+                    used = sum(len(grant.keys) for hold in (first, second) for grant in hold)
+            clock.now += 0.399
+        with cache._stock.changed:
+            most = int((pools.available + pools.pending).max())
+
+    assert used == 2 * 20 * 50
+    assert most <= 1.2 * (2 * 50 / 0.4)
+
+
 def test_an_answer_that_comes_at_once_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a request has ended before anybody waits for it, nobody notifies the batch: it looks again by itself."""
     with make(FakeKeyService(), max_values=10) as cache:

@@ -50,7 +50,10 @@ class KafkaDeadLetters:
         self._source_topics = tuple(source_topics)
         self._create = create
         self._timeout_s = timeout_s
-        self._producer = BatchProducer(self._properties, name=f"route {route}, dead letters", timeout_s=timeout_s)
+        topic = next(map(dead_topic, self._source_topics), None)
+        self._producer = BatchProducer(
+            self._properties, name=f"route {route}, dead letters", topic=topic, timeout_s=timeout_s
+        )
 
     def check(self) -> None:
         """Verify the dead topics and their cluster; raises `ConfigError`, `RegionViolation` or `SinkUnavailable`."""
@@ -76,7 +79,7 @@ class KafkaDeadLetters:
         self._producer.abort()
 
     def close(self) -> None:
-        """Release the connection."""
+        """Release the connection, which the next letter takes again."""
         self._producer.discard()
 
     def _properties(self) -> dict[str, Property]:

@@ -29,7 +29,7 @@ Message = tuple[str, bytes | None, bytes | None, int, int, Any]
 """Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
 
 _POLL_EVERY = 1000
-# By itself a client asks how many partitions a topic has every five minutes.
+# How long a client is given to ask about a topic; by itself it does so every five minutes.
 _LEARN_S = 5.0
 _REQUEST = {"batch.size": 1_000_000, "message.max.bytes": 1_000_000, "batch.num.messages": 10_000}
 """What bounds a partition's request, and librdkafka's defaults."""
@@ -53,6 +53,7 @@ class BatchProducer:
     Args:
         properties: complete librdkafka properties, called for at every opening.
         name: what messages call it, as `route customers`.
+        topic: one of those that are written to; None leaves it to the client when it looks for its brokers.
         timeout_s: how long a batch may take to be acknowledged.
         statistics: takes librdkafka's statistics, on the thread that produces.
     """
@@ -62,9 +63,11 @@ class BatchProducer:
         properties: Callable[[], Mapping[str, Property]],
         *,
         name: str,
+        topic: str | None = None,
         timeout_s: float,
         statistics: Callable[[str], None] | None = None,
     ) -> None:
+        self._topic = topic
         self._properties = properties
         self._statistics = statistics
         self._name = name
@@ -87,8 +90,21 @@ class BatchProducer:
         """Return the client, made if need be; raises `ConfigError` for its properties."""
         if self._producer is None:
             self._producer, self._native = self._made()
+            self._reach(self._producer)
             self._has_lost = False
         return self._producer
+
+    def _reach(self, producer: Producer) -> None:
+        """
+        Have a new client find its brokers, if they answer.
+
+        Before any is up librdkafka looks twice a second only for who gives a producer its id, and the connection that
+        gives the first answer ends with it: it leads to an address, not to a broker known by its number.
+        """
+        if self._topic is not None:
+            with contextlib.suppress(KafkaException):
+                for _ in range(2):
+                    producer.list_topics(self._topic, timeout=_LEARN_S)
 
     @property
     def has_lost(self) -> bool:

@@ -70,7 +70,7 @@ class KafkaSink:
         statistics = ClientStatistics(metrics, route=route.name, client="sink")
         if transactional_id is None:
             self._producer = BatchProducer(
-                self._opening, name=self._name, timeout_s=options.timeout_s, statistics=statistics
+                self._opening, name=self._name, topic=options.topic, timeout_s=options.timeout_s, statistics=statistics
             )
         else:
             self._transactions = TransactionalProducer(
@@ -192,6 +192,10 @@ class KafkaSink:
         self._producer.abort()
         if self._transactions is not None:
             self._transactions.settle()
+
+    def rest(self) -> None:
+        """Let the producer go, with its threads and connections; another one under its name fences as it did."""
+        self._producer.discard()
 
     def close(self) -> None:
         """Abort what is open and release the connection."""

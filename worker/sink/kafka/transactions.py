@@ -57,8 +57,8 @@ class TransactionalProducer(BatchProducer):
         statistics: Callable[[str], None] | None = None,
         ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        super().__init__(properties, name=name, timeout_s=timeout_s, statistics=statistics)
-        self._id, self._expires_s, self._topic = ownership
+        super().__init__(properties, name=name, topic=ownership.topic, timeout_s=timeout_s, statistics=statistics)
+        self._id, self._expires_s = ownership.transactional_id, ownership.expires_s
         self._ended = ended
         self._began_at = 0.0
         self._in_transaction = False
@@ -68,11 +68,6 @@ class TransactionalProducer(BatchProducer):
         """Return the client with its transactional id taken, which fences every older owner of it."""
         if self._producer is None:
             producer = super().open()
-            # Before any broker is up librdkafka looks for the coordinator twice a second only, and the connection that
-            # gives the first answer ends with it: it leads to an address, not to a broker known by its number.
-            with contextlib.suppress(KafkaException):
-                for _ in range(2):
-                    producer.list_topics(self._topic, timeout=self._timeout_s)
             self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
             self._in_transaction = self._commit_unknown = self._has_lost = False
         assert self._producer is not None

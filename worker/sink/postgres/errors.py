@@ -78,6 +78,11 @@ VERDICTS: dict[str, Verdict] = {
 }
 """By SQLSTATE, else by its class; what is in neither is doubt. docs/sinks.md tells the same."""
 
+_REMEDIES = {
+    "54011": "a table has room for 1,600 columns, those that were dropped included: make several fields one record, "
+    "which takes one column, or write to a topic",
+}
+
 
 # The server's own words for a missing right, which name a thing and no value; a trigger's may hold anything.
 _DENIED = re.compile(r"permission denied for (schema|table|sequence|view|function|database|type) [\w.$-]{1,130}")
@@ -105,9 +110,8 @@ def verdict(exc: psycopg.Error, what: str) -> WorkerError:
     if found is Verdict.TABLE:
         denied = _DENIED.fullmatch(exc.diag.message_primary or "")
         lacks = f" ({denied[0]})" if denied else ""
-        return ConfigError(
-            f"{what}: SQLSTATE {state}{where}{lacks}; mend the table or the role's rights (worker check)"
-        )
+        remedy = _REMEDIES.get(state, "mend the table or the role's rights (worker check)")
+        return ConfigError(f"{what}: SQLSTATE {state}{where}{lacks}; {remedy}")
     if found is Verdict.DAMAGE:
         return FatalError(f"{what}: the database reports corrupted data, SQLSTATE {state}")
     if state == "25006":

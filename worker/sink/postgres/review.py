@@ -9,9 +9,10 @@ from worker.model.rows import ColumnType, RowType
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.copy import Target
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.schema import fields_of, key_fields, key_targets, row_targets
+from worker.sink.postgres.schema import COORDINATE_TYPES, fields_of, key_fields, key_targets, row_targets
 from worker.sink.postgres.table import COORDINATES, Table
 from worker.sink.postgres.untold import locked_sequences, rules, unpublished, untold
+from worker.sink.postgres.width import refuse_width
 
 _WRITABLE = ("table", "partitioned table")
 _OWN_RIGHTS = {"worker.residency": "SELECT", "worker.offsets": "SELECT INSERT UPDATE", "worker.ledger": "SELECT INSERT"}
@@ -64,6 +65,8 @@ def remarks(
     own = COORDINATES if options.mode == "append" else ()
     found = [f"{t.name}: {t.fit.remark}" for t in (*keys, *targets) if t.fit.remark and t.name not in own]
     found += list(_nulls(table, kinds, options))
+    own_kinds = {kind.name: kind for kind in COORDINATE_TYPES} if own else {}
+    found += refuse_width(connection, table, kinds | own_kinds)
     found += [
         f"{c.name}: what the domain {c.declared} refuses (not told)"
         for c in table.columns.values()

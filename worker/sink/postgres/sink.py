@@ -232,6 +232,11 @@ class PostgresSink:
             self._dead_letters.abort()
         self._database.rollback()
 
+    def rest(self) -> None:
+        """Let the dead letters' producer go; a session at rest costs nothing, and has hold of its partitions."""
+        if self._dead_letters is not None:
+            self._dead_letters.close()
+
     def close(self) -> None:
         """Release the connections."""
         self._database.discard()

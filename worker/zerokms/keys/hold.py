@@ -9,6 +9,7 @@ from typing import Self
 
 from worker.errors import KeyServiceUnavailable, WorkerError
 from worker.model import Grant, KeyNeed
+from worker.turn import given_way
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Part
 from worker.zerokms.keys.stock import Asked, Stock
@@ -74,7 +75,8 @@ class Hold:
         waiting = {_CACHES[part.need.format] for part in self._parts if len(part.open)}
         try:
             while self._is_open():
-                grants = self._next()
+                with given_way():
+                    grants = self._next()
                 if not self._is_open():
                     self._gauge.got(started)
                 yield from grants

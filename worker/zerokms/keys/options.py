@@ -42,4 +42,4 @@ class KeyOptions(Options):
     @property
     def fetches(self) -> int:
         """Fetches begun at once: while `requests_in_flight` wait for the wire, others are built or derived."""
-        return self.requests_in_flight + 2
+        return 2 * self.requests_in_flight + 2

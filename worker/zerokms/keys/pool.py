@@ -54,8 +54,11 @@ class Pools(Shelf):
         self._seen = np.zeros(size, np.int64)
         self._used = np.zeros(size, np.int64)
         self._wasted = np.zeros(size, np.int64)
-        self._rate = np.zeros(size)
+        self._mean_gap = np.full(size, np.inf)
+        self._mean_count = np.zeros(size)
         self._last = np.zeros(size)
+        self._begun: list[Part] = []
+        self._owed = np.zeros(size, np.int64)
 
     @property
     def available(self) -> Ints:
@@ -66,19 +69,24 @@ class Pools(Shelf):
         """Pin what a batch needs, and note what it wants; a pool that has too little is too shallow."""
         slots, counts, o = part.slots, part.left, self._options
         passes.pin(self.table, slots)
-        again = self._seen[slots] > 0
-        rate = np.where(again, counts / np.maximum(now - self._last[slots], _SHORTEST_S), 0.0)
-        known = self._rate[slots]
-        self._rate[slots] = np.where(self._seen[slots] > 1, known + 0.3 * (rate - known), rate)
+        seen, gap = self._seen[slots], np.maximum(now - self._last[slots], _SHORTEST_S)
+        again, settled = seen > 0, seen > 1
+        # Each by itself: batches of two threads begin in pairs, and the mean of their rates would be beyond the rate.
+        for column, new in ((self._mean_gap, np.where(again, gap, np.inf)), (self._mean_count, counts)):
+            known = column[slots[settled]]
+            column[slots] = new
+            column[slots[settled]] = known + 0.3 * (new[settled] - known)
         shallow = again & (self.available[slots] - self.wanted[slots] < counts)
         deeper = np.minimum(o.max_pool_keys, np.maximum(2 * self.depth[slots], counts))
         self.depth[slots] = np.where(shallow, deeper, self.depth[slots])
+        self._begun.append(part)
         self.wanted[slots] += counts
         self._seen[slots] += 1
         self._last[slots] = now
 
     def end(self, part: Part) -> None:
         """Let go of what a batch pinned; perhaps it has not got all keys that it wanted."""
+        self._begun.remove(part)
         self.pins[part.slots] -= 1
         self.wanted[part.slots[part.open]] -= part.left[part.open]
         if not self._options.max_age_s:
@@ -97,7 +105,7 @@ class Pools(Shelf):
             limit = now - self._options.max_age_s
             for slot in slots[self.held.born[slots] <= limit].tolist():
                 self._expire(slot, limit)
-        at = part.open[self.available[slots] >= part.left[part.open]]
+        at = part.open[self.available[slots] >= part.left[part.open] + self._owed_before(part, slots)]
         if not len(at):
             return []
         slots, counts = part.slots[at], part.left[at]
@@ -109,6 +117,17 @@ class Pools(Shelf):
         self._gauge.keys("used", len(keys))
         return [Grant(part.at, at, counts, keys)]
 
+    def _owed_before(self, part: Part, slots: Ints) -> Ints:
+        """Return how many keys of each slot are for batches that began earlier and wait for them."""
+        earlier = [each for each in self._begun[: self._begun.index(part)] if each.need.spec == part.need.spec]
+        waiting = [(each.slots[each.open], each.left[each.open]) for each in earlier]
+        for theirs, counts in waiting:
+            self._owed[theirs] += counts
+        owed = self._owed[slots]
+        for theirs, _ in waiting:
+            self._owed[theirs] = 0
+        return owed
+
     def lacking(self, part: Part, now: float) -> Wanted:
         """Return the slots, and how many keys for each, that a batch waits for and nobody has asked for."""
         slots = part.slots[part.open]
@@ -118,7 +137,8 @@ class Pools(Shelf):
     def ahead(self, part: Part, now: float) -> Wanted:
         """Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests."""
         slots, full = part.slots, self._full()
-        target = np.minimum(self.depth[slots], (self._rate[slots] * _AHEAD_S).astype(np.int64))
+        rate = self._mean_count[slots] / self._mean_gap[slots]
+        target = np.minimum(self.depth[slots], (rate * _AHEAD_S).astype(np.int64))
         # Thousands of pools that each hold a key too many are a batch that nobody needs.
         spare = (self._used[slots] * _SPARE).astype(np.int64)
         target = np.minimum(target, spare + np.maximum(target - _FEW, 0))
@@ -233,7 +253,8 @@ class Pools(Shelf):
     def _clear(self, slots: Ints) -> None:
         self.held.clear(slots)
         self._last[slots] = _NEVER
-        self.not_before[slots] = self._rate[slots] = 0.0
+        self._mean_gap[slots] = np.inf
+        self.not_before[slots] = self._mean_count[slots] = 0.0
         for column in (self.pending, self.wanted, self.depth, self._seen, self._used, self._wasted):
             column[slots] = 0
         self.forgive(slots)
