@@ -160,6 +160,7 @@ class Authority:
             )
             if self.store.rekeyed:
                 self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
+                self.store.rekeying_told()
         except BaseException:
             self.store.close()
             raise
