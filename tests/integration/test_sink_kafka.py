@@ -6,6 +6,7 @@ import dataclasses
 import re
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -412,7 +413,7 @@ def test_a_record_too_large_is_named(kafka: Kafka, topic: TopicFactory) -> None:
 )
 @pytest.mark.parametrize("transactional", [False, True])
 def test_a_record_that_the_topic_will_never_take_is_refused(
-    kafka: Kafka, topic: TopicFactory, config: dict[str, str], change: dict[str, object], *, transactional: bool
+    kafka: Kafka, topic: TopicFactory, config: dict[str, str], change: dict[str, Any], *, transactional: bool
 ) -> None:
     """Waiting would not help; the brokers do not say which it is, so the runner halves the batch."""
     target = topic(config=config)
