@@ -193,13 +193,14 @@ class Answering:
         body = None if model is None else await self.bodies.read(request, model, caller.subject)
         if endpoint.kind == "derive":
             # One thread each: more would only take the interpreter from each other.
-            thread = self._waiting if self.may_wait(caller, body) else self.deriving
-            if thread is self.deriving and asked.is_brief(body):
+            run = asyncio.get_running_loop().run_in_executor
+            if self.may_wait(caller, body):
+                return await run(self._waiting, action, caller, body)
+            if asked.is_brief(body):
                 return action(caller, body)
-            if thread is self.deriving and not isinstance(body, asked.NativeAsked):
-                thread = self.bodies.apart
+            thread = self.deriving if isinstance(body, asked.NativeAsked) else self.bodies.apart
             async with self._turns.of(caller.subject):
-                return await asyncio.get_running_loop().run_in_executor(thread, action, caller, body)
+                return await run(thread, action, caller, body)
         if endpoint.kind == "change":
             row = request.path_params.get("row")
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
