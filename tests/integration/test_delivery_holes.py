@@ -323,23 +323,18 @@ def test_a_member_leaves_while_it_is_given_partitions(kafka: Kafka, topics: tupl
 @pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])
 def test_records_that_a_topic_will_never_take_hold_no_others_up(kafka: Kafka, topic: TopicFactory, mode: str) -> None:
     """A compacted topic refuses a batch for the sake of a record without a key, and does not say which."""
-    source, sink = topic(partitions=1), topic(config={"cleanup.policy": "compact"})
+    source, sink = topic(partitions=4), topic(partitions=4, config={"cleanup.policy": "compact"})
+    topic(f"{source}.dead", partitions=4)
     producer = Producer({**kafka.client, "enable.idempotence": True})
     for i in range(200):
-        producer.produce(source, f"{i}".encode(), None if i in (7, 150) else f"k{i}".encode())
+        producer.produce(source, f"{i}".encode(), None if i in (7, 150) else f"k{i}".encode(), i % 4)
     assert producer.flush(30) == 0
     member = Member(kafka, source, sink, mode=mode).start()
 
-    found: set[int] = set()
-
-    def is_whole() -> bool:
-        found.update(i for _, i in read_all(kafka, sink, lambda ids: len(set(ids)) >= 198))
-        return len(found) >= 198
-
-    until(is_whole)
+    found = read_all(kafka, sink, lambda ids: len(set(ids)) >= 198)
     dead = read_all(kafka, f"{source}.dead", lambda ids: len(ids) >= 2)
     member.stop()
 
     assert member.error is None
-    assert found == set(range(200)) - {7, 150}
+    assert {i for _, i in found} == set(range(200)) - {7, 150}
     assert len(dead) == 2

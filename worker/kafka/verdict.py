@@ -45,13 +45,16 @@ MOVED = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, 
 
 _TWICE = "another process has this instance's name; give each its own WORKER_INSTANCE"
 _TEXT_CHARACTERS = 300
-_REJECTED = {
-    32: "its timestamp is further from the brokers' time than message.timestamp.after.max.ms or before.max.ms allow",
-    87: "it has no key and the topic is compacted, or its timestamp is further from the brokers' time than "
-    "message.timestamp.after.max.ms or before.max.ms allow",
-}
-"""What makes a broker refuse a record for good: INVALID_TIMESTAMP, INVALID_RECORD."""
 _FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID})
+_STAMP = "its timestamp is further from the brokers' time than message.timestamp.after.max.ms or before.max.ms allow"
+_RECORD = f"it has no key and the topic is compacted, or {_STAMP}"
+_REJECTED = {
+    KafkaError.INVALID_TIMESTAMP: _STAMP,
+    KafkaError.INVALID_RECORD: _RECORD,
+    # What librdkafka says of every other record of that request.
+    KafkaError._INVALID_DIFFERENT_RECORD: _RECORD,
+}
+"""What makes a broker refuse a record for good."""
 
 
 def error_of(exc: KafkaException) -> KafkaError:
