@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
-from worker.avro.words import COMPLEX, LOGICAL, PRIMITIVES
+from worker.avro.words import COMPLEX, LOGICAL, NAME, PRIMITIVES
 
 _COMMENTS = re.compile(r"\A(?:\s|//[^\n]*|/\*.*?\*/|#[^\n]*)*", re.DOTALL)
 _IDL = r"(?:@[\w.-]+\([^)]*\)\s*)*(?:protocol|namespace|schema|import|record|error|enum|fixed)\s+[\w`\"]"
@@ -78,6 +79,26 @@ def object_told(found: dict[str, object]) -> str:
 def _named(types: list[object]) -> str:
     names = [str(t["name"]) for t in types if isinstance(t, dict) and t.get("type") in ("record", "error")]
     return f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
+
+
+def union_told(words: Sequence[str]) -> str:
+    """Return what is wrong with a union of branches of these words; empty where nothing is."""
+    twice = next((word for word in words if words.count(word) > 1), "")
+    if words and not twice and "union" not in words:
+        return ""
+    found = f"{twice} stands twice, whatever its logical type" if twice else "none a union" if words else "here is none"
+    return f"a union has branches, each of another type; {found}"
+
+
+def symbols_told(values: object) -> str:
+    """Return what is wrong with an enum's symbols; empty where nothing is."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        return "an enum has `symbols`, a list of names"
+    odd = next((value for value in values if NAME.match(value) is None), None)
+    if odd is not None:
+        return f"the symbol {odd!r} is no name of letters, digits and _, so that Avro's readers refuse it"
+    twice = next((value for value in values if values.count(value) > 1), None)
+    return "" if twice is None else f"the symbol {twice!r} stands twice"
 
 
 def name_told(name: str, full: str) -> str:

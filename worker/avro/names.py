@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from worker.avro.graph import each_once, inner
-from worker.avro.schema import AMBIGUOUS, NAME, Node
+from worker.avro.schema import AMBIGUOUS, Node
 from worker.avro.shape import Covered, Shape, occurrences
+from worker.avro.words import NAME
 from worker.errors import DeclarationError
 
 

@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.avro.mistaken import name_told, object_told, text_told
+from worker.avro.mistaken import name_told, object_told, symbols_told, text_told, union_told
 from worker.avro.words import PRIMITIVES
 from worker.errors import DeclarationError
 
 MAX_NESTING = 64
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-"""Avro's rule for a name."""
-
 AMBIGUOUS = re.compile(r"[./\[\]{}<>\s]")
 """What can't stand in a name that stands in a path."""
 
@@ -167,10 +164,8 @@ class _Parser:
     def _union(self, branches: list[Any], namespace: str, path: str, depth: int) -> Node:
         inner = [self.node(branch, namespace, path, depth + 1) for branch in branches]
         words = [node.branch for node in inner]
-        if not inner or len(set(words)) != len(words) or "union" in words:
-            raise DeclarationError(
-                f"{path or 'the schema'}: a union has branches, each of another type, none a union", path=path
-            )
+        if told := union_told(words):
+            raise DeclarationError(f"{path or 'the schema'}: {told}", path=path)
         return Node("union", inner=inner)
 
     def _complex(self, json_type: dict[str, Any], kind: str, namespace: str, path: str, depth: int) -> Node:
@@ -181,9 +176,8 @@ class _Parser:
             return node
         namespace = self._define(node, json_type, namespace, path)
         if kind == "enum":
-            symbols = node.attributes.get("symbols")
-            if not _names(symbols) or len(set(symbols)) != len(symbols):  # type: ignore[arg-type]
-                raise DeclarationError(f"{node.name}: an enum's symbols are distinct names", path=path)
+            if told := symbols_told(node.attributes.get("symbols")):
+                raise DeclarationError(f"{node.name}: {told}", path=path)
         elif kind == "fixed":
             size = node.attributes.get("size")
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
@@ -238,10 +232,6 @@ def _original(node: Node) -> str:
         raise DeclarationError(f"{node.name}: `encryption` stands on a type, and names no record that it is a copy of")
     aliases(told, node.name)
     return name
-
-
-def _names(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, str) and NAME.match(v) is not None for v in values)
 
 
 def to_json(node: Node, seen: set[str] | None = None, namespace: str = "") -> Any:

@@ -1,7 +1,10 @@
-"""Avro's own words for types."""
+"""Avro's own words for types, and its rule for names."""
+
+import re
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 COMPLEX = frozenset({"record", "enum", "fixed", "array", "map"})
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 _STAMPS = tuple(f"{place}timestamp-{unit}" for place in ("", "local-") for unit in ("millis", "micros", "nanos"))
 LOGICAL = {
