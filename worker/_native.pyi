@@ -258,14 +258,17 @@ class Share:
 @final
 class Asked:
     """
-    A body that asks for keys; `head` is the rest of it. Contexts that are written alike are one, and have a number.
+    A body that asks for keys, and came in parts; `head` is the rest of it. `split` returns it without its keys, their
+    number, and each as it was written, of at most `most`. Contexts that are written alike are one, and have a number.
 
     `leaves` are what each context adds, None where the keyset is not erasable. `hashes` are the audit's, with the
     contexts that are left to the twin, as JSON.
     """
 
     @staticmethod
-    def read(body: bytes, tagged: bool, most: int) -> Asked | None: ...
+    def read(parts: Sequence[bytes], tagged: bool, most: int) -> Asked | None: ...
+    @staticmethod
+    def split(parts: Sequence[bytes], most: int) -> tuple[bytes, int, list[bytes]] | None: ...
     def __len__(self) -> int: ...
     @property
     def head(self) -> bytes: ...

@@ -90,7 +90,24 @@ def stolen(kind: str, token: str) -> list[bytes]:
     """What one stolen credential asks again and again."""
     if kind == "auditor":
         return [request("/api/audit/query", {"operation": "none such", "limit": 1}, token)] * GUESSERS
-    return [request("/generate-data-key", contexts(40_000), token)] * 8
+    asked = contexts(40_000)
+    if kind == "odd":
+        # Which the models read, and not the native reader.
+        asked["keys"] = [{"iv": "AAAAAAAAAAAAAAAAAAAAAA==", "descriptor": "d", "more": n} for n in range(1000)]
+    return [request("/generate-data-key", asked, token)] * 8
+
+
+def tiny_pieces() -> bytes:
+    """A body without a good token, one byte a piece."""
+    head = (
+        b"POST /generate-data-key HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    return head + b"1\r\n[\r\n" * 40_000 + b"0\r\n\r\n"
+
+
+def many_headers() -> bytes:
+    """A head of nothing but lines."""
+    return b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + b"a:b\r\n" * 12_000 + b"\r\n"
 
 
 async def main(kind: str, url: str, known: str = "") -> None:
@@ -111,8 +128,10 @@ async def main(kind: str, url: str, known: str = "") -> None:
     elif kind == "tokens":
         requests = [request("/generate-data-key", {}, garbage(claims)) for _ in range(GUESSERS)]
         attackers = [guessing(url, each) for each in requests]
-    elif kind in ("auditor", "contexts"):
+    elif kind in ("auditor", "contexts", "odd"):
         attackers = [guessing(url, each) for each in stolen(kind, known)]
+    elif kind in ("pieces", "headers"):
+        attackers = [guessing(url, tiny_pieces() if kind == "pieces" else many_headers()) for _ in range(8)]
     elif kind == "bodies":
         # As long as a body may be without a token, and slow to parse.
         nested: dict[str, object] = {"accessKey": [{}] * 15_000}

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 WINDOW_S = float(os.environ.get("ATTACK_WINDOW_S", "2"))
 WINDOWS = 5
-STOLEN = {"auditor": "auditor", "contexts": "member"}
+STOLEN = {"auditor": "auditor", "contexts": "member", "odd": "member"}
 """Attacks with a stolen credential, and its role."""
 LINES = 100_000
 _SCRIPT = """
@@ -81,7 +81,7 @@ def p99(url: str, load: Load) -> float:
     return took[int(len(took) * 0.99)] * 1000
 
 
-@pytest.mark.parametrize("kind", ["silent", "trickling", "tokens", "oidc", "bodies", *STOLEN])
+@pytest.mark.parametrize("kind", ["silent", "trickling", "tokens", "oidc", "bodies", "pieces", "headers", *STOLEN])
 def test_a_legitimate_client_hardly_notices(
     stand: tuple[str, dict[str, str]], kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

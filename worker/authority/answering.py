@@ -12,26 +12,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from worker.authority import asked
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
+from worker.authority.bodies import Bodies, address
 from worker.authority.connections import Guesses
 from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
 from worker.authority.head import Head
-from worker.authority.limits import LimitOptions
 from worker.authority.refusal import Refusal
 from worker.authority.refusals import Refusals
-from worker.authority.replies import as_json, places, refusal_of, refused
+from worker.authority.replies import as_json, refusal_of, refused
 from worker.authority.state import Changed
 from worker.authority.tokens import Tokens
+from worker.authority.turns import Turns
 from worker.metrics import Metrics
 
 _MALFORMED = (400, 408, 413)
-_LARGE_BYTES = 256 * 1024
-"""What is longer is read beside the loop, one after the other: five hundred keys, made again, are half as long."""
+_UNDER_WAY = 2
+"""Derivations of one caller: one computes, the next one waits for it, and all others let other callers go before."""
 Action = Callable[[Caller, Any], Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -68,7 +69,7 @@ class Answering:
         trail: where lines go.
         fresh: sees what other replicas have written.
         metrics: where requests are counted.
-        limits: of a request.
+        bodies: read what is asked.
         deriving: the one thread for large derivations.
         guesses: hold up who sends wrong credentials.
         refusals: says which refusals have a line of their own.
@@ -79,7 +80,7 @@ class Answering:
     trail: Trail
     fresh: Freshness
     metrics: Metrics
-    limits: LimitOptions
+    bodies: Bodies
     deriving: ThreadPoolExecutor = field(repr=False)
     guesses: Guesses
     refusals: Refusals
@@ -87,7 +88,7 @@ class Answering:
     _waiting: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, "waiting"), init=False, repr=False
     )
-    _large: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large"), init=False, repr=False)
+    _turns: Turns = field(default_factory=lambda: Turns(_UNDER_WAY), init=False, repr=False)
     _long: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False, repr=False)
 
     def handler(self, endpoint: Endpoint, model: type[BaseModel] | None, action: Action) -> Handler:
@@ -189,54 +190,26 @@ class Answering:
         self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action, caller: Caller
     ) -> Any:
         caller.require(*endpoint.scopes)
-        body = None if model is None else await self.read(request, model)
+        body = None if model is None else await self.bodies.read(request, model, caller.subject)
         if endpoint.kind == "derive":
             # One thread each: more would only take the interpreter from each other.
-            thread = self._waiting if self.may_wait(caller, body) else self.deriving
-            if thread is self.deriving and asked.is_brief(body):
+            run = asyncio.get_running_loop().run_in_executor
+            if self.may_wait(caller, body):
+                return await run(self._waiting, action, caller, body)
+            if asked.is_brief(body):
                 return action(caller, body)
-            return await asyncio.get_running_loop().run_in_executor(thread, action, caller, body)
+            thread = self.deriving if isinstance(body, asked.NativeAsked) else self.bodies.apart
+            async with self._turns.of(caller.subject):
+                return await run(thread, action, caller, body)
         if endpoint.kind == "change":
             row = request.path_params.get("row")
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
         async with self._long if endpoint.is_long else contextlib.nullcontext():
             return await asyncio.to_thread(action, caller, body)
 
-    async def read(self, request: Request, model: type[BaseModel], most: int | None = None) -> Any:
-        """Read a body within its bounds, of `most` bytes at most; raises a 400, 408 or 413."""
-        received, most = bytearray(), self.limits.body_bytes if most is None else most
-        try:
-            async with asyncio.timeout(self.limits.body_s):
-                async for chunk in request.stream():
-                    received += chunk
-                    if len(received) > most:
-                        raise Refusal(413, f"the body is longer than {most} bytes")
-        except TimeoutError:
-            raise Refusal(408, "the body took too long to arrive") from None
-        data = bytes(received)
-        try:
-            if len(data) <= _LARGE_BYTES:
-                return asked.read(model, data, self.limits.keys_per_request)
-            return await asyncio.get_running_loop().run_in_executor(self._large, self._read_large, model, data)
-        except ValidationError as exc:
-            raise Refusal(400, "the body is not valid: " + places(exc)) from None
-
-    def _read_large(self, model: type[BaseModel], data: bytes) -> Any:
-        began = time.perf_counter()
-        try:
-            return asked.read(model, data, self.limits.keys_per_request)
-        finally:
-            # Whoever sends such bodies one after the other has half of a core at most.
-            time.sleep(time.perf_counter() - began)
-
 
 async def _landed(receipt: Future[Receipt]) -> Receipt:
     return receipt.result() if receipt.done() else await asyncio.wrap_future(receipt)
-
-
-def address(request: Request) -> str:
-    """Return where a request comes from."""
-    return "" if request.client is None else request.client.host
 
 
 def _event(endpoint: Endpoint, caller: Caller, request: Request) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+import orjson
 import pybase64
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
@@ -17,16 +18,14 @@ from worker.authority.audit.hashed import ContextHash
 from worker.authority.bound import LOCK, checked, resolve
 from worker.authority.material import NONCE_BYTES, Item, KeysetSecrets
 from worker.authority.refusal import Refusal
-from worker.native import IS_LOADED, extension
 from worker.zerokms.derive import Permutations
 
 if TYPE_CHECKING:
     from worker import _native
 
-_FEW, _FEW_NATIVE = 8, 64
+_FEW, _FEW_NATIVE, _FEW_BYTES = 8, 64, 24 * 1024
 _context: TypeAdapter[list[wire.Element]] = TypeAdapter(list[wire.Element])
 _Errors: TypeAlias = dict[int, Refusal]
-_Body = TypeVar("_Body", bound=BaseModel)
 Values = Sequence[tuple[str, str]]
 """The names and texts of a context's values."""
 Leaves = Callable[[Values], bytes]
@@ -81,28 +80,6 @@ class Asked(Protocol):
         ...
 
 
-def read(model: type[_Body], data: bytes, most: int = 1000) -> _Body | Asked:
-    """Read a body; raises `ValidationError`, a 400 where it is no JSON, a 413 for more than `most` keys."""
-    asks = issubclass(model, wire.Generate | wire.Retrieve)
-    if IS_LOADED and asks:
-        native = extension.Asked.read(data, issubclass(model, wire.Retrieve), most)
-        if native is not None:
-            _refuse_many(len(native), most)
-            head: Any = model.model_validate(decoding.parse(native.head))
-            return NativeAsked(native, head)
-    value = decoding.parse(data)
-    keys = value.get("keys") if asks and isinstance(value, dict) else None
-    if isinstance(keys, list):
-        _refuse_many(len(keys), most)
-    return model.model_validate(value)
-
-
-def _refuse_many(count: int, most: int) -> None:
-    # Before anything is done for each of them.
-    if count > most:
-        raise Refusal(413, f"{count} keys in one request; at most {most}")
-
-
 def asked(body: wire.Generate | wire.Retrieve | Asked) -> Asked:
     """Return a body as what is asked for."""
     return PlainAsked(body) if isinstance(body, wire.Generate | wire.Retrieve) else body
@@ -111,7 +88,7 @@ def asked(body: wire.Generate | wire.Retrieve | Asked) -> Asked:
 def is_brief(body: object) -> bool:
     """Whether a body is answered sooner than handed to another thread."""
     if isinstance(body, NativeAsked):
-        return len(body) <= _FEW_NATIVE
+        return len(body) <= _FEW_NATIVE and body.size <= _FEW_BYTES
     return len(getattr(body, "keys", ())) <= _FEW
 
 
@@ -153,7 +130,7 @@ class PlainAsked:
                 if policy is not None:
                     key["decryption_policy"] = policy
                 keys.append(key)
-            return {"keys": keys}
+            return Ready(_joined(keys))
 
         return made
 
@@ -190,10 +167,11 @@ class PlainAsked:
 
 @dataclass(frozen=True, slots=True)
 class NativeAsked:
-    """What lies in native memory."""
+    """What lies in native memory; `size` is the body's, in bytes."""
 
     native: _native.Asked
     head: wire.Generate | wire.Retrieve
+    size: int
 
     def __len__(self) -> int:
         return len(self.native)
@@ -266,6 +244,11 @@ def _raise_erased(refused: _Errors) -> None:
 def _raise_first(errors: _Errors, *, fallible: bool) -> None:
     if errors and not fallible:
         raise errors[min(errors)]
+
+
+def _joined(keys: Sequence[Mapping[str, Any]]) -> bytes:
+    # One by one: as a whole it would keep the interpreter from others.
+    return b'{"keys":[' + b",".join([orjson.dumps(key) for key in keys]) + b"]}"
 
 
 def _encode(materials: bytes, count: int) -> list[str]:

@@ -5,7 +5,7 @@ from worker.metrics import Metric
 
 _OPERATIONS = {"operation": tuple(dict.fromkeys(endpoint.name for endpoint in ENDPOINTS))}
 _KEYS = {"operation": ("generate", "retrieve")}
-_REASONS = {"reason": ("address", "full", "header", "refused", "unread")}
+_REASONS = {"reason": ("address", "full", "header", "malformed", "refused", "unread")}
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric(

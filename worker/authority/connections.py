@@ -9,18 +9,25 @@ makes room, those that were never answered first. So a new caller always gets in
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import h11
 import uvicorn
 from cachetools import LRUCache
 from pydantic import BaseModel, ConfigDict
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from worker.authority.heads import BUFFER_BYTES, BoundedConnection
 from worker.metrics import Metrics
+
+# Anybody can send what is no request; that is counted, and has no line each.
+_logger = logging.getLogger("uvicorn.error.connections")
+_logger.setLevel(logging.ERROR)
 
 
 class ConnectionLimits(BaseModel):
@@ -53,10 +60,11 @@ class ConnectionLimits(BaseModel):
 
 
 class Guard:
-    """Who is connected; used from the event loop alone."""
+    """Who is connected; used from the event loop alone. All of them are read into one buffer, which none keeps."""
 
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self._metrics = metrics
         self._by_address: defaultdict[str, set[GuardedProtocol]] = defaultdict(set)
         self._count = 0
@@ -96,11 +104,13 @@ class Guard:
         return True
 
 
-class GuardedProtocol(H11Protocol):
-    """HTTP/1.1 with bounds on how long and how many may keep us waiting."""
+class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
+    """HTTP/1.1 with bounds on how long and how many may keep us waiting, and how long a packet takes to read."""
 
     def __init__(self, guard: Guard, **options: Any) -> None:
         super().__init__(**options)
+        self.conn = BoundedConnection()
+        self.logger = _logger
         self._guard = guard
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -144,10 +154,29 @@ class GuardedProtocol(H11Protocol):
         if self.transport.get_write_buffer_size():
             self.drop("unread")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read to."""
+        return self._guard.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(self._guard.buffer[:nbytes])
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that what came is no request, where an answer can still be begun; whoever makes another one stops."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.drop("malformed")
+            return
+        self._guard.count("malformed")
+        super().send_400_response(msg)
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Take what came; a head that has begun must end in time."""
         before = self.cycle
-        super().data_received(data)
+        super().data_received(data)  # type: ignore[arg-type]
         if self.cycle is not before:
             self._stop_timer()
         elif self._timer is None and (self.cycle is None or self.cycle.response_complete):

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 import orjson
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from worker.authority.refusal import Refusal
 
@@ -33,8 +33,23 @@ def parse(data: bytes) -> Any:
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise Refusal(400, "the body is not JSON, or an object in it repeats a name") from None
+        raise no_json() from None
     return value
+
+
+def no_json() -> Refusal:
+    """Return what is said of bytes that are no JSON."""
+    return Refusal(400, "the body is not JSON, or an object in it repeats a name")
+
+
+def not_valid(exc: ValidationError, *where: str | int) -> Refusal:
+    """Return what is said of a body that is not what its model says: where, and never what stands there."""
+    found = exc.errors(include_input=False, include_url=False)
+    texts = {
+        f"{'.'.join(map(str, (*where, *e['loc'])))}: {e['msg'] if e['type'].endswith('_is_gone') else e['type']}"
+        for e in found
+    }
+    return Refusal(400, "the body is not valid: " + "; ".join(sorted(texts)[:5]))
 
 
 def check_free(value: JsonValue, depth: int = 0) -> None:

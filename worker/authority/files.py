@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from worker.errors import ConfigError, unwritten
 
+_RESERVED_BYTES = 16 * 1024
+
 
 def own_directory(path: Path) -> None:
     """Make a directory, and let nobody but its owner into it; raises `ConfigError` where it is another's."""
@@ -64,6 +66,21 @@ def whole(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
         if isinstance(exc, OSError):
             raise unwritten(path, exc) from exc
         raise
+
+
+@contextlib.contextmanager
+def reserved(path: Path) -> Iterator[BinaryIO]:
+    """Write a file as `whole`, of a secret that is only made once its room on the disk is there."""
+    special = path.exists() and not path.is_file()
+    with whole(path) as file:
+        if not special:
+            file.write(bytes(_RESERVED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+        yield file
+        if not special:
+            file.truncate()
 
 
 def check_secret(path: Path) -> None:

@@ -48,7 +48,7 @@ class Public:
         async def answer() -> Any:
             answering, tokens = self._answering, self._answering.tokens
             await answering.fresh()
-            body = await answering.read(request, wire.Authorise, answering.limits.open_body_bytes)
+            body = await answering.bodies.read(request, wire.Authorise)
             if body.accessKey is not None and body.oidcToken is None:
                 return await asyncio.to_thread(tokens.for_access_key, body.accessKey)
             if body.oidcToken is not None and body.workspaceId is not None and body.accessKey is None:
@@ -64,7 +64,7 @@ class Public:
         async def answer() -> Any:
             self._answering.turn_away(request)
             answering = self._answering
-            body = await answering.read(request, wire.Unlock, answering.limits.open_body_bytes)
+            body = await answering.bodies.read(request, wire.Unlock)
             return await asyncio.to_thread(self._operations.unlock, body)
 
         return await self._counted("api/unlock", request, answer)

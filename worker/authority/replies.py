@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import structlog
 from fastapi import Response
-from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
@@ -19,15 +18,6 @@ from worker.authority.refusal import Refusal
 from worker.errors import KeyAccessDenied
 
 _log = structlog.get_logger(__name__)
-
-
-def places(exc: ValidationError) -> str:
-    """Return where a body is not what its model says, and never what stands there."""
-    found = exc.errors(include_input=False, include_url=False)
-    texts = {
-        f"{'.'.join(map(str, e['loc']))}: {e['msg'] if e['type'].endswith('_is_gone') else e['type']}" for e in found
-    }
-    return "; ".join(sorted(texts)[:5])
 
 
 def refusal_of(exc: Exception) -> Refusal:

@@ -19,6 +19,7 @@ from worker.authority.answering import Answering, before_commit
 from worker.authority.audit.anchor import Anchor
 from worker.authority.audit.retention import Retention
 from worker.authority.auditing import Auditing, open_trail
+from worker.authority.bodies import Bodies
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
 from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
@@ -159,6 +160,7 @@ class Authority:
             )
             if self.store.rekeyed:
                 self.trail.record({"operation": "rotate-root-key", "outcome": "allowed"})
+                self.store.rekeying_told()
         except BaseException:
             self.store.close()
             raise
@@ -192,7 +194,7 @@ class Authority:
             self.trail,
             Freshness(self.store),
             self.metrics,
-            options.limits,
+            Bodies(options.limits),
             self._deriving,
             guesses,
             self._refusals,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import schema
@@ -25,6 +25,7 @@ from worker.region import Region
 __all__ = ["Row", "State", "Store"]
 Lock = tuple[str, ...]
 BeforeCommit = Callable[[Head, Sequence[Changed]], None]
+_REKEYED = "rekeyed"
 _TABLES = {table.name: table for table in schema.AUTHORISING}
 
 
@@ -38,7 +39,8 @@ class Store:
         place: a SQLite file, which one process owns; or the URL of a PostgreSQL database, which replicas share.
         region: the store's own.
         root: under the root key, which seals the store's key and nothing else.
-        former: under the root key of before; what it still seals is sealed under `root` from here on (`rekeyed`).
+        former: under the root key of before; what it still seals is sealed under `root` from here on
+            (`rekeyed`, until `rekeying_told`).
         before_commit: is told what a write is about to become, and the rows it wrote; raising undoes the write.
 
     Raises:
@@ -115,6 +117,12 @@ class Store:
             self.is_away = True
             raise
         self.is_away = False
+
+    def rekeying_told(self) -> None:
+        """Note that the audit has its line of the change of root keys."""
+        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            connection.execute(delete(schema.meta).where(schema.meta.c.name == _REKEYED))
+        self.rekeyed = False
 
     def snapshot(self) -> tuple[State, Head, str]:
         """Return the store as of its newest version, its head, and its key as the root key sealed it, hex."""
@@ -223,6 +231,7 @@ class Store:
             if found and found.get("region") != str(self.region):
                 raise RegionViolation(f"the store is {found.get('region')}'s, the authority serves {self.region}")
             if "key" in found:
+                self.rekeyed = _REKEYED in found
                 return self._own_key(connection, bytes.fromhex(found["key"]))
             secret = os.urandom(ROOT_BYTES)
             rows = {table: list(read_rows(connection, table).values()) for table in schema.AUTHORISING}
@@ -250,6 +259,8 @@ class Store:
                 raise
         secret = self._former.open(sealed, what="meta/key")
         _keep(connection, "key", self._root.seal(secret, what="meta/key").hex())
+        # Until the audit has its line, which is not of this transaction.
+        _keep(connection, _REKEYED, "")
         self.rekeyed = True
         return secret
 

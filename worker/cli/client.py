@@ -56,27 +56,29 @@ def create(
 
     The file has everything that a worker or an SDK of this client needs: workspace, addresses, client, both keys.
     """
-    from worker.authority.dev import write_env
+    from worker.authority.dev import as_lines
     from worker.authority.enrol import Proposal, accept, propose
+    from worker.authority.files import reserved
     from worker.authority.remote import Remote
 
     call = Remote(url, access_key)
     if accept_from is not None:
         proposed = Proposal.from_json(read_text(accept_from))
-        key = accept(Remote(url, own_access_key or access_key), proposed)
-        env = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
-        write_env(_needed(env_file), _place(call, url, region) | env, prefix=prefix, export=export)
+        with reserved(_needed(env_file)) as file:
+            key = accept(Remote(url, own_access_key or access_key), proposed)
+            env = {"CS_CLIENT_ID": str(proposed.client_id), "CS_CLIENT_KEY": key.to_hex()}
+            file.write(as_lines(_place(call, url, region) | env, prefix=prefix, export=export).encode())
         return _say({"client_id": str(proposed.client_id), "state": "active"}, as_json=as_json)
     source = _existing(url, old_id, old_key, own_access_key) if via else None
-    if proposal is None:
-        env_file = _needed(env_file)
-    proposed = propose(call, name=name, region=region, via=source)
     if proposal is not None:
+        proposed = propose(call, name=name, region=region, via=source)
         _write_secret(proposal, proposed.to_json())
         return _say({"client_id": str(proposed.client_id), "state": "proposed"}, as_json=as_json)
-    call("approve-client", {"client_id": str(proposed.client_id)})
-    env = _place(call, url, region) | _finish(call, url, proposed, name, role)
-    write_env(_needed(env_file), env, prefix=prefix, export=export)
+    with reserved(_needed(env_file)) as file:
+        proposed = propose(call, name=name, region=region, via=source)
+        call("approve-client", {"client_id": str(proposed.client_id)})
+        env = _place(call, url, region) | _finish(call, url, proposed, name, role)
+        file.write(as_lines(env, prefix=prefix, export=export).encode())
     return _say({"client_id": str(proposed.client_id), "access_key": name, "state": "active"}, as_json=as_json)
 
 

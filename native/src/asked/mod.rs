@@ -12,7 +12,7 @@ use crate::lock::{Claims, Lock};
 use crate::shuffle::Block;
 
 pub use answer::Leaves;
-pub use read::read;
+pub use read::{read, split};
 pub use tagger::Tagger;
 
 pub const NONCE: usize = 16;

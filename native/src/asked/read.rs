@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::{self, Formatter};
 
 use base64_simd::{Out, STANDARD};
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -78,6 +79,55 @@ pub fn read(body: &[u8], tagged: bool, most: usize) -> Option<Asked> {
     })
 }
 
+/// A body without its keys, and each key as it was written, for the twin; `None` where it is no object.
+pub fn split(body: &[u8]) -> Option<(Vec<u8>, Vec<&[u8]>)> {
+    let Entries(entries) = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let (mut head, mut keys) = (b"{".to_vec(), None);
+    for (name, value) in &entries {
+        if head.len() > 1 {
+            head.push(b',');
+        }
+        serde_json::to_writer(&mut head, name).ok()?;
+        head.push(b':');
+        // Whatever else stands there, or stands there twice, is the twin's to judge.
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(found) if name == "keys" && keys.is_none() => {
+                keys = Some(found);
+                head.extend_from_slice(b"[]");
+            }
+            _ => head.extend_from_slice(value.get().as_bytes()),
+        }
+    }
+    head.push(b'}');
+    Some((head, keys.unwrap_or_default().iter().map(|key| key.get().as_bytes()).collect()))
+}
+
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+}
+
 fn iv(text: &str) -> Option<Block> {
     let mut iv = [0; BLOCK];
     let mut room = [0; BLOCK + 2];
@@ -132,6 +182,19 @@ mod tests {
         assert_eq!(asked.descriptors, [("d".to_owned(), 2), ("e".to_owned(), 1)]);
         assert_eq!(asked.locks.iter().map(Lock::written).collect::<Vec<_>>(), [b"[]".to_vec(), br#"[{"Tag":"t"}]"#.to_vec()]);
         assert_eq!(asked.head, br#"{"client_id":"c","keyset_id":null,"keys":[],"unverified_context":{"a":1}}"#);
+    }
+
+    #[test]
+    fn keys_that_are_left_to_the_twin_are_split() {
+        let text = body(&["1", r#"{"iv":[ ]}"#]);
+        let (head, keys) = split(text.as_bytes()).unwrap();
+        assert_eq!(head, body(&[]).as_bytes());
+        assert_eq!(keys, [&b"1"[..], br#"{"iv":[ ]}"#]);
+        let (head, keys) = split(br#"{"keys": 1, "keys":[2], "more":{"a":[]}}"#).unwrap();
+        assert_eq!((&head[..], keys.len()), (&br#"{"keys":1,"keys":[],"more":{"a":[]}}"#[..], 1));
+        assert_eq!(split(br#"{"keys":[1],"keys":[2]}"#).unwrap().0, br#"{"keys":[],"keys":[2]}"#);
+        assert!(split(text.replace("[ ]", "[").as_bytes()).is_none());
+        assert!(split(b"[]").is_none());
     }
 
     #[test]

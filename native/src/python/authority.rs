@@ -1,5 +1,6 @@
 //! The authority's requests and answers as Python hands them on.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use pyo3::exceptions::PyValueError;
@@ -41,10 +42,20 @@ pub struct Asked(crate::asked::Asked);
 
 #[pymethods]
 impl Asked {
-    /// Reads a body; `None` leaves it to the twin.
+    /// Reads a body that came in parts; `None` leaves it to the twin.
     #[staticmethod]
-    fn read(py: Python<'_>, body: &[u8], tagged: bool, most: usize) -> Option<Self> {
-        py.detach(|| crate::asked::read(body, tagged, most)).map(Self)
+    fn read(py: Python<'_>, parts: Vec<PyBackedBytes>, tagged: bool, most: usize) -> Option<Self> {
+        py.detach(|| crate::asked::read(&whole(&parts), tagged, most)).map(Self)
+    }
+
+    /// See `crate::asked::split`; of more than `most` keys their number alone.
+    #[staticmethod]
+    fn split<'py>(py: Python<'py>, parts: Vec<PyBackedBytes>, most: usize) -> Option<Split<'py>> {
+        let body = py.detach(|| whole(&parts));
+        let (head, keys) = py.detach(|| crate::asked::split(&body))?;
+        let shown = if keys.len() > most { &[] } else { &keys[..] };
+        let shown = shown.iter().map(|key| PyBytes::new(py, key)).collect();
+        Some((PyBytes::new(py, &head), keys.len(), shown))
     }
 
     fn __len__(&self) -> usize {
@@ -114,6 +125,15 @@ impl Asked {
 
     fn __repr__(&self) -> String {
         format!("Asked({} keys)", self.0.len())
+    }
+}
+
+type Split<'py> = (Bound<'py, PyBytes>, usize, Vec<Bound<'py, PyBytes>>);
+
+fn whole(parts: &[PyBackedBytes]) -> Cow<'_, [u8]> {
+    match parts {
+        [one] => Cow::Borrowed(one),
+        parts => Cow::Owned(parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat()),
     }
 }
 

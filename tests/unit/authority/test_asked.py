@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pytest
 
-from worker.authority import asked, material, wire
+from worker.authority import material, reading, wire
 from worker.authority.access import Caller
 from worker.authority.asked import Asked, Maker, NativeAsked, PlainAsked, Ready, Values
 from worker.authority.audit.hashed import ContextHash
@@ -77,7 +77,7 @@ def body(keys: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 def both(model: type[wire.Generate | wire.Retrieve], data: bytes) -> tuple[Asked, Asked]:
     """A body as each reads it."""
-    native = asked.read(model, data)
+    native = reading.read(model, data)
     assert isinstance(native, NativeAsked)
     return native, PlainAsked(model.model_validate(json.loads(data)))
 
@@ -211,10 +211,10 @@ def test_what_is_odd_is_judged_by_the_models(change: dict[str, Any], place: str 
     """What the native reader does not know is read as ever: taken, or refused with its place."""
     data = orjson.dumps(body([items(1)[0] | change]))
     if place is None:
-        assert isinstance(asked.read(wire.Generate, data), wire.Generate)
+        assert isinstance(reading.read(wire.Generate, data), wire.Generate)
         return
     with pytest.raises(ValueError, match=place):
-        asked.read(wire.Generate, data)
+        reading.read(wire.Generate, data)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_what_is_odd_is_judged_by_the_models(change: dict[str, Any], place: str 
 def test_json_is_as_strict(text: str) -> None:
     """A repeated name, half a character and what is no number are refused wherever they stand."""
     with pytest.raises(Refusal, match="not JSON"):
-        asked.read(wire.Generate, text.encode())
+        reading.read(wire.Generate, text.encode())
 
 
 def test_a_share_says_nothing() -> None:

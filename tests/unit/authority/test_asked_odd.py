@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.authority.test_asked import CALLER, HASHED, MAKERS, body, items, made_of, told
-from worker.authority import asked, decoding, wire
+from worker.authority import asked, decoding, reading, wire
 from worker.authority.asked import Asked, NativeAsked, PlainAsked
 from worker.authority.refusal import Refusal
 from worker.native import IS_LOADED
@@ -107,6 +107,7 @@ def bodies() -> dict[type[wire.Generate | wire.Retrieve], bytes]:
 def test_odd_bodies_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeated names, numbers, escapes, half characters, nesting, tails: read alike, or refused."""
     monkeypatch.setattr("os.urandom", lambda n: bytes(i % 251 for i in range(n)))
+    monkeypatch.setattr("time.sleep", lambda _s: None)
     native = 0
     for model, whole in bodies().items():
         for seed in range(COUNT):
@@ -114,12 +115,17 @@ def test_odd_bodies_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 
             def natively(model: Any = model, data: bytes = data) -> Asked:
                 nonlocal native
-                read = asked.read(model, data)
+                read = reading.read(model, data)
                 native += isinstance(read, NativeAsked)
                 return asked.asked(read)
 
             def plainly(model: Any = model, data: bytes = data) -> Asked:
                 return PlainAsked(model.model_validate(decoding.parse(data)))
 
-            assert outcome(natively) == outcome(plainly), (model.__name__, seed, data)
+            def apart(model: Any = model, data: bytes = data) -> Asked:
+                return asked.asked(reading.read_apart(model, [data[:50], data[50:]]))
+
+            expected = outcome(plainly)
+            assert outcome(natively) == expected, (model.__name__, seed, data)
+            assert outcome(apart) == expected, (model.__name__, seed, data)
     assert native > COUNT // 20

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.authority.conftest import Party, party
+from worker.authority.audit import Trail
 from worker.authority.dev import DevAuthority
 from worker.authority.seal import Sealer, root_from_file
 from worker.authority.server import Authority, AuthorityOptions
@@ -64,6 +65,27 @@ def test_a_second_start_with_both_changes_nothing(kept: tuple[Path, dict[str, ob
 
     told = (directory / "audit.jsonl").read_text()
     assert told.count("rotate-root-key") == 1
+
+
+def test_a_start_that_ends_before_the_audit_has_its_line_leaves_it_to_the_next(
+    kept: tuple[Path, dict[str, object], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is under the new key by then; whoever starts next, without the former one too, says so once."""
+    directory, _, _ = kept
+    former = root_from_file(directory / "root.key")
+
+    def failing(*_args: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trail, "record", failing)
+        with pytest.raises(OSError, match="full"):
+            Authority(REGION, directory, NEW, URL, AuthorityOptions(former_root=former))
+    assert (directory / "audit.jsonl").read_text().count("rotate-root-key") == 0
+    for _ in range(2):
+        Authority(REGION, directory, NEW, URL).close()
+
+    assert (directory / "audit.jsonl").read_text().count("rotate-root-key") == 1
 
 
 @pytest.mark.parametrize("former", [None, os.urandom(32)], ids=["none", "a wrong one"])
