@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ Outcome = Annotated[str | None, typer.Option(help="allowed, refused, malformed o
 Since = Annotated[str | None, typer.Option(help="Not before, as 2026-01-31T12:00:00Z.")]
 Until = Annotated[str | None, typer.Option(help="Before.")]
 _PAGE = 5000
+_KEY_BYTES = 32
 
 
 @app.command()
@@ -100,7 +102,7 @@ def verify(
     from worker.authority.audit.verify import read_heads, read_ledger, verify
     from worker.authority.sibling import trails
 
-    raw = None if key is None else base64.b64decode(key)
+    raw = None if key is None else _public_key(key)
     seen = [place for path in anchor or () for place in read_heads(path, raw)]
     seen += [place for path in against or () for place in read_ledger(path)]
     verdict = verify(trails(directory), seen)
@@ -128,9 +130,21 @@ def verify(
         raise typer.Exit(1)
 
 
+def _public_key(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) != _KEY_BYTES:
+        raise ConfigError(f"--key is no Ed25519 public key: {_KEY_BYTES} bytes in base64, as the authority serves it")
+    return raw
+
+
 def _pages(url: str, access_key: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from worker.authority.remote import Remote
 
+    for option in ("since", "until"):
+        _refuse_no_time(option, wanted[option])
     call, body = Remote(url, access_key), {k: v for k, v in wanted.items() if v is not None}
     try:
         chains = call("api/status", None, "GET")["chains"]
@@ -139,6 +153,13 @@ def _pages(url: str, access_key: str, wanted: dict[str, Any]) -> Iterator[dict[s
         chains = [None]
     for chain in chains:
         yield from _chain(call, body if chain is None else {**body, "chain": chain})
+
+
+def _refuse_no_time(option: str, text: str | None) -> None:
+    try:
+        datetime.fromisoformat(text or "2026-01-31")
+    except ValueError:
+        raise ConfigError(f"--{option}: {text!r} is no time; write it as 2026-01-31T12:00:00Z") from None
 
 
 def _chain(call: Remote, body: dict[str, Any]) -> Iterator[dict[str, Any]]:

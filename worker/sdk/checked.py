@@ -22,9 +22,13 @@ def names(value: Collection[str], what: str) -> tuple[str, ...]:
 
 
 def text(value: object, what: str) -> str:
-    """Return a text."""
+    """Return a text; half a character would fail the calls of others that share its request."""
     if not isinstance(value, str):
         raise ConfigError(f"{what} is a text, not a {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what} holds a lone surrogate, which UTF-8 can't carry") from None
     return value
 
 

@@ -106,7 +106,7 @@ def _sealing(field_: str, given: Sealing) -> Seal:
         raise ConfigError("bound values need the format `leased`")
     checked.schema(given.schema)
     named = forms.texts(given.context)
-    keyset = None if given.keyset is None else str(given.keyset)
+    keyset = None if given.keyset is None else checked.text(str(given.keyset), "keyset")
     policy = checked.conditions(given.policy)
     spec = KeySpec(keyset, descriptor, forms.elements(named, given.lock_context), policy)
     return Seal(spec, named, _lock(given), _checked_bind(given.bind))
@@ -173,12 +173,13 @@ def _lock(given: Sealing | Opening) -> tuple[ContextElement, ...]:
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{what} is a text, as 'acme.crm.Customer/email', not a {type(value).__name__}")
-    return value
+    return checked.text(value, what)
 
 
 def _checked_bind(bind: Bind | None) -> Bind:
     named = {} if bind is None else checked.mapping(bind, "bind", '{"id": b"..."}')
     for name, value in named.items():
+        checked.text(name, "a name in bind")
         if not isinstance(value, bytes | bytearray | memoryview):
             raise ConfigError(
                 f"bind[{name!r}] is a {type(value).__name__}; bound values are bytes, the sibling's whole Avro binary "

@@ -63,7 +63,8 @@ class LockContext:
     def __post_init__(self) -> None:
         checked.names(self.identity, "identity")
         checked.names(self.tags, "tags")
-        for value in checked.mapping(self.values, "values", '{"team": "support"}').values():
+        for name, value in checked.mapping(self.values, "values", '{"team": "support"}').items():
+            checked.text(name, "a name in values")
             checked.text(value, "each of values")
         if not (self.identity or self.values or self.tags):
             raise ConfigError("this lock context locks to nothing: name a claim, a value or a tag, or leave it out")
@@ -80,7 +81,8 @@ def texts(context: Context | None) -> list[tuple[str, str]]:
     if context is None:
         return []
     named = checked.mapping(context, "context", '{"tenant_id": "acme"}')
-    return [(checked.text(name, "a name in context"), text_of_value(value)) for name, value in named.items()]
+    found = [(checked.text(name, "a name in context"), text_of_value(value)) for name, value in named.items()]
+    return [(name, checked.text(text, f"context[{name!r}]")) for name, text in found]
 
 
 def elements(named: Sequence[tuple[str, str]], lock_context: LockContext | None) -> tuple[ContextElement, ...]:

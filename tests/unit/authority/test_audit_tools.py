@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import errno
 import json
@@ -132,6 +133,22 @@ def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path])
 
     with pytest.raises(ConfigError, match="not signed"):
         read_heads(anchor, Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (["verify", ".", "--key", "abc"], "32 bytes in base64"),
+        (["verify", ".", "--key", "AAAA"], "32 bytes in base64"),
+        (["export", "--output", "x", "--since", "yesterday"], "--since: 'yesterday' is no time"),
+        (["query", "--until", "1.2.2026"], "--until: '1.2.2026' is no time"),
+    ],
+)
+def test_what_an_auditor_mistypes_is_told(call: list[str], told: str, tmp_path: Path) -> None:
+    """Before anything is asked of the authority."""
+    there = {"CS_ZEROKMS_HOST": "http://127.0.0.1:9", "CS_ADMIN_ACCESS_KEY": "x"}
+    with pytest.raises(ConfigError, match=told), contextlib.chdir(tmp_path):
+        CliRunner(env=there).invoke(authority_audit.app, call, catch_exceptions=False)
 
 
 def test_a_full_disk_cuts_no_other_line_of_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
