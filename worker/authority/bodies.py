@@ -21,7 +21,7 @@ _LONG_BYTES, _ODD_BYTES, _OTHER_BYTES = 160 * 1024, 8 * 1024, 256 * 1024
 What is longer is read in a thread, one after the other of each caller: five hundred keys, made again, are not. Of what
 is not read natively that is much less, and a body that asks for no keys has a bound of its own.
 """
-_REFUSED_BYTES = 8 * 1024 * 1024
+_REFUSED_BYTES, _REFUSED_S = 8 * 1024 * 1024, 0.5
 
 
 class Bodies:
@@ -76,7 +76,12 @@ class Bodies:
                 return read_plain(model, data, keys)
             parts = [data]
             await held.enter_async_context(turn)
-        return await asyncio.get_running_loop().run_in_executor(self.apart, read_apart, model, parts, keys)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.apart, read_apart, model, parts, keys)
+        except (Refusal, ValidationError):
+            # Within its turn: whoever sends such bodies one after the other has the fewer of them looked at.
+            await asyncio.sleep(_REFUSED_S)
+            raise
 
 
 async def _received(request: Request, most: int, held: AsyncExitStack, turn: asyncio.Semaphore) -> list[bytes]:
