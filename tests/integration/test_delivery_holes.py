@@ -318,3 +318,26 @@ def test_a_member_leaves_while_it_is_given_partitions(kafka: Kafka, topics: tupl
     leaving.kill()
 
     assert code == 0
+
+
+@pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])
+def test_records_that_a_topic_will_never_take_hold_no_others_up(kafka: Kafka, topic: TopicFactory, mode: str) -> None:
+    """A compacted topic refuses a batch for the sake of a record without a key, and does not say which."""
+    source, sink = topic(partitions=4), topic(partitions=4, config={"cleanup.policy": "compact"})
+    topic(f"{source}.dead", partitions=4)
+    producer = Producer({**kafka.client, "enable.idempotence": True})
+    for i in range(200):
+        producer.produce(source, f"{i}".encode(), None if i in (7, 150) else f"k{i}".encode(), i % 4)
+    assert producer.flush(30) == 0
+    member = Member(kafka, source, sink, mode=mode).start()
+
+    found = read_all(kafka, sink, lambda ids: len(set(ids)) >= 198)
+    member.stop()
+    reader = Consumer({**kafka.client, "group.id": f"dead-{source}", "auto.offset.reset": "earliest"})
+    reader.subscribe([f"{source}.dead"])
+    dead = reader.consume(2, 30)
+    reader.close()
+
+    assert member.error is None
+    assert {i for _, i in found} == set(range(200)) - {7, 150}
+    assert [letter.value() for letter in dead] == [b"sink_rejected"] * 2

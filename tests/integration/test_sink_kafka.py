@@ -6,6 +6,7 @@ import dataclasses
 import re
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -400,6 +401,32 @@ def test_a_record_too_large_is_named(kafka: Kafka, topic: TopicFactory) -> None:
     sink.abort()
     sink.close()
     assert caught.value.positions == (Position("s", 0, 1),)
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        pytest.param({"cleanup.policy": "compact"}, {"key": None}, id="no key"),
+        pytest.param({"message.timestamp.before.max.ms": "3600000"}, {"timestamp_ms": 1_500_000_000_000}, id="old"),
+        pytest.param({"message.timestamp.after.max.ms": "3600000"}, {"timestamp_ms": 4_000_000_000_000}, id="future"),
+    ],
+)
+@pytest.mark.parametrize("transactional", [False, True])
+def test_a_record_that_the_topic_will_never_take_is_refused(
+    kafka: Kafka, topic: TopicFactory, config: dict[str, str], change: dict[str, Any], *, transactional: bool
+) -> None:
+    """Waiting would not help; the brokers do not say which it is, so the runner halves the batch."""
+    target = topic(config=config)
+    sink = _sink(kafka, target, transactional=f"x-{target}" if transactional else None)
+    fresh = [dataclasses.replace(r, timestamp_ms=0) for r in _records("s", 3)]
+
+    with pytest.raises(SinkRejected, match="a topic refuses a record") as caught:
+        _deliver(sink, [*fresh[:2], dataclasses.replace(fresh[2], **change)])
+    _deliver(sink, fresh[:2])
+
+    sink.close()
+    assert caught.value.positions == ()
+    assert [m.value() for m in _read(kafka, target)] == [b"v0", b"v1"]
 
 
 def test_a_batch_larger_than_the_topic_takes_is_split(kafka: Kafka, topic: TopicFactory) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from worker.errors import ConfigError, FatalError, Fenced, SinkUnavailable, SourceUnavailable, WorkerError
+from worker.errors import (
+    ConfigError,
+    FatalError,
+    Fenced,
+    SinkRejected,
+    SinkUnavailable,
+    SourceUnavailable,
+    WorkerError,
+)
 from worker.kafka.refusals import Needs, missing_right, named, refusal
 
 NOT_THE_OWNER = frozenset(
@@ -38,6 +46,15 @@ MOVED = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, 
 _TWICE = "another process has this instance's name; give each its own WORKER_INSTANCE"
 _TEXT_CHARACTERS = 300
 _FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID})
+_STAMP = "its timestamp is further from the brokers' time than message.timestamp.after.max.ms or before.max.ms allow"
+_RECORD = f"it has no key and the topic is compacted, or {_STAMP}"
+_REJECTED = {
+    KafkaError.INVALID_TIMESTAMP: _STAMP,
+    KafkaError.INVALID_RECORD: _RECORD,
+    # What librdkafka says of every other record of that request.
+    KafkaError._INVALID_DIFFERENT_RECORD: _RECORD,
+}
+"""What makes a broker refuse a record for good."""
 
 
 def error_of(exc: KafkaException) -> KafkaError:
@@ -80,7 +97,8 @@ def write_error(error: KafkaError, what: str, *, needs: Needs | None = None) -> 
     """
     Return what a `KafkaError` means for who writes.
 
-    `Fenced`, `ConfigError` for a missing right (`needs` names it), else `SinkUnavailable`.
+    `Fenced`, `ConfigError` for a missing right (`needs` names it), `SinkRejected` where a topic takes no such record,
+    which one the brokers do not say; else `SinkUnavailable`.
     """
     code = error.code()
     if code in FENCED:
@@ -88,4 +106,6 @@ def write_error(error: KafkaError, what: str, *, needs: Needs | None = None) -> 
     right = missing_right(error, needs)
     if right is not None:
         return ConfigError(f"{what}: {right}")
+    if why := _REJECTED.get(code):
+        return SinkRejected(f"{what}: a topic refuses a record, {why}")
     return SinkUnavailable(f"{what}: {refusal(error) or named(error)}")

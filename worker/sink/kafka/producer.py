@@ -219,7 +219,8 @@ class BatchProducer:
         Hand over what is left of the batch, and return when all in-sync replicas have acknowledged every message of it.
 
         Raises:
-            SinkUnavailable: one was not, or is larger than the queue; the batch's others may have been written.
+            SinkRejected: a topic refuses one for good; the batch's others may have been written.
+            SinkUnavailable: one was not, or is larger than the queue; the same.
         """
         self._flush()
         while (rest := self._rest) is not None:
