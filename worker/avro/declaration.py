@@ -24,7 +24,7 @@ class FieldOptions(Options):
     """Name or uuid; the default is `[encryption] keyset`."""
     format: Format | None = None
     """`record` or `leased`; the default is `[encryption] format`."""
-    descriptor: str | None = None
+    descriptor: Text | None = None
     """What the envelope is named; the default is the field's identity."""
     context: tuple[Text, ...] = ()
     """Sibling fields bound into the key, in order."""
@@ -126,8 +126,9 @@ def refuse_misplaced(node: Node, options: DeclarationOptions) -> None:
 def refuse_near_misses(attributes: Mapping[str, Any], where: str, known: set[str], options: DeclarationOptions) -> None:
     """Refuse a property that looks like a declaration: whoever wrote it thinks that it protects something."""
     for word in near_misses(attributes, {*known, *options.ignore_properties}):
+        shown = word.encode(errors="backslashreplace").decode()
         raise DeclarationError(
-            f"{where}: `{word}` is no declaration; did you mean `encrypted` on the record's field? A foreign property "
+            f"{where}: `{shown}` is no declaration; did you mean `encrypted` on the record's field? A foreign property "
             "of that name is listed under [encryption] ignore_properties",
             path=where,
         )

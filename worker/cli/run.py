@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -74,8 +75,8 @@ def run(
                 log_level=log_level,
                 log_format=log_format,
             )
-            _on_signals(supervisor)
-            supervisor.run(observe=observe)
+            with heeding_signals(supervisor):
+                supervisor.run(observe=observe)
     if ends:
         _tell(last.progress, watch.seconds, json=json)
 
@@ -87,15 +88,22 @@ class _Last:
 
 
 def _run_alone(settings: Settings, options: RunOptions, observe: Observe | None) -> None:
-    with Worker(settings, os.environ) as worker:
-        _on_signals(worker)
+    with Worker(settings, os.environ) as worker, heeding_signals(worker):
         worker.run(options, observe=observe)
 
 
-def _on_signals(runs: Worker | Supervisor) -> None:
+@contextmanager
+def heeding_signals(runs: Worker | Supervisor) -> Iterator[None]:
+    """SIGTERM and SIGINT stop what runs, SIGHUP rotates its keys; once it has ended they do nothing any more."""
     signal.signal(signal.SIGTERM, lambda *_: runs.stop())
     signal.signal(signal.SIGINT, lambda *_: runs.stop())
     signal.signal(signal.SIGHUP, lambda *_: runs.rotate())
+    try:
+        yield
+    finally:
+        # At its end the interpreter takes handlers away: a second SIGTERM would kill what has stopped as asked.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -55,7 +55,7 @@ REFUSALS = [
     ('"nothing"', "not defined"),
     ("{", "JSON"),
     ('{"type":"record","name":"A","fields":[{"name":"a","type":["int","int"]}]}', "union"),
-    ('{"type":"enum","name":"A","symbols":["x","x"]}', "symbols"),
+    ('{"type":"enum","name":"A","symbols":["x","x"]}', "'x' stands twice"),
     ('{"type":"fixed","name":"A","size":-1}', "size"),
 ]
 

@@ -155,6 +155,14 @@ def test_the_workers_own_descriptors_are_refused(descriptor: str) -> None:
     assert "another" in refused(schema(field("a", encrypted={"descriptor": descriptor})))
 
 
+def test_half_a_character_in_a_declaration_is_refused() -> None:
+    """JSON's escapes can say what UTF-8 can't carry; the refusal itself can be carried."""
+    half = "a\ud800"
+    for said in ({"descriptor": half}, {"keyset": half}, {"context": [half]}, {half: 1}):
+        refused(schema(field("a", encrypted=said))).encode()
+    refused(schema(field("a", **{f"encrypted{half}": True}))).encode()
+
+
 @pytest.mark.parametrize("name", ["dead", "key"])
 def test_a_records_name_can_make_a_reserved_descriptor(name: str) -> None:
     """An identity is a descriptor too: fields of a record named `dead` need another one."""

@@ -47,6 +47,12 @@ def test_upsert_needs_a_key() -> None:
         PostgresSinkOptions(table="t", mode="upsert")
 
 
+def test_a_key_column_named_twice_is_refused() -> None:
+    """No unique index covers one column twice."""
+    with pytest.raises(ValidationError, match="twice"):
+        PostgresSinkOptions(table="t", mode="upsert", key=("id", "n", "id"))
+
+
 def test_an_encrypted_key_column_is_refused() -> None:
     """An encrypted field can't be a key column."""
     with pytest.raises(ValidationError, match="email"):

@@ -58,6 +58,8 @@ class PostgresSinkOptions(Options):
             raise ValueError("give table, or tables by source topic")
         if (self.mode == "upsert") != bool(self.key):
             raise ValueError("mode = upsert and key = [columns] go together")
+        if len(set(self.key)) != len(self.key):
+            raise ValueError("key names a column twice")
         if encrypted := sorted(set(self.key) & self.columns.keys()):
             raise ValueError(f"encrypted fields can't be key columns: {', '.join(encrypted)}")
         if bare := [name for name in self.key if not name.startswith(self.key_prefix) or name == self.key_prefix]:
