@@ -55,10 +55,12 @@ async def guessing(url: str, request: bytes) -> None:
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             reader, writer = await connect(url)
-            while True:
+            while not reader.at_eof():
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(each for each in head.lower().split(b"\r\n") if each.startswith(b"content-length"))
+                lines = head.lower().split(b"\r\n")
+                # Without a length it is the last answer of this connection.
+                length = next((each for each in lines if each.startswith(b"content-length")), b"content-length: 0")
                 await reader.readexactly(int(length.split(b":")[1]))
 
 

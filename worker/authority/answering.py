@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from worker.authority import asked
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
-from worker.authority.bodies import Bodies, address
+from worker.authority.bodies import LONG_BYTES, Bodies, address
 from worker.authority.connections import Guesses
 from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
@@ -198,7 +198,8 @@ class Answering:
                 return await run(self._waiting, action, caller, body)
             if asked.is_brief(body):
                 return action(caller, body)
-            thread = self.deriving if isinstance(body, asked.NativeAsked) else self.bodies.apart
+            is_usual = isinstance(body, asked.NativeAsked) and body.size <= LONG_BYTES
+            thread = self.deriving if is_usual else self.bodies.apart
             async with self._turns.of(caller.subject):
                 return await run(thread, action, caller, body)
         if endpoint.kind == "change":

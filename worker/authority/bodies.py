@@ -16,12 +16,12 @@ from worker.authority.reading import asks_for_keys, read_apart, read_native, rea
 from worker.authority.refusal import Refusal
 from worker.authority.turns import Turns
 
-_LONG_BYTES, _ODD_BYTES, _OTHER_BYTES = 160 * 1024, 8 * 1024, 256 * 1024
+_SHORT_BYTES, LONG_BYTES, _ODD_BYTES, _OTHER_BYTES = 160 * 1024, 512 * 1024, 8 * 1024, 256 * 1024
 """
-What is longer is read in a thread, one after the other of each caller: five hundred keys, made again, are not. Of what
-is not read natively that is much less, and a body that asks for no keys has a bound of its own.
+What is not short is read in a thread, and what is long, which a thousand usual keys are not, one after the other of
+each caller. Of what is not read natively that is much less, and a body that asks for no keys has a bound of its own.
 """
-_REFUSED_BYTES = 8 * 1024 * 1024
+_REFUSED_BYTES, _REFUSED_S = 8 * 1024 * 1024, 0.5
 
 
 class Bodies:
@@ -38,6 +38,7 @@ class Bodies:
     def __init__(self, limits: LimitOptions) -> None:
         self._limits = limits
         self.apart = ThreadPoolExecutor(1, "apart")
+        self._native = ThreadPoolExecutor(1, "native")
         self._turns = Turns(1)
 
     async def read(self, request: Request, model: type[BaseModel], who: str | None = None) -> Any:
@@ -67,16 +68,28 @@ class Bodies:
         self, model: type[BaseModel], parts: list[bytes], held: AsyncExitStack, turn: asyncio.Semaphore
     ) -> Any:
         size, keys = sum(map(len, parts)), self._limits.keys_per_request
-        if size <= _LONG_BYTES:
-            data = b"".join(parts)
-            native = read_native(model, [data], keys)
+        run, has_turn = asyncio.get_running_loop().run_in_executor, size > LONG_BYTES
+        try:
+            native = None
+            if size <= _SHORT_BYTES:
+                native = read_native(model, parts, keys)
+            elif size <= LONG_BYTES:
+                native = await run(self._native, read_native, model, parts, keys)
             if native is not None:
                 return native
             if size <= _ODD_BYTES:
-                return read_plain(model, data, keys)
-            parts = [data]
-            await held.enter_async_context(turn)
-        return await asyncio.get_running_loop().run_in_executor(self.apart, read_apart, model, parts, keys)
+                return read_plain(model, b"".join(parts), keys)
+            if not has_turn:
+                await held.enter_async_context(turn)
+                has_turn = True
+            return await run(self.apart, read_apart, model, parts, keys)
+        except (Refusal, ValidationError):
+            if size > _ODD_BYTES:
+                # Within its turn: whoever sends such bodies one after the other has the fewer of them looked at.
+                if not has_turn:
+                    await held.enter_async_context(turn)
+                await asyncio.sleep(_REFUSED_S)
+            raise
 
 
 async def _received(request: Request, most: int, held: AsyncExitStack, turn: asyncio.Semaphore) -> list[bytes]:
@@ -94,7 +107,7 @@ async def _received(request: Request, most: int, held: AsyncExitStack, turn: asy
                 break
             continue
         parts.append(part)
-        if size > _LONG_BYTES and not is_long:
+        if size > LONG_BYTES and not is_long:
             is_long = True
             await held.enter_async_context(turn)
     if is_refused:

@@ -38,6 +38,7 @@ class ConnectionLimits(BaseModel):
         header_s: from a connection's beginning, or a request's first byte, to the end of its head; TLS likewise.
         idle_s: between two requests; longer than clients keep a connection (90 s in the published one).
         unread_s: until what is sent is read so far that there is room for more.
+        malformed_s: until a connection ends on which something came that is no request.
         per_address: connections of one address; a proxy in front needs more.
         total: of all.
         guesses: wrong credentials of an address that are answered at once.
@@ -51,6 +52,7 @@ class ConnectionLimits(BaseModel):
     header_s: float = 5.0
     idle_s: float = 95.0
     unread_s: float = 30.0
+    malformed_s: float = 2.0
     per_address: int = 1000
     total: int = 2000
     guesses: int = 60
@@ -114,6 +116,7 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         self._guard = guard
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
         self.address = ""
         self.served = 0
         self.since = 0.0
@@ -163,15 +166,24 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
         self.data_received(self._guard.buffer[:nbytes])
 
     def send_400_response(self, msg: str) -> None:
-        """Say that what came is no request, where an answer can still be begun; whoever makes another one stops."""
+        """
+        Say that what came is no request, where an answer can still be begun; whoever makes another one stops.
+
+        Nothing more is read, and the connection ends a while later: an end at once would only bring the next.
+        """
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.drop("malformed")
-            return
-        self._guard.count("malformed")
-        super().send_400_response(msg)
+        self.transport.pause_reading()
+        self._stop_timers()
+        self._ending = self.loop.call_later(self._guard.limits.malformed_s, self.drop, "malformed")
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._say_400(msg.encode())
+
+    def _say_400(self, text: bytes) -> None:
+        headers = [("content-type", "text/plain"), ("content-length", str(len(text))), ("connection", "close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=text), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Take what came; a head that has begun must end in time."""
@@ -200,6 +212,8 @@ class GuardedProtocol(H11Protocol, asyncio.BufferedProtocol):
     def _stop_timers(self) -> None:
         self._stop_timer()
         self._stop_unread()
+        if self._ending is not None:
+            self._ending.cancel()
 
     def _stop_unread(self) -> None:
         if self._unread is not None:

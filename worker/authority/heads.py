@@ -10,7 +10,7 @@ import h11
 BUFFER_BYTES = 64 * 1024
 """Read at once of one connection; then it is the others' turn."""
 _TARGET_BYTES, _HEAD_BYTES, _HEAD_LINES = 2048, 16 * 1024, 64
-_PIECES, _PIECE_BYTES = 64, 1024
+_PIECES, _PIECE_BYTES = 16, 1024
 _END = re.compile(rb"\n\r?\n")
 _LAST = re.compile(rb"(?:\r?\n)?0+[^0-9A-Fa-f]")
 """The size of a body's last piece, after which there are lines as in a head."""
@@ -20,7 +20,7 @@ class BoundedConnection(h11.Connection):
     """
     A server's side of a connection; raises `RemoteProtocolError` for what is absurd before it is parsed.
 
-    A head, and what follows a body in pieces, has 16 KiB and 64 lines, a target 2 KiB; of a body in pieces, all but 64
+    A head, and what follows a body in pieces, has 16 KiB and 64 lines, a target 2 KiB; of a body in pieces, all but 16
     are 1 KiB on average.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 import time
@@ -93,6 +94,30 @@ def test_one_caller_s_long_bodies_are_not_in_others_way(own: DevAuthority, monke
     for sender in senders:
         sender.join(30)
     assert answers == [200] * 3
+
+
+def test_a_thousand_usual_keys_wait_for_nobody(own: DevAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a request may ask for, made again, are read at once while a long body of their caller's is."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> Any:
+        began.set()
+        assert go_on.wait(30)
+        return read_apart(*args)
+
+    keys = [
+        KEY | {"descriptor": "customers/email", "context": [{"Value": ["tenant", f"{n:012}"]}]} for n in range(1000)
+    ]
+    made = post(own, asking(own, keys)).json()["keys"]
+    again = [key | {"tag": list(base64.b64decode(each["tag"]))} for key, each in zip(keys, made, strict=True)]
+    monkeypatch.setattr(bodies, "read_apart", slow)
+    sender = threading.Thread(target=lambda: post(own, asking(own, [KEY | POLICY] * 300)))
+    sender.start()
+    assert began.wait(30)
+
+    assert post(own, asking(own, again), path="retrieve-data-key").status_code == 200
+    go_on.set()
+    sender.join(30)
 
 
 def test_callers_take_turns() -> None:

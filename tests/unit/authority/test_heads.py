@@ -41,7 +41,7 @@ def read(connection: h11.Connection, data: bytes, packet: int) -> bytes:
     "data",
     [
         CHUNKED + in_pieces(b"0\r\n" * 30_000, 1500) + b"0\r\n\r\n",
-        CHUNKED + in_pieces(b"{}" * 30, 1) + b"00;more=1\r\ntrailer: 1\r\n\r\n",
+        CHUNKED + in_pieces(b"{}" * 8, 1) + b"00;more=1\r\ntrailer: 1\r\n\r\n",
         START + b"a: " + b"b" * 15_000 + b"\r\n" + b"c: d\r\n" * 50 + b"content-length: 3\r\n\r\n0\r\n",
         START + b"content-length: 80000\r\n\r\n" + b"0\r\n\r\n" * 16_000,
         b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
