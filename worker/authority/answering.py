@@ -31,8 +31,8 @@ from worker.authority.turns import Turns
 from worker.metrics import Metrics
 
 _MALFORMED = (400, 408, 413)
-_UNDER_WAY = 2
-"""Derivations of one caller: one computes, the next one waits for it, and all others let other callers go before."""
+_UNDER_WAY = 5
+"""Derivations of one caller, as many requests as a client has in flight; all others let other callers go before."""
 Action = Callable[[Caller, Any], Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
