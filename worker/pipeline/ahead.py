@@ -84,6 +84,8 @@ class Ahead:
         """Let the batch be collected anew: it may not be what it was, or not be its turn."""
         begun, self._begun = self._begun, None
         if begun is not None:
+            if begun.result is not None:
+                begun.result.cancel()
             self._collector.put_back(begun.batch)
 
     def close(self) -> None:

@@ -117,10 +117,11 @@ class Job:
         The next one may begin once this one waits for its keys, or has them.
         """
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and batch is self.batch:
+        if ahead is not None and batch is self.batch and not ahead.cancel():
+            # Whatever was away before its turn, the batch before this one has got past it since.
+            passed = (TransientError,) if ahead.done() else ()
             self.may_be_followed.set()
-            # Whatever was away then, the batch before this one has got past it since.
-            with suppress(TransientError):
+            with suppress(*passed):
                 return ahead.result()
         with noticed(self.may_be_followed.set):
             result = process(batch)

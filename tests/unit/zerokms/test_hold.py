@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -336,6 +337,22 @@ def test_what_came_for_one_batch_is_not_given_to_the_next() -> None:
             later = [len(grant.keys) for grant in second]
 
     assert (early, given, later) == ([], [5], [3])
+
+
+def test_the_end_of_a_batch_takes_nothing_from_one_that_waits() -> None:
+    """Where each batch asks for keys of its own, those under way for another one are used when they come."""
+    service = Second()
+    with make(service, max_age_s=0) as cache, ExitStack() as ending:
+        first = ending.enter_context(cache.hold([need("record", ["a"], each=5)]))
+        given = [len(grant.keys) for grant in first]
+        with cache.hold([need("record", ["a"], each=3)]) as second:
+            ending.close()
+            service.may_answer.set()
+            later = [len(grant.keys) for grant in second]
+        held = cache._stock.pools.count
+
+    assert (given, later, held) == ([5], [3], 0)
+    assert asked(service) == [5, 3]
 
 
 def test_batches_that_begin_in_pairs_fetch_no_more_ahead() -> None:

@@ -90,7 +90,8 @@ class Pools(Shelf):
         self.pins[part.slots] -= 1
         self.wanted[part.slots[part.open]] -= part.left[part.open]
         if not self._options.max_age_s:
-            for slot in part.slots.tolist():
+            # What it was given it has: the rest is what others that wait asked for.
+            for slot in part.slots[part.open].tolist():
                 self._let_go(slot)
 
     def refuse(self, part: Part, i: int) -> None:
