@@ -156,6 +156,7 @@ class PostgresSink:
                 if not self._write_ready(connection):
                     for name, records in self._by_table().items():
                         self._write_rows(name, connection, records)
+                self._targets.verify_unaltered(connection, self._names())
         except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
@@ -171,6 +172,10 @@ class PostgresSink:
             return False
         connection.execute(_SPEAK)
         return True
+
+    def _names(self) -> set[str]:
+        """The tables of the batch."""
+        return {self._targets.name(run.topic) for output in self._outputs for run in output.runs}
 
     def _by_table(self) -> dict[str, list[SinkRecord]]:
         by_table: dict[str, list[SinkRecord]] = {}
@@ -245,9 +250,10 @@ class PostgresSink:
 
     def _has_been_passed(self) -> bool:
         self._database.rollback()
-        # A column that was added to the table went with the transaction.
-        self._targets.forget()
         with self._database.guarded("reading positions") as connection:
+            self._targets.verify_unaltered(connection, self._names())
+            # A column that was added to the table went with the transaction.
+            self._targets.forget()
             found = any(self._positions.passed(connection, first_offsets(output)) for output in self._outputs)
             connection.rollback()
         return found
