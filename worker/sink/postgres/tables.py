@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +16,7 @@ from worker.sink.postgres import review
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import RowWriter, Target, append, by_type
 from worker.sink.postgres.options import PostgresSinkOptions
+from worker.sink.postgres.order import referred_first
 from worker.sink.postgres.ready import form, key_form, ready_rows
 from worker.sink.postgres.schema import COORDINATE_TYPES, ensure_table, fields_of, key_targets, row_targets
 from worker.sink.postgres.table import Table, column_name, read_table, read_version
@@ -41,6 +42,7 @@ class TargetTables:
         self._options, self._database, self._route = options, database, route
         self._known: dict[str, Table] = {}
         self._unevolved: dict[str, str] = {}
+        self._order: dict[frozenset[str], list[str]] = {}
         self._writers: dict[tuple[str, RowType | None], RowWriter] = {}
         self._keys: dict[tuple[str, RowType | None], list[Target]] = {}
         self._others: dict[RowType, list[int]] = {}
@@ -50,6 +52,7 @@ class TargetTables:
         """Ask the server again."""
         self._known.clear()
         self._unevolved.clear()
+        self._order.clear()
         self._writers.clear()
         self._keys.clear()
         self._others.clear()
@@ -105,6 +108,16 @@ class TargetTables:
                 append(connection, self._writer(connection, name, row_type), group)
         else:
             self._upsert(connection, name, records)
+
+    def ordered(self, connection: Connection, names: Collection[str]) -> Sequence[str]:
+        """Return tables in the order in which to write them: what others refer to comes first."""
+        if len(names) < 2:
+            return list(names)
+        asked = frozenset(names)
+        if asked not in self._order:
+            tables = [self._table(connection, name) for name in names]
+            self._order[asked] = [table.name for table in referred_first(connection, tables)]
+        return self._order[asked]
 
     def verify_unaltered(self, connection: Connection, names: Iterable[str]) -> None:
         """
