@@ -8,8 +8,9 @@ cases take turns, and each case's best turn counts: what else the machine does c
 are each timed beside bare requests for as many keys, whose answers are thrown away, just before and just after: the
 median of these ratios counts. Requests and keys are those that the authority counts.
 
-`RECORDS` is how many records each case seals (100,000), `TENANTS` the numbers of tenants, `FORMATS` the formats,
-`SHAPES` how their tenants are drawn, `DISTINCT` how many tenants come once within a small budget (200,000).
+`RECORDS` is how many records each case seals (2,500,000 `leased`, 400,000 `record`), `TENANTS` the numbers of tenants,
+`FORMATS` the formats, `SHAPES` how their tenants are drawn, `DISTINCT` how many tenants come once within a small budget
+(200,000).
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ from worker.zerokms.wire import keys_body
 
 AUDIT = Audit("bench")
 BATCH = 10_000
-RECORDS = int(os.environ.get("RECORDS", "100000"))
+RECORDS: dict[str, int] = {
+    kind: int(os.environ.get("RECORDS", most)) for kind, most in (("leased", 2_500_000), ("record", 400_000))
+}
 TENANTS = [int(n) for n in os.environ.get("TENANTS", "1,1000,12000,50000").split(",")]
 FORMATS = os.environ.get("FORMATS", "leased,record").split(",")
 SHAPES = os.environ.get("SHAPES", "uniform,zipf").split(",")
@@ -250,7 +253,7 @@ def warm_and_cold(
             cold(report, counts, bare, case)
     for _ in range(TURNS):
         for case in cases:
-            case.turn(max(1, RECORDS // TURNS // BATCH) * BATCH)
+            case.turn(max(1, RECORDS[kind] // TURNS // BATCH) * BATCH)
     requests, keys = counts.since()
     one = cases[0]
     for case in cases:

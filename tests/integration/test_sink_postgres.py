@@ -7,6 +7,7 @@ import signal
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
@@ -14,6 +15,7 @@ import pytest
 
 from tests.conftest import DatabaseFactory
 from tests.fakes.records import output_of
+from tests.pooler import Pooler
 from worker.errors import ConfigError, OffsetLost, PositionsChanged, RegionViolation, SinkRejected, SinkUnavailable
 from worker.metrics import Metrics
 from worker.model import Position, SinkRecord, TopicPartition
@@ -398,6 +400,19 @@ def test_every_session_is_bounded_at_the_server(sinks: Sinks) -> None:
         found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
 
     assert found == [("20s",), ("7s",), ("7s",)]
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refused", "dropped"])
+def test_a_pooler_that_hands_no_options_on_is_refused(sinks: Sinks, refuses: bool) -> None:
+    """Without its bounds a frozen session holds a partition for ever; nor is a server waited for that is up."""
+    at = urlsplit(sinks.dsn)
+    with Pooler(at.port or 5432, refuses=refuses) as pooler:
+        pooled = Sinks(at._replace(netloc=f"{at.netloc.rpartition('@')[0]}@{pooler.address}").geturl())
+        try:
+            with pytest.raises(ConfigError, match="a pooler between does not hand on the session's options"):
+                pooled().ensure_schema()
+        finally:
+            pooled.close()
 
 
 def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None:

@@ -18,7 +18,7 @@ from worker import jsonform
 from worker.errors import ConfigError, RegionViolation
 from worker.metrics import Metrics
 from worker.sink.base import SinkRoute
-from worker.sink.postgres.errors import connection_verdict, place, verdict
+from worker.sink.postgres.errors import UNBOUNDED, connection_verdict, place, verdict
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.residency import DeclaredRegion
 
@@ -135,7 +135,7 @@ class Database:
             return self._connection
         self.discard()
         try:
-            connection = psycopg.connect(self._dsn, **self._parameters())
+            connection = psycopg.connect(self._dsn, autocommit=True, **self._parameters())
         except psycopg.Error as exc:
             raise connection_verdict(exc, f"{self._name} at {place(self._dsn)}") from None
         set_json_dumps(jsonform.dumps, connection)
@@ -181,6 +181,11 @@ class Database:
         return parameters | {"options": f"{given.get('options', '')} {own}".strip(), "prepare_threshold": 2}
 
     def _prepare(self, connection: Connection) -> None:
+        # The first statement outside of a transaction: a pooler by statements takes none.
+        bound = connection.execute("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'").fetchone()
+        if bound != (str(int(self._timeout_s * 1000)),):
+            raise ConfigError(f"{self._name} at {place(self._dsn)}: {UNBOUNDED}")
+        connection.autocommit = False
         # A commit that another setting lets return before it is on disk would let the source's offsets run ahead.
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"

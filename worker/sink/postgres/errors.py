@@ -14,7 +14,14 @@ _TOO_LARGE = "54000"
 _LINE = re.compile(r"^COPY \S.*?, line (\d+)", re.MULTILINE)
 _REFUSED_CONNECTION = re.compile(
     r"authentication failed|no pg_hba\.conf entry|does not exist|permission denied for database|no password supplied"
+    r"|is not permitted to log in|no such (?:database|user)"
 )
+_REFUSED_BOUNDS = "unsupported startup parameter"
+UNBOUNDED = (
+    "a pooler between does not hand on the session's options (statement_timeout, lock_timeout, "
+    "idle_in_transaction_session_timeout), which bound what a frozen worker holds; name the server's own address"
+)
+"""What is wrong with a session without them."""
 
 # Classes in which a server says that it is not there for anybody; in others it is, and refuses this batch.
 _AWAY = ("08", "57")
@@ -122,6 +129,8 @@ def verdict(exc: psycopg.Error, what: str) -> WorkerError:
 
 def connection_verdict(exc: psycopg.Error, what: str) -> WorkerError:
     """Return what to raise where no connection came about: `ConfigError` where the server refuses the identity."""
+    if _REFUSED_BOUNDS in str(exc):
+        return ConfigError(f"{what}: {UNBOUNDED}")
     if _REFUSED_CONNECTION.search(str(exc)):
         remedy = "mend the user, password or database name of its connection string"
         return ConfigError(f"{what}: the server refuses the connection; {remedy}")

@@ -58,7 +58,7 @@ def remarks(
     keys = key_targets(table, key_type, options) if options.mode == "upsert" else []
     kinds = fields_of(row_type, options) | key_fields(key_type, options)
     filled = {t.name for t in (*keys, *targets)}
-    _refuse_unfilled(table, filled)
+    refuse_unfilled(table, filled)
     _refuse_columns(connection, table, [*targets, *keys], options)
     _refuse_sequences(connection, table, filled)
     _refuse_rules(connection, table, [*targets, *keys], options)
@@ -143,7 +143,8 @@ def _has(connection: Connection, asked: str, *values: object) -> bool:
     return row is not None and bool(row[0])
 
 
-def _refuse_unfilled(table: Table, filled: Collection[str]) -> None:
+def refuse_unfilled(table: Table, filled: Collection[str]) -> None:
+    """Raise `ConfigError` where a column must not be null and nothing fills it: the table can take no row."""
     unfilled = [
         c.name for c in table.columns.values() if c.required and not (c.filled or c.unwritable or c.name in filled)
     ]

@@ -154,8 +154,12 @@ class PostgresSink:
         try:
             with self._database.guarded("writing rows") as connection:
                 if not self._write_ready(connection):
-                    for name, records in self._by_table().items():
-                        self._write_rows(name, connection, records)
+                    by_table = self._by_table()
+                    for name in self._targets.ordered(connection, by_table):
+                        self._targets.write(connection, name, by_table[name])
+                # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
+                connection.execute(_SPEAK)
+                self._targets.verify_unaltered(connection, self._names())
         except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
@@ -167,10 +171,11 @@ class PostgresSink:
         if len(self._outputs) != 1 or not isinstance(output := self._outputs[0], NativeOutput):
             return False
         names = {self._targets.name(run.topic) for run in output.runs}
-        if len(names) != 1 or not self._targets.write_ready(connection, names.pop(), output):
-            return False
-        connection.execute(_SPEAK)
-        return True
+        return len(names) == 1 and self._targets.write_ready(connection, names.pop(), output)
+
+    def _names(self) -> set[str]:
+        """The tables of the batch."""
+        return {self._targets.name(run.topic) for output in self._outputs for run in output.runs}
 
     def _by_table(self) -> dict[str, list[SinkRecord]]:
         by_table: dict[str, list[SinkRecord]] = {}
@@ -183,14 +188,16 @@ class PostgresSink:
 
     def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
         self._targets.write(connection, name, records)
-        # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
         connection.execute(_SPEAK)
 
     def _refused(self, by_table: Mapping[str, Sequence[SinkRecord]]) -> list[Position]:
         """Find every refused row at once: each round trip through the pipeline would encrypt the batch anew."""
         found: list[Position] = []
         try:
-            for name, records in by_table.items():
+            with self._database.guarded("reading foreign keys") as connection:
+                names = self._targets.ordered(connection, by_table)
+            for name in names:
+                records = by_table[name]
                 for start in range(0, len(records), BLOCK):
                     with self._database.guarded("finding refused rows") as connection:
                         write = partial(self._write_rows, name)
@@ -245,9 +252,10 @@ class PostgresSink:
 
     def _has_been_passed(self) -> bool:
         self._database.rollback()
-        # A column that was added to the table went with the transaction.
-        self._targets.forget()
         with self._database.guarded("reading positions") as connection:
+            self._targets.verify_unaltered(connection, self._names())
+            # A column that was added to the table went with the transaction.
+            self._targets.forget()
             found = any(self._positions.passed(connection, first_offsets(output)) for output in self._outputs)
             connection.rollback()
         return found

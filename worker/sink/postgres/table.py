@@ -54,6 +54,11 @@ SELECT (SELECT array_agg(a.attname::text ORDER BY a.attname::text)
   CROSS JOIN LATERAL (SELECT ARRAY(SELECT unnest(z.zero_based)) AS keys) k
  WHERE i.indrelid = %(table)s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 """
+# Whoever changes a column, or a table of the name is made anew, leaves another transaction's mark.
+_VERSION = """
+SELECT coalesce(string_agg(a.xmin::text, ' ' ORDER BY a.attnum), '')
+  FROM pg_attribute a WHERE a.attrelid = to_regclass(%(name)s) AND a.attnum > 0
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +111,14 @@ class Unique:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A relation; `name` is as configured, `kind` in words."""
+    """A relation; `name` is as configured, `kind` in words, `version` another one after each change of its columns."""
 
     name: str
     columns: dict[str, Column]
     unique: tuple[Unique, ...]
     kind: str = "table"
     oid: int = 0
+    version: str = ""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -143,20 +149,28 @@ def column_name(field_name: str) -> str:
 def read_table(connection: Connection, name: str) -> Table | None:
     """Return a table's shape, None where there is no such table."""
     quoted = identifier(name).as_string(connection)
+    # The version first: what is altered in between shows as another one later.
     found = connection.execute(
-        "SELECT c.oid::int8, c.relkind FROM pg_class c WHERE c.oid = to_regclass(%s)", [quoted]
+        f"SELECT c.oid::int8, c.relkind, ({_VERSION}) FROM pg_class c WHERE c.oid = to_regclass(%(name)s)",  # noqa: S608
+        {"name": quoted},
     ).fetchone()
     if found is None:
         return None
-    oid, kind = found
+    oid, kind, version = found
     columns = [_column(*row) for row in connection.execute(_COLUMNS, {"table": oid}).fetchall()]
     unique = tuple(
         Unique(tuple(keys), "deferrable" if not immediate else "" if same else "of another collation than the column")
         for keys, immediate, same in connection.execute(_UNIQUE, {"table": oid}).fetchall()
     )
-    return Table(
-        name, {column.name: column for column in columns}, unique, _KINDS.get(kind, f"relation of kind {kind}"), oid
-    )
+    found_kind = _KINDS.get(kind, f"relation of kind {kind}")
+    return Table(name, {column.name: column for column in columns}, unique, found_kind, oid, version)
+
+
+def read_version(connection: Connection, table: Table) -> str:
+    """Return a table's present version, which stays that of a transaction that has written to it."""
+    row = connection.execute(_VERSION, {"name": table.identifier.as_string(connection)}).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _column(  # noqa: PLR0913 - a row of the query

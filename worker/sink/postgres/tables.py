@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.errors import ConfigError, SinkRejected
+from worker.errors import ConfigError, SinkRejected, SinkUnavailable
 from worker.model import Position, SinkRecord
 from worker.model.columns import position_at
 from worker.model.rows import Row, RowType
@@ -16,9 +16,10 @@ from worker.sink.postgres import review
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import RowWriter, Target, append, by_type
 from worker.sink.postgres.options import PostgresSinkOptions
+from worker.sink.postgres.order import referred_first
 from worker.sink.postgres.ready import form, key_form, ready_rows
 from worker.sink.postgres.schema import COORDINATE_TYPES, ensure_table, fields_of, key_targets, row_targets
-from worker.sink.postgres.table import Table, column_name, read_table
+from worker.sink.postgres.table import Table, column_name, read_table, read_version
 from worker.sink.postgres.upsert import Keyed, encode_key, is_exact, merge, raw_key, upsert
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class TargetTables:
     def __init__(self, options: PostgresSinkOptions, database: Database, route: str) -> None:
         self._options, self._database, self._route = options, database, route
         self._known: dict[str, Table] = {}
+        self._unevolved: dict[str, str] = {}
+        self._order: dict[frozenset[str], list[str]] = {}
         self._writers: dict[tuple[str, RowType | None], RowWriter] = {}
         self._keys: dict[tuple[str, RowType | None], list[Target]] = {}
         self._others: dict[RowType, list[int]] = {}
@@ -48,6 +51,8 @@ class TargetTables:
     def forget(self) -> None:
         """Ask the server again."""
         self._known.clear()
+        self._unevolved.clear()
+        self._order.clear()
         self._writers.clear()
         self._keys.clear()
         self._others.clear()
@@ -103,6 +108,30 @@ class TargetTables:
                 append(connection, self._writer(connection, name, row_type), group)
         else:
             self._upsert(connection, name, records)
+
+    def ordered(self, connection: Connection, names: Collection[str]) -> Sequence[str]:
+        """Return tables in the order in which to write them: what others refer to comes first."""
+        if len(names) < 2:
+            return list(names)
+        asked = frozenset(names)
+        if asked not in self._order:
+            tables = [self._table(connection, name) for name in names]
+            self._order[asked] = [table.name for table in referred_first(connection, tables)]
+        return self._order[asked]
+
+    def verify_unaltered(self, connection: Connection, names: Iterable[str]) -> None:
+        """
+        Refuse what was written by an older description of a table: binary rows say nothing of their columns' types.
+
+        Raises:
+            SinkUnavailable: a table was altered; the batch is to be written anew, by what the server says then.
+        """
+        for name in names:
+            table = self._known.get(name)
+            if table is None:
+                continue
+            if read_version(connection, table) not in (table.version, self._unevolved.get(name)):
+                raise SinkUnavailable(f"route {self._route}: table {name} was altered; the batch is written anew")
 
     def write_ready(self, connection: Connection, name: str, output: NativeOutput) -> bool:
         """
@@ -218,7 +247,10 @@ class TargetTables:
             table = self._table(connection, name)
             if self._options.evolve and row_type is not None:
                 table = self._evolved(connection, table, row_type)
-            self._writers[at] = RowWriter(table, row_targets(table, row_type, self._options))
+            writer = RowWriter(table, row_targets(table, row_type, self._options))
+            if row_type is not None:
+                review.refuse_unfilled(table, {*writer.names, *self._options.key})
+            self._writers[at] = writer
         return self._writers[at]
 
     def _evolved(self, connection: Connection, table: Table, row_type: RowType) -> Table:
@@ -227,6 +259,8 @@ class TargetTables:
             return table
         made = ensure_table(connection, table.name, row_type, self._options, None)
         _log.info("table_evolved", route=self._route, table=table.name, columns=missing)
+        # What is added goes with a transaction that is rolled back.
+        self._unevolved.setdefault(table.name, table.version)
         self._known[table.name] = made
         return made
 
