@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 from worker.kafka.groups import Group
 from worker.model import TopicPartition
+from worker.source.looks import AGAIN_S, DOUBLINGS, Looks
 
-_SOON_S, _AGAIN_S, _LONGEST_S = 1.0, 2.0, 10.0
+_SOON_S = 1.0
 # What a coordinator wants it tells with the next heartbeat, which comes within 5 s by default.
 _HEARD_S = 6.0
 # A coordinator that answers late may also have begun late.
 _SETTLED_S = 10.0
-_DOUBLINGS = 6
 _NONE: frozenset[TopicPartition] = frozenset()
 
 
-class Assigned:
+class Assigned(Looks):
     """
     Tells when a member of a `consumer` group must leave and join again, since it does not know what it was assigned.
 
@@ -36,13 +36,11 @@ class Assigned:
     event = "assignment_unheard"
 
     def __init__(self, client: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._clock = client, clock
+        super().__init__(clock)
+        self._client = client
         self._share = _NONE
         self._moved_at = self._settled_at = clock()
         self._apart_since: float | None = None
-        self._pause_s, self._attempts = _AGAIN_S, 0
-        self.look_at: float | None = None
-        """When to ask for the group next; None: nothing was missed."""
 
     def exists(self, partitions: frozenset[TopicPartition]) -> bool:
         """Take partitions that there are: here the coordinator knows them."""
@@ -57,19 +55,14 @@ class Assigned:
         """Take that an answer was dropped."""
         now = self._clock()
         self._settled_at = now + _SETTLED_S
-        self._pause_s = _AGAIN_S
+        self._pause_s = AGAIN_S
         if self.look_at is None or self.look_at > now + _SOON_S:
             self.look_at = now + _SOON_S
-
-    def unanswered(self) -> None:
-        """Ask again, ever less often."""
-        self.look_at = self._clock() + self._pause_s
-        self._pause_s = min(_LONGEST_S, 2 * self._pause_s)
 
     def judge(self, group: Group, asked_at: float) -> frozenset[TopicPartition]:
         """Return the partitions that this member must leave for, given or taken unheard, mostly none."""
         now = self._clock()
-        self._pause_s, self.look_at = _AGAIN_S, now + _AGAIN_S
+        self._pause_s, self.look_at = AGAIN_S, now + AGAIN_S
         if asked_at < self._moved_at:
             return _NONE
         # One that died under this name is still a member until its session ends.
@@ -83,6 +76,6 @@ class Assigned:
             self._apart_since = now
         if now - self._apart_since < _HEARD_S * 2**self._attempts:
             return _NONE
-        self._attempts = min(_DOUBLINGS, self._attempts + 1)
+        self._attempts = min(DOUBLINGS, self._attempts + 1)
         self._apart_since, self._settled_at = None, now + _SETTLED_S
         return frozenset().union(*(each ^ self._share for each in assigned))

@@ -7,15 +7,14 @@ from collections.abc import Callable
 
 from worker.kafka.groups import Group
 from worker.model import TopicPartition
+from worker.source.looks import AGAIN_S, DOUBLINGS, Looks
 
-_AGAIN_S, _LONGEST_S = 2.0, 10.0
 # One leaves, and the next sees what came of it.
 _APART_S = 5.0
-_DOUBLINGS = 6
 _NONE: frozenset[TopicPartition] = frozenset()
 
 
-class Ownership:
+class Ownership(Looks):
     """
     Tells when a static member must leave its group and join again, so that the group shares its partitions anew.
 
@@ -34,13 +33,11 @@ class Ownership:
     event = "partitions_unowned"
 
     def __init__(self, instance: str, patience_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._instance, self._patience_s, self._clock = instance, patience_s, clock
+        super().__init__(clock)
+        self._instance, self._patience_s = instance, patience_s
         self._exist, self._share = _NONE, _NONE
         self._moved_at = clock()
         self._unowned_since: float | None = None
-        self._pause_s, self._attempts = _AGAIN_S, 0
-        self.look_at: float | None = None
-        """When to ask for the group next; None: each partition has an owner."""
 
     def exists(self, partitions: frozenset[TopicPartition]) -> bool:
         """Take partitions that there are; returns whether any is new."""
@@ -58,11 +55,6 @@ class Ownership:
 
     def late(self) -> None:
         """Take that an answer was dropped: a member of a classic group asks again."""
-
-    def unanswered(self) -> None:
-        """Ask again, ever less often."""
-        self.look_at = self._clock() + self._pause_s
-        self._pause_s = min(_LONGEST_S, 2 * self._pause_s)
 
     def judge(self, group: Group, asked_at: float) -> frozenset[TopicPartition]:
         """Return the partitions without an owner for whose sake this member must leave now, mostly none."""
@@ -84,8 +76,8 @@ class Ownership:
         now = self._clock()
         if self._unowned_since is None:
             self._unowned_since = now
-        if now - self._unowned_since < _AGAIN_S + before * _APART_S:
-            self.look_at = now + _AGAIN_S
+        if now - self._unowned_since < AGAIN_S + before * _APART_S:
+            self.look_at = now + AGAIN_S
             return False
         self._attempts += 1
         self._begin()
@@ -93,5 +85,5 @@ class Ownership:
 
     def _begin(self) -> None:
         self._moved_at = self._clock()
-        self._unowned_since, self._pause_s = None, _AGAIN_S
-        self.look_at = self._moved_at + self._patience_s * 2 ** min(self._attempts, _DOUBLINGS)
+        self._unowned_since, self._pause_s = None, AGAIN_S
+        self.look_at = self._moved_at + self._patience_s * 2 ** min(self._attempts, DOUBLINGS)
