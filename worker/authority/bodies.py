@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from worker.authority import decoding
 from worker.authority.limits import LimitOptions
-from worker.authority.reading import asks_for_keys, read_apart, read_native, read_plain
+from worker.authority.reading import asks_for_keys, read_apart, read_native, read_native_apart, read_plain
 from worker.authority.refusal import Refusal
 from worker.authority.turns import Turns
 
@@ -70,10 +70,11 @@ class Bodies:
         size, keys = sum(map(len, parts)), self._limits.keys_per_request
         run, has_turn = asyncio.get_running_loop().run_in_executor, size > LONG_BYTES
         try:
-            native = None
             if size <= _SHORT_BYTES:
                 native = read_native(model, parts, keys)
-            elif size <= LONG_BYTES:
+            elif has_turn:
+                native = await run(self.apart, read_native_apart, model, parts, keys)
+            else:
                 native = await run(self._native, read_native, model, parts, keys)
             if native is not None:
                 return native

@@ -53,13 +53,17 @@ def read_plain(model: type[_Body], data: bytes, most: int = 1000) -> _Body:
     return model.model_validate(value)
 
 
-def read_apart(model: type[_Body], parts: Sequence[bytes], most: int = 1000) -> _Body | Asked:
-    """Read a long body in a thread that leaves the interpreter to others; raises as `read`."""
+def read_native_apart(model: type[BaseModel], parts: Sequence[bytes], most: int = 1000) -> NativeAsked | None:
+    """Do what `read_native` does in a thread that rests after it."""
     pace = Pace()
     native = read_native(model, parts, most)
     pace.rest(least_s=0)
-    if native is not None:
-        return native
+    return native
+
+
+def read_apart(model: type[_Body], parts: Sequence[bytes], most: int = 1000) -> _Body:
+    """Read what is not read natively in a thread that leaves the interpreter to others; raises as `read`."""
+    pace = Pace()
     if not (IS_LOADED and asks_for_keys(model)):
         return read_plain(model, b"".join(parts), most)
     split = extension.Asked.split(parts, most)
