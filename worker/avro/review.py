@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from worker.avro.codec import compile_schema
+from worker.avro.codec import compile_once
 from worker.avro.compiler import Compiler
 from worker.avro.declaration import DeclarationOptions
 from worker.avro.history import SchemaVersion
@@ -49,8 +49,8 @@ def changes(old: str, new: str, options: DeclarationOptions) -> tuple[list[str],
     Raises:
         DeclarationError: one of the schemas can't be compiled.
     """
-    before = {f.identity: f for f in compile_schema(old, options).plan.fields}
-    after = {f.identity: f for f in compile_schema(new, options).plan.fields}
+    before = {f.identity: f for f in compile_once(SchemaVersion(old), options).plan.fields}
+    after = {f.identity: f for f in compile_once(SchemaVersion(new), options).plan.fields}
     root = parse(new)
     compiled = Compiler(root, options, {}, Lineage(root, options, [SchemaVersion(old)]))
     places = {owed.identity: place for owed, place in compiled.lost()}

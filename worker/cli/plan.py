@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from worker.assembly.schemas import Planned, open_schemas, review
-from worker.avro import Compatibility, DeclarationOptions, SchemaVersion, compile_schema
+from worker.avro import Compatibility, DeclarationOptions, SchemaVersion, compile_once, compile_schema
 from worker.avro.clear import clear_fields
 from worker.avro.keys import KeySchema
 from worker.avro.references import in_order
@@ -91,7 +91,7 @@ def plan(
             raise ConfigError("--diff takes the old schema and the new one")
         for file, text in zip(files, texts, strict=True):
             with _named(file):
-                compile_schema(text, options)
+                compile_once(SchemaVersion(text), options)
         said, lost = changes(texts[0], texts[1], options)
         _print({"changes": said, "lost": lost}, said or ["nothing changes"], json)
         raise typer.Exit(1 if lost else 0)
