@@ -148,8 +148,12 @@ class Database:
             raise
         return connection
 
+    @property
+    def _milliseconds(self) -> int:
+        return int(self._timeout_s * 1000)
+
     def _parameters(self) -> dict[str, Any]:
-        milliseconds = int(self._timeout_s * 1000)
+        milliseconds = self._milliseconds
         defaults = {
             "connect_timeout": _CONNECT_S,
             "application_name": application_name(self._route, self._instance),
@@ -183,7 +187,7 @@ class Database:
     def _prepare(self, connection: Connection) -> None:
         # The first statement outside of a transaction: a pooler by statements takes none.
         bound = connection.execute("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'").fetchone()
-        if bound != (str(int(self._timeout_s * 1000)),):
+        if bound != (str(self._milliseconds),):
             raise ConfigError(f"{self._name} at {place(self._dsn)}: {UNBOUNDED}")
         connection.autocommit = False
         # A commit that another setting lets return before it is on disk would let the source's offsets run ahead.

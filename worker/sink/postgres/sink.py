@@ -170,7 +170,7 @@ class PostgresSink:
         """Write what lies in native memory as it is; False where only the twin can, and nothing was written."""
         if len(self._outputs) != 1 or not isinstance(output := self._outputs[0], NativeOutput):
             return False
-        names = {self._targets.name(run.topic) for run in output.runs}
+        names = self._names()
         return len(names) == 1 and self._targets.write_ready(connection, names.pop(), output)
 
     def _names(self) -> set[str]:
