@@ -33,7 +33,7 @@ pub struct Found {
     pub cuts: Vec<Cut>,
     /// Where each datum's cuts end; they begin where the last one's end.
     pub ends: Vec<u32>,
-    /// The context of each datum's values; `NONE` without values, the first one's where they have several.
+    /// The context of each datum's values; `NONE` without values, the last one's where they have several.
     pub groups: Vec<u32>,
     /// Whether a datum has values of several contexts.
     pub are_mixed: bool,
