@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.authority.refusal import Refusal
@@ -27,6 +27,8 @@ class Caller:
         note: what the audit's line of this request says besides; filled by whoever answers it.
         decided: called once nothing can refuse the request any more and the note is whole: its line is written while
             the answer is computed.
+        standing: the caller's rights as the store has them by now; raises a 401 where they have been taken back. None
+            for a caller that no token speaks for.
     """
 
     workspace: str
@@ -36,6 +38,11 @@ class Caller:
     claims: dict[str, str] = field(repr=False)
     note: dict[str, Any] = field(default_factory=dict, repr=False)
     decided: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    standing: Callable[[], Rights] | None = field(default=None, repr=False, compare=False)
+
+    def as_of_now(self) -> Caller:
+        """Return the caller with the rights that the store has by now; raises a 401 where it has none any more."""
+        return self if self.standing is None else replace(self, rights=self.standing())
 
     def require(self, *scopes: str) -> None:
         """Raise a 403 where one of `scopes` is missing."""

@@ -33,6 +33,8 @@ from worker.metrics import Metrics
 _MALFORMED = (400, 408, 413)
 _UNDER_WAY = 5
 """Derivations of one caller, as many requests as a client has in flight; all others let other callers go before."""
+_SOON_S = 0.05
+"""A body that takes longer to arrive, or waits longer for its turn, is judged by what the store has then."""
 Action = Callable[[Caller, Any], Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,16 +45,20 @@ class _Change:
 
     trail: Trail
     event: Callable[[], dict[str, Any]]
+    caller: Caller
     receipt: Receipt | None = None
 
     def commit(self, version: int) -> None:
+        # Within the write, which sees all that came before: nobody writes anything once its rights have been taken.
+        if self.caller.as_of_now().rights != self.caller.rights:
+            raise Refusal(401, "the rights of this token's subject have changed meanwhile; ask again")
         self.receipt = self.trail.record({**self.event(), "outcome": "allowed", "version": version})
 
 
 _change: ContextVar[_Change | None] = ContextVar("change", default=None)
 
 
-def before_commit(head: Head, _changes: Sequence[Changed]) -> None:
+def before_commit(head: Head, _changes: Sequence[Changed], _still: Callable[[], object]) -> None:
     """Write the line of the admin action under way, if there is one; a store's `before_commit`."""
     change = _change.get()
     if change is not None:
@@ -152,7 +158,7 @@ class Answering:
         def event() -> dict[str, Any]:
             return _event(endpoint, caller, request)
 
-        change = _Change(self.trail, event) if endpoint.kind == "change" else None
+        change = _Change(self.trail, event, caller) if endpoint.kind == "change" else None
         begun: list[Future[Receipt]] = []
         if endpoint.kind == "derive":
             # The line goes to the disk while the keys are computed; the answer waits for both.
@@ -190,23 +196,44 @@ class Answering:
         self, request: Request, endpoint: Endpoint, model: type[BaseModel] | None, action: Action, caller: Caller
     ) -> Any:
         caller.require(*endpoint.scopes)
+        began = time.perf_counter()
         body = None if model is None else await self.bodies.read(request, model, caller.subject)
         if endpoint.kind == "derive":
             # One thread each: more would only take the interpreter from each other.
             run = asyncio.get_running_loop().run_in_executor
             if self.may_wait(caller, body):
-                return await run(self._waiting, action, caller, body)
+                return await run(self._waiting, self._late, endpoint, action, caller, body, began)
             if asked.is_brief(body):
-                return action(caller, body)
+                return action(await self._still(endpoint, caller, began), body)
             is_usual = isinstance(body, asked.NativeAsked) and body.size <= LONG_BYTES
             thread = self.deriving if is_usual else self.bodies.apart
             async with self._turns.of(caller.subject):
-                return await run(thread, action, caller, body)
+                return await run(thread, action, await self._still(endpoint, caller, began), body)
         if endpoint.kind == "change":
             row = request.path_params.get("row")
             caller.note["what"] = ({} if body is None else body.audited()) | ({} if row is None else {"id": row})
         async with self._long if endpoint.is_long else contextlib.nullcontext():
-            return await asyncio.to_thread(action, caller, body)
+            return await asyncio.to_thread(action, await self._still(endpoint, caller, began), body)
+
+    async def _still(self, endpoint: Endpoint, caller: Caller, began: float) -> Caller:
+        """Return a caller as the store has it now, where it was let in a while ago; raises as `caller`."""
+        if time.perf_counter() - began < _SOON_S:
+            return caller
+        await self.fresh()
+        return _renewed(endpoint, caller)
+
+    def _late(self, endpoint: Endpoint, action: Action, caller: Caller, body: Any, began: float) -> Any:
+        """Act on a thread on which others may have taken their time."""
+        if time.perf_counter() - began >= _SOON_S:
+            self.fresh.now()
+            caller = _renewed(endpoint, caller)
+        return action(caller, body)
+
+
+def _renewed(endpoint: Endpoint, caller: Caller) -> Caller:
+    caller = caller.as_of_now()
+    caller.require(*endpoint.scopes)
+    return caller
 
 
 async def _landed(receipt: Future[Receipt]) -> Receipt:

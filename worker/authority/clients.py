@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -49,7 +50,24 @@ class Clients:
 
     def delete(self, caller: Caller, body: wire.DeleteClient) -> dict[str, Any]:
         """Delete a client with its shares and its relation; those enrolled through it stay unless `cascade` says so."""
-        state = self._store.state
+        doomed: list[str] = []
+
+        def change(transaction: Transaction) -> None:
+            # By what the store has within the write: two that delete at once may not take the last ones together.
+            state = self._store.state
+            doomed[:] = self._doomed(state, caller, body)
+            caller.note["deleted"] = doomed
+            for client in doomed:
+                for place in [g for g in state.grants if g[0] == client]:
+                    transaction.delete(schema.grants, place)
+            for client in doomed:
+                transaction.delete(schema.clients, client)
+
+        self._store.write(change)
+        return {"deleted": doomed}
+
+    def _doomed(self, state: State, caller: Caller, body: wire.DeleteClient) -> Sequence[str]:
+        """Return whom a deletion takes; raises a 409 where these are the last and it is not said."""
         first = find_client(state, caller, body.client_id)
         doomed = [first["id"], *(_descendants(state, first["id"]) if body.cascade else ())]
         if body.cascade:
@@ -57,7 +75,6 @@ class Clients:
         caller.require_client(first["id"])
         for client in doomed:
             require_reach(state, caller, state.clients[client])
-        caller.note["deleted"] = doomed
         alive = [c for c in state.clients.values() if c["workspace"] == caller.workspace and c["state"] == "active"]
         last = {c["id"] for c in alive} <= set(doomed) and first["state"] == "active"
         escrow = state.workspaces[caller.workspace]["escrow"] is not None
@@ -67,16 +84,7 @@ class Clients:
                 "this deletes the workspace's last client: everything that was ever encrypted in it is lost for ever, "
                 "to everybody; say the client's name as `last` to do it",
             )
-
-        def change(transaction: Transaction) -> None:
-            for client in doomed:
-                for place in [g for g in state.grants if g[0] == client]:
-                    transaction.delete(schema.grants, place)
-            for client in doomed:
-                transaction.delete(schema.clients, client)
-
-        self._store.write(change)
-        return {"deleted": doomed}
+        return doomed
 
 
 def find_client(state: State, caller: Caller, client: UUID | str) -> Row:

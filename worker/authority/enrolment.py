@@ -51,7 +51,6 @@ class Enrolment:
         keyset = find_keyset(self._store, caller.workspace, body.keyset_id, default=default)
         caller.require_keyset(keyset["id"])
         relation = self._relation(caller, body, keyset)
-        through = None if body.via is None else find_client(state, caller, body.via)
         client, secret = str(uuid4()), csprng.token_urlsafe(32)
         caller.note["made"] = client
         row = {
@@ -67,10 +66,15 @@ class Enrolment:
             "created_by": caller.subject,
             "secret_hash": hash_secret(secret),
             "canary": None if body.canary is None else body.canary.model_dump(),
-            # Who enrols through a client is held to what that one is.
-            **({} if through is None else {k: through[k] for k in LIMITS}),
         }
-        self._store.write(lambda t: t.insert(schema.clients, row))
+
+        def change(transaction: Transaction) -> None:
+            # Who enrols through a client is held to what that one is, by what the store has within the write.
+            through = None if body.via is None else find_client(self._store.state, caller, body.via)
+            limits = {} if through is None else {k: through[k] for k in LIMITS}
+            transaction.insert(schema.clients, row | limits)
+
+        self._store.write(change)
         return {"id": client, "dataset_id": keyset["id"], "enrolment_secret": secret}
 
     def approve(self, caller: Caller, body: wire.ApproveClient) -> dict[str, Any]:

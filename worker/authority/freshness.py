@@ -27,10 +27,13 @@ class Freshness:
     async def __call__(self) -> None:
         """Return once the store is as new as this call; raises a 503 where it can't be believed or reached."""
         await self.look()
-        if self._store.broken is not None:
-            raise Refusal(503, f"the authority has stopped: {self._store.broken}")
-        if self._store.head.lock:
-            raise Refusal(503, "the authority was restored and is locked: worker authority unlock")
+        self._check()
+
+    def now(self) -> None:
+        """Do the same on a thread that may wait."""
+        if self._store.is_shared:
+            self._store.refresh()
+        self._check()
 
     async def look(self) -> None:
         """Return once the store is as new as this call, whatever is to be said of it."""
@@ -38,6 +41,12 @@ class Freshness:
             if self._next is None:
                 self._next = asyncio.create_task(self._look())
             await asyncio.shield(self._next)
+
+    def _check(self) -> None:
+        if self._store.broken is not None:
+            raise Refusal(503, f"the authority has stopped: {self._store.broken}")
+        if self._store.head.lock:
+            raise Refusal(503, "the authority was restored and is locked: worker authority unlock")
 
     async def _look(self) -> None:
         async with self._looking:

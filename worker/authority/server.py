@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -222,10 +222,10 @@ class Authority:
         """Return whether keys can be derived, and why not."""
         return readiness(self.store, self.trail, self.subjects)
 
-    def _before_commit(self, head: Head, changes: Sequence[Changed]) -> None:
+    def _before_commit(self, head: Head, changes: Sequence[Changed], still: Callable[[], object]) -> None:
         if self.journal is not None:
-            self.journal.append(head, journaled(changes))
-        before_commit(head, changes)
+            self.journal.append(head, journaled(changes), still)
+        before_commit(head, changes, still)
 
     def close(self) -> None:
         """Close the store and the audit trail."""

@@ -24,7 +24,7 @@ from worker.region import Region
 
 __all__ = ["Row", "State", "Store"]
 Lock = tuple[str, ...]
-BeforeCommit = Callable[[Head, Sequence[Changed]], None]
+BeforeCommit = Callable[[Head, Sequence[Changed], Callable[[], object]], None]
 _REKEYED = "rekeyed"
 _TABLES = {table.name: table for table in schema.AUTHORISING}
 
@@ -41,7 +41,8 @@ class Store:
         root: under the root key, which seals the store's key and nothing else.
         former: under the root key of before; what it still seals is sealed under `root` from here on
             (`rekeyed`, until `rekeying_told`).
-        before_commit: is told what a write is about to become, and the rows it wrote; raising undoes the write.
+        before_commit: is told what a write is about to become, the rows it wrote, and what raises where the write's
+            transaction is one no more; raising undoes the write.
 
     Raises:
         RegionViolation: the store is another region's.
@@ -56,7 +57,7 @@ class Store:
         root: Sealer,
         *,
         former: Sealer | None = None,
-        before_commit: BeforeCommit = lambda _head, _changes: None,
+        before_commit: BeforeCommit = lambda _head, _changes, _still: None,
     ) -> None:
         self.region = region
         self.before_commit = before_commit
@@ -96,7 +97,7 @@ class Store:
                 head = transaction.finish(lock(self.head.lock))
                 sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
-                self.before_commit(head, transaction.changes)
+                self.before_commit(head, transaction.changes, lambda: connection.execute(select(1)))
             self.head, self.state, self._sealed_head = head, self.state.after(transaction.changes), sealed
 
     def note(self, table: Any, key: Any, values: Row) -> None:

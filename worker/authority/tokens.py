@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -104,7 +105,7 @@ class Tokens:
         now = time.time()
         if not claims["iat"] - _LEEWAY_S <= now < claims["exp"] + _LEEWAY_S:
             raise Refusal(401, "token has expired")
-        return self._caller(claims)
+        return replace(self._caller(claims), standing=lambda: self._caller(claims).rights)
 
     def is_plausible(self, text: str) -> bool:
         """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,8 +54,13 @@ class Journal:
         """The open file's descriptor."""
         return self._fd
 
-    def append(self, head: Head, changes: Sequence[Changed]) -> None:
-        """Write one version and wait until it is durable; raises a 503 where it can't be."""
+    def append(self, head: Head, changes: Sequence[Changed], still: Callable[[], object]) -> None:
+        """
+        Write one version and wait until it is durable; raises a 503 where it can't be.
+
+        `still` raises where the write's transaction has ended. It is asked while no other process can append: a process
+        that stood still meanwhile would else write its line after that of another, which has written this version.
+        """
         if self._stopped:
             raise Refusal(503, _UNWRITABLE)
         what, body = _what(head.incarnation, head.version), [change_to_json(change) for change in changes]
@@ -63,6 +68,7 @@ class Journal:
         line = orjson.dumps({"incarnation": head.incarnation, "version": head.version, "sealed": sealed}) + b"\n"
         try:
             with self._alone():
+                still()
                 if os.write(self._fd, line) != len(line):
                     os.write(self._fd, b"\n")
                     raise Refusal(503, _UNWRITABLE)
