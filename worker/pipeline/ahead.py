@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from worker.model import Batch
 from worker.pipeline.collect import Collector
-from worker.pipeline.job import Job, Processed
+from worker.pipeline.job import Cancelled, Job, Processed
 from worker.pipeline.stages import Processor
 from worker.turn import Turn
 
@@ -50,6 +50,8 @@ class Ahead:
         # The batch that it holds, and the one before it, which may wait for keys yet.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"process-{route}")
         self._begun: Begun | None = None
+        self._before: Job | None = None
+        self._is_closed = False
 
     @property
     def is_there(self) -> bool:
@@ -65,11 +67,14 @@ class Ahead:
         """Take what was collected, and process it once the batch before it waits for its keys, or has them."""
         begun = self.take()
         if begun is not None:
+            self._before = job
             result = self._threads.submit(self._after, job, begun.batch)
             self._begun = Begun(begun.batch, begun.collected_at, result)
 
     def _after(self, job: Job, batch: Batch) -> Processed:
         job.may_be_followed.wait()
+        if self._is_closed:
+            raise Cancelled
         return self._processor.process(batch)
 
     def take(self) -> Begun | None:
@@ -89,5 +94,9 @@ class Ahead:
             self._collector.put_back(begun.batch)
 
     def close(self) -> None:
-        """Begin nothing more; does not wait for what is under way."""
+        """Begin nothing more; does not wait for what is under way, nor lets it wait for a job that may never end."""
+        self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._before is not None:
+            # The interpreter joins these threads at its end.
+            self._before.may_be_followed.set()

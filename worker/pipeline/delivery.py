@@ -94,8 +94,12 @@ class Delivery:
         while (task := self._next()) is not None:
             if isinstance(task, Claim):
                 self._ask(task)
-            else:
+                continue
+            try:
                 self._deliver(task)
+            except BaseException as exc:
+                # Beside the delivery: a job that never ended would hold up the stop, and the next one.
+                task.finish(Outcome.FAILED, exc)
 
     def _next(self) -> Job | Claim | None:
         """Return the next task; a sink that is given none for a while rests until one comes."""

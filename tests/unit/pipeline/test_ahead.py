@@ -7,11 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.pipeline import CopyProcessor
+from tests.fakes.pipeline import CopyProcessor, MemorySource, numbered
 from tests.unit.pipeline.test_runner import P0, P1, Bench
 from worker.errors import KeyServiceUnavailable, PositionsChanged
-from worker.model import Batch
-from worker.pipeline.job import Processed
+from worker.model import Batch, batch_of
+from worker.pipeline.ahead import Ahead
+from worker.pipeline.assignment import Assignment
+from worker.pipeline.collect import Collector
+from worker.pipeline.job import Job, Processed
+from worker.pipeline.options import DeliveryOptions
 from worker.turn import given_way
 
 
@@ -137,3 +141,40 @@ def test_a_partition_that_goes_takes_its_share_of_the_next_batch_along(bench: Be
     theirs = [record.position.offset for record in bench.sink.committed if record.position.partition == 1]
     assert mine == list(range(30))
     assert theirs == list(range(bench.sink.stored.get(P1, 0)))
+
+
+def test_what_waits_for_a_batch_that_never_ends_is_let_go_at_the_close() -> None:
+    """The interpreter joins its thread at the end: a delivery that died or is stuck must not keep the process."""
+    source = MemorySource({P0: numbered(P0, range(10))})
+    source.owned[P0] = 0
+    lanes = Assignment(source)
+    lanes.add([P0])
+    lanes.activate(P0, 0)
+    collector, processor = Collector(DeliveryOptions(), lanes, limit=None), CopyProcessor()
+    collector.add(batch_of(numbered(P0, range(10))))
+    ahead = Ahead(processor, collector, "stuck")
+    ahead.begin(Job(batch_of(numbered(P0, range(0))), {}))
+
+    ahead.close()
+
+    for thread in threading.enumerate():
+        if thread.name.startswith("process-stuck"):
+            thread.join(20)
+            assert not thread.is_alive()
+    assert processor.calls == 0
+
+
+def test_what_fails_beside_a_delivery_ends_the_route(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop hears of it at once, and nothing waits for a batch that nobody has any more."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no trace")
+
+    monkeypatch.setattr(bench.metrics.traces, "batch", fail)
+    bench.source.give(P0)
+    made = bench.made()
+
+    with pytest.raises(RuntimeError, match="no trace"):
+        made.run()
+
+    assert bench.sink.committed == []
