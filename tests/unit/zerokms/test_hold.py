@@ -6,14 +6,17 @@ import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.fakes.keyservice import Clock, FakeKeyService
 from worker.errors import ContextDenied, KeyAccessDenied, KeyServiceUnavailable
+from worker.metrics import Metrics
 from worker.model import Audit, DataKey, Format, Grant, KeyNeed, KeySpec, Value
-from worker.zerokms.keys import KeyCache, KeyOptions
+from worker.turn import Turn, noticed
+from worker.zerokms.keys import KeyCache, KeyOptions, hold
 from worker.zerokms.keys.narrow import Answer
 
 AUDIT = Audit("test")
@@ -389,3 +392,47 @@ def test_an_answer_that_comes_at_once_is_not_waited_for(monkeypatch: pytest.Monk
 
     assert sum(int(grant.counts.sum()) for grant in grants) == 35
     assert cache._stock.settled - began == 4
+
+
+class OthersTurn:
+    """A lock that somebody else has for a hundred seconds before it is to be had again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+
+    def acquire(self) -> bool:
+        self._clock.now += 100
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_wait_for_keys_is_no_wait_for_ones_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`worker_key_wait_seconds` has neither the time of another batch's turn in it nor that of sealing."""
+    clock, turn, metrics, gate = Clock(), Turn(), Metrics("eu-central-1"), threading.Event()
+    monkeypatch.setattr(hold, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(turn, "_lock", OthersTurn(clock))
+    service = FakeKeyService()
+    service.before = lambda: assert_set(gate)
+    options = KeyOptions.model_validate({"wait_s": 20})
+    with ExitStack() as opened:
+        cache = opened.enter_context(KeyCache(service, options=options, audit=AUDIT, metrics=metrics, clock=Clock()))
+        opened.enter_context(turn.taken())
+        opened.enter_context(noticed(gate.set))
+        for _ in opened.enter_context(cache.hold([need("record", tenants(0, 600))])):
+            clock.now += 50
+
+    told = {"region": "eu-central-1", "cache": "pool"}
+    assert metrics.registry.get_sample_value("worker_key_wait_seconds_count", told) == 1
+    assert metrics.registry.get_sample_value("worker_key_wait_seconds_sum", told) == 0
+
+
+def assert_set(gate: threading.Event) -> None:
+    assert gate.wait(20)

@@ -73,16 +73,22 @@ class Hold:
             return
         started = time.perf_counter()
         waiting = {_CACHES[part.need.format] for part in self._parts if len(part.open)}
+        waited_s = 0.0
         try:
             while self._is_open():
                 with given_way():
-                    grants = self._next()
-                if not self._is_open():
-                    self._gauge.got(started)
+                    # Without what it takes to have the turn again, and what the batch does with the keys that came.
+                    began = time.perf_counter()
+                    try:
+                        grants = self._next()
+                    finally:
+                        waited_s += time.perf_counter() - began
+                    if not self._is_open():
+                        self._gauge.got(started)
                 yield from grants
         finally:
             for cache in waiting:
-                self._gauge.waited(cache, started)
+                self._gauge.waited(cache, waited_s)
 
     def _first(self) -> list[Grant]:
         with self._stock.changed:

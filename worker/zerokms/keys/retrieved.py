@@ -115,7 +115,7 @@ class RetrievedKeys:
                 future.set_exception(exc)
             raise
         finally:
-            self._gauge.waited("decrypt", started)
+            self._gauge.waited("decrypt", time.perf_counter() - started)
         with self._lock:
             self._hold(got, born, keep=generation == self._generation)
         self._settle(mine)

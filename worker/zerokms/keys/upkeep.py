@@ -35,10 +35,10 @@ class Gauge:
         if self._metrics is not None and count:
             self._metrics.inc("worker_key_cache_requests_total", count, cache=cache, result=result)
 
-    def waited(self, cache: str, started: float) -> None:
-        """Observe how long a caller waited, from a `time.perf_counter()`."""
+    def waited(self, cache: str, seconds: float) -> None:
+        """Observe how long a caller waited."""
         if self._metrics is not None:
-            self._metrics.observe("worker_key_wait_seconds", time.perf_counter() - started, cache=cache)
+            self._metrics.observe("worker_key_wait_seconds", seconds, cache=cache)
 
     def got(self, started: float) -> None:
         """Let the trace of this thread's batch show that its keys are there, asked for at a `time.perf_counter()`."""
