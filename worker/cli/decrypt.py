@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import whole_files
+from worker.cli import output, whole_files
 from worker.cli.options import load
 from worker.cli.printing import Form, print_lines, print_text
 from worker.cli.readers import reader, source_region
@@ -65,6 +65,9 @@ def decrypt(
     named = [name for name, value in sources.items() if value is not None]
     if len(named) != 1:
         raise ConfigError("give one of --topic, --table, --query, files or -: what is to be decrypted?")
+    is_whole = whole_files.is_one(files or [])
+    if not is_whole:
+        output.refuse_closed(reads=files == ["-"])
     settings = None if config_file is None else load(config_file, None, log_level="warning")
     regions = list(region or [])
     selection = Selection.of(from_=from_, to=to, key=key, where=where_field or [])
@@ -87,7 +90,7 @@ def decrypt(
     elif files == ["-"]:
         selection.refuse("single envelopes", fields=False)
         make = envelope_lines(field, None if schema is None else schema_text(schema), where)
-    elif whole_files.is_one(files or []):
+    elif is_whole:
         selection.refuse("a file of `worker encrypt`", fields=False)
         with opened() as encryption:
             whole_files.decrypt((files or [])[0], encryption, field, out)

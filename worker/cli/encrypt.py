@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from worker.avro.printed import value_of_text
-from worker.cli import whole_files
+from worker.cli import output, whole_files
 from worker.cli.options import load
 from worker.cli.readers import reader
 from worker.cli.sources import schema_text
@@ -51,6 +51,8 @@ def encrypt(
     settings = None if config_file is None else load(config_file, None, log_level="warning")
     if (file is None) != (out is None) or (file is not None and values):
         raise ConfigError("give values, or --file with --out")
+    if file is None:
+        output.refuse_closed(reads=not values)
     text, chosen = None if schema is None else schema_text(schema), _format(format_)
     with reader(settings, env_prefix, [] if region is None else [region], reason or "worker encrypt") as found:
         encryption = found if isinstance(found, Encryption) else _only(found)

@@ -44,6 +44,8 @@ def encrypt_files(
     processed are sealed beside their file, in <name>.dead, within the limits that the config sets.
     """
     found = expanded(files)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {str(out)!r} is a file; name the directory that the encrypted files go into")
     settings = load(config, set_, log_level=log_level, log_format=log_format)
     chosen = _route(settings, route)
     stopped = Stopped()

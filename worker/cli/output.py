@@ -8,10 +8,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from worker.errors import WorkerError, unwritten
+from worker.errors import ConfigError, WorkerError, unwritten
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+_CLOSED: set[int] = set()
+"""Which of the streams the caller had closed."""
 
 
 class _Named(io.FileIO):
@@ -34,10 +38,26 @@ def open_missing() -> None:
         try:
             os.fstat(number)
         except OSError:
+            _CLOSED.add(number)
             os.open(os.devnull, os.O_RDWR)
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def refuse_closed(*, reads: bool = False) -> None:
+    """
+    Refuse a closed standard output where what is printed is all that a command does.
+
+    Args:
+        reads: standard input is what it does this to, and must be open as well.
+
+    Raises:
+        ConfigError: one is closed; as an empty one it would end as if all had gone well.
+    """
+    for number, name in ((0, "input"), (1, "output")):
+        if number in _CLOSED and (number or reads):
+            raise ConfigError(f"standard {name} is closed; give the command a file, a pipe or /dev/null there")
 
 
 def named(out: TextIO) -> TextIO:

@@ -18,7 +18,7 @@ from worker.region import WorkspaceCrn
 from worker.sdk import checked
 from worker.sdk.kept import KeptKeys
 from worker.sdk.keyring import Keyring
-from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions
+from worker.sdk.options import Access, AccessOptions, Behaviour, ClientOptions, EnvironmentOptions, refuse_unknown
 from worker.sdk.reasons import Reasons
 from worker.sdk.table_calls import TableCalls
 from worker.sdk.terms import Index, Terms
@@ -184,6 +184,7 @@ def credentials_of(workspace_crn: str, client_id: str, client_key: str, given: A
 
 def client_from_prefix(prefix: str, options: EnvironmentOptions) -> tuple[ZeroKMSClient, Behaviour]:
     """Return the client whose variables begin with a prefix, and how it is to behave; raises `ConfigError`."""
+    refuse_unknown(options, EnvironmentOptions.__annotations__)
     environ = options.get("environ")
     environ = os.environ if environ is None else environ
     checked.text(prefix, "a prefix, as 'CS_EU_',")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, Self, TypedDict
 
 from worker.errors import ConfigError
 from worker.model import Format, PolicyCondition
@@ -141,8 +142,27 @@ class RecordsOptions(RecordOptions, total=False):
     keys: Sequence[bytes | None] | None
 
 
+def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
+    """Raise `TypeError` for the first name that is none, as Python does; says what was meant, and never a value."""
+    for name in given:
+        if name not in known:
+            meant = get_close_matches(name, known, 1)
+            hint = f"do you mean {meant[0]!r}?" if meant else f"there are {', '.join(sorted(known))}"
+            raise TypeError(f"unexpected keyword argument {name!r}; {hint}")
+
+
+class _Named:
+    """Options, each given by its name."""
+
+    __slots__ = ()
+
+    def __new__(cls, **given: object) -> Self:
+        refuse_unknown(given, cls.__dataclass_fields__)  # type: ignore[attr-defined]
+        return super().__new__(cls)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
+class Behaviour(_Named):
     """`ClientOptions`, the defaults filled in."""
 
     reason: str | None = None
@@ -170,7 +190,7 @@ class Access(Behaviour):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sealing:
+class Sealing(_Named):
     """`EncryptOptions`, the defaults filled in."""
 
     schema: str | None = None
@@ -184,7 +204,7 @@ class Sealing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Opening(_Named):
     """`DecryptOptions`, the defaults filled in."""
 
     schema: str | None = None
@@ -195,7 +215,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(_Named):
     """`RecordsOptions`, the defaults filled in."""
 
     keys: Sequence[bytes | None] | None = None

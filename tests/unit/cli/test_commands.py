@@ -89,3 +89,15 @@ def test_set_of_another_form_is_refused(assignment: str) -> None:
     """`--set` is name=value."""
     with pytest.raises(ConfigError, match="name=value"):
         load(ROOT / "deploy/regions/eu-central-1.toml", [assignment])
+
+
+def test_a_file_in_the_place_of_a_directory_is_named(tmp_path: Path) -> None:
+    """Before anything is read: the system's own words would be that a file exists."""
+    (tmp_path / "taken").write_text("")
+
+    ended = worker(
+        "encrypt-files", str(tmp_path / "taken"), "--out", str(tmp_path / "taken"), "--config", "nothing.toml"
+    )
+
+    assert ended.returncode == 2
+    assert "is a file; name the directory" in ended.stderr

@@ -28,6 +28,25 @@ def test_closed_streams_are_no_crash(streams: str) -> None:
     assert shell(f"{WORKER} plan nothing.avsc {streams}").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("encrypt --field c/e", "standard input is closed"),
+        ("decrypt - --field c/e", "standard input is closed"),
+        ("encrypt --field c/e value", "standard output is closed"),
+        ("decrypt --topic t --bootstrap 127.0.0.1:1", "standard output is closed"),
+    ],
+)
+def test_a_command_that_does_nothing_but_read_or_print_needs_its_stream(arguments: str, name: str) -> None:
+    """Over none it would end at once, as if there had been nothing to do."""
+    closed = "<&-" if "input" in name else ">&-"
+
+    done = shell(f"{WORKER} {arguments} {closed}")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"ConfigError: {name}; give the command a file")
+
+
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     """What a library prints would be written into it."""
     line = f'{sys.executable} -c "{_OPENS}" {tmp_path / "data"} >&- 2>&-'

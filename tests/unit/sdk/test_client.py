@@ -310,7 +310,9 @@ def test_a_misspelt_option_is_refused(encryption: Encryption) -> None:
     """A checker refuses an option that there is not, and so does the call itself."""
     envelope = encryption.encrypt("ann", field=FIELD)
 
-    with pytest.raises(TypeError, match="formt"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'formt'; do you mean 'format'"):
         encryption.encrypt("ann", field=FIELD, formt="leased")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="contxt"):
+    with pytest.raises(TypeError, match="'contxt'; do you mean 'context'"):
         encryption.decrypt(envelope, contxt={"a": "b"})  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'access_key'; there are allow_hosts, cache, environ, reason"):
+        Encryption.from_env(access_key="CSAK")  # type: ignore[call-arg]
