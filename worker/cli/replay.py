@@ -18,7 +18,8 @@ from worker.pipeline.job import Failure
 from worker.pipeline.ledger import receipted
 from worker.sink.base import Sink
 from worker.sink.kafka import ClusterPin
-from worker.sink.kafka.producer import BatchProducer, Message
+from worker.sink.kafka.message import Message, sent_ms
+from worker.sink.kafka.producer import BatchProducer
 
 REPLAYED_HEADER = "worker-replayed"
 # librdkafka's largest: the broker that took the record once is the one to judge its size.
@@ -121,4 +122,11 @@ def to_source(connection: Mapping[str, Property], records: Sequence[SourceRecord
 def _message(record: SourceRecord) -> Message:
     at = record.position
     headers = [*record.headers, (REPLAYED_HEADER, str(at).encode())]
-    return (at.topic, record.value, record.key, at.partition, max(0, record.timestamp_ms), headers)
+    return (
+        at.topic,
+        record.value,
+        record.key,
+        at.partition,
+        sent_ms(record.timestamp_type, record.timestamp_ms),
+        headers,
+    )

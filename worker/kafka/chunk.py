@@ -25,9 +25,14 @@ def chunk_of(messages: Sequence[Any]) -> PlainBatch:
         offsets,
         [m.key() for m in messages],
         [m.value() for m in messages],
-        [m.timestamp() for m in messages],
+        [_stamp(*m.timestamp()) for m in messages],
         [each or () for each in headers] if any(headers) else None,
     )
+
+
+def _stamp(kind: int, at_ms: int) -> tuple[int, int]:
+    """Return a timestamp as none where whoever sent the record gave none: its format says -1 then."""
+    return (0 if at_ms == -1 else kind, at_ms)
 
 
 def _ascending(runs: Sequence[Run], offsets: Sequence[int]) -> Sequence[Run]:

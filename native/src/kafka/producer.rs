@@ -144,6 +144,15 @@ pub fn produce(tracker: &Tracker, topic: &str, by_key: bool, outgoing: &Outgoing
     outcome.map(|()| taken)
 }
 
+/// The timestamp that librdkafka is given; 0 would be the time of sending there.
+fn sent(kind: u8, at_ms: i64) -> i64 {
+    match (kind, at_ms) {
+        (0, _) => -1,
+        (_, 0) => 1,
+        _ => at_ms,
+    }
+}
+
 /// What a message is made of; the headers come last, so that they can be left out.
 fn arguments(
     rkt: Ptr,
@@ -157,14 +166,13 @@ fn arguments(
         memory: bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len())),
     };
     let (kind, at_ms) = source.stamp(record);
-    let at_ms = if kind != 0 && at_ms > 0 { at_ms } else { 0 };
     [
         Argument { tag: TOPIC_HANDLE, value: ArgumentValue { pointer: rkt } },
         Argument { tag: PARTITION, value: ArgumentValue { int32: partition } },
         Argument { tag: FLAGS, value: ArgumentValue { int: COPY } },
         Argument { tag: KEY, value: memory(source.part(Part::Key, record)) },
         Argument { tag: VALUE, value: memory(value) },
-        Argument { tag: TIMESTAMP, value: ArgumentValue { int64: at_ms } },
+        Argument { tag: TIMESTAMP, value: ArgumentValue { int64: sent(kind, at_ms) } },
         Argument { tag: HEADERS, value: ArgumentValue { pointer: headers } },
     ]
 }

@@ -77,7 +77,8 @@ impl Taker {
             chunk.keys.push(key);
             chunk.values.push(value);
             chunk.offsets.push(message.offset);
-            chunk.stamps.push((kind as u8, stamp));
+            // Where whoever sent the record gave no time, it says -1, whatever kind its batch is of.
+            chunk.stamps.push((if stamp == -1 { 0 } else { kind as u8 }, stamp));
             chunk.at.push(at);
             if !headers.is_empty() {
                 chunk.headers.resize_with(chunk.offsets.len(), Vec::new);

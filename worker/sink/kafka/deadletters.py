@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from worker.kafka.properties import Property, client_properties
 from worker.kafka.topics import Topics
 from worker.sink.base import DeadLetter
+from worker.sink.kafka.message import Message
 from worker.sink.kafka.pin import ClusterPin
-from worker.sink.kafka.producer import BatchProducer, Message
+from worker.sink.kafka.producer import BatchProducer
 from worker.sink.kafka.topics import ensure_dead_topics
 from worker.topic_names import dead_topic
 

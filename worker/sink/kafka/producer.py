@@ -20,13 +20,11 @@ from worker.kafka.verdict import error_of, write_error
 from worker.native import extension
 from worker.native.batch import NativeOutput
 from worker.sink.kafka.deliveries import Deliveries
+from worker.sink.kafka.message import Message
 from worker.sink.kafka.options import NativeHeaders
 
 if TYPE_CHECKING:
     from worker import _native
-
-Message = tuple[str, bytes | None, bytes | None, int, int, Any]
-"""Topic, value, key, partition (-1: by key), timestamp in ms (0: now), headers as a list or None."""
 
 _POLL_EVERY = 1000
 # How long a client is given to ask about a topic; by itself it does so every five minutes.

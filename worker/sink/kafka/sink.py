@@ -17,9 +17,10 @@ from worker.native.batch import NativeOutput
 from worker.sink.base import DeadLetter, LedgerRow, OffsetRange, Positions, SinkRoute
 from worker.sink.kafka.checks import check_shape, create_missing, warn
 from worker.sink.kafka.deadletters import PRODUCER_DEFAULTS, letter_messages
+from worker.sink.kafka.message import Message, sent_ms
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
-from worker.sink.kafka.producer import BatchProducer, Message
+from worker.sink.kafka.producer import BatchProducer
 from worker.sink.kafka.topics import missing_topic
 from worker.sink.kafka.transactions import Ownership, TransactionalProducer
 from worker.sink.ledger import Chain
@@ -234,7 +235,7 @@ class KafkaSink:
             for i, headers, (value, key, (kind, at_ms)) in zip(
                 range(run.start, run.stop), self._headers_of(output, run), columns, strict=True
             ):
-                stamp = at_ms if kind and at_ms > 0 else 0
+                stamp = sent_ms(kind, at_ms)
                 if topics and i in topics:
                     yield topics[i], value, key, -1, stamp, headers
                 else:

@@ -16,7 +16,8 @@ from worker.errors import Fenced, PositionsChanged, SinkUnavailable, Transaction
 from worker.kafka.properties import Property
 from worker.kafka.verdict import FENCED, MOVED, error_of, write_error
 from worker.sink.kafka.deliveries import Deliveries
-from worker.sink.kafka.producer import BatchProducer, Message
+from worker.sink.kafka.message import Message
+from worker.sink.kafka.producer import BatchProducer
 
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
 _ABORT_S = 10.0
