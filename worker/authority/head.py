@@ -46,6 +46,12 @@ class Head:
     sums: dict[str, int] = field(repr=False)
     lock: tuple[str, ...] = ()
 
+    @property
+    def unknown(self) -> list[str]:
+        """Tables that a newer version has written: what this one would ignore may forbid something."""
+        known = {str(table.name) for table in schema.AUTHORISING}
+        return sorted(name for name, value in self.sums.items() if value and name not in known)
+
     def seal(self, sealer: Sealer, region: str) -> str:
         """Return the form that the store keeps, hex; it opens for no other region."""
         # An older replica beside this one knows nothing of later tables, and must not have to while nothing is in them.

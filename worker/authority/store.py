@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from worker.authority import schema
 from worker.authority.adopt import reseal
-from worker.authority.database import alone, engine_of, migrate, open_alone
+from worker.authority.database import alone, engine_of, in_words, migrate, newer_schema, open_alone
 from worker.authority.head import Head, TamperedStore, moved, term, total
 from worker.authority.seal import ROOT_BYTES, Sealer
 from worker.authority.state import Changed, Row, State, read_rows, where_key
@@ -72,12 +72,13 @@ class Store:
         self._owner = open_alone(place) if isinstance(place, Path) else None
         self._engine = engine_of(place)
         try:
-            migrate(self._engine)
-            secret = self._pin()
-            self.sealer = Sealer(secret)
-            self._rows_key = derived(secret, b"rows")
-            self._secret = secret
-            self._load()
+            with in_words(self._engine):
+                migrate(self._engine)
+                secret = self._pin()
+                self.sealer = Sealer(secret)
+                self._rows_key = derived(secret, b"rows")
+                self._secret = secret
+                self._load()
         except BaseException:
             self.close()
             raise
@@ -93,7 +94,7 @@ class Store:
                 try:
                     change(transaction)
                 except TamperedStore as exc:
-                    self._break(str(exc))
+                    self._not_ours(connection, str(exc))
                 head = transaction.finish(lock(self.head.lock))
                 sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
@@ -132,33 +133,6 @@ class Store:
             query = select(schema.meta.c.value).where(schema.meta.c.name == "key")
             return self.state, self.head, connection.execute(query).scalar_one()
 
-    @classmethod
-    def write_whole(
-        cls, place: Path | str, region: Region, meta: dict[str, str], tables: Mapping[str, dict[Any, Row]]
-    ) -> None:
-        """Make a store of rows and what authenticates them; for a restore. Raises `ConfigError` where there is one."""
-        if isinstance(place, Path):
-            open_alone(place).close()
-        engine = engine_of(place)
-        try:
-            migrate(engine)
-            with engine.connect().execution_options(write=True) as connection, connection.begin():
-                alone(connection)
-                if connection.execute(select(schema.meta.c.name)).first() is not None:
-                    raise ConfigError("the database has a store already: a backup is restored to where none is")
-                _keep(connection, "region", str(region))
-                for name, value in meta.items():
-                    _keep(connection, name, value)
-                for table in schema.AUTHORISING:
-                    rows = list(tables[str(table.name)].values())
-                    if rows:
-                        connection.execute(insert(table), rows)
-        except SQLAlchemyError as exc:
-            # Not its text, which has the row.
-            raise ConfigError(f"the database does not take the store: {type(exc).__name__}") from None
-        finally:
-            engine.dispose()
-
     def derived(self, purpose: bytes) -> bytes:
         """Return a key of the store's own for one purpose, 32 bytes."""
         return derived(self._secret, purpose)
@@ -182,8 +156,11 @@ class Store:
                 self._break("the store has been put back to an older state")
             self._sealed_head = sealed
             return
+        if head.incarnation != self.head.incarnation:
+            # What this process signs the audit with is of the incarnation that it began in.
+            self._break("the store has been restored meanwhile: start this process anew")
         named = changes_since(connection, self.head.version, head.version, _TABLES)
-        if named is None or head.incarnation != self.head.incarnation:
+        if named is None:
             self._load(connection)
             return
         changes: list[Changed] = []
@@ -198,14 +175,22 @@ class Store:
             sums[name] = moved(sums[name], less=less, more=more)
             changes.append(Changed(table, key, row))
         if sums != head.sums:
-            self._break("rows of the store are not those that the authority wrote")
+            self._not_ours(connection, "rows of the store are not those that the authority wrote")
         self.head, self.state, self._sealed_head = head, self.state.after(changes), sealed
 
     def _head(self, sealed: str) -> Head:
         try:
-            return Head.open(sealed, self.sealer, str(self.region))
+            head = Head.open(sealed, self.sealer, str(self.region))
         except (ConfigError, ValueError):
             self._break("the store's head is not one that the authority wrote")
+        if head.unknown:
+            self._break(f"a newer version has written {', '.join(head.unknown)}: run that version here too")
+        return head
+
+    def _not_ours(self, connection: Connection, reason: str) -> NoReturn:
+        newer = newer_schema(connection)
+        more = f", or a newer version (schema {newer}) has written what this one does not know: run that one here too"
+        self._break(reason if newer is None else reason + more)
 
     def _break(self, reason: str) -> NoReturn:
         self.broken = reason
@@ -222,7 +207,7 @@ class Store:
         head, state = self._head(sealed), State.read(connection)
         for table in schema.AUTHORISING:
             if total(self._rows_key, table, list(state.tables[table.name].values())) != head.sums.get(table.name):
-                self._break(f"the rows of {table.name} are not those that the authority wrote")
+                self._not_ours(connection, f"the rows of {table.name} are not those that the authority wrote")
         self.head, self.state, self._sealed_head = head, state, sealed
 
     def _pin(self) -> bytes:

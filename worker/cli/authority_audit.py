@@ -91,7 +91,10 @@ def verify(
         typer.Argument(help="The directory of the trail's files; of several processes and hosts, all of them."),
     ],
     anchor: Annotated[list[Path] | None, typer.Option(help="Signed heads that an anchor kept; several may.")] = None,
-    key: Annotated[str | None, typer.Option(help="The audit's public key, base64, as the authority serves it.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="The audit's public key, base64, as the authority serves it; another since each restore."),
+    ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(help="What clients kept: what `worker ledger audited` prints, or JSON Lines of chain, seq, hash."),
@@ -102,8 +105,8 @@ def verify(
     from worker.authority.audit.verify import read_heads, read_ledger, verify
     from worker.authority.sibling import trails
 
-    raw = None if key is None else _public_key(key)
-    seen = [place for path in anchor or () for place in read_heads(path, raw)]
+    keys = [_public_key(text) for text in key or ()]
+    seen = [place for path in anchor or () for place in read_heads(path, keys)]
     seen += [place for path in against or () for place in read_ledger(path)]
     verdict = verify(trails(directory), seen)
     found = {

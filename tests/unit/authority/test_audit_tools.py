@@ -68,7 +68,7 @@ def test_a_whole_trail_is_found_whole(kept: tuple[Path, Path]) -> None:
     """Over all its files the chain is one, and everything that the anchor saw is there."""
     directory, anchor = kept
 
-    verdict = verify([directory], read_heads(anchor, PUBLIC))
+    verdict = verify([directory], read_heads(anchor, [PUBLIC]))
 
     assert (verdict.findings, verdict.entries, verdict.anchored) == ([], 101, 5)
     assert len(segments(directory)) > 3
@@ -112,7 +112,7 @@ def test_every_kind_of_tampering_is_found(kept: tuple[Path, Path], kind: str) ->
     TAMPERING[kind](lines)
     (directory / "audit.jsonl").write_bytes(b"\n".join(lines) + b"\n")
 
-    assert verify([directory], read_heads(anchor, PUBLIC)).findings != []
+    assert verify([directory], read_heads(anchor, [PUBLIC])).findings != []
     assert (verify([directory]).findings == []) == (kind in UNSEEN)
 
 
@@ -132,7 +132,7 @@ def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path])
     _, anchor = kept
 
     with pytest.raises(ConfigError, match="not signed"):
-        read_heads(anchor, Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+        read_heads(anchor, [Ed25519PrivateKey.generate().public_key().public_bytes_raw()])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_full_disk_cuts_no_other_line_of_the_anchor(tmp_path: Path, monkeypatc
     anchor.close()
     own.close()
 
-    seen = read_heads(tmp_path / "anchor", PUBLIC)
+    seen = read_heads(tmp_path / "anchor", [PUBLIC])
 
     assert [place.sequence for place in seen] == [1, 2]
     assert not verify([tmp_path], seen).findings
@@ -187,7 +187,7 @@ def test_an_anchor_that_can_only_be_appended_to_is_opened_for_nothing_else(
     Anchor(own, tmp_path / "anchor", every_s=3600).close()
     own.close()
 
-    assert len(read_heads(tmp_path / "anchor", PUBLIC)) == 1
+    assert len(read_heads(tmp_path / "anchor", [PUBLIC])) == 1
 
 
 @pytest.mark.parametrize("after", [-1, 0, 13, 50, 77, 97, 98, 99, 100, 5000])
@@ -227,7 +227,7 @@ def moved_away(directory: Path, count: int) -> Path:
 def test_files_that_were_moved_away_are_the_same_chain(kept: tuple[Path, Path]) -> None:
     """Named beside what is left, in either order, they are whole; without them what was seen of them is missing."""
     directory, anchor = kept
-    seen, archive = read_heads(anchor, PUBLIC), moved_away(directory, 2)
+    seen, archive = read_heads(anchor, [PUBLIC]), moved_away(directory, 2)
 
     for both in ([archive, directory], [directory, archive]):
         verdict = verify(both, seen)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,21 @@ import pyrage
 import pytest
 from typer.testing import CliRunner
 
+from tests.disk import no_room
 from tests.unit.authority.conftest import Party, party
 from worker.authority.dev import DevAuthority
 from worker.authority.seal import root_from_file
 from worker.authority.server import AuthorityOptions
 from worker.cli import authority as command
-from worker.errors import ConfigError, FatalError, KeyAccessDenied, KeyServiceUnavailable, RegionViolation
+from worker.cli.failures import of_environment
+from worker.errors import (
+    ConfigError,
+    FatalError,
+    KeyAccessDenied,
+    KeyServiceUnavailable,
+    RegionViolation,
+    SinkUnavailable,
+)
 from worker.model import Audit, KeySpec
 from worker.zerokms.factory import client_from_environment
 
@@ -262,6 +273,41 @@ def test_a_backup_is_restored_to_where_no_store_is(lost: Lost) -> None:
 
     assert isinstance(again.exception, ConfigError)
     assert "exists" in str(again.exception)
+
+
+def test_a_restore_that_a_crash_or_a_full_disk_ended_is_done_again(lost: Lost) -> None:
+    """What is left of it is no store, for nobody, and is in no other's way."""
+    (lost.place / "new").mkdir()
+    for name in ("authority.part", "authority.part-wal"):
+        (lost.place / "new" / name).write_bytes(b"half")
+    with no_room(64 * 1024):
+        assert isinstance(of_environment(lost.restore().exception or Exception()), SinkUnavailable)
+    assert not (lost.place / "new" / "authority.sqlite").exists()
+
+    assert lost.restore().exit_code == 0
+
+    assert not [*(lost.place / "new").glob("authority.part*")]
+    assert stat.S_IMODE((lost.place / "new" / "authority.sqlite").stat().st_mode) == 0o600
+
+
+def test_each_incarnation_s_heads_are_verified_by_its_own_key(lost: Lost) -> None:
+    """An anchor that goes on over a restore has heads of both; a third key is nobody's."""
+    assert lost.restore().exit_code == 0
+    for name in ("root.key", "credentials.env"):
+        shutil.copy(lost.old / name, lost.place / "new" / name)
+    options = AuthorityOptions(anchor=lost.place / "anchor")
+    keys = []
+    for directory in (lost.old, lost.place / "new"):
+        with DevAuthority("eu-central-1", directory, options=options) as own:
+            keys.append(base64.b64encode(own.authority.trail.public_key).decode())
+    told = [str(lost.old), str(lost.place / "new"), "--anchor", str(lost.place / "anchor")]
+
+    def verified(*given: str) -> Any:
+        return CliRunner().invoke(command.app, ["audit", "verify", *told, *(t for k in given for t in ("--key", k))])
+
+    assert verified(*keys).exit_code == 0, verified(*keys).output
+    for one in keys:
+        assert "each restore begins an incarnation with a key of its own" in str(verified(one).exception)
 
 
 def test_a_stolen_backup_has_no_secret_in_the_clear(lost: Lost) -> None:

@@ -180,12 +180,15 @@ class _Reader:
             self._expired[chain] = max(self._expired.get(chain, (-1, "")), told)
 
 
-def read_heads(path: Path, key: bytes | None) -> list[Place]:
-    """Read an anchor's places; raises `ConfigError` for a head that the key's owner did not sign."""
+def read_heads(path: Path, keys: Sequence[bytes]) -> list[Place]:
+    """Read an anchor's places; raises `ConfigError` for a head that the owner of none of the keys given signed."""
     heads = read_anchor(path)
     for head in heads:
-        if key is not None and not head.is_signed_by(key):
-            raise ConfigError(f"{path}: the head of line {head.place.sequence} is not signed by this audit key")
+        if keys and not any(head.is_signed_by(key) for key in keys):
+            raise ConfigError(
+                f"{path}: the head of line {head.place.sequence}, of incarnation {head.store[0]}, is not signed by the "
+                "audit key; each restore begins an incarnation with a key of its own: give every one (--key)"
+            )
     return [head.place for head in heads]
 
 

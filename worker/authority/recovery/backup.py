@@ -106,6 +106,10 @@ def _read(opened: bytes) -> Backup:
     tables: dict[str, dict[Any, Row]] = {str(table.name): {} for table in schema.AUTHORISING}
     for line in rows:
         name, body = orjson.loads(line)
+        if name not in TABLES:
+            raise ConfigError(
+                f"the backup has rows of {name!r:.40}: a newer version wrote it; restore it with that one"
+            )
         row = from_json(TABLES[name], body)
         tables[name][key_of(TABLES[name], row)] = row
     meta = {name: bytes.fromhex(header["meta"][name]).hex() for name in ("key", "head")}

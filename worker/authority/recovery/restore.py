@@ -21,6 +21,7 @@ from worker.authority.erasure.subjects import Subjects
 from worker.authority.head import Head, TamperedStore, total
 from worker.authority.recovery.backup import Backup, probe, read_backup
 from worker.authority.recovery.journal import read_journal
+from worker.authority.recovery.planted import make_store
 from worker.authority.seal import Sealer
 from worker.authority.store import Row, Store, derived
 from worker.errors import ConfigError, RegionViolation
@@ -125,9 +126,8 @@ def restore(place: Path | str, region: Region, root: Sealer, source: Source, peo
     key = derived(secret, b"rows")
     sums = {str(t.name): total(key, t, list(backup.tables[str(t.name)].values())) for t in schema.AUTHORISING}
     risen = Head(version + 1, head.incarnation + 1, sums, lock)
-    Store.write_whole(
-        place, region, {"key": backup.meta["key"], "head": risen.seal(Sealer(secret), str(region))}, backup.tables
-    )
+    meta = {"region": str(region), "key": backup.meta["key"], "head": risen.seal(Sealer(secret), str(region))}
+    make_store(place, meta, backup.tables)
     rows = sum(len(table) for table in backup.tables.values())
     return Restored(risen.version, risen.incarnation, credentials, rows, time.perf_counter() - began)
 
@@ -155,6 +155,10 @@ def drill(region: Region, root: Sealer, source: Source) -> dict[str, Any]:
 
 
 def _check(backup: Backup, head: Head, secret: bytes) -> None:
+    if head.unknown:
+        raise ConfigError(
+            f"a newer version wrote this backup ({', '.join(head.unknown)}): restore it with that version"
+        )
     key = derived(secret, b"rows")
     for table in schema.AUTHORISING:
         if total(key, table, list(backup.tables[str(table.name)].values())) != head.sums.get(str(table.name)):
