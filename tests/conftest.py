@@ -124,6 +124,14 @@ def running_authority(region: str, directory: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
+def started_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first start of an authority of eu-central-1 leaves; whoever copies it is spared the tables and enrolment."""
+    directory = tmp_path_factory.mktemp("started") / "once"
+    DevAuthority("eu-central-1", directory).stop()
+    return directory
+
+
+@pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The suite's authority of eu-central-1 as its CS_* variables; a test that revokes starts one of its own."""
     with running_authority("eu-central-1", tmp_path_factory.mktemp("authority")) as env:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -64,9 +65,9 @@ def operations(actions: Mapping[str, tuple[type[BaseModel] | None, Any]], opened
     return found
 
 
-def document(found: Iterable[Operation]) -> bytes:
-    """Return the document's JSON."""
-    found = list(found)
+@lru_cache(maxsize=1)
+def document(found: tuple[Operation, ...]) -> bytes:
+    """Return the document's JSON; every authority of a process has the same."""
     adapters = {f"body {each.name}": TypeAdapter(each.body) for each in found if each.body is not None}
     adapters |= {each.name: TypeAdapter(ANSWERS[each.name]) for each in found if ANSWERS[each.name] not in _KINDS}
     adapters["refused"] = TypeAdapter(Refused)

@@ -61,7 +61,7 @@ def application(parts: Parts) -> FastAPI:
         return Response(described, media_type="application/json")
 
     actions, opened = _actions(parts), {**_open(parts), "GET /openapi.json": (None, served)}
-    described, deriving = document(operations(actions, opened)), dict[str, Handler]()
+    described, deriving = document(tuple(operations(actions, opened))), dict[str, Handler]()
     for endpoint in ENDPOINTS:
         if endpoint.path != _METRICS:
             model, action = actions[f"{endpoint.method} {endpoint.path}"]

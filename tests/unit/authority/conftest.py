@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,9 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevAuthority]:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[DevAuthority]:
+def own(started_once: Path, tmp_path: Path) -> Iterator[DevAuthority]:
     """An authority of the test's own."""
-    with DevAuthority("eu-central-1", tmp_path / "own") as running:
+    with DevAuthority("eu-central-1", shutil.copytree(started_once, tmp_path / "own")) as running:
         yield running
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,14 +108,13 @@ def options(key_service: KeyService, tmp_path: Path) -> AuthorityOptions:
 
 
 @pytest.fixture
-def people(options: AuthorityOptions, tmp_path: Path) -> Iterator[People]:
+def people(options: AuthorityOptions, started_once: Path, tmp_path: Path) -> Iterator[People]:
     """An authority with an erasable keyset under epochs."""
-    with DevAuthority("eu-central-1", tmp_path / "own", options=options) as own:
+    with DevAuthority("eu-central-1", shutil.copytree(started_once, tmp_path / "own"), options=options) as own:
         yield with_people(own)
 
 
 @pytest.fixture
-def own_people(tmp_path: Path) -> Iterator[People]:
+def own_people(own: DevAuthority) -> People:
     """An authority with an erasable keyset under the store's own key."""
-    with DevAuthority("eu-central-1", tmp_path / "own") as own:
-        yield with_people(own)
+    return with_people(own)
