@@ -23,7 +23,7 @@ JOBS ?= 3
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)
 
-.PHONY: help docs newcomer demo test test-twin test-all lint types pytest fetch bench bench-keys bench-sdk bench-scale bench-stages bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey bench-read sizing backpressure rekey recovery soak \
+.PHONY: help docs newcomer demo test test-twin test-all lint style clippy types pytest fetch bench bench-keys bench-sdk bench-scale bench-stages bench-latency bench-start bench-memory bench-authority bench-erasure bench-loop bench-rekey bench-read sizing backpressure rekey recovery soak \
   secure alone delivery registry interop attack erasure api-fuzz fuzz properties native \
   dashboards pictures operations chart image wheel sbom clean
 
@@ -34,20 +34,27 @@ help: ## Say what each target does
 demo: $(BIN)/.dev fetch ## Two regions, 20,000 customers each: encrypted, read back, refused (about two minutes)
 	$(BIN)/worker demo
 
-test: lint types pytest ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
+# What needs no test runs beside the build of the extension; tests wait for nothing but it, and share the cores with nobody.
+test: | $(BIN)/python ## Lint, types, import rules, and every test but the heavy ones, on real Kafka and PostgreSQL
+	+$(MAKE) --no-print-directory --jobs 2 --output-sync lint types fetch
+	+$(MAKE) --no-print-directory pytest
 
 test-all: test test-twin alone properties registry secure interop attack erasure api-fuzz fuzz newcomer backpressure rekey delivery soak operations chart image ## `test`, then every heavy suite
 
 test-twin: $(BIN)/.dev fetch ## Unit, contract, property and delivery tests without the extension module: its twins alone
 	WORKER_NATIVE=0 $(PYTEST) -m "not heavy" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/unit tests/contract tests/properties tests/integration
 
-lint: $(BIN)/.dev ## ruff and the import rules, and clippy where cargo is
+lint: style clippy ## ruff and the import rules, and clippy where cargo is
+
+style: $(BIN)/.needs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+
+clippy: $(BIN)/.dev
 	$(if $(CARGO),cd native && cargo clippy --release --locked --quiet --all-targets -- -D warnings,@echo "clippy: no cargo here")
 
-types: $(BIN)/.dev ## mypy --strict over worker/ and tests/
+types: $(BIN)/.needs ## mypy --strict over worker/ and tests/
 	$(BIN)/mypy
 
 pytest: $(BIN)/.dev fetch
@@ -197,8 +204,16 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found on PATH" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(BIN)/.dev: pyproject.toml $(NATIVE) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+# Two recipes, so that one core compiles the extension while the other one installs.
+$(BIN)/.needs: pyproject.toml | $(BIN)/python
+	$(BIN)/python .ci/needs dev | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(BIN)/.built: pyproject.toml $(NATIVE) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(BIN)/.dev: $(BIN)/.built $(BIN)/.needs
 	@touch $@
 
 $(BIN)/.heavy: pyproject.toml $(BIN)/.dev
@@ -211,6 +226,5 @@ $(BIN)/.operations: pyproject.toml $(BIN)/.dev
 
 # The tools alone: whoever wants the wheel need not wait for everything that developing takes.
 $(BIN)/.wheel: pyproject.toml | $(BIN)/python
-	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('$<', 'rb'))['project']['optional-dependencies']['wheel'], sep='\n')" \
-	  | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	$(BIN)/python .ci/needs --alone wheel | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@
