@@ -21,17 +21,19 @@ def in_a_child(work: Callable[[], None]) -> int:
     """The exit code of a child process that does some work."""
     # The child must not take apart what other tests have left: clients whose threads stayed with the parent.
     gc.collect()
-    gc.freeze()
+    gc.disable()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
+        gc.freeze()
+        gc.enable()
         signal.alarm(25)
         try:
             work()
         finally:
             os._exit(0 if all_done.is_set() else 1)
-    gc.unfreeze()
+    gc.enable()
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
