@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,8 +64,16 @@ class Lost:
 
 
 @pytest.fixture
-def lost(tmp_path: Path) -> Lost:
+def lost(lost_once: Lost, tmp_path: Path) -> Lost:
     """Backed up while it served; then keysets, grants and every kind of revocation; then the host was gone."""
+    shutil.copytree(lost_once.place, tmp_path, dirs_exist_ok=True)
+    return replace(lost_once, place=tmp_path, old=tmp_path / "old", env=dict(lost_once.env))
+
+
+@pytest.fixture(scope="module")
+def lost_once(tmp_path_factory: pytest.TempPathFactory) -> Lost:
+    """The same for all: each has a copy."""
+    tmp_path = tmp_path_factory.mktemp("lost")
     identity = pyrage.x25519.Identity.generate()
     (tmp_path / "identity").write_text(f"# an age identity\n{identity}\n")
     old = tmp_path / "old"
