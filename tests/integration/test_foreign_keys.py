@@ -65,3 +65,53 @@ def test_only_what_lacks_its_other_end_is_refused(sinks: Sinks, sink: PostgresSi
     sink.abort()
 
     assert set(caught.value.positions) == {bad.position, orders[0].position, orders[2].position}
+
+
+def gone(topic: str, offset: int, number: int) -> SinkRecord:
+    return SinkRecord(Position(topic, 0, offset), b"k", None, (), 1, 1_700_000_000_000, None, Row(_KEYS, (number,)))
+
+
+def test_what_refers_goes_before_what_it_refers_to(sinks: Sinks, sink: PostgresSink) -> None:
+    """A customer and its orders that are deleted in one batch."""
+    write(sink, record("b-customers", 0, 7, None), record("a-orders", 0, 1, 7), record("a-orders", 1, 2, 7))
+
+    again(sink, gone("b-customers", 1, 7), gone("a-orders", 2, 2), gone("a-orders", 3, 1))
+
+    assert sinks.query("SELECT id FROM b_customers UNION ALL SELECT id FROM a_orders") == []
+
+
+def test_what_is_pointed_elsewhere_lets_go(sinks: Sinks, sink: PostgresSink) -> None:
+    """An order that goes over to another customer, whose row comes in the same batch as the first one's tombstone."""
+    write(sink, record("b-customers", 0, 7, None), record("a-orders", 0, 1, 7))
+
+    again(sink, gone("b-customers", 1, 7), record("b-customers", 2, 8, None), record("a-orders", 1, 1, 8))
+
+    assert sinks.query("SELECT of FROM a_orders") == [(8,)]
+    assert sinks.query("SELECT id FROM b_customers") == [(8,)]
+
+
+def test_of_tombstones_only_what_is_still_referred_to_is_refused(sinks: Sinks, sink: PostgresSink) -> None:
+    """Once the whole batch is written: whose orders go, or whose order is refused itself."""
+    write(sink, *(record("b-customers", i, 7 + i, None) for i in range(3)))
+    again(sink, *(record("a-orders", i, 1 + i, 7 + i) for i in range(3)))
+    stays, bad = gone("b-customers", 4, 8), record("a-orders", 4, 4, 99)
+
+    with pytest.raises(SinkRejected) as caught:
+        again(sink, gone("b-customers", 3, 7), stays, gone("b-customers", 5, 9), gone("a-orders", 3, 1), bad,
+              record("a-orders", 5, 3, None))  # fmt: skip
+    sink.abort()
+
+    assert set(caught.value.positions) == {stays.position, bad.position}
+
+
+def again(sink: PostgresSink, *records: SinkRecord) -> None:
+    """A batch that begins where its first records stand."""
+    sink.begin()
+    sink.write(output_of(records))
+    sink.flush()
+    spans = {}
+    for place in _PLACES:
+        offsets = [r.position.offset for r in records if r.position.topic == place.topic]
+        if offsets:
+            spans[place] = OffsetRange(min(offsets), max(offsets) + 1)
+    sink.commit(spans, (), None)

@@ -68,7 +68,7 @@ def test_a_column_of_another_type_takes_nothing_by_the_old_one(
     write(sink, 0, field, value)
     sinks.query(f"DELETE FROM t; ALTER TABLE t ALTER n TYPE {later}")
 
-    with pytest.raises((SinkUnavailable, ConfigError)):
+    with pytest.raises(SinkUnavailable):
         write(sink, 1, field, value)
     sink.abort()
 
@@ -102,7 +102,7 @@ def test_a_table_made_anew_is_described_anew(sinks: Sinks, mode: str) -> None:
     write(sink, 0, field, 1.5)
     sinks.query(f"DROP TABLE t; CREATE TABLE t ({_TABLES[mode].format('text')})")
 
-    with pytest.raises((SinkUnavailable, ConfigError)):
+    with pytest.raises(SinkUnavailable, match="table t was altered"):
         write(sink, 1, field, 1.5)
     sink.abort()
     write(sink, 1, field, 1.5)

@@ -102,7 +102,7 @@ def write_error(error: KafkaError, what: str, *, needs: Needs | None = None) -> 
     """
     code = error.code()
     if code in FENCED:
-        return Fenced(f"{what}: a newer owner has fenced this one ({error.name()}); exactly one may run")
+        return Fenced(f"{what}: a newer owner has fenced this one ({error.name()}); exactly one may run: {_TWICE}")
     right = missing_right(error, needs)
     if right is not None:
         return ConfigError(f"{what}: {right}")

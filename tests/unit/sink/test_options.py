@@ -47,6 +47,13 @@ def test_upsert_needs_a_key() -> None:
         PostgresSinkOptions(table="t", mode="upsert")
 
 
+@pytest.mark.parametrize("name", ["pg_catalog.customers", "pg_temp.t", "information_schema.t"])
+def test_a_schema_of_the_servers_own_is_refused(name: str) -> None:
+    """By its name; what the server says of it is a number."""
+    with pytest.raises(ValidationError, match=f"schema {name.split('.')[0]} is PostgreSQL's own"):
+        PostgresSinkOptions(table="crm.t", tables={"a": name})
+
+
 def test_a_key_column_named_twice_is_refused() -> None:
     """No unique index covers one column twice."""
     with pytest.raises(ValidationError, match="twice"):

@@ -65,10 +65,9 @@ class BatchProducer:
         timeout_s: float,
         statistics: Callable[[str], None] | None = None,
     ) -> None:
-        self._topic = topic
+        self._topic, self._name = topic, name
         self._properties = properties
         self._statistics = statistics
-        self._name = name
         self._timeout_s = timeout_s
         self._producer: Producer | None = None
         self._native: _native.Client | None = None
@@ -247,6 +246,10 @@ class BatchProducer:
         if self._batch.is_unsettled():
             self.discard()
         self._batch, self._rest = Deliveries(), None
+
+    def rest(self) -> None:
+        """Let the client go until the next `open`; safe to call twice."""
+        self.discard()
 
     def discard(self) -> None:
         """Throw the client away; safe to call twice."""

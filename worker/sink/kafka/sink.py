@@ -21,6 +21,7 @@ from worker.sink.kafka.message import Message, sent_ms
 from worker.sink.kafka.options import KafkaSinkOptions, header_policy
 from worker.sink.kafka.pin import ClusterPin
 from worker.sink.kafka.producer import BatchProducer
+from worker.sink.kafka.tenure import Tenure
 from worker.sink.kafka.topics import missing_topic
 from worker.sink.kafka.transactions import Ownership, TransactionalProducer
 from worker.sink.ledger import Chain
@@ -74,9 +75,10 @@ class KafkaSink:
                 self._opening, name=self._name, topic=options.topic, timeout_s=options.timeout_s, statistics=statistics
             )
         else:
+            tenure = Tenure(transactional_id, connection)
             self._transactions = TransactionalProducer(
                 self._opening,
-                Ownership(transactional_id, options.transaction_timeout_s, options.topic),
+                Ownership(transactional_id, options.transaction_timeout_s, options.topic, tenure),
                 name=self._name,
                 timeout_s=options.timeout_s,
                 statistics=statistics,
@@ -195,8 +197,8 @@ class KafkaSink:
             self._transactions.settle()
 
     def rest(self) -> None:
-        """Let the producer go, with its threads and connections; another one under its name fences as it did."""
-        self._producer.discard()
+        """Let the producer go, with its threads and connections; what takes its name meanwhile keeps it."""
+        self._producer.rest()
 
     def close(self) -> None:
         """Abort what is open and release the connection."""

@@ -18,6 +18,7 @@ from worker.kafka.verdict import FENCED, MOVED, error_of, write_error
 from worker.sink.kafka.deliveries import Deliveries
 from worker.sink.kafka.message import Message
 from worker.sink.kafka.producer import BatchProducer
+from worker.sink.kafka.tenure import Tenure
 
 # Long enough that a live broker answers, short enough that a dead one does not hold a drain up.
 _ABORT_S = 10.0
@@ -28,11 +29,15 @@ _LOST_S, _GLANCE_S = 0.5, 0.1
 
 
 class Ownership(NamedTuple):
-    """A transactional id, stable over restarts, a transaction's timeout at the brokers in seconds, and a topic."""
+    """
+    A transactional id, stable over restarts, a transaction's timeout at the brokers in seconds, and a topic; and what
+    tells whether another one took the id while this one was at rest.
+    """
 
     transactional_id: str
     expires_s: float
     topic: str
+    tenure: Tenure | None = None
 
 
 class TransactionalProducer(BatchProducer):
@@ -60,7 +65,7 @@ class TransactionalProducer(BatchProducer):
     ) -> None:
         super().__init__(properties, name=name, topic=ownership.topic, timeout_s=timeout_s, statistics=statistics)
         self._id, self._expires_s = ownership.transactional_id, ownership.expires_s
-        self._ended = ended
+        self._tenure, self._ended = ownership.tenure, ended
         self._began_at = 0.0
         self._in_transaction = False
         self._commit_unknown = False
@@ -69,6 +74,7 @@ class TransactionalProducer(BatchProducer):
         """Return the client with its transactional id taken, which fences every older owner of it."""
         if self._producer is None:
             producer = super().open()
+            self._resume()
             self._settle(lambda: producer.init_transactions(self._timeout_s), "taking the transactional id")
             self._in_transaction = self._commit_unknown = self._has_lost = False
         assert self._producer is not None
@@ -157,6 +163,20 @@ class TransactionalProducer(BatchProducer):
         """
         if self._commit_unknown:
             self.open()
+
+    def rest(self) -> None:
+        """Let the client go until the next `open`, which raises `Fenced` where another process has the id by then."""
+        if self._producer is not None and self._tenure is not None:
+            self._tenure.leave()
+        self.discard()
+
+    def _resume(self) -> None:
+        if self._tenure is not None:
+            try:
+                self._tenure.resume(self._name)
+            except Fenced:
+                self.discard()
+                raise
 
     def discard(self) -> None:
         """Throw the client away with its transaction, which the next opening or the broker aborts."""

@@ -67,6 +67,9 @@ class PostgresSinkOptions(Options):
         for name in self.all_tables:
             if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split(".", 1)):
                 raise ValueError(f"table {name}: PostgreSQL cuts names over {MAX_NAME_BYTES} bytes; give a shorter one")
+            schema = name.split(".", 1)[0] if "." in name else ""
+            if schema.startswith("pg_") or schema == "information_schema":
+                raise ValueError(f"table {name}: schema {schema} is PostgreSQL's own; name a table in one of yours")
         return self
 
     @property

@@ -150,16 +150,19 @@ class PostgresSink:
             SinkRejected: with every refused record, without where only several together are refused.
             PositionsChanged: what stands in the rows' way are the same records, written by another owner.
             ConfigError: a table has another shape than the records.
+            SinkUnavailable: it was altered since it was described; the batch is to be written anew.
         """
         try:
             with self._database.guarded("writing rows") as connection:
                 if not self._write_ready(connection):
-                    by_table = self._by_table()
-                    for name in self._targets.ordered(connection, by_table):
-                        self._targets.write(connection, name, by_table[name])
+                    self._targets.write(connection, self._by_table())
                 # Deferred constraints speak here, where a refused record can still be found, and not at the commit.
                 connection.execute(_SPEAK)
                 self._targets.verify_unaltered(connection, self._names())
+        except ConfigError:
+            # What a table does not take by its old description it may take by the one that it has now.
+            self._verify_unaltered()
+            raise
         except SinkRejected as exc:
             if self._has_been_passed():
                 raise PositionsChanged(f"{self._name}: another owner has written this batch's records") from None
@@ -187,23 +190,33 @@ class PostgresSink:
         return by_table
 
     def _write_rows(self, name: str, connection: Connection, records: Sequence[SinkRecord]) -> None:
-        self._targets.write(connection, name, records)
+        self._targets.write(connection, {name: records})
         connection.execute(_SPEAK)
 
     def _refused(self, by_table: Mapping[str, Sequence[SinkRecord]]) -> list[Position]:
         """Find every refused row at once: each round trip through the pipeline would encrypt the batch anew."""
         found: list[Position] = []
+        late: list[tuple[str, list[SinkRecord]]] = []
         try:
             with self._database.guarded("reading foreign keys") as connection:
                 names = self._targets.ordered(connection, by_table)
             for name in names:
-                records = by_table[name]
-                for start in range(0, len(records), BLOCK):
-                    with self._database.guarded("finding refused rows") as connection:
-                        write = partial(self._write_rows, name)
-                        found += refused_rows(connection, write, records[start : start + BLOCK])
+                refused = set(self._refused_of(name, by_table[name]))
+                records = [r for r in by_table[name] if r.position in refused]
+                late.insert(0, (name, [r for r in records if r.value is None]))
+                found += [r.position for r in records if r.value is not None]
+            # What referred to these rows may be gone by now, or point to others.
+            for name, gone in late:
+                found += self._refused_of(name, gone)
         finally:
             self._database.rollback()
+        return found
+
+    def _refused_of(self, name: str, records: Sequence[SinkRecord]) -> list[Position]:
+        found: list[Position] = []
+        for start in range(0, len(records), BLOCK):
+            with self._database.guarded("finding refused rows") as connection:
+                found += refused_rows(connection, partial(self._write_rows, name), records[start : start + BLOCK])
         return found
 
     def commit(
@@ -249,6 +262,12 @@ class PostgresSink:
         self._database.discard()
         if self._dead_letters is not None:
             self._dead_letters.close()
+
+    def _verify_unaltered(self) -> None:
+        self._database.rollback()
+        with self._database.guarded("reading tables") as connection:
+            self._targets.verify_unaltered(connection, self._names())
+            connection.rollback()
 
     def _has_been_passed(self) -> bool:
         self._database.rollback()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,11 +16,11 @@ from worker.sink.postgres import review
 from worker.sink.postgres.connection import Connection, Database
 from worker.sink.postgres.copy import RowWriter, Target, append, by_type
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.order import referred_first
+from worker.sink.postgres.order import referred_first, write_in_order
 from worker.sink.postgres.ready import form, key_form, ready_rows
 from worker.sink.postgres.schema import COORDINATE_TYPES, ensure_table, fields_of, key_targets, row_targets
 from worker.sink.postgres.table import Table, column_name, read_table, read_version
-from worker.sink.postgres.upsert import Keyed, encode_key, is_exact, merge, raw_key, upsert
+from worker.sink.postgres.upsert import Keyed, Upsert, encode_key, is_exact, merge, raw_key
 
 if TYPE_CHECKING:
     from worker import _native
@@ -95,19 +95,21 @@ class TargetTables:
             table = self._table(connection, name)
             return review.remarks(connection, table, row_type, self._options, key_type)
 
-    def write(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
+    def write(self, connection: Connection, by_table: Mapping[str, Sequence[SinkRecord]]) -> None:
         """
-        Write a table's records, within the batch's transaction.
+        Write each table's records, within the batch's transaction.
 
         Raises:
             SinkRejected: with the refused record where the server names it, without where it does not.
             ConfigError: the table has no column for a field, or one that takes no value of it.
         """
-        if self._options.mode == "append":
-            for (row_type, _), group in by_type(records).items():
+        names = self.ordered(connection, by_table)
+        if self._options.mode == "upsert":
+            write_in_order(connection, [self._upsert(connection, name, by_table[name]) for name in names])
+            return
+        for name in names:
+            for (row_type, _), group in by_type(by_table[name]).items():
                 append(connection, self._writer(connection, name, row_type), group)
-        else:
-            self._upsert(connection, name, records)
 
     def ordered(self, connection: Connection, names: Collection[str]) -> Sequence[str]:
         """Return tables in the order in which to write them: what others refer to comes first."""
@@ -180,7 +182,7 @@ class TargetTables:
             return None
         return ready_rows(output, row_type, writer.targets, [key_form(columns[keys[0].name].type, keys[0].fit)])
 
-    def _upsert(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> None:
+    def _upsert(self, connection: Connection, name: str, records: Sequence[SinkRecord]) -> Upsert:
         keyed: list[Keyed] = []
         targets: list[Target] = []
         for record in records:
@@ -192,7 +194,7 @@ class TargetTables:
             table = self._known[name]
             key = encode_key(table, targets, self._key_values(record, table, targets), record.position)
             keyed.append(Keyed(key, record, writer, self._rest(record.row)))
-        upsert(connection, self._table(connection, name), targets, keyed)
+        return Upsert(connection, self._table(connection, name), targets, keyed)
 
     def _key_values(self, record: SinkRecord, table: Table, targets: Sequence[Target]) -> Sequence[object]:
         """

@@ -66,33 +66,52 @@ def encode_key(table: Table, targets: Sequence[Target], values: Sequence[object]
     return tuple(key)
 
 
-def upsert(connection: Connection, table: Table, keys: Sequence[Target], records: Sequence[Keyed]) -> None:
+class Upsert:
     """
-    Keep each key's last record of the batch: insert or update its row, or delete it for a tombstone.
+    Each key's last record of a batch: its row is inserted or updated, or, for a tombstone, deleted.
 
-    Which keys are one is the database's to say.
+    Which keys are one is the database's to say. What is to go is deleted before the other rows come, which may need
+    its place in another unique index.
+
+    Args:
+        connection: within the batch's transaction.
+        table: where the rows go.
+        keys: the key columns.
+        records: a batch's, in its order.
 
     Raises:
         SinkRejected: a value does not fit; a broken constraint is raised by the server without its record.
     """
-    last = {record.key: record for record in records}
-    found = list(last.values())
-    if not all(is_exact(table.columns[target.name]) for target in keys):
-        # In the batch's order: of what the server calls equal, the last one counts.
-        order = {id(record): i for i, record in enumerate(records)}
-        found.sort(key=lambda record: order[id(record)])
-        found = _distinct(connection, table, keys, found)
-    raw = [raw_key(target) for target in keys]
-    gone = [record for record in found if record.writer is None]
-    if gone:
-        _delete(connection, RowWriter(table, raw), gone)
-    groups: dict[RowWriter, list[Keyed]] = {}
-    for record in found:
-        if record.writer is not None:
-            groups.setdefault(record.writer, []).append(record)
-    for rest, group in groups.items():
-        writer = RowWriter(table, [*raw, *rest.targets])
-        merge(connection, writer, len(raw), partial(_copy, connection, writer, group))
+
+    def __init__(self, connection: Connection, table: Table, keys: Sequence[Target], records: Sequence[Keyed]) -> None:
+        last = {record.key: record for record in records}
+        found = list(last.values())
+        if not all(is_exact(table.columns[target.name]) for target in keys):
+            # In the batch's order: of what the server calls equal, the last one counts.
+            order = {id(record): i for i, record in enumerate(records)}
+            found.sort(key=lambda record: order[id(record)])
+            found = _distinct(connection, table, keys, found)
+        self._table, self._raw = table, [raw_key(target) for target in keys]
+        self._gone = [record for record in found if record.writer is None]
+        self._groups: dict[RowWriter, list[Keyed]] = {}
+        for record in found:
+            if record.writer is not None:
+                self._groups.setdefault(record.writer, []).append(record)
+
+    @property
+    def deletes(self) -> bool:
+        """Whether there are rows to delete."""
+        return bool(self._gone)
+
+    def delete(self, connection: Connection) -> None:
+        """Delete the tombstones' rows; raises as the class does."""
+        _delete(connection, RowWriter(self._table, self._raw), self._gone)
+
+    def merge(self, connection: Connection) -> None:
+        """Insert or update the others'; raises as the class does."""
+        for rest, group in self._groups.items():
+            writer = RowWriter(self._table, [*self._raw, *rest.targets])
+            merge(connection, writer, len(self._raw), partial(_copy, connection, writer, group))
 
 
 def raw_key(target: Target) -> Target:
