@@ -16,8 +16,9 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker import interpreter
-from worker.authority.connections import ConnectionLimits, Guard
+from worker.authority.connections import Guard
 from worker.authority.dev import DevAuthority
+from worker.authority.limits import ConnectionLimits
 from worker.authority.server import bind, server
 from worker.metrics import Metrics
 

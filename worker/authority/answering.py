@@ -18,9 +18,9 @@ from worker.authority import asked
 from worker.authority.access import Caller
 from worker.authority.audit import Receipt, Trail
 from worker.authority.bodies import LONG_BYTES, Bodies, address
-from worker.authority.connections import Guesses
 from worker.authority.endpoints import Endpoint
 from worker.authority.freshness import Freshness
+from worker.authority.guesses import Guesses
 from worker.authority.head import Head
 from worker.authority.refusal import Refusal
 from worker.authority.refusals import Refusals

@@ -1,5 +1,5 @@
 """
-Connections that send nothing, or too slowly, and callers that only guess: none of them is in the way of others.
+Connections that send nothing, or too slowly: none of them is in the way of others.
 
 A head must arrive within `header_s`, an answer be read within `unread_s`; a connection between requests lives
 `idle_s`. Where an address, or all together, have as many as they may, the connection that has kept us waiting longest
@@ -10,55 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import h11
 import uvicorn
-from cachetools import LRUCache
-from pydantic import BaseModel, ConfigDict
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from worker.authority.guesses import Guesses
 from worker.authority.heads import BUFFER_BYTES, BoundedConnection
+from worker.authority.limits import ConnectionLimits
 from worker.metrics import Metrics
 
 # Anybody can send what is no request; that is counted, and has no line each.
 _logger = logging.getLogger("uvicorn.error.connections")
 _logger.setLevel(logging.ERROR)
-
-
-class ConnectionLimits(BaseModel):
-    """
-    What connections may take.
-
-    Args:
-        header_s: from a connection's beginning, or a request's first byte, to the end of its head; TLS likewise.
-        idle_s: between two requests; longer than clients keep a connection (90 s in the published one).
-        unread_s: until what is sent is read so far that there is room for more.
-        malformed_s: until a connection ends on which something came that is no request.
-        per_address: connections of one address; a proxy in front needs more.
-        total: of all.
-        guesses: wrong credentials of an address that are answered at once.
-        guesses_per_second: how fast these come back.
-        penalty_s: how long an answer to a further one waits, half more or less.
-        waiting_guesses: as many of one address wait no longer than that; of more, each waits in proportion, unread.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    header_s: float = 5.0
-    idle_s: float = 95.0
-    unread_s: float = 30.0
-    malformed_s: float = 2.0
-    per_address: int = 1000
-    total: int = 2000
-    guesses: int = 60
-    guesses_per_second: float = 5.0
-    penalty_s: float = 4.0
-    waiting_guesses: int = 64
 
 
 class Guard:
@@ -67,6 +34,7 @@ class Guard:
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        self.guesses = Guesses(limits)
         self._metrics = metrics
         self._by_address: defaultdict[str, set[GuardedProtocol]] = defaultdict(set)
         self._count = 0
@@ -254,44 +222,7 @@ class GuardedServer(uvicorn.Server):
         ]
         self.started = True
 
-
-class Guesses:
-    """
-    Wrong credentials, by address: beyond a few they are answered slowly, and beyond many at once not looked at.
-
-    Right ones of the same address, as behind a proxy, are not touched.
-    """
-
-    def __init__(self, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits = limits
-        self._clock = clock
-        self._left: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
-        self._waiting: defaultdict[str, int] = defaultdict(int)
-
-    @property
-    def penalty_s(self) -> float:
-        """How long one that is not looked at had better wait."""
-        return self._limits.penalty_s
-
-    def is_turned_away(self, address: str) -> bool:
-        """Whether so many wrong ones wait that another is not looked at unless it is known to be right."""
-        return self._waiting.get(address, 0) >= self._limits.waiting_guesses
-
-    async def wrong(self, address: str) -> None:
-        """Wait, where an address has guessed too much."""
-        now = self._clock()
-        left, since = self._left.get(address, (float(self._limits.guesses), now))
-        left = min(self._limits.guesses, left + (now - since) * self._limits.guesses_per_second) - 1
-        self._left[address] = (max(left, -1.0), now)
-        if left >= 0:
-            return
-        self._waiting[address] += 1
-        # However many wait, they come back no faster: an answer at once would only bring the next one at once.
-        crowd = 1 + self._waiting[address] // self._limits.waiting_guesses
-        try:
-            # Not all at once: those who were answered together would come back together.
-            await asyncio.sleep(self._limits.penalty_s * crowd * random.uniform(0.5, 1.5))  # noqa: S311
-        finally:
-            self._waiting[address] -= 1
-            if not self._waiting[address]:
-                del self._waiting[address]
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Finish what is under way; nobody waits out a penalty any more."""
+        self._guard.guesses.end()
+        await super().shutdown(sockets)

@@ -1,4 +1,4 @@
-"""Quotas of keys a minute, per client."""
+"""What a request, a client and connections may take; and quotas of keys a minute, per client."""
 
 from __future__ import annotations
 
@@ -43,6 +43,37 @@ class LimitOptions(BaseModel):
     @property
     def _quotas(self) -> tuple[int, int]:
         return self.generate_per_minute, self.retrieve_per_minute
+
+
+class ConnectionLimits(BaseModel):
+    """
+    What connections may take.
+
+    Args:
+        header_s: from a connection's beginning, or a request's first byte, to the end of its head; TLS likewise.
+        idle_s: between two requests; longer than clients keep a connection (90 s in the published one).
+        unread_s: until what is sent is read so far that there is room for more.
+        malformed_s: until a connection ends on which something came that is no request.
+        per_address: connections of one address; a proxy in front needs more.
+        total: of all.
+        guesses: wrong credentials of an address that are answered at once.
+        guesses_per_second: how fast these come back.
+        penalty_s: how long an answer to a further one waits, half more or less.
+        waiting_guesses: as many of one address wait no longer than that; of more, each waits in proportion, unread.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header_s: float = 5.0
+    idle_s: float = 95.0
+    unread_s: float = 30.0
+    malformed_s: float = 2.0
+    per_address: int = 1000
+    total: int = 2000
+    guesses: int = 60
+    guesses_per_second: float = 5.0
+    penalty_s: float = 4.0
+    waiting_guesses: int = 64
 
 
 class Quota:

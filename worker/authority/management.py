@@ -19,12 +19,14 @@ from worker.authority.store import Row, Store
 from worker.authority.transaction import Transaction
 
 
-def new_workspace(store: Store, name: str) -> str:
-    """Make a workspace with its default keyset; return its id."""
+def new_workspace(store: Store, name: str, *, alone: bool = False) -> str:
+    """Make a workspace with its default keyset; return its id. Raises a 409 where it is to be alone and is not."""
     workspace = base64.b32encode(os.urandom(10)).decode()
     keyset = new_keyset(store, workspace, "default", "the workspace's default", is_default=True)
 
     def change(transaction: Transaction) -> None:
+        if alone and store.state.workspaces:
+            raise Refusal(409, "another request was faster")
         transaction.insert(schema.workspaces, {"id": workspace, "name": name, "enrolled": False})
         transaction.insert(schema.keysets, keyset)
 

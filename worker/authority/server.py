@@ -22,7 +22,7 @@ from worker.authority.auditing import Auditing, open_trail
 from worker.authority.bodies import Bodies
 from worker.authority.catalogue import CATALOGUE
 from worker.authority.clients import Clients
-from worker.authority.connections import ConnectionLimits, Guard, GuardedServer, Guesses
+from worker.authority.connections import Guard, GuardedServer
 from worker.authority.datakeys import DataKeys
 from worker.authority.enrolment import Enrolment
 from worker.authority.erasing import Erasing
@@ -37,7 +37,7 @@ from worker.authority.head import Head
 from worker.authority.health import readiness
 from worker.authority.http import Parts, application
 from worker.authority.keysets import Keysets
-from worker.authority.limits import LimitOptions
+from worker.authority.limits import ConnectionLimits, LimitOptions
 from worker.authority.management import Management
 from worker.authority.observed import Observed, last_backup, note_backup
 from worker.authority.operations import Operations
@@ -187,7 +187,7 @@ class Authority:
             self._backups = Backups(options.backups, self.subjects, self.trail, made, last=last)
 
     def _parts(self, directory: Path, options: AuthorityOptions, server_made: ServerMadeClients) -> Parts:
-        guesses, auditing = Guesses(options.connections), Auditing(partial(trail_directories, directory))
+        auditing = Auditing(partial(trail_directories, directory))
         data_keys = DataKeys(self.store, self.trail.hash, self.metrics, options.limits, self.subjects)
         answering = Answering(
             self.tokens,
@@ -196,7 +196,7 @@ class Authority:
             self.metrics,
             Bodies(options.limits),
             self._deriving,
-            guesses,
+            self.guard.guesses,
             self._refusals,
             data_keys.may_wait,
         )

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import uvicorn
 
-from worker.authority.dev import write_env
+from worker.authority.dev import as_lines
+from worker.authority.files import reserved
 from worker.authority.management import make_access_key, new_workspace
+from worker.authority.refusal import Refusal
 from worker.authority.server import Authority, AuthorityOptions, TlsOptions, server
 from worker.authority.store import Store
 from worker.errors import ConfigError
@@ -52,9 +54,7 @@ def serve(serving: Serving, listening: socket.socket, stop: threading.Event, rea
         authority.metrics.traces = open_traces(
             os.environ, service="residency-authority", region=serving.region, instance=platform.node()
         )
-        made = first_workspace(authority.store, serving.admin_key_file is not None)
-        if made is not None and serving.admin_key_file is not None:
-            write_env(serving.admin_key_file, made)
+        first_workspace(authority.store, serving.admin_key_file)
         running = server(authority.app, authority.guard, serving.tls)
         threading.Thread(target=_stop, args=(running, stop), daemon=True).start()
         ready()
@@ -69,14 +69,27 @@ def _stop(running: uvicorn.Server, stop: threading.Event) -> None:
     running.should_exit = True
 
 
-def first_workspace(store: Store, wanted: bool) -> dict[str, str] | None:
-    """Make the store's first workspace and its admin key where there is none; raises `ConfigError` if not wanted."""
-    if store.state.workspaces:
-        return None
-    if not wanted:
+def first_workspace(store: Store, admin_key_file: Path | None) -> None:
+    """
+    Make the store's first workspace and its admin key where there is nobody yet.
+
+    The key is made once its file's room is on the disk, and again where a crash came between it and its workspace.
+
+    Raises:
+        ConfigError: there is no file for it, or it can't be written.
+    """
+    state = store.state
+    if state.access_keys or state.providers or state.clients or (state.workspaces and admin_key_file is None):
+        return
+    if admin_key_file is None:
         raise ConfigError("a new store: --admin-key-file says where its first admin access key goes")
-    workspace = new_workspace(store, "first")
-    return {
-        "CS_WORKSPACE_CRN": str(WorkspaceCrn(store.region, workspace)),
-        "CS_ADMIN_ACCESS_KEY": make_access_key(store, workspace, "admin", "admin"),
-    }
+    try:
+        with reserved(admin_key_file) as file:
+            workspace = next(iter(state.workspaces), None) or new_workspace(store, "first", alone=True)
+            key = make_access_key(store, workspace, "admin", "admin")
+            made = {"CS_WORKSPACE_CRN": str(WorkspaceCrn(store.region, workspace)), "CS_ADMIN_ACCESS_KEY": key}
+            file.write(as_lines(made, export=True).encode())
+    except Refusal as refusal:
+        # Another replica that starts at this moment may be the one that makes it.
+        if refusal.status != 409:
+            raise ConfigError(f"the first workspace can't be made: {refusal.reason}") from None

@@ -32,15 +32,18 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make an access key; it is shown this once."""
-    from worker.authority.dev import write_env
+    from worker.authority.dev import as_lines
+    from worker.authority.files import reserved
     from worker.authority.remote import Remote
 
     body: dict[str, Any] = {"keyName": name, "role": role, "client": None if client is None else _uuid(client)}
     body |= {"scopes": scope or None, "keysets": [_uuid(k) for k in keyset] if keyset else None}
-    made = Remote(url, access_key)("api/access-keys", {k: v for k, v in body.items() if v is not None})
+    call, asked = Remote(url, access_key), {k: v for k, v in body.items() if v is not None}
     if env_file is None:
-        return _say(made, as_json=as_json)
-    write_env(env_file, {"CS_CLIENT_ACCESS_KEY": made["accessKey"]})
+        return _say(call("api/access-keys", asked), as_json=as_json)
+    with reserved(env_file) as file:
+        made = call("api/access-keys", asked)
+        file.write(as_lines({"CS_CLIENT_ACCESS_KEY": made["accessKey"]}, export=True).encode())
     return _say({"keyName": name, "env_file": str(env_file)}, as_json=as_json)
 
 

@@ -123,9 +123,8 @@ def serve(
 ) -> None:
     """Serve one region's authority until SIGTERM; what is under way is finished first."""
     from worker.authority import seal
-    from worker.authority.connections import ConnectionLimits
     from worker.authority.erasure.keyholder import CommandKeys
-    from worker.authority.limits import LimitOptions
+    from worker.authority.limits import ConnectionLimits, LimitOptions
     from worker.authority.server import AuthorityOptions, bind, public_base
     from worker.authority.serving import Serving
     from worker.errors import ConfigError

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from worker.cli.authority_options import Url
+from worker.cli.moments import moment
 from worker.errors import ConfigError, KeyAccessDenied
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def _pages(url: str, access_key: str, wanted: dict[str, Any]) -> Iterator[dict[s
     from worker.authority.remote import Remote
 
     for option in ("since", "until"):
-        _refuse_no_time(option, wanted[option])
+        read = moment(f"--{option}", wanted[option])
+        wanted[option] = None if read is None else read.isoformat()
     call, body = Remote(url, access_key), {k: v for k, v in wanted.items() if v is not None}
     try:
         chains = call("api/status", None, "GET")["chains"]
@@ -156,13 +157,6 @@ def _pages(url: str, access_key: str, wanted: dict[str, Any]) -> Iterator[dict[s
         chains = [None]
     for chain in chains:
         yield from _chain(call, body if chain is None else {**body, "chain": chain})
-
-
-def _refuse_no_time(option: str, text: str | None) -> None:
-    try:
-        datetime.fromisoformat(text or "2026-01-31")
-    except ValueError:
-        raise ConfigError(f"--{option}: {text!r} is no time; write it as 2026-01-31T12:00:00Z") from None
 
 
 def _chain(call: Remote, body: dict[str, Any]) -> Iterator[dict[str, Any]]:

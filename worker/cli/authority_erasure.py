@@ -11,6 +11,7 @@ import typer
 
 from worker.cli.authority_options import AdminKey, Json, Url
 from worker.errors import ConfigError
+from worker.textfile import read_text
 
 Keyset = Annotated[str, typer.Option(help="An erasable keyset's name or uuid.")]
 Context = Annotated[
@@ -91,10 +92,11 @@ def expire_backup(
 def _values(context: str | None, file: Path | None) -> list[list[str]]:
     if (context is None) == (file is None):
         raise ConfigError("give either --context name=value or --from FILE")
-    lines = [context] if context is not None else Path(str(file)).read_text(encoding="utf-8").splitlines()
+    # By line feeds alone: any other break may stand within a value, and half of one is somebody else's.
+    lines = read_text(file, f"--from {str(file)!r}").removesuffix("\n").split("\n") if file else [str(context)]
     found = []
     for number, line in enumerate(lines, 1):
-        name, sign, text = str(line).partition("=")
+        name, sign, text = line.removesuffix("\r").partition("=")
         if not name or not sign:
             where = "--context" if file is None else f"{file}, line {number},"
             raise ConfigError(f"{where} is not name=value")

@@ -71,8 +71,11 @@ def create(
         return _say({"client_id": str(proposed.client_id), "state": "active"}, as_json=as_json)
     source = _existing(url, old_id, old_key, own_access_key) if via else None
     if proposal is not None:
-        proposed = propose(call, name=name, region=region, via=source)
-        _write_secret(proposal, proposed.to_json())
+        if proposal.exists():
+            raise ConfigError(f"{proposal} is there already; name another file")
+        with reserved(proposal) as file:
+            proposed = propose(call, name=name, region=region, via=source)
+            file.write(proposed.to_json().encode())
         return _say({"client_id": str(proposed.client_id), "state": "proposed"}, as_json=as_json)
     with reserved(_needed(env_file)) as file:
         proposed = propose(call, name=name, region=region, via=source)
@@ -183,21 +186,23 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Enrol this client anew with another key and access key, then delete the old ones; data stays readable."""
-    from worker.authority.dev import write_env
+    from worker.authority.dev import as_lines
     from worker.authority.enrol import propose
+    from worker.authority.files import reserved
     from worker.authority.remote import Remote
 
     call = Remote(url, access_key)
     before = next((row for row in call("list-clients", {}) if row["id"] == old_id), None)
-    proposed = propose(call, name=name, region=region, via=_existing(url, old_id, old_key, own_access_key))
-    new_id = str(proposed.client_id)
-    call("approve-client", {"client_id": new_id})
-    env = _finish(call, url, proposed, name, role)
+    with reserved(env_file) as file:
+        proposed = propose(call, name=name, region=region, via=_existing(url, old_id, old_key, own_access_key))
+        new_id = str(proposed.client_id)
+        call("approve-client", {"client_id": new_id})
+        env = _finish(call, url, proposed, name, role)
+        file.write(as_lines(_place(call, url, region) | env, prefix=prefix, export=export).encode())
     held = next(row for row in call("list-clients", {}) if row["id"] == new_id)["keyset_id"]
     for keyset in before["keyset_id"] if before else ():
         if keyset not in held:
             call("grant-keyset", {"client_id": new_id, "keyset_id": {"Uuid": keyset}})
-    write_env(env_file, _place(call, url, region) | env, prefix=prefix, export=export)
     call("delete-client", {"client_id": old_id})
     gone = [row["keyName"] for row in call("api/access-keys", None, "GET") if row["client"] == old_id]
     for each in gone:
@@ -244,14 +249,6 @@ def _needed(env_file: Path | None) -> Path:
 def _descendants(rows: list[dict[str, Any]], client_id: str) -> list[str]:
     found = [row["id"] for row in rows if row["via"] == client_id]
     return [each for child in found for each in (child, *_descendants(rows, child))]
-
-
-def _write_secret(path: Path, text: str) -> None:
-    from worker.authority.files import write_whole
-
-    if path.exists():
-        raise ConfigError(f"{path} is there already; name another file")
-    write_whole(path, text.encode())
 
 
 def _say(value: dict[str, Any], *, as_json: bool) -> None:

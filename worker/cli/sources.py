@@ -6,11 +6,11 @@ import base64
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from worker import jsonform
 from worker.cli.container import failure, file_lines
+from worker.cli.moments import moment
 from worker.cli.summary import bars
 from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import Batch
@@ -184,10 +184,5 @@ def schema_text(path: Path | None) -> str:
 
 
 def _milliseconds(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{option} {text!r} is no time as 2026-11-26T04:30:00Z") from None
-    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    read = moment(option, text)
+    return None if read is None else int(read.timestamp() * 1000)

@@ -140,8 +140,8 @@ def test_an_anchor_that_somebody_else_signed_is_refused(kept: tuple[Path, Path])
     [
         (["verify", ".", "--key", "abc"], "32 bytes in base64"),
         (["verify", ".", "--key", "AAAA"], "32 bytes in base64"),
-        (["export", "--output", "x", "--since", "yesterday"], "--since: 'yesterday' is no time"),
-        (["query", "--until", "1.2.2026"], "--until: '1.2.2026' is no time"),
+        (["export", "--output", "x", "--since", "yesterday"], "--since 'yesterday' is no time"),
+        (["query", "--until", "1.2.2026"], "--until '1.2.2026' is no time"),
     ],
 )
 def test_what_an_auditor_mistypes_is_told(call: list[str], told: str, tmp_path: Path) -> None:

@@ -13,12 +13,9 @@ from typer.testing import CliRunner
 from tests.unit.authority.conftest import Party, access_key, party
 from worker.authority import seal
 from worker.authority.dev import DevAuthority, read_env
-from worker.authority.server import Authority
-from worker.authority.serving import first_workspace
 from worker.cli import access_key as access_keys
 from worker.cli import client, keyset
 from worker.errors import ConfigError, KeyAccessDenied
-from worker.region import Region
 
 
 def run(app: typer.Typer, authority: DevAuthority, *arguments: str, **more: str) -> Any:
@@ -166,16 +163,3 @@ def test_the_root_key_comes_from_exactly_one_place(tmp_path: Path) -> None:
     for wrong in ((None, None, None), (path, text, None), (None, "no", None), (None, None, "false")):
         with pytest.raises(ConfigError):
             seal.root_key(*wrong)
-
-
-def test_a_new_store_needs_a_place_for_its_admin_key(tmp_path: Path) -> None:
-    """The first admin key is made once and only where it can be kept."""
-    authority = Authority(Region("eu-central-1"), tmp_path, bytes(32), "http://127.0.0.1/")
-    try:
-        with pytest.raises(ConfigError, match="admin-key-file"):
-            first_workspace(authority.store, wanted=False)
-        made = first_workspace(authority.store, wanted=True)
-        assert made is not None
-        assert first_workspace(authority.store, wanted=True) is None
-    finally:
-        authority.close()

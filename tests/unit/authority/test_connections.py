@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import pytest
 import time_machine
 
 from tests.unit.authority.conftest import Party, party
-from worker.authority.connections import ConnectionLimits, Guesses
 from worker.authority.dev import DevAuthority
+from worker.authority.guesses import Guesses
 from worker.authority.jwks import RETRY_S, ProviderKeys
+from worker.authority.limits import ConnectionLimits
 from worker.authority.refusal import Refusal
 from worker.authority.server import AuthorityOptions
 from worker.errors import KeyServiceUnavailable
@@ -178,6 +180,21 @@ def test_who_guesses_waits_and_who_knows_does_not() -> None:
         return answered, away, other
 
     assert asyncio.run(guess()) == (3, True, False)
+
+
+def test_who_waits_for_having_guessed_is_answered_when_the_authority_stops(tmp_path: Path) -> None:
+    """It holds up no stop, and is not cut off."""
+    options = AuthorityOptions(connections=ConnectionLimits(guesses=1, guesses_per_second=0.001, penalty_s=1000))
+    with DevAuthority("eu-central-1", tmp_path, options=options) as own, ThreadPoolExecutor(2) as threads:
+        wrong = {"accessKey": "CSAKAAAAAAAAAAAAAAAA.wrong"}
+        answers = [threads.submit(httpx.post, f"{own.url}api/authorise", json=wrong, timeout=60) for _ in range(2)]
+        deadline = time.monotonic() + 50
+        while not own.authority.guard.guesses.waiting("127.0.0.1"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        own.stop()
+
+        assert [each.result().status_code for each in answers] == [401, 401]
 
 
 PROVIDER = {"jwks": None, "jwks_uri": "https://idp/keys"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import orjson
 
 from worker.authority.audit.chain import mark_of
 from worker.authority.audit.segments import lines
-from worker.errors import ConfigError
 
 _EACH = b'"each":"'
 """What a line has whose descriptors were too many to stand there; they are told by their marks."""
@@ -93,12 +92,3 @@ def _names(entry: dict[str, Any], field: str) -> bool:
 def last(entries: Iterable[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """Return the newest entries, oldest first."""
     return list(deque(entries, count))
-
-
-def at(text: str) -> datetime:
-    """Read a time, UTC where it says no other; raises `ConfigError`."""
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{text!r} is no time such as 2026-01-31T12:00:00Z") from None
-    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
