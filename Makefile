@@ -18,7 +18,7 @@ RECORDS ?= 100000
 BENCH ?=
 # As AGAINST="../before": work trees of other versions, for `make bench-read`.
 AGAINST ?=
-JOBS ?= 3
+JOBS ?= 4
 # The extension module is built where cargo is; a second build takes seconds, from native/target.
 NATIVE := $(wildcard native/Cargo.* native/src/*.rs native/src/*/*.rs)
 CARGO := $(shell command -v cargo 2>/dev/null)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tests.components import Kafka
 from tests.faults.records import OUTPUT_ID, PARTITIONS, SCHEMA, SCHEMA_ID
-from tests.program import COMMAND
+from tests.program import COMMAND, said
 from worker.authority.dev import read_env
 from worker.local import LocalKafka, LocalPostgres
 from worker.local.process import Program, free_ports
@@ -253,7 +253,6 @@ def prepare(stand: Stand, topology: Topology, name: str, *, partitions: int = PA
         sink=sinks[topology.sink],
     )
     settings.write_text(text, encoding="utf-8")
-    command = [*COMMAND, "check", "--create", "--config", str(settings)]
-    made = subprocess.run(command, env=stand.environ, capture_output=True, text=True, timeout=120, check=False)
+    made = said(stand.environ, "check", "--create", "--config", str(settings), timeout_s=120)
     assert made.returncode == 0, made.stdout + made.stderr
     return place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory, TopicFactory
 from tests.deployment import Deployment
 from tests.integration.test_delivery_kafka import Member, produce, read_all
-from tests.program import COMMAND
+from tests.program import said
 from worker.pipeline.options import Bounds
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -174,6 +173,4 @@ def test_the_command_ends_before_a_time_and_says_what_it_did(
 
 
 def run(site: Deployment, settings: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, "run", "--config", str(settings), *arguments]
-    env = {**site.environ, "PATH": os.environ["PATH"], **environ}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return said({**site.environ, **environ}, "run", "--config", str(settings), *arguments)

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
-from tests.program import COMMAND
+from tests.program import said
 from worker import Encryption, Regions, Table, output_schema
 from worker.authority.dev import DevAuthority
 from worker.demo.customers import SCHEMA
@@ -47,9 +47,8 @@ def site(
 
 
 def run(environ: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    program = [*COMMAND, *args]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_", "DATABASE_"))}
-    return subprocess.run(program, env={**kept, **environ}, capture_output=True, text=True, timeout=55, check=False)
+    return said({**kept, **environ}, *args, timeout_s=55)
 
 
 def support(eu: DevAuthority, ap: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
-from tests.program import COMMAND
+from tests.program import said
 from worker.avro import DeclarationOptions, compile_schema, encode_value, frame
 from worker.encryption import BatchEncryptor
 from worker.encryption.ondemand import OnDemandKeys
@@ -46,9 +46,8 @@ def sealed(env: Mapping[str, str], count: int) -> tuple[str, list[bytes]]:
 
 
 def run(env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    program = [*COMMAND, "decrypt", *args]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_"))}
-    return subprocess.run(program, env={**kept, **env}, capture_output=True, text=True, timeout=55, check=False)
+    return said({**kept, **env}, "decrypt", *args, timeout_s=55)
 
 
 def test_prints_a_topic_decrypted(kafka: Kafka, topic: TopicFactory, authority: dict[str, str], tmp_path: Path) -> None:

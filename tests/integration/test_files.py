@@ -21,7 +21,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
 from tests.leaks import scan
-from tests.program import COMMAND
+from tests.program import COMMAND, said
 from worker.avro import compile_schema, open_schema
 from worker.avro.container import ContainerReader, DatumSplitter
 from worker.avro.declaration import DeclarationOptions
@@ -58,8 +58,7 @@ def write(path: Path, records: Iterable[Mapping[str, object]], *, codec: str = "
 def run(
     site: Deployment, *arguments: str, failpoints: str = "", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environ = {**site.environ, **(env or {}), "PATH": os.environ["PATH"], "FAILPOINTS": failpoints}
-    return subprocess.run([*COMMAND, *arguments], env=environ, capture_output=True, text=True, timeout=100, check=False)
+    return said({**site.environ, **(env or {}), "FAILPOINTS": failpoints}, *arguments)
 
 
 def command_of(site: Deployment, *files: Path | str, changes: str = "") -> list[str]:

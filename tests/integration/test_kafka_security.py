@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import secrets
 import subprocess
@@ -17,7 +16,7 @@ from confluent_kafka import Consumer, Producer
 
 from tests.conftest import DatabaseFactory, running_authority
 from tests.deployment import Deployment
-from tests.program import COMMAND
+from tests.program import said
 from tests.secured import Right, SecuredKafka, TokenEndpoint, least_rights, running_secured
 from worker.app import Worker
 from worker.assembly.connections import kafka_connection
@@ -69,9 +68,7 @@ def produce(site: Deployment, count: int = RECORDS) -> int:
 
 def command(site: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command to its end."""
-    program = [*COMMAND, *arguments]
-    environ = {**site.environ, "PATH": os.environ["PATH"]}
-    return subprocess.run(program, env=environ, capture_output=True, text=True, timeout=100, check=False)
+    return said(site.environ, *arguments)
 
 
 def as_scram_user(secured: SecuredKafka, site: Deployment, user: str, granted: list[Right]) -> Deployment:

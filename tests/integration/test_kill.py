@@ -13,7 +13,7 @@ from tests.components import Kafka
 from tests.conftest import DatabaseFactory
 from tests.deployment import Deployment
 from tests.leaks import scan
-from tests.program import COMMAND
+from tests.program import worker
 from worker.demo.customers import ENCRYPTED, Population, customers, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(240)]
@@ -25,9 +25,8 @@ SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(2**31))
 
 def run(site: Deployment, settings: Path, failpoints: str) -> subprocess.CompletedProcess[bytes]:
     """Run the real command to the present end of the topic, or to its death."""
-    command = [*COMMAND, "run", "--config", str(settings)]
-    environ = {**site.environ, "PATH": os.environ["PATH"], "FAILPOINTS": failpoints}
-    return subprocess.run([*command, "--until-end"], env=environ, capture_output=True, timeout=100, check=False)
+    environ = {**site.environ, "FAILPOINTS": failpoints}
+    return worker(environ, "run", "--config", str(settings), "--until-end")
 
 
 @pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.program import COMMAND
+from tests.program import said
 from worker import config
 from worker.cli.options import load
 from worker.errors import ConfigError
@@ -19,9 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def worker(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *arguments]
-    env = {"PATH": os.environ["PATH"], **environ}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=50, check=False)
+    return said(environ, *arguments, timeout_s=50)
 
 
 def test_a_wrong_setting_ends_with_2_and_its_place(tmp_path: Path) -> None:

@@ -8,18 +8,15 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.program import COMMAND
+from tests.program import said, worker
 from worker.sdk import Encryption
 
 FIELD = "acme.crm.Customer/email"
 
 
 def run(env: Mapping[str, str], *args: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    program = [*COMMAND, *args]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CS_", "WORKER_"))}
-    return subprocess.run(
-        program, env={**kept, **env}, input=text, capture_output=True, text=True, timeout=55, check=False
-    )
+    return said({**kept, **env}, *args, given=text, timeout_s=55)
 
 
 def test_values_go_and_come_back(authority: dict[str, str]) -> None:
@@ -68,9 +65,7 @@ def test_values_of_any_type_go_as_they_are_printed(authority: dict[str, str], tm
 
 def test_a_line_that_is_no_text_is_named(authority: dict[str, str]) -> None:
     """By its number alone; the lines before it are done."""
-    command = [*COMMAND, "encrypt", "--field", FIELD]
-    environ = {"PATH": os.environ["PATH"], **authority}
-    done = subprocess.run(command, env=environ, input=b"ann@x\nb\xffb\n", capture_output=True, timeout=55, check=False)
+    done = worker(authority, "encrypt", "--field", FIELD, given=b"ann@x\nb\xffb\n", timeout_s=55)
 
     assert (done.returncode, len(done.stdout.splitlines())) == (2, 1)
     assert b"value 1 is no text in UTF-8" in done.stderr
