@@ -86,9 +86,12 @@ class _Server:
             try:
                 ours.settimeout(timeout_s)
                 return int(told.readline())
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(list(arguments), timeout_s) from None
+            except BaseException as exc:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                if isinstance(exc, TimeoutError):
+                    raise subprocess.TimeoutExpired(list(arguments), timeout_s) from None
+                raise
 
     def _end(self) -> None:
         self._asking.close()
@@ -110,11 +113,10 @@ def serve(number: int) -> None:
     # What is never walked again is never copied for a child.
     gc.collect()
     gc.freeze()
-    # Nobody waits for the processes that wait for a command.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=number) as asked:
         while True:
             said, given, _, _ = socket.recv_fds(asked, 1, 4)
+            _bury()
             if not said:
                 return
             if os.fork() == 0:
@@ -124,9 +126,15 @@ def serve(number: int) -> None:
     _attend(socket.socket(fileno=given[0]), given[1:])
 
 
+def _bury() -> None:
+    """Wait for those of the processes that wait for a command which have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def _attend(caller: socket.socket, streams: Sequence[int]) -> None:
     """Begin the command in a child, and say which process it is and how it ended; returns in that child alone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with caller, caller.makefile("r") as asked:
         environ, arguments, directory = json.load(asked)
         child = os.fork()
