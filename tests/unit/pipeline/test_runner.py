@@ -404,7 +404,9 @@ def test_holds_two_batches_at_most(bench: Bench) -> None:
     bench.source.give(P0)
     bench.start()
 
-    bench.until(lambda: P0 in bench.source.paused and bench.source.polls > 20)
+    bench.until(lambda: P0 in bench.source.paused)
+    polled = bench.source.polls
+    bench.until(lambda: bench.source.polls > polled + 3)
     taken = bench.source.owned[P0]
     gate.set()
     bench.until(lambda: bench.sink.stored.get(P0) == 30)

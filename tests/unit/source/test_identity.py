@@ -17,7 +17,7 @@ from worker.errors import SourceUnavailable
 from worker.source import identity
 from worker.source.identity import TopicIdentities
 
-identity._REQUEST_S = 0.3
+identity._REQUEST_S = 0.1
 
 def ask(identities, questions):
     answered = 0
