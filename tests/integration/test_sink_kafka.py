@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -418,7 +419,7 @@ def test_a_record_that_the_topic_will_never_take_is_refused(
     """Waiting would not help; the brokers do not say which it is, so the runner halves the batch."""
     target = topic(config=config)
     sink = _sink(kafka, target, transactional=f"x-{target}" if transactional else None)
-    fresh = [dataclasses.replace(r, timestamp_ms=0) for r in _records("s", 3)]
+    fresh = [dataclasses.replace(r, timestamp_ms=time.time_ns() // 1_000_000) for r in _records("s", 3)]
 
     with pytest.raises(SinkRejected, match="a topic refuses a record") as caught:
         _deliver(sink, [*fresh[:2], dataclasses.replace(fresh[2], **change)])
