@@ -178,20 +178,24 @@ def test_envelopes_stand_beside_their_values(stages: Stages, format: str) -> Non
 
 
 @stages
-def test_a_context_s_values_get_its_keys_in_the_records_order(stages: Stages) -> None:
-    """In whatever order they are sealed: a hundred contexts by turns, five records each, two values a key."""
+@pytest.mark.parametrize(
+    ("tenants", "each"), [(100, 5), (3, 6)], ids=["many contexts", "as many leases of a context as contexts"]
+)
+def test_a_context_s_values_get_its_keys_in_the_records_order(stages: Stages, tenants: int, each: int) -> None:
+    """In whatever order they are sealed: contexts by turns, some records each, two values a key."""
+    count = each * tenants
     declared = {"format": "leased", "context": ["tenant"]}
     fields = [{"name": "tenant", "type": "string"}, {"name": "email", "type": "string", "encrypted": declared}]
     compiled = compile_schema(json.dumps({"type": "record", "name": "Mail", "fields": fields}), DeclarationOptions())
-    texts = [(f"t{n % 100}".encode(), b"x" * (n % 7)) for n in range(500)]
+    texts = [(f"t{n % tenants}".encode(), b"x" * (n % 7)) for n in range(count)]
     datums = [b"".join(bytes((2 * len(text),)) + text for text in pair) for pair in texts]
     records = [SourceRecord(Position("in", 0, n), None, b"\0\0\0\0\7" + datum) for n, datum in enumerate(datums)]
     authority = InMemoryAuthority(lease_values=2)
-    split = stages.split(compiled, stages.build(records), [None] * 500, 5)
+    split = stages.split(compiled, stages.build(records), [None] * count, 5)
 
     [sealed] = stages.encryptor(authority).seal([(split, PREFIX)])
 
-    back = open_schema(compiled.plan.output_schema).split([(data or b"")[5:] for data in sealed.data], [None] * 500)
+    back = open_schema(compiled.plan.output_schema).split([(data or b"")[5:] for data in sealed.data], [None] * count)
     plain = BatchDecryptor(authority).decrypt(back.columns)
     assert back.join([[value or b"" for value in column] for column in plain.values]) == datums
     given: dict[object, list[bytes]] = {}
@@ -199,8 +203,8 @@ def test_a_context_s_values_get_its_keys_in_the_records_order(stages: Stages) ->
         given.setdefault(spec.context, []).extend([key.iv] * 2)
     taken: dict[object, list[bytes]] = {}
     for n, envelope in enumerate(sealed.envelopes[0]):
-        taken.setdefault((Value("tenant", f"t{n % 100}"),), []).append(LeasedEnvelope.parse(envelope).iv)
-    assert taken == {context: ivs[:5] for context, ivs in given.items()}
+        taken.setdefault((Value("tenant", f"t{n % tenants}"),), []).append(LeasedEnvelope.parse(envelope).iv)
+    assert taken == {context: ivs[:each] for context, ivs in given.items()}
 
 
 @stages

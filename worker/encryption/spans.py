@@ -126,8 +126,8 @@ class SpanSealing:
             self._rest.seal(need - len(self._fields), grant)
             return
         each = self._fields[need]
-        numbers = each.numbers if len(grant.at) == len(each.numbers) else each.numbers[grant.at]
-        self._supplies[each.slot].append((self._keys(each, grant), numbers, grant.counts))
+        # One context may come twice, at the end of its lease: as many as there are contexts need not be all of them.
+        self._supplies[each.slot].append((self._keys(each, grant), each.numbers[grant.at], grant.counts))
 
     def _keys(self, each: _Field, grant: Grant) -> _Keys:
         """Bring keys to native memory where they are not there yet."""
