@@ -55,12 +55,16 @@ class LocalPostgres:
     PostgreSQL refuses to be, the server runs as `postgres` or `nobody`. `fsync` is off: the data survive a crash of
     the server, not of the machine.
 
+    Args:
+        under: the directory that the data's own is made in, None for that of temporary files.
+
     Raises:
         ConfigError: from `start`, where no PostgreSQL is installed.
         TransientError: from `start`, where the server does not come up; the message ends with its log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, under: Path | None = None) -> None:
+        self._under = under
         self._server: Program | None = None
         self._directory: Path | None = None
         self._port = 0
@@ -80,7 +84,7 @@ class LocalPostgres:
     def start(self) -> Self:
         """Make the cluster, start the server and return when it answers a query."""
         self._account = server_account()
-        self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="postgres-", dir=self._under))
         try:
             if self._account is not None:
                 shutil.chown(self._directory, self._account)
