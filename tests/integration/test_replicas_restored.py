@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pyrage
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import DatabaseFactory
 from tests.integration.test_replicas import ROOT
@@ -70,3 +71,15 @@ def test_rows_of_a_newer_version_are_told_from_altered_ones(
 
     with pytest.raises(TamperedStore, match=f"not those that the authority wrote{said}"):
         store.refresh()
+
+
+def test_a_write_is_on_the_disk_whatever_the_database_is_set_to(dsn: str) -> None:
+    """A crash of the server would take a revocation back, or an epoch's end whose former key has been destroyed."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    store = Store(url_of(dsn), EU, Sealer(ROOT))
+
+    with store._engine.connect() as own:
+        assert own.execute(text("SHOW synchronous_commit")).scalar() == "on"
+    store.close()

@@ -114,7 +114,17 @@ def engine_of(place: Path | str) -> Engine:
     if isinstance(place, str):
         url = _address(place)
         more = {name: value for name, value in _CONNECTION.items() if name not in url.query}
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=more)
+        shared = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=more)
+
+        @event.listens_for(shared, "connect")
+        def _durable(connection: Any, _record: object) -> None:
+            # A commit that returns before it is on the disk would be a revocation that a crash takes back, and an
+            # epoch's end whose key is lost, the one of before destroyed.
+            name = "synchronous_commit"
+            connection.execute(f"SELECT set_config('{name}', 'on', false) WHERE current_setting('{name}') = 'off'")
+            connection.commit()
+
+        return shared
     engine = create_engine(f"sqlite:///{place}")
 
     @event.listens_for(engine, "connect")

@@ -103,7 +103,10 @@ class Tokens:
             claims = self._decode(text)
             self._verified[digest] = claims
         now = time.time()
-        if not claims["iat"] - _LEEWAY_S <= now < claims["exp"] + _LEEWAY_S:
+        if now < claims["iat"] - _LEEWAY_S:
+            ahead = round(claims["iat"] - now)
+            raise Refusal(401, f"token is of {ahead} s ahead of this clock: the replicas' clocks differ, or went back")
+        if now >= claims["exp"] + _LEEWAY_S:
             raise Refusal(401, "token has expired")
         return replace(self._caller(claims), standing=lambda: self._caller(claims).rights)
 
@@ -204,7 +207,8 @@ class Tokens:
 
     def _note_use(self, key: Row) -> None:
         now = time.time()
-        if key["last_used_at"] is not None and now - key["last_used_at"] < _USE_GRAIN_S:
+        # A clock that was put back must not keep it at what was the future.
+        if key["last_used_at"] is not None and abs(now - key["last_used_at"]) < _USE_GRAIN_S:
             return
         try:
             self._store.note(schema.access_keys, key["id"], {"last_used_at": now})

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import time_machine
 
 from tests.unit.authority.conftest import lines
 from worker.authority import schema
@@ -19,6 +20,9 @@ from worker.authority.answering import _SOON_S
 from worker.authority.dev import DevAuthority
 from worker.authority.remote import Remote
 from worker.authority.rights import ROLES
+from worker.errors import KeyAccessDenied
+from worker.model import Audit, KeySpec
+from worker.zerokms.factory import client_from_environment
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +109,19 @@ def test_a_role_that_was_narrowed_meanwhile_writes_nothing(own: DevAuthority) ->
 
     assert slow.end() == 401
     assert "late" not in {row["name"] for row in own.admin("list-keysets", {})}
+
+
+def test_a_clock_that_was_put_back_costs_a_client_one_exchange(own: DevAuthority) -> None:
+    """A token of what is the future now is refused, and says why; whoever asks with another one goes on."""
+    client = client_from_environment(own.env, allow_hosts=(urlsplit(own.url).netloc,))
+    admin = Remote(own.url, own.env["CS_ADMIN_ACCESS_KEY"])
+    with client:
+        with time_machine.travel(time.time() + 7200):
+            client.generate([KeySpec(None, "a/b")], Audit("test"))
+            admin("list-keysets", {})
+
+        assert len(client.generate([KeySpec(None, "a/b")], Audit("test"))) == 1
+    with pytest.raises(KeyAccessDenied, match="ahead of this clock"):
+        admin("list-keysets", {})
+    used = {row["keyName"]: row["lastUsedAt"] for row in own.admin("api/access-keys", None, "GET")}
+    assert used["first"] < time.time() + 60

@@ -118,7 +118,7 @@ class Epochs:
         End the epoch where something was erased in it, and destroy the keys of those that have ended.
 
         Args:
-            told: what is about to be written, for the audit's line of it.
+            told: what is being written, for the audit's line of it; called within the write, so that neither is alone.
             always: end it whether or not anything was erased.
             older_than_s: end none that began later; how long ago is told by the store, whoever has been started since.
 
@@ -131,6 +131,9 @@ class Epochs:
             # Another replica may have erased, or ended it, and nobody have asked this one since.
             self._store.refresh()
             number = self.current
+            if self._store.head.lock:
+                # Restored, and nobody has said yet that it is to go on: the store that it was made of may live.
+                return {"moved": False, "destroyed": [], "epoch": number}
             is_due = any(row["epoch"] == number for row in self._store.state.erasures.values())
             # A clock that was put back must not keep it for ever.
             is_due = is_due and abs(self.clock() - self._begun(number)) >= older_than_s
@@ -154,8 +157,8 @@ class Epochs:
             if row["destroyed_at"] is None and row["name"].startswith(f"backup-{self._store.region}-{label}-"):
                 self.destroy(row)
 
-    def destroy(self, row: Row) -> float:
-        """Destroy one key and note when; raises a 503 where it is still to be had."""
+    def destroy(self, row: Row, told: Callable[[dict[str, Any]], None] = lambda _what: None) -> float:
+        """Destroy one key and note when, `told` within that write; raises a 503 where it is still to be had."""
         if self.holder is None:
             raise Refusal(409, "there is no key command: no key lies outside the store")
         try:
@@ -163,7 +166,12 @@ class Epochs:
         except ConfigError as exc:
             raise Refusal(503, str(exc)) from None
         at = self.clock()
-        self._store.write(lambda t: t.update(schema.wrapping_keys, row["name"], {"destroyed_at": at}))
+
+        def write(transaction: Transaction) -> None:
+            transaction.update(schema.wrapping_keys, row["name"], {"destroyed_at": at})
+            told({"destroyed": row["name"]})
+
+        self._store.write(write)
         return at
 
     def _begun(self, number: int) -> float:
@@ -182,7 +190,6 @@ class Epochs:
     def _end(self, number: int, told: Callable[[dict[str, Any]], None]) -> None:
         old = self.key_of(number)
         row, new = self._make("epoch", number + 1)
-        told({"ended": number, "begun": number + 1, "key": row["name"]})
 
         def write(transaction: Transaction) -> None:
             state = self._store.state
@@ -192,6 +199,7 @@ class Epochs:
             for part in (part for part in state.shards.values() if part["epoch"] == number):
                 place = (part["keyset"], part["prefix"])
                 transaction.update(schema.shards, place, moved(part, old, new, number + 1))
+            told({"ended": number, "begun": number + 1, "key": row["name"]})
 
         self._store.write(write)
 
@@ -199,8 +207,7 @@ class Epochs:
         ended = [r for r in keys_of(self._store.state, "epoch") if r["number"] < self.current]
         due = [row for row in ended if row["destroyed_at"] is None]
         for row in due:
-            told({"destroyed": row["name"]})
-            self.destroy(row)
+            self.destroy(row, told)
         return [row["name"] for row in due]
 
 

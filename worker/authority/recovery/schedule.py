@@ -114,6 +114,11 @@ class Backups:
                 pause_s = min(left_s, _LOOK_S)
                 continue
             try:
+                self._store.refresh()
+                if self._store.head.lock:
+                    # Restored, and nobody has said yet that it is to go on: older ones are not let go for its own.
+                    pause_s = _LOOK_S
+                    continue
                 self.make()
                 self._last, pause_s = self._clock(), 0.0
             except (OSError, Refusal, WorkerError, SQLAlchemyError) as exc:

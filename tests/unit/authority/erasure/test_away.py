@@ -14,8 +14,11 @@ import pytest
 from tests.unit.authority.erasure.conftest import People
 from tests.unit.authority.erasure.thief import ANN
 from worker.authority.erasure.epochs import EpochClock
+from worker.authority.erasure.keyholder import KeyHolder
 from worker.authority.recovery import schedule
 from worker.authority.recovery.schedule import BackupOptions, Backups
+from worker.authority.refusal import Refusal
+from worker.errors import ConfigError
 
 RECIPIENT = str(pyrage.x25519.Identity.generate().to_public())
 
@@ -54,6 +57,55 @@ def test_epochs_end_once_it_is_back(people: People, tmp_path: Path) -> None:
     clock.close()
 
     assert told[0]["operation"] == "end-epoch"
+
+
+def test_backups_wait_until_a_restored_store_is_unlocked(
+    people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has said yet that it is to go on: it makes none, for which older ones would go with their keys."""
+    monkeypatch.setattr(schedule, "_LOOK_S", 0.01)
+    asked, own = list[float](), people.own.authority
+    own.store.write(lambda _transaction: None, lock=lambda _lock: ("ann",))
+
+    def clock() -> float:
+        asked.append(time.time())
+        return asked[-1]
+
+    options = BackupOptions(tmp_path / "backups", (RECIPIENT,))
+    backups = Backups(options, own.subjects, own.trail, lambda: None, clock=clock)
+    until(lambda: len(asked) > 3)
+    assert not backups.kept
+    own.store.write(lambda _transaction: None, lock=lambda _lock: ())
+    until(lambda: backups.kept)
+    backups.close()
+
+
+class Stubborn:
+    """A `KeyHolder` that makes keys and destroys none."""
+
+    destroys = True
+
+    def __init__(self, holder: KeyHolder) -> None:
+        self._holder = holder
+        self.create, self.get = holder.create, holder.get
+
+    def destroy(self, name: str) -> None:
+        raise ConfigError(f"the key {name} is still to be had")
+
+
+def test_the_audit_says_of_no_key_that_it_is_destroyed_before_it_is(people: People) -> None:
+    """An auditor would take the line for the proof that what was erased is gone."""
+    people.erase(ANN)
+    epochs, told = people.own.authority.epochs, list[dict[str, object]]()
+    assert epochs.holder is not None
+    holder, epochs.holder = epochs.holder, Stubborn(epochs.holder)
+
+    with pytest.raises(Refusal, match="still to be had"):
+        epochs.move(told.append)
+
+    assert [[*what] for what in told] == [["ended", "begun", "key"]]
+    epochs.holder = holder
+    assert epochs.move(told.append)["destroyed"] == [what["destroyed"] for what in told[1:]]
 
 
 def test_backups_are_made_once_it_is_back(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

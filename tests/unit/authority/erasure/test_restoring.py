@@ -55,6 +55,27 @@ def restored(place: Path, service: KeyService, options: AuthorityOptions) -> Dev
     return own
 
 
+def test_a_restored_store_destroys_nothing_before_it_is_unlocked(
+    people: People, options: AuthorityOptions, key_service: KeyService, tmp_path: Path
+) -> None:
+    """The store that it was made of may live, under those very keys: a start to look at it is no decision."""
+    item, key = people.make(customer_id=1)
+    back_up(people, tmp_path)
+    people.own.stop()
+    done = run(tmp_path, key_service, "restore", "--data", str(tmp_path / "new"))
+    assert done.exit_code == 0, (done.output, done.exception)
+    for name in ("root.key", "credentials.env"):
+        shutil.copy(tmp_path / "own" / name, tmp_path / "new" / name)
+    before, told = key_service.names, list[dict[str, Any]]()
+
+    with DevAuthority("eu-central-1", tmp_path / "new", options=AuthorityOptions(keys=options.keys)) as locked:
+        found = locked.authority.epochs.move(told.append)
+
+    assert (found["destroyed"], told, key_service.names) == ([], [], before)
+    with DevAuthority("eu-central-1", tmp_path / "own", options=options) as own:
+        assert client_of(own).retrieve(item, PEOPLE) == key
+
+
 def client_of(own: DevAuthority) -> Party:
     env = own.env
     return Party(own.url, env["CS_CLIENT_ACCESS_KEY"], env["CS_CLIENT_ID"], env["CS_CLIENT_KEY"])
