@@ -15,7 +15,7 @@ from pathlib import Path
 import docker  # type: ignore[import-untyped]
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.postgres import PostgresContainer
 
@@ -42,18 +42,27 @@ class Kafka:
         self, name: str | None = None, *, partitions: int = 1, config: Mapping[str, str] | None = None
     ) -> str:
         name = f"t-{uuid.uuid4().hex[:12]}" if name is None else name
-        admin = AdminClient({**self.client, "log_level": 4})
+        admin = self._admin()
         # No replication factor: the cluster's own default, which on three nodes is three.
         admin.create_topics([NewTopic(name, partitions, config=dict(config or {}))])[name].result(30)
-        # A busy broker hears later of it than the controller that answered.
-        while not _has_leaders(admin, name, partitions):
-            pass
+        _await_leaders(admin, name, partitions)
         return name
 
+    def add_partitions(self, topic: str, total: int) -> None:
+        admin = self._admin()
+        admin.create_partitions([NewPartitions(topic, total)])[topic].result(30)
+        _await_leaders(admin, topic, total)
 
-def _has_leaders(admin: AdminClient, topic: str, partitions: int) -> bool:
-    found = admin.list_topics(timeout=30).topics.get(topic)
-    return found is not None and [p.leader >= 0 for p in found.partitions.values()] == [True] * partitions
+    def _admin(self) -> AdminClient:
+        return AdminClient({**self.client, "log_level": 4})
+
+
+def _await_leaders(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Wait for the broker, which hears later of partitions than the controller that answered; a client would not."""
+    leaders: list[bool] = []
+    while leaders != [True] * partitions:
+        found = admin.list_topics(timeout=30).topics.get(topic)
+        leaders = [] if found is None else [p.leader >= 0 for p in found.partitions.values()]
 
 
 def require_program(name: str, remedy: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
@@ -125,8 +125,7 @@ def test_a_partition_that_is_added_is_read_from_its_start(
     source, sink = topic(partitions=2), topic(partitions=4)
     member = Member(kafka, source, sink, start=start, properties=properties).start()
     until(lambda: len(member.runner.progress().spans) == 2)
-    admin = AdminClient(kafka.client)
-    admin.create_partitions([NewPartitions(source, 4)])[source].result(20)
+    kafka.add_partitions(source, 4)
     produce(kafka, source, range(400))
 
     found = read_all(kafka, sink, lambda ids: len(ids) >= 400)
@@ -146,8 +145,7 @@ def test_a_partition_that_is_added_while_nobody_reads_is_read_from_its_start(
     produce(kafka, source, range(300), partitions=3)
     read_all(kafka, sink, lambda ids: len(ids) >= 300)
     first.stop()
-    admin = AdminClient(kafka.client)
-    admin.create_partitions([NewPartitions(source, 4)])[source].result(20)
+    kafka.add_partitions(source, 4)
     produce(kafka, source, range(403, 800, 4))
 
     second = Member(kafka, source, sink, mode=mode, start="latest", bounded=True).start()

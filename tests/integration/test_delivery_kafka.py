@@ -110,10 +110,17 @@ class Member:
 def produce(kafka: Kafka, topic: str, ids: range, *, partitions: int = 4) -> None:
     # A retry on a topic that was just made must not overtake what is under way.
     producer = Producer({**kafka.client, "linger.ms": 5, "enable.idempotence": True})
+    failed: list[object] = []
     for i in ids:
-        producer.produce(topic, str(i).encode(), str(i % 7).encode(), i % partitions)
+        producer.produce(
+            topic,
+            str(i).encode(),
+            str(i % 7).encode(),
+            i % partitions,
+            on_delivery=lambda exc, _: failed.append(exc) if exc is not None else None,
+        )
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert (producer.flush(30), failed) == (0, [])
 
 
 def read_all(kafka: Kafka, topic: str, enough: Callable[[list[int]], bool]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
@@ -198,8 +198,7 @@ def test_a_partition_that_is_added_is_written_to_at_once(
     sink = _sink(kafka, target, transactional=name)
     for _ in range(3):  # the first ones make connections, and whoever made one asks about the topic
         _deliver(sink, _records("s", 2, 2))
-    admin = AdminClient(kafka.client)
-    admin.create_partitions([NewPartitions(target, 3)])[target].result(30)
+    kafka.add_partitions(target, 3)
     refused: list[str] = []
 
     def delivered() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from tests.components import Kafka
 from tests.conftest import TopicFactory
@@ -36,8 +35,7 @@ def test_a_partition_that_is_added_while_static_members_restart_is_read(kafka: K
 
     for member in started():
         member.stop()
-    admin = AdminClient(kafka.client)
-    admin.create_partitions([NewPartitions(source, 3)])[source].result(20)
+    kafka.add_partitions(source, 3)
     members, total = started(), 0
 
     def is_read() -> bool:

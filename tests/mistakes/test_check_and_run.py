@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
 
 from tests.components import Kafka
 from tests.conftest import DatabaseFactory, running_authority
@@ -131,9 +129,7 @@ def _lost_declaration(stand: Stand) -> None:
 
 
 def _more_partitions(stand: Stand) -> None:
-    sink = stand.site.sink
-    admin = AdminClient(stand.site.kafka.client)
-    admin.create_partitions([NewPartitions(sink, 5)])[sink].result(30)
+    stand.site.kafka.add_partitions(stand.site.sink, 5)
 
 
 def _registry(stand: Stand, url: str, allowed: str) -> None:
