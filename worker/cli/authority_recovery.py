@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Identity = Annotated[Path, typer.Option(help="The age identity that opens the backup.")]
 JournalFile = Annotated[Path | None, typer.Option("--journal", help="The journal that serve --journal wrote.")]
 AnchorFile = Annotated[
-    Path | None, typer.Option("--anchor", help="The anchor: how far the journal must reach, at the least.")
+    list[Path] | None,
+    typer.Option("--anchor", help="The anchor, of each replica: how far the journal must reach, at the least."),
 ]
 RootFile = Annotated[Path | None, typer.Option(help="The lost store's root key.")]
 RootCommand = Annotated[str | None, typer.Option(help="Prints the lost store's root key.")]
@@ -135,12 +136,12 @@ def _root(file: Path | None, command: str | None) -> Sealer:
     return seal.Sealer(seal.root_key(file, os.environ.get("AUTHORITY_ROOT_KEY"), command))
 
 
-def _source(path: Path, identity: Path, journal: Path | None, anchor: Path | None, command: str | None) -> Source:
+def _source(path: Path, identity: Path, journal: Path | None, anchor: list[Path] | None, command: str | None) -> Source:
     from worker.authority.audit.verify import read_anchor
     from worker.authority.erasure.keyholder import CommandKeys
     from worker.authority.recovery.restore import Anchored, Source
 
-    anchored = None if anchor is None else Anchored.of(read_anchor(anchor))
+    anchored = Anchored.of([head for each in anchor for head in read_anchor(each)]) if anchor else None
     try:
         data = path.read_bytes()
     except OSError as exc:

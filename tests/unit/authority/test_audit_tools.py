@@ -235,6 +235,21 @@ def test_files_that_were_moved_away_are_the_same_chain(kept: tuple[Path, Path]) 
     assert verify([directory], seen).findings
 
 
+def test_a_beginning_that_is_not_there_is_found(kept: tuple[Path, Path]) -> None:
+    """Whole files, or the first line alone, without any anchor: only what the chain says that it let go may be gone."""
+    directory, _ = kept
+    oldest = segments(directory)[0]
+    whole = oldest.read_bytes()
+    oldest.write_bytes(whole.partition(b"\n")[2])
+    one = verify([directory]).findings
+    oldest.unlink()
+    all_of_it = verify([directory]).findings
+    oldest.write_bytes(whole)
+
+    assert [len(found) for found in (one, all_of_it, verify([directory]).findings)] == [1, 1, 0]
+    assert "begins at line 1, and what came before was not let go" in one[0]
+
+
 APART: dict[str, tuple[str, Callable[[Path, Path], Any]]] = {
     "last line altered": ("was changed after", lambda archive, _: altered_last(segments(archive)[-1])),
     "a file between": ("dropped", lambda archive, _: segments(archive)[-1].unlink()),

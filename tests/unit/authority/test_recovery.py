@@ -256,6 +256,28 @@ def test_another_authority_s_anchor_does_not_say_how_far_this_one_had_come(lost:
     assert "is it another one's?" in str(done.exception)
 
 
+def test_the_newest_of_all_replicas_anchors_says_how_far_the_journal_must_reach(lost: Lost) -> None:
+    """One that was not asked for long has seen less: with its anchor alone a journal that ends early would do."""
+    cut(lost.place / "journal")
+    heads = (lost.place / "anchor").read_bytes().splitlines(keepends=True)
+    old = min(heads, key=lambda line: json.loads(line)["version"])
+    idle = json.loads(old) | {"version": 1}
+    (lost.place / "idle").write_text(json.dumps(idle) + "\n")
+
+    done = lost.restore("--anchor", str(lost.place / "idle"))
+
+    assert "the anchor has seen" in str(done.exception)
+
+
+def test_a_journal_that_is_not_there_is_told_in_words(lost: Lost) -> None:
+    (lost.place / "journal").unlink()
+
+    told = of_environment(lost.restore().exception or Exception())
+
+    assert isinstance(told, ConfigError)
+    assert "journal" in str(told)
+
+
 def test_a_line_that_a_full_disk_cut_short_is_none_of_the_anchor_s(lost: Lost) -> None:
     """The store comes back by the others, and a journal that ends before these is refused all the same."""
     with (lost.place / "anchor").open("ab") as file:

@@ -121,6 +121,11 @@ class _Reader:
             through, digest = self._expired.get(chain, (-1, ""))
             if 0 <= through == runs[0].first - 1 and digest != runs[0].before:
                 self.verdict.found(f"chain {chain} does not go on from line {through}, up to which it was let go")
+            if through < runs[0].first - 1:
+                self.verdict.found(
+                    f"{runs[0].directory}: chain {chain} begins at line {runs[0].first}, and what came before was not "
+                    "let go by its age: cut off, or moved to a directory that is not named here"
+                )
             for one, other in pairwise(runs):
                 if other.first <= one.last.sequence:
                     self.verdict.found(

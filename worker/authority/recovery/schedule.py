@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -82,9 +83,15 @@ class Backups:
         """Make one now, and let the oldest go beyond those that are kept; its line is durable before it counts."""
         at = datetime.fromtimestamp(self._clock(), UTC)
         path = self._options.directory / f"authority-{self._store.region}-{at:%Y%m%dT%H%M%S.%fZ}.age"
-        data = write_backup(self._store, list(self._options.recipients), self._subjects, _label(path))
-        version = self._store.head.version
-        write_whole(path, data)
+        try:
+            data = write_backup(self._store, list(self._options.recipients), self._subjects, _label(path))
+            version = self._store.head.version
+            write_whole(path, data)
+        except BaseException:
+            # Nobody has it: each attempt would leave a key, and be told for ever to hold what is erased.
+            with contextlib.suppress(Refusal, WorkerError, SQLAlchemyError):
+                self._subjects.epochs.expire(_label(path))
+            raise
         what = {"recipients": list(self._options.recipients), "version": version, "bytes": len(data), "file": path.name}
         self._trail.record({"operation": "backup", "outcome": "allowed", "what": what})
         self._made()

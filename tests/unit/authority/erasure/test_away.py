@@ -108,6 +108,22 @@ def test_the_audit_says_of_no_key_that_it_is_destroyed_before_it_is(people: Peop
     assert epochs.move(told.append)["destroyed"] == [what["destroyed"] for what in told[1:]]
 
 
+def test_a_backup_that_could_not_be_written_is_not_said_to_hold_anything(people: People, tmp_path: Path) -> None:
+    """Its key ends with it: a full disk would leave one at every attempt."""
+    people.make(customer_id=42)
+    own = people.own.authority
+    options = BackupOptions(tmp_path / "backups", (RECIPIENT,))
+    backups = Backups(options, own.subjects, own.trail, lambda: None, last=time.time())
+    (tmp_path / "backups").rmdir()
+
+    with pytest.raises(ConfigError, match="can't be written"):
+        backups.make()
+    backups.close()
+
+    assert people.erase(ANN)["backups"] == []
+    assert [row["destroyed_at"] is not None for row in people.own.admin("api/backups", None, "GET")] == [True]
+
+
 def test_backups_are_made_once_it_is_back(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that could not be made is made soon after."""
     monkeypatch.setattr(schedule, "_AGAIN_S", 0.01)
