@@ -527,3 +527,15 @@ def test_dead_letters_are_durable_after_flush(kafka: Kafka, topic: TopicFactory)
     assert [(m.key(), m.value(), m.headers()) for m in found] == [
         (b"t/0/1", b"sealed", [("worker.region", b"eu-central-1")])
     ]
+
+
+def test_a_transaction_that_may_last_longer_than_brokers_allow_is_a_wrong_setting(
+    kafka: Kafka, topic: TopicFactory
+) -> None:
+    """It would be refused for ever: nobody waits for that."""
+    sink = _sink(kafka, topic(), transactional=f"x-{uuid.uuid4().hex}", transaction_timeout_s=3600)
+
+    with pytest.raises(ConfigError, match=r"transaction_timeout_s is over .*transaction\.max\.timeout\.ms; lower it"):
+        sink.begin()
+
+    sink.close()

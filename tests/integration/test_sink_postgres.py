@@ -516,3 +516,32 @@ def test_the_ledgers_chain_stands_in_the_rows_transaction(sinks: Sinks) -> None:
         head = hash_fields(head, dict(zip(names, entry[:13], strict=True)))
         assert entry[14] == head
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("dsn", "told"),
+    [
+        ("jdbc:postgresql://127.0.0.1:1/x?user=u&password=word", "malformed; it is postgresql://"),
+        ("postgresql://u:wo%rd@127.0.0.1:1/x", "malformed; it is postgresql://.*with %XX"),
+        ("postgresql://u:word@127.0.0.1:1/x?sslmode=of", "the connection is refused; mend the .*options"),
+    ],
+)
+def test_a_connection_string_that_never_leads_anywhere_is_a_wrong_setting(sinks: Sinks, dsn: str, told: str) -> None:
+    """Nobody waits for it, nor is it shown."""
+    sinks.dsn = dsn
+
+    with pytest.raises(ConfigError, match=told) as caught:
+        sinks().check()
+
+    assert "word" not in str(caught.value).replace("user:password", "").replace("mend the user, password", "")
+
+
+def test_a_value_is_let_go_before_another_row_takes_it(sinks: Sinks) -> None:
+    """Within a batch rows go in the order of their last versions: another unique index has each value once."""
+    sink = sinks.ready(**_UPSERT)
+    sinks.query("CREATE UNIQUE INDEX ON crm.customers (name)")
+    _deliver(sink, [_record(0, 1, name="x"), _record(1, 2, name="y")], 0)
+
+    _deliver(sink, [_record(2, 2, name="w"), _record(3, 1, name="z"), _record(4, 2, name="x")], 2)
+
+    assert sinks.query("SELECT id, name FROM crm.customers ORDER BY id") == [(1, "z"), (2, "x")]

@@ -103,6 +103,8 @@ def write_error(error: KafkaError, what: str, *, needs: Needs | None = None) -> 
     code = error.code()
     if code in FENCED:
         return Fenced(f"{what}: a newer owner has fenced this one ({error.name()}); exactly one may run: {_TWICE}")
+    if code == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+        return ConfigError(f"{what}: transaction_timeout_s is over the brokers' transaction.max.timeout.ms; lower it")
     right = missing_right(error, needs)
     if right is not None:
         return ConfigError(f"{what}: {right}")

@@ -54,6 +54,12 @@ def test_a_schema_of_the_servers_own_is_refused(name: str) -> None:
         PostgresSinkOptions(table="crm.t", tables={"a": name})
 
 
+def test_a_quoted_table_is_refused() -> None:
+    """It would be one whose name has the quotes in it."""
+    with pytest.raises(ValidationError, match="give the name without quotes"):
+        PostgresSinkOptions(table='crm."Customers"')
+
+
 def test_a_key_column_named_twice_is_refused() -> None:
     """No unique index covers one column twice."""
     with pytest.raises(ValidationError, match="twice"):

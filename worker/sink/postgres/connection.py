@@ -166,7 +166,8 @@ class Database:
         try:
             given = conninfo_to_dict(self._dsn)
         except psycopg.Error:
-            raise ConfigError(f"{self._name}: the connection string is malformed") from None
+            form = "postgresql://user:password@host:5432/database, with %XX for what has a meaning there, or key=value"
+            raise ConfigError(f"{self._name}: the connection string is malformed; it is {form}") from None
         parameters: dict[str, Any] = {name: value for name, value in defaults.items() if name not in given}
         # What a worker that is frozen, or whose host is gone, holds at the server must end without it.
         idle = int(min(self._idle_transaction_s, self._timeout_s) * 1000)

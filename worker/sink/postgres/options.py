@@ -65,6 +65,8 @@ class PostgresSinkOptions(Options):
         if bare := [name for name in self.key if not name.startswith(self.key_prefix) or name == self.key_prefix]:
             raise ValueError(f"key columns without the key_prefix: {', '.join(bare)}")
         for name in self.all_tables:
+            if '"' in name:
+                raise ValueError(f"table {name}: give the name without quotes; it counts as it is written")
             if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split(".", 1)):
                 raise ValueError(f"table {name}: PostgreSQL cuts names over {MAX_NAME_BYTES} bytes; give a shorter one")
             schema = name.split(".", 1)[0] if "." in name else ""

@@ -84,12 +84,14 @@ class Upsert:
     """
 
     def __init__(self, connection: Connection, table: Table, keys: Sequence[Target], records: Sequence[Keyed]) -> None:
-        last = {record.key: record for record in records}
+        last: dict[Key, Keyed] = {}
+        for record in records:
+            # In the order of what is kept: a value of another unique index is let go before somebody else takes it.
+            last.pop(record.key, None)
+            last[record.key] = record
         found = list(last.values())
         if not all(is_exact(table.columns[target.name]) for target in keys):
-            # In the batch's order: of what the server calls equal, the last one counts.
-            order = {id(record): i for i, record in enumerate(records)}
-            found.sort(key=lambda record: order[id(record)])
+            # Of what the server calls equal, the last one counts.
             found = _distinct(connection, table, keys, found)
         self._table, self._raw = table, [raw_key(target) for target in keys]
         self._gone = [record for record in found if record.writer is None]
