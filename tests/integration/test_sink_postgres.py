@@ -523,7 +523,7 @@ def test_the_ledgers_chain_stands_in_the_rows_transaction(sinks: Sinks) -> None:
     [
         ("jdbc:postgresql://127.0.0.1:1/x?user=u&password=word", "malformed; it is postgresql://"),
         ("postgresql://u:wo%rd@127.0.0.1:1/x", "malformed; it is postgresql://.*with %XX"),
-        ("postgresql://u:word@127.0.0.1:1/x?sslmode=of", "the connection is refused; mend the .*options"),
+        ("postgresql://u:word@127.0.0.1:1/x?sslmode=of", "gives an option a value that there is not"),
     ],
 )
 def test_a_connection_string_that_never_leads_anywhere_is_a_wrong_setting(sinks: Sinks, dsn: str, told: str) -> None:
@@ -533,7 +533,7 @@ def test_a_connection_string_that_never_leads_anywhere_is_a_wrong_setting(sinks:
     with pytest.raises(ConfigError, match=told) as caught:
         sinks().check()
 
-    assert "word" not in str(caught.value).replace("user:password", "").replace("mend the user, password", "")
+    assert "word" not in str(caught.value).replace("user:password", "")
 
 
 def test_a_value_is_let_go_before_another_row_takes_it(sinks: Sinks) -> None:

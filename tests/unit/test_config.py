@@ -178,3 +178,41 @@ def test_what_a_file_put_around_a_credential_is_taken_away() -> None:
     assert environment.require(environ, "KAFKA_PASSWORD", "") == " pass word "
     with pytest.raises(ConfigError, match="CS_CTS_HOST stands in quotes"):
         environment.text(environ, "CS_CTS_HOST")
+
+
+def route(name: str, source: str, sink: str, more: str = "") -> str:
+    return (
+        f'[[routes]]\nname = "{name}"\ngroup = "{name}"\nsource = {{ topics = ["{source}", "other"] }}\n'
+        f'sink = {{ kind = "kafka", topic = "{sink}" }}\n{more}'
+    )
+
+
+FORWARD = 'residency = { field = "country", foreign = "forward", topics = { "us-east-1" = "%s" } }\n'
+
+
+@pytest.mark.parametrize(
+    ("routes", "circle"),
+    [
+        (route("a", "x", "x"), "x -> x"),
+        (route("a", "x", "y") + route("b", "y", "z") + route("c", "z", "x"), "x -> y -> z -> x|y -> z|z -> x"),
+        (route("a", "x", "y", FORWARD % "x"), "x -> x"),
+    ],
+    ids=["itself", "in a circle", "forwarded"],
+)
+def test_topics_that_feed_themselves_are_refused(tmp_path: Path, routes: str, circle: str) -> None:
+    """Named: whatever passes would be read again for ever."""
+    path = tmp_path / "worker.toml"
+    path.write_text(MINIMAL[: MINIMAL.index("[[routes]]")] + routes)
+
+    with pytest.raises(ConfigError, match=f"feed themselves for ever: .*({circle})"):
+        config.load(path, environ={})
+
+
+def test_a_route_may_read_what_another_one_writes(tmp_path: Path) -> None:
+    """A chain has an end."""
+    path = tmp_path / "worker.toml"
+    path.write_text(
+        MINIMAL[: MINIMAL.index("[[routes]]")] + route("a", "x", "y") + route("b", "y", "z", FORWARD % "us")
+    )
+
+    assert len(config.load(path, environ={}).routes) == 2

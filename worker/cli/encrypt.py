@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import codecs
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -94,11 +92,9 @@ def _values(given: list[str] | None, schema: str | None) -> Iterator[object]:
 
 
 def _lines() -> Iterator[str]:
-    """The lines of standard input without their ends, nor the byte-order mark that files of Windows begin with."""
-    for number, line in enumerate(sys.stdin.buffer):
-        text = line.removesuffix(b"\n").removesuffix(b"\r")
+    for number, line in enumerate(output.read_lines()):
         try:
-            yield (text if number else text.removeprefix(codecs.BOM_UTF8)).decode()
+            yield line.decode()
         except UnicodeDecodeError:
             raise ConfigError(
                 f"value {number} is no text in UTF-8; bytes are encrypted whole, as --file, or in a program"

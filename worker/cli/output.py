@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from worker.errors import ConfigError, WorkerError, unwritten
@@ -58,6 +60,13 @@ def refuse_closed(*, reads: bool = False) -> None:
     for number, name in ((0, "input"), (1, "output")):
         if number in _CLOSED and (number or reads):
             raise ConfigError(f"standard {name} is closed; give the command a file, a pipe or /dev/null there")
+
+
+def read_lines() -> Iterator[bytes]:
+    """Yield standard input's lines without their ends, nor the byte-order mark that files of Windows begin with."""
+    for number, line in enumerate(sys.stdin.buffer):
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        yield text if number else text.removeprefix(codecs.BOM_UTF8)
 
 
 def named(out: TextIO) -> TextIO:

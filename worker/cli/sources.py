@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import jsonform
+from worker.cli import output
 from worker.cli.container import failure, file_lines
 from worker.cli.moments import moment
 from worker.cli.summary import bars
@@ -144,9 +144,11 @@ def envelope_lines(field: str | None, schema: str | None, region: str | None) ->
         raise ConfigError("give --field: without it a value moved from another field would open as if it belonged")
 
     def lines(encryption: Reader) -> Iterator[Line]:
-        for number, text in enumerate(sys.stdin):
-            if text.strip():
-                yield {"line": number, **_opened(encryption, text.strip(), field, schema, region)}
+        for number, line in enumerate(output.read_lines()):
+            # What is no text is no envelope either, and fails alone.
+            text = line.decode(errors="replace").strip()
+            if text:
+                yield {"line": number, **_opened(encryption, text, field, schema, region)}
 
     return lines
 

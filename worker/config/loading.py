@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ def _cross_check(path: Path, settings: Settings) -> None:
             raise ConfigError(
                 f"{path}:\n  routes: {kind} {', '.join(map(repr, twice))} is used twice; a route has its own"
             )
+    if circle := _circle(settings):
+        raise ConfigError(f"{path}:\n  routes: topics feed themselves for ever: {' -> '.join(circle)}")
     for name in settings.schemas.local:
         if not name.isdigit():
             raise ConfigError(f"{path}:\n  schemas.local.{name}: the key is a schema id, a whole number")
+
+
+def _circle(settings: Settings) -> Sequence[str]:
+    """Return topics of which each is written from the one before it, back to the first; empty where there are none."""
+    sorter = TopologicalSorter[str]()
+    for route in settings.routes:
+        forwarded = () if route.residency is None else route.residency.topics.values()
+        for topic in (*route.sink.all_topics, *forwarded):
+            sorter.add(topic, *route.source.topics)
+    try:
+        sorter.prepare()
+    except CycleError as exc:
+        found: Sequence[str] = exc.args[1]
+        return found
+    return ()

@@ -71,6 +71,25 @@ def test_a_line_that_is_no_text_is_named(authority: dict[str, str]) -> None:
     assert b"value 1 is no text in UTF-8" in done.stderr
 
 
+def test_an_envelope_that_is_no_text_fails_alone(authority: dict[str, str]) -> None:
+    """As any other line that is no envelope; the mark at the beginning of a file of Windows is no part of one."""
+    sealed = worker(authority, "encrypt", "--field", FIELD, given=b"ann@x\n", timeout_s=55).stdout
+
+    done = worker(
+        authority,
+        "decrypt",
+        "-",
+        "--field",
+        FIELD,
+        given=b"\xef\xbb\xbf" + sealed + b"\xff\xfe\n" + sealed,
+        timeout_s=55,
+    )
+
+    assert done.returncode == 1
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line.get("value", line.get("code")) for line in found] == ["ann@x", "not_an_envelope", "ann@x"]
+
+
 def test_values_of_a_type_are_json(authority: dict[str, str], tmp_path: Path) -> None:
     """With a schema each line is a JSON value of it."""
     schema = tmp_path / "type.avsc"

@@ -14,8 +14,9 @@ _TOO_LARGE = "54000"
 _LINE = re.compile(r"^COPY \S.*?, line (\d+)", re.MULTILINE)
 _REFUSED_CONNECTION = re.compile(
     r"authentication failed|no pg_hba\.conf entry|does not exist|permission denied for database|no password supplied"
-    r"|is not permitted to log in|no such (?:database|user)|invalid \w+ value|invalid port number"
+    r"|is not permitted to log in|no such (?:database|user)"
 )
+_NO_SUCH_VALUE = re.compile(r"invalid \w+ value|invalid port number")
 _REFUSED_BOUNDS = "unsupported startup parameter"
 UNBOUNDED = (
     "a pooler between does not hand on the session's options (statement_timeout, lock_timeout, "
@@ -132,8 +133,10 @@ def connection_verdict(exc: psycopg.Error, what: str) -> WorkerError:
     if _REFUSED_BOUNDS in str(exc):
         return ConfigError(f"{what}: {UNBOUNDED}")
     if _REFUSED_CONNECTION.search(str(exc)):
-        remedy = "mend the user, password, database name or options of its connection string"
-        return ConfigError(f"{what}: the connection is refused; {remedy}")
+        remedy = "mend the user, password or database name of its connection string"
+        return ConfigError(f"{what}: the server refuses the connection; {remedy}")
+    if _NO_SUCH_VALUE.search(str(exc)):
+        return ConfigError(f"{what}: the connection string gives an option a value that there is not, or no port")
     return SinkUnavailable(f"{what}: no connection; is the server up, and its address right?")
 
 
