@@ -103,6 +103,9 @@ def write_error(error: KafkaError, what: str, *, needs: Needs | None = None) -> 
     code = error.code()
     if code in FENCED:
         return Fenced(f"{what}: a newer owner has fenced this one ({error.name()}); exactly one may run: {_TWICE}")
+    if code == KafkaError._UNKNOWN_PARTITION:
+        remedy = "its topic has fewer partitions than the source; once it has as many the route goes on"
+        return SinkUnavailable(f"{what}: {named(error)}: {remedy}")
     if code == KafkaError.INVALID_TRANSACTION_TIMEOUT:
         return ConfigError(f"{what}: transaction_timeout_s is over the brokers' transaction.max.timeout.ms; lower it")
     right = missing_right(error, needs)
