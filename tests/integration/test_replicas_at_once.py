@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from tests.authorities import until
 from tests.conftest import DatabaseFactory
 from tests.integration.test_replicas import ROOT
 from tests.integration.test_replicas_unasked import EU, url_of
-from worker.authority import schema, wire
+from worker.authority import database, schema, wire
 from worker.authority.access import Caller
 from worker.authority.clients import Clients
 from worker.authority.head import Head
@@ -132,3 +134,40 @@ def test_who_stood_still_within_a_write_does_not_journal_over_another_s(pair: Pa
     assert (version, [change.key[1] for change in changes]) == (pair.other.head.version, ["CS|eve"])
     for each in journals:
         each.close()
+
+
+def test_nobody_who_looks_waits_for_a_write_that_stands_still(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another replica, or of its own whose journal hangs: keys go on. The write behind it ends, and says so."""
+    monkeypatch.setattr(database, "_LOCK_S", 0.5)
+    pair.other.close()
+    pair.other = Store(url_of(pair.dsn), EU, Sealer(ROOT))
+    held, woken = threading.Event(), threading.Event()
+
+    def standing_still(_head: Head, _changes: Sequence[Changed], _still: Callable[[], object]) -> None:
+        held.set()
+        assert woken.wait(50)
+
+    def block(store: Store) -> None:
+        row = {"workspace": pair.admin.workspace, "subject": "CS|eve"}
+        store.write(lambda t: t.insert(schema.blocked_subjects, row))
+
+    pair.one.before_commit = standing_still
+    with ThreadPoolExecutor(3) as threads, psycopg.connect(pair.dsn, autocommit=True) as connection:
+        first = threads.submit(block, pair.one)
+        assert held.wait(30)
+        behind = threads.submit(block, pair.other)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        until(lambda: connection.execute(waiting).fetchone() == (1,), "the other one's write waits")
+        try:
+            for store in (pair.one, pair.other):
+                threads.submit(store.refresh).result(30)
+            with pytest.raises(OperationalError, match="lock timeout"):
+                behind.result(40)
+        finally:
+            woken.set()
+        first.result(30)
+
+    pair.other.refresh()
+    assert pair.other.state.blocked.keys() == pair.one.state.blocked.keys() != set()

@@ -28,8 +28,11 @@ _CONNECTION = {
     # A standby lags: what was taken back would be in force there.
     "target_session_attrs": "read-write",
 }
-_MIGRATING_LOCK_S = 10
-"""Who waits for a table has all others wait behind it, the replicas that serve among them."""
+_LOCK_S = 10
+"""
+How long a write waits for another replica's, which may stand still; and a migration for a table, behind which all
+others wait, the replicas that serve among them.
+"""
 
 
 def migrate(engine: Engine) -> None:
@@ -48,8 +51,6 @@ def migrate(engine: Engine) -> None:
                 f"the store has been migrated by a newer version of the authority (its schema is {newer}); start that "
                 "version, or restore a backup from before it into another place"
             )
-        if connection.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{_MIGRATING_LOCK_S}s'"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -92,7 +93,10 @@ def in_words(engine: Engine) -> Iterator[None]:
 def alone(connection: Connection) -> None:
     """Let replicas that start at the same moment migrate and begin a store one after the other."""
     if connection.dialect.name == "postgresql":
+        # However long the first of them takes to migrate.
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('authority'))"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_S * 1000:.0f}ms'"))
 
 
 def open_alone(path: Path) -> TextIO:
@@ -117,11 +121,12 @@ def engine_of(place: Path | str) -> Engine:
         shared = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=more)
 
         @event.listens_for(shared, "connect")
-        def _durable(connection: Any, _record: object) -> None:
+        def _set_up(connection: Any, _record: object) -> None:
             # A commit that returns before it is on the disk would be a revocation that a crash takes back, and an
             # epoch's end whose key is lost, the one of before destroyed.
             name = "synchronous_commit"
             connection.execute(f"SELECT set_config('{name}', 'on', false) WHERE current_setting('{name}') = 'off'")
+            connection.execute(f"SET lock_timeout = '{_LOCK_S * 1000:.0f}ms'")
             connection.commit()
 
         return shared

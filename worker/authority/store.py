@@ -26,6 +26,7 @@ __all__ = ["Row", "State", "Store"]
 Lock = tuple[str, ...]
 BeforeCommit = Callable[[Head, Sequence[Changed], Callable[[], object]], None]
 _REKEYED = "rekeyed"
+_HEAD = select(schema.meta.c.value).where(schema.meta.c.name == "head")
 _TABLES = {table.name: table for table in schema.AUTHORISING}
 
 
@@ -65,7 +66,7 @@ class Store:
         self.is_away = False
         self._root, self._former = root, former
         self.rekeyed = False
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self.is_shared = isinstance(place, str)
         self.state: State
         self.head: Head
@@ -87,9 +88,14 @@ class Store:
         self, change: Callable[[Transaction], object], *, lock: Callable[[Lock], Lock] = lambda lock: lock
     ) -> None:
         """Run `change` in one transaction and let every later request see it; `lock` says what it waits for then."""
-        with self._lock, self._engine.connect().execution_options(write=True) as connection:
+        # Whoever looks at the store waits for no write: of another replica that stands still, or whose journal hangs.
+        with self._writing, self._engine.connect().execution_options(write=True) as connection:
             with connection.begin():
-                self._catch_up(connection, lock=True)
+                if self.is_shared:
+                    connection.execute(_HEAD.with_for_update())
+                with self._lock:
+                    self._catch_up(connection)
+                # Until this is committed nobody writes another version.
                 transaction = Transaction(connection, self.state, self.head, self._rows_key)
                 try:
                     change(transaction)
@@ -99,7 +105,10 @@ class Store:
                 sealed = head.seal(self.sealer, str(self.region))
                 _keep(connection, "head", sealed)
                 self.before_commit(head, transaction.changes, lambda: connection.execute(select(1)))
-            self.head, self.state, self._sealed_head = head, self.state.after(transaction.changes), sealed
+            with self._lock:
+                # Else somebody has looked since the commit, and has found it.
+                if self.head.version < head.version:
+                    self.head, self.state, self._sealed_head = head, self.state.after(transaction.changes), sealed
 
     def note(self, table: Any, key: Any, values: Row) -> None:
         """Write columns that only inform; the store's version does not move."""
@@ -143,9 +152,8 @@ class Store:
         if self._owner is not None:
             self._owner.close()
 
-    def _catch_up(self, connection: Connection, *, lock: bool = False) -> None:
-        query = select(schema.meta.c.value).where(schema.meta.c.name == "head")
-        sealed = connection.execute(query.with_for_update() if lock and self.is_shared else query).scalar()
+    def _catch_up(self, connection: Connection) -> None:
+        sealed = connection.execute(_HEAD).scalar()
         if sealed is None:
             self._break("the store's head is missing")
         if sealed == self._sealed_head:
@@ -201,7 +209,7 @@ class Store:
             with self._engine.connect() as own:
                 self._load(own)
                 return
-        sealed = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "head")).scalar()
+        sealed = connection.execute(_HEAD).scalar()
         if sealed is None:
             self._break("the store's head is missing")
         head, state = self._head(sealed), State.read(connection)
