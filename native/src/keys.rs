@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::aead::{cleanse, KEY_BYTES};
 use crate::envelope::{KeyLabel, IV_BYTES, KEYSET_BYTES};
 use crate::secrets::Secrets;
+use crate::stretches::Stretch;
 
 pub type Secret = Zeroizing<[u8; KEY_BYTES]>;
 
@@ -30,13 +31,14 @@ impl Held {
         Ok(Zeroizing::new(self.secrets[index]))
     }
 
-    fn take(&mut self, start: usize, stop: usize) -> Result<Secrets<KEY_BYTES>, Spent> {
+    fn take(&mut self, start: usize, into: &mut [[u8; KEY_BYTES]]) -> Result<(), Spent> {
+        let stop = start + into.len();
         if self.gone.get(start..stop).is_none_or(|gone| gone.contains(&true)) {
             return Err(Spent);
         }
-        let taken = Secrets::of(&self.secrets[start..stop]);
+        into.copy_from_slice(&self.secrets[start..stop]);
         self.wipe(start, stop);
-        Ok(taken)
+        Ok(())
     }
 
     fn wipe(&mut self, start: usize, stop: usize) {
@@ -145,12 +147,6 @@ impl KeyBatch {
         self.len() == 0
     }
 
-    /// Some keys, one after the other, for one value each; nothing of them stays here.
-    pub fn take(self: &Arc<Self>, start: usize, count: usize) -> Result<Taken, Spent> {
-        let secrets = self.held().take(start, start.saturating_add(count))?;
-        Ok(Taken { batch: Arc::clone(self), start, secrets })
-    }
-
     /// A key that was not used up or wiped.
     pub fn secret(&self, index: usize) -> Result<Secret, Spent> {
         self.held().secret(index)
@@ -178,14 +174,31 @@ impl KeyBatch {
     }
 }
 
-/// Keys out of a batch.
+/// Keys out of batches, for one value each, side by side in the order in which they serve.
 pub struct Taken {
-    batch: Arc<KeyBatch>,
-    start: usize,
+    batches: Vec<Arc<KeyBatch>>,
+    /// For each key its batch and its place there.
+    places: Vec<(u32, u32)>,
     secrets: Secrets<KEY_BYTES>,
 }
 
 impl Taken {
+    /// Takes stretches of keys, each of a batch by its number; nothing of them stays there.
+    pub fn of(batches: Vec<Arc<KeyBatch>>, parts: &[Stretch]) -> Result<Self, Spent> {
+        let count = parts.iter().map(|part| part.count as usize).sum();
+        let (mut places, mut secrets) = (Vec::with_capacity(count), Secrets::zeros(count));
+        for parts in parts.chunk_by(|a, b| a.answer == b.answer) {
+            let number = parts[0].answer;
+            let mut held = batches.get(number as usize).ok_or(Spent)?.held();
+            for part in parts {
+                let at = places.len();
+                held.take(part.start as usize, &mut secrets[at..at + part.count as usize])?;
+                places.extend((part.start..part.start + part.count).map(|place| (number, place)));
+            }
+        }
+        Ok(Self { batches, places, secrets })
+    }
+
     pub fn len(&self) -> usize {
         self.secrets.len()
     }
@@ -197,7 +210,8 @@ impl Taken {
     /// A key, and what an envelope carries of it.
     #[inline]
     pub fn get(&self, index: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
-        Some((self.secrets.get(index)?, self.batch.label(self.start + index)?))
+        let &(batch, place) = self.places.get(index)?;
+        Some((self.secrets.get(index)?, self.batches.get(batch as usize)?.label(place as usize)?))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&[u8; KEY_BYTES], KeyLabel<'_>)> {
@@ -233,14 +247,17 @@ mod tests {
     #[test]
     fn a_key_serves_once() {
         let keys = batch(4);
-        let taken = keys.take(1, 2).unwrap();
+        let take = |start, count| Taken::of(vec![Arc::clone(&keys)], &[Stretch { answer: 0, start, count }]);
+        let taken = take(1, 2).unwrap();
         assert_eq!((taken.len(), taken.get(1).map(|(secret, label)| (*secret, label.tag.len()))), (2, Some(([1; 32], 2))));
         assert!(taken.get(2).is_none());
-        for (start, count) in [(1, 1), (0, 2), (2, 2), (3, 2), (4, 1), (usize::MAX, 2)] {
-            assert_eq!(keys.take(start, count).err(), Some(Spent), "{start} {count}");
+        for (start, count) in [(1, 1), (0, 2), (2, 2), (3, 2), (4, 1), (u32::MAX, 2)] {
+            assert_eq!(take(start, count).err(), Some(Spent), "{start} {count}");
         }
         assert!(keys.secret(2).is_err());
-        assert!(keys.take(0, 1).is_ok() && keys.take(3, 1).is_ok());
+        assert!(Taken::of(vec![], &[Stretch { answer: 0, start: 3, count: 1 }]).is_err());
+        let both = Taken::of(vec![batch(2), Arc::clone(&keys)], &[(1, 3), (0, 1), (1, 0)].map(|(answer, start)| Stretch { answer, start, count: 1 }));
+        assert_eq!(both.unwrap().iter().map(|(_, label)| label.tag.len()).collect::<Vec<_>>(), [3, 1, 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod leases;
 mod singles;
 
 pub use leases::{Leases, Sealing};
-pub use singles::{Singles, Stretch};
+pub use singles::Singles;
 
 use crate::aead::Failed;
 
@@ -29,9 +29,12 @@ pub enum Feed<'k> {
 }
 
 impl Feed<'_> {
-    /// Whether its leases are too many to be near when their turn comes.
+    /// Whether its keys are too many to be near when their turn comes.
     pub fn is_far(&self) -> bool {
-        matches!(self, Self::Leased(leases) if leases.are_far())
+        match self {
+            Self::Leased(leases) => leases.are_far(),
+            Self::Single(keys) => keys.are_far(),
+        }
     }
 
     /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.

@@ -7,47 +7,50 @@ use super::Unsealed;
 use crate::aead::KEY_BYTES;
 use crate::envelope::KeyLabel;
 use crate::keys::{KeyBatch, Taken};
+use crate::stretches::Stretch;
 
-/// A stretch of a batch's keys: the first, and how many.
-pub type Stretch = (Arc<KeyBatch>, u32, u32);
+/// Keys of more contexts than this are no longer near when a value's turn comes, unless it comes with its context's others.
+const NEAR: usize = 64;
 
 /// Keys that each serve one value.
 pub struct Singles {
     taken: Vec<Taken>,
     chains: Chains<Single>,
+    are_far: bool,
 }
 
 struct Single {
-    taken: usize,
+    taken: u32,
     /// The place of the key for the next value.
-    next: usize,
+    next: u32,
 }
 
 impl Singles {
     /// Takes how many contexts the slot has.
     pub fn new(contexts: usize) -> Self {
-        Self { taken: Vec::new(), chains: Chains::new(contexts) }
+        Self { taken: Vec::new(), chains: Chains::new(contexts), are_far: contexts > NEAR }
     }
 
-    /// Takes keys over: for each context how many of them, one after the other.
-    pub fn push(&mut self, keys: Vec<Stretch>, each: impl Iterator<Item = (u32, u32)>) -> Result<(), Unsealed> {
-        let (mut at, mut next) = (self.taken.len(), 0);
-        for (batch, start, count) in keys.into_iter().filter(|(_, _, count)| *count > 0) {
-            self.taken.push(batch.take(start as usize, count as usize).map_err(|_| Unsealed::Keys)?);
+    /// Takes keys over, stretches of batches by their numbers: for each context how many of them, one after the other.
+    pub fn push(
+        &mut self,
+        batches: Vec<Arc<KeyBatch>>,
+        parts: &[Stretch],
+        each: impl Iterator<Item = (u32, u32)>,
+    ) -> Result<(), Unsealed> {
+        let keys = Taken::of(batches, parts).map_err(|_| Unsealed::Keys)?;
+        let (taken, mut next) = (self.taken.len() as u32, 0);
+        for (context, count) in each.filter(|(_, count)| *count > 0) {
+            self.chains.push(context, count, Single { taken, next })?;
+            next += count;
         }
-        for (context, mut count) in each {
-            while count > 0 {
-                let left = self.taken.get(at).ok_or(Unsealed::Keys)?.len() - next;
-                let here = count.min(left as u32);
-                self.chains.push(context, here, Single { taken: at, next })?;
-                next += here as usize;
-                count -= here;
-                if next == self.taken[at].len() {
-                    (at, next) = (at + 1, 0);
-                }
-            }
-        }
-        if at == self.taken.len() { Ok(()) } else { Err(Unsealed::Keys) }
+        let is_all = next as usize == keys.len();
+        self.taken.push(keys);
+        if is_all { Ok(()) } else { Err(Unsealed::Keys) }
+    }
+
+    pub(super) fn are_far(&self) -> bool {
+        self.are_far
     }
 
     /// The key of a context's next value, and what its envelope carries of it.
@@ -55,6 +58,6 @@ impl Singles {
     pub fn next(&mut self, context: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
         let single = self.chains.next(context)?;
         single.next += 1;
-        self.taken.get(single.taken)?.get(single.next - 1)
+        self.taken.get(single.taken as usize)?.get(single.next as usize - 1)
     }
 }

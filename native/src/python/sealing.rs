@@ -1,14 +1,13 @@
 //! Values sealed under a data key each.
 
-use std::sync::Arc;
-
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
 use zeroize::Zeroizing;
 
-use super::keys::{KeyBatch, MISMATCH, WIPED};
+use super::keys::{MISMATCH, WIPED};
+use super::supplies::{apart, Portion};
 use crate::envelope::RecordSealer;
 use crate::keys::{Spent, Taken};
 use crate::room;
@@ -18,7 +17,7 @@ use crate::typed::TEXT;
 #[pyfunction]
 pub fn seal_records<'py>(
     py: Python<'py>,
-    keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
+    keys: Vec<Portion<'_>>,
     typed: Vec<PyBackedBytes>,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     sealed(py, keys, typed.len(), |at, room| room.extend_from_slice(&typed[at]))
@@ -44,10 +43,10 @@ impl Texts {
     fn seal<'py>(
         &self,
         py: Python<'py>,
-        keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
+        keys: Vec<Portion<'_>>,
         start: usize,
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let count = keys.iter().map(|(_, _, count)| count).sum();
+        let count = values(&keys);
         let texts = self.0.get(start..start + count).ok_or_else(|| PyValueError::new_err(MISMATCH))?;
         sealed(py, keys, count, |at, room| {
             room.extend_from_slice(&TEXT);
@@ -63,23 +62,27 @@ impl Texts {
 /// What an envelope of a short value takes, about.
 const ENVELOPE: usize = 192;
 
+/// How many values keys serve.
+fn values(keys: &[Portion<'_>]) -> usize {
+    keys.iter().map(|&(_, _, count)| count as usize).sum()
+}
+
 fn sealed<'py>(
     py: Python<'py>,
-    keys: Vec<(PyRef<'_, KeyBatch>, usize, usize)>,
+    keys: Vec<Portion<'_>>,
     count: usize,
     typed: impl Fn(usize, &mut Vec<u8>) + Sync,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-    let held: Vec<_> = keys.iter().map(|(batch, start, count)| (Arc::clone(&batch.0), *start, *count)).collect();
-    if keys.iter().map(|(_, _, count)| count).sum::<usize>() != count {
+    if values(&keys) != count {
         return Err(PyValueError::new_err(MISMATCH));
     }
+    let (batches, parts) = apart(&keys);
     drop(keys);
     let sealed = py.detach(|| {
-        let taken = held.iter().map(|(batch, start, count)| batch.take(*start, *count)).collect::<Result<Vec<_>, _>>();
-        let taken = taken.map_err(|Spent| WIPED)?;
+        let taken = Taken::of(batches, &parts).map_err(|Spent| WIPED)?;
         let (mut out, mut ends) = (room::take(count * ENVELOPE), Vec::with_capacity(count));
         let (mut sealer, mut room) = (RecordSealer::new(), Zeroizing::new(Vec::new()));
-        for (at, (secret, label)) in taken.iter().flat_map(Taken::iter).enumerate() {
+        for (at, (secret, label)) in taken.iter().enumerate() {
             room.clear();
             typed(at, &mut room);
             sealer.push(&mut out, secret, &label, &room).map_err(|_| "the cipher failed")?;

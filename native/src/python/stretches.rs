@@ -9,7 +9,6 @@ use pyo3::types::PyBytes;
 
 use super::keys::KeyBatch;
 use super::words;
-use crate::feed;
 use crate::stretches::Stretch;
 
 /// An answer as Python has it, and its keys.
@@ -110,8 +109,8 @@ impl Drawn {
 
     /// Overwrites every key.
     fn wipe(&self) {
-        for (batch, start, count) in self.stretches() {
-            batch.wipe(start as usize, (start + count) as usize);
+        for part in &self.0.parts {
+            self.0.answers[part.answer as usize].batch.wipe(part.start as usize, (part.start + part.count) as usize);
         }
     }
 
@@ -121,10 +120,14 @@ impl Drawn {
 }
 
 impl Drawn {
-    /// The keys as they are fed to the values of a batch.
-    pub fn stretches(&self) -> impl Iterator<Item = feed::Stretch> + '_ {
-        let keys = |part: &Stretch| (Arc::clone(&self.0.answers[part.answer as usize].batch), part.start, part.count);
-        self.0.parts.iter().map(keys)
+    /// The batches that they are of, each once.
+    pub fn batches(&self) -> Vec<Arc<crate::keys::KeyBatch>> {
+        self.0.answers.iter().map(|answer| Arc::clone(&answer.batch)).collect()
+    }
+
+    /// The keys themselves, stretches of those batches.
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.0.parts
     }
 }
 

@@ -9,11 +9,14 @@ use pyo3::prelude::*;
 use super::keys::KeyBatch;
 use super::stretches::Drawn;
 use super::vault::Granted;
-use crate::feed::{Feed, Leases, Singles, Stretch};
+use crate::feed::{Feed, Leases, Singles};
+use crate::stretches::Stretch;
 
 /// Leases or stretches of keys, the context of each (of leases) or of each run (of keys), and how many values those
 /// serve.
 pub type Supply<'py> = (Bound<'py, PyAny>, PyBuffer<u32>, PyBuffer<i64>);
+/// Keys of a batch: the first, and how many.
+pub type Portion<'py> = (PyRef<'py, KeyBatch>, u32, u32);
 pub const KEYS: &str = "the keys do not add up to the values";
 
 fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyResult<impl ExactSizeIterator<Item = (u32, u32)>> {
@@ -23,6 +26,12 @@ fn each(py: Python<'_>, contexts: &PyBuffer<u32>, counts: &PyBuffer<i64>) -> PyR
         return Err(PyRuntimeError::new_err(KEYS));
     }
     Ok(contexts.into_iter().zip(counts))
+}
+
+/// Portions as stretches of batches by their numbers.
+pub fn apart(portions: &[Portion<'_>]) -> (Vec<Arc<crate::keys::KeyBatch>>, Vec<Stretch>) {
+    let parts = (0..).zip(portions).map(|(answer, &(_, start, count))| Stretch { answer, start, count });
+    (portions.iter().map(|(batch, ..)| Arc::clone(&batch.0)).collect(), parts.collect())
 }
 
 pub fn leases<'s>(py: Python<'_>, contexts: usize, supplies: &'s [Supply<'_>]) -> PyResult<Feed<'s>> {
@@ -37,14 +46,16 @@ pub fn leases<'s>(py: Python<'_>, contexts: usize, supplies: &'s [Supply<'_>]) -
 pub fn singles<'s>(py: Python<'_>, contexts: usize, supplies: &[Supply<'_>]) -> PyResult<Feed<'s>> {
     let mut feed = Singles::new(contexts);
     for (keys, contexts, counts) in supplies {
-        let stretches: Vec<Stretch> = match keys.cast::<Drawn>() {
-            Ok(drawn) => drawn.get().stretches().collect(),
+        let each = each(py, contexts, counts)?;
+        let pushed = match keys.cast::<Drawn>() {
+            Ok(drawn) => feed.push(drawn.get().batches(), drawn.get().stretches(), each),
             Err(_) => {
-                let portions: Vec<(PyRef<'_, KeyBatch>, u32, u32)> = keys.extract()?;
-                portions.into_iter().map(|(batch, start, count)| (Arc::clone(&batch.0), start, count)).collect()
+                let portions: Vec<Portion<'_>> = keys.extract()?;
+                let (batches, parts) = apart(&portions);
+                feed.push(batches, &parts, each)
             }
         };
-        feed.push(stretches, each(py, contexts, counts)?).map_err(|_| PyRuntimeError::new_err(KEYS))?;
+        pushed.map_err(|_| PyRuntimeError::new_err(KEYS))?;
     }
     Ok(Feed::Single(feed))
 }

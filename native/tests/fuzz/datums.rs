@@ -12,6 +12,7 @@ use _native::output::Output;
 use _native::program::{Beside, Bound, Covered, Kind, Node, Program, Slot, Text, Wanting};
 use _native::seal::{demands, seal, Demand, Records};
 use _native::secrets::Secrets;
+use _native::stretches::Stretch;
 use _native::unseal;
 use _native::varint::{encode, Encoded};
 use _native::vault::{Granted, Key, Vault};
@@ -141,7 +142,8 @@ fn feed<'k>(program: &Program, slot: usize, contexts: usize, demand: &Demand, gr
     if !program.slots[slot].leased {
         let total = demand.counts.iter().sum::<i64>();
         let mut feed = Singles::new(contexts);
-        feed.push(vec![(keys(total as usize, slot), 0, total as u32)], each(demand)).unwrap();
+        let all = Stretch { answer: 0, start: 0, count: total as u32 };
+        feed.push(vec![keys(total as usize, slot)], &[all], each(demand)).unwrap();
         return Feed::Single(feed);
     }
     let mut feed = Leases::new(contexts);
