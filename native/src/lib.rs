@@ -25,6 +25,7 @@ pub mod open;
 pub mod order;
 pub mod output;
 pub mod passes;
+pub mod pools;
 #[allow(unsafe_code)]
 pub mod prefetch;
 pub mod program;
@@ -41,6 +42,7 @@ pub mod shapes;
 pub mod shuffle;
 pub mod slab;
 pub mod stretches;
+pub mod table;
 pub mod tree;
 pub mod typed;
 pub mod unseal;

@@ -2,9 +2,7 @@
 //!
 //! A lease is 8 words of 64 bits, one line of the processor's cache, in a table that the twin keeps.
 
-use std::cell::Cell;
-
-use crate::prefetch;
+use crate::table::{NoSlot, Row, Table};
 
 pub const WORDS: usize = 8;
 const SEEN: usize = 1;
@@ -13,8 +11,6 @@ const VALUES: usize = 4;
 const BYTES: usize = 5;
 const FLAGS: usize = 7;
 /// Numbers of half a word, by their place.
-const PINS: usize = 0;
-const USES: usize = 1;
 const GAP: usize = 4;
 const RENEW: usize = 5;
 const KEY: usize = 12;
@@ -22,65 +18,21 @@ const HELD: usize = 0;
 const USED: usize = 1;
 const FOLLOWED: usize = 2;
 const ASKED: usize = 3;
-const OFTEN: i32 = 3;
 const RARELY: f64 = 1e9;
 
-/// One lease.
-struct Lease<'t>(&'t [Cell<i64>; WORDS]);
+/// The leases of a cache, and one of them.
+pub type Leases<'t> = Table<'t, WORDS>;
+type Lease<'t> = Row<'t, WORDS>;
 
 impl Lease<'_> {
     #[inline]
-    fn int(&self, word: usize) -> i64 {
-        self.0[word].get()
-    }
-
-    #[inline]
-    fn float(&self, word: usize) -> f64 {
-        f64::from_bits(self.int(word) as u64)
-    }
-
-    #[inline]
-    fn halves(&self, place: usize) -> [[u8; 4]; 2] {
-        let [a, b, c, d, e, f, g, h] = self.int(place / 2).to_ne_bytes();
-        [[a, b, c, d], [e, f, g, h]]
-    }
-
-    #[inline]
-    fn short(&self, place: usize) -> i32 {
-        i32::from_ne_bytes(self.halves(place)[place % 2])
-    }
-
-    #[inline]
-    fn set_half(&self, place: usize, half: [u8; 4]) {
-        let mut halves = self.halves(place);
-        halves[place % 2] = half;
-        let [[a, b, c, d], [e, f, g, h]] = halves;
-        self.set(place / 2, i64::from_ne_bytes([a, b, c, d, e, f, g, h]));
-    }
-
-    #[inline]
-    fn set_short(&self, place: usize, value: i32) {
-        self.set_half(place, value.to_ne_bytes());
-    }
-
-    #[inline]
-    fn single(&self, place: usize) -> f64 {
-        f64::from(f32::from_ne_bytes(self.halves(place)[place % 2]))
-    }
-
-    #[inline]
     fn flag(&self, flag: usize) -> bool {
-        self.int(FLAGS).to_ne_bytes()[flag] != 0
-    }
-
-    #[inline]
-    fn set(&self, word: usize, value: i64) {
-        self.0[word].set(value);
+        self.bytes(FLAGS)[flag] != 0
     }
 
     #[inline]
     fn set_used(&self) {
-        let mut flags = self.int(FLAGS).to_ne_bytes();
+        let mut flags = self.bytes(FLAGS);
         flags[USED] = 1;
         self.set(FLAGS, i64::from_ne_bytes(flags));
     }
@@ -115,9 +67,6 @@ impl Lease<'_> {
     }
 }
 
-/// The leases of a cache.
-pub struct Table<'t>(pub &'t [Cell<i64>]);
-
 /// When the next lease of a context is due.
 pub struct Ahead {
     pub now: f64,
@@ -140,26 +89,7 @@ pub struct Begun {
     pub whole: Vec<u8>,
 }
 
-/// A slot that is not in the table.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NoSlot;
-
-impl<'t> Table<'t> {
-    #[inline]
-    fn lease(&self, slot: i64) -> Result<Lease<'t>, NoSlot> {
-        let at = usize::try_from(slot).map_err(|_| NoSlot)?.checked_mul(WORDS).ok_or(NoSlot)?;
-        self.0.get(at..).and_then(|rest| rest.first_chunk()).map(Lease).ok_or(NoSlot)
-    }
-
-    /// The slots again, with their leases on the way: none reaches into another line.
-    fn fetched<'a, I: Iterator<Item = i64> + Clone>(&'a self, slots: I) -> impl Iterator<Item = i64> + use<'a, 't, I> {
-        prefetch::ahead(slots, |slot| {
-            if let Ok(lease) = self.lease(slot) {
-                prefetch::fetch(&lease.0[0]);
-            }
-        })
-    }
-
+impl Leases<'_> {
     /// Notes the use of leases by a batch and takes what is wanted, a slot, values and bytes, off those that have room for
     /// all; tells each one's key. The others are pinned, or all where leases have no age.
     pub fn begin(
@@ -171,12 +101,12 @@ impl<'t> Table<'t> {
         let mut begun = Begun { fresh: true, near: false, whole: Vec::with_capacity(wanted.len()) };
         let slots = self.fetched(wanted.clone().map(|(slot, ..)| slot));
         for (slot, (_, values, bytes)) in slots.zip(wanted) {
-            let lease = self.lease(slot)?;
+            let lease = self.row(slot)?;
             let (gap, known) = (due.now - lease.float(SEEN), lease.single(GAP));
             let gap = if known >= RARELY { gap } else { known + 0.3 * (gap - known) };
             lease.set_half(GAP, (gap as f32).to_ne_bytes());
-            lease.set(SEEN, due.now.to_bits() as i64);
-            lease.set_short(USES, (lease.short(USES) + 1).min(OFTEN));
+            lease.set_float(SEEN, due.now);
+            lease.note();
             let fresh = lease.is_fresh(due.now, due.max_age_s);
             begun.fresh &= fresh;
             begun.near |= lease.is_near(due);
@@ -186,26 +116,17 @@ impl<'t> Table<'t> {
                 told(lease.short(KEY));
             }
             if !fits || due.max_age_s <= 0.0 {
-                lease.set_short(PINS, lease.short(PINS) + 1);
+                lease.pin(1);
             }
         }
         Ok(begun)
-    }
-
-    /// Lets go of what a batch pinned.
-    pub fn end(&self, slots: impl Iterator<Item = i64> + Clone) -> Result<(), NoSlot> {
-        for slot in self.fetched(slots) {
-            let lease = self.lease(slot)?;
-            lease.set_short(PINS, lease.short(PINS) - 1);
-        }
-        Ok(())
     }
 
     /// For each slot a byte: whether its lease can be used.
     pub fn fresh(&self, slots: impl Iterator<Item = i64>, now: f64, max_age_s: f64) -> Result<Vec<u8>, NoSlot> {
         let mut fresh = Vec::with_capacity(slots.size_hint().0);
         for slot in slots {
-            fresh.push(u8::from(self.lease(slot)?.is_fresh(now, max_age_s)));
+            fresh.push(u8::from(self.row(slot)?.is_fresh(now, max_age_s)));
         }
         Ok(fresh)
     }
@@ -222,7 +143,7 @@ impl<'t> Table<'t> {
         let mut whole = Vec::with_capacity(wanted.size_hint().0);
         let slots = self.fetched(wanted.clone().map(|(slot, ..)| slot));
         for (slot, (_, values, bytes)) in slots.zip(wanted) {
-            let lease = self.lease(slot)?;
+            let lease = self.row(slot)?;
             let fits = lease.take(lease.is_fresh(now, max_age_s), values, bytes);
             whole.push(u8::from(fits));
             if fits {
@@ -236,7 +157,7 @@ impl<'t> Table<'t> {
     pub fn ahead(&self, slots: impl Iterator<Item = i64>, due: &Ahead) -> Result<Vec<i64>, NoSlot> {
         let mut found = Vec::new();
         for slot in slots {
-            let lease = self.lease(slot)?;
+            let lease = self.row(slot)?;
             if lease.is_near(due)
                 && lease.flag(HELD)
                 && !lease.is_aged(due.now, due.max_age_s)
@@ -253,18 +174,18 @@ impl<'t> Table<'t> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
-    fn a_slot_beyond_the_table_is_refused() {
+    fn a_lease_without_room_is_pinned() {
         let words: Vec<Cell<i64>> = (0..WORDS).map(|_| Cell::new(0)).collect();
-        let table = Table(&words);
+        let table: Leases<'_> = Table(&words);
         let due = Ahead { now: 0.0, max_age_s: 1.0, gap: 1.0, values: 1.0, bytes: 1.0 };
         let begun = table.begin([(0, 1, 1), (0, 1, 1)].into_iter(), &due, |_| ());
         assert_eq!(begun, Ok(Begun { fresh: false, near: true, whole: vec![0, 0] }));
-        assert_eq!(Table(&words).lease(0).map(|lease| lease.short(PINS)), Ok(2));
-        for slot in [1, -1, i64::MAX] {
-            assert_eq!(table.end([slot].into_iter()), Err(NoSlot));
-        }
+        assert_eq!(table.row(0).map(|lease| lease.short(0)), Ok(2));
+        assert_eq!(table.ahead([1].into_iter(), &due), Err(NoSlot));
     }
 }

@@ -19,6 +19,8 @@ from worker.native.requests import NativeRequests
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
 from worker.zerokms.keys.held import Held
+from worker.zerokms.keys.passes import rows
+from worker.zerokms.keys.pool_passes import POOL
 from worker.zerokms.options import ClientOptions
 
 pytestmark = pytest.mark.skipif(not IS_LOADED, reason="the extension module was not built here")
@@ -63,7 +65,8 @@ def test_a_run_is_a_sequence_of_keys(run: KeyRun) -> None:
 def test_what_is_drawn_from_a_cache_is_a_run(run: KeyRun) -> None:
     """Stretches of several answers, out of their order, without an object for each."""
     ivs = [key.iv for key in run]
-    held = Held(2)
+    held = Held()
+    held.bind(rows(2, POOL))
     held.put(np.array([1, 0]), np.array([4, 5]), run, 1.0)
 
     drawn = held.take(np.array([0, 1]), np.array([5, 3]))

@@ -7,18 +7,19 @@ use pyo3::types::PyBytes;
 
 use super::buffers::{ints, of};
 use super::words;
-use crate::passes::{Ahead, Begun, NoSlot, Table};
+use crate::passes::{Ahead, Begun, Leases};
+use crate::table::{NoSlot, Table};
 
 fn no_slot(_: NoSlot) -> PyErr {
     PyIndexError::new_err("no such slot")
 }
 
 /// Calls a pass with the table, and the numbers of slots.
-fn with<T>(
+pub fn with<const W: usize, T>(
     py: Python<'_>,
     table: &PyBuffer<i64>,
     slots: &PyBuffer<i64>,
-    pass: impl FnOnce(Table<'_>, &[ReadOnlyCell<i64>]) -> Result<T, NoSlot>,
+    pass: impl FnOnce(Table<'_, W>, &[ReadOnlyCell<i64>]) -> Result<T, NoSlot>,
 ) -> PyResult<T> {
     let words = table.as_mut_slice(py).ok_or_else(|| PyValueError::new_err("a table is words that can be written"))?;
     pass(Table(words), ints(slots, py)?).map_err(no_slot)
@@ -50,7 +51,7 @@ pub fn begun(
 ) -> PyResult<Begun> {
     let each = wanted(py, values, bytes)?;
     let due = ahead(due);
-    with(py, table, slots, |table, slots| table.begin(of(slots).zip(each).map(flat), &due, told))
+    with(py, table, slots, |table: Leases<'_>, slots| table.begin(of(slots).zip(each).map(flat), &due, told))
 }
 
 /// Values and bytes.
@@ -72,7 +73,7 @@ fn ahead((now, max_age_s, gap, values, bytes): Due) -> Ahead {
 
 #[pyfunction]
 pub fn lease_end(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> PyResult<()> {
-    with(py, &table, &slots, |table, slots| table.end(of(slots)))
+    with(py, &table, &slots, |table: Leases<'_>, slots| table.end(of(slots)))
 }
 
 #[pyfunction]
@@ -83,7 +84,7 @@ pub fn lease_fresh<'py>(
     now: f64,
     max_age_s: f64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let fresh = with(py, &table, &slots, |table, slots| table.fresh(of(slots), now, max_age_s))?;
+    let fresh = with(py, &table, &slots, |table: Leases<'_>, slots| table.fresh(of(slots), now, max_age_s))?;
     Ok(PyBytes::new(py, &fresh))
 }
 
@@ -109,7 +110,7 @@ pub fn taken<'py>(
     told: impl FnMut(i32),
 ) -> PyResult<Bound<'py, PyBytes>> {
     let each = wanted(py, values, bytes)?;
-    let whole = with(py, table, slots, |table, slots| table.take(of(slots).zip(each).map(flat), now, max_age_s, told))?;
+    let whole = with(py, table, slots, |table: Leases<'_>, slots| table.take(of(slots).zip(each).map(flat), now, max_age_s, told))?;
     Ok(PyBytes::new(py, &whole))
 }
 
@@ -122,6 +123,6 @@ pub fn lease_ahead<'py>(
     due: Due,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let due = ahead(due);
-    let found = with(py, &table, &slots, |table, slots| table.ahead(of(slots), &due))?;
+    let found = with(py, &table, &slots, |table: Leases<'_>, slots| table.ahead(of(slots), &due))?;
     words::ints(py, &found)
 }

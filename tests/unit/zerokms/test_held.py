@@ -15,6 +15,8 @@ from worker.model import Audit, DataKey, KeySpec
 from worker.native import IS_LOADED
 from worker.native.keys import Answer, KeyRun
 from worker.zerokms.keys.held import Held
+from worker.zerokms.keys.passes import rows
+from worker.zerokms.keys.pool_passes import POOL
 
 SPEC = KeySpec(None, "users/email")
 SLOTS = 6
@@ -25,8 +27,9 @@ class Drawn:
 
     def __init__(self, seed: int) -> None:
         self.random, self.service = random.Random(seed), FakeKeyService()
-        self.held = Held(1)
-        self.held.grow(SLOTS)
+        self.held = Held()
+        self.held.bind(rows(SLOTS, POOL))
+        self.held.clear(np.arange(SLOTS))
         self.model: list[list[tuple[float, list[bytes]]]] = [[] for _ in range(SLOTS)]
         self.keys: dict[bytes, DataKey] = {}
 

@@ -11,7 +11,9 @@ import numpy as np
 from worker.model import DataKey
 from worker.native import IS_LOADED, extension
 from worker.native.keys import KeyRun, joined
+from worker.zerokms.keys import pool_passes
 from worker.zerokms.keys.part import Ints
+from worker.zerokms.keys.passes import Rows
 from worker.zerokms.keys.upkeep import wipe
 
 
@@ -34,17 +36,14 @@ class Held:
     none.
     """
 
-    def __init__(self, size: int) -> None:
-        self.available = np.zeros(size, np.int64)
-        self.born = np.full(size, np.inf)
+    def __init__(self) -> None:
         self._native = extension.Stretches() if IS_LOADED else None
         self._plain: dict[int, list[Batch]] = {}
 
-    def grow(self, size: int) -> None:
-        """Make room for so many slots."""
-        more = size - len(self.born)
-        self.available = np.concatenate((self.available, np.zeros(more, np.int64)))
-        self.born = np.concatenate((self.born, np.full(more, np.inf)))
+    def bind(self, table: Rows) -> None:
+        """Note what slots have in these rows, `pool_passes.POOL` each, from now on."""
+        self._table = table
+        self.available, self.born = table["available"], table["born"]
 
     def clear(self, slots: Ints) -> None:
         """Begin slots anew, which have no keys."""
@@ -59,12 +58,11 @@ class Held:
             ends = np.cumsum(counts).tolist()
             for slot, start, end in zip(slots.tolist(), [0, *ends], ends, strict=False):
                 self._plain[slot] = [*self._listed(slot), Batch(born, keys[start:end])]
-        self.available[slots] += counts
-        self.born[slots] = np.minimum(self.born[slots], born)
+        pool_passes.put(self._table, slots, counts, born)
 
     def take(self, slots: Ints, counts: Ints) -> Sequence[DataKey]:
         """Return keys, slot after slot, the oldest answer's first; each slot has as many."""
-        self.available[slots] -= counts
+        pool_passes.take(self._table, slots, counts)
         if self._native is not None and not self._plain:
             drawn, born = self._native.draw(slots, counts)
             self.born[slots] = np.frombuffer(born)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from worker.model import DataKey, Grant, KeySpec
-from worker.zerokms.keys import passes
+from worker.zerokms.keys import pool_passes
 from worker.zerokms.keys.held import Batch, Held
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
@@ -19,12 +19,6 @@ from worker.zerokms.keys.upkeep import Gauge, wipe
 
 _AHEAD_S = 1.0
 """A pool holds what so many seconds of its own demand take."""
-_SHORTEST_S = 0.05
-"""Batches that follow each other faster are counted as if they did so."""
-_WASTED = 0.05
-"""A pool of which more than this share was never used is not filled ahead of need."""
-_FEW, _SPARE = 64, 0.1
-"""Of so many keys a pool holds no more than this share of what it has given."""
 _POOL_BYTES = 700
 """What a pool is counted as with its context: an estimate, on the high side."""
 _KEY_BYTES = 500
@@ -42,23 +36,11 @@ class Pools(Shelf):
     """
 
     def __init__(self, options: KeyOptions, gauge: Gauge, full: Callable[[], int]) -> None:
-        super().__init__(_POOL_BYTES, options.max_pools)
+        self.held = Held()
+        super().__init__(_POOL_BYTES, options.max_pools, pool_passes.POOL)
         self._options, self._gauge, self._full = options, gauge, full
-        size = len(self.pins)
-        self.held = Held(size)
-        self.pending = np.zeros(size, np.int64)
-        self.wanted = np.zeros(size, np.int64)
-        self.depth = np.zeros(size, np.int64)
-        self.not_before = np.zeros(size)
-        self._generation = np.zeros(size, np.int64)
-        self._seen = np.zeros(size, np.int64)
-        self._used = np.zeros(size, np.int64)
-        self._wasted = np.zeros(size, np.int64)
-        self._mean_gap = np.full(size, np.inf)
-        self._mean_count = np.zeros(size)
-        self._last = np.zeros(size)
         self._begun: list[Part] = []
-        self._owed = np.zeros(size, np.int64)
+        self._owed = np.zeros(len(self.pins), np.int64)
 
     @property
     def available(self) -> Ints:
@@ -67,27 +49,13 @@ class Pools(Shelf):
 
     def begin(self, part: Part, now: float) -> None:
         """Pin what a batch needs, and note what it wants; a pool that has too little is too shallow."""
-        slots, counts, o = part.slots, part.left, self._options
-        passes.pin(self.table, slots)
-        seen, gap = self._seen[slots], np.maximum(now - self._last[slots], _SHORTEST_S)
-        again, settled = seen > 0, seen > 1
-        # Each by itself: batches of two threads begin in pairs, and the mean of their rates would be beyond the rate.
-        for column, new in ((self._mean_gap, np.where(again, gap, np.inf)), (self._mean_count, counts)):
-            known = column[slots[settled]]
-            column[slots] = new
-            column[slots[settled]] = known + 0.3 * (new[settled] - known)
-        shallow = again & (self.available[slots] - self.wanted[slots] < counts)
-        deeper = np.minimum(o.max_pool_keys, np.maximum(2 * self.depth[slots], counts))
-        self.depth[slots] = np.where(shallow, deeper, self.depth[slots])
+        pool_passes.begin(self.table, part.slots, part.left, now, self._options.max_pool_keys)
         self._begun.append(part)
-        self.wanted[slots] += counts
-        self._seen[slots] += 1
-        self._last[slots] = now
 
     def end(self, part: Part) -> None:
         """Let go of what a batch pinned; perhaps it has not got all keys that it wanted."""
         self._begun.remove(part)
-        self.pins[part.slots] -= 1
+        pool_passes.end(self.table, part.slots)
         self.wanted[part.slots[part.open]] -= part.left[part.open]
         if not self._options.max_age_s:
             # What it was given it has: the rest is what others that wait asked for.
@@ -102,17 +70,17 @@ class Pools(Shelf):
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant the contexts whose pools have all that they want; what stays open lacks keys."""
         slots = part.slots[part.open]
-        if self._options.max_age_s:
-            limit = now - self._options.max_age_s
-            for slot in slots[self.held.born[slots] <= limit].tolist():
-                self._expire(slot, limit)
-        at = part.open[self.available[slots] >= part.left[part.open] + self._owed_before(part, slots)]
+        limit = now - self._options.max_age_s if self._options.max_age_s else -np.inf
+        aged, is_enough = pool_passes.look(self.table, slots, limit)
+        for slot in aged.tolist():
+            self._expire(slot, limit)
+        at = part.open
+        if len(aged) or not is_enough:
+            at = at[self.available[slots] >= part.left[at] + self._owed_before(part, slots)]
         if not len(at):
             return []
         slots, counts = part.slots[at], part.left[at]
         keys = self.held.take(slots, counts)
-        self.wanted[slots] -= counts
-        self._used[slots] += counts
         self.weigh(slots, self.available[slots] * _KEY_BYTES)
         part.close(at)
         self._gauge.keys("used", len(keys))
@@ -134,46 +102,27 @@ class Pools(Shelf):
 
     def lacking(self, part: Part, now: float) -> Wanted:
         """Return the slots, and how many keys for each, that a batch waits for and nobody has asked for."""
-        slots = part.slots[part.open]
-        counts = self.wanted[slots] - self.available[slots] - self.pending[slots]
-        return slots[counts > 0], counts[counts > 0]
+        return pool_passes.lacking(self.table, part.slots[part.open])
 
     def ahead(self, part: Part, now: float) -> Wanted:
         """Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests."""
-        slots, full = part.slots, self._full()
-        rate = self._mean_count[slots] / self._mean_gap[slots]
-        target = np.minimum(self.depth[slots], (rate * _AHEAD_S).astype(np.int64))
-        # Thousands of pools that each hold a key too many are a batch that nobody needs.
-        spare = (self._used[slots] * _SPARE).astype(np.int64)
-        target = np.minimum(target, spare + np.maximum(target - _FEW, 0))
-        held = self.available[slots] + self.pending[slots] - self.wanted[slots]
-        room = target - np.maximum(held, 0)
-        room = np.where(room < full, room, room // full * full)
-        due = room >= np.minimum(full, np.maximum(1, target // 2))
-        due &= (now >= self.not_before[slots]) & (self._wasted[slots] <= _WASTED * self._used[slots])
-        # Less than a batch takes spares it no wait.
-        due &= target >= part.need.counts
         if not self._options.max_age_s:
-            due[:] = False
-        return slots[due], room[due]
+            return part.slots[:0], part.left[:0]
+        return pool_passes.ahead(self.table, part.slots, part.need.counts, now, self._full(), _AHEAD_S)
 
     def ask(self, slots: Ints, counts: Ints) -> Ints:
         """Note that keys are under way; their slots stay until these come or fail. Returns the pools' generations."""
-        self.pending[slots] += counts
-        self.pins[slots] += 1
-        return self._generation[slots]
+        return pool_passes.ask(self.table, slots, counts)
 
     def arrived(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float, generations: Ints) -> None:
         """Take over the keys of one answer; wiped where the pool was dropped since they were asked for."""
-        self.pins[slots] -= 1
-        self.pending[slots] -= counts
-        self.not_before[slots] = 0.0
-        current = self._generation[slots] == generations
+        current = pool_passes.came(self.table, slots, counts, generations)
         if current.all():
             self.held.put(slots, counts, keys, born)
+            kept = slots
         else:
             self._put_current(slots, counts, keys, born, current)
-        kept = slots[current]
+            kept = slots[current]
         self.weigh(kept, self.available[kept] * _KEY_BYTES)
         self.forgive(slots)
 
@@ -250,17 +199,22 @@ class Pools(Shelf):
         at = np.array([slot])
         self.weigh(at, self.available[at] * _KEY_BYTES)
 
-    def _grow(self, size: int) -> None:
-        super()._grow(size)
-        self.held.grow(size)
+    def _bind(self) -> None:
+        super()._bind()
+        self.held.bind(self.table)
+        self.pending, self.wanted, self.depth = (self.table[name] for name in ("pending", "wanted", "depth"))
+        self.not_before, self._generation = self.table["not_before"], self.table["generation"]
+        self._last, self._wasted = self.table["last"], self.table["wasted"]
+        # Slots that nobody has had yet.
+        self.held.born[len(self._kin_of) :] = np.inf
 
     def _clear(self, slots: Ints) -> None:
-        self.held.clear(slots)
+        # Not the pins, uses and generation, by which an answer under way knows what it was for.
+        for name in ("seen", "count", "depth", "wanted", "pending", "not_before", "used", "wasted"):
+            self.table[name][slots] = 0
+        self.table["gap"][slots] = np.inf
         self._last[slots] = _NEVER
-        self._mean_gap[slots] = np.inf
-        self.not_before[slots] = self._mean_count[slots] = 0.0
-        for column in (self.pending, self.wanted, self.depth, self._seen, self._used, self._wasted):
-            column[slots] = 0
+        self.held.clear(slots)
         self.forgive(slots)
 
 
