@@ -8,7 +8,7 @@ mod tagger;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{Key, HMAC_SHA256};
 
-use crate::lock::{Claims, Lock};
+use crate::lock::{Claims, Locks};
 use crate::shuffle::Block;
 
 pub use answer::Leaves;
@@ -31,7 +31,7 @@ pub struct Asked {
     pub head: Vec<u8>,
     pub descriptors: Vec<(String, usize)>,
     /// The contexts by their numbers.
-    pub locks: Vec<Lock>,
+    pub locks: Locks,
     wanted: Vec<Wanted>,
 }
 
@@ -44,33 +44,34 @@ impl Asked {
         self.wanted.is_empty()
     }
 
-    /// Keyed hashes of the distinct contexts that are not empty, ascending, as the audit has them: 16 bytes in hex. Beside
-    /// them, as JSON, the contexts that only the twin can print.
-    pub fn hashes(&self, secret: &[u8]) -> (Vec<String>, Vec<Vec<u8>>) {
+    /// Keyed hashes of the distinct contexts that are not empty, ascending, as the audit has them: 16 bytes. Beside them, as
+    /// JSON, the contexts that only the twin can print.
+    pub fn hashes(&self, secret: &[u8]) -> (Vec<Block>, Vec<Vec<u8>>) {
         let key = Key::new(HMAC_SHA256, secret);
-        let (mut hashes, mut left) = (Vec::with_capacity(self.locks.len()), Vec::new());
+        let (mut hashes, mut left, mut text) = (Vec::with_capacity(self.locks.len()), Vec::new(), String::new());
         for lock in self.locks.iter().filter(|lock| !lock.is_empty()) {
-            match lock.printed() {
-                Some(text) => hashes.push(tagger::half(&key, text.as_bytes())),
+            text.clear();
+            match lock.print(&mut text) {
+                Some(()) => hashes.push(tagger::half(&key, text.as_bytes())),
                 None => left.push(lock.written()),
             }
         }
         hashes.sort_unstable();
         hashes.dedup();
-        (hashes.iter().map(|hash| format!("{:032x}", u128::from_be_bytes(*hash))).collect(), left)
+        (hashes, left)
     }
 
     /// Numbers of the contexts that name a claim which the caller has not.
     pub fn barred(&self, claims: &Claims) -> Vec<usize> {
-        (0..self.locks.len()).filter(|&number| !self.locks[number].is_met(claims)).collect()
+        self.locks.barred(claims)
     }
 
     /// Places of the keys whose tag is of another context, field or keyset; those of a barred context are not looked at.
     pub fn altered(&self, tagger: &Tagger, claims: &Claims) -> Option<Vec<usize>> {
-        let bound: Vec<Option<Vec<u8>>> = self.locks.iter().map(|lock| lock.bound(claims)).collect();
+        let bound = self.locks.bound(claims);
         let (mut altered, mut room) = (Vec::new(), Vec::new());
         for (place, wanted) in self.wanted.iter().enumerate() {
-            let Some(bound) = bound.get(wanted.context as usize)?.as_ref() else { continue };
+            let Some(bound) = bound.get(wanted.context as usize) else { continue };
             let (nonce, mac) = wanted.tag.split_at(NONCE);
             let expected = tagger.mac(&wanted.iv, self.descriptor(wanted)?, nonce, bound, &mut room);
             if verify_slices_are_equal(mac, &expected).is_err() {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Asked, Wanted, TAG};
-use crate::lock::Lock;
+use crate::lock::Locks;
 use crate::shuffle::{Block, BLOCK};
 
 const DESCRIPTOR_BYTES: usize = 512;
@@ -71,10 +71,14 @@ pub fn read(body: &[u8], tagged: bool, most: usize) -> Option<Asked> {
             context: contexts.place(key.context.get()),
         });
     }
+    let mut locks = Locks::default();
+    if wanted.len() <= most {
+        contexts.held.into_iter().try_for_each(|context| locks.read(context))?;
+    }
     Some(Asked {
         head: head(&body),
         descriptors: descriptors.held.into_iter().map(str::to_owned).zip(counts).collect(),
-        locks: contexts.held.into_iter().filter(|_| wanted.len() <= most).map(Lock::read).collect::<Option<_>>()?,
+        locks,
         wanted,
     })
 }
@@ -180,7 +184,7 @@ mod tests {
         let other = PLAIN.replace("[]", r#"[{"Tag":"t"}]"#).replace("\"d\"", "\"e\"");
         let asked = read(body(&[PLAIN, &other, PLAIN]).as_bytes(), false, 9).unwrap();
         assert_eq!(asked.descriptors, [("d".to_owned(), 2), ("e".to_owned(), 1)]);
-        assert_eq!(asked.locks.iter().map(Lock::written).collect::<Vec<_>>(), [b"[]".to_vec(), br#"[{"Tag":"t"}]"#.to_vec()]);
+        assert_eq!(asked.locks.iter().map(|lock| lock.written()).collect::<Vec<_>>(), [b"[]".to_vec(), br#"[{"Tag":"t"}]"#.to_vec()]);
         assert_eq!(asked.head, br#"{"client_id":"c","keyset_id":null,"keys":[],"unverified_context":{"a":1}}"#);
     }
 

@@ -33,7 +33,12 @@ pub fn frame<'v>(out: &mut Vec<u8>, names: &[Box<[u8]>], values: impl Iterator<I
 
 /// The names and texts of a framed context, by turns: `u32 n, n * (F(name) F(text))`.
 pub fn parts(framed: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
-    let mut rest = framed.get(4..).unwrap_or_default();
+    strings(framed.get(4..).unwrap_or_default())
+}
+
+/// Framed texts, one after the other.
+pub fn strings(framed: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    let mut rest = framed;
     std::iter::from_fn(move || {
         let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
         let part = rest.get(4..4 + length)?;

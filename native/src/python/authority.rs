@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 use zeroize::Zeroizing;
 
 use super::keys::exactly;
 use crate::asked::Tagger;
 use crate::lock::Claims;
+use crate::shuffle::{Block, BLOCK};
 
 const WHAT: &str = "a share has permutations of 16, 16 and 33, and its keyset an id of 16 bytes";
 const MISMATCH: &str = "a nonce for each key, every claim that contexts name, and what each context adds";
@@ -78,14 +79,15 @@ impl Asked {
     }
 
     /// The names and texts of each context's values.
-    fn values(&self) -> Vec<Vec<(&str, &str)>> {
+    fn values(&self) -> Vec<Vec<(Cow<'_, str>, Cow<'_, str>)>> {
         self.0.locks.iter().map(|lock| lock.values().collect()).collect()
     }
 
-    /// See `crate::asked::Asked::hashes`.
-    fn hashes<'py>(&self, py: Python<'py>, secret: &[u8]) -> (Vec<String>, Vec<Bound<'py, PyBytes>>) {
+    /// See `crate::asked::Asked::hashes`; in hex.
+    fn hashes<'py>(&self, py: Python<'py>, secret: &[u8]) -> PyResult<Hashes<'py>> {
         let (hashes, left) = py.detach(|| self.0.hashes(secret));
-        (hashes, left.iter().map(|text| PyBytes::new(py, text)).collect())
+        let hashes = hashes.iter().map(|hash| PyString::from_bytes(py, &hex(hash))).collect::<PyResult<_>>()?;
+        Ok((hashes, left.iter().map(|text| PyBytes::new(py, text)).collect()))
     }
 
     fn barred(&self, claims: Claims) -> Vec<usize> {
@@ -128,6 +130,9 @@ impl Asked {
     }
 }
 
+/// Hashes, and what has none yet.
+type Hashes<'py> = (Vec<Bound<'py, PyString>>, Vec<Bound<'py, PyBytes>>);
+
 type Split<'py> = (Bound<'py, PyBytes>, usize, Vec<Bound<'py, PyBytes>>);
 
 fn whole(parts: &[PyBackedBytes]) -> Cow<'_, [u8]> {
@@ -135,6 +140,14 @@ fn whole(parts: &[PyBackedBytes]) -> Cow<'_, [u8]> {
         [one] => Cow::Borrowed(one),
         parts => Cow::Owned(parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat()),
     }
+}
+
+fn hex(hash: &Block) -> [u8; 2 * BLOCK] {
+    let mut text = [0; 2 * BLOCK];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(hash) {
+        pair.copy_from_slice(&[byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+    }
+    text
 }
 
 fn each(leaves: Option<&[PyBackedBytes]>) -> Option<Vec<&[u8]>> {
