@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::aead::{cleanse, KEY_BYTES};
 use crate::envelope::{KeyLabel, IV_BYTES, KEYSET_BYTES};
+use crate::prefetch;
 use crate::secrets::Secrets;
 use crate::stretches::Stretch;
 
@@ -94,6 +95,18 @@ impl Strings {
 
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// Lets the processor fetch a string that is as long as the others.
+    #[inline]
+    pub fn soon(&self, index: usize) {
+        if let Some(end) = self.ends.get(index) {
+            prefetch::fetch(end);
+        }
+        let each = self.bytes.len() / self.ends.len().max(1);
+        if let Some(bytes) = self.bytes.get(each * index..each * (index + 1)) {
+            prefetch::fetch_all(bytes);
+        }
     }
 
     pub fn get(&self, index: usize) -> Option<&[u8]> {
@@ -212,6 +225,17 @@ impl Taken {
     pub fn get(&self, index: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {
         let &(batch, place) = self.places.get(index)?;
         Some((self.secrets.get(index)?, self.batches.get(batch as usize)?.label(place as usize)?))
+    }
+
+    /// Lets the processor fetch what an envelope carries of a key.
+    #[inline]
+    pub fn soon(&self, index: usize) {
+        let Some(&(batch, place)) = self.places.get(index) else { return };
+        let Some(batch) = self.batches.get(batch as usize) else { return };
+        if let Some(iv) = batch.ivs.get(place as usize) {
+            prefetch::fetch(iv);
+        }
+        batch.labels.tags.soon(place as usize);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&[u8; KEY_BYTES], KeyLabel<'_>)> {

@@ -18,6 +18,9 @@ const USED: usize = 10;
 const WASTED: usize = 11;
 const BORN: usize = 12;
 const GENERATION: usize = 13;
+const WEIGHT: usize = 14;
+const QUEUE: usize = 15;
+const IN_SMALL: i64 = 1;
 
 /// Batches that follow each other faster are counted as if they did so, in seconds.
 const SHORTEST: f64 = 0.05;
@@ -171,5 +174,19 @@ impl Pools<'_> {
             pool.set_float(BORN, pool.float(BORN).min(born));
         }
         Ok(())
+    }
+
+    /// States what pools take, `base` each and `key` for each key; tells by how many bytes that is more than before, and by how
+    /// many in the small queue.
+    pub fn weigh(&self, slots: impl Iterator<Item = i64> + Clone, base: i64, key: i64) -> Result<(i64, i64), NoSlot> {
+        let (mut all, mut small) = (0, 0);
+        for slot in self.fetched(slots) {
+            let pool = self.row(slot)?;
+            let change = base + key * pool.int(AVAILABLE) - pool.int(WEIGHT);
+            pool.add(WEIGHT, change);
+            all += change;
+            small += if pool.int(QUEUE) == IN_SMALL { change } else { 0 };
+        }
+        Ok((all, small))
     }
 }

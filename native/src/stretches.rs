@@ -2,6 +2,7 @@
 //! is `worker/zerokms/keys/held.py`.
 
 use crate::contexts::NONE;
+use crate::prefetch;
 use crate::slab;
 
 /// Keys of an answer, by its number, one after the other.
@@ -66,6 +67,14 @@ impl<A> Default for Stretches<A> {
 }
 
 impl<A: Clone> Stretches<A> {
+    /// Lets the processor fetch where a slot's stretches are.
+    #[inline]
+    pub fn soon(&self, slot: usize) {
+        if let Some(ends) = self.ends.get(slot) {
+            prefetch::fetch(ends);
+        }
+    }
+
     /// Gives a slot a stretch of an answer, `of.answer` being `add`'s number; `born` is when it was asked for.
     pub fn put(&mut self, slot: usize, of: Stretch, born: f64) {
         let Some(Some(answer)) = self.answers.get_mut(of.answer as usize) else { return };
@@ -99,10 +108,18 @@ impl<A: Clone> Stretches<A> {
     }
 
     /// Draws so many keys of each slot, the first that came first; `None` where one has not so many.
-    pub fn draw(&mut self, wanted: impl ExactSizeIterator<Item = (usize, u32)>) -> Option<Drawn<A>> {
+    pub fn draw(&mut self, wanted: impl ExactSizeIterator<Item = (usize, u32)> + Clone) -> Option<Drawn<A>> {
         self.draws += 1;
         let mut drawn = Drawn { answers: Vec::new(), parts: Vec::with_capacity(wanted.len()) };
+        let (mut further, mut nearer) = (wanted.clone().skip(prefetch::AHEAD), wanted.clone().skip(prefetch::AHEAD / 2));
         for (slot, mut count) in wanted {
+            if let Some((slot, _)) = further.next() {
+                self.soon(slot);
+            }
+            let near = nearer.next().and_then(|(slot, _)| self.links.get(self.ends.get(slot)?.0 as usize));
+            if let Some(link) = near {
+                prefetch::fetch(link);
+            }
             while count > 0 {
                 let link = self.links.get(self.ends.get(slot)?.0 as usize)?;
                 let here = link.of.count.min(count);

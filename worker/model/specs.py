@@ -71,7 +71,8 @@ class Specs(Sequence[KeySpec]):
     @classmethod
     def joined(cls, several: Iterable[Specs]) -> Specs:
         """Return the specs of several, one after the other."""
-        return cls.of_parts(part for each in several for part in each.parts)
+        each = list(several)
+        return each[0] if len(each) == 1 else cls.of_parts(part for specs in each for part in specs.parts)
 
     def _take(self, parts: list[SpecRuns]) -> None:
         self.parts = parts
@@ -81,6 +82,11 @@ class Specs(Sequence[KeySpec]):
     def runs(self) -> list[tuple[KeySpec, int]]:
         """Each spec, and how many keys in a row are for it."""
         return list(chain.from_iterable(part.each() for part in self.parts))
+
+    @property
+    def totals(self) -> list[int]:
+        """How many keys each part is for."""
+        return [end - start for start, end in zip([0, *self._ends], self._ends, strict=False)]
 
     @property
     def keysets(self) -> list[str | None]:

@@ -48,8 +48,8 @@ class FreshKeys:
         return [self.ivs[i : i + IV_BYTES] for i in range(0, len(self.ivs), IV_BYTES)]
 
     @cached_property
-    def _parts(self) -> Sequence[SpecRuns]:
-        return Specs.of(self.specs).parts
+    def _runs(self) -> Specs:
+        return Specs.of(self.specs)
 
     def items(self) -> bytes:
         """Return the request's items, JSON with commas between."""
@@ -59,14 +59,15 @@ class FreshKeys:
         """Return the same, written natively."""
         heads: dict[str, bytes] = {}
         return extension.generate_items(
-            self.ivs, [(_head(part, heads), part.names, part.contexts, part.counts) for part in self._parts]
+            self.ivs, [(_head(part, heads), part.names, part.contexts, part.counts) for part in self._runs.parts]
         )
 
     def native_keys(self, client_key: _native.ClientKey, keyset: UUID, request_id: UUID, reply: bytes) -> KeyRun | None:
         """Return the keys that a reply brings; None for one that the twin has to judge."""
         # Without their contexts: the answer lives as long as one of its keys is held.
-        named = groupby(self._parts, key=lambda part: part.common.descriptor)
-        descriptors = [(descriptor, sum(sum(part.counts) for part in same)) for descriptor, same in named]
+        each = zip(self._runs.parts, self._runs.totals, strict=True)
+        named = groupby(each, key=lambda part: part[0].common.descriptor)
+        descriptors = [(descriptor, sum(total for _, total in same)) for descriptor, same in named]
         try:
             batch, told = client_key.generate(self.ivs, keyset.bytes, descriptors, reply)
         except ValueError:

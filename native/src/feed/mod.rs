@@ -37,11 +37,12 @@ impl Feed<'_> {
         }
     }
 
-    /// Lets the processor fetch what a context's next value will need: of many leases it is no longer, or not yet, near.
+    /// Lets the processor fetch what a context's next value will need: of many keys it is no longer, or not yet, near.
     #[inline]
     pub fn soon(&self, context: usize) {
-        if let Self::Leased(leases) = self {
-            leases.soon(context);
+        match self {
+            Self::Leased(leases) => leases.soon(context),
+            Self::Single(keys) => keys.soon(context),
         }
     }
 

@@ -53,6 +53,16 @@ impl Singles {
         self.are_far
     }
 
+    /// Lets the processor fetch a context's next key.
+    #[inline]
+    pub(super) fn soon(&self, context: usize) {
+        if let Some(single) = self.chains.coming(context) {
+            if let Some(keys) = self.taken.get(single.taken as usize) {
+                keys.soon(single.next as usize);
+            }
+        }
+    }
+
     /// The key of a context's next value, and what its envelope carries of it.
     #[inline]
     pub fn next(&mut self, context: usize) -> Option<(&[u8; KEY_BYTES], KeyLabel<'_>)> {

@@ -66,6 +66,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pools::pool_ask, module)?)?;
     module.add_function(wrap_pyfunction!(pools::pool_came, module)?)?;
     module.add_function(wrap_pyfunction!(pools::pool_put, module)?)?;
+    module.add_function(wrap_pyfunction!(pools::pool_weigh, module)?)?;
     module.add_class::<open::Requests>()?;
     module.add_class::<open::Envelopes>()?;
     module.add_class::<arrow::EnvelopeArrays>()?;

@@ -104,3 +104,8 @@ pub fn pool_came<'py>(
 pub fn pool_put(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>, counts: PyBuffer<i64>, born: f64) -> PyResult<()> {
     paired!(py, table, slots, counts, |pools, each| pools.put(each, born))
 }
+
+#[pyfunction]
+pub fn pool_weigh(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>, base: i64, key: i64) -> PyResult<(i64, i64)> {
+    with(py, &table, &slots, |pools: Pools<'_>, slots| pools.weigh(of(slots), base, key))
+}

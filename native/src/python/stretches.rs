@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 
 use super::keys::KeyBatch;
 use super::words;
+use crate::prefetch;
 use crate::stretches::Stretch;
 
 /// An answer as Python has it, and its keys.
@@ -41,7 +42,8 @@ impl Stretches {
         parts: Vec<(Bound<'_, PyAny>, u32, u32)>,
         born: f64,
     ) -> PyResult<()> {
-        let mut wanted = wanted(py, &slots, &counts)?;
+        let wanted: Vec<(usize, u32)> = wanted(py, &slots, &counts)?.collect();
+        let (mut wanted, mut further) = (wanted.iter().copied(), wanted.iter().skip(prefetch::AHEAD));
         let mut next = wanted.next();
         for (object, mut start, stop) in parts {
             let batch: PyRef<'_, KeyBatch> = object.getattr(pyo3::intern!(py, "batch"))?.extract()?;
@@ -51,6 +53,9 @@ impl Stretches {
                 let count = left.min(stop - start);
                 self.0.put(slot, Stretch { answer, start, count }, born);
                 start += count;
+                if let Some((slot, _)) = further.next() {
+                    self.0.soon(*slot);
+                }
                 next = if count < left { Some((slot, left - count)) } else { wanted.next() };
             }
             self.0.settle(answer);

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.void]
 
-SLOT = np.dtype([("pins", np.int32), ("uses", np.int32)])
-"""A row of any shelf."""
+SLOT = [("pins", np.int32), ("uses", np.int32)]
+"""What a row of any shelf begins with; it has a `weight` and a `queue` besides."""
 LEASE = np.dtype(
     [
-        *SLOT.descr,
+        *SLOT,
         ("seen", np.float64),
         ("gap", np.float32),
         ("renew", np.float32),
@@ -33,11 +33,15 @@ LEASE = np.dtype(
         ("values", np.int64),
         ("bytes", np.int64),
         ("key", np.int32),
-        ("spare", np.int32),
-        *[(name, np.bool_) for name in ("held", "used", "followed", "asked", "loose", "a", "b", "c")],
+        ("weight", np.int32),
+        *[(name, np.bool_) for name in ("held", "used", "followed", "asked", "loose")],
+        ("queue", np.uint8),
+        *[(name, np.bool_) for name in ("a", "b")],
     ]
 )
 """A lease's row: 8 words of 64 bits; `seen` and `born` on the cache's clock, `gap` and `renew` seconds."""
+NO_QUEUE, IN_SMALL, IN_MAIN = 0, 1, 2
+"""Where a slot stands; see `worker.zerokms.keys.shelf`."""
 OFTEN = 3
 """Uses are counted up to here, as the paper on S3-FIFO has it."""
 RARELY = 1e9

@@ -19,7 +19,8 @@ class Piece:
     """
     Keys that one request asks for slots of one shelf: how many for each, and for which generation of it.
 
-    `places` are those of their contexts in the batch, ascending (`Part.places`); `is_needed`: the batch waits for them.
+    `places` are those of their contexts in the batch, ascending (`Part.places`); `is_needed`: the batch waits for them;
+    `is_new`: none of the contexts has been used before (`parted`).
     """
 
     shelf: Shelf
@@ -28,6 +29,7 @@ class Piece:
     counts: Ints
     generations: Ints
     is_needed: bool
+    is_new: bool = False
 
     def cut(self, start: int, stop: int) -> Piece:
         """Return a stretch of the slots."""
@@ -36,18 +38,14 @@ class Piece:
     def picked(self, at: slice | Flags) -> Piece:
         """Return some of the slots."""
         places, slots, counts = self.places[at], self.slots[at], self.counts[at]
-        return Piece(self.shelf, places, slots, counts, self.generations[at], self.is_needed)
+        return replace(self, places=places, slots=slots, counts=counts, generations=self.generations[at])
 
-    def parted(self) -> list[tuple[bool, Piece]]:
-        """Return the slots of contexts that have been used before, and those of new ones; whether they are new."""
+    def parted(self) -> list[Piece]:
+        """Return the slots of contexts that have been used before, and those of new ones."""
         known = self.shelf.are_known(self.slots)
         if known.all() or not known.any():
-            return [(not known.any(), self)]
-        return [(False, self.picked(known)), (True, self.picked(~known))]
-
-    def is_new(self) -> bool:
-        """Whether none of the contexts has been used before."""
-        return not self.shelf.are_known(self.slots).any()
+            return [replace(self, is_new=not known.any())]
+        return [self.picked(known), replace(self.picked(~known), is_new=True)]
 
     def runs(self) -> SpecRuns:
         """Return what each key is for."""
@@ -58,8 +56,8 @@ def ordered(pieces: Iterable[Piece], size: int) -> list[Piece]:
     """Order what is asked for: contexts that have been used before first, then what a batch waits for."""
     ranks: dict[tuple[bool, bool], list[Piece]] = {}
     for piece in pieces:
-        for is_new, part in piece.parted():
-            ranks.setdefault((is_new, not part.is_needed), []).append(part)
+        for part in piece.parted():
+            ranks.setdefault((part.is_new, not part.is_needed), []).append(part)
     return [piece for rank in sorted(ranks) for piece in _woven(ranks[rank], size)]
 
 

@@ -81,7 +81,7 @@ class Pools(Shelf):
             return []
         slots, counts = part.slots[at], part.left[at]
         keys = self.held.take(slots, counts)
-        self.weigh(slots, self.available[slots] * _KEY_BYTES)
+        self._weigh(slots)
         part.close(at)
         self._gauge.keys("used", len(keys))
         return [Grant(part.at, at, counts, keys)]
@@ -123,7 +123,7 @@ class Pools(Shelf):
         else:
             self._put_current(slots, counts, keys, born, current)
             kept = slots[current]
-        self.weigh(kept, self.available[kept] * _KEY_BYTES)
+        self._weigh(kept)
         self.forgive(slots)
 
     def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
@@ -196,8 +196,12 @@ class Pools(Shelf):
     def _lost(self, slot: int, count: int, event: str) -> None:
         self._wasted[slot] += count
         self._gauge.keys(event, count)
-        at = np.array([slot])
-        self.weigh(at, self.available[at] * _KEY_BYTES)
+        self._weigh(np.array([slot]))
+
+    def _weigh(self, slots: Ints) -> None:
+        change, small = pool_passes.weigh(self.table, slots, _POOL_BYTES, _KEY_BYTES)
+        self.bytes += change
+        self._small_bytes += small
 
     def _bind(self) -> None:
         super()._bind()

@@ -10,11 +10,11 @@ import numpy as np
 
 from worker.native import IS_LOADED, extension
 from worker.zerokms.keys.part import Ints
-from worker.zerokms.keys.passes import SLOT, Flags, Rows, pin
+from worker.zerokms.keys.passes import IN_SMALL, SLOT, Flags, Rows, pin
 
 POOL = np.dtype(
     [
-        *SLOT.descr,
+        *SLOT,
         ("seen", np.int64),
         ("last", np.float64),
         ("gap", np.float64),
@@ -24,7 +24,7 @@ POOL = np.dtype(
         ("used", np.int64),
         ("wasted", np.int64),
         ("born", np.float64),
-        *[(name, np.int64) for name in ("generation", "a", "b")],
+        *[(name, np.int64) for name in ("generation", "weight", "queue")],
     ]
 )
 """
@@ -72,7 +72,7 @@ def end(table: Rows, slots: Ints) -> None:
 
 
 def look(table: Rows, slots: Ints, limit: float) -> tuple[Ints, bool]:
-    """Return the slots whose oldest key was asked for until `limit`, and whether each has what everybody wants of it."""
+    """Return the slots whose oldest key was asked for until `limit`, and whether each has all that is wanted of it."""
     if IS_LOADED:
         aged, is_enough = extension.pool_look(table.view(np.int64), slots, limit)
         return np.frombuffer(aged, np.int64), is_enough
@@ -102,10 +102,7 @@ def ahead(table: Rows, slots: Ints, counts: Ints, now: float, full: int, seconds
     """
     Return the slots, and how many keys for each, that should be fetched ahead; deep pools by full requests.
 
-    Args:
-        counts: how many keys the batch takes of each.
-        full: how many keys fill a request.
-        seconds: of how long a demand a pool holds the keys.
+    A batch takes `counts` of each; `full` keys fill a request; a pool holds what so many `seconds` of its demand take.
     """
     if IS_LOADED:
         return _ints(*extension.pool_ahead(table.view(np.int64), slots, counts, now, full, seconds))
@@ -151,6 +148,20 @@ def put(table: Rows, slots: Ints, counts: Ints, born: float) -> None:
         return
     table["available"][slots] += counts
     table["born"][slots] = np.minimum(table["born"][slots], born)
+
+
+def weigh(table: Rows, slots: Ints, slot_bytes: int, key_bytes: int) -> tuple[int, int]:
+    """
+    State what pools take, by the keys that they have.
+
+    Returns:
+        By how many bytes that is more than before; and by how many in the small queue.
+    """
+    if IS_LOADED:
+        return extension.pool_weigh(table.view(np.int64), slots, slot_bytes, key_bytes)
+    change = slot_bytes + key_bytes * table["available"][slots] - table["weight"][slots]
+    table["weight"][slots] += change
+    return int(change.sum()), int(change[table["queue"][slots] == IN_SMALL].sum())
 
 
 def _held(table: Rows, slots: Ints) -> Ints:

@@ -15,6 +15,7 @@ from worker.model import DataKey, Grant, KeySpec, SpecRuns, Texts
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.family import Families, Family, picked
 from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.passes import IN_MAIN, IN_SMALL, NO_QUEUE
 
 Wanted = tuple[Ints, Ints]
 """Slots, and how many keys for each."""
@@ -22,7 +23,6 @@ Wanted = tuple[Ints, Ints]
 _SMALL = 0.1
 """Share of the bytes that contexts seen once may have; as in the paper."""
 _FIRST = 1_024
-_NONE, _IN_SMALL, _IN_MAIN = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class Shelf:
     Args:
         slot_bytes: what a context takes by itself.
         limit: the most contexts; None: no bound but the bytes.
-        row: what a slot has in the table; begins as `passes.SLOT`.
+        row: what a slot has in the table; see `passes.SLOT`.
     """
 
-    def __init__(self, slot_bytes: int, limit: int | None, row: np.dtype[Any] = passes.SLOT) -> None:
+    def __init__(self, slot_bytes: int, limit: int | None, row: np.dtype[Any]) -> None:
         self._slot_bytes, self._limit = slot_bytes, limit
         self._families = Families()
         self._kin: dict[tuple[KeySpec, tuple[str, ...]], _Kin] = {}
@@ -84,8 +84,6 @@ class Shelf:
         self.failures: dict[int, Failure] = {}
         self.table = passes.rows(_FIRST, row)
         self._bind()
-        self._queue = np.zeros(_FIRST, np.uint8)
-        self._weight = np.zeros(_FIRST, np.int64)
         self._left = np.zeros(_FIRST, np.int64)
 
     def __len__(self) -> int:
@@ -122,7 +120,7 @@ class Shelf:
 
     def are_known(self, slots: Ints) -> NDArray[np.bool_]:
         """Tell which of these contexts have been used before."""
-        known: NDArray[np.bool_] = (self._uses[slots] > 0) | (self._queue[slots] == _IN_MAIN)
+        known: NDArray[np.bool_] = (self._uses[slots] > 0) | (self._queue[slots] == IN_MAIN)
         return known
 
     def forgive(self, slots: Ints) -> None:
@@ -136,7 +134,7 @@ class Shelf:
         change = self._slot_bytes + extra - self._weight[slots]
         self._weight[slots] += change
         self.bytes += int(change.sum())
-        self._small_bytes += int(change[self._queue[slots] == _IN_SMALL].sum())
+        self._small_bytes += int(change[self._queue[slots] == IN_SMALL].sum())
 
     def evict(self, target: int) -> bool:
         """Give up contexts that nobody pins until no more than `target` bytes are held; returns whether that is so."""
@@ -153,7 +151,7 @@ class Shelf:
                 queue.append(slot)
             elif from_small and self._uses[slot] > 1:
                 self._small_bytes -= int(self._weight[slot])
-                self._queue[slot], self._uses[slot] = _IN_MAIN, 0
+                self._queue[slot], self._uses[slot] = IN_MAIN, 0
                 self._main.append(slot)
             elif not from_small and self._uses[slot]:
                 self._uses[slot] -= 1
@@ -181,7 +179,7 @@ class Shelf:
         self._kin_of[slot] = None
         weight = int(self._weight[slot])
         self.bytes -= weight
-        if self._queue[slot] == _IN_SMALL:
+        if self._queue[slot] == IN_SMALL:
             self._small_bytes -= weight
         self._weight[slot] = 0
         self._gone += 1
@@ -241,6 +239,7 @@ class Shelf:
     def _bind(self) -> None:
         """Name the table's columns, which are views on it."""
         self.pins, self._uses = self.table["pins"], self.table["uses"]
+        self._weight, self._queue = self.table["weight"], self.table["queue"]
 
     def _grow(self, size: int) -> None:
         """Make every column as long as `size`."""
@@ -272,7 +271,7 @@ class Shelf:
         self.pins[slots] = self._weight[slots] = 0
         # The batch that brings a context is no use of it yet.
         self._uses[slots] = -1
-        self._queue[slots] = np.where(known, _IN_MAIN, _IN_SMALL)
+        self._queue[slots] = np.where(known, IN_MAIN, IN_SMALL)
         self.weigh(slots, np.zeros(len(slots), np.int64))
         self._small.extend(slots[~known].tolist())
         self._main.extend(slots[known].tolist())
@@ -284,7 +283,7 @@ class Shelf:
         self._left[mark % len(self._left)] = mark
 
     def _recycle(self, slot: int) -> None:
-        self._queue[slot] = _NONE
+        self._queue[slot] = NO_QUEUE
         self._gone -= 1
         self._free.append(slot)
 

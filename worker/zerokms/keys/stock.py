@@ -217,7 +217,7 @@ class Stock:
         self._under_way += 1
         waiting.left += 1
         specs = Specs.of_parts(piece.runs() for piece in request)
-        asked = self.gatherer.ask(specs, is_new=all(piece.is_new() for piece in request))
+        asked = self.gatherer.ask(specs, is_new=all(piece.is_new for piece in request))
         asked.add_done_callback(partial(self._settle, merged(request), now, waiting))
 
     def _settle(self, request: Sequence[Piece], born: float, waiting: Asked, done: Future[Sequence[Answer]]) -> None:
