@@ -54,10 +54,16 @@ def test_a_schema_of_the_servers_own_is_refused(name: str) -> None:
         PostgresSinkOptions(table="crm.t", tables={"a": name})
 
 
-def test_a_quoted_table_is_refused() -> None:
+@pytest.mark.parametrize("name", ['crm."Customers"', '"crm".customers', '"crm.customers"', '"Customers"'])
+def test_a_quoted_table_is_refused(name: str) -> None:
     """It would be one whose name has the quotes in it."""
     with pytest.raises(ValidationError, match="give the name without quotes"):
-        PostgresSinkOptions(table='crm."Customers"')
+        PostgresSinkOptions(table=name)
+
+
+def test_a_quote_within_a_name_is_part_of_it() -> None:
+    """As in the database."""
+    assert PostgresSinkOptions(table='crm.5"_pipes').all_tables
 
 
 def test_a_key_column_named_twice_is_refused() -> None:

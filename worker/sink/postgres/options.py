@@ -65,7 +65,7 @@ class PostgresSinkOptions(Options):
         if bare := [name for name in self.key if not name.startswith(self.key_prefix) or name == self.key_prefix]:
             raise ValueError(f"key columns without the key_prefix: {', '.join(bare)}")
         for name in self.all_tables:
-            if '"' in name:
+            if any(len(part) > 1 and part[0] == part[-1] == '"' for part in (name, *name.split(".", 1))):
                 raise ValueError(f"table {name}: give the name without quotes; it counts as it is written")
             if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split(".", 1)):
                 raise ValueError(f"table {name}: PostgreSQL cuts names over {MAX_NAME_BYTES} bytes; give a shorter one")
