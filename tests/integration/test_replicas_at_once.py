@@ -63,9 +63,11 @@ def pair(new_database: DatabaseFactory) -> Iterator[Pair]:
         row |= {"region": str(EU), "relation": b"", "state": "active", "created_by": "CS|ann"}
         one.write(partial(_insert, row))
     other = Store(url_of(dsn), EU, Sealer(ROOT))
-    yield Pair(one, other, Caller(workspace, "CS|ann", Rights(whole("admin")), None, {}), clients, dsn)
+    pair = Pair(one, other, Caller(workspace, "CS|ann", Rights(whole("admin")), None, {}), clients, dsn)
+    yield pair
     one.close()
-    other.close()
+    # A test may have put another one in its place.
+    pair.other.close()
 
 
 def _insert(row: Row, transaction: Transaction) -> None:
