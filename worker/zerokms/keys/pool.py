@@ -88,9 +88,6 @@ class Pools(Shelf):
 
     def _owed_before(self, part: Part, slots: Ints) -> Ints:
         """Return how many keys of each slot are for batches that began earlier and wait for them."""
-        if (self.available[slots] >= self.wanted[slots]).all():
-            # There is enough for everybody.
-            return np.zeros(len(slots), np.int64)
         earlier = [each for each in self._begun[: self._begun.index(part)] if each.need.spec == part.need.spec]
         waiting = [(each.slots[each.open], each.left[each.open]) for each in earlier]
         for theirs, counts in waiting:
