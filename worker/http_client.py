@@ -13,7 +13,7 @@ import ssl
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -108,11 +108,43 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def url_parts(url: str, what: str) -> SplitResult:
+    """
+    Return the parts of an address with which a client can be made; raises `ConfigError`, which quotes no login of it.
+
+    The libraries read an address where it is used, and each raises an error of its own kind there.
+    """
+    try:
+        parts = urlsplit(url)
+        # Both are looked at by those who ask for them alone.
+        _, _, _ = parts.hostname, parts.port, httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as exc:
+        raise ConfigError(f"{what} {without_login(url)!r} is no address such as https://host:443/") from exc
+    return parts
+
+
+def proxy_address(url: str) -> str:
+    """Return a proxy's address as it is; raises `ValueError` where requests can't go through what it names."""
+    try:
+        scheme = url_parts(url, "a proxy").scheme
+    except ConfigError as exc:
+        raise ValueError(str(exc)) from exc
+    if scheme not in ("http", "https"):
+        raise ValueError(f"{without_login(url)!r} is no proxy for requests: http://host:port or https://host:port")
+    return url
+
+
+def without_login(url: str) -> str:
+    """Return an address without the user and password that may stand in it, whatever else is wrong with it."""
+    scheme, found, rest = url.rpartition("://")
+    return scheme + found + rest.rpartition("@")[2]
+
+
 def require_https(url: str, what: str) -> None:
     """Refuse plain http to another machine; raises `ConfigError`."""
-    parts = urlsplit(url)
+    parts = url_parts(url, what)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(f"{what} {url!r} is plain http to another machine; use https")
+        raise ConfigError(f"{what} {without_login(url)!r} is plain http to another machine; use https")
 
 
 @lru_cache(maxsize=8)

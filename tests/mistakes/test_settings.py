@@ -464,6 +464,57 @@ MISTAKES = [
         says=("--log-level", "'debug'"),
     ),
     Mistake(
+        name="an authority's address lacks a bracket",
+        environ={"CS_CTS_HOST": "http://[::1/"},
+        arguments=("whoami",),
+        says=("CS_CTS_HOST 'http://\\[::1/' is no address",),
+    ),
+    Mistake(
+        name="an authority's address in the file lacks a bracket",
+        change=("[kafka]", 'cts_host = "https://[::1/"\n[kafka]'),
+        says=("worker.toml", r"authority\.cts_host: .* is no address such as https://"),
+    ),
+    Mistake(
+        name="a proxy is none for requests",
+        change=("[kafka]", f'[authority.client]\nproxy = "socks9://me:{PASSWORD}@10.0.0.1:1"\n[kafka]'),
+        says=("worker.toml", r"authority\.client\.proxy: 'socks9://10\.0\.0\.1:1' is no proxy"),
+    ),
+    Mistake(
+        name="a registry's port is none",
+        change=("local = {", 'registry = "https://registry.eu-central-1.example:99999"\n# {'),
+        says=("worker.toml", r"schemas\.registry: .*99999' is no address such as https://"),
+    ),
+    Mistake(
+        name="a broker's address has a login",
+        change=('"127.0.0.1:1"\ncluster', f'"me:{PASSWORD}@127.0.0.1:1"\ncluster'),
+        says=("worker.toml", r"kafka\.bootstrap: '127\.0\.0\.1:1' with a login is no broker's address"),
+    ),
+    Mistake(
+        name="a property of decrypt is a bare secret",
+        arguments=("decrypt", "--topic", "t", "--bootstrap", "127.0.0.1:1", "--property", PASSWORD),
+        says=("--property: number 1 of them is not name=value",),
+    ),
+    Mistake(
+        name="a registry of decrypt is no address",
+        arguments=("decrypt", "--topic", "t", "--bootstrap", "127.0.0.1:1", "--registry", "registry.example"),
+        says=("--registry: 'registry.example' is no registry's URL",),
+    ),
+    Mistake(
+        name="an authority's address of a verb has a login",
+        arguments=("keyset", "list", "--url", f"https://me:{PASSWORD}@127.0.0.1:1", "--access-key", "CSAKAAAA.BBBB"),
+        says=("the authority's address has a user in it",),
+    ),
+    Mistake(
+        name="an authority's public address lacks a bracket",
+        arguments=("authority", "serve", "--region", "r", "--data", "d", "--public-url", "http://[::1/"),
+        says=("--public-url 'http://\\[::1/' is no address",),
+    ),
+    Mistake(
+        name="a worker's address lacks a bracket",
+        arguments=("status", "--url", "http://[::1"),
+        says=("--url 'http://\\[::1' is no address",),
+    ),
+    Mistake(
         name="an authority's address is plain http to another machine",
         environ={"CS_CTS_HOST": "http://10.1.2.3:8081"},
         says=("CS_CTS_HOST|CTS", r"10\.1\.2\.3", "https"),

@@ -80,7 +80,7 @@ class ProviderKeys:
             fetching = asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, uri)
             known.keys = await asyncio.wait_for(fetching, _TOTAL_S)
             known.fetched_at = self._clock()
-        except (httpx.HTTPError, ValueError, TimeoutError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
             # What was known goes on serving; the address is asked again after a while.
             pass
         finally:

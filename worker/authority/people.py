@@ -13,6 +13,8 @@ from worker.authority.refusal import Refusal
 from worker.authority.rights import Rights, whole
 from worker.authority.store import Row, State, Store
 from worker.authority.transaction import Transaction
+from worker.errors import ConfigError
+from worker.http_client import url_parts
 
 ACCESS_KEY_SUBJECT = "CS|CSAK"
 """How an access key's subject begins; nobody of an identity provider may be called so."""
@@ -41,6 +43,10 @@ class People:
         """Trust an identity provider; one a workspace, so that a subject can't be two people's."""
         if (body.jwks_uri is None) == (body.jwks is None):
             raise Refusal(400, "give jwks_uri or jwks")
+        try:
+            url_parts(body.jwks_uri or "", "jwks_uri")
+        except ConfigError as exc:
+            raise Refusal(400, "jwks_uri is no address such as https://idp.example/keys") from exc
         if any(self._providers(caller)):
             raise Refusal(409, "the workspace trusts a provider already; delete it first")
         # Whoever names the keys can sign for every subject, members included.

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from worker.errors import ConfigError, KeyAccessDenied, KeyServiceUnavailable
-from worker.http_client import open_client, require_https, silence
+from worker.http_client import open_client, require_https, silence, url_parts
 
 _TIMEOUT_S = 10
 _ADMIN = "give the access key of somebody who has that scope, as an admin's: CS_ADMIN_ACCESS_KEY, or --access-key"
@@ -30,9 +30,11 @@ class Remote:
     """
 
     def __init__(self, base_url: str, access_key: str) -> None:
-        url = httpx.URL(base_url)
+        url = url_parts(base_url, "the authority's address")
         if url.scheme not in ("http", "https"):
             raise ConfigError("the authority's address begins with neither http nor https")
+        if "@" in url.netloc:
+            raise ConfigError("the authority's address has a user in it; the access key is all that it takes")
         require_https(base_url, "the authority's address")
         self._base = base_url.rstrip("/") + "/"
         self._access_key = access_key

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -51,7 +50,7 @@ from worker.authority.state import Changed
 from worker.authority.store import Store
 from worker.authority.tokens import Tokens
 from worker.errors import ConfigError
-from worker.http_client import is_loopback
+from worker.http_client import is_loopback, url_parts, without_login
 from worker.metrics import Metrics, ProcessMetrics
 from worker.region import Region
 from worker.version import __version__
@@ -76,9 +75,9 @@ class TlsOptions:
 
 def public_base(url: str) -> str:
     """Return the address that tokens name, with a slash at its end; raises `ConfigError` for http off this machine."""
-    parts = urlsplit(url)
+    parts = url_parts(url, "--public-url")
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ConfigError(f"--public-url {url!r} is not an address such as https://keys.eu.example/")
+        raise ConfigError(f"--public-url {without_login(url)!r} is not an address such as https://keys.eu.example/")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(f"--public-url {url!r} would have tokens sent over plain http; use https")
     return url.rstrip("/") + "/"

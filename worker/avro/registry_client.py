@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from worker.errors import ConfigError
-from worker.http_client import require_https
+from worker.http_client import proxy_address, require_https
 
 # Of the registry's client: it waits without end, and its own retries would hide an outage from the route.
 _DEFAULTS: Mapping[str, Any] = {"timeout": 10.0, "max.retries": 0}
@@ -55,6 +55,11 @@ def open_registry(conf: Mapping[str, Any]) -> OpenedRegistry:
         raise ConfigError(
             "[schemas] properties: ssl.ca.location is the path of a CA; verification can't be switched off"
         )
+    if conf.get("proxy"):
+        try:
+            proxy_address(str(conf["proxy"]))
+        except ValueError as exc:
+            raise ConfigError(f"[schemas] properties: proxy: {exc}") from exc
     try:
         # `new_client` also knows the in-process registry (`mock://`).
         client: Any = SchemaRegistryClient.new_client({**_DEFAULTS, **conf})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from worker import environment
 from worker.errors import ConfigError
+from worker.http_client import url_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +54,12 @@ class Beginning:
         return "\n\n".join(parts) + "\n"
 
     def _hosts(self) -> list[str]:
-        named = (environment.text(self.environ, name) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST"))
-        return sorted({urlsplit(url).netloc for url in named if url})
+        named = {name: environment.text(self.environ, name) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST")}
+        return sorted({url_parts(url, name).netloc for name, url in named.items() if url})
 
     def _schemas(self) -> str:
         if self.registry:
-            host = urlsplit(self.registry).netloc
+            host = url_parts(self.registry, "--registry").netloc
             return f"[schemas]\nregistry = {_quoted(self.registry)}\nallow_hosts = {_listed([host])}"
         lines = [
             f"{number} = {{ input = {_quoted(path)}, output_id = {1000 + number} }}"

@@ -15,6 +15,7 @@ from worker.cli import reference as pages
 from worker.cli.beginnings import Beginning
 from worker.cli.described import describe
 from worker.config import Settings
+from worker.config.loading import parse
 from worker.config.sections import broker_addresses, registry_addresses
 from worker.errors import ConfigError, why
 from worker.kafka.topics import Topics
@@ -58,7 +59,10 @@ def init(
         table=table,
         environ=os.environ,
     )
-    typer.echo(beginning.text(), nl=False)
+    text = beginning.text()
+    # A name that Kafka or the table's sink would not take is told here, and not of a file that nobody wrote by hand.
+    parse(text, Path("what --topic, --schema, --registry and --table come to"), environ={})
+    typer.echo(text, nl=False)
 
 
 def _require_files(paths: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from worker import config, environment
 from worker.errors import ConfigError, TransientError
-from worker.http_client import open_client, require_https, silence
+from worker.http_client import open_client, require_https, silence, url_parts, without_login
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The running worker's file, for its address.")]
 Url = Annotated[str | None, typer.Option("--url", help="Its address, as http://127.0.0.1:9464.")]
@@ -53,8 +53,8 @@ def _address(file: Path | None, url: str | None, token_env: str | None) -> tuple
     host, _, port = listen.rpartition(":")
     # What listens on every address is asked on loopback.
     host = "127.0.0.1" if host in ("0.0.0.0", "[::]", "::") else host  # noqa: S104
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--url {url!r} is not http://host:port")
+    if url is not None and url_parts(url, "--url").scheme not in ("http", "https"):
+        raise ConfigError(f"--url {without_login(url)!r} is not http://host:port")
     if token_env is not None:
         require_https(url or f"http://{host}:{port}", "a worker's address with a token")
     token = None if token_env is None else environment.require(os.environ, token_env, "the worker's token")

@@ -14,6 +14,7 @@ from worker.avro import parse_frame
 from worker.checks import pins
 from worker.checks.findings import enforce
 from worker.cli.summary import bars
+from worker.config.sections import broker_addresses, registry_addresses
 from worker.errors import ConfigError, RecordError
 from worker.kafka.properties import Property
 from worker.kafka.whole import read_batches
@@ -45,18 +46,19 @@ class Topic:
     ) -> Topic:
         """Read the command's options; raises `ConfigError`."""
         properties: dict[str, str] = {}
-        for assignment in assignments:
+        for number, assignment in enumerate(assignments, 1):
             label, found, value = assignment.partition("=")
             if not found or not label:
-                raise ConfigError(f"--property {label!r} is not name=value")
+                # What stands there may be a secret without its name.
+                raise ConfigError(f"--property: number {number} of them is not name=value")
             properties[label] = value
         if settings is None:
             if bootstrap is None:
                 raise ConfigError("give --config or --bootstrap: which cluster is the topic in?")
-            return cls(name, checked_connection(bootstrap, properties), None)
+            return cls(name, checked_connection(_addresses(bootstrap), properties), None)
         kafka = settings.kafka
         if bootstrap is not None:
-            kafka = kafka.model_copy(update={"bootstrap": bootstrap})
+            kafka = kafka.model_copy(update={"bootstrap": _addresses(bootstrap)})
         # Another cluster than the region's is not this region's pin to check.
         pin = None if bootstrap else kafka.cluster_id
         return cls(name, kafka_connection(kafka, os.environ, overrides=properties), pin)
@@ -78,9 +80,7 @@ class Topic:
             fixed = text
             return lambda record: (fixed, parse_frame(record.value or b"", record.headers)[1])
         # A registry of the command line is another one than the settings', which gets none of their secrets.
-        own = (
-            settings.schemas if settings is not None and registry is None else config.SchemaSettings(registry=registry)
-        )
+        own = settings.schemas if settings is not None and registry is None else _named(registry)
         if settings is not None and own.local:
             return partial(_local, output_schemas(settings, os.environ))
         if own.registry is None:
@@ -94,6 +94,20 @@ class Topic:
             return source.get(ref).schema, start
 
         return of
+
+
+def _addresses(bootstrap: str) -> str:
+    try:
+        return broker_addresses(bootstrap)
+    except ValueError as exc:
+        raise ConfigError(f"--bootstrap: {exc}") from None
+
+
+def _named(registry: str | None) -> config.SchemaSettings:
+    try:
+        return config.SchemaSettings(registry=None if registry is None else registry_addresses(registry))
+    except ValueError as exc:
+        raise ConfigError(f"--registry: {exc}") from None
 
 
 def _local(outputs: Mapping[int, str], record: SourceRecord) -> tuple[str, int]:

@@ -34,7 +34,11 @@ def load(path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any]
     Raises:
         ConfigError: a value is wrong, missing or unknown; the message has a line for each, with its place.
     """
-    text = read_text(path)
+    return parse(read_text(path), path, environ=environ, overrides=overrides)
+
+
+def parse(text: str, path: Path, *, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings of a file's text, as `load`; `path` names it in what is said of it."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from worker.avro import DeclarationOptions
+from worker.errors import ConfigError
+from worker.http_client import url_parts, without_login
 from worker.kafka.oauth import OauthOptions
 from worker.options import Options, host_and_port
 from worker.zerokms.options import WireOptions
@@ -27,9 +29,10 @@ def broker_addresses(text: str) -> str:
     Raises:
         ValueError: one is none; librdkafka would leave it out with a line in its log, and then ask nobody.
     """
-    wrong = [place.strip() for place in text.split(",") if not _BROKER.fullmatch(place.strip())]
+    wrong = [place for place in map(str.strip, text.split(",")) if not _BROKER.fullmatch(place)]
     if wrong:
-        raise ValueError(f"{', '.join(map(repr, wrong))} is no broker's address: host:port, several with commas")
+        named = ", ".join(f"{without_login(place)!r}{' with a login' if '@' in place else ''}" for place in wrong)
+        raise ValueError(f"{named} is no broker's address: host:port, several with commas")
     return text
 
 
@@ -37,9 +40,18 @@ def registry_addresses(text: str) -> str:
     """Return a registry's URLs as they are; raises `ValueError` where one is none, and quotes no login of it."""
     wrong = [url for url in map(str.strip, text.split(",")) if not _REGISTRY.match(url)]
     if wrong:
-        named = ", ".join(repr(url.rpartition("@")[2]) for url in wrong)
+        named = ", ".join(repr(without_login(url)) for url in wrong)
         raise ValueError(f"{named} is no registry's URL: http:// or https://, its host, port and path")
+    for url in map(str.strip, text.split(",")):
+        _is_address(url, "a registry's URL")
     return text
+
+
+def _is_address(url: str, what: str) -> None:
+    try:
+        url_parts(url, what)
+    except ConfigError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 class AuthorityClientSettings(WireOptions):
@@ -67,6 +79,13 @@ class AuthoritySettings(Options):
     """ZeroKMS's URL, where `CS_ZEROKMS_HOST` does not name it; counts as listed in `allow_hosts`."""
     client: AuthorityClientSettings = AuthorityClientSettings()
     """How the key service is spoken to."""
+
+    @field_validator("cts_host", "zerokms_host")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            _is_address(url, "the address")
+        return url
 
     @property
     def hosts(self) -> tuple[str, ...]:

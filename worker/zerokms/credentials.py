@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from worker.errors import ConfigError
-from worker.http_client import is_loopback, require_https
+from worker.http_client import is_loopback, require_https, url_parts, without_login
 from worker.region import WorkspaceCrn
 from worker.zerokms.derive import ClientKey
 
@@ -58,9 +58,9 @@ def base_url(url: str, *, what: str) -> str:
         ConfigError: another scheme than http or https, user information, a query or a fragment; or plain http to
             anything but this machine.
     """
-    parts = urlsplit(url)
+    parts = url_parts(url, what)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{what} {url!r} is not an http or https URL")
+        raise ConfigError(f"{what} {without_login(url)!r} is not an http or https URL")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ConfigError(f"{what} must have no user, query or fragment")
     require_https(url, what)

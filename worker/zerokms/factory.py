@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from worker import environment
 from worker.errors import ConfigError
-from worker.http_client import is_loopback
+from worker.http_client import is_loopback, url_parts
 from worker.metrics import Metrics
 from worker.region import Region, WorkspaceCrn
 from worker.zerokms.client import ZeroKMSClient
@@ -72,8 +71,9 @@ def client_from_environment(
 
 def local_hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the hosts of this machine that the variables name: an SDK user's own authority needs no list."""
-    named = [urlsplit(environment.text(environ, name)) for name in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")]
-    return tuple(url.netloc for url in named if is_loopback(url.hostname or ""))
+    named = {n: environment.text(environ, n) for n in ("CS_CTS_HOST", "CS_ZEROKMS_HOST", "CS_VITUR_HOST")}
+    urls = [url_parts(url, environment.named(environ, name)) for name, url in named.items()]
+    return tuple(url.netloc for url in urls if is_loopback(url.hostname or ""))
 
 
 def _crn(environ: Mapping[str, str], fallback: str | None) -> str:

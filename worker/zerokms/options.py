@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from worker.http_client import proxy_address
 from worker.options import Options
 
 FULL = 500
@@ -21,6 +22,11 @@ class WireOptions(Options):
     """Verify the service token's signature against the authority's keys."""
     proxy: str | None = None
     """URL of a proxy to go through; the environment's are not looked at."""
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, url: str | None) -> str | None:
+        return None if url is None else proxy_address(url)
 
 
 class ClientOptions(WireOptions):

@@ -222,6 +222,19 @@ def test_fifty_unknown_keys_are_one_fetch() -> None:
     assert len(fetched) == 2
 
 
+def test_an_address_that_is_none_is_a_provider_that_fails() -> None:
+    """Keys at an address of an older store that no request can be made for are not to be had: a 503, and no crash."""
+
+    async def ask() -> None:
+        keys = ProviderKeys()
+        with pytest.raises(Refusal) as refused:
+            await keys.get({"jwks": None, "jwks_uri": "https://[::1"}, "one")
+        keys.close()
+        assert refused.value.status == 503
+
+    asyncio.run(ask())
+
+
 def test_a_provider_that_fails_is_remembered_and_what_it_gave_goes_on() -> None:
     """A fetch that fails is not repeated for each token; keys from before go on serving, without any it is a 503."""
     now = [1000.0]

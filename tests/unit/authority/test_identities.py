@@ -59,6 +59,14 @@ def test_an_end_user_derives_for_the_default_s_client_alone(own: DevAuthority, e
         as_subject(own, exchange(), "_2").generate()
 
 
+def test_a_provider_whose_keys_are_nowhere_is_not_trusted(own: DevAuthority) -> None:
+    """An address that no request can be made for is refused when it is given, not at each token."""
+    provider = {"issuer": ISSUER, "vendor": "okta", "audience": "app", "jwks_uri": "https://[::1"}
+
+    with pytest.raises(KeyAccessDenied, match="400 jwks_uri is no address"):
+        own.admin("api/oidc/providers", provider)
+
+
 def test_without_a_default_an_unknown_subject_is_nobody(own: DevAuthority, exchange: Exchange) -> None:
     """A subject is let in by its membership or by a default that an admin stated."""
     (provider,) = own.admin("api/oidc/providers", None, "GET")
