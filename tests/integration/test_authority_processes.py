@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.authorities import Asking, Enrolled, Served, until
 from tests.conftest import DatabaseFactory
 from tests.program import worker
+from tests.proxy import Proxy
 from worker.authority.audit.verify import verify
 from worker.http_client import open_client
 
@@ -51,6 +53,36 @@ def test_one_of_two_processes_is_killed_and_clients_go_on(served: Served) -> Non
         verdict = verify([served.data / f"process-{number}"])
         assert verdict.findings == []
         assert len(verdict.chains) == 1
+
+
+def test_a_process_that_dies_while_the_database_is_away_comes_back_with_it(
+    new_database: DatabaseFactory, tmp_path: Path
+) -> None:
+    """The other one stays, and the dead one is tried again until the database is back; once none is left all end."""
+    dsn = new_database()
+    place = urlsplit(dsn)
+    with (
+        Proxy(place.port or 5432, place.hostname or "127.0.0.1") as proxy,
+        Served(tmp_path, dsn.replace(place.netloc.rpartition("@")[2], proxy.address), "--workers", "2") as served,
+    ):
+        killed, left = served.children()
+        proxy.refuse = True
+        proxy.cut()
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: "authority_process_waits" in served.log, "it can't be started")
+        proxy.refuse = False
+        with Asking([Enrolled(served).party(served.url)], retried=True) as asking:
+            until(lambda: generated(served, 0) > 20 and generated(served, 1) > 20, "both serve")
+        assert left in served.children()
+        proxy.refuse = True
+        proxy.cut()
+        for pid in served.children():
+            os.kill(pid, signal.SIGKILL)
+        exit_code = served.process.wait(60)
+
+    assert asking.failures() == []
+    assert exit_code == 4
+    assert "can't be used" in served.log.splitlines()[-1]
 
 
 def _shown_as_one(served: Served, enrolled: Enrolled) -> None:

@@ -15,6 +15,10 @@ _TIMEOUT_S = 10
 _ADMIN = "give the access key of somebody who has that scope, as an admin's: CS_ADMIN_ACCESS_KEY, or --access-key"
 
 
+class _TokenRefused(KeyAccessDenied):
+    """A 401: the token is not, or no longer, one of this authority's."""
+
+
 class Remote:
     """
     Calls an authority with a service token of an access key; follows no redirect and uses no proxy.
@@ -45,13 +49,22 @@ class Remote:
     def __call__(self, endpoint: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
         """Send one request; returns the answer's JSON, or a file's bytes."""
         if not self._token:
-            self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
+            self._exchange()
+            return self._send(endpoint, body, method)
+        try:
+            return self._send(endpoint, body, method)
+        except _TokenRefused as refused:
+            try:
+                self._exchange()
+            except KeyAccessDenied:
+                # Why the token is none any more says more than that there is no other.
+                raise refused from None
         return self._send(endpoint, body, method)
 
     def workspace(self) -> str:
         """Return the workspace of this access key, as its token says."""
         if not self._token:
-            self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
+            self._exchange()
         payload = self._token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return str(claims["workspace"]).removeprefix("ws:")
@@ -60,6 +73,10 @@ class Remote:
         """Send one request to an endpoint that takes no token."""
         self._token = ""
         return self._send(endpoint, body, "POST")
+
+    def _exchange(self) -> None:
+        self._token = ""
+        self._token = self._send("api/authorise", {"accessKey": self._access_key}, "POST")["accessToken"]
 
     def _send(self, endpoint: str, body: dict[str, Any] | None, method: str) -> Any:
         headers = {"content-type": "application/json"}
@@ -82,7 +99,8 @@ class Remote:
         if not reply.is_success:
             reason = _reason(reply)
             hint = f"; {_ADMIN}" if reason.endswith("is missing") else ""
-            raise KeyAccessDenied(f"{endpoint}: {reply.status_code} {reason}{hint}")
+            denied = _TokenRefused if reply.status_code == httpx.codes.UNAUTHORIZED else KeyAccessDenied
+            raise denied(f"{endpoint}: {reply.status_code} {reason}{hint}")
         self.headers = dict(reply.headers)
         if reply.headers.get("content-type") == "application/octet-stream":
             return reply.content

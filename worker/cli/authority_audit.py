@@ -99,6 +99,9 @@ def verify(
         list[Path] | None,
         typer.Option(help="What clients kept: what `worker ledger audited` prints, or JSON Lines of chain, seq, hash."),
     ] = None,
+    retention_days: Annotated[
+        float | None, typer.Option(min=0, help="What `serve --audit-retention-days` was; what was let go was older.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")] = False,
 ) -> None:
     """Check a trail's chain, and that what an anchor or a ledger saw is there as it was; 1 where it is not."""
@@ -108,7 +111,8 @@ def verify(
     keys = [_public_key(text) for text in key or ()]
     seen = [place for path in anchor or () for place in read_heads(path, keys)]
     seen += [place for path in against or () for place in read_ledger(path)]
-    verdict = verify(trails(directory), seen)
+    keep_s = None if retention_days is None else retention_days * 86_400.0
+    verdict = verify(trails(directory), seen, keep_s=keep_s)
     found = {
         "entries": verdict.entries,
         "anchored": verdict.anchored,

@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from tests.unit.authority.conftest import access_key, party
 from worker.authority.audit import Trail, TrailKeys
+from worker.authority.audit.ageing import Ageing
 from worker.authority.audit.anchor import Anchor
 from worker.authority.audit.chain import Place, SignedHead, hash_of
 from worker.authority.audit.export import ocsf
 from worker.authority.audit.query import Query
 from worker.authority.audit.retention import Retention
-from worker.authority.audit.segments import segments
+from worker.authority.audit.segments import segments, time_of
 from worker.authority.audit.verify import read_heads, verify
 from worker.authority.dev import DevAuthority
 from worker.cli import authority_audit
@@ -342,16 +344,23 @@ def test_a_trail_goes_on_after_each_file(tmp_path: Path) -> None:
     assert (verdict.findings, verdict.entries, len(verdict.chains)) == ([], 7, 1)
 
 
+_KEEP_S = 50_000.0
+
+
 def aged(directory: Path) -> list[SignedHead]:
     """A trail of several closed files, all but the last two old; the heads that an anchor saw after each line."""
     heads = []
     own = trail(directory, sync=False, segment_bytes=600)
     for number in range(12):
-        own.record({"operation": f"x{number}"})
+        with time_machine.travel(time.time() - (2 * _KEEP_S if number < 9 else 0), tick=False):
+            own.record({"operation": f"x{number}"})
         heads.append(own.head)
     own.close()
-    for path in segments(directory)[:-2]:
-        os.utime(path, (1.0, 1.0))
+    for path in segments(directory):
+        with path.open("rb") as file:
+            written = time_of(file.readlines()[-1])
+        assert written is not None
+        os.utime(path, (written, written))
     return heads
 
 
@@ -359,7 +368,7 @@ def test_what_is_old_is_let_go_and_the_chain_says_so(tmp_path: Path) -> None:
     """Old files go, young ones stay; whoever verifies against an anchor is told what was let go, and misses nothing."""
     heads, before = aged(tmp_path), segments(tmp_path)
     own = trail(tmp_path, sync=False)
-    retention = Retention(own, 1_000, clock=time.time)
+    retention = Retention(own, _KEEP_S)
     retention.close()
     own.close()
 
@@ -378,7 +387,7 @@ def test_more_than_was_let_go_is_cut_off(tmp_path: Path, kind: str) -> None:
     if kind == "not said":
         segments(tmp_path)[0].unlink()
     else:
-        Retention(own, 1_000, clock=time.time).close()
+        Retention(own, _KEEP_S).close()
         left = segments(tmp_path)
         if kind == "more is gone":
             left[0].unlink()
@@ -387,6 +396,73 @@ def test_more_than_was_let_go_is_cut_off(tmp_path: Path, kind: str) -> None:
     own.close()
 
     assert verify([tmp_path], [head.place for head in heads]).findings
+
+
+class Clocks:
+    """Two clocks that tick once a look: one that can be put forward, and one that can't."""
+
+    def __init__(self) -> None:
+        self.ahead, self._ticks = 0.0, 0.0
+
+    def wall(self) -> float:
+        return time.time() + self._ticks + self.ahead
+
+    def elapsed(self) -> float:
+        return self._ticks
+
+    def pass_by(self, seconds: float) -> None:
+        self._ticks += seconds
+
+
+@pytest.mark.parametrize("meanwhile", ["serving", "down", "down and cut short"])
+def test_a_clock_that_leaps_ahead_deletes_nothing(tmp_path: Path, meanwhile: str) -> None:
+    """Files are as old as the time that has passed, also where the authority is started anew under a leapt clock."""
+    aged(tmp_path)
+    for path in segments(tmp_path):
+        os.utime(path)
+    before, clocks = segments(tmp_path), Clocks()
+    own = trail(tmp_path, sync=False)
+    ageing = Ageing(tmp_path, clock=clocks.wall, elapsed=clocks.elapsed)
+    Retention(own, _KEEP_S, ageing=ageing).close()
+
+    clocks.ahead = 10 * 365 * 86_400.0
+    if meanwhile != "serving":
+        with time_machine.travel(clocks.wall()):
+            own.record({"operation": "under the leapt clock"})
+        ageing = Ageing(tmp_path, clock=clocks.wall, elapsed=clocks.elapsed)
+    if meanwhile == "down and cut short":
+        with contextlib.suppress(OSError):
+            ageing.look([before[0], tmp_path / "absent"])
+        ageing = Ageing(tmp_path, clock=clocks.wall, elapsed=clocks.elapsed)
+    retention = Retention(own, _KEEP_S, ageing=ageing)
+    retention.close()
+    held = segments(tmp_path)
+    clocks.pass_by(2 * _KEEP_S)
+    gone = retention.apply()
+    own.close()
+
+    assert held == before
+    # What was made younger twice stays longer, and all that follows it.
+    assert gone == ([] if meanwhile == "down and cut short" else before[:-1])
+
+
+def test_who_lets_go_what_is_young_is_found(tmp_path: Path) -> None:
+    """Whoever owns the host can write the line that says so; what is left tells how old it was then."""
+    aged(tmp_path)
+    own = trail(tmp_path, sync=False)
+    Retention(own, _KEEP_S).close()
+    honest = verify([tmp_path], keep_s=_KEEP_S).findings
+    young = segments(tmp_path)[0]
+    last = young.read_bytes().splitlines()[-1]
+    through = {"through": json.loads(last)["seq"], "through_hash": hash_of(last)}
+    own.record({"operation": "chain", "outcome": "expired", **through})
+    young.unlink()
+    own.close()
+
+    assert honest == []
+    assert verify([tmp_path]).findings == []
+    (finding,) = verify([tmp_path], keep_s=_KEEP_S).findings
+    assert "too early" in finding
 
 
 _WRITER = """

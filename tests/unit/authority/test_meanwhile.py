@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 import time_machine
 
-from tests.unit.authority.conftest import lines
+from tests.unit.authority.conftest import lines, with_token
 from worker.authority import schema
 from worker.authority.answering import _SOON_S
 from worker.authority.dev import DevAuthority
 from worker.authority.remote import Remote
 from worker.authority.rights import ROLES
+from worker.authority.tokens import LIFETIME_S
 from worker.errors import KeyAccessDenied
 from worker.model import Audit, KeySpec
 from worker.zerokms.factory import client_from_environment
@@ -111,6 +112,15 @@ def test_a_role_that_was_narrowed_meanwhile_writes_nothing(own: DevAuthority) ->
     assert "late" not in {row["name"] for row in own.admin("list-keysets", {})}
 
 
+def test_a_command_that_outlives_its_token_goes_on(own: DevAuthority) -> None:
+    """An export of more than a quarter of an hour exchanges its access key anew."""
+    call = Remote(own.url, own.env["CS_ADMIN_ACCESS_KEY"])
+    with time_machine.travel(time.time() - 2 * LIFETIME_S):
+        call("list-keysets", {})
+
+    assert call("list-keysets", {})
+
+
 def test_a_clock_that_was_put_back_costs_a_client_one_exchange(own: DevAuthority) -> None:
     """A token of what is the future now is refused, and says why; whoever asks with another one goes on."""
     client = client_from_environment(own.env, allow_hosts=(urlsplit(own.url).netloc,))
@@ -119,9 +129,11 @@ def test_a_clock_that_was_put_back_costs_a_client_one_exchange(own: DevAuthority
         with time_machine.travel(time.time() + 7200):
             client.generate([KeySpec(None, "a/b")], Audit("test"))
             admin("list-keysets", {})
+            ahead = admin._token
 
         assert len(client.generate([KeySpec(None, "a/b")], Audit("test"))) == 1
+    assert admin("list-keysets", {})
     with pytest.raises(KeyAccessDenied, match="ahead of this clock"):
-        admin("list-keysets", {})
+        with_token(own, ahead)("list-keysets", {})
     used = {row["keyName"]: row["lastUsedAt"] for row in own.admin("api/access-keys", None, "GET")}
     assert used["first"] < time.time() + 60

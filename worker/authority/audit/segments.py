@@ -7,12 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
 ACTIVE = "audit.jsonl"
+_TAIL_BYTES = 1 << 20
 _CLOSED = re.compile(r"audit-[0-9]{12,}\.jsonl")
 
 
@@ -31,6 +33,31 @@ def first_sequence(path: Path) -> int:
     """Return the number of a file's first line; raises `ValueError` where it has none."""
     with path.open("rb") as file:
         return int(orjson.loads(file.readline())["seq"])
+
+
+def first_time(path: Path) -> float | None:
+    """Return when a file's first line was written, in seconds since 1970; None where it has none."""
+    with path.open("rb") as file:
+        return time_of(file.readline())
+
+
+def last_time(directory: Path) -> float | None:
+    """Return when a trail's newest line was written, in seconds since 1970; None where it has none."""
+    for path in reversed(segments(directory)):
+        with path.open("rb") as file:
+            file.seek(-min(file.seek(0, os.SEEK_END), _TAIL_BYTES), os.SEEK_END)
+            newest = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+        if newest:
+            return time_of(newest)
+    return None
+
+
+def time_of(line: bytes) -> float | None:
+    """Return what a line says of its time; None where it says nothing."""
+    try:
+        return datetime.fromisoformat(orjson.loads(line)["time"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def lines(directory: Path, after: int = -1) -> Iterator[tuple[Path, int, bytes]]:

@@ -7,6 +7,8 @@ chain it anew. What an anchor saw can't be rewritten unnoticed.
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +20,10 @@ import orjson
 
 from worker.authority.audit.chain import Place, SignedHead, hash_of
 from worker.authority.audit.segments import lines as lines_of
+from worker.authority.audit.segments import time_of
 from worker.errors import ConfigError
 
-_MOST = 100
+_MOST, _DAY_S = 100, 86_400.0
 
 
 @dataclass(slots=True)
@@ -48,15 +51,16 @@ class Verdict:
             self.findings.append(text)
 
 
-def verify(directories: Sequence[Path], seen: Sequence[Place] = ()) -> Verdict:
+def verify(directories: Sequence[Path], seen: Sequence[Place] = (), *, keep_s: float | None = None) -> Verdict:
     """
     Read whole trails.
 
     Args:
         directories: hold their files, each those of one process; files that were moved away lie in one of their own.
         seen: places that an anchor or a ledger has; each must be there, as it was.
+        keep_s: how old lines are at least that are let go; None believes the chain.
     """
-    reader = _Reader(seen)
+    reader = _Reader(seen, keep_s)
     for directory in directories:
         reader.read(directory, is_alone=len(directories) == 1)
     reader.join()
@@ -66,19 +70,22 @@ def verify(directories: Sequence[Path], seen: Sequence[Place] = ()) -> Verdict:
 
 @dataclass(slots=True)
 class _Run:
-    """What one directory has of a chain: its first line's number, the hash that this one follows, and its last line."""
+    """What one directory has of a chain: its first line's number, the hash that it follows, its time; its last line."""
 
     directory: Path
     first: int
     before: str
+    begun: float | None
     last: Place
 
 
 class _Reader:
     """Reads directories one after the other, and then says how they fit together and to what was seen."""
 
-    def __init__(self, seen: Sequence[Place]) -> None:
+    def __init__(self, seen: Sequence[Place], keep_s: float | None) -> None:
         self.verdict = Verdict()
+        self._keep_s = keep_s
+        self._let_go_at: dict[str, float] = {}
         self._wanted: dict[tuple[str, int], set[str]] = {}
         for place in seen:
             self._wanted.setdefault((place.chain, place.sequence), set()).add(place.hash)
@@ -101,11 +108,16 @@ class _Reader:
                 self.verdict.found(f"{where}: this is no line of a trail")
                 continue
             self._check(where, place, before, last)
+            at = time_of(text)
+            if at is not None and place.chain in self._let_go_at:
+                # Nobody makes old what he lets go by the time that he says it is.
+                self._let_go_at[place.chain] = min(at, self._let_go_at[place.chain])
             if entry.get("operation") == "chain" and entry.get("outcome") == "expired":
                 self._let_go(where, place.chain, entry)
+                self._let_go_at[place.chain] = min(time.time(), at or 0.0)
             last, run = place, runs.get(place.chain)
             if run is None:
-                runs[place.chain] = _Run(directory, place.sequence, before, place)
+                runs[place.chain] = _Run(directory, place.sequence, before, at, place)
             else:
                 run.last = place
         if not runs:
@@ -121,6 +133,8 @@ class _Reader:
             through, digest = self._expired.get(chain, (-1, ""))
             if 0 <= through == runs[0].first - 1 and digest != runs[0].before:
                 self.verdict.found(f"chain {chain} does not go on from line {through}, up to which it was let go")
+            if through == runs[0].first - 1:
+                self._is_old(chain, runs[0])
             if through < runs[0].first - 1:
                 self.verdict.found(
                     f"{runs[0].directory}: chain {chain} begins at line {runs[0].first}, and what came before was not "
@@ -141,6 +155,17 @@ class _Reader:
                         f"{other.directory}: line {other.first} of chain {chain} follows {one.last.sequence} in "
                         f"{one.directory}: dropped"
                     )
+
+    def _is_old(self, chain: str, run: _Run) -> None:
+        """Check that what is left was as old as it had to be when the lines before it were let go."""
+        if self._keep_s is None or chain not in self._let_go_at:
+            return
+        age_s = self._let_go_at[chain] - (run.begun or sys.maxsize)
+        if age_s < self._keep_s:
+            self.verdict.found(
+                f"chain {chain} was let go up to line {run.first - 1} when line {run.first} was {age_s / _DAY_S:.1f} "
+                "days old: too early by the retention that you name"
+            )
 
     def look_for(self) -> None:
         """Check that what was seen is there."""
