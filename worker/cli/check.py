@@ -7,13 +7,13 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from worker.assembly.graph import Graph
 from worker.checks.findings import worst
 from worker.checks.start import verify
+from worker.cli.consoles import PlainConsole, shown
 from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.finding import Finding
 
@@ -52,5 +52,5 @@ def show(findings: list[Finding], *, json: bool) -> None:
     for f in findings:
         words = (f.expected, f.found, f.remedy)
         # Text, no markup: a remedy that names [kafka] must show it.
-        table.add_row(Text(f.name), Text(f.verdict, colours[f.verdict]), *map(Text, words))
-    Console(width=None if Console().is_terminal else 200).print(table)
+        table.add_row(Text(shown(f.name)), Text(f.verdict, colours[f.verdict]), *(Text(shown(word)) for word in words))
+    PlainConsole(width=None if PlainConsole().is_terminal else 200).print(table)

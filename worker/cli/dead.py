@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from worker.assembly.connections import kafka_connection
@@ -22,6 +21,7 @@ from worker.assembly.graph import Graph
 from worker.checks.findings import enforce
 from worker.checks.identity import check_identity
 from worker.checks.start import verify
+from worker.cli.consoles import PlainConsole
 from worker.cli.options import ConfigFile, Json, LogFormat, LogLevel, Set, load
 from worker.cli.replay import through_route, to_source
 from worker.config import Settings
@@ -72,7 +72,7 @@ def list_(
     table = Table("letter", "route", "stage", "code", "field", "error", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(row[name] for name in ("letter", "route", "stage", "code", "path", "error")))
-    Console(width=None if Console().is_terminal else 200, markup=False).print(table)
+    PlainConsole(width=None if PlainConsole().is_terminal else 200, markup=False).print(table)
 
 
 @app.command()
@@ -211,7 +211,24 @@ def decryptor_of(graph: Graph) -> BatchDecryptor:
     return BatchDecryptor(graph.keys.decryption("", "dead"))
 
 
+def refuse_moved(letters: Sequence[SourceRecord]) -> None:
+    """
+    Raise `DecryptionError` for a letter of another topic than the one beside which it lies.
+
+    It opens, since what it is bound to is where its record was; but the route would handle another one's record by its
+    own rules, with its key in the clear perhaps. A letter of a file lies where its record did.
+    """
+    for letter in letters:
+        own = position_of(letter.key or b"")
+        if letter.position.topic not in (own.topic, dead_topic(own.topic)):
+            raise DecryptionError(
+                f"letter of {own}: it lies in {letter.position.topic}, into which it was moved; a route takes letters "
+                "of its own topics alone (choose with --key)"
+            )
+
+
 def _opened(decryptor: BatchDecryptor, letters: list[SourceRecord]) -> list[SourceRecord]:
+    refuse_moved(letters)
     pairs = [(position_of(letter.key or b""), letter.value or b"") for letter in letters]
     opened = open_letters(pairs, decryptor)
     records = []

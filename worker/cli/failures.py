@@ -26,12 +26,12 @@ def end(error: WorkerError, *, as_line: bool) -> int:
 
         structlog.get_logger().error("failed", kind=type(error).__name__, error=str(error), exit_code=error.exit_code)
     else:
-        from rich.console import Console
+        from worker.cli.consoles import PlainConsole
 
         told = f"{type(error).__name__}: {error}"
         # Where nobody can be told, the code still says what happened.
         with contextlib.suppress(OSError):
-            Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(told)
+            PlainConsole(stderr=True, soft_wrap=True, highlight=False, markup=False).print(told)
     return error.exit_code
 
 

@@ -9,12 +9,12 @@ from typing import Literal
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from worker.assembly.schemas import Planned
 from worker.avro.clear import ClearField
 from worker.avro.review import output_types
+from worker.cli.consoles import PlainConsole
 from worker.model import FieldPlan
 
 PlanFormat = Literal["table", "json", "markdown"]
@@ -102,7 +102,7 @@ def _print_table(shown: Shown) -> None:
         table.add_row(*row)
     # Off a terminal a width that no identity is cut at; on one, cells fold.
     width = None if sys.stdout.isatty() else 200
-    console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
+    console = PlainConsole(width=width, soft_wrap=True, markup=False, highlight=False)
     console.print(table)
     console.print(f"output schema: {plan.output_schema}")
     for text in (*shown.findings, CANNOT_DETECT, KAFKA, ERASABLE):

@@ -14,12 +14,12 @@ import orjson
 import structlog
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from worker.assembly.context import instance_name
 from worker.assembly.graph import Graph
 from worker.assembly.positions import RoutePositions, route_positions
+from worker.cli.consoles import PlainConsole
 from worker.cli.options import ConfigFile, Json, LogLevel, Set, load
 from worker.config import RouteSettings, Settings
 from worker.errors import ConfigError
@@ -190,7 +190,7 @@ def _tell(places: Collection[Place], *, json: bool) -> None:
         row: list[Any] = [place.route, f"{place.topic}/{place.partition}", place.start, _or_none(place.position)]
         row += [place.end, lag, *([place.to, _signed(place.moves)] if moved else [])]
         table.add_row(*map(str, row))
-    Console(width=None if Console().is_terminal else 200).print(table)
+    PlainConsole(width=None if PlainConsole().is_terminal else 200).print(table)
 
 
 def _or_none(position: int | None) -> str:

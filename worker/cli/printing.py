@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from rich.console import Console
 from rich.table import Table
 
-from worker import jsonform
+from worker import jsonform, spreadsheet
+from worker.cli.consoles import PlainConsole, shown
 
 _PLACE = ("topic", "partition", "offset", "timestamp_ms", "key", "key_base64", "file", "block", "index", "row", "line")
 _FAULT = ("error", "code", "path")
@@ -67,9 +67,10 @@ def _print_csv(lines: Iterator[dict[str, object]]) -> int:
     """The first line's fields are the columns; what a later one has besides is named on standard error."""
     failed, columns, dropped = 0, list[str](), set[str]()
     writer = csv.writer(sys.stdout, lineterminator="\n")
+    seen = shown if sys.stdout.isatty() else str
     for line in lines:
         failed += "error" in line
-        cells = _flat(line)
+        cells = {name: seen(spreadsheet.cell(text)) for name, text in _flat(line).items()}
         if not columns:
             columns = [*(name for name in cells if name not in _FAULT), *_FAULT]
             writer.writerow(columns)
@@ -89,5 +90,5 @@ def _print_table(lines: Iterator[dict[str, object]]) -> int:
     for line in cells:
         table.add_row(*(line.get(name, "") for name in columns))
     width = None if sys.stdout.isatty() else max(80, 24 * len(columns))
-    Console(file=sys.stdout, width=width, markup=False, highlight=False).print(table)
+    PlainConsole(file=sys.stdout, width=width, markup=False, highlight=False).print(table)
     return sum("error" in line for line in every)

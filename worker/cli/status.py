@@ -6,9 +6,9 @@ import json as json_
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from worker.cli.consoles import PlainConsole
 from worker.cli.options import Json
 from worker.cli.running import Config, Token, Url, ask
 
@@ -30,7 +30,7 @@ def status(config: Config = None, url: Url = None, token_env: Token = None, json
 
 
 def _show(told: dict[str, Any]) -> None:
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole(highlight=False, markup=False)
     console.print(f"{told['region']}  {told['instance']}  version {told['version']}, {told['processes']} process(es)")
     table = Table("route", "state", "lag", "records", "positions")
     for route in told["routes"]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import orjson
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from worker.cli.consoles import PlainConsole
 from worker.pipeline.progress import RouteProgress
 
 Bars = Callable[[Mapping[str, tuple[int, int]]], None]
@@ -38,7 +38,7 @@ def bars(*, shown: bool) -> Iterator[Bars]:
         yield lambda _state: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=PlainConsole(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def move(state: Mapping[str, tuple[int, int]]) -> None:
@@ -112,7 +112,7 @@ def print_table(parts: Sequence[Mapping[str, object]], columns: Sequence[str], *
     for part in parts:
         table.add_row(*(str(part[column]) for column in columns))
     # Off a terminal a width at which no word is cut.
-    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True, markup=False).print(table)
+    PlainConsole(width=None if sys.stdout.isatty() else 200, soft_wrap=True, markup=False).print(table)
 
 
 class Stopwatch:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 
 from worker import environment
+from worker.cli.consoles import PlainConsole
 from worker.cli.options import Json
 from worker.zerokms.factory import client_from_environment, local_hosts
 
@@ -47,6 +47,6 @@ def whoami(
         typer.echo(orjson.dumps(facts))
         return
     facts["token_expires"] = datetime.fromtimestamp(token.expiry, UTC).isoformat(timespec="seconds")
-    console = Console(highlight=False)
+    console = PlainConsole(highlight=False)
     for name, value in facts.items():
         console.print(f"{name:<14}{value}", markup=False)

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from worker import spreadsheet
+
 Entry = dict[str, Any]
 _COLUMNS = (
     "time", "region", "workspace", "operation", "outcome", "status", "reason", "subject", "actor", "address", "client",
@@ -77,8 +79,7 @@ def _request(entry: Entry) -> str:
 
 def _cell(value: Any) -> Any:
     text = orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value
-    # A spreadsheet would take it for a formula; what a caller claims is not ours.
-    return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return spreadsheet.cell(text) if isinstance(text, str) else text
 
 
 def _row(values: Iterable[Any]) -> str:

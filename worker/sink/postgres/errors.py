@@ -24,6 +24,11 @@ UNBOUNDED = (
 )
 """What is wrong with a session without them."""
 
+_UNREADABLE = (
+    "the connection string can't be read; it is postgresql://user:password@host:port/database, in which % and a number "
+    "stand for what an address can't hold, or words such as host=..."
+)
+
 # Classes in which a server says that it is not there for anybody; in others it is, and refuses this batch.
 _AWAY = ("08", "57")
 
@@ -130,6 +135,9 @@ def verdict(exc: psycopg.Error, what: str) -> WorkerError:
 
 def connection_verdict(exc: psycopg.Error, what: str) -> WorkerError:
     """Return what to raise where no connection came about: `ConfigError` where the server refuses the identity."""
+    if isinstance(exc, psycopg.ProgrammingError) and exc.sqlstate is None:
+        # Its own words quote the string, password and all.
+        return ConfigError(f"{what}: {_UNREADABLE}")
     if _REFUSED_BOUNDS in str(exc):
         return ConfigError(f"{what}: {UNBOUNDED}")
     if _REFUSED_CONNECTION.search(str(exc)):
