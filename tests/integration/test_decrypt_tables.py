@@ -98,7 +98,7 @@ def test_a_query_makes_csv(authority: dict[str, str], options: tuple[str, ...]) 
         ("SELECT 1", ("--from", "2026-01-01"), "--from"),
         ("SELECT 1", ("--key", "k"), "--key"),
     ],
-    ids=["no_table", "writes", "lacks_context", "nothing_encrypted", "from", "key"],
+    ids=["no_table", "writes", "lacks_context", "nothing_encrypted", "fails", "no_string", "away", "from", "key"],
 )
 def test_what_can_not_be_read_says_so(
     authority: dict[str, str], options: tuple[str, ...], query: str, more: tuple[str, ...], word: str

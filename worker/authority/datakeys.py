@@ -10,6 +10,7 @@ from uuid import UUID
 from worker.authority import decoding, material, wire
 from worker.authority.access import Caller
 from worker.authority.asked import Asked, Maker, asked
+from worker.authority.audit.chain import REASON_CHARACTERS
 from worker.authority.audit.hashed import ContextHash
 from worker.authority.erasure.subjects import Subjects
 from worker.authority.limits import LimitOptions, Quota
@@ -174,6 +175,9 @@ def _require_reason(context: Any) -> None:
     reason = context.get("reason") if isinstance(context, dict) else None
     if not isinstance(reason, str) or not reason.strip():
         raise Refusal(403, "Not permitted: this client retrieves for a reason alone (reason in unverified_context)")
+    # One that an auditor can't read is none: the audit keeps this much of it whatever else the line has to leave out.
+    if len(reason) > REASON_CHARACTERS or not reason.isprintable():
+        raise Refusal(403, f"Not permitted: the reason is one line of at most {REASON_CHARACTERS} characters")
 
 
 def _note_keyset(caller: Caller, keyset: Row) -> None:

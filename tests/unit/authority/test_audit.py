@@ -339,11 +339,13 @@ def test_a_line_is_bounded(tmp_path: Path) -> None:
     own = trail(path)
     many = {str(i) * 100: 1 for i in range(1000)}
     own.record({"operation": "x", "unverified_context": {"a": "x" * 100_000}, "descriptors": many})
+    own.record({"operation": "x", "unverified_context": {"reason": "\x1b" * 100_000}, "descriptors": many})
     own.close()
 
-    line = path.read_bytes().splitlines()[1]
-    assert len(line) <= ENTRY_BYTES
+    line, other = path.read_bytes().splitlines()[1:3]
+    assert max(len(line), len(other)) <= ENTRY_BYTES
     assert json.loads(line)["unverified_context"].keys() == {"sha256", "items"}
+    assert json.loads(other)["unverified_context"]["reason"] == "\x1b" * 512
 
 
 def test_each_line_names_the_one_before(own: DevAuthority) -> None:

@@ -47,7 +47,11 @@ def retrieved(own: DevAuthority, kept: dict[str, Any], context: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "context", [{}, {"reason": ""}, {"reason": "  "}, {"reason": None}, {"reason": 1}, {"why": "x"}]
+    "context",
+    [
+        *({}, {"reason": ""}, {"reason": "  "}, {"reason": None}, {"reason": 1}, {"why": "x"}),
+        *({"reason": "x" * 513}, {"reason": "ticket\n7"}, {"reason": "\u200b"}),
+    ],
 )
 def test_a_client_that_needs_a_reason_retrieves_none_without(own: DevAuthority, context: Any) -> None:
     """Refused, with a line in the audit; with a reason it stands there."""
@@ -60,6 +64,17 @@ def test_a_client_that_needs_a_reason_retrieves_none_without(own: DevAuthority, 
     assert lines(own)[-1]["outcome"] == "refused"
     assert retrieved(own, kept, {"reason": "ticket 7"})["keys"]
     assert lines(own)[-1]["unverified_context"] == {"reason": "ticket 7"}
+
+
+def test_a_reason_is_not_hidden_among_others_words(own: DevAuthority) -> None:
+    """A caller that fills its line of the audit has what it said beside the reason hashed, and not the reason."""
+    kept, _ = party(own).generate()
+    limit(own, needs_reason=True)
+
+    retrieved(own, kept, {"reason": "ticket 7", "pad": "x" * 16_000})
+
+    said = lines(own)[-1]["unverified_context"]
+    assert (said["reason"], "sha256" in said, "pad" in said) == ("ticket 7", True, False)
 
 
 def test_canary_keyset_and_new_keys_need_none(own: DevAuthority) -> None:

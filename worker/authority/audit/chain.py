@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 ENTRY_BYTES = 16 * 1024
 """The longest line; what is more stands as its hash."""
+REASON_CHARACTERS = 512
+"""What a line always has of a caller's reason."""
 FIRST = "0" * 64
 _LINKS_BYTES = 512
 _MARK = 8
@@ -105,6 +107,9 @@ def body_of(event: dict[str, Any]) -> bytes:
             if name == "descriptors" and _MARK * len(event[name]) <= ENTRY_BYTES // 2:
                 # Nobody hides a field from an auditor by asking for it among many long ones.
                 short["each"] = "".join(sorted(mark_of(text, salt) for text in event[name]))
+            if name == "unverified_context" and isinstance(event[name].get("reason"), str):
+                # Nor what was said that keys are for.
+                short["reason"] = event[name]["reason"][:REASON_CHARACTERS]
             event = {**event, name: short}
             body = orjson.dumps(event)
     return body
