@@ -2,10 +2,11 @@
 
 use std::ptr::{null, null_mut};
 
-use aws_lc_rs::hkdf::{KeyType, Salt, HKDF_SHA256};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_sys as lc;
 use zeroize::Zeroizing;
+
+use crate::hkdf;
 
 pub const KEY_BYTES: usize = 32;
 pub const NONCE_BYTES: usize = 12;
@@ -13,7 +14,7 @@ pub const TAG_BYTES: usize = 16;
 /// What an envelope has more than its header and its plaintext.
 pub const TAIL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
-const LEASED: &[&[u8]] = &[b"leased-v1"];
+const LEASED: &[u8] = b"leased-v1";
 
 /// The library failed, or what was to be opened does not open.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,19 +122,7 @@ impl Drop for Cipher {
 
 /// The key of a lease's cipher: HKDF-SHA256 of its data key, no salt.
 pub fn leased(data_key: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Failed> {
-    struct Bytes32;
-    impl KeyType for Bytes32 {
-        fn len(&self) -> usize {
-            KEY_BYTES
-        }
-    }
-    let mut derived = Zeroizing::new([0u8; KEY_BYTES]);
-    Salt::new(HKDF_SHA256, &[])
-        .extract(data_key)
-        .expand(LEASED, Bytes32)
-        .and_then(|okm| okm.fill(&mut *derived))
-        .map_err(|_| Failed)?;
-    Ok(derived)
+    hkdf::derived(data_key, LEASED).ok_or(Failed)
 }
 
 /// How many nonces are drawn together.

@@ -14,6 +14,8 @@ pub mod cursor;
 pub mod derive;
 pub mod envelope;
 pub mod feed;
+#[allow(unsafe_code)]
+pub mod hkdf;
 pub mod json;
 #[allow(unsafe_code)]
 pub mod kafka;

@@ -139,13 +139,23 @@ impl Directory {
         }
     }
 
+    /// Makes room for so many contexts at once, and not at each doubling.
+    pub fn reserve(&mut self, count: usize) {
+        let Self { rows, table, free, .. } = self;
+        rows.reserve(count.saturating_sub(free.len()));
+        table.reserve(count, |other| rows[other.row as usize].hash);
+    }
+
     /// Gives a context a place; false where it has one.
     pub fn put(&mut self, framed: &[u8], hash: u64, family: u32, place: u32) -> bool {
+        self.put_at(NONE, framed, hash, family, place)
+    }
+
+    /// The same of a context in a row, `NONE` where that is not known.
+    pub fn put_at(&mut self, row: u32, framed: &[u8], hash: u64, family: u32, place: u32) -> bool {
         self.widen((family as usize + 1).saturating_sub(NEAR));
-        let row = match self.row(framed, hash) {
-            NONE => self.add(framed, hash),
-            row => row,
-        };
+        let row = if row == NONE { self.row(framed, hash) } else { row };
+        let row = if row == NONE { self.add(framed, hash) } else { row };
         if self.place(row, family) != NONE {
             return false;
         }

@@ -43,6 +43,12 @@ impl Rows {
         }
     }
 
+    /// The row of a context by its number in the batch, `NONE` where it has none.
+    #[inline]
+    pub fn row(&self, number: u32) -> u32 {
+        self.rows.get(number as usize).copied().unwrap_or(NONE)
+    }
+
     /// The place that a family has for a context by its number in the batch, `NONE` for none.
     #[inline]
     pub fn place(&self, directory: &Directory, number: u32, family: u32) -> u32 {

@@ -58,14 +58,19 @@ impl Directory {
         places: PyBuffer<i64>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let py = split.py();
-        let (table, places) = (split.get().table(slot)?, ints(&places, py)?);
+        let (numbers, places) = (contexts.to_vec(py)?, ints(&places, py)?);
+        let split = split.get();
+        let rows: Vec<u32> =
+            split.with_rows(slot, self.id, &self.directory, |rows| numbers.iter().map(|number| rows.row(*number)).collect())?;
+        self.directory.reserve(rows.iter().filter(|row| **row == NONE).count());
+        let table = split.table(slot)?;
         let mut hashes = Vec::with_capacity(places.len());
-        for (number, place) in contexts.to_vec(py)?.into_iter().zip(of(places)) {
+        for ((number, row), place) in numbers.into_iter().zip(rows).zip(of(places)) {
             if number as usize >= table.len() {
                 return Err(PyIndexError::new_err("no such context"));
             }
             let (framed, hash, place) = (table.framed(number), table.hash(number), u32::try_from(place)?);
-            if !self.directory.put(framed, hash, family, place) {
+            if !self.directory.put_at(row, framed, hash, family, place) {
                 return Ok(None);
             }
             hashes.push(hash as i64);

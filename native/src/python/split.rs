@@ -246,12 +246,11 @@ impl Split {
     }
 
     /// Calls `then` with the rows that a field's contexts have in a directory.
-    pub fn with_rows(&self, slot: usize, id: u64, directory: &Directory, then: impl FnOnce(&Rows)) -> PyResult<()> {
+    pub fn with_rows<T>(&self, slot: usize, id: u64, directory: &Directory, then: impl FnOnce(&Rows) -> T) -> PyResult<T> {
         let contexts = self.table(slot)?;
         let mut tables = held(&self.rows);
         let rows = &mut tables[self.program.tables[slot]];
         rows.look_up(id, directory, contexts);
-        then(rows);
-        Ok(())
+        Ok(then(rows))
     }
 }

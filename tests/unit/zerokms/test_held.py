@@ -15,8 +15,8 @@ from worker.model import Audit, DataKey, KeySpec
 from worker.native import IS_LOADED
 from worker.native.keys import Answer, KeyRun
 from worker.zerokms.keys.held import Held
-from worker.zerokms.keys.passes import rows
-from worker.zerokms.keys.pool_passes import POOL
+from worker.zerokms.keys.passes import fill, rows
+from worker.zerokms.keys.pool_passes import EMPTY, POOL
 
 SPEC = KeySpec(None, "users/email")
 SLOTS = 6
@@ -28,8 +28,9 @@ class Drawn:
     def __init__(self, seed: int) -> None:
         self.random, self.service = random.Random(seed), FakeKeyService()
         self.held = Held()
-        self.held.bind(rows(SLOTS, POOL))
-        self.held.clear(np.arange(SLOTS))
+        table = rows(SLOTS, POOL)
+        fill(table, np.arange(SLOTS), EMPTY)
+        self.held.bind(table)
         self.model: list[list[tuple[float, list[bytes]]]] = [[] for _ in range(SLOTS)]
         self.keys: dict[bytes, DataKey] = {}
 

@@ -45,11 +45,6 @@ class Held:
         self._table = table
         self.available, self.born = table["available"], table["born"]
 
-    def clear(self, slots: Ints) -> None:
-        """Begin slots anew, which have no keys."""
-        self.available[slots] = 0
-        self.born[slots] = np.inf
-
     def put(self, slots: Ints, counts: Ints, keys: Sequence[DataKey], born: float) -> None:
         """Add keys, slot after slot, so many each."""
         if self._native is not None and isinstance(keys, KeyRun) and not self._plain:

@@ -33,7 +33,7 @@ class Leases(Shelf):
     """The leases of many contexts, one column for each of their properties; not thread-safe."""
 
     def __init__(self, options: KeyOptions, gauge: Gauge, retired: Retired) -> None:
-        super().__init__(_LEASE_BYTES, options.max_leases, passes.LEASE)
+        super().__init__(_LEASE_BYTES, options.max_leases, passes.EMPTY)
         self._options, self._gauge, self._retired = options, gauge, retired
         self._generation = self._lost = self._spent = 0
         self._random = np.random.default_rng()
@@ -138,7 +138,10 @@ class Leases(Shelf):
         self.forgive(slots)
         column, at = placed(keys)
         held = self._held[slots]
-        self._install(slots[~held], column[~held], at[~held], np.full(len(slots) - int(held.sum()), born))
+        if not held.any():
+            self._install(slots, column, at, born)
+            return
+        self._install(slots[~held], column[~held], at[~held], born)
         behind = slots[held]
         self._next[behind], self._next_at[behind], self._next_born[behind] = column[held], at[held], born
         self._followed[behind] = True
@@ -170,7 +173,8 @@ class Leases(Shelf):
 
     def expire(self, now: float) -> bool:
         """Retire some of the leases that are past their age; returns whether there may be more."""
-        aged = np.flatnonzero(self._held & (self._born <= now - self._options.max_age_s))[:_AT_ONCE]
+        size = len(self._kin_of)
+        aged = np.flatnonzero(self._held[:size] & (self._born[:size] <= now - self._options.max_age_s))[:_AT_ONCE]
         self._replace(aged, now)
         self.tidy(aged)
         return len(aged) == _AT_ONCE
@@ -248,7 +252,7 @@ class Leases(Shelf):
         key = self._key[slot] = _key(self._key[slot], self._at[slot])
         return key
 
-    def _install(self, slots: Ints, keys: NDArray[np.object_], at: Ints, born: NDArray[np.float64]) -> None:
+    def _install(self, slots: Ints, keys: NDArray[np.object_], at: Ints, born: float | NDArray[np.float64]) -> None:
         o = self._options
         self._key[slots], self._at[slots], self._born[slots], self._held[slots] = keys, at, born, True
         if self._vault is not None and len(slots):
@@ -287,11 +291,8 @@ class Leases(Shelf):
         self._give_up(slot, self._seen[slot])
 
     def _clear(self, slots: Ints) -> None:
-        self._values[slots] = 0
-        self.table[slots] = np.zeros(1, passes.LEASE)
+        super()._clear(slots)
         self._not_before[slots] = 0.0
-        self._gap[slots], self._seen[slots] = passes.RARELY, -passes.RARELY
-        self.forgive(slots)
 
 
 def _key(held: DataKey | Answer, at: int) -> DataKey:

@@ -46,6 +46,9 @@ OFTEN = 3
 """Uses are counted up to here, as the paper on S3-FIFO has it."""
 RARELY = 1e9
 """Seconds between the uses of a context that has been used once."""
+EMPTY = np.zeros(1, LEASE)
+"""The row of a context that has no lease yet."""
+EMPTY["gap"], EMPTY["seen"] = RARELY, -RARELY
 
 
 def rows(count: int, kind: np.dtype[Any]) -> Rows:
@@ -61,6 +64,13 @@ def grown(table: Rows, count: int) -> Rows:
     longer = rows(count, table.dtype)
     longer[: len(table)] = table
     return longer
+
+
+def fill(table: Rows, slots: Ints, row: Rows) -> None:
+    """Have slots begin with this one row."""
+    # As bytes: numpy copies a row of named fields field by field.
+    raw = np.dtype((np.void, table.dtype.itemsize))
+    table.view(raw)[slots] = row.view(raw)
 
 
 class Due(NamedTuple):

@@ -24,7 +24,6 @@ _POOL_BYTES = 700
 _KEY_BYTES = 500
 """What a data key takes; likewise."""
 _AT_ONCE = 2_000
-_NEVER = -1e9
 
 
 class Pools(Shelf):
@@ -37,7 +36,7 @@ class Pools(Shelf):
 
     def __init__(self, options: KeyOptions, gauge: Gauge, full: Callable[[], int]) -> None:
         self.held = Held()
-        super().__init__(_POOL_BYTES, options.max_pools, pool_passes.POOL)
+        super().__init__(_POOL_BYTES, options.max_pools, pool_passes.EMPTY)
         self._options, self._gauge, self._full = options, gauge, full
         self._begun: list[Part] = []
         self._owed = np.zeros(len(self.pins), np.int64)
@@ -143,7 +142,8 @@ class Pools(Shelf):
 
     def expire(self, now: float, start: int = 0) -> int | None:
         """Wipe some of the keys that are past their age; returns where to go on, None at the end."""
-        limit, end = now - self._options.max_age_s, start + 100 * _AT_ONCE
+        size = len(self._kin_of)
+        limit, end = now - self._options.max_age_s, min(size, start + 100 * _AT_ONCE)
         aged = start + np.flatnonzero(self.held.born[start:end] <= limit)
         if len(aged) > _AT_ONCE:
             aged = aged[:_AT_ONCE]
@@ -154,11 +154,11 @@ class Pools(Shelf):
         for slot in (start + np.flatnonzero(unused)).tolist():
             if self.holds(slot):
                 self.remove(slot)
-        return end if end < len(self.pins) else None
+        return end if end < size else None
 
     def oldest(self) -> float:
         """When the oldest key was asked for; infinite where there is none."""
-        return float(self.held.born.min(initial=np.inf))
+        return float(self.held.born[: len(self._kin_of)].min(initial=np.inf))
 
     @property
     def count(self) -> int:
@@ -206,17 +206,6 @@ class Pools(Shelf):
         self.pending, self.wanted, self.depth = (self.table[name] for name in ("pending", "wanted", "depth"))
         self.not_before, self._generation = self.table["not_before"], self.table["generation"]
         self._last, self._wasted = self.table["last"], self.table["wasted"]
-        # Slots that nobody has had yet.
-        self.held.born[len(self._kin_of) :] = np.inf
-
-    def _clear(self, slots: Ints) -> None:
-        # Not the pins, uses and generation, by which an answer under way knows what it was for.
-        for name in ("seen", "count", "depth", "wanted", "pending", "not_before", "used", "wasted"):
-            self.table[name][slots] = 0
-        self.table["gap"][slots] = np.inf
-        self._last[slots] = _NEVER
-        self.held.clear(slots)
-        self.forgive(slots)
 
 
 class KeyPool:

@@ -34,6 +34,11 @@ A pool's row: 16 words of 64 bits; times on the cache's clock.
 and `pending` under way; `born` is when the oldest was asked for, infinite where there is none.
 """
 
+_NEVER = -1e9
+EMPTY = np.zeros(1, POOL)
+"""The row of a context that has no keys yet."""
+EMPTY["gap"], EMPTY["last"], EMPTY["born"] = np.inf, _NEVER, np.inf
+
 _SHORTEST_S = 0.05
 """Batches that follow each other faster are counted as if they did so."""
 _WASTED = 0.05

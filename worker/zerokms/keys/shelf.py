@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,8 @@ Wanted = tuple[Ints, Ints]
 _SMALL = 0.1
 """Share of the bytes that contexts seen once may have; as in the paper."""
 _FIRST = 1_024
+_GROWTH = 8
+"""How many times as many rows a table gets: those that nobody has written to yet take no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,14 @@ class Shelf:
     Args:
         slot_bytes: what a context takes by itself.
         limit: the most contexts; None: no bound but the bytes.
-        row: what a slot has in the table; see `passes.SLOT`.
+        row: what a slot has in the table that holds nothing; see `passes.SLOT`.
     """
 
-    def __init__(self, slot_bytes: int, limit: int | None, row: np.dtype[Any]) -> None:
+    def __init__(self, slot_bytes: int, limit: int | None, row: passes.Rows) -> None:
         self._slot_bytes, self._limit = slot_bytes, limit
+        # The batch that brings a context is no use of it yet.
+        self._new = row.copy()
+        self._new["weight"], self._new["queue"], self._new["uses"] = slot_bytes, IN_SMALL, -1
         self._families = Families()
         self._kin: dict[tuple[KeySpec, tuple[str, ...]], _Kin] = {}
         self._kin_of: list[_Kin | None] = []
@@ -82,7 +86,7 @@ class Shelf:
         self._small_bytes = self._gone = 0
         self.bytes = 0
         self.failures: dict[int, Failure] = {}
-        self.table = passes.rows(_FIRST, row)
+        self.table = passes.rows(_FIRST, row.dtype)
         self._bind()
         self._left = np.zeros(_FIRST, np.int64)
 
@@ -233,8 +237,8 @@ class Shelf:
         raise NotImplementedError
 
     def _clear(self, slots: Ints) -> None:
-        """Slots begin anew."""
-        raise NotImplementedError
+        """Slots begin anew, with what they have besides their rows."""
+        self.forgive(slots)
 
     def _bind(self) -> None:
         """Name the table's columns, which are views on it."""
@@ -243,8 +247,9 @@ class Shelf:
 
     def _grow(self, size: int) -> None:
         """Make every column as long as `size`."""
+        before = len(self.table)
         for name, column in vars(self).items():
-            if isinstance(column, np.ndarray) and column.base is None:
+            if isinstance(column, np.ndarray) and column.base is None and len(column) == before:
                 longer = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
                 longer[: len(column)] = column
                 setattr(self, name, longer)
@@ -258,21 +263,20 @@ class Shelf:
             self._kin_of[slot] = kin
         first, more = len(self._kin_of), len(contexts) - len(reused)
         self._kin_of += [kin] * more
-        slots = np.array([*reused, *range(first, first + more)], np.int64)
+        slots = np.concatenate((np.array(reused, np.int64), np.arange(first, first + more)))
         while len(self._kin_of) > len(self.pins):
-            self._grow(2 * len(self.pins))
+            self._grow(_GROWTH * len(self.pins))
         marks = kin.family.add(contexts, slots) ^ kin.seed
         self._enter(slots, self._left[marks % len(self._left)] == marks)
         return slots
 
     def _enter(self, slots: Ints, known: NDArray[np.bool_]) -> None:
         """Put new contexts into their queues: those that have just gone into the main one."""
+        passes.fill(self.table, slots, self._new)
         self._clear(slots)
-        self.pins[slots] = self._weight[slots] = 0
-        # The batch that brings a context is no use of it yet.
-        self._uses[slots] = -1
-        self._queue[slots] = np.where(known, IN_MAIN, IN_SMALL)
-        self.weigh(slots, np.zeros(len(slots), np.int64))
+        self._queue[slots[known]] = IN_MAIN
+        self.bytes += self._slot_bytes * len(slots)
+        self._small_bytes += self._slot_bytes * int((~known).sum())
         self._small.extend(slots[~known].tolist())
         self._main.extend(slots[known].tolist())
 
