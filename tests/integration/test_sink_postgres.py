@@ -415,6 +415,16 @@ def test_a_pooler_that_hands_no_options_on_is_refused(sinks: Sinks, refuses: boo
             pooled.close()
 
 
+def test_a_table_that_is_called_like_one_of_postgresql_s_own_is_named(sinks: Sinks) -> None:
+    """A name without a schema finds that one, whatever lies in the search_path."""
+    sink = sinks(table="pg_class")
+    sink.ensure_schema()
+
+    for attempt in (sink.tables.create_table, sink.tables.check_schema):
+        with pytest.raises(ConfigError, match="table pg_class is PostgreSQL's own, of pg_catalog"):
+            attempt(_ROWS, topic="customers")
+
+
 def test_a_field_without_a_column_is_a_wrong_configuration(sinks: Sinks) -> None:
     """A table that lacks a column stops the worker instead of losing the field."""
     sink = sinks.ready()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from worker.errors import ConfigError
 from worker.sink.postgres.connection import Connection
 from worker.sink.postgres.options import MAX_NAME_BYTES
 
@@ -147,16 +148,22 @@ def column_name(field_name: str) -> str:
 
 
 def read_table(connection: Connection, name: str) -> Table | None:
-    """Return a table's shape, None where there is no such table."""
+    """Return a table's shape, None where there is no such table; raises `ConfigError` for one of PostgreSQL's own."""
     quoted = identifier(name).as_string(connection)
     # The version first: what is altered in between shows as another one later.
     found = connection.execute(
-        f"SELECT c.oid::int8, c.relkind, ({_VERSION}) FROM pg_class c WHERE c.oid = to_regclass(%(name)s)",  # noqa: S608
+        f"SELECT c.oid::int8, c.relkind, n.nspname, ({_VERSION}) "  # noqa: S608
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%(name)s)",
         {"name": quoted},
     ).fetchone()
     if found is None:
         return None
-    oid, kind, version = found
+    oid, kind, schema, version = found
+    if schema == "pg_catalog":
+        raise ConfigError(
+            f"table {name} is PostgreSQL's own, of {schema}, which comes before every schema of the search_path; name "
+            "your table with its schema, or give it another name"
+        )
     columns = [_column(*row) for row in connection.execute(_COLUMNS, {"table": oid}).fetchall()]
     unique = tuple(
         Unique(tuple(keys), "deferrable" if not immediate else "" if same else "of another collation than the column")
