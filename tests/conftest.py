@@ -29,6 +29,8 @@ settings.load_profile("suite")
 
 _RUNNING = pytest.StashKey[contextlib.ExitStack]()
 _SHARED = pytest.StashKey[dict[str, Any]]()
+LACKING = pytest.StashKey[list[str]]()
+"""Tests that ask for a fixture that nobody has, and its name; of all that were collected, chosen or not."""
 _LONG = ("faults", "integration", "mistakes")
 
 
@@ -51,9 +53,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash.get(_RUNNING, contextlib.ExitStack()).close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take long, in their random order, so that no process is left with one at the end."""
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    config.stash[LACKING] = [f"{item.nodeid}: {name}" for item in functions for name in _lacking(item)]
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
+def _lacking(item: pytest.Function) -> set[str]:
+    given = {"request", *(item.callspec.params if hasattr(item, "callspec") else ())}
+    return set(item.fixturenames) - given - item._fixtureinfo.name2fixturedefs.keys()
 
 
 def pytest_collection_finish() -> None:

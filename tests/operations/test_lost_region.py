@@ -18,7 +18,7 @@ import pytest
 from tests.docs.walks import WALKS
 from tests.operations.prometheus import free_port
 from tests.unit.authority.conftest import Party
-from tests.unit.authority.test_recovery import LATER, Lost, credentials, lost
+from tests.unit.authority.test_recovery import LATER, Lost, credentials, lost, lost_once
 from worker.authority import schema
 from worker.authority.dev import DevAuthority
 from worker.authority.keysets import new_keyset
@@ -31,7 +31,7 @@ from worker.authority.transaction import Transaction
 from worker.region import Region
 from worker.zerokms.derive import Permutations
 
-__all__ = ["lost"]
+__all__ = ["lost", "lost_once"]
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 _SET = r'([A-Z_]+=("[^"]*"|\S+) ?)+'
 
