@@ -71,7 +71,8 @@ def application(parts: Parts) -> FastAPI:
                 deriving[endpoint.path] = handler
     for name, (_, handler) in opened.items():
         method, _, path = name.partition(" ")
-        app.add_api_route(path, handler, methods=[method])
+        # Balancers ask for the head alone.
+        app.add_api_route(path, handler, methods=["GET", "HEAD"] if method == "GET" else [method])
     app.add_middleware(Direct, handlers=deriving)
     app.openapi = lambda: orjson.loads(described)  # type: ignore[method-assign]
     return app

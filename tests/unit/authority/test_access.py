@@ -21,6 +21,7 @@ from worker.authority.endpoints import ENDPOINTS
 from worker.authority.seal import Sealer
 from worker.authority.store import Store
 from worker.errors import ConfigError, KeyAccessDenied, RegionViolation
+from worker.http_client import open_client
 from worker.region import Region
 
 IV = base64.b64encode(bytes(16)).decode()
@@ -205,6 +206,16 @@ def test_only_health_and_keys_are_open(dev: DevAuthority) -> None:
     for endpoint in ENDPOINTS:
         with pytest.raises(KeyAccessDenied, match="401"):
             with_token(dev, "x")(endpoint.path.strip("/").replace("{row}", "x"), {}, endpoint.method)
+
+
+@pytest.mark.parametrize("path", ["healthz", "readyz", ".well-known/jwks.json"])
+def test_a_balancer_may_ask_for_the_head_alone(dev: DevAuthority, path: str) -> None:
+    """It is told what a GET is, without the body."""
+    with open_client(timeout_s=30) as client:
+        whole, head = client.get(dev.url + path), client.head(dev.url + path)
+
+    assert (head.status_code, head.content) == (whole.status_code, b"") == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
 
 
 def test_every_derivation_is_audited(own: DevAuthority) -> None:
