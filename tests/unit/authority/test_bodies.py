@@ -96,6 +96,7 @@ def test_one_caller_s_long_bodies_are_not_in_others_way(own: DevAuthority, monke
     assert answers == [200] * 3
 
 
+@pytest.mark.skipif(not IS_LOADED, reason="without the extension models read all at once")
 def test_a_thousand_usual_keys_wait_for_nobody(own: DevAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as a request may ask for, made again, are read at once while a long body of their caller's is."""
     began, go_on = threading.Event(), threading.Event()

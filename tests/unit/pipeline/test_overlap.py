@@ -202,6 +202,9 @@ def run(schedule: Schedule, build: Build) -> tuple[Bench, Overlapping, KeyCache]
     finally:
         bench.stop()
     assert bench.error is None
+    assert bench.runner is not None
+    # A batch that was given back may be under way yet: what it holds it lets go when it is through.
+    bench.runner._ahead._threads.shutdown()
     return bench, processor, cache
 
 
