@@ -149,7 +149,7 @@ fuzz: $(BIN)/.heavy ## Fuzzing of the decoders, by coverage, and of the extensio
 registry: $(BIN)/.dev fetch ## Against a real schema registry, Apicurio (Maven fetches it once, 159 MB, by digest)
 	$(PYTEST) -m heavy --timeout 600 tests/registry
 
-alone: $(BIN)/.dev ## Each module imports by itself, a wheel without any extra works, a user's program is checked by mypy and pyright
+alone: $(BIN)/.heavy ## Each module imports by itself, a wheel without any extra works, a user's program is checked by mypy and pyright
 	$(PYTEST) -m heavy --timeout 600 tests/test_architecture.py tests/unit/sdk/test_alone.py tests/unit/sdk/test_wheel.py
 
 properties: $(BIN)/.dev ## Thousands of generated schemas and records through encryption and back
