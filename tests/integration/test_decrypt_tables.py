@@ -94,11 +94,10 @@ def test_a_query_makes_csv(authority: dict[str, str], options: tuple[str, ...]) 
         ('SELECT id FROM crm."Customers"', (), "encrypted"),
         ('SELECT 1 / 0 AS email FROM crm."Customers"', (), "SQLSTATE 22012"),
         ("SELECT 1", ("--dsn", "postgresql://me:hunter2@bad host/db"), "connection string can't be read"),
-        ("SELECT 1", ("--dsn", "host=127.0.0.1 port=1"), "no connection"),
         ("SELECT 1", ("--from", "2026-01-01"), "--from"),
         ("SELECT 1", ("--key", "k"), "--key"),
     ],
-    ids=["no_table", "writes", "lacks_context", "nothing_encrypted", "fails", "no_string", "away", "from", "key"],
+    ids=["no_table", "writes", "lacks_context", "nothing_encrypted", "fails", "no_string", "from", "key"],
 )
 def test_what_can_not_be_read_says_so(
     authority: dict[str, str], options: tuple[str, ...], query: str, more: tuple[str, ...], word: str
