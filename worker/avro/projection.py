@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
@@ -15,6 +15,7 @@ from worker.avro.encode import encode_value
 from worker.avro.logical import logical, logical_values
 from worker.avro.opened import OutputSchema, open_schema
 from worker.avro.schema import Node, dump, parse, to_json
+from worker.column_names import column_name
 from worker.errors import ConfigError, RecordError
 
 Sealed = Callable[[object], bytes]
@@ -38,6 +39,8 @@ class Projection:
         schema: the whole output schema, JSON text.
         names: the row's columns; those that are no fields are left alone.
 
+    `columns` has the column of each field that the row has, `missing` the fields that it has not.
+
     Raises:
         ConfigError: the schema's root is no record, or an encrypted field is bound to a column that the row lacks.
     """
@@ -48,10 +51,12 @@ class Projection:
             raise ConfigError("a table's rows are records of one type; the schema's root is another")
         whole = open_schema(schema)
         _refuse_missing(whole, root.name, names)
-        fields = [field for field in root.fields if field.name in names]
+        fields = [field for field in root.fields if _column(field.name, names) is not None]
         self.schema = dump(to_json(Node("record", root.name, root.attributes, fields, [], root.original)))
         self.plans = {plan.identity: plan for plan in whole.fields}
         self.names = [field.name for field in fields]
+        self.columns = {name: str(_column(name, names)) for name in self.names}
+        self.missing = [field.name for field in root.fields if field.name not in self.columns]
         self.encrypted = [field.name for field in fields if _holds_sealed(field.node, field.attributes)]
         self._nodes = {field.name: (field.node, "encryption" in field.attributes) for field in fields}
 
@@ -60,7 +65,7 @@ class Projection:
         values = {}
         for name, (node, is_sealed) in self._nodes.items():
             try:
-                values[name] = _sealed(node, row[name], sealed) if is_sealed else _value(node, row[name], sealed)
+                values[name] = (_sealed if is_sealed else _value)(node, row[self.columns[name]], sealed)
             except (ValueError, TypeError, ArithmeticError):
                 message = f"column {name}: the value is not of the type that its field has in the schema"
                 raise RecordError(message, code="union_mismatch", path=name) from None
@@ -73,12 +78,17 @@ def projection(schema: str, names: tuple[str, ...]) -> Projection:
     return Projection(schema, names)
 
 
+def _column(field: str, names: Collection[str]) -> str | None:
+    """Return what a row calls a field: its name, or the shorter one of a column whose field's name is too long."""
+    return next((name for name in (field, column_name(field)) if name in names), None)
+
+
 def _refuse_missing(whole: OutputSchema, record: str, names: Sequence[str]) -> None:
     for plan in whole.fields:
         path = plan.identity.removeprefix(f"{record}/")
-        if path not in names:
+        if _column(path, names) is None:
             continue
-        missing = [name for name in (*plan.context, *plan.bind) if name != "$key" and name not in names]
+        missing = [name for name in (*plan.context, *plan.bind) if name != "$key" and _column(name, names) is None]
         if missing:
             raise ConfigError(f"column {path} is bound to {', '.join(missing)}, which the row lacks: select it too")
 

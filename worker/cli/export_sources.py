@@ -43,12 +43,17 @@ def topic_batches(topic: Topic, settings: Settings | None, schema: Path | None, 
 
 
 def table_batches(table: str, dsn: str | None, schema: Path | None) -> Batches:
-    """Yield a table's rows as records of the schema's fields that it has; its other columns are left."""
+    """Yield a table's rows as records of the schema, for each of whose fields it has a column; others are left."""
     if dsn is None:
         raise ConfigError("give --dsn, or DATABASE_URL: which database is the table in?")
     text, number = schema_text(schema), 0
     for rows in rows_of(dsn, table=table, query=None):
         shape = projection(text, tuple(rows[0]))
+        if shape.missing:
+            raise ConfigError(
+                f"table {table} has no column for {', '.join(shape.missing)} of the schema, and nothing is exported "
+                "where something would be left; give the schema of what is in the table"
+            )
         datums: list[bytes] = []
         places: list[Place] = []
         for row in rows:

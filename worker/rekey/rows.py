@@ -12,6 +12,7 @@ from worker.avro import CompiledSchema, open_schema
 from worker.avro.projection import Projection, projection
 from worker.avro.rows import RowReader
 from worker.avro.schema import parse
+from worker.column_names import column_name
 from worker.errors import ConfigError, RecordError, WorkerError
 from worker.model import Split
 from worker.model.rows import Row
@@ -21,7 +22,7 @@ from worker.rekey.wanted import narrowed
 from worker.sdk.rows import envelope_of
 from worker.sink.postgres.keyed import Condition, column_of, other_than
 from worker.sink.postgres.rewrite import Change, Found, Key, Rewrite
-from worker.sink.postgres.table import Table, column_name
+from worker.sink.postgres.table import Table
 
 MakeRecoder = Callable[[str, CompiledSchema, Sequence[str]], Recoder]
 """Of a stored schema, the way to seal it anew, and the fields whose columns have search terms."""

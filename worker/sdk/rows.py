@@ -106,7 +106,7 @@ def _opened(
     for i, record in zip(good, restored, strict=True):
         found[i] = record
         if isinstance(record, dict):
-            found[i] = {**rows[i], **{name: record[name] for name in shape.encrypted}}
+            found[i] = {**rows[i], **{shape.columns[name]: record[name] for name in shape.encrypted}}
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,6 +19,45 @@ def values_at(record: object, identity: str) -> Iterator[object]:
         identity: `<record full name>/<path>` (docs/contracts.md, 1).
     """
     yield from _values(record, _STEP.findall(identity.partition("/")[2]))
+
+
+def root_of(identity: str) -> str:
+    """Return the name of the record's own field that a field is, or lies in."""
+    return str(_STEP.findall(identity.partition("/")[2])[0])
+
+
+def stored_at(value: object, identity: str) -> Iterator[object]:
+    """
+    Yield every value of a field in the column of its root, where what lies deeper is JSON, with bytes in base64.
+
+    Args:
+        value: as the database gives it.
+        identity: as for `values_at`.
+    """
+    _, *steps = _STEP.findall(identity.partition("/")[2])
+    if not steps:
+        yield value
+        return
+    for found in _values(_of_json(value), steps):
+        yield _of_base64(found)
+
+
+def _of_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _of_base64(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        return value
 
 
 def _values(value: object, steps: Sequence[str]) -> Iterator[object]:

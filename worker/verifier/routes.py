@@ -8,11 +8,13 @@ from worker import environment
 from worker.assembly.connections import kafka_connection
 from worker.assembly.schemas import open_schemas, review
 from worker.avro import SchemaSource
+from worker.column_names import column_name
 from worker.config import RouteSettings, Settings
 from worker.errors import ConfigError
 from worker.model import EncryptionPlan
 from worker.sink.postgres.sample import sample
 from worker.verifier.findings import Seen, judged
+from worker.verifier.places import root_of, stored_at
 from worker.verifier.topic import TopicVerifier
 
 
@@ -67,10 +69,14 @@ def _local(settings: Settings, plans: Sequence[EncryptionPlan]) -> dict[int, str
 
 
 def _look_into_tables(dsn: str, route: RouteSettings, plans: Sequence[EncryptionPlan], seen: Seen, last: int) -> None:
-    # A nested field lies in its root's column, which is JSON there: only the root's own fields are columns.
-    paths = {f.identity.partition("/")[2] for plan in plans for f in plan.fields}
-    columns = sorted(path for path in paths if path.isidentifier())
+    declared: dict[str, set[str]] = {}
+    for identity in {f.identity for plan in plans for f in plan.fields}:
+        declared.setdefault(column_name(root_of(identity)), set()).add(identity)
     for table in route.sink.all_tables:
-        for column, values in sample(dsn, table, columns, last, timeout_s=route.sink.timeout_s).items():
-            for value in values:
-                seen.add(judged(value), f"{table}.{column}")
+        for column, values in sample(dsn, table, sorted(declared), last, timeout_s=route.sink.timeout_s).items():
+            for identity in sorted(declared[column]):
+                root = root_of(identity)
+                place = f"{table}.{column}" + identity.partition("/")[2].removeprefix(root)
+                for value in values:
+                    for found in stored_at(value, identity):
+                        seen.add(judged(found), place)

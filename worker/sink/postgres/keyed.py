@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
+from worker.column_names import column_name
 from worker.errors import ConfigError
 from worker.sink.postgres.connection import Connection
-from worker.sink.postgres.table import Column, Table, column_name, read_table
+from worker.sink.postgres.table import Column, Table, read_table
 
 # The columns in the index's own order, as paging by it needs them; the primary key first.
 _KEY = """

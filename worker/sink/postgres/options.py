@@ -6,10 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from worker.column_names import MAX_NAME_BYTES
 from worker.options import Options
-
-MAX_NAME_BYTES = 63
-"""Of an identifier; PostgreSQL cuts a longer one."""
 
 
 class PostgresSinkOptions(Options):

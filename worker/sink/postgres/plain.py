@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from worker.column_names import column_name
 from worker.errors import ConfigError
 from worker.metrics import Metrics
 from worker.model import Position
@@ -19,7 +20,7 @@ from worker.sink.postgres.fit import sql_type
 from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.residency import DeclaredRegion
 from worker.sink.postgres.schema import targets_of
-from worker.sink.postgres.table import column_name, identifier, read_table
+from worker.sink.postgres.table import identifier, read_table
 
 _TIMEOUT_S = 900.0
 _IDLE_S = 600.0

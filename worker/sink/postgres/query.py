@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from worker.errors import ConfigError, SinkUnavailable, WorkerError
 from worker.sink.postgres.errors import Verdict, connection_verdict, judge, place
+from worker.sink.postgres.table import identifier
 
 _ROWS = 1_000
 _READ_ONLY, _SYNTAX = "25006", "42601"
@@ -37,9 +38,7 @@ def rows_of(dsn: str, *, table: str | None, query: str | None) -> Generator[list
         ConfigError: the connection string, the table or the query is wrong.
         SinkUnavailable: the database does not answer.
     """
-    statement = (
-        sql.SQL(query or "") if table is None else sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split(".")))
-    )
+    statement = sql.SQL(query or "") if table is None else sql.SQL("SELECT * FROM {}").format(identifier(table))
     try:
         connection = psycopg.connect(dsn, connect_timeout=10, row_factory=dict_row)
     except psycopg.Error as exc:

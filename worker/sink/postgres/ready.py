@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from worker.column_names import column_name
 from worker.model.rows import ColumnType, RowType
 from worker.native import extension
 from worker.native.batch import NativeOutput
 from worker.sink.postgres import wire
 from worker.sink.postgres.copy import Target
 from worker.sink.postgres.fit import BYTEA, TEXT, Fit
-from worker.sink.postgres.table import column_name
 
 if TYPE_CHECKING:
     from worker import _native

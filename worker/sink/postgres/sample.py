@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
+from worker.column_names import column_name
 from worker.errors import ConfigError
 from worker.sink.postgres.errors import connection_verdict, place
+from worker.sink.postgres.table import identifier
 
 
 def sample(dsn: str, table: str, columns: Sequence[str], rows: int, *, timeout_s: float) -> dict[str, list[object]]:
@@ -26,7 +28,7 @@ def sample(dsn: str, table: str, columns: Sequence[str], rows: int, *, timeout_s
         ConfigError: there is no such table, or the right to read it is missing.
         SinkUnavailable: the database does not answer.
     """
-    name = sql.Identifier(*table.split("."))
+    name = identifier(table)
     options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on"
     try:
         with psycopg.connect(dsn, connect_timeout=max(2, int(timeout_s)), options=options) as connection:
@@ -55,21 +57,23 @@ def count(dsn: str, table: str, column: str, text: str, *, timeout_s: float) -> 
     Args:
         dsn: the database.
         table: `schema.table` or `table`.
-        column: its name.
+        column: its field's name.
         text: the value, as text.
         timeout_s: as for `sample`.
 
     Raises:
         ConfigError, SinkUnavailable: as `sample`.
     """
-    name = sql.Identifier(*table.split("."))
+    name = identifier(table)
     options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on"
     try:
         with psycopg.connect(dsn, connect_timeout=max(2, int(timeout_s)), options=options) as connection:
             described = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(name)).description
-            if column not in {c.name for c in described or ()}:
+            if column_name(column) not in {c.name for c in described or ()}:
                 return 0
-            query = sql.SQL("SELECT count(*) FROM {} WHERE {}::text = %s").format(name, sql.Identifier(column))
+            query = sql.SQL("SELECT count(*) FROM {} WHERE {}::text = %s").format(
+                name, sql.Identifier(column_name(column))
+            )
             found = connection.execute(query, [text]).fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as exc:
         raise ConfigError(f"table {table} is not there or may not be read (SQLSTATE {exc.sqlstate})") from None

@@ -8,6 +8,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from worker.column_names import column_name
 from worker.errors import ConfigError
 from worker.model.rows import ColumnType, RowType
 from worker.sink.postgres.connection import Connection
@@ -16,7 +17,7 @@ from worker.sink.postgres.eql import eql_fit
 from worker.sink.postgres.fit import Misfit, sql_type
 from worker.sink.postgres.matching import fit
 from worker.sink.postgres.options import PostgresSinkOptions
-from worker.sink.postgres.table import COORDINATES, Table, column_name, identifier, read_table
+from worker.sink.postgres.table import COORDINATES, Table, identifier, read_table
 
 _log = structlog.get_logger(__name__)
 WORKER_SCHEMA = """

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from worker.errors import ConfigError
 from worker.sink.postgres.connection import Connection
-from worker.sink.postgres.options import MAX_NAME_BYTES
 
 COORDINATES = {"_topic": "text", "_partition": "integer", "_offset": "bigint", "_timestamp": "timestamptz"}
 """Columns of an append table beside the record's own, and their types."""
@@ -130,21 +128,6 @@ class Table:
 def identifier(name: str) -> sql.Identifier:
     """Quote `schema.table`."""
     return sql.Identifier(*name.split(".", 1))
-
-
-def column_name(field_name: str) -> str:
-    """
-    The name of a field's column: its own, or where that has more than 63 bytes a shorter one that stays the same.
-
-    The short one is the name's first 54 bytes, cut between characters, `_`, and the first 8 hex digits of its SHA-256.
-    A value that is no record has no name, and the column `value`.
-    """
-    if not field_name:
-        return "value"
-    data = field_name.encode()
-    if len(data) <= MAX_NAME_BYTES:
-        return field_name
-    return f"{data[:54].decode(errors='ignore')}_{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def read_table(connection: Connection, name: str) -> Table | None:

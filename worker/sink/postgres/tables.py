@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from worker.column_names import column_name
 from worker.errors import ConfigError, SinkRejected, SinkUnavailable
 from worker.model import Position, SinkRecord
 from worker.model.columns import position_at
@@ -19,7 +20,7 @@ from worker.sink.postgres.options import PostgresSinkOptions
 from worker.sink.postgres.order import referred_first, write_in_order
 from worker.sink.postgres.ready import form, key_form, ready_rows
 from worker.sink.postgres.schema import COORDINATE_TYPES, ensure_table, fields_of, key_targets, row_targets
-from worker.sink.postgres.table import Table, column_name, read_table, read_version
+from worker.sink.postgres.table import Table, read_table, read_version
 from worker.sink.postgres.upsert import Keyed, Upsert, encode_key, is_exact, merge, raw_key
 
 if TYPE_CHECKING:
