@@ -70,13 +70,12 @@ def _local(settings: Settings, plans: Sequence[EncryptionPlan]) -> dict[int, str
 
 def _look_into_tables(dsn: str, route: RouteSettings, plans: Sequence[EncryptionPlan], seen: Seen, last: int) -> None:
     declared: dict[str, set[str]] = {}
-    for identity in {f.identity for plan in plans for f in plan.fields}:
-        declared.setdefault(column_name(root_of(identity)), set()).add(identity)
+    for path in {f.identity.partition("/")[2] for plan in plans for f in plan.fields}:
+        declared.setdefault(column_name(root_of(path)), set()).add(path)
     for table in route.sink.all_tables:
         for column, values in sample(dsn, table, sorted(declared), last, timeout_s=route.sink.timeout_s).items():
-            for identity in sorted(declared[column]):
-                root = root_of(identity)
-                place = f"{table}.{column}" + identity.partition("/")[2].removeprefix(root)
+            for path in sorted(declared[column]):
+                place = f"{table}.{column}" + path.removeprefix(root_of(path))
                 for value in values:
-                    for found in stored_at(value, identity):
+                    for found in stored_at(value, path):
                         seen.add(judged(found), place)

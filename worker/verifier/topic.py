@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.avro import SchemaRef, SchemaSource, decode_value, parse_frame
+from worker.avro import SchemaRef, SchemaSource, parse_frame
 from worker.errors import RecordError
 from worker.kafka.properties import Property
 from worker.kafka.whole import read_batches
 from worker.model import EncryptionPlan, SourceRecord, records_of
 from worker.verifier.findings import Seen, judged
-from worker.verifier.places import values_at
+from worker.verifier.places import declared_values
 
 
 class TopicVerifier:
@@ -27,7 +27,7 @@ class TopicVerifier:
 
     def __init__(self, schemas: SchemaSource, local: Mapping[int, str], plans: Sequence[EncryptionPlan]) -> None:
         self._schemas, self._local = schemas, local
-        self._declared = sorted({f.identity for plan in plans for f in plan.fields})
+        self._declared = {f.identity.partition("/")[2]: f.identity for plan in plans for f in plan.fields}
         self._texts: dict[SchemaRef, str] = {}
 
     def look(self, topic: str, connection: Mapping[str, Property], seen: Seen, *, cluster_id: str, last: int) -> None:
@@ -48,13 +48,12 @@ class TopicVerifier:
                 continue
             try:
                 ref, start = parse_frame(record.value, record.headers)
-                value = decode_value(self._text(ref), record.value[start:])
+                found = list(declared_values(self._text(ref), record.value[start:], self._declared))
             except RecordError:
                 seen.add("unreadable", str(record.position))
                 continue
-            for identity in self._declared:
-                for found in values_at(value, identity):
-                    seen.add(judged(found), f"{record.position} {identity}")
+            for path, value in found:
+                seen.add(judged(value), f"{record.position} {self._declared[path]}")
 
     def _text(self, ref: SchemaRef) -> str:
         if ref not in self._texts:

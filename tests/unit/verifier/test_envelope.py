@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.unit.encryption.test_vectors import RECORDS
 from worker.verifier.envelope import is_envelope
-from worker.verifier.places import values_at
 
 
 @given(st.text() | st.binary(max_size=60) | st.integers() | st.floats() | st.lists(st.text()))
@@ -32,20 +31,3 @@ def test_an_envelope_that_ends_early_is_none(cut: int) -> None:
 
     assert is_envelope(leased)
     assert not is_envelope(leased[:-cut])
-
-
-@pytest.mark.parametrize(
-    ("record", "identity", "expected"),
-    [
-        ({"email": b"x"}, "acme.Customer/email", [b"x"]),
-        ({"lines": [{"sku": 1}, {"sku": 2}]}, "acme.Order/lines[].sku", [1, 2]),
-        ({"by": {"a": 1, "b": 2}}, "acme.Order/by{}", [1, 2]),
-        ({"who": {"name": "n"}}, "acme.Order/who<acme.Person>.name", ["n"]),
-        ({"who": None}, "acme.Order/who<acme.Person>.name", []),
-        ({"other": 1}, "acme.Customer/email", []),
-        ({"email": None}, "acme.Customer/email", [None]),
-    ],
-)
-def test_a_field_is_found_where_its_identity_says(record: object, identity: str, expected: list[object]) -> None:
-    """Items, map values, branches; a branch that was not written has no value."""
-    assert list(values_at(record, identity)) == expected
