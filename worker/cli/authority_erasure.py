@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ Context = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--from", help="A file with such values, one a line.")]
 _AT_ONCE = 1000
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 def register(app: typer.Typer) -> None:
@@ -101,7 +104,22 @@ def _values(context: str | None, file: Path | None) -> list[list[str]]:
             where = "--context" if file is None else f"{file}, line {number},"
             raise ConfigError(f"{where} is not name=value")
         found.append([name, text])
+        if odd := _odd(text):
+            typer.echo(f"note: {name}={text} {odd}; a context is compared as it stands", err=True)
     return found
+
+
+def _odd(text: str) -> str | None:
+    """Return why a value looks like one that no worker sent; erasing what was never written is no error."""
+    if text != text.strip():
+        return "has blanks around it"
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return "stands in quotes, which count"
+    if _UUID.fullmatch(text) and text != text.lower():
+        return "is a uuid in capitals, and the worker sends small letters for the type uuid"
+    if _WHOLE.fullmatch(text) and text != str(int(text)):
+        return "is a whole number in another form than the worker's, which has no sign + and no zeros in front"
+    return None
 
 
 def _ask(endpoint: str, keyset: str, values: list[list[str]], url: str, access_key: str, as_json: bool) -> None:

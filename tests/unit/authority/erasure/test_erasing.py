@@ -267,6 +267,23 @@ def test_the_command_line_says_which_of_the_two_holds(people: People) -> None:
     assert json.loads(run("erased", *value_of, "--json"))["values"][0]["state"] == "gone"
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        *((" 42", "blanks"), ("42\t", "blanks"), ('"42"', "quotes"), ("042", "no zeros in front"), ("+42", "no sign")),
+        *(("DE2DF598-9948-4988-B00A-A41C0E287398", "capitals"), ("42", None), ("-42", None), ("Ann O'Neill", None)),
+        ("de2df598-9948-4988-b00a-a41c0e287398", None),
+    ],
+)
+def test_a_value_that_no_worker_sends_is_told(people: People, text: str, note: str | None) -> None:
+    """It is erased as it stands, which erases nobody; that must not look like done."""
+    asked = ["erased", "--keyset", "people", "--context", f"customer_id={text}"]
+
+    told = CliRunner().invoke(command.app, asked, env=people.own.env).stderr
+
+    assert (note in told and "compared as it stands" in told) if note else told == ""
+
+
 def test_an_epoch_ends_by_its_age_however_often_it_was_started_anew(
     people: People, options: AuthorityOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
