@@ -19,6 +19,10 @@ const USED: usize = 1;
 const FOLLOWED: usize = 2;
 const ASKED: usize = 3;
 const RARELY: f64 = 1e9;
+/// What a lease is: usable, there or with one to follow, under way.
+const FRESH: u8 = 1;
+const HOLDS: u8 = 2;
+const IS_ASKED: u8 = 4;
 
 /// The leases of a cache, and one of them.
 pub type Leases<'t> = Table<'t, WORDS>;
@@ -122,13 +126,16 @@ impl Leases<'_> {
         Ok(begun)
     }
 
-    /// For each slot a byte: whether its lease can be used.
-    pub fn fresh(&self, slots: impl Iterator<Item = i64>, now: f64, max_age_s: f64) -> Result<Vec<u8>, NoSlot> {
-        let mut fresh = Vec::with_capacity(slots.size_hint().0);
-        for slot in slots {
-            fresh.push(u8::from(self.row(slot)?.is_fresh(now, max_age_s)));
+    /// For each slot a byte, what its lease is.
+    pub fn states(&self, slots: impl Iterator<Item = i64> + Clone, now: f64, max_age_s: f64) -> Result<Vec<u8>, NoSlot> {
+        let mut states = Vec::with_capacity(slots.size_hint().0);
+        for slot in self.fetched(slots) {
+            let lease = self.row(slot)?;
+            let is_fresh = FRESH * u8::from(lease.is_fresh(now, max_age_s));
+            let holds = HOLDS * u8::from(lease.flag(HELD) || lease.flag(FOLLOWED));
+            states.push(is_fresh | holds | IS_ASKED * u8::from(lease.flag(ASKED)));
         }
-        Ok(fresh)
+        Ok(states)
     }
 
     /// Takes values and bytes off those leases that have room for all; tells each one's key, and returns a byte for each:

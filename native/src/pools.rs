@@ -5,22 +5,24 @@
 use crate::table::{NoSlot, Row, Table};
 
 pub const WORDS: usize = 16;
-const SEEN: usize = 1;
-const LAST: usize = 2;
-const GAP: usize = 3;
-const COUNT: usize = 4;
-const DEPTH: usize = 5;
-const AVAILABLE: usize = 6;
-const WANTED: usize = 7;
-const PENDING: usize = 8;
-const NOT_BEFORE: usize = 9;
-const USED: usize = 10;
-const WASTED: usize = 11;
-const BORN: usize = 12;
-const GENERATION: usize = 13;
-const WEIGHT: usize = 14;
-const QUEUE: usize = 15;
+const AVAILABLE: usize = 1;
+const WANTED: usize = 2;
+const PENDING: usize = 3;
+const BORN: usize = 4;
+const GENERATION: usize = 5;
+const WEIGHT: usize = 6;
+const QUEUE: usize = 7;
+const SEEN: usize = 8;
+const LAST: usize = 9;
+const GAP: usize = 10;
+const COUNT: usize = 11;
+const DEPTH: usize = 12;
+const NOT_BEFORE: usize = 13;
+const USED: usize = 14;
+const WASTED: usize = 15;
 const IN_SMALL: i64 = 1;
+/// What a pool has that has enough for everybody.
+const FOR_ALL: u8 = 2;
 
 /// Batches that follow each other faster are counted as if they did so, in seconds.
 const SHORTEST: f64 = 0.05;
@@ -84,17 +86,19 @@ impl Pools<'_> {
         Ok(())
     }
 
-    /// Those whose oldest key was asked for before `limit`; and whether each has what everybody wants of it.
-    pub fn look(&self, slots: impl Iterator<Item = i64> + Clone, limit: f64) -> Result<(Vec<i64>, bool), NoSlot> {
-        let (mut aged, mut is_enough) = (Vec::new(), true);
-        for slot in self.fetched(slots) {
+    /// Those whose oldest key was asked for before `limit`; and what each has: all that everybody wants of it, what is wanted
+    /// here alone, or less.
+    pub fn look(&self, wanted: impl Iterator<Item = (i64, i64)> + Clone, limit: f64) -> Result<(Vec<i64>, Vec<u8>), NoSlot> {
+        let (mut aged, mut has) = (Vec::new(), Vec::with_capacity(wanted.size_hint().0));
+        for (slot, (_, count)) in self.begun(wanted.clone().map(|(slot, _)| slot)).zip(wanted) {
             let pool = self.row(slot)?;
             if pool.float(BORN) <= limit {
                 aged.push(slot);
             }
-            is_enough &= pool.int(AVAILABLE) >= pool.int(WANTED);
+            let available = pool.int(AVAILABLE);
+            has.push(if available >= pool.int(WANTED) { FOR_ALL } else { u8::from(available >= count) });
         }
-        Ok((aged, is_enough))
+        Ok((aged, has))
     }
 
     /// Takes keys, so many each.
@@ -111,7 +115,7 @@ impl Pools<'_> {
     /// What is wanted of some and nobody has asked for.
     pub fn lacking(&self, slots: impl Iterator<Item = i64> + Clone) -> Result<Wanted, NoSlot> {
         let mut wanted = Wanted::default();
-        for slot in self.fetched(slots) {
+        for slot in self.begun(slots) {
             let lacking = -self.row(slot)?.held();
             if lacking > 0 {
                 wanted.0.push(slot);
@@ -143,7 +147,7 @@ impl Pools<'_> {
     /// Notes that keys are under way; the slots stay until these come or fail. Tells the pools' generations.
     pub fn ask(&self, wanted: impl Iterator<Item = (i64, i64)> + Clone) -> Result<Vec<i64>, NoSlot> {
         let mut generations = Vec::with_capacity(wanted.size_hint().0);
-        for (slot, (_, count)) in self.fetched(wanted.clone().map(|(slot, _)| slot)).zip(wanted) {
+        for (slot, (_, count)) in self.begun(wanted.clone().map(|(slot, _)| slot)).zip(wanted) {
             let pool = self.row(slot)?;
             pool.add(PENDING, count);
             pool.pin(1);
@@ -156,11 +160,10 @@ impl Pools<'_> {
     /// pool's still.
     pub fn came(&self, came: impl Iterator<Item = (i64, (i64, i64))> + Clone) -> Result<Vec<u8>, NoSlot> {
         let mut current = Vec::with_capacity(came.size_hint().0);
-        for (slot, (_, (count, generation))) in self.fetched(came.clone().map(|(slot, _)| slot)).zip(came) {
+        for (slot, (_, (count, generation))) in self.begun(came.clone().map(|(slot, _)| slot)).zip(came) {
             let pool = self.row(slot)?;
             pool.add(PENDING, -count);
             pool.pin(-1);
-            pool.set_float(NOT_BEFORE, 0.0);
             current.push(u8::from(pool.int(GENERATION) == generation));
         }
         Ok(current)
@@ -168,7 +171,7 @@ impl Pools<'_> {
 
     /// Gives pools keys, so many each.
     pub fn put(&self, given: impl Iterator<Item = (i64, i64)> + Clone, born: f64) -> Result<(), NoSlot> {
-        for (slot, (_, count)) in self.fetched(given.clone().map(|(slot, _)| slot)).zip(given) {
+        for (slot, (_, count)) in self.begun(given.clone().map(|(slot, _)| slot)).zip(given) {
             let pool = self.row(slot)?;
             pool.add(AVAILABLE, count);
             pool.set_float(BORN, pool.float(BORN).min(born));
@@ -180,7 +183,7 @@ impl Pools<'_> {
     /// many in the small queue.
     pub fn weigh(&self, slots: impl Iterator<Item = i64> + Clone, base: i64, key: i64) -> Result<(i64, i64), NoSlot> {
         let (mut all, mut small) = (0, 0);
-        for slot in self.fetched(slots) {
+        for slot in self.begun(slots) {
             let pool = self.row(slot)?;
             let change = base + key * pool.int(AVAILABLE) - pool.int(WEIGHT);
             pool.add(WEIGHT, change);

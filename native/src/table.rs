@@ -8,6 +8,8 @@ use crate::prefetch;
 /// What a row of any table begins with, numbers of half a word: how many batches hold the slot, and how often it was used.
 const PINS: usize = 0;
 const USES: usize = 1;
+/// Words of a line of the processor's cache.
+const LINE: usize = 8;
 /// Uses are counted up to here.
 const OFTEN: i32 = 3;
 
@@ -106,9 +108,18 @@ impl<'t, const W: usize> Table<'t, W> {
         })
     }
 
+    /// The same with the first line alone of each row.
+    pub fn begun<'a, I: Iterator<Item = i64> + Clone>(&'a self, slots: I) -> impl Iterator<Item = i64> + use<'a, 't, I, W> {
+        prefetch::ahead(slots, |slot| {
+            if let Some(words) = self.row(slot).ok().and_then(|row| row.0.first_chunk::<LINE>()) {
+                prefetch::fetch(words);
+            }
+        })
+    }
+
     /// Lets go of what a batch pinned.
     pub fn end(&self, slots: impl Iterator<Item = i64> + Clone) -> Result<(), NoSlot> {
-        for slot in self.fetched(slots) {
+        for slot in self.begun(slots) {
             self.row(slot)?.pin(-1);
         }
         Ok(())

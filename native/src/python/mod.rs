@@ -54,7 +54,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stretches::Drawn>()?;
     module.add_function(wrap_pyfunction!(passes::lease_begin, module)?)?;
     module.add_function(wrap_pyfunction!(passes::lease_end, module)?)?;
-    module.add_function(wrap_pyfunction!(passes::lease_fresh, module)?)?;
+    module.add_function(wrap_pyfunction!(passes::lease_states, module)?)?;
     module.add_function(wrap_pyfunction!(passes::lease_take, module)?)?;
     module.add_function(wrap_pyfunction!(passes::lease_ahead, module)?)?;
     module.add_function(wrap_pyfunction!(pools::pool_begin, module)?)?;

@@ -77,15 +77,15 @@ pub fn lease_end(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> 
 }
 
 #[pyfunction]
-pub fn lease_fresh<'py>(
+pub fn lease_states<'py>(
     py: Python<'py>,
     table: PyBuffer<i64>,
     slots: PyBuffer<i64>,
     now: f64,
     max_age_s: f64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let fresh = with(py, &table, &slots, |table: Leases<'_>, slots| table.fresh(of(slots), now, max_age_s))?;
-    Ok(PyBytes::new(py, &fresh))
+    let states = with(py, &table, &slots, |table: Leases<'_>, slots| table.states(of(slots), now, max_age_s))?;
+    Ok(PyBytes::new(py, &states))
 }
 
 /// For each lease a byte: whether it had room for all that is wanted of it, which is taken then.

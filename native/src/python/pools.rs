@@ -43,9 +43,15 @@ pub fn pool_end(py: Python<'_>, table: PyBuffer<i64>, slots: PyBuffer<i64>) -> P
 }
 
 #[pyfunction]
-pub fn pool_look<'py>(py: Python<'py>, table: PyBuffer<i64>, slots: PyBuffer<i64>, limit: f64) -> PyResult<(Bound<'py, PyBytes>, bool)> {
-    let (aged, is_enough) = with(py, &table, &slots, |pools: Pools<'_>, slots| pools.look(of(slots), limit))?;
-    Ok((words::ints(py, &aged)?, is_enough))
+pub fn pool_look<'py>(
+    py: Python<'py>,
+    table: PyBuffer<i64>,
+    slots: PyBuffer<i64>,
+    counts: PyBuffer<i64>,
+    limit: f64,
+) -> PyResult<Asked<'py>> {
+    let (aged, has) = paired!(py, table, slots, counts, |pools, each| pools.look(each, limit))?;
+    Ok((words::ints(py, &aged)?, PyBytes::new(py, &has)))
 }
 
 #[pyfunction]

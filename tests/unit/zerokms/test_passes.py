@@ -47,9 +47,9 @@ def both(monkeypatch: pytest.MonkeyPatch, table: Rows, slots: Ints, max_age_s: f
         fits, _ = passes.take(mine, slots, slots % 4, slots % 3, due)
         ahead = passes.ahead(mine, slots, due)
         whole, *begun = passes.begin(mine, slots, slots % 3, slots % 4, due)
-        fresh = passes.fresh(mine, slots, NOW, max_age_s)
+        states = passes.states(mine, slots, NOW, max_age_s)
         passes.end(mine, slots[::2].copy())
-        said.append([fits.tolist(), ahead.tolist(), whole.tolist(), begun, fresh.tolist(), mine.tolist()])
+        said.append([fits.tolist(), ahead.tolist(), whole.tolist(), begun, states.tolist(), mine.tolist()])
     return said
 
 

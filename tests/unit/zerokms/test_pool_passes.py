@@ -39,14 +39,14 @@ def said(table: Rows, slots: Ints, counts: Ints) -> list[object]:
     found: list[object] = []
     for passed in (
         lambda: passes.begin(table, slots, counts, NOW, 1_000),
-        lambda: passes.look(table, slots, NOW - 5),
+        lambda: passes.look(table, slots, counts, NOW - 5),
         lambda: passes.lacking(table, slots),
         lambda: passes.ahead(table, slots, counts, NOW, 500, 1.0),
         lambda: passes.ask(table, slots, counts),
         lambda: passes.came(table, slots, counts, generations),
         lambda: passes.put(table, slots, counts, NOW - 7),
         lambda: passes.weigh(table, slots, 700, 500),
-        lambda: passes.look(table, slots[:0], NOW),
+        lambda: passes.look(table, slots[:0], counts[:0], NOW),
         lambda: passes.take(table, slots, counts),
         lambda: passes.weigh(table, slots, 700, 500),
         lambda: passes.end(table, slots[::2].copy()),

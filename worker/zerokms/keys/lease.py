@@ -14,6 +14,7 @@ from worker.native.keys import Answer, HeldKey, placed
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
+from worker.zerokms.keys.passes import ASKED, FRESH, HOLDS
 from worker.zerokms.keys.shelf import Failure, Shelf, Wanted
 from worker.zerokms.keys.upkeep import Gauge, Retired, wipe
 
@@ -63,18 +64,20 @@ class Leases(Shelf):
 
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant what is at hand; what stays open has no lease with room."""
-        at = part.open
-        slots, left, size = part.slots[at], part.left[at], part.bytes[at]
-        if not part.is_fresh:
-            self._replace(slots[~self._fresh(slots, now)], now)
-        vault = self._vault if part.need.is_native else None
-        whole, native = passes.take(self.table, slots, left, size, self._due(now), vault)
+        at, vault = part.open, self._vault if part.need.is_native else None
+        slots = part.slots[at]
+        whole, native = passes.take(self.table, slots, part.left[at], part.bytes[at], self._due(now), vault)
         part.is_fresh = bool(whole.all())
         grants = self._granted(part, at, whole, native)
-        if not part.is_fresh:
-            split = at[~whole][self._fresh(slots[~whole], now)]
-            if len(split):
-                grants.append(self._split(part, split, now))
+        if part.is_fresh:
+            return grants
+        at, slots = at[~whole], slots[~whole]
+        states = self._states(slots, now)
+        if len(spent := slots[states & (FRESH | HOLDS) == HOLDS]):
+            self._replace(spent, now)
+            return grants + self.serve(part, now)
+        if len(split := at[states & FRESH > 0]):
+            grants.append(self._split(part, split, now))
         return grants
 
     def _granted(self, part: Part, at: Ints, whole: NDArray[np.bool_], native: object | None) -> list[Grant]:
@@ -100,11 +103,11 @@ class Leases(Shelf):
         if part.is_fresh:
             return part.slots[:0], part.slots[:0]
         slots = part.slots[part.open]
-        slots = slots[~self._asked[slots]]
-        stale = slots[~self._fresh(slots, now)]
-        if len(stale):
-            self._replace(stale, now)
-            stale = stale[~self._fresh(stale, now)]
+        states = self._states(slots, now)
+        stale = slots[states & (FRESH | ASKED) == 0]
+        if len(spent := slots[states == HOLDS]):
+            self._replace(spent, now)
+            stale = stale[self._states(stale, now) & FRESH == 0]
         return stale, np.ones(len(stale), np.int64)
 
     def ahead(self, part: Part, now: float) -> Wanted:
@@ -200,8 +203,8 @@ class Leases(Shelf):
         found = (held for keys, places in columns for held in zip(keys, places.tolist(), strict=True))
         return [_key(key, at) for key, at in found if key is not None]
 
-    def _fresh(self, slots: Ints, now: float) -> NDArray[np.bool_]:
-        return passes.fresh(self.table, slots, now, self._options.max_age_s)
+    def _states(self, slots: Ints, now: float) -> NDArray[np.uint8]:
+        return passes.states(self.table, slots, now, self._options.max_age_s)
 
     def _replace(self, slots: Ints, now: float) -> None:
         """Retire leases that are spent and let the next ones follow."""
@@ -223,7 +226,7 @@ class Leases(Shelf):
         keys: list[DataKey] = []
         for i in places.tolist():
             slot = int(part.slots[i])
-            while part.left[i] and self._fresh(part.slots[i : i + 1], now)[0]:
+            while part.left[i] and self._states(part.slots[i : i + 1], now)[0] & FRESH:
                 taken = self._fit(slot, part.sizes(i)[: self._values[slot]])
                 if taken:
                     used = int(part.sizes(i)[:taken].sum())

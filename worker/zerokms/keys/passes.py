@@ -42,6 +42,8 @@ LEASE = np.dtype(
 """A lease's row: 8 words of 64 bits; `seen` and `born` on the cache's clock, `gap` and `renew` seconds."""
 NO_QUEUE, IN_SMALL, IN_MAIN = 0, 1, 2
 """Where a slot stands; see `worker.zerokms.keys.shelf`."""
+FRESH, HOLDS, ASKED = np.uint8(1), np.uint8(2), np.uint8(4)
+"""What a lease is: usable, there or with one to follow, under way; see `states`."""
 OFTEN = 3
 """Uses are counted up to here, as the paper on S3-FIFO has it."""
 RARELY = 1e9
@@ -106,7 +108,7 @@ def begin(
     table["gap"][slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
     table["seen"][slots] = due.now
     note(table, slots)
-    are_fresh = bool(fresh(table, slots, due.now, due.max_age_s).all())
+    are_fresh = bool((states(table, slots, due.now, due.max_age_s) & FRESH).all())
     is_near = bool(_near(table, slots, due).any())
     fit, _ = take(table, slots, values, size, due)
     table["pins"][slots[~fit] if due.max_age_s else slots] += 1
@@ -132,13 +134,19 @@ def end(table: Rows, slots: Ints) -> None:
         table["pins"][slots] -= 1
 
 
-def fresh(table: Rows, slots: Ints, now: float, max_age_s: float) -> Flags:
-    """Tell which leases can be used; one without an age serves the one batch that asked for it."""
+def states(table: Rows, slots: Ints, now: float, max_age_s: float) -> NDArray[np.uint8]:
+    """
+    Return what leases are: `FRESH`, `HOLDS` and `ASKED` together.
+
+    A fresh one can be used; one without an age serves the one batch that asked for it.
+    """
     if IS_LOADED:
-        return np.frombuffer(extension.lease_fresh(table.view(np.int64), slots, now, max_age_s), np.bool_)
+        return np.frombuffer(extension.lease_states(table.view(np.int64), slots, now, max_age_s), np.uint8)
     usable: Flags = ~_aged(table, slots, now, max_age_s)
     usable &= (table["values"][slots] > 0) & (table["bytes"][slots] > 0)
-    return usable
+    holds = table["held"][slots] | table["followed"][slots]
+    found: NDArray[np.uint8] = FRESH * usable + HOLDS * holds + ASKED * table["asked"][slots]
+    return found
 
 
 def take(
@@ -151,7 +159,7 @@ def take(
     if IS_LOADED:
         whole = extension.lease_take(table.view(np.int64), slots, values, size, due.now, due.max_age_s)
         return np.frombuffer(whole, np.bool_), None
-    fit: Flags = fresh(table, slots, due.now, due.max_age_s)
+    fit: Flags = (states(table, slots, due.now, due.max_age_s) & FRESH).astype(np.bool_)
     fit &= (table["values"][slots] >= values) & (table["bytes"][slots] >= size)
     chosen = slots[fit]
     table["values"][chosen] -= values[fit]

@@ -68,14 +68,18 @@ class Pools(Shelf):
 
     def serve(self, part: Part, now: float) -> list[Grant]:
         """Grant the contexts whose pools have all that they want; what stays open lacks keys."""
-        slots = part.slots[part.open]
-        limit = now - self._options.max_age_s if self._options.max_age_s else -np.inf
-        aged, is_enough = pool_passes.look(self.table, slots, limit)
-        for slot in aged.tolist():
-            self._expire(slot, limit)
-        at = part.open
-        if len(aged) or not is_enough:
-            at = at[self.available[slots] >= part.left[at] + self._owed_before(part, slots)]
+        at, limit = part.open, now - self._options.max_age_s if self._options.max_age_s else -np.inf
+        slots, counts = part.slots[at], part.left[at]
+        aged, has = pool_passes.look(self.table, slots, counts, limit)
+        if len(aged):
+            for slot in aged.tolist():
+                self._expire(slot, limit)
+            _, has = pool_passes.look(self.table, slots, counts, limit)
+        is_enough = has == pool_passes.FOR_ALL
+        if not is_enough.all():
+            some = np.flatnonzero(has == pool_passes.FOR_ONE)
+            is_enough[some] = self.available[slots[some]] >= counts[some] + self._owed_before(part, slots[some])
+            at = at[is_enough]
         if not len(at):
             return []
         slots, counts = part.slots[at], part.left[at]
@@ -87,6 +91,8 @@ class Pools(Shelf):
 
     def _owed_before(self, part: Part, slots: Ints) -> Ints:
         """Return how many keys of each slot are for batches that began earlier and wait for them."""
+        if not len(slots):
+            return slots
         earlier = [each for each in self._begun[: self._begun.index(part)] if each.need.spec == part.need.spec]
         waiting = [(each.slots[each.open], each.left[each.open]) for each in earlier]
         for theirs, counts in waiting:
@@ -120,7 +126,9 @@ class Pools(Shelf):
             self._put_current(slots, counts, keys, born, current)
             kept = slots[current]
         self._weigh(kept)
-        self.forgive(slots)
+        if self.failures:
+            self.not_before[slots] = 0.0
+            self.forgive(slots)
 
     def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
         """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""

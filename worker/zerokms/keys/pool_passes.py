@@ -7,6 +7,7 @@ A pool is a row of 128 bytes, two lines of the processor's cache.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.native import IS_LOADED, extension
 from worker.zerokms.keys.part import Ints
@@ -15,16 +16,18 @@ from worker.zerokms.keys.passes import IN_SMALL, SLOT, Flags, Rows, pin
 POOL = np.dtype(
     [
         *SLOT,
+        *[(name, np.int64) for name in ("available", "wanted", "pending")],
+        ("born", np.float64),
+        *[(name, np.int64) for name in ("generation", "weight", "queue")],
+        # What follows lies in another line: of arriving keys and of their granting nothing looks there but `take`.
         ("seen", np.int64),
         ("last", np.float64),
         ("gap", np.float64),
         ("count", np.float64),
-        *[(name, np.int64) for name in ("depth", "available", "wanted", "pending")],
+        ("depth", np.int64),
         ("not_before", np.float64),
         ("used", np.int64),
         ("wasted", np.int64),
-        ("born", np.float64),
-        *[(name, np.int64) for name in ("generation", "weight", "queue")],
     ]
 )
 """
@@ -38,6 +41,9 @@ _NEVER = -1e9
 EMPTY = np.zeros(1, POOL)
 """The row of a context that has no keys yet."""
 EMPTY["gap"], EMPTY["last"], EMPTY["born"] = np.inf, _NEVER, np.inf
+
+FOR_ONE, FOR_ALL = 1, 2
+"""What a pool has; see `look`."""
 
 _SHORTEST_S = 0.05
 """Batches that follow each other faster are counted as if they did so."""
@@ -76,13 +82,18 @@ def end(table: Rows, slots: Ints) -> None:
         table["pins"][slots] -= 1
 
 
-def look(table: Rows, slots: Ints, limit: float) -> tuple[Ints, bool]:
-    """Return the slots whose oldest key was asked for until `limit`, and whether each has all that is wanted of it."""
+def look(table: Rows, slots: Ints, counts: Ints, limit: float) -> tuple[Ints, NDArray[np.uint8]]:
+    """
+    Return the slots whose oldest key was asked for until `limit`, and what each has.
+
+    That is `FOR_ALL` that is wanted of it, `FOR_ONE` where it has the `counts` given alone, else 0.
+    """
     if IS_LOADED:
-        aged, is_enough = extension.pool_look(table.view(np.int64), slots, limit)
-        return np.frombuffer(aged, np.int64), is_enough
-    enough: Flags = table["available"][slots] >= table["wanted"][slots]
-    return slots[table["born"][slots] <= limit], bool(enough.all())
+        aged, has = extension.pool_look(table.view(np.int64), slots, counts, limit)
+        return np.frombuffer(aged, np.int64), np.frombuffer(has, np.uint8)
+    available = table["available"][slots]
+    some = np.where(available >= counts, FOR_ONE, 0)
+    return slots[table["born"][slots] <= limit], np.where(available >= table["wanted"][slots], FOR_ALL, some)
 
 
 def take(table: Rows, slots: Ints, counts: Ints) -> None:
@@ -141,7 +152,6 @@ def came(table: Rows, slots: Ints, counts: Ints, generations: Ints) -> Flags:
         return np.frombuffer(extension.pool_came(table.view(np.int64), slots, counts, generations), np.bool_)
     table["pins"][slots] -= 1
     table["pending"][slots] -= counts
-    table["not_before"][slots] = 0.0
     current: Flags = table["generation"][slots] == generations
     return current
 

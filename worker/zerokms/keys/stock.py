@@ -25,9 +25,10 @@ from worker.zerokms.keys.upkeep import Clock, Gauge, Retired, wipe
 
 @dataclass(slots=True)
 class Asked:
-    """How many requests are under way for what a batch lacks."""
+    """How many requests are under way for what a batch lacks, and with how many left it looks at what has come."""
 
     left: int = 0
+    enough: int = 0
 
 
 class Stock:
@@ -59,7 +60,7 @@ class Stock:
         self.leases = Leases(options, gauge, self.retired)
         self.pools = Pools(options, gauge, full)
         self.gatherer = Gatherer(generate, threads=options.fetches, size=full)
-        self._failed = self._under_way = 0
+        self._failed = self._under_way = self._bystanders = 0
         self.settled = 0
         """How many requests have ended."""
 
@@ -152,13 +153,17 @@ class Stock:
 
         At each wake-up all that a batch lacks is looked at: by halves, that is twice as much in all as at once.
         """
-        failed, settled, enough = self._failed, self.settled, asked.left // 2
-        is_own = asked.left > 0
+        failed, settled = self._failed, self.settled
+        is_own, asked.enough = asked.left > 0, asked.left // 2
 
         def is_due() -> bool:
-            return self._failed != failed or (asked.left <= enough if is_own else self.settled != settled)
+            return self._failed != failed or (asked.left <= asked.enough if is_own else self.settled != settled)
 
-        self.changed.wait_for(is_due, timeout_s)
+        self._bystanders += not is_own
+        try:
+            self.changed.wait_for(is_due, timeout_s)
+        finally:
+            self._bystanders -= not is_own
         return self.settled != settled
 
     def trim(self) -> None:
@@ -223,6 +228,7 @@ class Stock:
     def _settle(self, request: Sequence[Piece], born: float, waiting: Asked, done: Future[Sequence[Answer]]) -> None:
         error = FatalError("the key cache is closed") if done.cancelled() else done.exception()
         with self.changed:
+            before = self._failed
             self._under_way -= 1
             waiting.left -= 1
             self.settled += 1
@@ -234,7 +240,9 @@ class Stock:
                     self._refuse(piece, failed)
             if not self.retired.is_needed:
                 self.trim()
-            self.changed.notify_all()
+            # Nobody is woken in vain: it would be for each request, and its thread stands in the way of the others.
+            if self._bystanders or self._failed != before or waiting.left <= waiting.enough:
+                self.changed.notify_all()
 
     def _deliver(self, request: Sequence[Piece], born: float, answers: Sequence[Answer]) -> None:
         start = 0
