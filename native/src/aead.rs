@@ -50,7 +50,7 @@ impl Cipher {
     }
 
     /// The cipher of a lease.
-    pub fn leased(data_key: &[u8]) -> Result<Self, Failed> {
+    pub fn leased(data_key: &[u8; KEY_BYTES]) -> Result<Self, Failed> {
         Self::new(&*leased(data_key)?)
     }
 
@@ -121,7 +121,7 @@ impl Drop for Cipher {
 }
 
 /// The key of a lease's cipher: HKDF-SHA256 of its data key, no salt.
-pub fn leased(data_key: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Failed> {
+pub fn leased(data_key: &[u8; KEY_BYTES]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Failed> {
     hkdf::derived(data_key, LEASED).ok_or(Failed)
 }
 

@@ -200,7 +200,7 @@ fn ready<'c>(request: &Request, source: Option<Source>, context: &impl Fn(u32, u
     aad.extend_from_slice(context(request.slot, request.group).unwrap_or(&[0; 4]));
     match source {
         Source::Lease(lease) => Ready::Lease { lease, aad },
-        Source::Held(batch, index) => match batch.secret(index).map(|secret| Cipher::leased(&*secret)) {
+        Source::Held(batch, index) => match batch.secret(index).map(|secret| Cipher::leased(&secret)) {
             Ok(Ok(cipher)) => Ready::Brief { cipher: Box::new(cipher), aad },
             _ => Ready::Missing,
         },

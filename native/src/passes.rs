@@ -131,9 +131,10 @@ impl Leases<'_> {
         let mut states = Vec::with_capacity(slots.size_hint().0);
         for slot in self.fetched(slots) {
             let lease = self.row(slot)?;
-            let is_fresh = FRESH * u8::from(lease.is_fresh(now, max_age_s));
-            let holds = HOLDS * u8::from(lease.flag(HELD) || lease.flag(FOLLOWED));
-            states.push(is_fresh | holds | IS_ASKED * u8::from(lease.flag(ASKED)));
+            let fresh = if lease.is_fresh(now, max_age_s) { FRESH } else { 0 };
+            let holds = if lease.flag(HELD) || lease.flag(FOLLOWED) { HOLDS } else { 0 };
+            let asked = if lease.flag(ASKED) { IS_ASKED } else { 0 };
+            states.push(fresh | holds | asked);
         }
         Ok(states)
     }

@@ -192,6 +192,11 @@ def placed(keys: Sequence[DataKey]) -> tuple[NDArray[np.object_], NDArray[np.int
     return column, at
 
 
+def key_of(held: DataKey | Answer, at: int) -> DataKey:
+    """Return one of the keys that `placed` told."""
+    return HeldKey(held, int(at)) if isinstance(held, Answer) else held
+
+
 def joined(runs: Iterable[Sequence[_T]]) -> Sequence[_T]:
     """Return the items of several sequences, one after the other; runs of keys stay one."""
     several = list(runs)

@@ -112,7 +112,7 @@ impl KeyBatch {
     fn lease(&self, index: usize) -> PyResult<Lease> {
         let secret = self.0.secret(index).map_err(|Spent| PyRuntimeError::new_err(WIPED))?;
         let label = self.0.label(index).ok_or_else(|| PyIndexError::new_err("no such key"))?;
-        let cipher = Cipher::leased(&*secret).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
+        let cipher = Cipher::leased(&secret).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
         lease(cipher, label.keyset, label.iv, label.tag, label.descriptor)
     }
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.model import DataKey, Grant
 from worker.native import IS_LOADED, extension
-from worker.native.keys import Answer, HeldKey, placed
+from worker.native.keys import key_of, placed
 from worker.zerokms.keys import passes
 from worker.zerokms.keys.options import KeyOptions
 from worker.zerokms.keys.part import Ints, Part
@@ -141,13 +141,12 @@ class Leases(Shelf):
         self.forgive(slots)
         column, at = placed(keys)
         held = self._held[slots]
-        if not held.any():
-            self._install(slots, column, at, born)
-            return
-        self._install(slots[~held], column[~held], at[~held], born)
-        behind = slots[held]
-        self._next[behind], self._next_at[behind], self._next_born[behind] = column[held], at[held], born
-        self._followed[behind] = True
+        if held.any():
+            behind = slots[held]
+            self._next[behind], self._next_at[behind], self._next_born[behind] = column[held], at[held], born
+            self._followed[behind] = True
+            slots, column, at = slots[~held], column[~held], at[~held]
+        self._install(slots, column, at, born)
 
     def failed(self, slots: Ints, counts: Ints, now: float, generations: Ints, failure: Failure) -> None:
         """Note a failed fetch; a refusal drops what is held, an outage leaves it to be used to its age."""
@@ -201,7 +200,7 @@ class Leases(Shelf):
         """Every key that is held."""
         columns = ((self._key, self._at), (self._next, self._next_at))
         found = (held for keys, places in columns for held in zip(keys, places.tolist(), strict=True))
-        return [_key(key, at) for key, at in found if key is not None]
+        return [key_of(key, at) for key, at in found if key is not None]
 
     def _states(self, slots: Ints, now: float) -> NDArray[np.uint8]:
         return passes.states(self.table, slots, now, self._options.max_age_s)
@@ -252,7 +251,7 @@ class Leases(Shelf):
 
     def _handed(self, slot: int) -> DataKey:
         """Return a slot's key as the object that its holder may have, and that is wiped with what it copied out."""
-        key = self._key[slot] = _key(self._key[slot], self._at[slot])
+        key = self._key[slot] = key_of(self._key[slot], self._at[slot])
         return key
 
     def _install(self, slots: Ints, keys: NDArray[np.object_], at: Ints, born: float | NDArray[np.float64]) -> None:
@@ -267,7 +266,7 @@ class Leases(Shelf):
     def _retire(self, slot: int, now: float) -> None:
         if not self._held[slot]:
             return
-        key = _key(self._key[slot], self._at[slot])
+        key = key_of(self._key[slot], self._at[slot])
         self._key[slot], self._values[slot], self._held[slot] = None, 0, False
         if self._vault is not None:
             self._vault.free(int(self._number[slot]))
@@ -283,7 +282,7 @@ class Leases(Shelf):
         if self._followed[slot]:
             self._lost += 1
             self._gauge.keys(event, 1)
-            _key(self._next[slot], self._next_at[slot]).wipe()
+            key_of(self._next[slot], self._next_at[slot]).wipe()
             self._next[slot], self._followed[slot] = None, False
 
     def _give_up(self, slot: int, now: float) -> None:
@@ -296,7 +295,3 @@ class Leases(Shelf):
     def _clear(self, slots: Ints) -> None:
         super()._clear(slots)
         self._not_before[slots] = 0.0
-
-
-def _key(held: DataKey | Answer, at: int) -> DataKey:
-    return HeldKey(held, int(at)) if isinstance(held, Answer) else held

@@ -133,13 +133,6 @@ class Shelf:
             for slot in slots.tolist():
                 self.failures.pop(slot, None)
 
-    def weigh(self, slots: Ints, extra: Ints) -> None:
-        """State what slots hold beyond themselves, in bytes."""
-        change = self._slot_bytes + extra - self._weight[slots]
-        self._weight[slots] += change
-        self.bytes += int(change.sum())
-        self._small_bytes += int(change[self._queue[slots] == IN_SMALL].sum())
-
     def evict(self, target: int) -> bool:
         """Give up contexts that nobody pins until no more than `target` bytes are held; returns whether that is so."""
         # Each look takes a use away or moves an entry on, so this ends; where all is pinned it ends here.
