@@ -122,7 +122,9 @@ impl Drop for Cipher {
 
 /// The key of a lease's cipher: HKDF-SHA256 of its data key, no salt.
 pub fn leased(data_key: &[u8; KEY_BYTES]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Failed> {
-    hkdf::derived(data_key, LEASED).ok_or(Failed)
+    let mut derived = Zeroizing::new([0; KEY_BYTES]);
+    hkdf::derive(data_key, LEASED, &mut derived).ok_or(Failed)?;
+    Ok(derived)
 }
 
 /// How many nonces are drawn together.

@@ -17,8 +17,6 @@ const MESSAGE: usize = BLOCK - 9;
 /// The longest info: behind it stands the block's number.
 const INFO: usize = MESSAGE - 1;
 
-type Sum = Zeroizing<[u8; BYTES]>;
-
 /// The hash as it stands after some whole blocks.
 #[derive(Clone)]
 struct State(Zeroizing<[u32; 8]>);
@@ -38,16 +36,15 @@ impl State {
         unsafe { lc::SHA256_TransformBlocks(self.0.as_mut_ptr(), block.as_ptr(), 1) }
     }
 
-    /// The sum, where a message of at most `MESSAGE` bytes comes behind the one block of a key.
-    fn sum(mut self, message: &[u8]) -> Option<Sum> {
+    /// Writes the sum, where a message of at most `MESSAGE` bytes comes behind the one block of a key.
+    fn sum(&mut self, message: &[u8], sum: &mut [u8; BYTES]) -> Option<()> {
         let mut block = Zeroizing::new([0; BLOCK]);
         block[..MESSAGE].get_mut(..message.len())?.copy_from_slice(message);
         block[message.len()] = 0x80;
         block[BLOCK - 8..].copy_from_slice(&(8 * (BLOCK + message.len()) as u64).to_be_bytes());
         self.add(&block);
-        let mut sum = Zeroizing::new([0; BYTES]);
         sum.chunks_exact_mut(4).zip(self.0.iter()).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_be_bytes()));
-        Some(sum)
+        Some(())
     }
 }
 
@@ -70,24 +67,27 @@ impl Hmac {
         Self { inner: padded(0x36), outer: padded(0x5c) }
     }
 
-    fn sum(self, message: &[u8]) -> Option<Sum> {
-        let inner = self.inner.sum(message)?;
-        self.outer.sum(&*inner)
+    /// Writes the sum of a message; the key is used up.
+    fn sum(&mut self, message: &[u8], sum: &mut [u8; BYTES]) -> Option<()> {
+        let mut inner = Zeroizing::new([0; BYTES]);
+        self.inner.sum(message, &mut inner)?;
+        self.outer.sum(&*inner, sum)
     }
 }
 
-/// The first block of what a secret yields; `None` for an info of more than `INFO` bytes.
-pub fn derived(secret: &[u8; BYTES], info: &[u8]) -> Option<Sum> {
+/// Writes the first block of what a secret yields; `None` for an info of more than `INFO` bytes.
+pub fn derive(secret: &[u8; BYTES], info: &[u8], derived: &mut [u8; BYTES]) -> Option<()> {
     static BEGUN: LazyLock<(State, Hmac)> = LazyLock::new(|| {
         let first = State::first();
         let unsalted = Hmac::new(&[0; BYTES], &first);
         (first, unsalted)
     });
     let (first, unsalted) = &*BEGUN;
-    let key = unsalted.clone().sum(secret)?;
+    let mut key = Zeroizing::new([0; BYTES]);
+    unsalted.clone().sum(secret, &mut key)?;
     let mut block = [1; INFO + 1];
     block[..INFO].get_mut(..info.len())?.copy_from_slice(info);
-    Hmac::new(&key, first).sum(&block[..=info.len()])
+    Hmac::new(&key, first).sum(&block[..=info.len()], derived)
 }
 
 #[cfg(test)]
@@ -112,10 +112,12 @@ mod tests {
                 let mut expected = [0; BYTES];
                 let key = Salt::new(HKDF_SHA256, &[]).extract(&secret);
                 key.expand(&[info], Bytes32).unwrap().fill(&mut expected).unwrap();
-                assert_eq!(*derived(&secret, info).unwrap(), expected, "{round}");
+                let mut found = [0; BYTES];
+                derive(&secret, info, &mut found).unwrap();
+                assert_eq!(found, expected, "{round}");
                 secret = expected;
             }
         }
-        assert!(derived(&secret, &[1; INFO + 1]).is_none());
+        assert!(derive(&secret.clone(), &[1; INFO + 1], &mut secret).is_none());
     }
 }

@@ -86,7 +86,7 @@ impl Pools<'_> {
         Ok(())
     }
 
-    /// Those whose oldest key was asked for before `limit`; and what each has: all that everybody wants of it, what is wanted
+    /// Those whose oldest key was asked for until `limit`; and what each has: all that everybody wants of it, what is wanted
     /// here alone, or less.
     pub fn look(&self, wanted: impl Iterator<Item = (i64, i64)> + Clone, limit: f64) -> Result<(Vec<i64>, Vec<u8>), NoSlot> {
         let (mut aged, mut has) = (Vec::new(), Vec::with_capacity(wanted.size_hint().0));

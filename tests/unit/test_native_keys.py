@@ -14,7 +14,7 @@ from worker.encryption import record
 from worker.encryption.handles import seal_singles
 from worker.model import Audit, DataKey, KeyRefused, KeySpec
 from worker.native import IS_LOADED, extension
-from worker.native.keys import KeyRun, joined, request_ids, wipe
+from worker.native.keys import Answer, KeyRun, joined, request_ids, wipe
 from worker.native.requests import NativeRequests
 from worker.zerokms.client import ZeroKMSClient
 from worker.zerokms.factory import client_from_environment
@@ -78,6 +78,26 @@ def test_what_is_drawn_from_a_cache_is_a_run(run: KeyRun) -> None:
     assert [key.iv for key in drawn[4:6]] == [ivs[8], ivs[0]]
     wipe(drawn)
     assert [i for i, key in enumerate(run) if is_there(key)] == [3]
+
+
+def test_what_a_vault_refuses_leaves_nothing_there(run: KeyRun) -> None:
+    """Of keys that come together all are taken or none, and the numbers of none are lost."""
+    whole: list[DataKey | Answer] = list(run)
+    vault = extension.Vault()
+    places = np.full(len(whole) + 1, -1)
+    odd = DataKey(
+        memoryview(bytearray(32)), iv=bytes(16), tag=bytes(256), keyset=run[0].keyset, descriptor="users/email"
+    )
+
+    with pytest.raises(ValueError, match="tag"):
+        vault.put([*whole, odd], places)
+
+    numbers = np.frombuffer(vault.put(whole, places[1:]), np.int64)
+    assert sorted(numbers.tolist()) == list(range(len(whole)))
+    for number in numbers.tolist():
+        vault.free(number)
+    with pytest.raises(IndexError, match="no such key"):
+        vault.free(0)
 
 
 def is_there(key: DataKey) -> bool:

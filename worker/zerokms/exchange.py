@@ -121,7 +121,7 @@ class Exchanges:
 
     def _made(self, asked: FreshKeys, keyset: UUID, request_id: UUID, data: bytes) -> list[DataKey]:
         reply = _members("generate-data-key", data, len(asked.specs))
-        tags = [wire.decode_base64(_member(item, "tag"), "a tag") for item in reply]
+        tags = [wire.tag(_member(item, "tag")) for item in reply]
         policies = [wire.read_policy(item.get("decryption_policy")) for item in reply]
         secrets = self._derive(asked.ivs, [_member(item, "key_material") for item in reply])
         return [

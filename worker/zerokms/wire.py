@@ -19,6 +19,7 @@ from worker.model import ContextElement, IdentityClaim, KeySpec, PolicyCondition
 from worker.zerokms.derive import MATERIAL_BYTES
 
 Json = dict[str, Any]
+MOST_TAG_BYTES = 255
 _POLICY = "the key service sent a malformed decryption policy"
 
 
@@ -107,6 +108,14 @@ def material(value: object) -> bytes:
     data = decode_base64(value, "key material")
     if len(data) != MATERIAL_BYTES:
         raise KeyMaterialError(f"the key service sent key material of {len(data)} bytes, not {MATERIAL_BYTES}")
+    return data
+
+
+def tag(value: object) -> bytes:
+    """Read a fresh key's tag; raises `KeyMaterialError` also where a lease's envelope has no room for its length."""
+    data = decode_base64(value, "a tag")
+    if len(data) > MOST_TAG_BYTES:
+        raise KeyMaterialError(f"the key service sent a tag of more than {MOST_TAG_BYTES} bytes")
     return data
 
 

@@ -21,6 +21,7 @@ mod program;
 mod reader;
 mod records;
 mod rows;
+mod runs;
 mod sealing;
 mod sequence;
 mod shapes;

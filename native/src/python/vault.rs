@@ -1,77 +1,19 @@
 //! The leases of a key cache, and those that a batch was granted.
 
-use std::sync::Arc;
-
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::buffers::{ints, of};
-use super::keys::{exactly, secret, KeyBatch};
 use super::passes::{begun, taken, Due};
+use super::runs::{no_key, put, runs};
 use super::words;
-use crate::aead::{leased, KEY_BYTES};
 use crate::contexts::NONE;
-use crate::envelope::{BadLabel, IV_BYTES, KEYSET_BYTES};
-use crate::keys::{KeyBatch as Keys, Spent};
 use crate::slab;
-use crate::vault::Key;
-
-const LABEL: &str = "a leased envelope holds 1-255 bytes of descriptor and at most 255 of tag";
 
 /// The note of a key whose request is not known.
 const UNKNOWN: u32 = NONE - 1;
-
-fn label(_: BadLabel) -> PyErr {
-    PyValueError::new_err(LABEL)
-}
-
-fn no_key() -> PyErr {
-    PyIndexError::new_err("no such key")
-}
-
-/// Reads a `DataKey` into a vault; where native memory has it, no copy of it is made in Python's.
-fn put(vault: &mut crate::vault::Vault, key: &Bound<'_, PyAny>, request: u32) -> PyResult<u32> {
-    let py = key.py();
-    if let Some(part) = key.getattr_opt(pyo3::intern!(py, "part"))? {
-        let (batch, at, _): (PyRef<'_, KeyBatch>, usize, usize) = part.extract()?;
-        return put_held(vault, &batch.0, at, request);
-    }
-    let get = |name| key.getattr(name);
-    let data_key = secret(py, &get(pyo3::intern!(py, "secret"))?.extract()?)?;
-    let keyset = get(pyo3::intern!(py, "keyset"))?.getattr(pyo3::intern!(py, "bytes"))?;
-    let keyset = exactly(keyset.extract()?, "a keyset is 16 bytes")?;
-    let descriptor = get(pyo3::intern!(py, "descriptor"))?.extract::<String>()?;
-    let iv = exactly(get(pyo3::intern!(py, "iv"))?.extract()?, "an iv is 16 bytes")?;
-    let tag = get(pyo3::intern!(py, "tag"))?;
-    store(vault, &data_key, (&keyset, descriptor.as_bytes()), &iv, tag.extract()?, request)
-}
-
-/// The same of keys that native memory has, by their places.
-fn put_all(vault: &mut crate::vault::Vault, batch: &Keys, places: &[i64], request: u32) -> PyResult<Vec<i64>> {
-    let put = |at: &i64| put_held(vault, batch, usize::try_from(*at).map_err(|_| no_key())?, request).map(i64::from);
-    places.iter().map(put).collect()
-}
-
-fn put_held(vault: &mut crate::vault::Vault, batch: &Keys, at: usize, request: u32) -> PyResult<u32> {
-    let data_key = batch.secret(at).map_err(|Spent| PyRuntimeError::new_err("this data key has been wiped"))?;
-    let held = batch.label(at).ok_or_else(no_key)?;
-    store(vault, &data_key, (held.keyset, held.descriptor), held.iv, held.tag, request)
-}
-
-fn store(
-    vault: &mut crate::vault::Vault,
-    data_key: &[u8; KEY_BYTES],
-    (keyset, descriptor): (&[u8; KEYSET_BYTES], &[u8]),
-    iv: &[u8; IV_BYTES],
-    tag: &[u8],
-    request: u32,
-) -> PyResult<u32> {
-    let cipher = leased(data_key).map_err(|_| PyRuntimeError::new_err("no cipher"))?;
-    let number = vault.label(keyset, descriptor).map_err(label)?;
-    vault.put(Key::new(*cipher, *iv, number), tag, request).map_err(label)
-}
 
 /// The leases of one batch; nothing of them can be read but what envelopes show.
 #[pyclass(frozen, module = "worker._native")]
@@ -86,7 +28,8 @@ impl Granted {
     #[new]
     fn new(keys: &Bound<'_, PyList>) -> PyResult<Self> {
         let mut vault = crate::vault::Vault::new();
-        let numbers = keys.iter().map(|key| put(&mut vault, &key, UNKNOWN)).collect::<PyResult<_>>()?;
+        let runs = runs(keys, std::iter::repeat(-1))?;
+        let numbers = put(keys.py(), &mut vault, &runs, &vec![UNKNOWN; runs.len()])?;
         let granted = vault.grant(numbers, |_| ()).ok_or_else(no_key)?;
         Ok(Self { granted, requests: Vec::new() })
     }
@@ -150,47 +93,35 @@ impl Vault {
         if at.len() != keys.len() {
             return Err(PyValueError::new_err("a place, or -1, for each key"));
         }
-        let mut numbers = Vec::with_capacity(keys.len());
+        let runs = runs(keys, of(at))?;
+        let mut notes = Vec::with_capacity(runs.len());
         let mut last: Option<(Bound<'py, PyAny>, u32)> = None;
-        let each: Vec<_> = keys.iter().zip(of(at)).collect();
-        for same in each.chunk_by(|(a, _), (b, _)| a.is(b)) {
-            let (key, first) = &same[0];
-            let id = key.getattr(pyo3::intern!(py, "request_id"))?;
+        for run in &runs {
+            let id = run.key.getattr(pyo3::intern!(py, "request_id"))?;
             let request = match &last {
                 Some((held, number)) if held.is(&id) => *number,
                 _ if id.is_none() => UNKNOWN,
                 _ => self.request(id.clone().unbind()),
             };
             last = Some((id, request));
-            if *first < 0 {
-                for (key, _) in same {
-                    numbers.push(i64::from(put(&mut self.vault, key, request)?));
-                }
-            } else {
-                let batch: PyRef<'py, KeyBatch> = key.getattr(pyo3::intern!(py, "batch"))?.extract()?;
-                let (vault, batch) = (&mut self.vault, Arc::clone(&batch.0));
-                let places: Vec<_> = same.iter().map(|(_, at)| *at).collect();
-                // A microsecond for two keys, which need nothing of the interpreter.
-                numbers.extend(py.detach(|| put_all(vault, &batch, &places, request))?);
-            }
-            if let Some(Some(request)) = self.requests.get_mut(request as usize) {
-                request.keys += same.len();
+            notes.push(request);
+        }
+        let put = put(py, &mut self.vault, &runs, &notes);
+        for (run, note) in runs.iter().zip(&notes) {
+            if let (Some(Some(request)), Ok(_)) = (self.requests.get_mut(*note as usize), &put) {
+                request.keys += run.places.len();
             }
         }
-        words::ints(py, &numbers)
+        let numbers = put.inspect_err(|_| notes.into_iter().for_each(|note| self.forget(note)))?;
+        words::ints(py, &numbers.into_iter().map(i64::from).collect::<Vec<_>>())
     }
 
     /// Overwrites a key.
     fn free(&mut self, number: u32) -> PyResult<()> {
-        let request = self.vault.free(number).ok_or_else(no_key)?;
-        if let Some(held) = self.requests.get_mut(request as usize) {
-            if let Some(of) = held {
-                of.keys -= 1;
-                if of.keys == 0 {
-                    *held = None;
-                    self.free.push(request);
-                }
-            }
+        let note = self.vault.free(number).ok_or_else(no_key)?;
+        if let Some(Some(request)) = self.requests.get_mut(note as usize) {
+            request.keys -= 1;
+            self.forget(note);
         }
         Ok(())
     }
@@ -246,6 +177,15 @@ impl Vault {
         };
         let granted = self.vault.grant(numbers, told).ok_or_else(no_key)?;
         Ok(Granted { granted, requests })
+    }
+
+    /// Lets a request go of which no key is left.
+    fn forget(&mut self, note: u32) {
+        if let Some(held) = self.requests.get_mut(note as usize) {
+            if held.take_if(|request| request.keys == 0).is_some() {
+                self.free.push(note);
+            }
+        }
     }
 
     fn request(&mut self, id: Py<PyAny>) -> u32 {

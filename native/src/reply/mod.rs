@@ -24,6 +24,9 @@ pub type Malformed = &'static str;
 
 const SHAPE: Malformed = "the answer does not hold one item for each key asked for";
 const MATERIAL_WRONG: Malformed = "the key service sent key material that is not 528 bytes of base64";
+/// Of a tag's text: an envelope of a lease has a byte for the tag's length.
+const LONGEST_TAG: usize = 255 / 3 * 4;
+const TAG_LONG: Malformed = "the key service sent a tag of more than 255 bytes";
 const TAG_WRONG: Malformed = "the key service sent a tag that is not base64";
 
 #[derive(Deserialize)]
@@ -116,7 +119,8 @@ pub fn generated(body: &[u8], count: usize, mut take: impl FnMut(usize, &[u8; MA
     let (mut room, mut tags) = (Room::new(), Strings::with_room(count, TAG));
     let plain = plainly(body, count, br#"{"key_material":""#, |at, rest| {
         take(at, room.decoded(rest.take(ENCODED)?).ok()?);
-        STANDARD.decode_append(rest.text(br#"","tag":""#)?, &mut tags.bytes).ok()?;
+        let tag = Some(rest.text(br#"","tag":""#)?).filter(|tag| tag.len() <= LONGEST_TAG)?;
+        STANDARD.decode_append(tag, &mut tags.bytes).ok()?;
         tags.end();
         rest.skip(br#""}"#)
     });
@@ -130,6 +134,9 @@ pub fn generated(body: &[u8], count: usize, mut take: impl FnMut(usize, &[u8; MA
     let (mut tags, mut policies) = (Strings::with_room(count, TAG), Vec::with_capacity(count));
     for (at, key) in made.keys.into_iter().enumerate() {
         take(at, room.decoded(key.key_material.as_bytes())?);
+        if key.tag.len() > LONGEST_TAG {
+            return Err(TAG_LONG);
+        }
         STANDARD.decode_append(key.tag.as_bytes(), &mut tags.bytes).map_err(|_| TAG_WRONG)?;
         tags.end();
         policies.push(key.decryption_policy);
@@ -249,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_as_long_as_an_envelope_has_room_for() {
+        let read = |tag: usize| {
+            let body = format!(r#"{{"keys":[{{"key_material":"{}","tag":"{}"}}]}}"#, material(1), "AAAA".repeat(tag / 3));
+            generated(body.as_bytes(), 1, |_, _| ()).map(|read| read.tags.get(0).map(<[u8]>::len))
+        };
+        assert_eq!((read(255), read(258)), (Ok(Some(255)), Err(TAG_LONG)));
+    }
+
+    #[test]
     fn another_shape_is_refused() {
         let short = material(1)[4..].to_owned();
         for body in [
@@ -259,6 +275,7 @@ mod tests {
             r#"{"keys":[{"tag":""}]}"#,
             &format!(r#"{{"keys":[{{"key_material":"{short}","tag":""}}]}}"#),
             &format!(r#"{{"keys":[{{"key_material":"{}","tag":"?"}}]}}"#, material(1)),
+            &format!(r#"{{"keys":[{{"key_material":"{}","tag":"{}"}}]}}"#, material(1), "AAAA".repeat(86)),
             &format!(r#"{{"keys":[{{"key_material":"{}","tag":""}}]}} x"#, material(1)),
             &format!(r#"{{"keys":[{{"key_material":"{}","tag":""}},1]}}"#, material(1)),
             &"[".repeat(100_000),

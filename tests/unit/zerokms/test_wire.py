@@ -78,6 +78,13 @@ def test_refuses_material_of_another_form(value: object) -> None:
         wire.material(value)
 
 
+def test_refuses_a_tag_that_no_envelope_has_room_for() -> None:
+    """A lease's envelope has a byte for its length."""
+    assert wire.tag(base64.b64encode(bytes(255)).decode()) == bytes(255)
+    with pytest.raises(KeyMaterialError, match="more than 255 bytes"):
+        wire.tag(base64.b64encode(bytes(256)).decode())
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -175,8 +175,8 @@ class Leases(Shelf):
 
     def expire(self, now: float) -> bool:
         """Retire some of the leases that are past their age; returns whether there may be more."""
-        size = len(self._kin_of)
-        aged = np.flatnonzero(self._held[:size] & (self._born[:size] <= now - self._options.max_age_s))[:_AT_ONCE]
+        held, born = self._held[: self._size], self._born[: self._size]
+        aged = np.flatnonzero(held & (born <= now - self._options.max_age_s))[:_AT_ONCE]
         self._replace(aged, now)
         self.tidy(aged)
         return len(aged) == _AT_ONCE
@@ -189,18 +189,18 @@ class Leases(Shelf):
 
     def oldest(self) -> float:
         """When the oldest lease was asked for; infinite where there is none."""
-        return float(self._born[self._held].min(initial=np.inf))
+        return float(self._born[: self._size].min(initial=np.inf, where=self._held[: self._size]))
 
     @property
     def count(self) -> int:
         """How many keys are held."""
-        return int(self._held.sum()) + int(self._followed.sum())
+        return int(self._held[: self._size].sum()) + int(self._followed[: self._size].sum())
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
-        columns = ((self._key, self._at), (self._next, self._next_at))
-        found = (held for keys, places in columns for held in zip(keys, places.tolist(), strict=True))
-        return [key_of(key, at) for key, at in found if key is not None]
+        held, followed = np.flatnonzero(self._held[: self._size]), np.flatnonzero(self._followed[: self._size])
+        found = [*zip(self._key[held], self._at[held]), *zip(self._next[followed], self._next_at[followed])]  # noqa: B905
+        return [key_of(key, at) for key, at in found]
 
     def _states(self, slots: Ints, now: float) -> NDArray[np.uint8]:
         return passes.states(self.table, slots, now, self._options.max_age_s)
@@ -256,9 +256,10 @@ class Leases(Shelf):
 
     def _install(self, slots: Ints, keys: NDArray[np.object_], at: Ints, born: float | NDArray[np.float64]) -> None:
         o = self._options
-        self._key[slots], self._at[slots], self._born[slots], self._held[slots] = keys, at, born, True
         if self._vault is not None and len(slots):
+            # Before anything says that they are there: it may refuse them.
             self._number[slots] = np.frombuffer(self._vault.put(keys.tolist(), at), np.int64)
+        self._key[slots], self._at[slots], self._born[slots], self._held[slots] = keys, at, born, True
         self._values[slots], self._bytes[slots], self._used[slots] = o.max_values, o.max_bytes, False
         # Drawn once per lease, so that leases fetched together are not renewed together.
         self._renew[slots] = o.max_age_s * (_RENEW_AT - 0.2 * self._random.random(len(slots)))

@@ -150,8 +150,7 @@ class Pools(Shelf):
 
     def expire(self, now: float, start: int = 0) -> int | None:
         """Wipe some of the keys that are past their age; returns where to go on, None at the end."""
-        size = len(self._kin_of)
-        limit, end = now - self._options.max_age_s, min(size, start + 100 * _AT_ONCE)
+        limit, end = now - self._options.max_age_s, min(self._size, start + 100 * _AT_ONCE)
         aged = start + np.flatnonzero(self.held.born[start:end] <= limit)
         if len(aged) > _AT_ONCE:
             aged = aged[:_AT_ONCE]
@@ -162,16 +161,16 @@ class Pools(Shelf):
         for slot in (start + np.flatnonzero(unused)).tolist():
             if self.holds(slot):
                 self.remove(slot)
-        return end if end < size else None
+        return end if end < self._size else None
 
     def oldest(self) -> float:
         """When the oldest key was asked for; infinite where there is none."""
-        return float(self.held.born[: len(self._kin_of)].min(initial=np.inf))
+        return float(self.held.born[: self._size].min(initial=np.inf))
 
     @property
     def count(self) -> int:
         """How many keys are held."""
-        return int(self.available.sum())
+        return int(self.available[: self._size].sum())
 
     def keys(self) -> list[DataKey]:
         """Every key that is held."""

@@ -21,9 +21,8 @@ Wanted = tuple[Ints, Ints]
 
 _SMALL = 0.1
 """Share of the bytes that contexts seen once may have; as in the paper."""
-_FIRST = 1_024
-_GROWTH = 8
-"""How many times as many rows a table gets: those that nobody has written to yet take no memory."""
+_FIRST, _GROWTH = 1_024, 4
+"""Rows of a table, and how many times as many it gets: numbers that nobody has written to yet take no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +82,16 @@ class Shelf:
         self._free: list[int] = []
         self._small: deque[int] = deque()
         self._main: deque[int] = deque()
-        self._small_bytes = self._gone = 0
-        self.bytes = 0
+        self._small_bytes = self._gone = self.bytes = 0
         self.failures: dict[int, Failure] = {}
         self.table = passes.rows(_FIRST, row.dtype)
         self._bind()
         self._left = np.zeros(_FIRST, np.int64)
+
+    @property
+    def _size(self) -> int:
+        """How many slots there have ever been: beyond them no column says anything."""
+        return len(self._kin_of)
 
     def __len__(self) -> int:
         return len(self._kin_of) - len(self._free) - self._gone
@@ -169,6 +172,7 @@ class Shelf:
         kin = self._kin_of[slot]
         assert kin is not None
         self._let_go(slot)
+        self.failures.pop(slot, None)
         kin.family.remove(slot)
         if not len(kin.family):
             self._families.drop(kin.family)
@@ -240,12 +244,14 @@ class Shelf:
 
     def _grow(self, size: int) -> None:
         """Make every column as long as `size`."""
-        before = len(self.table)
+        before, left = len(self.table), np.zeros(size, np.int64)
+        left[self._left % size] = self._left
         for name, column in vars(self).items():
             if isinstance(column, np.ndarray) and column.base is None and len(column) == before:
                 longer = np.empty(size, object) if column.dtype == object else np.zeros(size, column.dtype)
                 longer[: len(column)] = column
                 setattr(self, name, longer)
+        self._left = left
         self.table = passes.grown(self.table, size)
         self._bind()
 
@@ -254,7 +260,7 @@ class Shelf:
         reused, self._free[free:] = self._free[free:], ()
         for slot in reused:
             self._kin_of[slot] = kin
-        first, more = len(self._kin_of), len(contexts) - len(reused)
+        first, more = self._size, len(contexts) - len(reused)
         self._kin_of += [kin] * more
         slots = np.concatenate((np.array(reused, np.int64), np.arange(first, first + more)))
         while len(self._kin_of) > len(self.pins):
@@ -274,10 +280,9 @@ class Shelf:
         self._main.extend(slots[known].tolist())
 
     def _remember(self, slot: int) -> None:
-        kin = self._kin_of[slot]
-        assert kin is not None
-        mark = kin.family.mark(slot) ^ kin.seed
-        self._left[mark % len(self._left)] = mark
+        if (kin := self._kin_of[slot]) is not None:
+            mark = kin.family.mark(slot) ^ kin.seed
+            self._left[mark % len(self._left)] = mark
 
     def _recycle(self, slot: int) -> None:
         self._queue[slot] = NO_QUEUE

@@ -232,17 +232,19 @@ class Stock:
             self._under_way -= 1
             waiting.left -= 1
             self.settled += 1
-            if error is None:
-                self._deliver(request, born, done.result())
-            else:
-                failed = error if isinstance(error, WorkerError) else FatalError(_unexpected(error))
-                for piece in request:
-                    self._refuse(piece, failed)
-            if not self.retired.is_needed:
-                self.trim()
-            # Nobody is woken in vain: it would be for each request, and its thread stands in the way of the others.
-            if self._bystanders or self._failed != before or waiting.left <= waiting.enough:
-                self.changed.notify_all()
+            try:
+                if error is None:
+                    self._deliver(request, born, done.result())
+                else:
+                    failed = error if isinstance(error, WorkerError) else FatalError(_unexpected(error))
+                    for piece in request:
+                        self._refuse(piece, failed)
+                if not self.retired.is_needed:
+                    self.trim()
+            finally:
+                # Not at each answer: who is woken in vain stands in the way of those that fetch.
+                if self._bystanders or self._failed != before or waiting.left <= waiting.enough:
+                    self.changed.notify_all()
 
     def _deliver(self, request: Sequence[Piece], born: float, answers: Sequence[Answer]) -> None:
         start = 0
