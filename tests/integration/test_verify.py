@@ -39,6 +39,8 @@ def test_plaintext_in_a_sink_is_found(site: Deployment) -> None:
     secrets = {"DATABASE_URL": site.dsn}
 
     clean = worker(secrets, "verify", "--config", str(settings), "--json")
+    _produce(site, b'{"email": "hidden@mail.example"}')
+    odd = worker(secrets, "verify", "--config", str(settings))
     _write_clear_record(site)
     with psycopg.connect(site.dsn) as connection:
         connection.execute(
@@ -48,6 +50,10 @@ def test_plaintext_in_a_sink_is_found(site: Deployment) -> None:
     found = worker(secrets, "verify", "--config", str(settings), "--json")
 
     assert clean.returncode == 0, clean.stderr
+    assert odd.returncode == 1, odd.stderr
+    assert [line.strip().partition("[")[0] for line in odd.stdout.decode().splitlines() if line.startswith(" ")] == [
+        f"unreadable: {site.sink}"
+    ]
     assert found.returncode == 1, found.stderr
     looked = {seen["route"]: seen for seen in json.loads(clean.stdout)}
     assert looked["topic"]["values"] == {"envelope": 60 * 4 - 6, "null": 6}
@@ -55,7 +61,7 @@ def test_plaintext_in_a_sink_is_found(site: Deployment) -> None:
     told = {seen["route"]: seen["plaintext"] for seen in json.loads(found.stdout)}
     assert told["table"] == ["crm.customers.email"]
     assert [place.rpartition(" ")[2] for place in told["topic"]] == ["acme.crm.Customer/email"]
-    assert b"hidden@mail.example" not in found.stdout + found.stderr
+    assert b"hidden@mail.example" not in found.stdout + found.stderr + odd.stdout + odd.stderr
 
 
 def _write_clear_record(site: Deployment) -> None:
@@ -64,6 +70,10 @@ def _write_clear_record(site: Deployment) -> None:
     sealed = b"\x01\x00" + bytes(32) + b"\x01t" + b"\x01f" + bytes(8 + 12 + 16)
     record = {"id": "x", "country": "DE", "since": date(2024, 1, 1), "name": sealed, "phone": None, "address": sealed}
     value = frame(OUTPUT_ID) + encode_value(schema, {**record, "email": b"hidden@mail.example"})
+    _produce(site, value)
+
+
+def _produce(site: Deployment, value: bytes) -> None:
     client: dict[str, str | int | float | bool] = site.kafka.client
     producer = Producer(client)
     producer.produce(site.sink, value)

@@ -39,7 +39,10 @@ _COMMANDS = {
     "resume": "Let a paused route go on.",
     "rotate": "Let a running worker drop every key held and fetch new ones, as SIGHUP does.",
     "erase-report": "List a subject's records in dead letters, and its terms and pseudonyms in sinks; 1 where any are.",
-    "verify": "Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.",
+    "verify": (
+        "Look into the sinks for values of declared fields that are no envelopes; exit 1 for one, or a record it can't "
+        "read."
+    ),
     "whoami": "Exchange the credential and show workspace, region, subject, client and default keyset.",
     "doctor": (
         "Look at versions, clock, names, ports, certificates and token, then at all that `check` does; exit 1 for a "

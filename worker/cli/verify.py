@@ -42,7 +42,7 @@ def verify(
     log_format: LogFormat = "auto",
 ) -> None:
     """
-    Look into the sinks for values of declared fields that are no envelopes; exit 1 where there is one.
+    Look into the sinks for values of declared fields that are no envelopes; exit 1 for one, or a record it can't read.
 
     It needs the rights to read the sinks, and neither keys nor an identity of the key service.
     """
@@ -52,14 +52,19 @@ def verify(
         return
     found = list(look(settings, os.environ, routes=route or [], last=last))
     if json:
-        typer.echo(json_.dumps([{"route": s.route, "values": dict(s.outcomes), "plaintext": s.places} for s in found]))
+        typer.echo(json_.dumps([{"route": s.route, "values": dict(s.outcomes), **_places(s)} for s in found]))
     else:
         for seen in found:
             typer.echo(f"{seen.route}: {', '.join(f'{n} {o}' for o, n in sorted(seen.outcomes.items())) or 'empty'}")
-            for place in seen.places:
-                typer.echo(f"  plaintext: {place}")
-    if any(seen.outcomes["plaintext"] for seen in found):
+            for what, places in _places(seen).items():
+                for place in places:
+                    typer.echo(f"  {what}: {place}")
+    if not all(seen.is_clean for seen in found):
         raise typer.Exit(1)
+
+
+def _places(seen: Seen) -> dict[str, list[str]]:
+    return {"plaintext": seen.places, "unreadable": seen.unreadable}
 
 
 def _watch(settings: Settings, routes: list[str], last: int, every_s: float, listen: str) -> None:
@@ -84,6 +89,6 @@ def _watch(settings: Settings, routes: list[str], last: int, every_s: float, lis
 
 
 def _tell(seen: Seen) -> None:
-    told = _log.error if seen.outcomes["plaintext"] else _log.info
+    told = _log.info if seen.is_clean else _log.error
     event = "plaintext_found" if seen.outcomes["plaintext"] else "sink_verified"
-    told(event, route=seen.route, values=dict(seen.outcomes), places=seen.places)
+    told(event, route=seen.route, values=dict(seen.outcomes), places=seen.places, unreadable=seen.unreadable)

@@ -27,17 +27,25 @@ class Seen:
         route: the route's name.
         outcomes: values of declared fields, by what they were; a record that can't be read counts once.
         places: where plaintext was found, the first few, as `topic[partition]@offset field` or `table.column`.
+        unreadable: where records are that no registry schema reads, likewise: what they hold nobody vouches for.
     """
 
     route: str
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     places: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all that was looked at was read, and none of it in the clear."""
+        return not self.places and not self.unreadable
 
     def add(self, outcome: Outcome, place: str, count: int = 1) -> None:
         """Count values."""
         self.outcomes[outcome] += count
-        if outcome == "plaintext" and count and len(self.places) < _SHOWN:
-            self.places.append(place)
+        told = {"plaintext": self.places, "unreadable": self.unreadable}.get(outcome)
+        if told is not None and count and len(told) < _SHOWN:
+            told.append(place)
 
     def export(self, metrics: Metrics, now: float) -> None:
         """Write the look to the metrics; `now` is in seconds since 1970."""
