@@ -117,4 +117,3 @@ pub fn put(py: Python<'_>, vault: &mut Vault, runs: &[Run<'_>], notes: &[u32]) -
     }
     Ok(numbers)
 }
-

@@ -107,12 +107,12 @@ impl Vault {
             notes.push(request);
         }
         let put = put(py, &mut self.vault, &runs, &notes);
-        for (run, note) in runs.iter().zip(&notes) {
-            if let (Some(Some(request)), Ok(_)) = (self.requests.get_mut(*note as usize), &put) {
+        let numbers = put.inspect_err(|_| notes.iter().for_each(|note| self.forget(*note)))?;
+        for (run, note) in runs.iter().zip(notes) {
+            if let Some(Some(request)) = self.requests.get_mut(note as usize) {
                 request.keys += run.places.len();
             }
         }
-        let numbers = put.inspect_err(|_| notes.into_iter().for_each(|note| self.forget(note)))?;
         words::ints(py, &numbers.into_iter().map(i64::from).collect::<Vec<_>>())
     }
 

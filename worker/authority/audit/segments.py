@@ -45,11 +45,19 @@ def last_time(directory: Path) -> float | None:
     """Return when a trail's newest line was written, in seconds since 1970; None where it has none."""
     for path in reversed(segments(directory)):
         with path.open("rb") as file:
-            file.seek(-min(file.seek(0, os.SEEK_END), _TAIL_BYTES), os.SEEK_END)
-            newest = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+            newest, _, _ = newest_line(file)
         if newest:
             return time_of(newest)
     return None
+
+
+def newest_line(file: BinaryIO) -> tuple[bytes, int, int]:
+    """Return a file's last whole line without its end, where it ends, and how many bytes of a torn one follow."""
+    start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
+    file.seek(start)
+    tail = file.read()
+    whole = tail.rfind(b"\n") + 1
+    return tail[:whole].rstrip(b"\n").rpartition(b"\n")[2], start + whole, len(tail) - whole
 
 
 def time_of(line: bytes) -> float | None:

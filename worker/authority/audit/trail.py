@@ -20,12 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from worker import failpoints, log
 from worker.authority.audit.chain import FIRST, Place, SignedHead, body_of, hash_of, line_of
 from worker.authority.audit.hashed import ContextHash
-from worker.authority.audit.segments import closed_name, first_sequence, segments
+from worker.authority.audit.segments import closed_name, first_sequence, newest_line, segments
 from worker.authority.files import own_file
 from worker.authority.refusal import Refusal
 
 _log = structlog.get_logger(__name__)
-_TAIL_BYTES = 1 << 20
 _UNWRITABLE = "the audit trail can't be written"
 
 
@@ -248,22 +247,17 @@ def _recover(path: Path) -> tuple[Place, int, dict[str, Any]]:
     if not files:
         return Place(str(uuid4()), -1, FIRST), 0, {}
     with files[-1].open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = max(0, size - _TAIL_BYTES)
-        file.seek(start)
-        tail = file.read()
-        whole = tail.rfind(b"\n") + 1
-        line = tail[:whole].rstrip(b"\n").rpartition(b"\n")[2]
+        line, end, torn = newest_line(file)
         try:
             entry = orjson.loads(line) if line else {}
         except orjson.JSONDecodeError:
             entry = {}
         if "seq" in entry:
-            if whole < len(tail):
-                file.truncate(start + whole)
+            if torn:
+                file.truncate(end)
                 file.flush()
                 os.fsync(file.fileno())
-            return Place(entry["chain"], entry["seq"], hash_of(line)), len(tail) - whole, entry
+            return Place(entry["chain"], entry["seq"], hash_of(line)), torn, entry
     return Place(str(uuid4()), -1, FIRST), 0, {"file": _put_aside(path)}
 
 

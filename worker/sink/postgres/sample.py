@@ -64,16 +64,14 @@ def count(dsn: str, table: str, column: str, text: str, *, timeout_s: float) -> 
     Raises:
         ConfigError, SinkUnavailable: as `sample`.
     """
-    name = identifier(table)
+    name, own = identifier(table), column_name(column)
     options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on"
     try:
         with psycopg.connect(dsn, connect_timeout=max(2, int(timeout_s)), options=options) as connection:
             described = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(name)).description
-            if column_name(column) not in {c.name for c in described or ()}:
+            if own not in {c.name for c in described or ()}:
                 return 0
-            query = sql.SQL("SELECT count(*) FROM {} WHERE {}::text = %s").format(
-                name, sql.Identifier(column_name(column))
-            )
+            query = sql.SQL("SELECT count(*) FROM {} WHERE {}::text = %s").format(name, sql.Identifier(own))
             found = connection.execute(query, [text]).fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as exc:
         raise ConfigError(f"table {table} is not there or may not be read (SQLSTATE {exc.sqlstate})") from None

@@ -199,8 +199,8 @@ class Leases(Shelf):
     def keys(self) -> list[DataKey]:
         """Every key that is held."""
         held, followed = np.flatnonzero(self._held[: self._size]), np.flatnonzero(self._followed[: self._size])
-        found = [*zip(self._key[held], self._at[held]), *zip(self._next[followed], self._next_at[followed])]  # noqa: B905
-        return [key_of(key, at) for key, at in found]
+        columns = ((self._key[held], self._at[held]), (self._next[followed], self._next_at[followed]))
+        return [key_of(key, at) for keys, places in columns for key, at in zip(keys, places, strict=True)]
 
     def _states(self, slots: Ints, now: float) -> NDArray[np.uint8]:
         return passes.states(self.table, slots, now, self._options.max_age_s)

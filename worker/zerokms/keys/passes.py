@@ -108,7 +108,7 @@ def begin(
     table["gap"][slots] = np.where(known >= RARELY, gap, known + 0.3 * (gap - known))
     table["seen"][slots] = due.now
     note(table, slots)
-    are_fresh = bool((states(table, slots, due.now, due.max_age_s) & FRESH).all())
+    are_fresh = bool(_usable(table, slots, due.now, due.max_age_s).all())
     is_near = bool(_near(table, slots, due).any())
     fit, _ = take(table, slots, values, size, due)
     table["pins"][slots[~fit] if due.max_age_s else slots] += 1
@@ -142,8 +142,7 @@ def states(table: Rows, slots: Ints, now: float, max_age_s: float) -> NDArray[np
     """
     if IS_LOADED:
         return np.frombuffer(extension.lease_states(table.view(np.int64), slots, now, max_age_s), np.uint8)
-    usable: Flags = ~_aged(table, slots, now, max_age_s)
-    usable &= (table["values"][slots] > 0) & (table["bytes"][slots] > 0)
+    usable = _usable(table, slots, now, max_age_s)
     holds = table["held"][slots] | table["followed"][slots]
     found: NDArray[np.uint8] = FRESH * usable + HOLDS * holds + ASKED * table["asked"][slots]
     return found
@@ -159,7 +158,7 @@ def take(
     if IS_LOADED:
         whole = extension.lease_take(table.view(np.int64), slots, values, size, due.now, due.max_age_s)
         return np.frombuffer(whole, np.bool_), None
-    fit: Flags = (states(table, slots, due.now, due.max_age_s) & FRESH).astype(np.bool_)
+    fit = _usable(table, slots, due.now, due.max_age_s)
     fit &= (table["values"][slots] >= values) & (table["bytes"][slots] >= size)
     chosen = slots[fit]
     table["values"][chosen] -= values[fit]
@@ -176,6 +175,12 @@ def ahead(table: Rows, slots: Ints, due: Due) -> Ints:
     wanted &= table["gap"][slots] <= due.gap
     wanted &= ~table["asked"][slots] & ~table["followed"][slots]
     return slots[wanted]
+
+
+def _usable(table: Rows, slots: Ints, now: float, max_age_s: float) -> Flags:
+    usable: Flags = ~_aged(table, slots, now, max_age_s)
+    usable &= (table["values"][slots] > 0) & (table["bytes"][slots] > 0)
+    return usable
 
 
 def _aged(table: Rows, slots: Ints, now: float, max_age_s: float) -> Flags:
